@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One fixed buffer per thread: reporting out of memory must not need memory. */
+#include "hc_error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "hc_log.h"
+
+enum { TEXT_BYTES = 1024 };
+static _Thread_local char g_text[TEXT_BYTES];
+
+int hc_fail(int code, const char *fmt, ...) {
+    char text[TEXT_BYTES]; /* the arguments may point into g_text */
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    hc_error_set_text(text);
+    HC_LOG_ERROR("%s (code %d)", text, code);
+    return code;
+}
+
+void hc_error_set_text(const char *text) { snprintf(g_text, sizeof g_text, "%s", text); }
+
+const char *hc_error_text(void) { return g_text; }

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Decided once, by CPUID through the compiler's run time (which also asks the OS for the register state). */
+#include "hc_isa.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "hc_error.h"
+#include "hc_option.h"
+
+static const char *const NAMES[] = {
+#define X(name) #name,
+    HC_FOR_ISAS(X)
+#undef X
+};
+
+const char *hc_isa_name(int isa) { return isa >= 0 && isa < HC_ISA_COUNT ? NAMES[isa] : "?"; }
+
+bool hc_isa_available(int isa) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    switch (isa) {
+    case HC_ISA_ID_scalar: return true;
+    case HC_ISA_ID_avx2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    case HC_ISA_ID_avx512:
+        return hc_isa_available(HC_ISA_ID_avx2) && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512dq");
+    default: return false;
+    }
+#else
+    return isa == 0;
+#endif
+}
+
+static int best_isa(void) {
+    int best = 0;
+    for (int i = 0; i < HC_ISA_COUNT; i++) {
+        if (hc_isa_available(i)) best = i;
+    }
+    return best;
+}
+
+static int forced_isa(const char *name) {
+    for (int i = 0; i < HC_ISA_COUNT; i++) {
+        if (strcmp(name, NAMES[i]) == 0) return i;
+    }
+    return -1;
+}
+
+int hc_isa_validate(void) {
+    enum { BAD_ISA = 100000 /* ACL_ERROR_INVALID_PARAM */ };
+    const char *name = hc_option_text(HC_OPT_ISA);
+    if (name[0] == '\0') return 0;
+    const int isa = forced_isa(name);
+    HC_CHECK(isa >= 0, BAD_ISA, "HC_ISA=%s: unknown instruction set", name);
+    HC_CHECK(hc_isa_available(isa), BAD_ISA, "HC_ISA=%s: this CPU does not have it (best: %s)", name,
+             NAMES[best_isa()]);
+    return 0;
+}
+
+int hc_isa(void) {
+    static atomic_int chosen = -1;
+    int isa = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (HC_LIKELY(isa >= 0)) return isa;
+    const int forced = forced_isa(hc_option_text(HC_OPT_ISA));
+    isa = forced >= 0 && hc_isa_available(forced) ? forced : best_isa();
+    atomic_store_explicit(&chosen, isa, memory_order_relaxed);
+    return isa;
+}

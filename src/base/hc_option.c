@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Values are read with getenv at each call of a slow path; hot paths keep their own copy. */
+#include "hc_option.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hc_error.h"
+
+struct option {
+    const char *env, *fallback;
+};
+static const struct option OPTIONS[HC_OPT_COUNT] = {
+#define X(id, env_name, def, text) [HC_OPT_##id] = {env_name, def},
+    HC_FOR_OPTIONS(X)
+#undef X
+};
+
+const char *hc_option_env_name(enum hc_option option) { return OPTIONS[option].env; }
+
+const char *hc_option_text(enum hc_option option) {
+    const char *value = getenv(OPTIONS[option].env);
+    return value != NULL && value[0] != '\0' ? value : OPTIONS[option].fallback;
+}
+
+static bool parse_int(const char *text, int64_t *out) {
+    char *end = NULL;
+    errno = 0;
+    const long long value = strtoll(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0') return false;
+    *out = value;
+    return true;
+}
+
+int64_t hc_option_int(enum hc_option option, int64_t low, int64_t high) {
+    int64_t value = 0;
+    if (parse_int(hc_option_text(option), &value) && value >= low && value <= high) return value;
+    return parse_int(OPTIONS[option].fallback, &value) ? value : low;
+}
+
+static bool parse_bytes(const char *text, uint64_t *out) {
+    static const char SUFFIXES[] = "KMGT";
+    char *end = NULL;
+    errno = 0;
+    const double value = strtod(text, &end);
+    if (errno != 0 || end == text || !(value > 0)) return false;
+    double unit = 1;
+    if (*end != '\0') {
+        const char *suffix = strchr(SUFFIXES, *end & ~0x20);
+        if (suffix == NULL) return false;
+        for (const char *s = SUFFIXES; s <= suffix; s++) unit *= 1024;
+        end++;
+        if (*end == 'i') end++;
+        if (*end == 'B' || *end == 'b') end++;
+    }
+    if (*end != '\0' || value * unit < 1 || value * unit > 0x1p60) return false;
+    *out = (uint64_t)(value * unit);
+    return true;
+}
+
+uint64_t hc_option_bytes(enum hc_option option) {
+    uint64_t bytes = 0;
+    return parse_bytes(hc_option_text(option), &bytes) ? bytes : 0;
+}
+
+int hc_option_validate(void) {
+    enum { BAD_OPTION = 100000 /* ACL_ERROR_INVALID_PARAM */ };
+    static const struct {
+        enum hc_option option;
+        int64_t low, high;
+    } INTS[] = {{HC_OPT_NUM_DEVICES, 1, 1024}, {HC_OPT_NUM_THREADS, 1, 1024}, {HC_OPT_DEBUG, 0, 3}};
+    for (size_t i = 0; i < HC_ARRAY_SIZE(INTS); i++) {
+        const char *text = hc_option_text(INTS[i].option);
+        int64_t value = 0;
+        if (text[0] == '\0') continue;
+        HC_CHECK(parse_int(text, &value) && value >= INTS[i].low && value <= INTS[i].high, BAD_OPTION,
+                 "%s=%s: expected a whole number from %lld to %lld", OPTIONS[INTS[i].option].env, text,
+                 (long long)INTS[i].low, (long long)INTS[i].high);
+    }
+    HC_CHECK(hc_option_bytes(HC_OPT_DEVICE_MEMORY) > 0, BAD_OPTION,
+             "%s=%s: expected a size such as 64G, 512M or 1048576", OPTIONS[HC_OPT_DEVICE_MEMORY].env,
+             hc_option_text(HC_OPT_DEVICE_MEMORY));
+    static const char *const LEVELS[] = {"off", "error", "warning", "info", "debug"};
+    const char *level = hc_option_text(HC_OPT_LOG_LEVEL);
+    for (size_t i = 0; i < HC_ARRAY_SIZE(LEVELS); i++) {
+        if (strcmp(level, LEVELS[i]) == 0) return 0;
+    }
+    return hc_fail(BAD_OPTION, "%s=%s: expected off, error, warning, info or debug", OPTIONS[HC_OPT_LOG_LEVEL].env,
+                   level);
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Options: one row each, read from the environment once, at first use. docs/options.md lists them. */
+#pragma once
+#include "hc_util.h"
+
+/* X(identifier, environment variable, default, meaning) */
+#define HC_FOR_OPTIONS(X)                                                                                    \
+    X(LOG_LEVEL, "MINDSPEED_LOG_LEVEL", "off", "off, error, warning, info or debug: log to stderr")          \
+    X(NUM_DEVICES, "MINDSPEED_NUM_DEVICES", "8", "virtual devices, 1 to 1024")                               \
+    X(DEVICE_MEMORY, "MINDSPEED_DEVICE_MEMORY", "64G", "memory of one device; suffix K, M, G or T")          \
+    X(NUM_THREADS, "MINDSPEED_NUM_THREADS", "", "threads of an operator; default OMP_NUM_THREADS, else all") \
+    X(SOC, "MINDSPEED_SOC", "Ascend910B2", "SoC name that clients see")                                      \
+    X(TRACE, "MINDSPEED_TRACE", "", "write a Chrome trace to this file at exit")                             \
+    X(ISA, "HC_ISA", "", "force a weaker instruction set: scalar, avx2, avx512 or neon")                     \
+    X(DEBUG, "HC_DEBUG", "1", "0 to 3: how much the library checks itself")
+
+enum hc_option {
+#define X(id, env, def, text) HC_OPT_##id,
+    HC_FOR_OPTIONS(X)
+#undef X
+        HC_OPT_COUNT
+};
+
+/* The value as text; the default where the variable is unset or empty. Never NULL; valid for ever. */
+HC_SHARED const char *hc_option_text(enum hc_option option);
+/* As an integer within [low, high]; a value that is none is an error text and the default is used. */
+HC_SHARED int64_t hc_option_int(enum hc_option option, int64_t low, int64_t high);
+/* As bytes ("64G", "512M", "1024"); 0 if it is not a size. */
+HC_SHARED uint64_t hc_option_bytes(enum hc_option option);
+HC_SHARED const char *hc_option_env_name(enum hc_option option);
+/* Check every option; on a bad one sets the error text (name, value, what is allowed) and returns non-zero. */
+HC_SHARED int hc_option_validate(void);

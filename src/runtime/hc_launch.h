@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The launch point: every operator, copy and collective enters a stream here, and only here.
+ *
+ * Tracing, statistics and dry devices attach to it. A task is data plus three functions; the stream
+ * decides whether it runs in the caller (stream idle and the task cannot block) or on its worker. */
+#pragma once
+#include "acl/acl.h"
+#include "hc_util.h"
+
+enum hc_task_kind { HC_TASK_OPERATOR, HC_TASK_COPY, HC_TASK_COLLECTIVE, HC_TASK_CALLBACK, HC_TASK_CONTROL, HC_TASK_KIND_COUNT };
+
+enum { HC_LAUNCH_TEXT_BYTES = 512 };
+
+/* What the trace shows of a task; filled on demand only. */
+struct hc_task_info {
+    uint64_t bytes; /* read and written */
+    uint64_t flops;
+    char shapes[HC_LAUNCH_TEXT_BYTES]; /* "float32[4,8] bfloat16[8]" */
+};
+
+struct hc_task {
+    const char *name; /* lives as long as the process */
+    enum hc_task_kind kind;
+    bool may_block; /* collective, wait, host callback: never run it in the submitting thread */
+    void *arg;
+    /* Do the work. A non-zero code (text by hc_fail) sticks to the stream. NULL: a marker with no work. */
+    aclError (*run)(void *arg);
+    /* Called exactly once for an accepted task, after run or when it is dropped. May be NULL. */
+    void (*release)(void *arg);
+    /* May be NULL. Called before run, only while tracing. */
+    void (*describe)(const void *arg, struct hc_task_info *info);
+};
+
+/* Put a task into a stream; NULL is the current context's default stream. Thread-safe. Returns the task's own
+ * code if it ran inline, the stream's sticky error if it has one, or a code of its own (unknown stream);
+ * in every case the task is consumed: release has been or will be called. */
+HC_SHARED aclError hc_launch(aclrtStream stream, const struct hc_task *task);
+
+/* The device a stream belongs to, -1 if it is no stream. */
+HC_SHARED int32_t hc_stream_device(aclrtStream stream);
