@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+/* An executor is one block of memory: header, slots, tensors, original pointers, arguments. Small blocks are kept
+ * on a free list per thread, because phase one runs for every operator (see docs/benchmarks.md, launch cost). */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hc_executor.h"
+#include "hc_launch.h"
+
+struct aclOpExecutor {
+    struct hc_call call;
+    hc_run_fn run;
+    uint64_t flops;
+    size_t num_slots, num_tensors, capacity;
+    const aclTensor **originals; /* the caller's tensors: valid during phase one and, for sync plans, phase two */
+    atomic_uint references;      /* the caller, if repeatable, and each launch in flight */
+    bool repeatable, sync;
+};
+
+enum { CACHED_BYTES = 4096, CACHED_BLOCKS = 16 };
+static _Thread_local void *g_free[CACHED_BLOCKS];
+static _Thread_local int g_num_free;
+
+static aclOpExecutor *allocate(size_t bytes) {
+    if (bytes <= CACHED_BYTES && g_num_free > 0) return g_free[--g_num_free];
+    const size_t capacity = bytes <= CACHED_BYTES ? CACHED_BYTES : bytes;
+    aclOpExecutor *e = aligned_alloc(64, hc_align_up(capacity, 64));
+    if (e != NULL) e->capacity = capacity;
+    return e;
+}
+
+static void release(aclOpExecutor *e) {
+    if (atomic_fetch_sub(&e->references, 1) != 1) return;
+    if (e->capacity == CACHED_BYTES && g_num_free < CACHED_BLOCKS) g_free[g_num_free++] = e;
+    else free(e);
+}
+
+static size_t count_tensors(const struct hc_plan *plan) {
+    size_t count = 0;
+    for (size_t i = 0; i < plan->num_operands; i++) {
+        const struct hc_operand *o = &plan->operands[i];
+        count += o->list ? o->list->size : o->tensor != NULL;
+    }
+    return count;
+}
+
+static aclnnStatus check_tensor(const struct hc_plan *plan, const struct hc_operand *o, const aclTensor *t) {
+    HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", plan->name, o->name);
+    HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s has element type %s, which is not supported", plan->name,
+             o->name, hc_dtype_name(t->dtype));
+    HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory", plan->name,
+             o->name, HC_SHOW(t));
+    return 0;
+}
+
+static aclnnStatus check_operand(const struct hc_plan *plan, const struct hc_operand *o) {
+    const bool optional = (o->role & HC_ROLE_OPTIONAL) != 0;
+    if (o->list != NULL) {
+        for (size_t i = 0; i < o->list->size; i++) {
+            if (o->list->data[i] != NULL || !optional) HC_TRY(check_tensor(plan, o, o->list->data[i]));
+        }
+        return 0;
+    }
+    if ((o->role & HC_ROLE_LIST) != 0 || (optional && o->tensor == NULL)) return 0;
+    return check_tensor(plan, o, o->tensor);
+}
+
+static void copy_operand(aclOpExecutor *e, aclTensor *tensors, const struct hc_operand *o, struct hc_slot *slot,
+                         size_t *used) {
+    const size_t count = o->list ? o->list->size : o->tensor != NULL;
+    *slot = (struct hc_slot){(uint32_t)*used, (uint32_t)count, o->role};
+    for (size_t i = 0; i < count; i++, (*used)++) {
+        const aclTensor *t = o->list ? o->list->data[i] : o->tensor;
+        e->originals[*used] = t;
+        if (t != NULL) tensors[*used] = *t;
+        else tensors[*used] = (aclTensor){.rank = -1};
+    }
+}
+
+aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(workspaceSize && executor, ACLNN_ERR_PARAM_NULLPTR, "%s: workspaceSize or executor is null", plan->name);
+    for (size_t i = 0; i < plan->num_operands; i++) HC_TRY(check_operand(plan, &plan->operands[i]));
+    const size_t num_tensors = count_tensors(plan);
+    const size_t slots_at = hc_align_up(sizeof(aclOpExecutor), 16);
+    const size_t tensors_at = hc_align_up(slots_at + plan->num_operands * sizeof(struct hc_slot), 16);
+    const size_t originals_at = tensors_at + num_tensors * sizeof(aclTensor);
+    const size_t args_at = hc_align_up(originals_at + num_tensors * sizeof(aclTensor *), 16);
+    aclOpExecutor *e = allocate(args_at + plan->args_size);
+    HC_CHECK(e != NULL, ACLNN_ERR_INNER, "%s: out of host memory for an executor of %zu tensors", plan->name, num_tensors);
+    char *block = (char *)e;
+    struct hc_slot *slots = (struct hc_slot *)(block + slots_at);
+    aclTensor *tensors = (aclTensor *)(block + tensors_at);
+    e->call = (struct hc_call){.name = plan->name, .args = block + args_at, .tensors = tensors, .slots = slots,
+                               .executor = e};
+    e->run = plan->run;
+    e->flops = plan->flops;
+    e->num_slots = plan->num_operands;
+    e->num_tensors = num_tensors;
+    e->originals = (const aclTensor **)(block + originals_at);
+    atomic_init(&e->references, 1);
+    e->repeatable = false;
+    e->sync = plan->sync;
+    size_t used = 0;
+    for (size_t i = 0; i < plan->num_operands; i++) copy_operand(e, tensors, &plan->operands[i], &slots[i], &used);
+    memcpy(block + args_at, plan->args, plan->args_size);
+    e->call.workspace_bytes = plan->workspace;
+    *workspaceSize = plan->workspace;
+    *executor = e;
+    return ACLNN_SUCCESS;
+}
+
+static aclError run_task(void *arg) {
+    const aclOpExecutor *e = arg;
+    return e->run(&e->call);
+}
+
+static void release_task(void *arg) { release(arg); }
+
+static void describe_task(const void *arg, struct hc_task_info *info) {
+    const aclOpExecutor *e = arg;
+    size_t used = 0;
+    info->bytes = 0;
+    info->flops = e->flops;
+    info->shapes[0] = '\0';
+    for (size_t i = 0; i < e->num_tensors; i++) {
+        const aclTensor *t = &e->call.tensors[i];
+        info->bytes += (uint64_t)t->numel * (uint64_t)t->item_size;
+        if (t->rank < 0 || used + 1 >= sizeof info->shapes) continue;
+        const int n = snprintf(info->shapes + used, sizeof info->shapes - used, used ? " %s" : "%s", HC_SHOW(t));
+        used = hc_min_size(used + (size_t)n, sizeof info->shapes - 1);
+    }
+}
+
+aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize, aclrtStream stream) {
+    HC_CHECK(executor != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnn launch: executor is null");
+    if (workspaceSize < executor->call.workspace_bytes || (executor->call.workspace_bytes > 0 && workspace == NULL)) {
+        const size_t wanted = executor->call.workspace_bytes;
+        const char *name = executor->call.name;
+        if (!executor->repeatable) release(executor);
+        return hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: workspace of %llu bytes at %p, needs %zu", name,
+                       (unsigned long long)workspaceSize, workspace, wanted);
+    }
+    executor->call.workspace = workspace;
+    if (executor->repeatable) atomic_fetch_add(&executor->references, 1);
+    const bool sync = executor->sync;
+    const struct hc_task task = {.name = executor->call.name, .kind = HC_TASK_OPERATOR, .arg = executor,
+                                 .run = run_task, .release = release_task, .describe = describe_task};
+    HC_TRY(hc_launch(stream, &task));
+    return sync ? aclrtSynchronizeStream(stream) : ACLNN_SUCCESS;
+}
+
+void hc_set_view_shape(const struct hc_call *call, int slot, const int64_t *shape, int32_t rank) {
+    aclTensor *t = (aclTensor *)call->executor->originals[call->slots[slot].first];
+    t->rank = rank;
+    t->numel = 1;
+    for (int32_t i = rank - 1; i >= 0; i--) {
+        t->shape[i] = shape[i];
+        t->stride[i] = t->numel;
+        t->numel *= shape[i];
+    }
+}
+
+aclnnStatus aclSetAclOpExecutorRepeatable(aclOpExecutor *executor) {
+    HC_CHECK(executor != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclSetAclOpExecutorRepeatable: executor is null");
+    executor->repeatable = true;
+    return ACLNN_SUCCESS;
+}
+
+aclnnStatus aclDestroyAclOpExecutor(aclOpExecutor *executor) {
+    if (executor != NULL) release(executor);
+    return ACLNN_SUCCESS;
+}
+
+/* `index` counts the operands of the operator in the order of its arguments, null optional ones left out. */
+aclnnStatus aclSetTensorAddr(aclOpExecutor *executor, const size_t index, aclTensor *tensor, void *addr) {
+    HC_CHECK(executor && tensor, ACLNN_ERR_PARAM_NULLPTR, "aclSetTensorAddr: null argument");
+    HC_CHECK(index < executor->num_tensors, ACLNN_ERR_PARAM_INVALID, "aclSetTensorAddr: index %zu, %s has %zu tensors",
+             index, executor->call.name, executor->num_tensors);
+    aclTensor *own = (aclTensor *)&executor->call.tensors[index];
+    own->base = addr;
+    tensor->base = addr;
+    return ACLNN_SUCCESS;
+}

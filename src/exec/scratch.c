@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Scratch memory per thread and slot, grown by doubling: packing buffers are asked for by every operator. */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "hc_error.h"
+#include "hc_parallel.h"
+
+struct scratch {
+    void *memory[HC_SCRATCH_SLOTS];
+    size_t bytes[HC_SCRATCH_SLOTS];
+};
+static _Thread_local struct scratch *g_scratch;
+static pthread_key_t g_key;
+static pthread_once_t g_once = PTHREAD_ONCE_INIT;
+
+static void destroy(void *arg) {
+    struct scratch *s = arg;
+    for (int i = 0; i < HC_SCRATCH_SLOTS; i++) free(s->memory[i]);
+    free(s);
+    g_scratch = NULL;
+}
+
+static void make_key(void) { pthread_key_create(&g_key, destroy); }
+
+static struct scratch *mine(void) {
+    if (HC_UNLIKELY(g_scratch == NULL)) {
+        pthread_once(&g_once, make_key);
+        g_scratch = calloc(1, sizeof *g_scratch);
+        if (g_scratch != NULL) pthread_setspecific(g_key, g_scratch);
+    }
+    return g_scratch;
+}
+
+void *hc_scratch(enum hc_scratch_slot slot, size_t bytes) {
+    struct scratch *s = mine();
+    if (s != NULL && bytes <= s->bytes[slot]) return s->memory[slot];
+    if (s != NULL) {
+        const size_t want = hc_align_up(hc_max_size(bytes, s->bytes[slot] + s->bytes[slot] / 2), 4096);
+        free(s->memory[slot]);
+        s->memory[slot] = aligned_alloc(64, want);
+        s->bytes[slot] = s->memory[slot] != NULL ? want : 0;
+        if (s->memory[slot] != NULL) return s->memory[slot];
+    }
+    hc_fail(ACLNN_ERR_INNER, "out of host memory: %zu bytes of scratch", bytes);
+    return NULL;
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A pool of threads that share the pieces of one loop at a time.
+ *
+ * Pieces are handed out by an atomic counter, so a slow core takes fewer. Workers spin briefly for the next loop
+ * and then sleep on a futex: operators follow each other within microseconds, but an idle pool must cost nothing.
+ * A second stream that finds the pool busy runs its loop alone instead of waiting. */
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hc_finalize.h"
+#include "hc_log.h"
+#include "hc_option.h"
+#include "hc_parallel.h"
+
+enum { MAX_THREADS = 1024, SPINS = 400 };
+
+struct loop {
+    void (*fn)(void *ctx, size_t begin, size_t end);
+    void *ctx;
+    size_t n, grain;
+};
+
+static struct {
+    pthread_mutex_t owner; /* held by the thread whose loop is running */
+    pthread_t threads[MAX_THREADS];
+    size_t num_workers;
+    struct loop loop;
+    atomic_size_t next;      /* first index not handed out yet */
+    atomic_uint epoch;       /* bumped for each loop and at the end; workers sleep on it */
+    atomic_uint sleepers;
+    atomic_uint active;      /* workers that have not finished the current loop; the owner sleeps on it */
+    atomic_bool stop;
+    bool started;
+} g_pool = {.owner = PTHREAD_MUTEX_INITIALIZER};
+static _Thread_local bool g_inside;
+
+static void futex_wait(atomic_uint *word, unsigned value) {
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+static void futex_wake(atomic_uint *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0); }
+
+static void cpu_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("yield");
+#endif
+}
+
+static void run_pieces(const struct loop *loop) {
+    g_inside = true;
+    for (;;) {
+        const size_t begin = atomic_fetch_add_explicit(&g_pool.next, loop->grain, memory_order_relaxed);
+        if (begin >= loop->n) break;
+        loop->fn(loop->ctx, begin, hc_min_size(begin + loop->grain, loop->n));
+    }
+    g_inside = false;
+}
+
+static unsigned wait_for_epoch(unsigned seen) {
+    for (int spin = 0; spin < SPINS; spin++) {
+        const unsigned now = atomic_load_explicit(&g_pool.epoch, memory_order_acquire);
+        if (now != seen) return now;
+        cpu_relax();
+    }
+    atomic_fetch_add(&g_pool.sleepers, 1);
+    unsigned now;
+    while ((now = atomic_load(&g_pool.epoch)) == seen) futex_wait(&g_pool.epoch, seen);
+    atomic_fetch_sub(&g_pool.sleepers, 1);
+    return now;
+}
+
+static void *worker(void *arg) {
+    unsigned seen = (unsigned)(uintptr_t)arg;
+    for (;;) {
+        seen = wait_for_epoch(seen);
+        if (atomic_load(&g_pool.stop)) return NULL;
+        run_pieces(&g_pool.loop);
+        if (atomic_fetch_sub_explicit(&g_pool.active, 1, memory_order_acq_rel) == 1) futex_wake(&g_pool.active, 1);
+    }
+}
+
+size_t hc_num_threads(void) {
+    static atomic_size_t cached;
+    size_t count = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (HC_LIKELY(count > 0)) return count;
+    count = (size_t)hc_option_int(HC_OPT_NUM_THREADS, 1, MAX_THREADS);
+    const char *omp = getenv("OMP_NUM_THREADS");
+    if (hc_option_text(HC_OPT_NUM_THREADS)[0] == '\0') {
+        cpu_set_t set;
+        count = sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+        if (omp != NULL && atoi(omp) > 0) count = (size_t)atoi(omp);
+    }
+    count = hc_min_size(hc_max_size(count, 1), MAX_THREADS);
+    atomic_store_explicit(&cached, count, memory_order_relaxed);
+    return count;
+}
+
+static void stop_workers(void) {
+    pthread_mutex_lock(&g_pool.owner);
+    atomic_store(&g_pool.stop, true);
+    atomic_fetch_add(&g_pool.epoch, 1);
+    futex_wake(&g_pool.epoch, MAX_THREADS);
+    for (size_t i = 0; i < g_pool.num_workers; i++) pthread_join(g_pool.threads[i], NULL);
+    g_pool.num_workers = 0;
+    g_pool.started = false;
+    atomic_store(&g_pool.stop, false);
+    pthread_mutex_unlock(&g_pool.owner);
+}
+
+/* The child of a fork has no workers; whoever held the lock is gone. */
+static void after_fork_in_child(void) {
+    pthread_mutex_init(&g_pool.owner, NULL);
+    g_pool.num_workers = 0;
+    g_pool.started = false;
+    g_inside = false;
+    atomic_store(&g_pool.active, 0);
+    atomic_store(&g_pool.sleepers, 0);
+}
+
+static void register_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+
+static void start_workers(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_fork_handler);
+    hc_at_finalize(stop_workers);
+    g_pool.started = true;
+    const uintptr_t epoch = atomic_load(&g_pool.epoch);
+    const size_t want = hc_num_threads() - 1;
+    for (size_t i = 0; i < want; i++) {
+        if (pthread_create(&g_pool.threads[i], NULL, worker, (void *)epoch) != 0) {
+            HC_LOG_WARNING("%zu of %zu operator threads could be started", i, want);
+            break;
+        }
+        g_pool.num_workers = i + 1;
+    }
+}
+
+static void run_alone(size_t n, size_t grain, void (*fn)(void *, size_t, size_t), void *ctx) {
+    for (size_t begin = 0; begin < n; begin += grain) fn(ctx, begin, hc_min_size(begin + grain, n));
+}
+
+static void wait_for_workers(void) {
+    unsigned left;
+    for (int spin = 0; spin < SPINS * 8; spin++) {
+        if (atomic_load_explicit(&g_pool.active, memory_order_acquire) == 0) return;
+        cpu_relax();
+    }
+    while ((left = atomic_load_explicit(&g_pool.active, memory_order_acquire)) != 0) futex_wait(&g_pool.active, left);
+}
+
+void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, size_t begin, size_t end), void *ctx) {
+    if (n == 0) return;
+    if (grain == 0) grain = 1;
+    if (n <= grain || g_inside || hc_num_threads() == 1 || pthread_mutex_trylock(&g_pool.owner) != 0) {
+        run_alone(n, grain, fn, ctx);
+        return;
+    }
+    if (!g_pool.started) start_workers();
+    g_pool.loop = (struct loop){fn, ctx, n, grain};
+    atomic_store_explicit(&g_pool.next, 0, memory_order_relaxed);
+    atomic_store_explicit(&g_pool.active, (unsigned)g_pool.num_workers, memory_order_relaxed);
+    atomic_fetch_add(&g_pool.epoch, 1);
+    if (atomic_load(&g_pool.sleepers) > 0) futex_wake(&g_pool.epoch, (int)g_pool.num_workers);
+    run_pieces(&g_pool.loop);
+    wait_for_workers();
+    pthread_mutex_unlock(&g_pool.owner);
+}

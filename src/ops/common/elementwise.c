@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The loop of elementwise.h.
+ *
+ * The iteration space is the outputs' shape with dimensions ordered by the first output's stride and merged where
+ * every operand allows. It is cut into pieces for the pool, and each piece into blocks. A long innermost dimension
+ * ends a block at its row, so that each operand is one run; short rows are gathered across rows. */
+#include "elementwise.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { GRAIN = 16 * HC_EW_BLOCK, LONG_ROW = 128 };
+
+struct operand {
+    char *data;
+    int64_t stride[HC_MAX_RANK]; /* in bytes */
+    size_t item_size;
+    int64_t inner; /* stride[0] in elements */
+    enum hc_block block;
+    bool direct; /* runs of stride 1 are blocks already */
+    bool flat;   /* one run over all dimensions */
+    hc_load_fn *load;
+    hc_store_fn *store;
+};
+
+struct loop {
+    struct operand operand[HC_EW_MAX_OPERANDS];
+    int num_outs, num_operands;
+    int rank;
+    int64_t shape[HC_MAX_RANK]; /* [0] is the innermost */
+    bool all_direct;
+    hc_ew_kernel *kernel;
+    const void *args;
+};
+
+/* Header of the planned arguments; the operator's own follow. */
+struct planned {
+    const struct hc_ew *op;
+    enum hc_block compute;
+    int num_outs, num_ins;
+    max_align_t args[];
+};
+
+enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs, int num_outs,
+                            const aclTensor *const *ins, int num_ins) {
+    aclDataType type = ACL_BOOL;
+    for (int i = 0; i < num_outs + num_ins; i++) {
+        if (op->truth >> i & 1) continue;
+        type = hc_dtype_promote(type, i < num_outs ? outs[i]->dtype : ins[i - num_outs]->dtype);
+    }
+    if (hc_dtype_class(type) < op->at_least) type = ACL_FLOAT;
+    return hc_compute_block(type);
+}
+
+static aclnnStatus check_shapes(const struct hc_ew *op, const aclTensor *const *outs, int num_outs,
+                                const aclTensor *const *ins, int num_ins) {
+    aclTensor shape = {.rank = 0, .numel = 1}, view;
+    for (int i = 0; i < num_ins; i++) {
+        aclTensor joined = shape;
+        HC_CHECK(hc_broadcast_shape(&shape, ins[i], joined.shape, &joined.rank), ACLNN_ERR_PARAM_INVALID,
+                 "%s: input %d %s does not broadcast with the inputs before it", op->name, i, HC_SHOW(ins[i]));
+        shape = joined;
+    }
+    for (int i = 0; i < num_outs; i++) {
+        HC_CHECK(hc_broadcast_to(&shape, outs[i]->shape, outs[i]->rank, &view) && hc_same_shape(outs[0], outs[i]),
+                 ACLNN_ERR_PARAM_INVALID, "%s: output %s does not have the broadcast shape of the inputs", op->name,
+                 HC_SHOW(outs[i]));
+    }
+    return 0;
+}
+
+static aclnnStatus ew_call(const struct hc_call *call) {
+    const struct planned *p = call->args;
+    const aclTensor *operands[HC_EW_MAX_OPERANDS];
+    for (int i = 0; i < p->num_outs + p->num_ins; i++) operands[i] = hc_arg(call, i);
+    return hc_ew_run(p->op, (int)p->compute, operands, p->num_outs, operands + p->num_outs, p->num_ins, p->args);
+}
+
+aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
+                       const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
+                       uint64_t *workspaceSize, aclOpExecutor **executor) {
+    struct hc_operand operands[HC_EW_MAX_OPERANDS];
+    for (int i = 0; i < num_outs + num_ins; i++) {
+        const aclTensor *t = i < num_outs ? outs[i] : ins[i - num_outs];
+        HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s %d is null", op->name, i < num_outs ? "output" : "input",
+                 i < num_outs ? i : i - num_outs);
+        HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: element type %s is not supported", op->name,
+                 hc_dtype_name(t->dtype));
+        operands[i] = (struct hc_operand){t, NULL, i < num_outs ? HC_ROLE_OUT : HC_ROLE_IN, "operand"};
+    }
+    HC_TRY(check_shapes(op, outs, num_outs, ins, num_ins));
+    const enum hc_block block = compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
+    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name,
+             HC_SHOW(num_ins > 0 ? ins[0] : outs[0]));
+    union {
+        struct planned p;
+        char bytes[sizeof(struct planned) + 256];
+    } planned = {.p = {op, block, num_outs, num_ins}};
+    HC_CHECK(args_size <= 256, ACLNN_ERR_INNER, "%s: %zu bytes of arguments", op->name, args_size);
+    if (args_size > 0) memcpy(planned.p.args, args, args_size);
+    return hc_plan(&(const struct hc_plan){.name = op->name, .run = ew_call, .args = &planned,
+                                           .args_size = sizeof(struct planned) + args_size, .operands = operands,
+                                           .num_operands = (size_t)(num_outs + num_ins),
+                                           .flops = (uint64_t)outs[0]->numel},
+                   workspaceSize, executor);
+}
+
+/* Dimensions of size 1 go; the rest is sorted so that the first output's smallest stride is innermost. */
+static void order_dimensions(const aclTensor *views, int num, int *order, int *rank) {
+    const aclTensor *lead = &views[0];
+    int n = 0;
+    for (int32_t d = lead->rank - 1; d >= 0; d--) {
+        if (lead->shape[d] == 1) continue;
+        int at = n++;
+        for (; at > 0; at--) {
+            int64_t key = 0, other = 0;
+            for (int k = 0; k < num && key == other; k++) {
+                key = llabs(views[k].stride[d]);
+                other = llabs(views[k].stride[order[at - 1]]);
+                if (key == 0 || other == 0) key = other = 0; /* a repeated dimension says nothing */
+            }
+            if (key >= other) break;
+            order[at] = order[at - 1];
+        }
+        order[at] = d;
+    }
+    *rank = n;
+}
+
+static bool can_merge(const struct loop *l, const int64_t strides[HC_EW_MAX_OPERANDS]) {
+    for (int k = 0; k < l->num_operands; k++) {
+        const int64_t *have = l->operand[k].stride;
+        if (strides[k] != have[l->rank - 1] * l->shape[l->rank - 1]) return false;
+    }
+    return true;
+}
+
+static void set_dimensions(struct loop *l, const aclTensor *views) {
+    int order[HC_MAX_RANK], rank;
+    order_dimensions(views, l->num_operands, order, &rank);
+    l->rank = 0;
+    for (int i = 0; i < rank; i++) {
+        int64_t strides[HC_EW_MAX_OPERANDS];
+        const int d = order[i];
+        for (int k = 0; k < l->num_operands; k++) strides[k] = views[k].stride[d] * views[k].item_size;
+        if (l->rank > 0 && can_merge(l, strides)) {
+            l->shape[l->rank - 1] *= views[0].shape[d];
+            continue;
+        }
+        for (int k = 0; k < l->num_operands; k++) l->operand[k].stride[l->rank] = strides[k];
+        l->shape[l->rank++] = views[0].shape[d];
+    }
+    if (l->rank == 0) {
+        l->rank = 1;
+        l->shape[0] = 1;
+        for (int k = 0; k < l->num_operands; k++) l->operand[k].stride[0] = views[k].item_size;
+    }
+}
+
+static void set_operand(struct loop *l, int k, const aclTensor *view, enum hc_block block) {
+    struct operand *o = &l->operand[k];
+    o->data = hc_data(view);
+    o->item_size = (size_t)view->item_size;
+    o->block = block;
+    o->inner = o->stride[0] / view->item_size;
+    o->flat = l->rank == 1;
+    o->direct = o->inner == 1 && hc_block_of(view->dtype) == (int)block;
+    if (view->dtype == ACL_BOOL && block == HC_B8 && k < l->num_outs) o->direct = o->inner == 1;
+    o->load = hc_load_for(view->dtype, block);
+    o->store = hc_store_for(view->dtype, block);
+    l->all_direct = l->all_direct && o->direct;
+}
+
+struct position {
+    int64_t index[HC_MAX_RANK];
+};
+
+static void locate(const struct loop *l, size_t linear, struct position *at) {
+    for (int d = 0; d < l->rank; d++) {
+        at->index[d] = (int64_t)(linear % (size_t)l->shape[d]);
+        linear /= (size_t)l->shape[d];
+    }
+}
+
+static char *address(const struct loop *l, const struct operand *o, const struct position *at) {
+    char *p = o->data;
+    for (int d = 0; d < l->rank; d++) p += at->index[d] * o->stride[d];
+    return p;
+}
+
+static void advance(const struct loop *l, struct position *at, size_t n) {
+    at->index[0] += (int64_t)n;
+    for (int d = 0; d + 1 < l->rank && at->index[d] >= l->shape[d]; d++) {
+        at->index[d] = 0;
+        at->index[d + 1]++;
+    }
+}
+
+static void load_block(const struct loop *l, const struct operand *o, struct position at, size_t n, char *block) {
+    const size_t size = hc_block_size(o->block);
+    while (n > 0) {
+        const size_t run = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
+        o->load(run, block, address(l, o, &at), o->inner);
+        block += run * size;
+        advance(l, &at, run);
+        n -= run;
+    }
+}
+
+static void store_block(const struct loop *l, const struct operand *o, struct position at, size_t n, const char *block) {
+    const size_t size = hc_block_size(o->block);
+    while (n > 0) {
+        const size_t run = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
+        o->store(run, address(l, o, &at), o->inner, block);
+        block += run * size;
+        advance(l, &at, run);
+        n -= run;
+    }
+}
+
+static void run_block(const struct loop *l, const struct position *at, size_t n, bool one_run) {
+    _Alignas(64) char buffers[HC_EW_MAX_OPERANDS][HC_EW_BLOCK * sizeof(hc_c128)];
+    void *outs[HC_EW_MAX_OPERANDS];
+    const void *ins[HC_EW_MAX_OPERANDS];
+    for (int k = 0; k < l->num_operands; k++) {
+        const struct operand *o = &l->operand[k];
+        char *p = one_run && o->direct ? address(l, o, at) : buffers[k];
+        if (k < l->num_outs) {
+            outs[k] = p;
+            continue;
+        }
+        if (p == buffers[k]) load_block(l, o, *at, n, p);
+        ins[k - l->num_outs] = p;
+    }
+    l->kernel(n, outs, ins, l->args);
+    for (int k = 0; k < l->num_outs; k++) {
+        if (outs[k] == buffers[k]) store_block(l, &l->operand[k], *at, n, buffers[k]);
+    }
+}
+
+static void run_range(void *ctx, size_t begin, size_t end) {
+    const struct loop *l = ctx;
+    struct position at;
+    locate(l, begin, &at);
+    const bool rows = l->rank == 1 || l->shape[0] >= LONG_ROW;
+    const size_t most = l->all_direct && rows ? (size_t)-1 : HC_EW_BLOCK;
+    while (begin < end) {
+        size_t n = hc_min_size(end - begin, most);
+        if (rows) n = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
+        run_block(l, &at, n, rows);
+        advance(l, &at, n);
+        begin += n;
+    }
+}
+
+/* Copies of inputs that an output overlaps without being the same view; NULL where none is needed. */
+static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, aclTensor *view, char **copy) {
+    *copy = NULL;
+    bool partly = false;
+    for (int k = 0; k < num_outs; k++) partly = partly || hc_overlaps_partly(outs[k], view);
+    if (!partly) return 0;
+    *copy = malloc((size_t)view->numel * (size_t)view->item_size);
+    HC_CHECK(*copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping input %s", HC_SHOW(view));
+    const aclTensor to = hc_tensor_view(view->dtype, view->shape, view->rank, *copy);
+    HC_TRY(hc_copy(&to, view));
+    *view = to;
+    return 0;
+}
+
+static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTensor *views, int num_outs, int num,
+                     const void *args) {
+    struct loop l;
+    l.num_outs = num_outs;
+    l.num_operands = num;
+    l.all_direct = true;
+    l.kernel = op->kernel[compute][hc_isa()];
+    l.args = args;
+    set_dimensions(&l, views);
+    for (int k = 0; k < num; k++) set_operand(&l, k, &views[k], op->truth >> k & 1 ? HC_B8 : compute);
+    hc_parallel_for((size_t)views[0].numel, GRAIN, run_range, &l);
+}
+
+aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
+                      const aclTensor *const *ins, int num_ins, const void *args) {
+    aclTensor views[HC_EW_MAX_OPERANDS];
+    char *copies[HC_EW_MAX_OPERANDS] = {0};
+    aclnnStatus status = 0;
+    if (outs[0]->numel == 0) return 0;
+    const enum hc_block block = compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
+    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name, HC_SHOW(outs[0]));
+    for (int i = 0; i < num_outs; i++) views[i] = *outs[i];
+    for (int i = 0; i < num_ins && status == 0; i++) {
+        aclTensor source = *ins[i];
+        status = copy_overlapping(outs, num_outs, &source, &copies[i]);
+        if (status == 0 && !hc_broadcast_to(&source, outs[0]->shape, outs[0]->rank, &views[num_outs + i])) {
+            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: input %s does not broadcast to %s", op->name, HC_SHOW(ins[i]),
+                             HC_SHOW(outs[0]));
+        }
+    }
+    if (status == 0) run_loop(op, block, views, num_outs, num_outs + num_ins, args);
+    for (int i = 0; i < num_ins; i++) free(copies[i]);
+    return status;
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Skeleton of every operator that computes element i of its outputs from element i of its (broadcast) inputs.
+ *
+ * An operator supplies kernels over contiguous blocks of at most HC_EW_BLOCK elements (or more, when no operand
+ * needs conversion), one per block type it supports. The skeleton broadcasts, merges dimensions, runs in
+ * parallel, gathers strided runs, converts dtypes block by block in the cache, and copies inputs that the output
+ * partly overlaps. So each operator has every dtype and every stride. */
+#pragma once
+#include "convert.h"
+
+enum { HC_EW_BLOCK = 1024, HC_EW_MAX_OPERANDS = 8 };
+
+/* out[k][i] = f(in[0][i], in[1][i], ...) for i < n; an output may be the very memory of an input. */
+typedef void hc_ew_kernel(size_t n, void *const *out, const void *const *in, const void *args);
+
+struct hc_ew {
+    const char *name;
+    /* Table of kernels per instruction set (`name_table` of HC_KERNEL) by block type; NULL: not supported. */
+    hc_ew_kernel *const *kernel[HC_BLOCK_COUNT];
+    /* Bit k: operand k (outputs first, then inputs) is a block of truth values (B8) whatever the others are. */
+    unsigned truth;
+    /* Lowest class to compute in: HC_CLASS_FLOAT makes integer inputs float (sqrt, true division). */
+    enum hc_dtype_class at_least;
+};
+
+/* Declares the kernels of an operator: HC_EW_KERNEL(add_f32). */
+#define HC_EW_KERNEL(name) HC_KERNEL(name, (size_t n, void *const *out, const void *const *in, const void *args))
+
+/* Plan it: outputs have the broadcast shape of all inputs. compute: the block type to compute in, or -1 to derive
+ * it from the dtypes of all operands that are no truth values. args: copied, args_size bytes, may be NULL if 0.
+ * Checks null, shapes and supported dtypes; messages name op->name. */
+aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
+                       const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
+                       uint64_t *workspaceSize, aclOpExecutor **executor);
+
+/* Run at once, in the calling thread and the pool: for operators built of several steps. Same semantics. */
+aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
+                      const aclTensor *const *ins, int num_ins, const void *args);
+/* The block type hc_ew_plan would derive. */
+enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs, int num_outs,
+                            const aclTensor *const *ins, int num_ins);
+
+/* Copy with conversion, any strides; src is broadcast to dst. Used by many operators. */
+aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src);
+
+/* A scalar argument in each block type, for kernels: *(const float *)... is `HC_EW_SCALAR(args, F32)`. */
+struct hc_ew_scalar {
+    float F32;
+    double F64;
+    int64_t I64;
+    hc_c128 C128;
+};
+static inline struct hc_ew_scalar hc_ew_scalar(const aclScalar *s) {
+    const double f = hc_scalar_f64(s);
+    return (struct hc_ew_scalar){(float)f, f, hc_scalar_i64(s), hc_scalar_c128(s)};
+}
+
+#ifdef HC_ISA
+/* Bodies: the loops that instantiate an inline function over a block. */
+#define HC_EW_BODY1(name, out_type, in_type, fn)                                                             \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        out_type *y = out[0];                                                                                \
+        const in_type *x = in[0];                                                                            \
+        (void)args;                                                                                          \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = fn(x[i]);                                 \
+    }
+#define HC_EW_BODY2(name, out_type, in_type, fn)                                                             \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        out_type *y = out[0];                                                                                \
+        const in_type *a = in[0], *b = in[1];                                                                \
+        (void)args;                                                                                          \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = fn(a[i], b[i]);                           \
+    }
+/* With arguments: fn(x, args) where args_type is the struct the plan copied. */
+#define HC_EW_BODY1_ARGS(name, out_type, in_type, args_type, fn)                                             \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        out_type *y = out[0];                                                                                \
+        const in_type *x = in[0];                                                                            \
+        const args_type a = *(const args_type *)args;                                                        \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = fn(x[i], &a);                             \
+    }
+#define HC_EW_BODY2_ARGS(name, out_type, in_type, args_type, fn)                                             \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        out_type *y = out[0];                                                                                \
+        const in_type *x1 = in[0], *x2 = in[1];                                                              \
+        const args_type a = *(const args_type *)args;                                                        \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = fn(x1[i], x2[i], &a);                     \
+    }
+/* Float vectors: fn(vf) -> vf, the tail through a padded vector. */
+#define HC_EW_BODY1_VF(name, fn)                                                                             \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        float *y = out[0];                                                                                   \
+        const float *x = in[0];                                                                              \
+        (void)args;                                                                                          \
+        size_t i = 0;                                                                                        \
+        for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, fn(vf_load(x + i)));                              \
+        if (i < n) vf_store_part(y + i, fn(vf_load_part(x + i, n - i)), n - i);                              \
+    }
+#define HC_EW_BODY2_VF(name, fn)                                                                             \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        float *y = out[0];                                                                                   \
+        const float *a = in[0], *b = in[1];                                                                  \
+        (void)args;                                                                                          \
+        size_t i = 0;                                                                                        \
+        for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, fn(vf_load(a + i), vf_load(b + i)));              \
+        if (i < n) vf_store_part(y + i, fn(vf_load_part(a + i, n - i), vf_load_part(b + i, n - i)), n - i);  \
+    }
+#endif

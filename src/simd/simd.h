@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Vectors of the instruction set that a kernel pass is compiled for (HC_ISA): vf floats, vi 32-bit integers.
+ *
+ * GCC vector types carry + - * / and comparisons (which give a vi mask of 0 and -1); what they cannot say is one
+ * static inline function here. The only file with intrinsics. */
+#pragma once
+#include <math.h>
+#include <string.h>
+
+#include "hc_util.h"
+
+#if defined(HC_ISA_avx512) || defined(HC_ISA_avx2)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#elif defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
+#if defined(HC_ISA_avx512)
+#define HC_VBYTES 64
+#elif defined(HC_ISA_avx2)
+#define HC_VBYTES 32
+#else
+#define HC_VBYTES 16
+#endif
+/* Lanes of a vf. */
+#define HC_VL (HC_VBYTES / 4)
+
+typedef float vf __attribute__((vector_size(HC_VBYTES)));
+typedef int32_t vi __attribute__((vector_size(HC_VBYTES)));
+typedef uint32_t vu __attribute__((vector_size(HC_VBYTES)));
+typedef double vd __attribute__((vector_size(HC_VBYTES)));
+typedef float vf_unaligned __attribute__((vector_size(HC_VBYTES), aligned(4), may_alias));
+typedef int32_t vi_unaligned __attribute__((vector_size(HC_VBYTES), aligned(4), may_alias));
+typedef uint16_t vh __attribute__((vector_size(HC_VBYTES / 2)));
+typedef uint16_t vh_unaligned __attribute__((vector_size(HC_VBYTES / 2), aligned(2), may_alias));
+
+static inline vf vf_load(const float *p) { return *(const vf_unaligned *)p; }
+static inline void vf_store(float *p, vf x) { *(vf_unaligned *)p = x; }
+static inline vf vf_set(float x) { return x - (vf){0}; }
+static inline vi vi_set(int32_t x) { return x - (vi){0}; }
+static inline vf vf_zero(void) { return (vf){0}; }
+/* The first n lanes, the rest zero; n < HC_VL. */
+static inline vf vf_load_part(const float *p, size_t n) {
+    vf x = {0};
+    memcpy(&x, p, n * sizeof(float));
+    return x;
+}
+static inline void vf_store_part(float *p, vf x, size_t n) { memcpy(p, &x, n * sizeof(float)); }
+static inline vi vf_bits(vf x) { return (vi)x; }
+static inline vf vi_float(vi x) { return (vf)x; }
+static inline vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
+/* Truncates; lanes out of range of int32 are unspecified. */
+static inline vi vf_to_int(vf x) { return __builtin_convertvector(x, vi); }
+/* mask ? a : b, mask lanes 0 or -1. */
+static inline vf vf_select(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+static inline vf vf_abs(vf x) { return (vf)((vi)x & 0x7fffffff); }
+
+/* a * b + c, rounded once where the instruction set has it (all but scalar). */
+static inline vf vf_fma(vf a, vf b, vf c) {
+#if defined(HC_ISA_avx512)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(HC_ISA_avx2)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+static inline vf vf_sqrt(vf x) {
+#if defined(HC_ISA_avx512)
+    return _mm512_sqrt_ps(x);
+#elif defined(HC_ISA_avx2)
+    return _mm256_sqrt_ps(x);
+#elif defined(__aarch64__)
+    return (vf)vsqrtq_f32((float32x4_t)x);
+#else
+    return (vf)_mm_sqrt_ps((__m128)x);
+#endif
+}
+/* To the nearest integer, ties to even; exact for |x| < 2^22 (what range reduction needs). */
+static inline vf vf_round_small(vf x) {
+    const vf magic = vf_set(0x1.8p23f);
+    return (x + magic) - magic;
+}
+/* If either lane is NaN the result is NaN (unlike the machine instructions). */
+static inline vf vf_max(vf a, vf b) { return vf_select((a > b) | (a != a), a, b); }
+static inline vf vf_min(vf a, vf b) { return vf_select((a < b) | (a != a), a, b); }
+
+/* Sum and maximum of the lanes, in a fixed order: halves are folded. */
+static inline float vf_reduce_add(vf x) {
+    float lane[HC_VL];
+    memcpy(lane, &x, sizeof lane);
+    for (size_t half = HC_VL / 2; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; i++) lane[i] += lane[i + half];
+    }
+    return lane[0];
+}
+static inline float vf_reduce_max(vf x) {
+    float lane[HC_VL];
+    memcpy(lane, &x, sizeof lane);
+    for (size_t half = HC_VL / 2; half > 0; half /= 2) {
+        for (size_t i = 0; i < half; i++) {
+            lane[i] = lane[i] > lane[i + half] || lane[i] != lane[i] ? lane[i] : lane[i + half];
+        }
+    }
+    return lane[0];
+}
+
+/* HC_VL values of 16 bits, widened. */
+static inline vf vf_load_bf16(const void *p) {
+    const vu wide = __builtin_convertvector(*(const vh_unaligned *)p, vu);
+    return (vf)(wide << 16);
+}
+/* Round to nearest even; NaN stays NaN. */
+static inline void vf_store_bf16(void *p, vf x) {
+    const vu bits = (vu)x;
+    const vu rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const vu nan = (bits >> 16) | 0x40u;
+    const vu mask = (vu)(x != x);
+    *(vh_unaligned *)p = __builtin_convertvector((nan & mask) | (rounded & ~mask), vh);
+}

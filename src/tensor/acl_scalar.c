@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Scalars keep the class they were made with; the value is widened once, here. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hc_error.h"
+#include "hc_tensor.h"
+#include "simd_half.h"
+
+static int64_t load_int(const void *value, aclDataType dtype) {
+    switch (dtype) {
+    case ACL_BOOL: return *(const bool *)value;
+    case ACL_INT8: return *(const int8_t *)value;
+    case ACL_UINT8: return *(const uint8_t *)value;
+    case ACL_INT16: return *(const int16_t *)value;
+    case ACL_UINT16: return *(const uint16_t *)value;
+    case ACL_INT32: return *(const int32_t *)value;
+    case ACL_UINT32: return *(const uint32_t *)value;
+    default: return *(const int64_t *)value;
+    }
+}
+
+static double load_float(const void *value, aclDataType dtype) {
+    switch (dtype) {
+    case ACL_FLOAT: return (double)*(const float *)value;
+    case ACL_FLOAT16: return (double)hc_f16_to_f32(*(const hc_f16 *)value);
+    case ACL_BF16: return (double)hc_bf16_to_f32(*(const hc_bf16 *)value);
+    default: return *(const double *)value;
+    }
+}
+
+aclScalar *aclCreateScalar(void *value, aclDataType dataType) {
+    const enum hc_dtype_class class_ = hc_dtype_class(dataType);
+    if (value == NULL || class_ == HC_CLASS_NONE) {
+        hc_fail(ACLNN_ERR_PARAM_INVALID, "aclCreateScalar: value %p of %s", value, hc_dtype_name(dataType));
+        return NULL;
+    }
+    aclScalar *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        hc_fail(ACLNN_ERR_INNER, "aclCreateScalar: out of host memory");
+        return NULL;
+    }
+    s->dtype = dataType;
+    if (class_ <= HC_CLASS_INT) {
+        s->value.i = load_int(value, dataType);
+    } else if (class_ == HC_CLASS_FLOAT) {
+        s->value.f = load_float(value, dataType);
+    } else if (dataType == ACL_COMPLEX64) {
+        const hc_c64 *c = value;
+        s->value.c = (hc_c128){(double)c->re, (double)c->im};
+    } else {
+        s->value.c = *(const hc_c128 *)value;
+    }
+    return s;
+}
+
+aclnnStatus aclDestroyScalar(const aclScalar *scalar) {
+    free((void *)scalar);
+    return ACLNN_SUCCESS;
+}
+
+double hc_scalar_f64(const aclScalar *s) {
+    if (hc_dtype_is_integral(s->dtype)) return (double)s->value.i;
+    return hc_dtype_is_complex(s->dtype) ? s->value.c.re : s->value.f;
+}
+
+int64_t hc_scalar_i64(const aclScalar *s) {
+    if (hc_dtype_is_integral(s->dtype)) return s->value.i;
+    return (int64_t)hc_scalar_f64(s);
+}
+
+hc_c128 hc_scalar_c128(const aclScalar *s) {
+    if (hc_dtype_is_complex(s->dtype)) return s->value.c;
+    return (hc_c128){hc_scalar_f64(s), 0};
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Questions about shapes and views. */
+#include <stdio.h>
+#include <string.h>
+
+#include "hc_tensor.h"
+
+bool hc_is_contiguous(const aclTensor *t) {
+    int64_t running = 1;
+    if (t->numel == 0) return true;
+    for (int32_t i = t->rank - 1; i >= 0; i--) {
+        if (t->shape[i] == 1) continue;
+        if (t->stride[i] != running) return false;
+        running *= t->shape[i];
+    }
+    return true;
+}
+
+bool hc_same_shape(const aclTensor *a, const aclTensor *b) {
+    return a->rank == b->rank && memcmp(a->shape, b->shape, (size_t)a->rank * sizeof a->shape[0]) == 0;
+}
+
+const char *hc_describe(const aclTensor *t, char *buf, size_t size) {
+    if (t == NULL) {
+        snprintf(buf, size, "null");
+        return buf;
+    }
+    int used = snprintf(buf, size, "%s[", hc_dtype_name(t->dtype));
+    for (int32_t i = 0; i < t->rank && used > 0 && (size_t)used < size; i++) {
+        used += snprintf(buf + used, size - (size_t)used, i ? ",%lld" : "%lld", (long long)t->shape[i]);
+    }
+    if (used > 0 && (size_t)used < size) snprintf(buf + used, size - (size_t)used, "]");
+    return buf;
+}
+
+aclTensor hc_transpose_view(const aclTensor *t, int32_t a, int32_t b) {
+    aclTensor view = *t;
+    view.shape[a] = t->shape[b];
+    view.shape[b] = t->shape[a];
+    view.stride[a] = t->stride[b];
+    view.stride[b] = t->stride[a];
+    return view;
+}
+
+aclTensor hc_tensor_view(aclDataType dtype, const int64_t *shape, int32_t rank, void *data) {
+    aclTensor t = {.base = data, .dtype = dtype, .format = ACL_FORMAT_ND, .rank = rank, .numel = 1};
+    t.item_size = (int32_t)hc_dtype_size(dtype);
+    for (int32_t i = rank - 1; i >= 0; i--) {
+        t.shape[i] = shape[i];
+        t.stride[i] = t.numel;
+        t.numel *= shape[i];
+    }
+    t.storage_numel = t.numel;
+    return t;
+}
+
+bool hc_byte_range(const aclTensor *t, const char **begin, const char **end) {
+    if (t->numel == 0) return false;
+    int64_t low = 0, high = 0;
+    for (int32_t i = 0; i < t->rank; i++) {
+        const int64_t reach = t->stride[i] * (t->shape[i] - 1);
+        if (reach < 0) low += reach;
+        else high += reach;
+    }
+    const char *first = hc_data(t);
+    *begin = first + low * t->item_size;
+    *end = first + (high + 1) * t->item_size;
+    return true;
+}
+
+static bool same_view(const aclTensor *a, const aclTensor *b) {
+    if (hc_data(a) != hc_data(b) || a->item_size != b->item_size || !hc_same_shape(a, b)) return false;
+    for (int32_t i = 0; i < a->rank; i++) {
+        if (a->shape[i] > 1 && a->stride[i] != b->stride[i]) return false;
+    }
+    return true;
+}
+
+bool hc_overlaps_partly(const aclTensor *a, const aclTensor *b) {
+    const char *begin_a, *end_a, *begin_b, *end_b;
+    if (!hc_byte_range(a, &begin_a, &end_a) || !hc_byte_range(b, &begin_b, &end_b)) return false;
+    if (end_a <= begin_b || end_b <= begin_a) return false;
+    return !same_view(a, b);
+}
