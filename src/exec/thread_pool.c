@@ -3,7 +3,8 @@
  *
  * Pieces are handed out by an atomic counter, so a slow core takes fewer. Workers spin briefly for the next loop
  * and then sleep on a futex: operators follow each other within microseconds, but an idle pool must cost nothing.
- * A second stream that finds the pool busy runs its loop alone instead of waiting. */
+ * The owner waits only for workers that joined its loop: one that wakes late finds the gate closed. A second stream
+ * that finds the pool busy runs its loop alone instead of waiting. */
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +19,8 @@
 #include "hc_parallel.h"
 
 enum { MAX_THREADS = 1024, SPINS = 400 };
+/* In `gate`: no worker may join the loop any more. The other bits count those that did. */
+#define CLOSED 0x80000000u
 
 struct loop {
     void (*fn)(void *ctx, size_t begin, size_t end);
@@ -33,10 +36,10 @@ static struct {
     atomic_size_t next;      /* first index not handed out yet */
     atomic_uint epoch;       /* bumped for each loop and at the end; workers sleep on it */
     atomic_uint sleepers;
-    atomic_uint active;      /* workers that have not finished the current loop; the owner sleeps on it */
+    atomic_uint gate;        /* workers inside the loop, and CLOSED; the owner sleeps on it */
     atomic_bool stop;
     bool started;
-} g_pool = {.owner = PTHREAD_MUTEX_INITIALIZER};
+} g_pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .gate = CLOSED};
 static _Thread_local bool g_inside;
 
 static void futex_wait(atomic_uint *word, unsigned value) {
@@ -75,13 +78,22 @@ static unsigned wait_for_epoch(unsigned seen) {
     return now;
 }
 
+static bool join_loop(void) {
+    unsigned gate = atomic_load(&g_pool.gate);
+    while ((gate & CLOSED) == 0) {
+        if (atomic_compare_exchange_weak(&g_pool.gate, &gate, gate + 1)) return true;
+    }
+    return false;
+}
+
 static void *worker(void *arg) {
     unsigned seen = (unsigned)(uintptr_t)arg;
     for (;;) {
         seen = wait_for_epoch(seen);
         if (atomic_load(&g_pool.stop)) return NULL;
+        if (!join_loop()) continue;
         run_pieces(&g_pool.loop);
-        if (atomic_fetch_sub_explicit(&g_pool.active, 1, memory_order_acq_rel) == 1) futex_wake(&g_pool.active, 1);
+        if (atomic_fetch_sub(&g_pool.gate, 1) == (CLOSED | 1)) futex_wake(&g_pool.gate, 1);
     }
 }
 
@@ -119,7 +131,7 @@ static void after_fork_in_child(void) {
     g_pool.num_workers = 0;
     g_pool.started = false;
     g_inside = false;
-    atomic_store(&g_pool.active, 0);
+    atomic_store(&g_pool.gate, CLOSED);
     atomic_store(&g_pool.sleepers, 0);
 }
 
@@ -145,13 +157,13 @@ static void run_alone(size_t n, size_t grain, void (*fn)(void *, size_t, size_t)
     for (size_t begin = 0; begin < n; begin += grain) fn(ctx, begin, hc_min_size(begin + grain, n));
 }
 
-static void wait_for_workers(void) {
-    unsigned left;
-    for (int spin = 0; spin < SPINS * 8; spin++) {
-        if (atomic_load_explicit(&g_pool.active, memory_order_acquire) == 0) return;
+static void close_loop(void) {
+    unsigned gate = atomic_fetch_or(&g_pool.gate, CLOSED) | CLOSED;
+    for (int spin = 0; spin < SPINS * 8 && gate != CLOSED; spin++) {
         cpu_relax();
+        gate = atomic_load(&g_pool.gate);
     }
-    while ((left = atomic_load_explicit(&g_pool.active, memory_order_acquire)) != 0) futex_wait(&g_pool.active, left);
+    while ((gate = atomic_load(&g_pool.gate)) != CLOSED) futex_wait(&g_pool.gate, gate);
 }
 
 void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, size_t begin, size_t end), void *ctx) {
@@ -164,10 +176,10 @@ void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, size_t begin,
     if (!g_pool.started) start_workers();
     g_pool.loop = (struct loop){fn, ctx, n, grain};
     atomic_store_explicit(&g_pool.next, 0, memory_order_relaxed);
-    atomic_store_explicit(&g_pool.active, (unsigned)g_pool.num_workers, memory_order_relaxed);
+    atomic_store(&g_pool.gate, 0);
     atomic_fetch_add(&g_pool.epoch, 1);
     if (atomic_load(&g_pool.sleepers) > 0) futex_wake(&g_pool.epoch, (int)g_pool.num_workers);
     run_pieces(&g_pool.loop);
-    wait_for_workers();
+    close_loop();
     pthread_mutex_unlock(&g_pool.owner);
 }
