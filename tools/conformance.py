@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Run op-plugin's operator tests against the installed libraries and report by file and by reason.
+
+The tests are not ours and are not copied: give a checkout of github.com/Ascend/op-plugin. Needs torch, torch_npu,
+the mindspeed wheel, and what the tests import (numpy, expecttest, ...). torch is imported once; each test file runs
+in a child process forked from there, with a time limit, so a crash or a hang costs that file only.
+
+    python tools/conformance.py --checkout ../op-plugin --write docs/conformance.md
+    python tools/conformance.py --checkout ../op-plugin --match 'test_add.*' --verbose
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import io
+import json
+import multiprocessing as mp
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+import unittest
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+# Reason by what the error says, first match wins.
+REASONS: tuple[tuple[str, str], ...] = (
+    (r"(aclnn\w+)(?:GetWorkspaceSize)? (?:or \S+ )?not (?:in|found)", r"operator missing: \1"),
+    (r"operator type ['\"]?(\w+)", r"operator missing: \1 (aclop)"),
+    (r"No module named '(\S+)'", r"Python module missing: \1"),
+    (r"(aclnn\w+): [^\n]*not supported", r"refused: \1"),
+    (r"(aclnn\w+): ", r"error from \1"),
+    (r"Tensor-likes are not close|not equal|AssertionError|Mismatch|mismatch", "result differs"),
+    (r"not (?:been )?(?:implemented|supported)|not support", "not supported by torch_npu for this SoC or input"),
+)
+
+
+@dataclass
+class FileResult:
+    """Outcome of one test file: counts, and (test, reason, last line of the error) of each failure."""
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def fail(self, test: str, text: str) -> None:
+        self.failed += 1
+        last = next((line for line in reversed(text.strip().splitlines()) if line.strip()), "")
+        self.failures.append((test, reason_of(text), last.strip()[:200]))
+
+
+def reason_of(text: str) -> str:
+    for pattern, reason in REASONS:
+        found = re.search(pattern, text)
+        if found:
+            return found.expand(reason)
+    return "other error"
+
+
+def run_file(path: Path) -> FileResult:
+    """In a child: run the file's unittest cases in this process."""
+    result = FileResult(path.name)
+    sys.path.insert(0, str(path.parent))
+    os.chdir(path.parent)
+    try:
+        suite = unittest.defaultTestLoader.loadTestsFromName(path.stem)
+    except BaseException:
+        result.fail("(import)", traceback.format_exc())
+        return result
+    outcome = unittest.TextTestRunner(stream=io.StringIO(), verbosity=0).run(suite)
+    for test, text in [*outcome.failures, *outcome.errors]:
+        result.fail(test.id().rpartition(".")[2], text)
+    result.skipped = len(outcome.skipped)
+    result.passed = outcome.testsRun - result.failed - result.skipped
+    return result
+
+
+def child_main(path: str, out: str) -> None:
+    with open(out + ".log", "w", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        result = run_file(Path(path))
+    Path(out).write_text(json.dumps(asdict(result)), encoding="utf-8")
+    os._exit(0)
+
+
+@dataclass
+class Running:
+    process: mp.process.BaseProcess
+    path: Path
+    out: str
+    started: float
+
+
+def collect(child: Running, timed_out: bool) -> FileResult:
+    out = Path(child.out)
+    if out.exists():
+        result = FileResult(**json.loads(out.read_text(encoding="utf-8")))
+        result.failures = [tuple(f) for f in result.failures]  # type: ignore[misc]
+    else:
+        result = FileResult(child.path.name)
+        why = "time limit" if timed_out else f"process ended with exit code {child.process.exitcode}"
+        result.failed = 1
+        result.failures.append(("(whole file)", why, why))
+    result.seconds = time.monotonic() - child.started
+    return result
+
+
+def run_all(paths: list[Path], jobs: int, timeout: float, verbose: bool) -> list[FileResult]:
+    context = mp.get_context("fork")
+    waiting, running, results = list(reversed(paths)), [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                path = waiting.pop()
+                out = os.path.join(scratch, path.stem)
+                process = context.Process(target=child_main, args=(str(path), out))
+                process.start()
+                running.append(Running(process, path, out, time.monotonic()))
+            time.sleep(0.02)
+            for child in list(running):
+                late = time.monotonic() - child.started > timeout
+                if late:
+                    child.process.kill()
+                    child.process.join()
+                if not child.process.is_alive():
+                    child.process.join()
+                    running.remove(child)
+                    results.append(collect(child, late))
+                    show(results[-1], len(results), len(paths), verbose)
+    return sorted(results, key=lambda r: r.name)
+
+
+def show(result: FileResult, done: int, total: int, verbose: bool) -> None:
+    print(f"[{done}/{total}] {result.name}: {result.passed} passed, {result.failed} failed", flush=True)
+    if verbose:
+        for test, reason, line in result.failures:
+            print(f"    {test}: {reason}: {line}")
+
+
+def report(results: list[FileResult], command: str) -> str:
+    reasons: collections.Counter[str] = collections.Counter(f[1] for r in results for f in r.failures)
+    whole = sum(1 for r in results if r.failed == 0 and r.passed > 0)
+    passed, failed = sum(r.passed for r in results), sum(r.failed for r in results)
+    skipped = sum(r.skipped for r in results)
+    lines = [
+        "# Conformance: op-plugin's operator tests", "",
+        f"`{command}`", "",
+        f"Files: {len(results)}; {whole} pass whole. Tests: {passed} passed, {failed} failed, {skipped} skipped.", "",
+        "## Failures by reason", "", "| tests | reason |", "|---|---|",
+        *(f"| {n} | {reason} |" for reason, n in reasons.most_common()), "",
+        "## Files", "", "| file | passed | failed | skipped | first reason |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for r in results:
+        first = r.failures[0][1] if r.failures else ""
+        lines.append(f"| {r.name} | {r.passed} | {r.failed} | {r.skipped} | {first} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkout", type=Path, required=True, help="a checkout of op-plugin")
+    parser.add_argument("--under", default="test/test_base_ops", help="folder of the checkout (default: %(default)s)")
+    parser.add_argument("--match", default=".*", help="only files whose name matches this regular expression")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files at a time")
+    parser.add_argument("--timeout", type=float, default=120, help="seconds for one file")
+    parser.add_argument("--write", type=Path, help="write the report (Markdown) here")
+    parser.add_argument("--json", type=Path, help="write every result here")
+    parser.add_argument("--verbose", action="store_true", help="print each failure")
+    args = parser.parse_args()
+    folder = args.checkout / args.under
+    paths = sorted(p for p in folder.glob("test_*.py") if re.fullmatch(args.match, p.stem))
+    if not paths:
+        parser.error(f"no test file in {folder} matches {args.match}")
+    import torch_npu  # noqa: F401  (imported once, before the forks; no device is touched here)
+    import torch_npu.testing.testcase  # noqa: F401
+
+    results = run_all([p.resolve() for p in paths], args.jobs, args.timeout, args.verbose)
+    text = report(results, f"python tools/conformance.py --checkout CHECKOUT --under {args.under}")
+    print(text.partition("## Files")[0])
+    if args.write:
+        args.write.write_text(text, encoding="utf-8")
+    if args.json:
+        args.json.write_text(json.dumps([asdict(r) for r in results]), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
