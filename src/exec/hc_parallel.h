@@ -13,5 +13,14 @@ HC_SHARED size_t hc_num_threads(void);
 
 /* Memory of this thread, kept until the thread or the library ends: 64-byte aligned, contents undefined, valid
  * until the same slot is asked for again. NULL when out of memory (text set). */
-enum hc_scratch_slot { HC_SCRATCH_A, HC_SCRATCH_B, HC_SCRATCH_C, HC_SCRATCH_D, HC_SCRATCH_SLOTS };
+enum hc_scratch_slot {
+    HC_SCRATCH_A,
+    HC_SCRATCH_B,
+    HC_SCRATCH_C,
+    HC_SCRATCH_D,
+    HC_SCRATCH_GEMM_A, /* hc_gemm only, so that its callers keep theirs */
+    HC_SCRATCH_GEMM_B,
+    HC_SCRATCH_GEMM_C,
+    HC_SCRATCH_SLOTS
+};
 HC_SHARED void *hc_scratch(enum hc_scratch_slot slot, size_t bytes);
