@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Megatron-LM on Ascend NPUs, and on any Linux machine without one. Importing this package does no work."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

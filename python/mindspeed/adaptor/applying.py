@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Put a plan in place and take it back.
+
+Modules that are loaded are patched at once, the others right after their body has run. Everything that
+is written is recorded, so revert() restores the very objects, and a failure half-way undoes what was done.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from mindspeed.adaptor import references
+from mindspeed.adaptor.errors import ImportOrderError, PatchError
+from mindspeed.adaptor.importing import PostImportFinder, module_exists
+from mindspeed.adaptor.patching import Plan, Stack
+from mindspeed.adaptor.versions import describe_version
+
+_ABSENT: Any = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One attribute that was written: `before` is absent where the owner only inherited it."""
+
+    module: str
+    owner: Any
+    name: str
+    before: Any
+    after: Any
+    is_alias: bool = False
+    # The new object exists for this patch only, so every name that has it was copied from here.
+    is_fresh: bool = False
+
+    @property
+    def where(self) -> str:
+        return (
+            f"{getattr(self.owner, '__qualname__', getattr(self.owner, '__name__', self.owner))}.{self.name}"
+        )
+
+    def undo(self) -> bool:
+        """Whether the attribute still was ours; somebody else's object stays."""
+        if vars(self.owner).get(self.name, _ABSENT) is not self.after:
+            return False
+        if self.before is _ABSENT:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.before)
+        return True
+
+
+class Applier:
+    """The state of one applied plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._changes: list[Change] = []
+        self._finder = PostImportFinder(self._plan, self._on_import)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return tuple(self._changes)
+
+    def _check_modules_exist(self) -> None:
+        for name, stacks in self._plan.items():
+            if name not in sys.modules and not module_exists(name, without=self._finder):
+                stack = next(iter(stacks.values()))
+                raise PatchError(
+                    f"patch target {stack.target} (feature {stack.owners}): there is no module {name} in "
+                    f"{describe_version(name)}"
+                )
+
+    def apply(self) -> None:
+        """Patch what is loaded, watch for the rest; on an error nothing stays patched."""
+        self._check_modules_exist()
+        self._finder.install()
+        try:
+            for name in [n for n in self._plan if n in sys.modules]:
+                self._apply_module(sys.modules[name])
+        except BaseException:
+            self.revert()
+            raise
+
+    def revert(self) -> None:
+        """Restore every attribute; raises afterwards if something had been overwritten by others."""
+        self._finder.remove()
+        changes, self._changes = self._changes, []
+        kept = [change for change in reversed(changes) if not change.undo()]
+        self._rebind_back([change for change in changes if not change.is_alias])
+        overwritten = [change.where for change in kept if not change.is_alias]
+        if overwritten:
+            raise PatchError(
+                f"not restored, because somebody replaced them after us: {', '.join(overwritten)}"
+            )
+
+    def _on_import(self, module: ModuleType) -> None:
+        # A module that is run again (importlib.reload) has its originals back.
+        self._changes = [change for change in self._changes if change.module != module.__name__]
+        self._apply_module(module)
+
+    def _apply_module(self, module: ModuleType) -> None:
+        replaced: references.Replacements = {}
+        for path, stack in self._plan[module.__name__].items():
+            owner, name = _resolve(module, path, stack)
+            before, present, after = _build(owner, name, stack)
+            setattr(owner, name, after)
+            self._changes.append(
+                Change(
+                    module=module.__name__, owner=owner, name=name, before=before, after=after,
+                    is_fresh=stack.is_fresh and before is not after,
+                )
+            )  # fmt: skip
+            if references.can_have_aliases(present) and isinstance(owner, ModuleType):
+                replaced[id(present)] = (present, after)
+        self._rebind(module, replaced)
+
+    def _rebind(self, module: ModuleType, replaced: references.Replacements) -> None:
+        for holder, name, before, after in references.module_aliases(replaced):
+            setattr(holder, name, after)
+            self._changes.append(
+                Change(
+                    module=module.__name__, owner=holder, name=name, before=before, after=after, is_alias=True
+                )
+            )
+        _check_nothing_is_hidden(module.__name__, replaced)
+
+    def _rebind_back(self, changes: list[Change]) -> None:
+        """Names copied while the patches were on. An object that others use as well may be anybody's: it stays."""
+        back: references.Replacements = {}
+        for change in changes:
+            if change.is_fresh and change.before is not _ABSENT and isinstance(change.owner, ModuleType):
+                back[id(change.after)] = (change.after, change.before)
+        for holder, name, _, before in references.module_aliases(back):
+            setattr(holder, name, before)
+
+
+def _check_nothing_is_hidden(module: str, replaced: references.Replacements) -> None:
+    places = sorted(set(references.hidden_references("megatron", replaced)))
+    if not places:
+        return
+    listed = "; ".join(places[:5]) + (" ..." if len(places) > 5 else "")
+    if all(place.startswith(f"{module}.") for place in places):
+        raise PatchError(
+            f"{module} itself keeps what is replaced in it: {listed}. Patch these places as well."
+        )
+    raise ImportOrderError(
+        f"{module} was imported before its patches could be applied, and these keep what should be replaced: "
+        f"{listed}. Put `import torch; import mindspeed.megatron_adaptor` before the first import of megatron."
+    )
+
+
+def _resolve(module: ModuleType, path: str, stack: Stack) -> tuple[Any, str]:
+    """The object that holds the attribute, and the attribute's name; both must exist."""
+    *parents, name = path.split(".")
+    owner: Any = module
+    for parent in parents:
+        owner = _attribute(owner, parent, stack)
+    _attribute(owner, name, stack)
+    return owner, name
+
+
+def _attribute(owner: Any, name: str, stack: Stack) -> Any:
+    try:
+        return inspect.getattr_static(owner, name)
+    except AttributeError:
+        holder = getattr(owner, "__qualname__", None) or getattr(owner, "__name__", owner)
+        root = references.root_of(stack.target)
+        raise PatchError(
+            f"patch target {stack.target} (feature {stack.owners}): {holder} has no attribute {name!r} in "
+            f"{describe_version(root)}"
+        ) from None
+
+
+def _build(owner: Any, name: str, stack: Stack) -> tuple[Any, Any, Any]:
+    """(entry of the owner's dictionary or absent, present object, new object), descriptors kept in kind."""
+    before = vars(owner).get(name, _ABSENT)
+    present = inspect.getattr_static(owner, name)
+    kind = type(present) if isinstance(present, (staticmethod, classmethod)) else None
+    value = stack.build(present.__func__ if kind else present)
+    if kind and not isinstance(value, (staticmethod, classmethod)):
+        value = kind(value)
+    return before, present, value

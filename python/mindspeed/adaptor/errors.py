@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of the adaptor."""
+
+from __future__ import annotations
+
+
+class PatchError(RuntimeError):
+    """A patch cannot be applied or undone.
+
+    Not an ImportError on purpose: Megatron probes optional packages with `except ImportError`, which
+    would swallow a patch that failed while one of its modules was imported.
+    """
+
+
+class ImportOrderError(PatchError):
+    """Something was imported before the adaptor and holds references that cannot be replaced."""
+
+
+class VersionError(ImportError):
+    """A framework is missing or has a version that the adaptor does not fit."""

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load the host implementation into this process, so that a framework finds it.
+
+glibc satisfies a library's needs, and dlopen() by plain name, with a loaded library of that soname. So
+it is enough to load every library of ours by its absolute path before the framework: no search path and
+no environment variable has to be set by the user.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from mindspeed.cann.decision import Decision, decide, root
+
+# Loaded first, in this order: the others need them. Their RUNPATH is $ORIGIN, so any order would work;
+# this one makes a missing library fail under its own name.
+FIRST = ("libascendcl.so", "libnnopbase.so", "libopapi.so", "libhccl.so")
+
+decision: Decision | None = None
+loaded: dict[str, ctypes.CDLL] = {}
+
+
+def library_paths() -> list[Path]:
+    """Our libraries, in loading order."""
+    present = {path.name: path for path in sorted((root() / "lib64").glob("lib*.so"))}
+    first = [present.pop(name) for name in FIRST if name in present]
+    return first + list(present.values())
+
+
+def environment_for(kind: str, environment: Mapping[str, str], *, search_path: bool) -> dict[str, str]:
+    """Variables to set for a kind of CANN; `search_path` adds LD_LIBRARY_PATH, for a new process."""
+    if kind != "host":
+        return {}
+    home = root()
+    variables = {
+        "ASCEND_HOME_PATH": str(home),
+        "ASCEND_TOOLKIT_HOME": str(home),
+        "ASCEND_OPP_PATH": str(home / "opp"),
+    }
+    if search_path:
+        lib64 = str(home / "lib64")
+        others = [p for p in environment.get("LD_LIBRARY_PATH", "").split(os.pathsep) if p and p != lib64]
+        variables["LD_LIBRARY_PATH"] = os.pathsep.join([lib64, *others])
+    return variables
+
+
+def activate() -> Decision:
+    """Decide once per process and, for the host, load the libraries. Raises OSError if one cannot be."""
+    global decision
+    if decision is not None:
+        return decision
+    chosen = decide(os.environ)
+    if chosen.kind == "host":
+        os.environ.update(environment_for(chosen.kind, os.environ, search_path=False))
+        for path in library_paths():
+            loaded[path.name] = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    decision = chosen
+    return chosen
