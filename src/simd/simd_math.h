@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Elementary functions of float vectors, for every input: NaN, infinities, subnormals, the whole range.
+ *
+ * Each reduces its argument to a small interval and evaluates a polynomial fitted there (minimax, Lawson's
+ * iteration, coefficients rounded to float). Errors against the exact value over all floats, in units in the last
+ * place: exp 1, log 1, tanh 2, erf 2, sigmoid 2, sin and cos 1, pow 1 (tests/ops/math/test_accuracy.py). The
+ * `scalar` set has no fused multiply-add: constants that are split in two have trailing zeros for its sake. */
+#pragma once
+#include "simd.h"
+
+/* c0 + c1 x + c2 x^2 + ..., Horner. */
+#define VF_POLY(x, first, ...) vf_poly((x), (const float[]){(first), __VA_ARGS__}, sizeof((float[]){(first), __VA_ARGS__}) / 4)
+static inline __attribute__((always_inline)) vf vf_poly(vf x, const float *c, size_t n) {
+    vf sum = vf_set(c[n - 1]);
+#pragma GCC unroll 16
+    for (size_t i = n - 1; i > 0; i--) sum = vf_fma(sum, x, vf_set(c[i - 1]));
+    return sum;
+}
+
+/* x in [low, high]; NaN stays NaN. */
+static inline vf vf_clamp(vf x, float low, float high) {
+    x = vf_select(x > high, vf_set(high), x);
+    return vf_select(x < low, vf_set(low), x);
+}
+static inline vf vf_copysign(vf magnitude, vf sign) {
+    const vi mask = vi_set(INT32_MIN);
+    return (vf)(((vi)magnitude & ~mask) | ((vi)sign & mask));
+}
+
+/* x * 2^n for integral |n| <= 252, rounded once: the power is applied in two halves. */
+static inline vf vf_scale2(vf x, vf n) {
+#if defined(HC_ISA_avx512)
+    return _mm512_scalef_ps(x, n);
+#else
+    const vi whole = vf_to_int(n), half = whole >> 1;
+    const vf first = (vf)((half + 127) << 23), second = (vf)((whole - half + 127) << 23);
+    return x * first * second;
+#endif
+}
+
+/* ln 2 in two parts; the first times an integer below 2^15 is exact. */
+#define VF_LN2_HIGH 0x1.63p-1f
+#define VF_LN2_LOW (-0x1.bd0106p-13f)
+
+/* e^x = 2^n e^r, |r| <= ln(2)/2. */
+static inline vf vf_exp(vf x) {
+    x = vf_clamp(x, -104.0f, 89.0f);
+    const vf n = vf_round_small(x * vf_set(0x1.715476p0f));
+    vf r = vf_fma(n, vf_set(-VF_LN2_HIGH), x);
+    r = vf_fma(n, vf_set(-VF_LN2_LOW), r);
+    const vf q = VF_POLY(r, 0x1.fffffcp-2f, 0x1.55548ap-3f, 0x1.555916p-5f, 0x1.123fc6p-7f, 0x1.6a1a6ep-10f);
+    return vf_scale2(vf_fma(q, r * r, r) + 1.0f, n);
+}
+
+/* x = 2^*exponent * mantissa, mantissa in [sqrt(1/2), sqrt(2)), for positive finite x. */
+static inline vf vf_split(vf x, vf *exponent) {
+    const vi tiny = x < 0x1p-126f;
+    const vi bits = vf_bits(vf_select(tiny, x * 0x1p24f, x));
+    const vi k = (bits - 0x3f3504f3) >> 23;
+    *exponent = vf_from_int(k) - vf_select(tiny, vf_set(24.0f), vf_zero());
+    return vi_float(bits - (k << 23));
+}
+/* What a logarithm is outside the positive finite numbers: -inf at zero, inf at inf, NaN elsewhere. */
+static inline vf vf_log_special(vf x, vf result) {
+    result = vf_select(x == INFINITY, x, result);
+    result = vf_select(x == 0.0f, vf_set(-INFINITY), result);
+    return vf_select((x < 0.0f) | (x != x), vf_set(NAN), result);
+}
+/* f^3 P(f) of log(1 + f) = f - f^2/2 + f^3 P(f), sqrt(1/2) - 1 <= f <= sqrt(2) - 1. */
+static inline vf vf_log_tail(vf f) {
+    const vf p = VF_POLY(f, 0x1.555548p-2f, -0x1.000006p-2f, 0x1.99a4b6p-3f, -0x1.555c4ep-3f, 0x1.233766p-3f,
+                         -0x1.fc220ep-4f, 0x1.e6f08cp-4f, -0x1.de3bf8p-4f, 0x1.14573ep-4f);
+    return p * f * (f * f);
+}
+static inline vf vf_log(vf x) {
+    vf e;
+    const vf f = vf_split(x, &e) - 1.0f;
+    vf y = vf_fma(e, vf_set(VF_LN2_LOW), vf_log_tail(f));
+    y = vf_fma(f * f, vf_set(-0.5f), y);
+    return vf_log_special(x, vf_fma(e, vf_set(VF_LN2_HIGH), f + y));
+}
+
+/* Small |x|: odd polynomial; else 1 - 2 / (e^2|x| + 1), where the rounding of e^2|x| is harmless. */
+static inline vf vf_tanh(vf x) {
+    const vf t = vf_abs(x), z = x * x;
+    const vf small = vf_fma(VF_POLY(z, -0x1.55552ap-2f, 0x1.110552p-3f, -0x1.b7fd5p-5f, 0x1.508204p-6f, -0x1.6e698ap-8f),
+                            z * x, x);
+    const vf large = 1.0f - 2.0f / (vf_exp(t + t) + 1.0f);
+    return vf_select(t < 0.625f, small, vf_copysign(large, x));
+}
+
+/* Small |x|: odd polynomial; else 1 - e^-(x + x Q(x)), with Q fitted to the logarithm of erfc. */
+static inline vf vf_erf(vf x) {
+    const vf t = vf_clamp(vf_abs(x), 0.0f, 4.0f), z = x * x;
+    const vf small = vf_fma(VF_POLY(z, 0x1.06eba8p-3f, -0x1.812742p-2f, 0x1.ce2dcap-4f, -0x1.b80962p-6f, 0x1.549662p-8f,
+                                    -0x1.a88d86p-11f, 0x1.574ebep-14f),
+                            x, x);
+    const vf q = VF_POLY(t, 0x1.0740bcp-3f, 0x1.4576f4p-1f, 0x1.aec636p-4f, -0x1.71e0fep-6f, 0x1.780fbap-9f,
+                         -0x1.cc4908p-16f, -0x1.a2ee6p-15f, 0x1.6379d2p-18f);
+    const vf large = 1.0f - vf_exp(-vf_fma(q, t, t));
+    return vf_select(t < 0.93f, small, vf_copysign(large, x));
+}
+
+/* 1 / (1 + e^-x), or e^x / (1 + e^x): e^-|x| never overflows, so subnormal results are right too. */
+static inline vf vf_sigmoid(vf x) {
+    const vf e = vf_exp(-vf_abs(x));
+    return vf_select(x < 0.0f, e, vf_set(1.0f)) / (e + 1.0f);
+}
+/* Correctly rounded parts, unlike the machine's estimate. */
+static inline vf vf_rsqrt(vf x) { return 1.0f / vf_sqrt(x); }
+
+/* One element, in double, written so that GCC vectorises loops over them: no branch, no call. */
+
+static inline double hc_bits_f64(uint64_t bits) {
+    double d;
+    memcpy(&d, &bits, sizeof d);
+    return d;
+}
+static inline uint64_t hc_f64_bits(double d) {
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    return bits;
+}
+
+/* Up to this a multiple of pi/2's first part (33 bits) is exact; beyond it the caller asks the C library for those elements. */
+#define HC_TRIG_LIMIT 0x1p20f
+/* sin(x + shift * pi/2) for |x| <= HC_TRIG_LIMIT: shift 0 is the sine, 1 the cosine. The quadrant is read from the
+ * low bits of the sum with 1.5 * 2^52, whose last place is 1. */
+static inline float hc_sin_quadrant(float x, uint64_t shift) {
+    const double magic = 0x1.8p52, shifted = (double)x * 0x1.45f306dc9c883p-1 + magic;
+    const double n = shifted - magic;
+    const uint64_t quadrant = hc_f64_bits(shifted) + shift;
+    const double r = ((double)x - n * 0x1.921fb544p0) - n * 0x1.0b4611a626331p-34, z = r * r;
+    const double s = r + r * z * (-0x1.5555554ca9236p-3 + z * (0x1.11110889eeb76p-7 + z * (-0x1.a00f9393a7304p-13 + z * 0x1.6cd5eb28c81a5p-19)));
+    const double c = 1 - z * 0.5 + z * z * (0x1.5555554f4280dp-5 + z * (-0x1.6c16b88be6bfbp-10 + z * (0x1.a011178661ea0p-16 - z * 0x1.242908013d82cp-22)));
+    const uint64_t use_cos = 0 - (quadrant & 1), sign = (quadrant & 2) << 62;
+    return (float)hc_bits_f64(((hc_f64_bits(c) & use_cos) | (hc_f64_bits(s) & ~use_cos)) ^ sign);
+}
+
+/* log2 of a positive finite double that is normal (any positive float is): 2^-46 absolute near 1, relative beyond. */
+static inline double hc_log2_f64(double x) {
+    const uint64_t bits = hc_f64_bits(x) - 0x3fe6a09e667f3bcdull;
+    /* Arithmetic shift right by 52 through the sign-biased exponent, since AVX2 has no 64-bit one; then to double. */
+    const uint64_t biased = (bits + 0x4000000000000000ull) >> 52;
+    const double k = hc_bits_f64(biased | 0x4330000000000000ull) - (0x1p52 + 0x400);
+    const double m = hc_bits_f64(hc_f64_bits(x) - ((biased - 0x400) << 52));
+    const double s = (m - 1) / (m + 1), z = s * s;
+    const double p = 0x1.71547652b8314p+1 + z * (0x1.ec709dc39c34ep-1 + z * (0x1.2776c5170dd0cp-1 + z * (0x1.a61756632ba85p-2 +
+                     z * (0x1.484f8226e4b9ap-2 + z * (0x1.0bc81dda7632ap-2 + z * (0x1.ed25b3d615e1cp-3 + z * 0x1.9438e14521f1cp-6))))));
+    return k + s * p;
+}
+/* 2^x, |x| <= 1000. */
+static inline double hc_exp2_f64(double x) {
+    const double magic = 0x1.8p52, shifted = x + magic, r = x - (shifted - magic);
+    const double p = 1 + r * (0x1.62e42fefa3911p-1 + r * (0x1.ebfbdff82bbbdp-3 + r * (0x1.c6b08d7074d58p-5 + r * (0x1.3b2ab6fd825b1p-7 +
+                     r * (0x1.5d87fe369bc9cp-10 + r * (0x1.43090bd6cab6ep-13 + r * (0x1.ffcc6e94e2180p-17 + r * (0x1.62d415259bd43p-20 +
+                     r * (0x1.b57531a7b46d9p-24 + r * 0x1.c0c52a3699351p-28)))))))));
+    return hc_bits_f64(hc_f64_bits(p) + (hc_f64_bits(shifted) << 52));
+}
+
+static inline float hc_select_f32(bool c, float a, float b) {
+    const uint32_t mask = 0 - (uint32_t)c;
+    return hc_bits_f32((hc_f32_bits(a) & mask) | (hc_f32_bits(b) & ~mask));
+}
+/* x^y as the C library defines it, all special cases included: 2^(y log2 |x|) in double, then the sign of an odd
+ * power of a negative number, NaN for other powers of one, and the fixed points. */
+static inline float hc_pow_f32(float x, float y) {
+    const float a = fabsf(x), magnitude_y = fabsf(y);
+    /* Powers of 0 and infinity come out of the clamp below: their logarithms are replaced by huge ones. */
+    const double positive = (double)hc_select_f32((a > 0.0f) & (a < INFINITY), a, 1.0f);
+    double l = hc_log2_f64(positive);
+    l = a == 0.0f ? -1e300 : l;
+    l = a == INFINITY ? 1e300 : l;
+    double t = l * (double)y;
+    t = t > 300 ? 300 : t;
+    t = t < -300 ? -300 : t;
+    float result = (float)hc_exp2_f64(t);
+    const float whole = truncf(y), half = y * 0.5f;
+    const bool integer = (whole == y) | (magnitude_y >= 0x1p24f), odd = integer & (truncf(half) != half) & (magnitude_y < 0x1p24f);
+    const bool negative = (hc_f32_bits(x) >> 31) != 0;
+    result = hc_select_f32(negative & odd, -result, result);
+    result = hc_select_f32((x < 0.0f) & (x > -INFINITY) & !integer, NAN, result);
+    result = hc_select_f32((x != x) | (y != y), NAN, result);
+    return hc_select_f32((x == 1.0f) | (y == 0.0f) | ((x == -1.0f) & (magnitude_y == INFINITY)), 1.0f, result);
+}
