@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Largest and smallest value, of all elements or over dimensions. A NaN anywhere is the result. */
+#include "reduce.h"
+
+HC_REDUCE_DECLARE(amax_F32)
+HC_REDUCE_DECLARE(amax_F64)
+HC_REDUCE_DECLARE(amax_I64)
+HC_REDUCE_DECLARE(amin_F32)
+HC_REDUCE_DECLARE(amin_F64)
+HC_REDUCE_DECLARE(amin_I64)
+
+#ifdef HC_ISA
+/* If s is NaN neither comparison holds and it stays. */
+#define MAX(s, x) (((x) > (s)) | ((x) != (x)) ? (x) : (s))
+#define MIN(s, x) (((x) < (s)) | ((x) != (x)) ? (x) : (s))
+#define MAX_FOLD(s, x, args) MAX(s, x)
+#define MIN_FOLD(s, x, args) MIN(s, x)
+#define MAX_I64(s, x) ((x) > (s) ? (x) : (s))
+#define MIN_I64(s, x) ((x) < (s) ? (x) : (s))
+#define MAX_I64_FOLD(s, x, args) MAX_I64(s, x)
+#define MIN_I64_FOLD(s, x, args) MIN_I64(s, x)
+#define BOTH(name, type, lanes, low, high, max_fold, max_join, min_fold, min_join)                           \
+    HC_REDUCE_BODY(amax_##name, type, type, lanes, low, max_fold, max_join)                                  \
+    HC_REDUCE_BODY(amin_##name, type, type, lanes, high, min_fold, min_join)                                 \
+    HC_REDUCE_FINISH_CAST(amax_##name, type, type)                                                           \
+    HC_REDUCE_FINISH_CAST(amin_##name, type, type)
+BOTH(F32, float, 64, -__builtin_inff(), __builtin_inff(), MAX_FOLD, MAX, MIN_FOLD, MIN)
+BOTH(F64, double, 32, -__builtin_inf(), __builtin_inf(), MAX_FOLD, MAX, MIN_FOLD, MIN)
+BOTH(I64, int64_t, 32, INT64_MIN, INT64_MAX, MAX_I64_FOLD, MAX_I64, MIN_I64_FOLD, MIN_I64)
+
+#else
+#define INF __builtin_inf()
+static const struct hc_reduce_kernels AMAX_F32 = HC_REDUCE_KERNELS(amax_F32, float, HC_F32, -__builtin_inff());
+static const struct hc_reduce_kernels AMAX_F64 = HC_REDUCE_KERNELS(amax_F64, double, HC_F64, -INF);
+static const struct hc_reduce_kernels AMAX_I64 = HC_REDUCE_KERNELS(amax_I64, int64_t, HC_I64, INT64_MIN);
+static const struct hc_reduce_kernels AMIN_F32 = HC_REDUCE_KERNELS(amin_F32, float, HC_F32, __builtin_inff());
+static const struct hc_reduce_kernels AMIN_F64 = HC_REDUCE_KERNELS(amin_F64, double, HC_F64, INF);
+static const struct hc_reduce_kernels AMIN_I64 = HC_REDUCE_KERNELS(amin_I64, int64_t, HC_I64, INT64_MAX);
+#define MAX_KERNELS {[HC_F32] = &AMAX_F32, [HC_F64] = &AMAX_F64, [HC_I64] = &AMAX_I64}
+#define MIN_KERNELS {[HC_F32] = &AMIN_F32, [HC_F64] = &AMIN_F64, [HC_I64] = &AMIN_I64}
+static const struct hc_reduce AMAX = {"aclnnAmax", true, MAX_KERNELS}, MAX = {"aclnnMax", true, MAX_KERNELS};
+static const struct hc_reduce AMIN = {"aclnnAmin", true, MIN_KERNELS}, MIN = {"aclnnMin", true, MIN_KERNELS};
+
+static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims, const aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
+    return hc_reduce_plan(op, hc_compute_block(self->dtype), self, dims, out, NULL, NULL, 0, workspaceSize, executor);
+}
+
+#define OVER_DIMS(api, op)                                                                                   \
+    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,    \
+                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) { \
+        return plan(&(op), self, hc_dims(dim, keepDim), out, workspaceSize, executor);                       \
+    }                                                                                                        \
+    HC_OP_LAUNCH(api)
+#define OVER_ALL(api, op)                                                                                    \
+    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, aclTensor *out, uint64_t *workspaceSize, \
+                                             aclOpExecutor **executor) {                                     \
+        return plan(&(op), self, hc_dims(NULL, false), out, workspaceSize, executor);                        \
+    }                                                                                                        \
+    HC_OP_LAUNCH(api)
+OVER_DIMS(aclnnAmax, AMAX)
+OVER_DIMS(aclnnAmin, AMIN)
+OVER_ALL(aclnnMax, MAX)
+OVER_ALL(aclnnMin, MIN)
+#endif
