@@ -8,8 +8,7 @@ import sys
 import textwrap
 
 import pytest
-from mindspeed.adaptor import Feature, ImportOrderError, Level, Patch, PatchError
-from mindspeed.adaptor import session
+from mindspeed.adaptor import Feature, ImportOrderError, Level, Patch, PatchError, session
 from mindspeed.adaptor.patching import make_plan
 
 FILES = {

@@ -128,7 +128,7 @@ class Applier:
         _check_nothing_is_hidden(module.__name__, replaced)
 
     def _rebind_back(self, changes: list[Change]) -> None:
-        """Names copied while the patches were on. An object that others use as well may be anybody's: it stays."""
+        """Names copied while the patches were on; an object that others use as well stays."""
         back: references.Replacements = {}
         for change in changes:
             if change.is_fresh and change.before is not _ABSENT and isinstance(change.owner, ModuleType):
@@ -147,8 +147,8 @@ def _check_nothing_is_hidden(module: str, replaced: references.Replacements) -> 
             f"{module} itself keeps what is replaced in it: {listed}. Patch these places as well."
         )
     raise ImportOrderError(
-        f"{module} was imported before its patches could be applied, and these keep what should be replaced: "
-        f"{listed}. Put `import torch; import mindspeed.megatron_adaptor` before the first import of megatron."
+        f"{module} was imported before its patches could be applied, and these keep what should be "
+        f"replaced: {listed}. Put `import torch; import mindspeed.megatron_adaptor` before the first import of megatron."
     )
 
 

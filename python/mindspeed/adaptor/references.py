@@ -39,7 +39,7 @@ def can_have_aliases(value: Any) -> bool:
 
 
 def module_aliases(replacements: Replacements) -> Iterator[tuple[ModuleType, str, Any, Any]]:
-    """(module, name, old, new) for each name at module level, outside the frameworks, that is an old object."""
+    """(module, name, old, new) for each module-level name of an old object outside the frameworks."""
     for _, module in loaded_modules(frameworks=False):
         for name, value in list(vars(module).items()):
             found = replacements.get(id(value))
