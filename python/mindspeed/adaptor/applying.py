@@ -113,7 +113,7 @@ class Applier:
                     is_fresh=stack.is_fresh and before is not after,
                 )
             )  # fmt: skip
-            if references.can_have_aliases(present) and isinstance(owner, ModuleType):
+            if isinstance(owner, ModuleType) and references.can_have_aliases(present, module.__name__):
                 replaced[id(present)] = (present, after)
         self._rebind(module, replaced)
 

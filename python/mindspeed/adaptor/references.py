@@ -33,9 +33,16 @@ def loaded_modules(*, frameworks: bool) -> Iterator[tuple[str, ModuleType]]:
             yield name, module
 
 
-def can_have_aliases(value: Any) -> bool:
-    """Identity says something only for functions and classes; None, numbers and strings are shared."""
-    return callable(value)
+def can_have_aliases(value: Any, patched_module: str) -> bool:
+    """Whether other names of the object mean the thing that is patched.
+
+    Identity says something only for functions and classes; None, numbers and strings are shared. And what the
+    patched module itself took from a framework (`from torch.optim import AdamW as Adam`) is anybody's.
+    """
+    if not callable(value):
+        return False
+    origin = root_of(getattr(value, "__module__", None) or "")
+    return origin not in FRAMEWORKS or origin == root_of(patched_module)
 
 
 def module_aliases(replacements: Replacements) -> Iterator[tuple[ModuleType, str, Any, Any]]:

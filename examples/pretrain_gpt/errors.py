@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that the user can do something about: printed as one line, without a traceback."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Wrong options, data or checkpoint. The text says what was found and what was wanted."""

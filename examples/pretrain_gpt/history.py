@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of a run: one JSON object a line in <out>/history.jsonl, and the curve drawn from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class History:
+    """Records by iteration. What lies behind the checkpoint that a run resumes from is dropped."""
+
+    def __init__(self, path: Path, resumed_at: int) -> None:
+        self._path = path
+        self.records = [record for record in _read(path) if record["iteration"] <= resumed_at]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in self.records)
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        points = [(r["iteration"], r[name]) for r in self.records if name in r]
+        return [x for x, _ in points], [y for _, y in points]
+
+    def last(self, name: str) -> float:
+        values = self.series(name)[1]
+        return values[-1] if values else math.nan
+
+
+def _read(path: Path) -> list[Record]:
+    """A process killed while it wrote leaves a broken last line: it counts as not written."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def plot(history: History, path: Path, title: str) -> None:
+    """Training and validation loss over iterations as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=120)
+    axes.plot(*history.series("loss"), color="tab:blue", linewidth=0.8, label="training")
+    axes.plot(*history.series("valid_loss"), color="tab:orange", marker="o", markersize=3, label="validation (held out)")
+    axes.set_xlabel("iteration")
+    axes.set_ylabel("loss (nats per byte)")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)

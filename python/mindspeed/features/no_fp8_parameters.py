@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The distributed optimizer works without Transformer Engine.
+
+At every step Megatron hands it the list of fp8 parameters; the fallback for a missing Transformer Engine
+raises even if that list is empty, as it always is without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mindspeed.adaptor.levels import Level
+from mindspeed.adaptor.patching import Feature, Patch
+
+
+def skip_empty_list(quantize: Callable[..., None]) -> Callable[..., None]:
+    """Call Megatron's function only if there is a parameter to quantise."""
+
+    def quantize_param_shard(model_params: list[Any], *args: Any, **kwargs: Any) -> None:
+        if len(model_params) > 0:
+            quantize(model_params, *args, **kwargs)
+
+    return quantize_param_shard
+
+
+FEATURE = Feature(
+    name="no-fp8-parameters",
+    level=Level.COMPATIBILITY,
+    patches=(Patch("megatron.core.fp8_utils:quantize_param_shard", skip_empty_list, wraps=True),),
+)
