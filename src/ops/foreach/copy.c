@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/* out = x converted to out's dtype, over lists. The same bytes in both are one memcpy per chunk. */
+#include "foreach.h"
+
+HC_EW_KERNEL(foreach_copy_F32)
+HC_EW_KERNEL(foreach_copy_F64)
+HC_EW_KERNEL(foreach_copy_I64)
+HC_EW_KERNEL(foreach_copy_C128)
+
+#ifdef HC_ISA
+#define COPY(block)                                                                                          \
+    void HC_FN(foreach_copy_##block)(size_t n, void *const *out, const void *const *in, const void *args) {  \
+        (void)args;                                                                                          \
+        if (out[0] != in[0]) memcpy(out[0], in[0], n * sizeof(hc_block_##block));                            \
+    }
+COPY(F32)
+COPY(F64)
+COPY(I64)
+COPY(C128)
+#else
+HC_FOREACH_SPEC4(COPY, "aclnnForeachCopy", foreach_copy)
+HC_FOREACH_UNARY(aclnnForeachCopy, COPY)
+#endif
