@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything happens in .venv and build/; `make clean` removes build/, `make distclean` both.
+PYTHON3   ?= python3
+VENV      := .venv
+PY        := $(VENV)/bin/python
+PIP       := $(PY) -m pip install --quiet --disable-pip-version-check
+JOBS      ?= $(shell nproc)
+BUILD     := build
+WHEELS    := $(BUILD)/dist
+STACK     := $(VENV)/.stack
+TESTS     := $(VENV)/.tests
+LINT      := $(VENV)/.lint
+INSTALLED := $(VENV)/.mindspeed
+SOURCES   := $(shell find src abi cmake python tools/gen_headers.py -type f -not -name '*.pyc') \
+             CMakeLists.txt pyproject.toml LICENSE README.md
+
+.DEFAULT_GOAL := help
+.PHONY: help venv build pretrain test test-c test-python doctor bench lint format docs clean distclean
+
+help: ## show this text
+	@echo 'make TARGET, where TARGET is'
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo
+	@echo 'variables:  PYTHON3=$(PYTHON3)  JOBS=$(JOBS)'
+	@echo 'pretrain:   DATA=files or folders  OUT=dir  ITERS=n  DTYPE=bf16|fp16|fp32  LAYERS=n  ARGS="any other option"'
+
+$(PY):
+	@command -v $(PYTHON3) >/dev/null || { echo "$(PYTHON3) not found: set PYTHON3=" >&2; exit 1; }
+	$(PYTHON3) -m venv $(VENV) || { rm -rf $(VENV); echo "on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(STACK): requirements/stack.txt requirements/megatron.txt | $(PY)
+	@echo 'installing the frameworks into $(VENV) (once)'
+	$(PIP) -r requirements/stack.txt
+	$(PIP) --no-deps -r requirements/megatron.txt
+	@touch $@
+
+$(TESTS): requirements/test.txt | $(PY)
+	$(PIP) -r requirements/test.txt
+	@touch $@
+
+$(LINT): requirements/lint.txt | $(PY)
+	$(PIP) -r requirements/lint.txt
+	@touch $@
+
+# The build folder stays, so a changed file recompiles alone.
+$(INSTALLED): $(SOURCES) $(STACK)
+	@echo 'building and installing the wheel'
+	@rm -rf $(WHEELS)
+	CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(WHEELS) .
+	$(PIP) --no-deps --force-reinstall $(WHEELS)/mindspeed-*.whl
+	@touch $@
+
+venv: $(INSTALLED) ## create .venv with the frameworks and the built wheel
+build: $(INSTALLED) ## the same
+
+pretrain: $(INSTALLED) ## train a Megatron GPT on virtual NPU 0, sample from it; again: resume
+	$(PY) examples/pretrain_gpt/pretrain.py $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) \
+	    $(if $(ITERS),--iters $(ITERS)) $(if $(DTYPE),--dtype $(DTYPE)) $(if $(LAYERS),--layers $(LAYERS)) $(ARGS)
+
+test: test-c test-python ## the whole test suite
+
+test-c: $(TESTS) ## C tests
+	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH && cmake -S . -B $(BUILD)/c -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(PY) >/dev/null \
+	    && cmake --build $(BUILD)/c -j $(JOBS) && ctest --test-dir $(BUILD)/c --output-on-failure -j $(JOBS)
+
+test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel
+	$(PY) -m pytest -q $(ARGS)
+
+doctor: $(INSTALLED) ## check the installation
+	$(VENV)/bin/mindspeed doctor
+
+bench: $(INSTALLED) $(TESTS) ## benchmarks next to PyTorch CPU
+	@for file in bench/*.py bench/python/*.py; do [ ! -f $$file ] || { echo "== $$file"; $(PY) $$file || exit 1; }; done
+
+lint: $(LINT) ## formatting, types, budgets of the style guide
+	$(PY) tools/lint.py
+
+format: $(LINT) ## format the whole tree
+	$(PY) tools/lint.py --fix
+
+docs: $(INSTALLED) $(TESTS) ## regenerate the generated documents
+	$(PY) tools/gen_operators_doc.py
+	$(PY) tools/gen_options_doc.py
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+distclean: clean ## remove .venv as well
+	rm -rf $(VENV)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mindspeed doctor`: collect findings, print them, and say by the exit code whether all is well."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mindspeed.adaptor.versions import SUPPORTED, component
+from mindspeed.cann import loader
+from mindspeed.cli.environment import choose
+
+# Without these nothing works; of the others a wrong version is a problem, an absent one is not.
+NEEDED = ("torch", "torch_npu")
+CPU_FLAGS = (
+    "avx2 fma f16c avx512f avx512bw avx512vl avx512dq avx512_bf16 avx512_vnni amx_tile asimd asimdhp sve"
+).split()
+
+
+@dataclass(slots=True)
+class Report:
+    """Facts for display, and the problems that make the exit code 1."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def run(*, as_json: bool, timeout: float) -> int:
+    report = Report()
+    _versions(report)
+    _cpu(report)
+    _cann(report)
+    _library(report, timeout)
+    _operator(report, timeout)
+    if as_json:
+        print(json.dumps({**report.facts, "problems": report.problems, "ok": not report.problems}, indent=2))
+    else:
+        _print(report)
+    return 1 if report.problems else 0
+
+
+def _versions(report: Report) -> None:
+    report.facts["python"] = platform.python_version()
+    report.facts["platform"] = f"{platform.machine()}, {' '.join(platform.libc_ver())}"
+    report.facts["versions"] = {}
+    for name in SUPPORTED:
+        found = component(name)
+        report.facts["versions"][name] = {**asdict(found), "fits": found.fits}
+        if not found.fits and (found.found or name in NEEDED):
+            report.problems.append(str(found))
+
+
+def _cpu(report: Report) -> None:
+    flags: set[str] = set()
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("flags", "Features"):
+                flags |= set(value.split())
+            elif key.strip() == "model name":
+                model = value.strip()
+    except OSError:
+        pass  # a sandbox may hide it; the library asks the CPU itself
+    report.facts["cpu"] = {
+        "model": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "features": [flag for flag in CPU_FLAGS if flag in flags],
+    }
+
+
+def _cann(report: Report) -> None:
+    decision = choose()
+    report.facts["cann"] = {"kind": decision.kind, "reason": decision.reason}
+    hook = sys.modules.get("_mindspeed_hook")
+    report.facts["cann"]["hook"] = hook is not None
+    if hook is None:
+        report.problems.append(
+            "the start-up hook is not installed: `import torch` will not find the libraries"
+        )
+    if decision.kind != "host":
+        return
+    paths = loader.library_paths()
+    report.facts["cann"]["folder"] = str(loader.root() / "lib64")
+    report.facts["cann"]["libraries"] = [path.name for path in paths]
+    missing = [name for name in loader.FIRST if name not in report.facts["cann"]["libraries"]]
+    if missing:
+        report.problems.append(f"missing in {loader.root() / 'lib64'}: {', '.join(missing)}")
+
+
+def _library(report: Report, timeout: float) -> None:
+    found = _probe("library", timeout)
+    report.facts["device"] = found
+    if "error" in found:
+        report.problems.append(f"CANN: {found['error']}")
+
+
+def _operator(report: Report, timeout: float) -> None:
+    if any(report.facts["versions"][name]["found"] is None for name in NEEDED):
+        report.facts["self_test"] = {"skipped": "needs torch and torch_npu"}
+        return
+    found = _probe("operator", timeout)
+    report.facts["self_test"] = found
+    if "error" in found:
+        report.problems.append(f"self-test: {found['error']}")
+
+
+def _probe(name: str, timeout: float) -> dict[str, Any]:
+    """Run mindspeed.cli.probe in a process of its own."""
+    command = [sys.executable, "-m", "mindspeed.cli.probe", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {timeout:g} s"}
+    if done.returncode < 0:
+        return {"error": f"the process was ended by signal {-done.returncode}"}
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    try:
+        answer = json.loads(last)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        return answer
+    error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode} and no output"])[-1]
+    return {"error": error}
+
+
+def _print(report: Report) -> None:
+    facts = report.facts
+    line: Callable[[str, object], None] = lambda name, text: print(f"{name:<16}{text}")  # noqa: E731
+    line("python", f"{facts['python']} ({facts['platform']})")
+    for name, found in facts["versions"].items():
+        state = "ok" if found["fits"] else f"this release fits {found['wanted']}"
+        line(name, f"{found['found']} ({state})" if found["found"] else f"not installed ({state})")
+    cpu, device, cann = facts["cpu"], facts["device"], facts["cann"]
+    line("cpu", f"{cpu['model']}, {cpu['cores']} cores: {' '.join(cpu['features']) or 'no feature known'}")
+    line("instruction set", device.get("instruction_set") or "chosen by the vendor")
+    line("cann", f"{cann['kind']}: {cann['reason']}")
+    if "folder" in cann:
+        line("libraries", f"{len(cann['libraries'])} in {cann['folder']}")
+        line("", " ".join(cann["libraries"]))
+    if "devices" in device:
+        memory = device.get("memory_bytes")
+        each = f" of {memory / 2**30:g} GiB" if memory else ""
+        line("devices", f"{device['devices']} x {device.get('soc', 'unknown')}{each}")
+    test = facts["self_test"]
+    line(
+        "self-test",
+        test.get("skipped") or test.get("error") or f"{test['operator']} on npu:0 equals the CPU's: ok",
+    )
+    for problem in report.problems:
+        line("PROBLEM", problem)
+    print("All is well." if not report.problems else f"{len(report.problems)} problem(s).")

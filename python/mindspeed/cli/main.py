@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands and their help texts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import mindspeed
+from mindspeed.cli import doctor, environment
+
+DESCRIPTION = "Megatron-LM on Ascend NPUs, and on any Linux machine without one."
+EPILOG = """\
+examples:
+  mindspeed doctor                      is everything there, and does an operator work?
+  mindspeed run python train.py         start a program with the environment set
+  eval "$(mindspeed env)"               set the environment of this shell
+
+PyTorch programs need neither `run` nor `env`: `import torch` finds the virtual NPUs by itself.
+MINDSPEED_DEVICE=host|ascend|auto chooses between the virtual NPUs and the vendor's CANN.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mindspeed",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mindspeed {mindspeed.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    env = commands.add_parser("env", help="print the environment variables that a framework needs")
+    env.add_argument("--json", action="store_true", help="as a JSON object instead of shell exports")
+    env.set_defaults(run=lambda args: environment.show(as_json=args.json))
+
+    run = commands.add_parser(
+        "run",
+        help="start a program with that environment",
+        description="Start a program with the environment of `mindspeed env`. Only MindSpore needs it.",
+    )
+    run.add_argument("program", metavar="PROG", help="a command, or a Python file")
+    run.add_argument("arguments", metavar="ARG", nargs=argparse.REMAINDER, help="arguments of the program")
+    run.set_defaults(run=lambda args: environment.run(args.program, args.arguments))
+
+    check = commands.add_parser(
+        "doctor",
+        help="check the installation",
+        description="Check versions, libraries, devices and one operator. Exit code 0 if all is well.",
+    )
+    check.add_argument("--json", action="store_true", help="print the findings as a JSON object")
+    check.add_argument(
+        "--timeout", type=float, default=120.0, metavar="SECONDS", help="for the test (default: 120)"
+    )
+    check.set_defaults(run=lambda args: doctor.run(as_json=args.json, timeout=args.timeout))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except environment.UsageError as error:
+        print(f"mindspeed: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

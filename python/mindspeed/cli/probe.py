@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the doctor asks in a process of its own, so that a crash or a hang is a finding and not the end.
+
+`python -m mindspeed.cli.probe library|operator` prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from typing import Any
+
+HBM_MEMORY = 1  # aclrtMemAttr ACL_HBM_MEM, what torch_npu asks for
+
+
+def library() -> dict[str, Any]:
+    """Load CANN as a framework would, and ask it."""
+    from mindspeed.cann import loader
+
+    decision = loader.activate()
+    acl = loader.loaded.get("libascendcl.so") or ctypes.CDLL("libascendcl.so")
+    found: dict[str, Any] = {"kind": decision.kind, "instruction_set": _instruction_set(acl)}
+    code = acl.aclInit(None)
+    if code != 0:
+        return {**found, "error": f"aclInit returned {code}: {_message(acl)}"}
+    count = ctypes.c_uint32()
+    code = acl.aclrtGetDeviceCount(ctypes.byref(count))
+    if code != 0:
+        return {**found, "error": f"aclrtGetDeviceCount returned {code}: {_message(acl)}"}
+    acl.aclrtGetSocName.restype = ctypes.c_char_p
+    found["devices"] = count.value
+    if count.value == 0 or acl.aclrtSetDevice(0) != 0:
+        return {**found, "error": f"device 0 cannot be used: {_message(acl)}"}
+    found["soc"] = (acl.aclrtGetSocName() or b"").decode()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    if acl.aclrtGetMemInfo(HBM_MEMORY, ctypes.byref(free), ctypes.byref(total)) == 0:
+        found["memory_bytes"] = total.value
+    acl.aclrtResetDevice(0)
+    acl.aclFinalize()
+    return found
+
+
+def _message(acl: ctypes.CDLL) -> str:
+    acl.aclGetRecentErrMsg.restype = ctypes.c_char_p
+    return (acl.aclGetRecentErrMsg() or b"no message").decode(errors="replace").strip()
+
+
+def _instruction_set(acl: ctypes.CDLL) -> str | None:
+    """Only the host implementation chooses one."""
+    if not hasattr(acl, "hc_isa_name"):
+        return None
+    acl.hc_isa_name.restype = ctypes.c_char_p
+    return str(acl.hc_isa_name(acl.hc_isa()).decode())
+
+
+def operator() -> dict[str, Any]:
+    """One operator on npu:0, compared with the CPU."""
+    import torch
+    import torch_npu  # noqa: F401  (torch does it by itself, unless TORCH_DEVICE_BACKEND_AUTOLOAD=0)
+
+    x = torch.linspace(-3.0, 3.0, 1000)
+    y = torch.linspace(1.0, 2.0, 1000)
+    expected = torch.add(x, y)
+    try:
+        computed = torch.add(x.to("npu:0"), y.to("npu:0")).cpu()
+    except (RuntimeError, AttributeError) as error:
+        return {"operator": "add", "error": str(error).strip().splitlines()[0]}
+    if not torch.equal(computed, expected):
+        worst = (computed - expected).abs().max().item()
+        return {"operator": "add", "error": f"differs from the CPU by up to {worst:g}"}
+    return {"operator": "add"}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"library": library, "operator": operator}[sys.argv[1]]()))
