@@ -1,24 +1,175 @@
 // SPDX-License-Identifier: Apache-2.0
-/* hc_copy: elements of one view into another, converting. The identity kernel of the elementwise skeleton. */
+/* hc_copy: elements of one view into another of the same shape, converting.
+ *
+ * Equal representations are moved as bits: rows by memcpy, other runs by strided loops. Others are converted run by
+ * run through a block in the cache, or straight from or into the block type's own layout. Where the source runs
+ * along another dimension than the destination, both go through square tiles, so that every cache line is used
+ * whole: a strided loop would fetch a line per element. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "elementwise.h"
+#include "strided.h"
 
-HC_EW_KERNEL(copy_F32)
-HC_EW_KERNEL(copy_F64)
-HC_EW_KERNEL(copy_I64)
-HC_EW_KERNEL(copy_C128)
+/* A tile of the widest element is 16 KiB: with its transpose it stays in the first-level cache. */
+enum { TILE = 64, TILE_BYTES = 16 * 1024, NARROWEST = 4 };
 
-#ifdef HC_ISA
-#define SAME(x) (x)
-HC_EW_BODY1(copy_F32, float, float, SAME)
-HC_EW_BODY1(copy_F64, double, double, SAME)
-HC_EW_BODY1(copy_I64, int64_t, int64_t, SAME)
-HC_EW_BODY1(copy_C128, hc_c128, hc_c128, SAME)
-#else
-static const struct hc_ew COPY = {
-    "copy", {[HC_F32] = copy_F32_table, [HC_F64] = copy_F64_table, [HC_I64] = copy_I64_table, [HC_C128] = copy_C128_table}, 0, 0};
+struct copier {
+    size_t dst_size, src_size;
+    bool same_bits;
+    enum hc_block block;
+    size_t block_size;
+    bool load_direct, store_direct; /* the memory layout of that side is the block's */
+    hc_load_fn *load;
+    hc_store_fn *store;
+    hc_move_fn *move;
+};
+
+static bool same_bits(aclDataType a, aclDataType b) {
+    if (a == b) return true;
+    return hc_dtype_class(a) == HC_CLASS_INT && hc_dtype_class(b) == HC_CLASS_INT && hc_dtype_size(a) == hc_dtype_size(b);
+}
+
+/* The block that both sides convert to or from with one rounding at most. */
+static enum hc_block conversion_block(aclDataType dst, aclDataType src) {
+    if (hc_dtype_is_integral(src) && !hc_dtype_is_integral(dst)) return hc_compute_block(dst);
+    return hc_compute_block(src);
+}
+
+static struct copier make_copier(aclDataType dst, aclDataType src) {
+    struct copier c = {.dst_size = hc_dtype_size(dst), .src_size = hc_dtype_size(src), .same_bits = same_bits(dst, src)};
+    if (c.same_bits) {
+        c.block_size = c.dst_size;
+        c.move = hc_move_for(c.dst_size);
+        return c;
+    }
+    c.block = conversion_block(dst, src);
+    c.block_size = hc_block_size(c.block);
+    c.load = hc_load_for(src, c.block);
+    c.store = hc_store_for(dst, c.block);
+    c.load_direct = hc_block_of(src) == (int)c.block;
+    c.store_direct = hc_block_of(dst) == (int)c.block;
+    return c;
+}
+
+static void move_run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
+    const struct copier *c = ctx;
+    c->move(n, data[0], stride[0], data[1], stride[1]);
+}
+
+static void convert_run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
+    const struct copier *c = ctx;
+    const int64_t to = stride[0] / (int64_t)c->dst_size, from = stride[1] / (int64_t)c->src_size;
+    if (c->load_direct && from == 1) {
+        c->store(n, data[0], to, data[1]);
+        return;
+    }
+    if (c->store_direct && to == 1) {
+        c->load(n, data[0], data[1], from);
+        return;
+    }
+    _Alignas(64) char block[HC_EW_BLOCK * sizeof(hc_c128)];
+    for (size_t at = 0; at < n; at += HC_EW_BLOCK) {
+        const size_t count = hc_min_size(HC_EW_BLOCK, n - at);
+        c->load(count, block, data[1] + (int64_t)at * stride[1], from);
+        c->store(count, data[0] + (int64_t)at * stride[0], to, block);
+    }
+}
+
+struct tiles {
+    struct hc_strided s;
+    const struct copier *copier;
+    hc_transpose_fn *transpose;
+    int across; /* the dimension along which the source is contiguous; the destination's is 0 */
+    size_t side, count[2]; /* tiles along dimension 0 and along `across` */
+};
+
+/* One tile: rows of the source, `n0` of them, each `n1` long, become `n1` rows of the destination. */
+static void copy_tile(const struct tiles *t, char *dst, const char *src, size_t n0, size_t n1) {
+    _Alignas(64) char loaded[TILE_BYTES], turned[TILE_BYTES];
+    const struct copier *c = t->copier;
+    const int64_t row = (int64_t)(t->side * c->block_size), src_row = t->s.stride[1][0];
+    const char *from = src;
+    int64_t from_row = src_row;
+    if (!c->same_bits && !c->load_direct) {
+        for (size_t i = 0; i < n0; i++) c->load(n1, loaded + (int64_t)i * row, src + (int64_t)i * src_row, 1);
+        from = loaded;
+        from_row = row;
+    }
+    t->transpose(n0, n1, turned, row, from, from_row);
+    for (size_t i = 0; i < n1; i++, dst += t->s.stride[0][t->across]) {
+        if (c->same_bits) memcpy(dst, turned + (int64_t)i * row, n0 * c->dst_size);
+        else c->store(n0, dst, 1, turned + (int64_t)i * row);
+    }
+}
+
+static void copy_tiles(void *ctx, size_t begin, size_t end) {
+    const struct tiles *t = ctx;
+    const struct hc_strided *s = &t->s;
+    for (size_t unit = begin; unit < end; unit++) {
+        const size_t per_plane = t->count[0] * t->count[1], tile = unit % per_plane;
+        const size_t first0 = tile % t->count[0] * t->side, first1 = tile / t->count[0] * t->side;
+        size_t plane = unit / per_plane;
+        char *data[2] = {s->data[0], s->data[1]};
+        int64_t index[HC_MAX_RANK] = {[0] = (int64_t)first0};
+        for (int d = 1; d < s->rank; d++) {
+            if (d == t->across) continue;
+            index[d] = (int64_t)(plane % (size_t)s->shape[d]);
+            plane /= (size_t)s->shape[d];
+        }
+        index[t->across] = (int64_t)first1;
+        for (int d = 0; d < s->rank; d++) {
+            for (int k = 0; k < 2; k++) data[k] += index[d] * s->stride[k][d];
+        }
+        copy_tile(t, data[0], data[1], hc_min_size(t->side, (size_t)s->shape[0] - first0),
+                  hc_min_size(t->side, (size_t)s->shape[t->across] - first1));
+    }
+}
+
+/* The dimension of the source's runs where tiles pay, else 0. */
+static int tiled_dimension(const struct hc_strided *s, const struct copier *c) {
+    if (s->stride[0][0] != (int64_t)c->dst_size || s->stride[1][0] == 0 || s->shape[0] < NARROWEST) return 0;
+    if (s->stride[1][0] == (int64_t)c->src_size) return 0;
+    for (int d = 1; d < s->rank; d++) {
+        if (s->stride[1][d] == (int64_t)c->src_size && s->shape[d] >= NARROWEST) return d;
+    }
+    return 0;
+}
+
+static void run_copy(const aclTensor *dst, const aclTensor *src) {
+    const struct copier c = make_copier(dst->dtype, src->dtype);
+    struct tiles t = {.copier = &c};
+    hc_strided_init(&t.s, (const aclTensor *[]){dst, src}, 2);
+    t.across = tiled_dimension(&t.s, &c);
+    if (t.across == 0) {
+        hc_strided_for(&t.s, c.dst_size + c.src_size, c.same_bits ? move_run : convert_run, &c);
+        return;
+    }
+    t.transpose = hc_transpose_for(c.block_size);
+    t.side = c.block_size > 4 ? 32 : TILE;
+    t.count[0] = hc_ceil_div((size_t)t.s.shape[0], t.side);
+    t.count[1] = hc_ceil_div((size_t)t.s.shape[t.across], t.side);
+    size_t planes = 1;
+    for (int d = 1; d < t.s.rank; d++) planes *= d == t.across ? 1 : (size_t)t.s.shape[d];
+    const size_t tile = hc_min_size(t.side, (size_t)t.s.shape[0]) * hc_min_size(t.side, (size_t)t.s.shape[t.across]);
+    hc_parallel_for(planes * t.count[0] * t.count[1], hc_max_size(1, 16 * 1024 / tile), copy_tiles, &t);
+}
 
 aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src) {
-    const aclTensor *outs[] = {dst}, *ins[] = {src};
-    return hc_ew_run(&COPY, -1, outs, 1, ins, 1, NULL);
+    if (dst->numel == 0) return 0;
+    aclTensor view = *src, whole;
+    char *copy = NULL;
+    if (hc_overlaps_partly(dst, src)) {
+        copy = malloc((size_t)src->numel * (size_t)src->item_size);
+        HC_CHECK(copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping source %s", HC_SHOW(src));
+        view = hc_tensor_view(src->dtype, src->shape, src->rank, copy);
+        run_copy(&view, src);
+    }
+    if (!hc_broadcast_to(&view, dst->shape, dst->rank, &whole)) {
+        free(copy);
+        return hc_fail(ACLNN_ERR_PARAM_INVALID, "copy: source %s does not broadcast to %s", HC_SHOW(src), HC_SHOW(dst));
+    }
+    run_copy(dst, &whole);
+    free(copy);
+    return 0;
 }
-#endif

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "temporary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
+    const size_t bytes = (size_t)t->numel * hc_dtype_size(dtype);
+    *owned = aligned_alloc(64, hc_align_up(bytes + 1, 64));
+    HC_CHECK(*owned != NULL, ACLNN_ERR_INNER, "out of host memory: %zu bytes for a copy of %s", bytes, HC_SHOW(t));
+    *view = hc_tensor_view(dtype, t->shape, t->rank, *owned);
+    return 0;
+}
+
+static aclnnStatus copy_of(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
+    HC_TRY(allocate(t, dtype, view, owned));
+    const aclnnStatus status = hc_copy(view, t);
+    if (status == 0) return 0;
+    free(*owned);
+    *owned = NULL;
+    return status;
+}
+
+bool hc_overlaps(const aclTensor *a, const aclTensor *b) {
+    const char *begin_a, *end_a, *begin_b, *end_b;
+    if (!hc_byte_range(a, &begin_a, &end_a) || !hc_byte_range(b, &begin_b, &end_b)) return false;
+    return end_a > begin_b && end_b > begin_a;
+}
+
+aclnnStatus hc_contiguous(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
+    *owned = NULL;
+    *view = *t;
+    if (t->dtype == dtype && hc_is_contiguous(t)) return 0;
+    return copy_of(t, dtype, view, owned);
+}
+
+aclnnStatus hc_contiguous_apart(const aclTensor *t, aclDataType dtype, const aclTensor *other, aclTensor *view, void **owned) {
+    if (hc_overlaps(t, other)) return copy_of(t, dtype, view, owned);
+    return hc_contiguous(t, dtype, view, owned);
+}
+
+aclnnStatus hc_contiguous_out(const aclTensor *out, aclDataType dtype, aclTensor *view, void **owned) {
+    *owned = NULL;
+    *view = *out;
+    if (out->dtype == dtype && hc_is_contiguous(out)) return 0;
+    return allocate(out, dtype, view, owned);
+}
+
+struct hc_element hc_scalar_element(const aclScalar *s, aclDataType dtype) {
+    struct hc_element element = {{0}};
+    const enum hc_dtype_class kind = hc_dtype_class(s->dtype);
+    if (kind == HC_CLASS_COMPLEX) hc_store_for(dtype, HC_C128)(1, element.bytes, 1, &s->value.c);
+    else if (kind == HC_CLASS_FLOAT) hc_store_for(dtype, HC_F64)(1, element.bytes, 1, &s->value.f);
+    else hc_store_for(dtype, HC_I64)(1, element.bytes, 1, &s->value.i);
+    return element;
+}
+
+aclnnStatus hc_fill(const aclTensor *dst, const struct hc_element *value) {
+    const aclTensor one = hc_tensor_view(dst->dtype, NULL, 0, (void *)value->bytes);
+    return hc_copy(dst, &one);
+}
