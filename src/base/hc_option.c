@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "hc_error.h"
 
@@ -64,6 +65,13 @@ uint64_t hc_option_bytes(enum hc_option option) {
     return parse_bytes(hc_option_text(option), &bytes) ? bytes : 0;
 }
 
+static bool is_one_of(const char *text, const char *const *choices, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcasecmp(text, choices[i]) == 0) return true;
+    }
+    return false;
+}
+
 int hc_option_validate(void) {
     enum { BAD_OPTION = 100000 /* ACL_ERROR_INVALID_PARAM */ };
     static const struct {
@@ -82,10 +90,12 @@ int hc_option_validate(void) {
              "%s=%s: expected a size such as 64G, 512M or 1048576", OPTIONS[HC_OPT_DEVICE_MEMORY].env,
              hc_option_text(HC_OPT_DEVICE_MEMORY));
     static const char *const LEVELS[] = {"off", "error", "warning", "info", "debug"};
-    const char *level = hc_option_text(HC_OPT_LOG_LEVEL);
-    for (size_t i = 0; i < HC_ARRAY_SIZE(LEVELS); i++) {
-        if (strcmp(level, LEVELS[i]) == 0) return 0;
-    }
-    return hc_fail(BAD_OPTION, "%s=%s: expected off, error, warning, info or debug", OPTIONS[HC_OPT_LOG_LEVEL].env,
-                   level);
+    HC_CHECK(is_one_of(hc_option_text(HC_OPT_LOG_LEVEL), LEVELS, HC_ARRAY_SIZE(LEVELS)), BAD_OPTION,
+             "%s=%s: expected off, error, warning, info or debug", OPTIONS[HC_OPT_LOG_LEVEL].env,
+             hc_option_text(HC_OPT_LOG_LEVEL));
+    /* Read by the Python start-up hook, which must not fail: a bad value is refused here instead. */
+    static const char *const DEVICES[] = {"host", "ascend", "auto"};
+    HC_CHECK(is_one_of(hc_option_text(HC_OPT_DEVICE), DEVICES, HC_ARRAY_SIZE(DEVICES)), BAD_OPTION,
+             "%s=%s: expected host, ascend or auto", OPTIONS[HC_OPT_DEVICE].env, hc_option_text(HC_OPT_DEVICE));
+    return 0;
 }

@@ -5,6 +5,7 @@
 
 /* X(identifier, environment variable, default, meaning) */
 #define HC_FOR_OPTIONS(X)                                                                                    \
+    X(DEVICE, "MINDSPEED_DEVICE", "auto", "host, ascend or auto: these virtual devices or the vendor's CANN") \
     X(LOG_LEVEL, "MINDSPEED_LOG_LEVEL", "off", "off, error, warning, info or debug: log to stderr")          \
     X(NUM_DEVICES, "MINDSPEED_NUM_DEVICES", "8", "virtual devices, 1 to 1024")                               \
     X(DEVICE_MEMORY, "MINDSPEED_DEVICE_MEMORY", "64G", "memory of one device; suffix K, M, G or T")          \
