@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "hc_error.h"
 
@@ -67,7 +66,7 @@ uint64_t hc_option_bytes(enum hc_option option) {
 
 static bool is_one_of(const char *text, const char *const *choices, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        if (strcasecmp(text, choices[i]) == 0) return true;
+        if (strcmp(text, choices[i]) == 0) return true;
     }
     return false;
 }

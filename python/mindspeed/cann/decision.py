@@ -31,7 +31,7 @@ def root() -> Path:
 
 def decide(environment: Mapping[str, str], loadable: Callable[[str], str | None] | None = None) -> Decision:
     """Choose by MINDSPEED_DEVICE. `loadable` returns why a library cannot be loaded, or None."""
-    choice = environment.get(VARIABLE, "").strip().lower() or "auto"
+    choice = environment.get(VARIABLE, "") or "auto"
     if choice not in CHOICES:
         # The import must not fail for it: aclInit refuses the value when the device is first used.
         return Decision(

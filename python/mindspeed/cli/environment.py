@@ -18,7 +18,7 @@ class UsageError(Exception):
 
 
 def choose() -> Decision:
-    choice = os.environ.get(VARIABLE, "auto").strip().lower()
+    choice = os.environ.get(VARIABLE, "")
     if choice and choice not in CHOICES:
         raise UsageError(f"{VARIABLE}={choice}: expected one of {', '.join(CHOICES)}")
     return decide(os.environ)
