@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hc_util.h"
+#include "simd_half.h"
 
 #if defined(HC_ISA_avx512) || defined(HC_ISA_avx2)
 #include <immintrin.h>
@@ -41,13 +42,27 @@ static inline void vf_store(float *p, vf x) { *(vf_unaligned *)p = x; }
 static inline vf vf_set(float x) { return x - (vf){0}; }
 static inline vi vi_set(int32_t x) { return x - (vi){0}; }
 static inline vf vf_zero(void) { return (vf){0}; }
-/* The first n lanes, the rest zero; n < HC_VL. */
+/* The first n lanes, the rest zero; n < HC_VL. Nothing beyond them is touched. */
 static inline vf vf_load_part(const float *p, size_t n) {
+#if defined(HC_ISA_avx512)
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(HC_ISA_avx2)
+    return _mm256_maskload_ps(p, (__m256i)((vi){0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)n));
+#else
     vf x = {0};
-    memcpy(&x, p, n * sizeof(float));
+    for (size_t i = 0; i < n; i++) x[i] = p[i];
     return x;
+#endif
 }
-static inline void vf_store_part(float *p, vf x, size_t n) { memcpy(p, &x, n * sizeof(float)); }
+static inline void vf_store_part(float *p, vf x, size_t n) {
+#if defined(HC_ISA_avx512)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x);
+#elif defined(HC_ISA_avx2)
+    _mm256_maskstore_ps(p, (__m256i)((vi){0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)n), x);
+#else
+    for (size_t i = 0; i < n; i++) p[i] = x[i];
+#endif
+}
 static inline vi vf_bits(vf x) { return (vi)x; }
 static inline vf vi_float(vi x) { return (vf)x; }
 static inline vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
@@ -121,4 +136,25 @@ static inline void vf_store_bf16(void *p, vf x) {
     const vu nan = (bits >> 16) | 0x40u;
     const vu mask = (vu)(x != x);
     *(vh_unaligned *)p = __builtin_convertvector((nan & mask) | (rounded & ~mask), vh);
+}
+/* HC_VL float16 values; round to nearest even, subnormals kept. */
+static inline vf vf_load_f16(const void *p) {
+#if defined(HC_ISA_avx512)
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
+#elif defined(HC_ISA_avx2)
+    return _mm256_cvtph_ps(_mm_loadu_si128(p));
+#else
+    vf x;
+    for (size_t i = 0; i < HC_VL; i++) x[i] = hc_f16_to_f32(((const hc_f16 *)p)[i]);
+    return x;
+#endif
+}
+static inline void vf_store_f16(void *p, vf x) {
+#if defined(HC_ISA_avx512)
+    _mm256_storeu_si256(p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(HC_ISA_avx2)
+    _mm_storeu_si128(p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
+    for (size_t i = 0; i < HC_VL; i++) ((hc_f16 *)p)[i] = hc_f32_to_f16(x[i]);
+#endif
 }

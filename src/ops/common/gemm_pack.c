@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Packing of float operands into panels, converting 16-bit floats on the way.
+ *
+ * Three layouts: contiguous across the panel (copy rows of vectors), contiguous along k (transpose square blocks in
+ * registers), anything else (element by element). */
+#include "gemm_kernels.h"
+
+#ifdef HC_ISA
+#include "gemm_load.h"
+
+/* Swap the off-diagonal s x s blocks of each 2s x 2s block: log2(HC_VL) stages transpose. */
+ALWAYS_INLINE void transpose_stage(vf *x, int s) {
+    vi low, high;
+    for (int l = 0; l < HC_VL; l++) {
+        low[l] = (l & s) == 0 ? l : HC_VL + l - s;
+        high[l] = (l & s) == 0 ? l + s : HC_VL + l;
+    }
+    _Pragma("GCC unroll 16") for (int i = 0; i < HC_VL; i++) {
+        if ((i & s) != 0) continue;
+        const vf a = x[i], b = x[i + s];
+        x[i] = __builtin_shuffle(a, b, low);
+        x[i + s] = __builtin_shuffle(a, b, high);
+    }
+}
+ALWAYS_INLINE void transpose(vf *x) {
+    transpose_stage(x, 1);
+    transpose_stage(x, 2);
+#if HC_VL >= 8
+    transpose_stage(x, 4);
+#endif
+#if HC_VL >= 16
+    transpose_stage(x, 8);
+#endif
+}
+
+/* HC_VL steps (or the `steps` left) of up to HC_VL rows that are contiguous along k. Vectors are stored whole and
+ * in order: what one writes beyond the panel's width, the next overwrites. */
+ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k0, size_t steps, aclDataType dtype) {
+    const size_t rows = p->valid > first ? hc_min_size(p->valid - first, HC_VL) : 0;
+    const char *src = element(p->src, (int64_t)first * p->width_stride + (int64_t)k0, dtype);
+    const int64_t pitch = p->width_stride * (dtype == ACL_FLOAT ? 4 : 2);
+    vf x[HC_VL];
+    if (steps == HC_VL) {
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++)
+            x[i] = i < rows ? load_vector(src + (int64_t)i * pitch, dtype) : vf_zero();
+    } else {
+        for (size_t i = 0; i < HC_VL; i++) x[i] = i < rows ? load_some(src + (int64_t)i * pitch, steps, dtype) : vf_zero();
+    }
+    transpose(x);
+    float *dst = p->dst + k0 * p->width + first;
+    if (steps == HC_VL) {
+        _Pragma("GCC unroll 16") for (int i = 0; i < HC_VL; i++) vf_store(dst + (size_t)i * p->width, x[i]);
+    } else {
+        for (size_t i = 0; i < steps; i++) vf_store(dst + i * p->width, x[i]);
+    }
+}
+
+ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
+    /* Column blocks from right to left: the overrun of one falls on the next step's left block, written later. */
+    const size_t last = (p->width - 1) / HC_VL * HC_VL;
+    for (size_t k0 = 0; k0 < p->k; k0 += HC_VL) {
+        const size_t steps = hc_min_size(p->k - k0, HC_VL);
+        for (size_t first = last + HC_VL; first > 0; first -= HC_VL) pack_square(p, first - HC_VL, k0, steps, dtype);
+    }
+}
+
+ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
+    const char *src = p->src;
+    float *dst = p->dst;
+    const int64_t pitch = p->k_stride * (dtype == ACL_FLOAT ? 4 : 2);
+    for (size_t k = 0; k < p->k; k++, src += pitch, dst += p->width) {
+        for (size_t j = 0; j < p->width; j += HC_VL) {
+            const size_t n = p->valid > j ? hc_min_size(p->valid - j, HC_VL) : 0;
+            vf_store(dst + j, n > 0 ? load_some(element(src, (int64_t)j, dtype), n, dtype) : vf_zero());
+        }
+    }
+}
+
+ALWAYS_INLINE void pack_any(const struct gemm_pack *p, aclDataType dtype) {
+    for (size_t k = 0; k < p->k; k++) {
+        float *dst = p->dst + k * p->width;
+        for (size_t j = 0; j < p->width; j++) {
+            const int64_t at = (int64_t)k * p->k_stride + (int64_t)j * p->width_stride;
+            dst[j] = j < p->valid ? load_one(element(p->src, at, dtype), dtype) : 0.0f;
+        }
+    }
+}
+
+ALWAYS_INLINE void pack(const struct gemm_pack *p, aclDataType dtype) {
+    if (p->width_stride == 1) pack_across(p, dtype);
+    else if (p->k_stride == 1) pack_along_k(p, dtype);
+    else pack_any(p, dtype);
+}
+
+void HC_FN(gemm_pack_F32)(const struct gemm_pack *p) {
+    if (p->dtype == ACL_FLOAT) pack(p, ACL_FLOAT);
+    else if (p->dtype == ACL_BF16) pack(p, ACL_BF16);
+    else pack(p, ACL_FLOAT16);
+}
+#endif
