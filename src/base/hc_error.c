@@ -9,6 +9,7 @@
 
 enum { TEXT_BYTES = 1024 };
 static _Thread_local char g_text[TEXT_BYTES];
+static _Thread_local int g_code;
 
 int hc_fail(int code, const char *fmt, ...) {
     char text[TEXT_BYTES]; /* the arguments may point into g_text */
@@ -17,6 +18,7 @@ int hc_fail(int code, const char *fmt, ...) {
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     hc_error_set_text(text);
+    g_code = code;
     HC_LOG_ERROR("%s (code %d)", text, code);
     return code;
 }
@@ -24,3 +26,11 @@ int hc_fail(int code, const char *fmt, ...) {
 void hc_error_set_text(const char *text) { snprintf(g_text, sizeof g_text, "%s", text); }
 
 const char *hc_error_text(void) { return g_text; }
+
+int hc_error_peek(void) { return g_code; }
+
+int hc_error_take(void) {
+    const int code = g_code;
+    g_code = 0;
+    return code;
+}

@@ -20,6 +20,10 @@ HC_SHARED const char *hc_error_text(void);
 /* Set the text without a code: used to carry an asynchronous error over to the synchronising thread. */
 HC_SHARED void hc_error_set_text(const char *text);
 
+/* This thread's last code of hc_fail, 0 if none since the last hc_error_take; take also forgets it. */
+HC_SHARED int hc_error_peek(void);
+HC_SHARED int hc_error_take(void);
+
 #define HC_CHECK(cond, code, ...)                                                                            \
     do {                                                                                                     \
         if (HC_UNLIKELY(!(cond))) return hc_fail((code), __VA_ARGS__);                                       \

@@ -3,3 +3,5 @@
 #pragma once
 
 #define HC_CANN_VERSION "8.5.0"
+/* The first driver whose IPC events and pinned memory with attributes torch_npu uses. */
+#define HC_DRIVER_VERSION "26.0.0"

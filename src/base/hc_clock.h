@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Two clocks: nanoseconds shared by all processes (20 ns to read), and the CPU's counter (a few ns) whose unit is
+ * unknown, for ratios on the launch path. */
+#pragma once
+#include <time.h>
+
+#include "hc_util.h"
+
+static inline uint64_t hc_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline uint64_t hc_ticks(void) {
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#else
+    uint64_t ticks;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#endif
+}
+
+/* `ms` milliseconds from now on the clock that pthread_cond_clockwait takes (CLOCK_MONOTONIC). */
+static inline struct timespec hc_deadline(int64_t ms) {
+    const uint64_t at = hc_now_ns() + (uint64_t)ms * 1000000u;
+    return (struct timespec){(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Host functions in a stream.
+ *
+ * aclrtLaunchHostFunc runs in the stream's worker. aclrtLaunchCallback runs in the thread that subscribed to the stream
+ * and calls aclrtProcessReport: the stream hands the call over and, if it is a blocking one, waits until it has run. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "hc_clock.h"
+#include "hc_error.h"
+#include "hc_stream.h"
+
+struct call {
+    atomic_uint references; /* the stream's task and the report queue */
+    aclrtCallback fn;
+    void *data;
+    bool blocking, done;
+    uint64_t thread; /* subscriber */
+    struct call *next;
+};
+
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t g_changed = PTHREAD_COND_INITIALIZER;
+static struct call *g_first, *g_last; /* handed over, not run yet */
+
+struct host_func {
+    aclrtHostFunc fn;
+    void *args;
+};
+
+static aclError run_host_func(void *arg) {
+    const struct host_func *f = arg;
+    f->fn(f->args);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtLaunchHostFunc(aclrtStream stream, aclrtHostFunc fn, void *args) {
+    HC_CHECK(fn != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtLaunchHostFunc: fn is null");
+    struct hc_stream *s = hc_stream_find(stream, "aclrtLaunchHostFunc");
+    if (s == NULL) return hc_error_peek();
+    struct host_func *f = malloc(sizeof *f);
+    HC_CHECK(f != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "aclrtLaunchHostFunc: out of host memory");
+    *f = (struct host_func){fn, args};
+    return hc_launch(s, &(struct hc_task){.name = "host function", .kind = HC_TASK_CALLBACK, .may_block = true, .arg = f,
+                                          .run = run_host_func, .release = free});
+}
+
+static void unreference(void *arg) {
+    struct call *c = arg;
+    if (atomic_fetch_sub(&c->references, 1) == 1) free(c);
+}
+
+static void hand_over(struct call *c) {
+    atomic_fetch_add(&c->references, 1);
+    c->next = NULL;
+    if (g_last != NULL) g_last->next = c;
+    else g_first = c;
+    g_last = c;
+    pthread_cond_broadcast(&g_changed);
+}
+
+static aclError run_callback(void *arg) {
+    struct call *c = arg;
+    bool aborted = false;
+    hc_stream_park(true);
+    pthread_mutex_lock(&g_lock);
+    hand_over(c);
+    while (c->blocking && !c->done && !aborted) {
+        const struct timespec soon = hc_deadline(100); /* an abort does not signal this condition */
+        pthread_cond_clockwait(&g_changed, &g_lock, CLOCK_MONOTONIC, &soon);
+        aborted = hc_abort_requested();
+    }
+    pthread_mutex_unlock(&g_lock);
+    hc_stream_park(false);
+    HC_CHECK(!aborted, ACL_ERROR_RT_STREAM_ABORT, "callback: the stream was aborted");
+    return ACL_SUCCESS;
+}
+
+aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBlockType blockType, aclrtStream stream) {
+    HC_CHECK(fn != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtLaunchCallback: fn is null");
+    HC_CHECK(blockType == ACL_CALLBACK_NO_BLOCK || blockType == ACL_CALLBACK_BLOCK, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtLaunchCallback: there is no block type %d", (int)blockType);
+    struct hc_stream *s = hc_stream_find(stream, "aclrtLaunchCallback");
+    if (s == NULL) return hc_error_peek();
+    const uint64_t thread = atomic_load(&s->subscriber);
+    HC_CHECK(thread != 0, ACL_ERROR_RT_STREAM_NO_CB_REG,
+             "aclrtLaunchCallback: no thread processes the callbacks of stream %d (aclrtSubscribeReport)", s->id);
+    struct call *c = calloc(1, sizeof *c);
+    HC_CHECK(c != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "aclrtLaunchCallback: out of host memory");
+    atomic_init(&c->references, 1);
+    c->fn = fn;
+    c->data = userData;
+    c->blocking = blockType == ACL_CALLBACK_BLOCK;
+    c->thread = thread;
+    return hc_launch(s, &(struct hc_task){.name = "callback", .kind = HC_TASK_CALLBACK, .may_block = true, .arg = c,
+                                          .run = run_callback, .release = unreference});
+}
+
+aclError aclrtSubscribeReport(uint64_t threadId, aclrtStream stream) {
+    struct hc_stream *s = hc_stream_find(stream, "aclrtSubscribeReport");
+    if (s == NULL) return hc_error_peek();
+    HC_CHECK(threadId != 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtSubscribeReport: threadId is 0");
+    unsigned long long none = 0;
+    HC_CHECK(atomic_compare_exchange_strong(&s->subscriber, &none, threadId) || none == threadId,
+             ACL_ERROR_RT_STREAM_SUBSCRIBE, "aclrtSubscribeReport: stream %d is subscribed by thread %llu already", s->id, none);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtUnSubscribeReport(uint64_t threadId, aclrtStream stream) {
+    struct hc_stream *s = hc_stream_find(stream, "aclrtUnSubscribeReport");
+    if (s == NULL) return hc_error_peek();
+    unsigned long long expected = threadId;
+    HC_CHECK(threadId != 0 && atomic_compare_exchange_strong(&s->subscriber, &expected, 0), ACL_ERROR_RT_THREAD_SUBSCRIBE,
+             "aclrtUnSubscribeReport: thread %llu has not subscribed stream %d", (unsigned long long)threadId, s->id);
+    return ACL_SUCCESS;
+}
+
+/* Needs the lock. */
+static struct call *take_of(uint64_t thread) {
+    struct call *before = NULL;
+    for (struct call *c = g_first; c != NULL; before = c, c = c->next) {
+        if (c->thread != thread) continue;
+        if (before != NULL) before->next = c->next;
+        else g_first = c->next;
+        if (g_last == c) g_last = before;
+        return c;
+    }
+    return NULL;
+}
+
+static void run(struct call *c) {
+    c->fn(c->data);
+    pthread_mutex_lock(&g_lock);
+    c->done = true;
+    pthread_cond_broadcast(&g_changed);
+    pthread_mutex_unlock(&g_lock);
+    unreference(c);
+}
+
+/* timeout: milliseconds; -1 waits for ever. Runs one callback. */
+aclError aclrtProcessReport(int32_t timeout) {
+    HC_CHECK(timeout >= -1 && timeout != 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtProcessReport: timeout is %d ms, must be -1 or above 0",
+             timeout);
+    const uint64_t self = (uint64_t)pthread_self();
+    const struct timespec deadline = hc_deadline(timeout > 0 ? timeout : 0);
+    int late = 0;
+    struct call *c;
+    pthread_mutex_lock(&g_lock);
+    while ((c = take_of(self)) == NULL && late != ETIMEDOUT) {
+        if (timeout < 0) pthread_cond_wait(&g_changed, &g_lock);
+        else late = pthread_cond_clockwait(&g_changed, &g_lock, CLOCK_MONOTONIC, &deadline);
+    }
+    pthread_mutex_unlock(&g_lock);
+    HC_CHECK(c != NULL, ACL_ERROR_RT_REPORT_TIMEOUT, "aclrtProcessReport: no callback within %d ms", timeout);
+    run(c);
+    return ACL_SUCCESS;
+}
+
+void hc_callback_after_fork(void) {
+    pthread_mutex_init(&g_lock, NULL);
+    pthread_cond_init(&g_changed, NULL);
+    g_first = g_last = NULL;
+}

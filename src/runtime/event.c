@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Events within a process. One lock and one condition for all records: waits are rare and short. */
+#include "hc_event.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "hc_clock.h"
+#include "hc_error.h"
+
+struct hc_pool hc_event_pool = HC_POOL("event", 128, 1 << 20);
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t g_changed = PTHREAD_COND_INITIALIZER;
+static _Atomic int64_t g_wait_timeout_s; /* aclrtSetOpWaitTimeout; 0: none */
+
+/* Bit 4 has no name any more; the default of older releases, 0xE, holds it. */
+enum { KNOWN_FLAGS = 4 | ACL_EVENT_SYNC | ACL_EVENT_CAPTURE_STREAM_PROGRESS | ACL_EVENT_TIME_LINE |
+                     ACL_EVENT_DEVICE_USE_ONLY | ACL_EVENT_EXTERNAL | ACL_EVENT_IPC };
+
+static void unreference(struct hc_record *r) {
+    if (r != NULL && atomic_fetch_sub(&r->references, 1) == 1) free(r);
+}
+
+struct hc_event *hc_event_find(aclrtEvent handle, const char *function) {
+    if (HC_LIKELY(hc_handle_ok(&hc_event_pool, handle))) return handle;
+    hc_handle_fail(&hc_event_pool, handle, function);
+    return NULL;
+}
+
+static void finish_record(struct hc_record *r) {
+    pthread_mutex_lock(&g_lock);
+    if (!r->done) {
+        r->time_ns = hc_now_ns();
+        r->done = true;
+        pthread_cond_broadcast(&g_changed);
+    }
+    pthread_mutex_unlock(&g_lock);
+}
+
+void hc_wake_waits(void) {
+    pthread_mutex_lock(&g_lock);
+    pthread_cond_broadcast(&g_changed);
+    pthread_mutex_unlock(&g_lock);
+}
+
+static aclError run_record(void *arg) {
+    finish_record(arg);
+    return ACL_SUCCESS;
+}
+
+/* A record that is dropped (abort, error in front of it) counts as passed: nobody must wait for it for ever. */
+static void release_record(void *arg) {
+    finish_record(arg);
+    unreference(arg);
+}
+
+static struct hc_record *swap_record(struct hc_event *e, struct hc_record *r) {
+    pthread_mutex_lock(&g_lock);
+    struct hc_record *old = e->record;
+    e->record = r;
+    pthread_mutex_unlock(&g_lock);
+    return old;
+}
+
+aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
+    struct hc_event *e = hc_event_find(event, "aclrtRecordEvent");
+    struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtRecordEvent") : NULL;
+    if (s == NULL) return hc_error_peek();
+    if (e->page != NULL) return hc_event_page_record(e, s);
+    struct hc_record *r = calloc(1, sizeof *r);
+    HC_CHECK(r != NULL, ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtRecordEvent: out of host memory");
+    atomic_init(&r->references, 2); /* the event's and the task's */
+    r->stream = s;
+    unreference(swap_record(e, r));
+    return hc_launch(s, &(struct hc_task){.name = "record event", .kind = HC_TASK_CONTROL, .arg = r, .run = run_record,
+                                          .release = release_record});
+}
+
+/* Wait until the record is done; gives up when the stream of the calling task is aborted, or in time. */
+static aclError await_record(struct hc_record *r, const struct timespec *deadline) {
+    aclError code = ACL_SUCCESS;
+    pthread_mutex_lock(&g_lock);
+    while (!r->done && code == ACL_SUCCESS) {
+        if (hc_abort_requested()) code = ACL_ERROR_RT_STREAM_ABORT;
+        else if (deadline == NULL) pthread_cond_wait(&g_changed, &g_lock);
+        else if (pthread_cond_clockwait(&g_changed, &g_lock, CLOCK_MONOTONIC, deadline) == ETIMEDOUT) {
+            code = ACL_ERROR_RT_EVENT_SYNC_TIMEOUT;
+        }
+    }
+    const bool done = r->done;
+    pthread_mutex_unlock(&g_lock);
+    return done ? ACL_SUCCESS : code;
+}
+
+static aclError run_wait(void *arg) {
+    const int64_t limit = atomic_load(&g_wait_timeout_s);
+    const struct timespec deadline = hc_deadline(limit * 1000);
+    hc_stream_park(true);
+    const aclError code = await_record(arg, limit > 0 ? &deadline : NULL);
+    hc_stream_park(false);
+    HC_CHECK(code != ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, code, "wait event: not recorded after %lld s", (long long)limit);
+    return code == 0 ? ACL_SUCCESS : hc_fail(code, "wait event: the stream was aborted");
+}
+
+static void release_wait(void *arg) {
+    struct hc_record *r = arg;
+    pthread_mutex_lock(&g_lock);
+    r->waits--;
+    pthread_mutex_unlock(&g_lock);
+    unreference(r);
+}
+
+/* The record to wait for, NULL if nothing is left to wait for. A stream need not wait for what it runs itself. */
+static struct hc_record *capture(struct hc_event *e, const struct hc_stream *s) {
+    pthread_mutex_lock(&g_lock);
+    struct hc_record *r = e->record;
+    if (r != NULL && (r->done || r->stream == s)) r = NULL;
+    if (r != NULL) {
+        atomic_fetch_add(&r->references, 1);
+        r->waits++;
+    }
+    pthread_mutex_unlock(&g_lock);
+    return r;
+}
+
+aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
+    struct hc_event *e = hc_event_find(event, "aclrtStreamWaitEvent");
+    struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtStreamWaitEvent") : NULL;
+    if (s == NULL) return hc_error_peek();
+    if (e->page != NULL) return hc_event_page_wait(e, s);
+    struct hc_record *r = capture(e, s);
+    if (r == NULL) return ACL_SUCCESS;
+    return hc_launch(s, &(struct hc_task){.name = "wait event", .kind = HC_TASK_CONTROL, .may_block = true, .arg = r,
+                                          .run = run_wait, .release = release_wait});
+}
+
+aclError aclrtSynchronizeEvent(aclrtEvent event) {
+    struct hc_event *e = hc_event_find(event, "aclrtSynchronizeEvent");
+    if (e == NULL) return hc_error_peek();
+    if (e->page != NULL) return hc_event_page_synchronize(e);
+    struct hc_record *r = capture(e, NULL);
+    if (r == NULL) return ACL_SUCCESS;
+    HC_CHECK(r->stream != hc_stream_running() || hc_stream_running() == NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtSynchronizeEvent: called by a task of the stream that is to record the event");
+    const aclError code = await_record(r, NULL);
+    release_wait(r);
+    return code == 0 ? ACL_SUCCESS : hc_fail(code, "aclrtSynchronizeEvent: the stream was aborted");
+}
+
+/* What the event was recorded as, if that has happened. */
+static bool recorded(struct hc_event *e, uint64_t *time_ns) {
+    if (e->page != NULL) return hc_event_page_done(e, time_ns);
+    pthread_mutex_lock(&g_lock);
+    const bool done = e->record != NULL && e->record->done;
+    if (done) *time_ns = e->record->time_ns;
+    pthread_mutex_unlock(&g_lock);
+    return done;
+}
+
+aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus *status) {
+    HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtQueryEventStatus: status is null");
+    struct hc_event *e = hc_event_find(event, "aclrtQueryEventStatus");
+    if (e == NULL) return hc_error_peek();
+    uint64_t time_ns;
+    *status = recorded(e, &time_ns) ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtQueryEventWaitStatus(aclrtEvent event, aclrtEventWaitStatus *status) {
+    HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtQueryEventWaitStatus: status is null");
+    struct hc_event *e = hc_event_find(event, "aclrtQueryEventWaitStatus");
+    if (e == NULL) return hc_error_peek();
+    pthread_mutex_lock(&g_lock);
+    const bool waiting = e->record != NULL && e->record->waits > 0;
+    pthread_mutex_unlock(&g_lock);
+    *status = waiting ? ACL_EVENT_WAIT_STATUS_NOT_READY : ACL_EVENT_WAIT_STATUS_COMPLETE;
+    return ACL_SUCCESS;
+}
+
+static aclError time_of(aclrtEvent event, const char *function, const char *which, uint64_t *time_ns) {
+    struct hc_event *e = hc_event_find(event, function);
+    if (e == NULL) return hc_error_peek();
+    HC_CHECK((e->flags & ACL_EVENT_TIME_LINE) != 0, ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID,
+             "%s: %s keeps no time: it was created with flags 0x%x, without ACL_EVENT_TIME_LINE (0x%x)", function, which,
+             e->flags, ACL_EVENT_TIME_LINE);
+    HC_CHECK(recorded(e, time_ns), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "%s: %s is not recorded yet", function, which);
+    return ACL_SUCCESS;
+}
+
+aclError aclrtEventElapsedTime(float *ms, aclrtEvent startEvent, aclrtEvent endEvent) {
+    HC_CHECK(ms != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtEventElapsedTime: ms is null");
+    uint64_t start, end;
+    HC_TRY(time_of(startEvent, "aclrtEventElapsedTime", "startEvent", &start));
+    HC_TRY(time_of(endEvent, "aclrtEventElapsedTime", "endEvent", &end));
+    *ms = (float)((double)(int64_t)(end - start) * 1e-6);
+    return ACL_SUCCESS;
+}
+
+/* In microseconds. */
+aclError aclrtEventGetTimestamp(aclrtEvent event, uint64_t *timestamp) {
+    HC_CHECK(timestamp != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtEventGetTimestamp: timestamp is null");
+    uint64_t time_ns;
+    HC_TRY(time_of(event, "aclrtEventGetTimestamp", "event", &time_ns));
+    *timestamp = time_ns / 1000;
+    return ACL_SUCCESS;
+}
+
+struct reset {
+    struct hc_event *event;
+    struct hc_record *record;
+};
+
+/* Back to "never recorded", unless it has been recorded again since. */
+static aclError run_reset(void *arg) {
+    const struct reset *reset = arg;
+    if (!hc_handle_ok(&hc_event_pool, reset->event)) return ACL_SUCCESS;
+    pthread_mutex_lock(&g_lock);
+    const bool same = reset->event->record == reset->record;
+    if (same) reset->event->record = NULL;
+    pthread_mutex_unlock(&g_lock);
+    if (same) unreference(reset->record);
+    return ACL_SUCCESS;
+}
+
+static void release_reset(void *arg) {
+    struct reset *reset = arg;
+    unreference(reset->record);
+    free(reset);
+}
+
+aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
+    struct hc_event *e = hc_event_find(event, "aclrtResetEvent");
+    struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtResetEvent") : NULL;
+    if (s == NULL) return hc_error_peek();
+    if (e->page != NULL) {
+        hc_event_page_reset(e);
+        return ACL_SUCCESS;
+    }
+    struct reset *reset = malloc(sizeof *reset);
+    HC_CHECK(reset != NULL, ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtResetEvent: out of host memory");
+    pthread_mutex_lock(&g_lock);
+    *reset = (struct reset){e, e->record};
+    if (e->record != NULL) atomic_fetch_add(&e->record->references, 1);
+    pthread_mutex_unlock(&g_lock);
+    return hc_launch(s, &(struct hc_task){.name = "reset event", .kind = HC_TASK_CONTROL, .arg = reset,
+                                          .run = run_reset, .release = release_reset});
+}
+
+static aclError create(aclrtEvent *event, uint32_t flag, const char *function) {
+    HC_CHECK(event != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: event is null", function);
+    HC_CHECK((flag & ~(uint32_t)KNOWN_FLAGS) == 0, ACL_ERROR_RT_PARAM_INVALID, "%s: flag is 0x%x, known bits are 0x%x",
+             function, flag, KNOWN_FLAGS);
+    const struct hc_context *c = hc_context_current(function);
+    if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
+    struct hc_event *e = hc_handle_new(&hc_event_pool);
+    if (e == NULL) return hc_error_peek();
+    e->flags = flag;
+    e->device = c->device;
+    e->file = -1;
+    if ((flag & ACL_EVENT_IPC) != 0) {
+        const aclError code = hc_event_page_create(e);
+        if (code != 0) {
+            hc_handle_free(&hc_event_pool, e);
+            return code;
+        }
+    }
+    hc_handle_publish(&e->handle);
+    *event = e;
+    return ACL_SUCCESS;
+}
+
+aclError aclrtCreateEventWithFlag(aclrtEvent *event, uint32_t flag) {
+    return create(event, flag, "aclrtCreateEventWithFlag");
+}
+
+aclError aclrtCreateEventExWithFlag(aclrtEvent *event, uint32_t flag) {
+    return create(event, flag, "aclrtCreateEventExWithFlag");
+}
+
+aclError aclrtDestroyEvent(aclrtEvent event) {
+    struct hc_event *e = hc_event_find(event, "aclrtDestroyEvent");
+    if (e == NULL) return hc_error_peek();
+    if (!hc_handle_retire(&e->handle)) return hc_handle_fail(&hc_event_pool, e, "aclrtDestroyEvent");
+    unreference(swap_record(e, NULL));
+    if (e->page != NULL) hc_event_page_close(e);
+    hc_handle_free(&hc_event_pool, e);
+    return ACL_SUCCESS;
+}
+
+/* Seconds that a stream waits for an event before that is an error; 0: for ever. */
+aclError aclrtSetOpWaitTimeout(uint32_t timeout) {
+    atomic_store(&g_wait_timeout_s, (int64_t)timeout);
+    return ACL_SUCCESS;
+}
+
+static void destroy_one(void *object, void *ctx) {
+    (void)ctx;
+    aclrtDestroyEvent(object);
+}
+
+void hc_events_destroy(void) { hc_handle_each(&hc_event_pool, destroy_one, NULL); }
+
+void hc_event_after_fork(void) {
+    hc_pool_reset(&hc_event_pool);
+    pthread_mutex_init(&g_lock, NULL);
+    pthread_cond_init(&g_changed, NULL);
+}

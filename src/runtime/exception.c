@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The client's callback for errors of queued tasks. */
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hc_error.h"
+#include "hc_runtime.h"
+
+struct aclrtExceptionInfo {
+    uint32_t code, device, stream, task, thread;
+};
+
+static _Atomic(aclrtExceptionInfoCallback) g_callback;
+static atomic_uint g_task;
+
+aclError aclrtSetExceptionInfoCallback(aclrtExceptionInfoCallback callback) {
+    atomic_store(&g_callback, callback);
+    return ACL_SUCCESS;
+}
+
+void hc_exception_report(aclError code, int32_t device, int32_t stream) {
+    const aclrtExceptionInfoCallback callback = atomic_load(&g_callback);
+    if (callback == NULL) return;
+    struct aclrtExceptionInfo info = {(uint32_t)code, (uint32_t)device, (uint32_t)stream, atomic_fetch_add(&g_task, 1),
+                                      (uint32_t)syscall(SYS_gettid)};
+    callback(&info);
+}
+
+/* All ones for no info: what the interface documents. */
+#define GETTER(function, member)                                                                             \
+    uint32_t function(const aclrtExceptionInfo *info) { return info != NULL ? info->member : UINT32_MAX; }
+GETTER(aclrtGetErrorCodeFromExceptionInfo, code)
+GETTER(aclrtGetDeviceIdFromExceptionInfo, device)
+GETTER(aclrtGetStreamIdFromExceptionInfo, stream)
+GETTER(aclrtGetTaskIdFromExceptionInfo, task)
+GETTER(aclrtGetThreadIdFromExceptionInfo, thread)

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Virtual devices and contexts. A context is a device plus a default stream; a thread has one current context. */
+#pragma once
+#include "acl/acl.h"
+#include "hc_handle.h"
+
+enum { HC_MAX_DEVICES = 1024, HC_RES_TYPES = 2 /* cube and vector cores */ };
+
+struct hc_stream;
+struct hc_context;
+
+struct hc_device {
+    int32_t id;
+    atomic_size_t memory_used, memory_peak;
+    _Atomic(struct hc_context *) primary;
+    atomic_uint res_limit[HC_RES_TYPES]; /* 0: none set */
+    atomic_ullong retired_busy;           /* ticks that destroyed streams were busy */
+    pthread_mutex_t rate_lock;
+    uint64_t rate_busy, rate_time; /* at the last call of aclrtGetDeviceUtilizationRate */
+};
+
+struct hc_context {
+    struct hc_handle handle;
+    struct hc_device *device;
+    struct hc_stream *default_stream;
+    bool primary;
+};
+
+/* Number of devices, constant for the process. */
+int32_t hc_device_count(void);
+/* NULL if `id` is none of them. */
+struct hc_device *hc_device_get(int64_t id);
+/* ACL_ERROR_RT_INVALID_DEVICEID with a text. */
+int hc_device_fail(const char *function, int64_t id);
+uint64_t hc_device_capacity(void);
+/* Charge and give back memory; false when it does not fit. */
+bool hc_device_charge(struct hc_device *device, size_t bytes);
+void hc_device_release(struct hc_device *device, size_t bytes);
+/* Cores that operators of the device may count on, before limits. */
+uint32_t hc_device_cores(int type);
+
+extern struct hc_pool hc_context_pool;
+/* This thread's context, made for the configured default device if it has none yet; NULL with a text otherwise. */
+struct hc_context *hc_context_current(const char *function);
+/* The same without text and without making one. */
+struct hc_context *hc_context_peek(void);
+/* The default device of the configuration file given to aclInit, -1 if none. */
+void hc_set_default_device(int32_t id);
+/* Destroy every context (of `device`, or of all if NULL) with its streams. */
+void hc_contexts_destroy(struct hc_device *device);
+void hc_device_after_fork(void);
+void hc_context_after_fork(void);

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A stream: a FIFO of tasks (docs/streams.md). */
+#pragma once
+#include "hc_device.h"
+#include "hc_launch.h"
+
+/* The state word. Zero is idle, and only then may a caller run a task inline. */
+enum hc_stream_bit {
+    HC_STREAM_OWNED = 1,   /* a task runs, in a caller or in the worker */
+    HC_STREAM_PENDING = 2, /* tasks are queued: every launch queues behind them */
+    HC_STREAM_WAITED = 4,  /* someone waits for the inline task to end */
+    HC_STREAM_FAILED = 8,  /* an error sticks */
+    HC_STREAM_PAUSED = 16, /* no task may start: memory is being moved */
+};
+
+enum { HC_STREAM_TEXT_BYTES = 512, HC_STREAM_LEAST_PRIORITY = 7 };
+
+struct hc_queued {
+    struct hc_task task;
+    struct hc_queued *next;
+};
+
+struct hc_stream {
+    struct hc_handle handle;
+    atomic_uint state;
+    int32_t id;
+    struct hc_device *device;
+    struct hc_context *context;
+    atomic_ullong busy; /* ticks spent in tasks; written by the owner only */
+    _Alignas(64) pthread_mutex_t lock;
+    pthread_cond_t work; /* worker: there may be something to do */
+    pthread_cond_t done; /* waiters: something ended */
+    struct hc_queued *first, *last, *spare;
+    uint64_t submitted, completed; /* queued tasks */
+    uint64_t releases;             /* inline tasks whose end someone waited for */
+    uint32_t waiters;
+    aclError error;
+    char error_text[HC_STREAM_TEXT_BYTES];
+    pthread_t worker;
+    bool has_worker, stop, worker_gone;
+    atomic_bool abort;  /* blocking tasks give up */
+    atomic_bool parked; /* the running task waits for something else and touches no memory */
+    uint32_t priority, flags;
+    uint64_t failure_mode;
+    uint32_t overflow, custom_tag, cache_op_info;
+    uint32_t res_limit[HC_RES_TYPES];
+    atomic_ullong subscriber; /* thread that processes its callbacks, 0 if none */
+};
+
+extern struct hc_pool hc_stream_pool;
+
+static inline struct hc_stream *hc_stream_ok(aclrtStream handle) {
+    return HC_LIKELY(hc_handle_ok(&hc_stream_pool, handle)) ? handle : NULL;
+}
+/* NULL stands for the current context's default stream; NULL result with a text if there is none. */
+struct hc_stream *hc_stream_find(aclrtStream handle, const char *function);
+
+struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority, uint32_t flags);
+/* Wait for its tasks (or drop them, if `force`), end the worker, free the stream. */
+aclError hc_stream_destroy(struct hc_stream *stream, bool force);
+void hc_streams_destroy_of(struct hc_context *context);
+/* All streams of a device, or of all devices if NULL. */
+void hc_streams_destroy(struct hc_device *device);
+
+/* Queue a task for the worker; consumes it. */
+aclError hc_stream_submit(struct hc_stream *stream, const struct hc_task *task);
+/* An inline task is over but someone cared: pass the stream on. */
+void hc_stream_release(struct hc_stream *stream);
+/* Wait for all that was submitted before, at most timeout_ms (-1: for ever); give and forget the sticky error. */
+aclError hc_stream_synchronize(struct hc_stream *stream, int64_t timeout_ms, const char *function);
+/* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A stream
+ * whose task this thread is running is left out. */
+void hc_streams_wait(const struct hc_device *device);
+/* Before the end of the process: let streams finish what they can finish soon. */
+void hc_streams_settle(void);
+bool hc_stream_idle(struct hc_stream *stream);
+/* Drop queued tasks and make blocking ones give up; the stream stays usable. True if it became idle in time. */
+bool hc_stream_abort(struct hc_stream *stream, int64_t timeout_ms);
+/* Let no task start until resumed; false if the running one does not end in time. */
+bool hc_stream_pause(struct hc_stream *stream, int64_t timeout_ms);
+/* Around a wait in the running task: the stream counts as paused meanwhile. */
+void hc_stream_park(bool parked);
+void hc_stream_resume(struct hc_stream *stream);
+
+/* The stream whose task this thread is running, NULL if none. */
+struct hc_stream *hc_stream_running(void);
+/* Run a task in this thread for a stream that it owns: statistics, trace, busy time. */
+aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task);
+/* event.c: make threads that wait for a record look at their stream's abort flag. */
+void hc_wake_waits(void);
+void hc_stream_after_fork(void);

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The launch point. The common case, an idle stream and a task that cannot block, is one compare-and-swap, the task, and
+ * one more; everything else goes through the stream's lock (stream.c). */
+#include "hc_launch.h"
+
+#include "hc_clock.h"
+#include "hc_error.h"
+#include "hc_observe.h"
+#include "hc_stream.h"
+
+static _Thread_local struct hc_stream *g_running;
+
+struct hc_stream *hc_stream_running(void) { return g_running; }
+
+bool hc_abort_requested(void) {
+    return g_running != NULL && atomic_load_explicit(&g_running->abort, memory_order_relaxed);
+}
+
+static inline aclError run_task(const struct hc_task *task) { return task->run != NULL ? task->run(task->arg) : 0; }
+
+aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
+    struct hc_stream *outer = g_running;
+    g_running = stream;
+    const uint64_t begin = hc_ticks();
+    aclError code;
+    if (HC_UNLIKELY(hc_observing())) {
+        code = hc_observe_task(stream->device->id, stream->id, task, run_task);
+    } else {
+        code = run_task(task);
+    }
+    /* Only the owner of the stream writes this. */
+    const uint64_t busy = atomic_load_explicit(&stream->busy, memory_order_relaxed);
+    atomic_store_explicit(&stream->busy, busy + hc_ticks() - begin, memory_order_relaxed);
+    g_running = outer;
+    if (task->release != NULL) task->release(task->arg);
+    return code;
+}
+
+static aclError launch_inline(struct hc_stream *stream, const struct hc_task *task) {
+    const aclError code = hc_stream_run(stream, task);
+    unsigned owned = HC_STREAM_OWNED;
+    if (HC_UNLIKELY(!atomic_compare_exchange_strong_explicit(&stream->state, &owned, 0, memory_order_release,
+                                                             memory_order_relaxed))) {
+        hc_stream_release(stream);
+    }
+    return code;
+}
+
+aclError hc_launch(aclrtStream handle, const struct hc_task *task) {
+    struct hc_stream *stream = hc_stream_ok(handle);
+    if (HC_UNLIKELY(stream == NULL)) {
+        stream = hc_stream_find(handle, task->name);
+        if (stream == NULL) {
+            const aclError code = hc_error_peek();
+            if (task->release != NULL) task->release(task->arg);
+            return code;
+        }
+    }
+    unsigned idle = 0;
+    if (HC_LIKELY(!task->may_block) &&
+        HC_LIKELY(atomic_compare_exchange_strong_explicit(&stream->state, &idle, HC_STREAM_OWNED,
+                                                          memory_order_acquire, memory_order_relaxed))) {
+        return launch_inline(stream, task);
+    }
+    return hc_stream_submit(stream, task);
+}
+
+aclError hc_run_unordered(const struct hc_task *task) {
+    const struct hc_context *context = hc_context_peek();
+    aclError code;
+    if (HC_UNLIKELY(hc_observing())) {
+        code = hc_observe_task(context != NULL ? context->device->id : -1, -1, task, run_task);
+    } else {
+        code = run_task(task);
+    }
+    if (task->release != NULL) task->release(task->arg);
+    return code;
+}
+
+int32_t hc_stream_device(aclrtStream handle) {
+    const struct hc_stream *stream = hc_stream_find(handle, "hc_stream_device");
+    return stream != NULL ? stream->device->id : -1;
+}

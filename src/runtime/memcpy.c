@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Copies and fills, checked before they start: the destination's stated size, and the bounds of memory the runtime knows. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hc_copy.h"
+#include "hc_error.h"
+#include "hc_launch.h"
+#include "hc_memory.h"
+
+struct copy {
+    void *dst;
+    const void *src; /* NULL: fill with `value` */
+    size_t count;
+    int value;
+};
+
+static bool device_side(aclrtMemcpyKind kind, bool dst) {
+    switch (kind) {
+    case ACL_MEMCPY_HOST_TO_DEVICE:
+    case ACL_MEMCPY_HOST_TO_BUF_TO_DEVICE: return dst;
+    case ACL_MEMCPY_DEVICE_TO_HOST: return !dst;
+    case ACL_MEMCPY_DEVICE_TO_DEVICE:
+    case ACL_MEMCPY_INNER_DEVICE_TO_DEVICE:
+    case ACL_MEMCPY_INTER_DEVICE_TO_DEVICE: return true;
+    default: return false;
+    }
+}
+
+static aclError check_range(const char *function, const char *what, const void *p, size_t count, bool device) {
+    size_t available = 0;
+    switch (hc_region_span(p, count, &available)) {
+    case HC_SPAN_INSIDE: return ACL_SUCCESS;
+    case HC_SPAN_BEYOND:
+        return hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %s at %p has %zu bytes left in its allocation, the copy needs %zu",
+                       function, what, p, available, count);
+    default:
+        HC_CHECK(!device, ACL_ERROR_RT_PARAM_INVALID, "%s: %s %p is not device memory (never allocated, or freed)", function,
+                 what, p);
+        return ACL_SUCCESS;
+    }
+}
+
+aclError hc_copy_check(const char *function, const void *dst, size_t destMax, const void *src, size_t count,
+                       aclrtMemcpyKind kind) {
+    HC_CHECK((int)kind >= ACL_MEMCPY_HOST_TO_HOST && kind <= ACL_MEMCPY_INTER_DEVICE_TO_DEVICE, ACL_ERROR_RT_PARAM_INVALID,
+             "%s: there is no kind %d", function, (int)kind);
+    HC_CHECK(count <= destMax, ACL_ERROR_RT_PARAM_INVALID, "%s: count %zu is more than destMax %zu", function, count, destMax);
+    if (count == 0) return ACL_SUCCESS;
+    HC_CHECK(dst != NULL && src != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: %s is null", function, dst == NULL ? "dst" : "src");
+    HC_TRY(check_range(function, "dst", dst, count, device_side(kind, true)));
+    return check_range(function, "src", src, count, device_side(kind, false));
+}
+
+static aclError run_copy(void *arg) {
+    const struct copy *c = arg;
+    if (c->src == NULL) memset(c->dst, c->value, c->count);
+    else memmove(c->dst, c->src, c->count); /* the interface does not forbid overlap */
+    return ACL_SUCCESS;
+}
+
+static void describe_copy(const void *arg, struct hc_task_info *info) {
+    const struct copy *c = arg;
+    info->bytes = c->src != NULL ? 2 * (uint64_t)c->count : c->count;
+    snprintf(info->shapes, sizeof info->shapes, "uint8[%zu]", c->count);
+}
+
+static const char *copy_name(aclrtMemcpyKind kind) {
+    static const char *const NAMES[] = {"memcpy host-host", "memcpy host-device", "memcpy device-host",
+                                        "memcpy device-device", "memcpy", "memcpy host-device", "memcpy device-device",
+                                        "memcpy device-peer"};
+    return NAMES[kind];
+}
+
+static aclError run_now(const char *name, struct copy *copy) {
+    hc_copy_gate_enter();
+    const aclError code = hc_run_unordered(
+        &(struct hc_task){.name = name, .kind = HC_TASK_COPY, .arg = copy, .run = run_copy, .describe = describe_copy});
+    hc_copy_gate_leave();
+    return code;
+}
+
+/* Queued tasks outlive the caller's stack. */
+static aclError enqueue(const char *name, const struct copy *copy, aclrtStream stream) {
+    struct copy *own = malloc(sizeof *own);
+    HC_CHECK(own != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "%s: out of host memory", name);
+    *own = *copy;
+    return hc_launch(stream, &(struct hc_task){.name = name, .kind = HC_TASK_COPY, .arg = own, .run = run_copy,
+                                               .release = free, .describe = describe_copy});
+}
+
+aclError hc_copy_enqueue(void *dst, const void *src, size_t count, aclrtMemcpyKind kind, aclrtStream stream) {
+    return enqueue(copy_name(kind), &(struct copy){dst, src, count, 0}, stream);
+}
+
+aclError hc_copy_now(void *dst, const void *src, size_t count, aclrtMemcpyKind kind) {
+    return count > 0 ? run_now(copy_name(kind), &(struct copy){dst, src, count, 0}) : ACL_SUCCESS;
+}
+
+aclError aclrtMemcpy(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind) {
+    HC_TRY(hc_copy_check("aclrtMemcpy", dst, destMax, src, count, kind));
+    return hc_copy_now(dst, src, count, kind);
+}
+
+static aclError copy_async(const char *function, void *dst, size_t destMax, const void *src, size_t count,
+                           aclrtMemcpyKind kind, aclrtStream stream) {
+    HC_TRY(hc_copy_check(function, dst, destMax, src, count, kind));
+    return hc_copy_enqueue(dst, count > 0 ? src : dst, count, kind, stream);
+}
+
+aclError aclrtMemcpyAsync(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind,
+                          aclrtStream stream) {
+    return copy_async("aclrtMemcpyAsync", dst, destMax, src, count, kind, stream);
+}
+
+/* The condition is the hardware's: with pageable host memory the copy may become synchronous. Never needed here. */
+aclError aclrtMemcpyAsyncWithCondition(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind,
+                                       aclrtStream stream) {
+    return copy_async("aclrtMemcpyAsyncWithCondition", dst, destMax, src, count, kind, stream);
+}
+
+static aclError check_fill(const char *function, const void *devPtr, size_t maxCount, size_t count) {
+    HC_CHECK(count <= maxCount, ACL_ERROR_RT_PARAM_INVALID, "%s: count %zu is more than maxCount %zu", function, count,
+             maxCount);
+    if (count == 0) return ACL_SUCCESS;
+    HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: devPtr is null", function);
+    return check_range(function, "devPtr", devPtr, count, false);
+}
+
+aclError aclrtMemset(void *devPtr, size_t maxCount, int32_t value, size_t count) {
+    HC_TRY(check_fill("aclrtMemset", devPtr, maxCount, count));
+    return count > 0 ? run_now("memset", &(struct copy){devPtr, NULL, count, value}) : ACL_SUCCESS;
+}
+
+aclError aclrtMemsetAsync(void *devPtr, size_t maxCount, int32_t value, size_t count, aclrtStream stream) {
+    HC_TRY(check_fill("aclrtMemsetAsync", devPtr, maxCount, count));
+    return enqueue("memset", &(struct copy){devPtr, NULL, count, value}, stream);
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The FIFO of a stream and its worker thread (docs/streams.md).
+ *
+ * Whoever sets OWNED in the state word runs tasks: a caller by compare-and-swap from zero (launch.c), or the worker under
+ * the lock. PENDING is set under the lock while the queue is not empty, so no caller can overtake it. */
+#include "hc_stream.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hc_clock.h"
+#include "hc_error.h"
+#include "hc_runtime.h"
+
+struct hc_pool hc_stream_pool = HC_POOL("stream", 1024, 65536);
+enum { FORCE_MS = 5000, SETTLE_MS = 2000 };
+
+struct hc_stream *hc_stream_find(aclrtStream handle, const char *function) {
+    if (handle == NULL) {
+        struct hc_context *c = hc_context_current(function);
+        return c != NULL ? c->default_stream : NULL;
+    }
+    struct hc_stream *s = hc_stream_ok(handle);
+    if (s == NULL) hc_handle_fail(&hc_stream_pool, handle, function);
+    return s;
+}
+
+static void wait_on(pthread_cond_t *cond, struct hc_stream *s, const struct timespec *deadline, bool *late) {
+    if (deadline == NULL) pthread_cond_wait(cond, &s->lock);
+    else *late = pthread_cond_clockwait(cond, &s->lock, CLOCK_MONOTONIC, deadline) == ETIMEDOUT;
+}
+
+/* Needs the lock, as all static functions below that take a stream. */
+static struct hc_queued *take_node(struct hc_stream *s) {
+    struct hc_queued *node = s->spare;
+    if (node == NULL) return malloc(sizeof *node);
+    s->spare = node->next;
+    return node;
+}
+
+static void give_node(struct hc_stream *s, struct hc_queued *node) {
+    node->next = s->spare;
+    s->spare = node;
+}
+
+static void stick(struct hc_stream *s, aclError code, const char *name, const char *text) {
+    if (s->error != 0) return; /* the first error is the cause */
+    s->error = code;
+    if (strstr(text, name) != NULL) snprintf(s->error_text, sizeof s->error_text, "%s", text);
+    else snprintf(s->error_text, sizeof s->error_text, "%s: %s", name, text);
+    atomic_fetch_or(&s->state, HC_STREAM_FAILED);
+}
+
+/* Detach the whole queue; its tasks are released by drop_list, without the lock. */
+static struct hc_queued *detach_queue(struct hc_stream *s) {
+    struct hc_queued *list = s->first;
+    for (struct hc_queued *q = list; q != NULL; q = q->next) s->completed++;
+    s->first = s->last = NULL;
+    return list;
+}
+
+static void drop_list(struct hc_queued *list) {
+    while (list != NULL) {
+        struct hc_queued *next = list->next;
+        if (list->task.release != NULL) list->task.release(list->task.arg);
+        free(list);
+        list = next;
+    }
+}
+
+static bool may_start(const struct hc_stream *s) {
+    return s->first != NULL && (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PAUSED)) == 0;
+}
+
+static void run_first(struct hc_stream *s) {
+    struct hc_queued *node = s->first;
+    s->first = node->next;
+    if (s->first == NULL) s->last = NULL;
+    atomic_fetch_or(&s->state, HC_STREAM_OWNED);
+    pthread_mutex_unlock(&s->lock);
+    const aclError code = hc_stream_run(s, &node->task);
+    if (code != 0) hc_exception_report(code, s->device->id, s->id);
+    pthread_mutex_lock(&s->lock);
+    struct hc_queued *dropped = NULL;
+    if (code != 0) {
+        stick(s, code, node->task.name, hc_error_text());
+        if (s->failure_mode == ACL_STOP_ON_FAILURE) dropped = detach_queue(s);
+    }
+    give_node(s, node);
+    s->completed++;
+    atomic_fetch_and(&s->state, ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED | (s->first ? 0 : HC_STREAM_PENDING)));
+    s->releases++;
+    pthread_cond_broadcast(&s->done);
+    if (dropped != NULL) {
+        pthread_mutex_unlock(&s->lock);
+        drop_list(dropped);
+        pthread_mutex_lock(&s->lock);
+    }
+}
+
+static void *worker(void *arg) {
+    struct hc_stream *s = arg;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        if (may_start(s)) run_first(s);
+        else if (s->stop && s->first == NULL) break;
+        else pthread_cond_wait(&s->work, &s->lock);
+    }
+    s->worker_gone = true;
+    pthread_cond_broadcast(&s->done);
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static aclError start_worker(struct hc_stream *s) {
+    if (s->has_worker) return ACL_SUCCESS;
+    sigset_t all, before; /* signals are for the client's own threads */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(&s->worker, NULL, worker, s);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    HC_CHECK(failed == 0, ACL_ERROR_RT_NO_STREAM_RESOURCE, "stream %d: cannot start its thread: %s", s->id, strerror(failed));
+    char name[16];
+    snprintf(name, sizeof name, "npu%d-st%d", s->device->id % 1000, s->id % 1000);
+    pthread_setname_np(s->worker, name);
+    s->has_worker = true;
+    return ACL_SUCCESS;
+}
+
+static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
+    if (s->error != 0) {
+        hc_error_set_text(s->error_text);
+        return s->error;
+    }
+    if (!hc_handle_ok(&hc_stream_pool, s) || s->stop) return hc_handle_fail(&hc_stream_pool, s, task->name);
+    HC_TRY(start_worker(s));
+    struct hc_queued *node = take_node(s);
+    HC_CHECK(node != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "%s: out of host memory to queue it in stream %d",
+             task->name, s->id);
+    *node = (struct hc_queued){.task = *task};
+    if (s->last != NULL) s->last->next = node;
+    else s->first = node;
+    s->last = node;
+    s->submitted++;
+    atomic_fetch_or(&s->state, HC_STREAM_PENDING);
+    pthread_cond_signal(&s->work);
+    return ACL_SUCCESS;
+}
+
+aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
+    pthread_mutex_lock(&s->lock);
+    const aclError code = enqueue(s, task);
+    pthread_mutex_unlock(&s->lock);
+    if (code != 0 && task->release != NULL) task->release(task->arg);
+    return code;
+}
+
+void hc_stream_release(struct hc_stream *s) {
+    pthread_mutex_lock(&s->lock);
+    atomic_fetch_and(&s->state, ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED));
+    s->releases++;
+    pthread_cond_signal(&s->work);
+    pthread_cond_broadcast(&s->done);
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool hc_stream_idle(struct hc_stream *s) {
+    return (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PENDING)) == 0;
+}
+
+/* Wait until everything submitted before the call has ended. */
+static bool drain(struct hc_stream *s, const struct timespec *deadline) {
+    const uint64_t target = s->submitted, releases = s->releases;
+    bool late = false;
+    const bool running = (atomic_fetch_or(&s->state, HC_STREAM_WAITED) & HC_STREAM_OWNED) != 0;
+    while (!late && (s->completed < target || (running && s->releases == releases))) wait_on(&s->done, s, deadline, &late);
+    if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
+    return s->completed >= target && (!running || s->releases != releases);
+}
+
+aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const char *function) {
+    if (HC_LIKELY(atomic_load_explicit(&s->state, memory_order_acquire) == 0)) return ACL_SUCCESS;
+    HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
+             "%s: stream %d waits for itself: called from one of its own tasks", function, s->id);
+    const struct timespec deadline = hc_deadline(timeout_ms >= 0 ? timeout_ms : 0);
+    pthread_mutex_lock(&s->lock);
+    const bool over = drain(s, timeout_ms >= 0 ? &deadline : NULL);
+    const aclError code = s->error;
+    if (code != 0) {
+        hc_error_set_text(s->error_text);
+        s->error = 0;
+        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+    }
+    const unsigned long long left = s->submitted - s->completed;
+    pthread_mutex_unlock(&s->lock);
+    if (code != 0) return hc_fail(code, "%s", hc_error_text());
+    HC_CHECK(over, ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "%s: stream %d of device %d is not done after %lld ms (%llu tasks left)",
+             function, s->id, s->device->id, (long long)timeout_ms, left);
+    return ACL_SUCCESS;
+}
+
+static void wait_one(void *object, void *device) {
+    struct hc_stream *s = object;
+    if ((device != NULL && s->device != device) || hc_stream_idle(s) || hc_stream_running() == s) return;
+    pthread_mutex_lock(&s->lock);
+    drain(s, NULL);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void hc_streams_wait(const struct hc_device *device) {
+    hc_handle_each(&hc_stream_pool, wait_one, (void *)device);
+}
+
+static void settle_one(void *object, void *deadline) {
+    struct hc_stream *s = object;
+    if (hc_stream_idle(s) || hc_stream_running() == s) return;
+    pthread_mutex_lock(&s->lock);
+    drain(s, deadline);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void hc_streams_settle(void) {
+    struct timespec deadline = hc_deadline(SETTLE_MS);
+    hc_handle_each(&hc_stream_pool, settle_one, &deadline);
+}
+
+bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
+    const struct timespec deadline = hc_deadline(timeout_ms);
+    atomic_store(&s->abort, true);
+    pthread_mutex_lock(&s->lock);
+    struct hc_queued *dropped = detach_queue(s);
+    if (dropped != NULL) stick(s, ACL_ERROR_RT_STREAM_ABORT, "abort", "abort: queued tasks of the stream were dropped");
+    pthread_mutex_unlock(&s->lock);
+    drop_list(dropped);
+    hc_wake_waits();
+    pthread_mutex_lock(&s->lock);
+    const bool over = hc_stream_running() == s || drain(s, &deadline);
+    if (s->first == NULL && (atomic_load(&s->state) & HC_STREAM_OWNED) == 0) {
+        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PENDING);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (over) atomic_store(&s->abort, false);
+    return over;
+}
+
+bool hc_stream_pause(struct hc_stream *s, int64_t timeout_ms) {
+    const struct timespec deadline = hc_deadline(timeout_ms);
+    if (hc_stream_running() == s) return false;
+    pthread_mutex_lock(&s->lock);
+    atomic_fetch_or(&s->state, HC_STREAM_PAUSED);
+    bool late = false;
+    while (!late && (atomic_fetch_or(&s->state, HC_STREAM_WAITED) & HC_STREAM_OWNED) != 0 && !atomic_load(&s->parked)) {
+        wait_on(&s->done, s, &deadline, &late);
+    }
+    if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
+    pthread_mutex_unlock(&s->lock);
+    return !late;
+}
+
+void hc_stream_park(bool parked) {
+    struct hc_stream *s = hc_stream_running();
+    if (s == NULL) return;
+    pthread_mutex_lock(&s->lock);
+    atomic_store(&s->parked, parked);
+    pthread_cond_broadcast(&s->done);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void hc_stream_resume(struct hc_stream *s) {
+    pthread_mutex_lock(&s->lock);
+    atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PAUSED);
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
+struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority, uint32_t flags) {
+    static atomic_int next_id;
+    struct hc_stream *s = hc_handle_new(&hc_stream_pool);
+    if (s == NULL) return NULL;
+    s->id = atomic_fetch_add(&next_id, 1);
+    s->device = context->device;
+    s->context = context;
+    s->priority = priority;
+    s->flags = flags;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->work, NULL);
+    pthread_cond_init(&s->done, NULL);
+    hc_handle_publish(&s->handle);
+    return s;
+}
+
+/* False if the worker does not end: it is stuck in a client's callback. */
+static bool end_worker(struct hc_stream *s, bool force) {
+    const struct timespec deadline = hc_deadline(FORCE_MS);
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_signal(&s->work);
+    bool late = false;
+    while (s->has_worker && !s->worker_gone && !late) wait_on(&s->done, s, force ? &deadline : NULL, &late);
+    const bool has_worker = s->has_worker, gone = s->worker_gone;
+    pthread_mutex_unlock(&s->lock);
+    if (!has_worker) return true;
+    if (gone) pthread_join(s->worker, NULL);
+    else pthread_detach(s->worker);
+    return gone;
+}
+
+aclError hc_stream_destroy(struct hc_stream *s, bool force) {
+    HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID, "stream %d cannot be destroyed by one of its own tasks",
+             s->id);
+    if (!hc_handle_retire(&s->handle)) return hc_handle_fail(&hc_stream_pool, s, "aclrtDestroyStream");
+    aclError code = ACL_SUCCESS;
+    if (force) hc_stream_abort(s, FORCE_MS);
+    else code = hc_stream_synchronize(s, -1, "aclrtDestroyStream");
+    /* A worker that hangs keeps its stream: better a leak than a thread on freed memory. */
+    HC_CHECK(end_worker(s, force), ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
+             "aclrtDestroyStreamForce: a task of stream %d does not end; its thread is left behind", s->id);
+    atomic_fetch_add(&s->device->retired_busy, atomic_load(&s->busy));
+    while (s->spare != NULL) {
+        struct hc_queued *next = s->spare->next;
+        free(s->spare);
+        s->spare = next;
+    }
+    pthread_cond_destroy(&s->work);
+    pthread_cond_destroy(&s->done);
+    pthread_mutex_destroy(&s->lock);
+    hc_handle_free(&hc_stream_pool, s);
+    return code;
+}
+
+static void destroy_if_of_context(void *object, void *context) {
+    struct hc_stream *s = object;
+    if (s->context == context) hc_stream_destroy(s, true);
+}
+
+void hc_streams_destroy_of(struct hc_context *context) {
+    hc_handle_each(&hc_stream_pool, destroy_if_of_context, context);
+}
+
+static void destroy_if_of_device(void *object, void *device) {
+    struct hc_stream *s = object;
+    if (device == NULL || s->device == device) hc_stream_destroy(s, true);
+}
+
+void hc_streams_destroy(struct hc_device *device) { hc_handle_each(&hc_stream_pool, destroy_if_of_device, device); }
+
+void hc_stream_after_fork(void) { hc_pool_reset(&hc_stream_pool); }
