@@ -47,7 +47,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        return float(loss)  # waits for the device
+        return float(loss.detach())  # waits for the device
 
     for _ in range(options.warmup):
         step()

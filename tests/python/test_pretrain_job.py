@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pretraining job as a user runs it: a small model on NPU 0, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "pretrain_gpt" / "pretrain.py"
+SMALL = ("--layers 1 --hidden 32 --heads 2 --seq 32 --micro-batch 2 --global-batch 4 --eval-interval 2 --eval-batches 2 "
+         "--save-interval 2 --sample-bytes 8 --warmup 1").split()
+TIMEOUT = 300
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for i in range(30):
+        (folder / f"{i}.txt").write_text(f"line {i} of a small text\n" * 20)
+    return folder
+
+
+def command(out: Path, *arguments: str) -> list[str]:
+    return [sys.executable, str(SCRIPT), "--out", str(out), *SMALL, *arguments]
+
+
+def run(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(out, *arguments), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+
+def succeed(out: Path, *arguments: str) -> str:
+    done = run(out, *arguments)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def fail(out: Path, *arguments: str) -> str:
+    done = run(out, *arguments)
+    assert done.returncode == 2, done.stderr[-4000:]
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def records(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+def test_train_resume_and_sample(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = succeed(out, "--data", str(text), "--iters", "4")
+    assert "30 files (0 not text)" in first and "held-out loss" in first
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "sample.txt").read_text().startswith("def ")
+    assert (out / "checkpoints" / "latest").read_text() == "4\n"
+    second = succeed(out, "--data", str(text), "--iters", "6")
+    assert "Resuming from" in second and "iter_0000004" in second
+    losses = [(r["iteration"], r["loss"]) for r in records(out) if "loss" in r]
+    assert [iteration for iteration, _ in losses] == [1, 2, 3, 4, 5, 6]
+    assert "Already trained to iteration 6" in succeed(out, "--data", str(text), "--iters", "6")
+
+
+def test_resumed_run_equals_an_unbroken_one(text: Path, tmp_path: Path) -> None:
+    """Stopped by time after a checkpoint and run again: the same numbers as without the stop."""
+    options = ("--data", str(text), "--iters", "4", "--sample-bytes", "0")
+    succeed(tmp_path / "whole", *options)
+    succeed(tmp_path / "parts", *options, "--save-interval", "1")
+    checkpoints = tmp_path / "parts" / "checkpoints"
+    (checkpoints / "latest").write_text("3\n")
+    succeed(tmp_path / "parts", *options)
+    whole, parts = ([r["loss"] for r in records(tmp_path / name) if "loss" in r] for name in ("whole", "parts"))
+    assert whole == parts
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+def test_other_dtypes(text: Path, tmp_path: Path, dtype: str) -> None:
+    out = succeed(tmp_path / "out", "--data", str(text), "--iters", "2", "--dtype", dtype)
+    assert f", {dtype}," in out
+
+
+def test_kill_in_the_middle_of_a_save(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--data", str(text), "--sample-bytes", "0", "--save-interval", "1")
+    succeed(out, *options, "--iters", "2")
+    with subprocess.Popen(command(out, *options, "--iters", "500"), stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline = time.monotonic() + TIMEOUT
+        while not list((out / "checkpoints").glob(".tmp-iter_*")):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+    saved = int((out / "checkpoints" / "latest").read_text())
+    assert saved >= 2
+    text_out = succeed(out, *options, "--iters", str(saved + 1))
+    assert f"iter_{saved:07d}" in text_out
+    assert not list((out / "checkpoints").glob(".tmp-*"))
+
+
+def test_bad_data(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "no such file or folder" in fail(out, "--data", str(tmp_path / "nothing"))
+    binary = tmp_path / "binary"
+    binary.write_bytes(bytes(range(256)))
+    assert "not a text file" in fail(out, "--data", str(binary))
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    assert "no text in 1 files" in fail(out, "--data", str(empty))
+    short = tmp_path / "short.txt"
+    short.write_text("a few words\n")
+    assert "less than one sample" in fail(out, "--data", str(short))
+
+
+def test_damaged_files(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ("--data", str(text), "--sample-bytes", "0")
+    succeed(out, *options, "--iters", "2")
+    shard = next((out / "checkpoints" / "iter_0000002").glob("*.distcp"))
+    shard.write_bytes(shard.read_bytes()[:-10])
+    message = fail(out, *options, "--iters", "4")
+    assert shard.name in message and "truncated" in message and "start again" in message
+    index = out / "data" / "train.idx"
+    index.write_bytes(index.read_bytes()[:-1])
+    assert "train.idx" in fail(out, *options, "--iters", "4")
+
+
+def test_other_shape_than_the_checkpoint(text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    succeed(out, "--data", str(text), "--iters", "2", "--sample-bytes", "0")
+    message = fail(out, "--data", str(text), "--iters", "4", "--layers", "2")
+    assert "--layers 1" in message and "--layers 2" in message
