@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `mindspeed`; what needs devices is in test_startup.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import mindspeed
+import pytest
+from mindspeed.cann import decision, loader
+from mindspeed.cli import doctor
+from mindspeed.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def no_vendor(monkeypatch):
+    for name in ("MINDSPEED_DEVICE", "ASCEND_HOME_PATH", "LD_LIBRARY_PATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def command(*arguments, **variables):
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "mindspeed.cli.main", *arguments],
+        capture_output=True, text=True, env=os.environ | variables, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out == f"mindspeed {mindspeed.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["env", "--no"], ["run"]])
+def test_wrong_arguments_exit_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == 2
+    assert "usage: mindspeed" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"    {name} " in text for name in ("env", "run", "doctor"))
+
+
+def test_env_prints_exports_that_a_shell_takes(capsys, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/some where:/else")
+    assert main(["env"]) == 0
+    text = capsys.readouterr().out
+    script = f'{text}\nprintf %s "$LD_LIBRARY_PATH"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout == f"{loader.root() / 'lib64'}:/some where:/else"
+
+
+def test_env_does_not_grow_when_repeated(capsys, monkeypatch):
+    main(["env", "--json"])
+    first = json.loads(capsys.readouterr().out)
+    for name, value in first.items():
+        monkeypatch.setenv(name, value)
+    main(["env", "--json"])
+    assert json.loads(capsys.readouterr().out) == first
+
+
+def test_env_for_the_vendor_sets_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("MINDSPEED_DEVICE", "ascend")
+    assert main(["env", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {}
+
+
+def test_a_bad_device_choice_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("MINDSPEED_DEVICE", "gpu")
+    for arguments in (["env"], ["run", "true"], ["doctor"]):
+        assert main(arguments) == 2
+        assert (
+            capsys.readouterr().err == "mindspeed: MINDSPEED_DEVICE=gpu: expected one of auto, host, ascend\n"
+        )
+
+
+def test_run_sets_the_environment_and_passes_everything_on(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import os, sys; print(os.environ['ASCEND_HOME_PATH'], sys.argv[1:]); sys.exit(7)")
+    done = command("run", str(program), "--json", "-x", "a b")
+    assert (done.returncode, done.stdout) == (7, f"{loader.root()} ['--json', '-x', 'a b']\n")
+
+
+def test_run_of_a_missing_program(capsys):
+    assert main(["run", "/no/such/program"]) == 2
+    assert capsys.readouterr().err == "mindspeed: cannot start /no/such/program: No such file or directory\n"
+
+
+# decide()
+
+
+@pytest.fixture
+def npu(monkeypatch):
+    monkeypatch.setattr(decision, "DEVICE_NODES", "/dev/null")
+
+
+def test_the_vendor_is_taken_when_it_has_a_device(npu, tmp_path):
+    found = decision.decide({"ASCEND_HOME_PATH": str(tmp_path)}, loadable=lambda library: None)
+    assert found.kind == "ascend"
+
+
+def test_an_unloadable_vendor_library_is_the_reason(npu, tmp_path):
+    found = decision.decide({"ASCEND_HOME_PATH": str(tmp_path)})
+    assert found.kind == "host"
+    assert "libascendcl.so" in found.reason
+
+
+def test_nothing_is_loaded_without_a_device(monkeypatch, tmp_path):
+    monkeypatch.setattr(decision, "DEVICE_NODES", "/dev/no-such-device[0-9]")
+    found = decision.decide(
+        {"ASCEND_HOME_PATH": str(tmp_path)}, loadable=lambda library: pytest.fail("loaded")
+    )
+    assert (found.kind, "no NPU" in found.reason) == ("host", True)
+
+
+def test_a_host_tree_is_not_the_vendor(npu, tmp_path):
+    (tmp_path / "host_implementation.info").touch()
+    assert decision.decide({"ASCEND_HOME_PATH": str(tmp_path)}, loadable=lambda library: None).kind == "host"
+
+
+@pytest.mark.parametrize("choice", ["host", "ascend"])
+def test_an_explicit_choice_wins(choice, npu, tmp_path):
+    found = decision.decide(
+        {"MINDSPEED_DEVICE": choice, "ASCEND_HOME_PATH": str(tmp_path)}, loadable=lambda _: None
+    )
+    assert found.kind == choice
+
+
+# doctor
+
+
+@pytest.fixture
+def healthy(monkeypatch):
+    """Answers of a machine on which everything is right."""
+    answers = {
+        "library": {
+            "kind": "host",
+            "instruction_set": "avx2",
+            "devices": 8,
+            "soc": "S",
+            "memory_bytes": 2**36,
+        },
+        "operator": {"operator": "add"},
+    }
+    monkeypatch.setattr(doctor, "_probe", lambda name, timeout: dict(answers[name]))
+    monkeypatch.setattr(doctor, "_versions", _right_versions)
+    monkeypatch.setattr(doctor.loader, "library_paths", lambda: [loader.root() / n for n in loader.FIRST])
+    monkeypatch.setitem(sys.modules, "_mindspeed_hook", sys)
+    return answers
+
+
+def _right_versions(report):
+    report.facts["python"], report.facts["platform"] = "3.11", "x86_64"
+    report.facts["versions"] = {
+        name: {"name": name, "found": wanted, "wanted": wanted, "fits": True}
+        for name, wanted in doctor.SUPPORTED.items()
+    }
+
+
+def test_doctor_is_content(healthy, capsys):
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "8 x S of 64 GiB" in text and "avx2" in text and text.endswith("All is well.\n")
+
+
+def test_doctor_as_json(healthy, capsys):
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True and found["problems"] == []
+    assert found["device"]["devices"] == 8
+
+
+@pytest.mark.parametrize("name", ["library", "operator"])
+def test_a_failed_probe_is_a_problem(name, healthy, capsys):
+    healthy[name]["error"] = "went wrong"
+    assert main(["doctor"]) == 1
+    assert "went wrong" in capsys.readouterr().out
+
+
+def test_a_missing_hook_is_a_problem(healthy, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "_mindspeed_hook")
+    assert main(["doctor"]) == 1
+    assert "start-up hook is not installed" in capsys.readouterr().out
+
+
+def test_a_wrong_version_is_a_problem(monkeypatch):
+    monkeypatch.setattr(
+        "mindspeed.adaptor.versions.installed_version", lambda name: "9.9" if name == "torch" else None
+    )
+    report = doctor.Report()
+    doctor._versions(report)
+    assert report.problems == [
+        "torch 9.9, this release fits torch==2.13.0",
+        "torch_npu is not installed, this release fits torch_npu==2.13.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended by signal 11"),
+        ("import time; time.sleep(60)", "no answer within 0.5 s"),
+        ("raise ValueError('no good')", "ValueError: no good"),
+        ("print('not json')", "exit code 0"),
+        ("print('noise'); print('{\"devices\": 3}')", None),
+    ],
+)
+def test_probes_survive_everything(script, expected, tmp_path, monkeypatch):
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "$SCRIPT"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("SCRIPT", script)
+    monkeypatch.setattr(doctor.sys, "executable", str(fake))
+    found = doctor._probe("library", 0.5 if "sleep" in script else 60)
+    assert found == {"devices": 3} if expected is None else expected in found["error"]
