@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The keep mask of dropout: 1 bit an element (first element in the lowest bit of the first byte), padded with 0 to a
+ * multiple of 128 bits. An element is kept where its word is at least prob * 2^32. */
+#include <math.h>
+
+#include "dropout_mask.h"
+
+HC_KERNEL(hc_dropout_bits, (const uint32_t *words, size_t bytes, uint64_t threshold, uint8_t *mask))
+
+#ifdef HC_ISA
+void HC_FN(hc_dropout_bits)(const uint32_t *words, size_t bytes, uint64_t threshold, uint8_t *mask) {
+    if (threshold > UINT32_MAX) { /* nothing is kept */
+        memset(mask, 0, bytes);
+        return;
+    }
+    const uint32_t limit = (uint32_t)threshold;
+    for (size_t b = 0; b < bytes; b++) {
+        uint32_t byte = 0;
+        for (unsigned bit = 0; bit < 8; bit++) byte |= (uint32_t)(words[8 * b + bit] >= limit) << bit;
+        mask[b] = (uint8_t)byte;
+    }
+}
+#else
+struct mask_fill {
+    struct hc_philox philox;
+    uint64_t threshold;
+    uint8_t *mask;
+    size_t numel;
+};
+enum { BYTES_PER_GROUP = HC_PHILOX_GROUP / 8, BLOCK_GROUPS = 16, GRAIN_GROUPS = 64 * BLOCK_GROUPS };
+
+static void clear_tail(const struct mask_fill *f, size_t begin_byte, size_t end_byte) {
+    for (size_t b = begin_byte; b < end_byte; b++) {
+        const size_t first = b * 8;
+        if (first + 8 <= f->numel) continue;
+        f->mask[b] &= first >= f->numel ? 0 : (uint8_t)((1u << (f->numel - first)) - 1);
+    }
+}
+
+static void fill_groups(void *ctx, size_t begin, size_t end) {
+    const struct mask_fill *f = ctx;
+    uint32_t words[BLOCK_GROUPS * HC_PHILOX_GROUP];
+    for (size_t at = begin; at < end; at += BLOCK_GROUPS) {
+        const size_t count = hc_min_size(end - at, BLOCK_GROUPS);
+        HC_DISPATCH(hc_philox_words)(&f->philox, at, count, words);
+        HC_DISPATCH(hc_dropout_bits)(words, count * BYTES_PER_GROUP, f->threshold, f->mask + at * BYTES_PER_GROUP);
+    }
+    if (end * HC_PHILOX_GROUP > f->numel) clear_tail(f, begin * BYTES_PER_GROUP, end * BYTES_PER_GROUP);
+}
+
+void hc_dropout_fill_mask(struct hc_philox philox, double prob, size_t numel, void *mask) {
+    struct mask_fill f = {philox, (uint64_t)ceil(prob * 0x1p32), mask, numel};
+    hc_parallel_for(hc_dropout_mask_bytes(numel) / BYTES_PER_GROUP, GRAIN_GROUPS, fill_groups, &f);
+}
+
+aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mask, size_t numel) {
+    HC_CHECK(prob >= 0 && prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: probability %g is outside [0, 1]", name, prob);
+    HC_CHECK(mask != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the mask is null", name);
+    HC_CHECK(mask->item_size == 1 && hc_is_contiguous(mask) && hc_numel(mask) >= hc_dropout_mask_bytes(numel),
+             ACLNN_ERR_PARAM_INVALID, "%s: mask %s, %zu contiguous bytes are needed for %zu elements", name, HC_SHOW(mask),
+             hc_dropout_mask_bytes(numel), numel);
+    return 0;
+}
+
+struct gen_mask {
+    struct hc_philox philox;
+    double prob;
+    size_t numel;
+};
+
+static aclnnStatus gen_mask_run(const struct hc_call *call) {
+    const struct gen_mask *a = call->args;
+    hc_dropout_fill_mask(a->philox, a->prob, a->numel, hc_data(hc_arg(call, 0)));
+    return 0;
+}
+
+static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob, struct hc_philox philox, aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(shape != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: shape is null", name);
+    struct gen_mask args = {philox, prob, 1};
+    for (size_t i = 0; i < shape->size; i++) {
+        HC_CHECK(shape->data[i] >= 0, ACLNN_ERR_PARAM_INVALID, "%s: shape[%zu] is %lld", name, i, (long long)shape->data[i]);
+        args.numel *= (size_t)shape->data[i];
+    }
+    HC_TRY(hc_dropout_check(name, prob, out, args.numel));
+    return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out));
+}
+
+aclnnStatus aclnnDropoutGenMaskGetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed, int64_t offset,
+                                                aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
+    return plan("aclnnDropoutGenMask", shape, prob, philox, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnDropoutGenMask)
+
+/* probDataType is the dtype that prob came from; prob itself is a double here. */
+aclnnStatus aclnnDropoutGenMaskV2GetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed, int64_t offset,
+                                                  aclDataType probDataType, aclTensor *out, uint64_t *workspaceSize,
+                                                  aclOpExecutor **executor) {
+    const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
+    (void)probDataType;
+    return plan("aclnnDropoutGenMaskV2", shape, prob, philox, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnDropoutGenMaskV2)
+#endif
