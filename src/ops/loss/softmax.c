@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Softmax and its logarithm along a dimension: y = e^(x - max) / sum, or x - max - ln sum.
+ *
+ * Three passes over a row, which stays in the cache unless it is a vocabulary of a hundred thousand; the sum is
+ * formed in blocks that are added up in double. */
+#include "rows.h"
+
+HC_ROWS_KERNEL(softmax_F32)
+HC_ROWS_KERNEL(softmax_F64)
+HC_ROWS_KERNEL(log_softmax_F32)
+HC_ROWS_KERNEL(log_softmax_F64)
+
+#ifdef HC_ISA
+#include "simd_math.h"
+#include "simd_rows.h"
+
+/* y[at] = e^(x[at] - m), also returned. */
+static inline vf exp_store(float *y, const float *x, vf m) {
+    const vf e = vf_exp(vf_load(x) - m);
+    vf_store(y, e);
+    return e;
+}
+static inline vf exp_store_part(float *y, const float *x, vf m, size_t n) {
+    const vf e = vf_exp(vf_load_fill(x, n, -__builtin_inff()) - m);
+    vf_store_part(y, e, n);
+    return vf_load_part(y, n);
+}
+
+void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+    float *y = out[0];
+    const float *x = in[0];
+    (void)row;
+    (void)args;
+    const vf m = vf_set(vf_row_max(x, n));
+    double sum = 0;
+    HC_ROW_SUM(sum, n, exp_store(y + at, x + at, m), exp_store_part(y + at, x + at, m, rest));
+    const float scale = (float)(1 / sum);
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, vf_load(y + i) * scale);
+    for (; i < n; i++) y[i] *= scale;
+}
+
+void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+    float *y = out[0];
+    const float *x = in[0];
+    (void)row;
+    (void)args;
+    const float max = vf_row_max(x, n);
+    const vf m = vf_set(max), low = vf_set(-__builtin_inff());
+    double sum = 0;
+    HC_ROW_SUM(sum, n, vf_exp(vf_load(x + at) - m), vf_exp(vf_load_fill(x + at, rest, low[0]) - m));
+    const float log_sum = (float)log(sum);
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, (vf_load(x + i) - m) - log_sum);
+    for (; i < n; i++) y[i] = (x[i] - max) - log_sum;
+}
+
+static double exp_sum_f64(size_t n, const double *x, double *max) {
+    double sum = 0;
+    *max = -INFINITY;
+    for (size_t i = 0; i < n; i++) *max = (x[i] > *max) | (x[i] != x[i]) ? x[i] : *max;
+    for (size_t i = 0; i < n; i++) sum += exp(x[i] - *max);
+    return sum;
+}
+
+void HC_FN(softmax_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+    double *y = out[0], max;
+    const double *x = in[0], sum = exp_sum_f64(n, x, &max);
+    (void)row;
+    (void)args;
+    for (size_t i = 0; i < n; i++) y[i] = exp(x[i] - max) / sum;
+}
+
+void HC_FN(log_softmax_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+    double *y = out[0], max;
+    const double *x = in[0], log_sum = log(exp_sum_f64(n, x, &max));
+    (void)row;
+    (void)args;
+    for (size_t i = 0; i < n; i++) y[i] = (x[i] - max) - log_sum;
+}
+
+#else
+struct args {
+    bool log;
+    enum hc_block block;
+    uint32_t mask;
+};
+
+static aclnnStatus run(const struct hc_call *call) {
+    const struct args *a = call->args;
+    hc_rows_kernel *const single = a->log ? HC_DISPATCH(log_softmax_F32) : HC_DISPATCH(softmax_F32);
+    hc_rows_kernel *const both = a->log ? HC_DISPATCH(log_softmax_F64) : HC_DISPATCH(softmax_F64);
+    return hc_rows_run(&(const struct hc_rows){
+        .name = call->name, .shape = hc_arg(call, 0), .mask = a->mask, .kernel = a->block == HC_F64 ? both : single,
+        .num_outs = 1, .num_ins = 1, .work = 4,
+        .operand = {{hc_arg(call, 1), HC_ROWS_VECTOR, a->block}, {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
+}
+
+static aclnnStatus plan(const char *name, bool log, const aclTensor *self, int64_t dim, const aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    struct args args = {.log = log};
+    HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
+    HC_CHECK(hc_dtype_is_float(self->dtype) && hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: self %s, out %s, want floating point types", name, HC_SHOW(self), HC_SHOW(out));
+    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s, want the same shape", name,
+             HC_SHOW(out), HC_SHOW(self));
+    HC_TRY(hc_rows_dim(name, self, dim, &args.mask));
+    args.block = hc_compute_block(hc_dtype_promote(self->dtype, out->dtype));
+    return HC_PLAN(name, run, &args, HC_IN(self), HC_OUT(out));
+}
+
+HC_API aclnnStatus aclnnSoftmaxGetWorkspaceSize(const aclTensor *self, int64_t dim, aclTensor *out, uint64_t *workspaceSize,
+                                                aclOpExecutor **executor) {
+    return plan("aclnnSoftmax", false, self, dim, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnSoftmax)
+
+HC_API aclnnStatus aclnnLogSoftmaxGetWorkspaceSize(const aclTensor *self, int64_t dim, aclTensor *out,
+                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan("aclnnLogSoftmax", true, self, dim, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnLogSoftmax)
+#endif

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Sums and maxima over a contiguous row of floats: blocks of 1024 in vectors, blocks added up in double. */
+#pragma once
+#include "simd.h"
+
+enum { HC_ROW_BLOCK = 1024 };
+
+/* The n < HC_VL values at p, the other lanes `fill`. */
+static inline vf vf_load_fill(const float *p, size_t n, float fill) {
+    static const int32_t LANE[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return vf_select(*(const vi_unaligned *)LANE < (int32_t)n, vf_load_part(p, n), vf_set(fill));
+}
+
+static inline double vf_sum4(const vf *s) { return (double)vf_reduce_add((s[0] + s[1]) + (s[2] + s[3])); }
+
+/* result += a sum over i < n: load_full is the vf of elements from `at`, load_tail that of the last `rest` ones,
+ * zero elsewhere. */
+#define HC_ROW_SUM(result, n, load_full, load_tail)                                                          \
+    do {                                                                                                     \
+        for (size_t hc_block_at = 0; hc_block_at < (n); hc_block_at += HC_ROW_BLOCK) {                       \
+            const size_t hc_end = hc_min_size((n), hc_block_at + HC_ROW_BLOCK);                              \
+            vf hc_sums[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};                                    \
+            size_t i = hc_block_at;                                                                          \
+            for (; i + 4 * HC_VL <= hc_end; i += 4 * HC_VL) {                                                \
+                _Pragma("GCC unroll 4") for (size_t hc_u = 0; hc_u < 4; hc_u++) {                            \
+                    const size_t at = i + hc_u * HC_VL;                                                      \
+                    hc_sums[hc_u] += (load_full);                                                            \
+                }                                                                                            \
+            }                                                                                                \
+            for (; i + HC_VL <= hc_end; i += HC_VL) {                                                        \
+                const size_t at = i;                                                                         \
+                hc_sums[0] += (load_full);                                                                   \
+            }                                                                                                \
+            if (i < hc_end) {                                                                                \
+                const size_t at = i, rest = hc_end - i;                                                      \
+                hc_sums[1] += (load_tail);                                                                   \
+            }                                                                                                \
+            (result) += vf_sum4(hc_sums);                                                                    \
+        }                                                                                                    \
+    } while (0)
+
+static inline double vf_row_sum(const float *x, size_t n) {
+    double sum = 0;
+    HC_ROW_SUM(sum, n, vf_load(x + at), vf_load_part(x + at, rest));
+    return sum;
+}
+static inline double vf_row_dot(const float *a, const float *b, size_t n) {
+    double sum = 0;
+    HC_ROW_SUM(sum, n, vf_load(a + at) * vf_load(b + at), vf_load_part(a + at, rest) * vf_load_part(b + at, rest));
+    return sum;
+}
+/* NaN if any is; -inf for no values. */
+static inline float vf_row_max(const float *x, size_t n) {
+    const float low = -__builtin_inff();
+    vf m[4] = {vf_set(low), vf_set(low), vf_set(low), vf_set(low)};
+    size_t i = 0;
+    for (; i + 4 * HC_VL <= n; i += 4 * HC_VL) {
+        _Pragma("GCC unroll 4") for (size_t u = 0; u < 4; u++) m[u] = vf_max(m[u], vf_load(x + i + u * HC_VL));
+    }
+    for (; i + HC_VL <= n; i += HC_VL) m[0] = vf_max(m[0], vf_load(x + i));
+    if (i < n) m[1] = vf_max(m[1], vf_load_fill(x + i, n - i, low));
+    return vf_reduce_max(vf_max(vf_max(m[0], m[1]), vf_max(m[2], m[3])));
+}

@@ -1,0 +1,100 @@
+"""Softmax, LogSoftmax and their gradients: statistics in float32, so a few units in the last place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from aclnn import OperatorError, call
+from compare import FLOATS, assert_close, layouts, make
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SHAPES = [(), (1,), (0, 4), (4, 0), (7,), (3, 5), (2, 3, 40), (33, 1027), (130, 9), (2, 3, 4, 5)]
+# Units in the last place. x - max is rounded: half a unit of a difference of d is up to d units of the result, d <= 18.
+MAX_ULP = {torch.float32: 20, torch.bfloat16: 1, torch.float16: 1, torch.float64: 8}
+
+
+def reference(name: str, x: torch.Tensor, dim: int) -> torch.Tensor:
+    return (torch.softmax if name == "Softmax" else torch.log_softmax)(x.double(), dim)
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_forward(name: str, dtype: torch.dtype) -> None:
+    for shape in SHAPES:
+        for dim in range(-1, max(len(shape) - 1, 0)):
+            for _, x in layouts(make(shape, dtype, low=-9, high=9)):
+                out = torch.empty(shape, dtype=dtype)
+                call("aclnn" + name, x, dim, out)
+                atol = 2e-6 if name == "LogSoftmax" and dtype != torch.float64 else 1e-14
+                assert_close(out, reference(name, x, dim), MAX_ULP[dtype], atol)
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_backward(name: str, dtype: torch.dtype) -> None:
+    for shape in SHAPES:
+        for dim in range(-1, max(len(shape) - 1, 0)):
+            y = reference(name, make(shape, dtype), dim).to(dtype)
+            for _, g in layouts(make(shape, dtype, seed=1)):
+                out = torch.empty(shape, dtype=dtype)
+                call(f"aclnn{name}Backward", g, y, dim, out)
+                wide, grad = y.double(), g.double()
+                if name == "Softmax":
+                    want = wide * (grad - (grad * wide).sum(dim, keepdim=True))
+                else:
+                    want = grad - wide.exp() * grad.sum(dim, keepdim=True)
+                assert_close(out, want, MAX_ULP[dtype], {torch.float32: 5e-6}.get(dtype, 1e-6))
+
+
+def test_vocabulary_rows() -> None:
+    x = make((3, 151_000), torch.float32, low=-20, high=20)
+    for source in (x, x.bfloat16()):
+        for name in ("Softmax", "LogSoftmax"):
+            out = torch.empty_like(x)
+            call("aclnn" + name, source, -1, out)
+            assert_close(out, reference(name, source, -1), 40, 4e-6 if name == "LogSoftmax" else 0)
+
+
+def test_special_rows() -> None:
+    inf, nan = float("inf"), float("nan")
+    x = torch.tensor([[-inf, -inf, -inf], [inf, 1, 2], [nan, 1, 2], [-inf, 0, 0], [3e38, 3e38, -3e38], [1e-45, 0, 0]])
+    for name in ("Softmax", "LogSoftmax"):
+        out = torch.empty_like(x)
+        call("aclnn" + name, x, -1, out)
+        assert_close(out, reference(name, x, -1), 2)
+
+
+def test_in_place_and_overlapping() -> None:
+    x = make((50, 33), torch.float32)
+    want = reference("Softmax", x, -1)
+    call("aclnnSoftmax", x, -1, x)
+    assert_close(x, want, 12)
+    storage = make((51 * 33,), torch.float32)
+    x, out = storage[: 50 * 33].view(50, 33), storage[33:].view(50, 33)
+    want = reference("LogSoftmax", x, 0)
+    call("aclnnLogSoftmax", x, 0, out)
+    assert_close(out, want, 4, 2e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_layout(data: st.DataObject) -> None:
+    shape = tuple(data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=4)))
+    x = make(shape, torch.float32).permute(*data.draw(st.permutations(range(len(shape)))))
+    dim = data.draw(st.integers(0, x.dim() - 1))
+    out = torch.empty(x.shape).permute(*range(x.dim()))
+    call("aclnnSoftmax", x, dim, out)
+    assert_close(out, reference("Softmax", x, dim), 12)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(OperatorError, match=r"aclnnSoftmax: dim is 2, float32\[3,4\] allows \[-2, 1\]"):
+        call("aclnnSoftmax", torch.zeros(3, 4), 2, torch.zeros(3, 4))
+    with pytest.raises(OperatorError, match="want floating point types"):
+        call("aclnnLogSoftmax", torch.zeros(3, dtype=torch.int32), 0, torch.zeros(3))
+    with pytest.raises(OperatorError, match="want the same shape"):
+        call("aclnnSoftmaxBackward", torch.zeros(3), torch.zeros(4), 0, torch.zeros(3))
+    with pytest.raises(OperatorError) as e:
+        call("aclnnSoftmax", None, 0, torch.zeros(3))
+    assert e.value.code == 161001

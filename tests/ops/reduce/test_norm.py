@@ -1,0 +1,51 @@
+"""Norm, LinalgVectorNorm: summed in double, one unit for rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from aclnn import IntArray, OperatorError, Scalar, call
+from compare import COMPLEX, FLOATS, assert_close, layouts, make
+
+CASES = [((), []), ((1,), [0]), ((7,), [0]), ((3, 5), [0]), ((3, 5), [1]), ((2, 3, 4, 5), [1, 3]), ((129, 1031), []),
+         ((5000, 3), [0]), ((2, 3000), [1])]  # fmt: skip
+INF = float("inf")
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, *COMPLEX])
+@pytest.mark.parametrize("p", [0.0, 1.0, 2.0, 3.0, 0.5, -1.5, INF, -INF])
+def test_every_power(dtype: torch.dtype, p: float) -> None:
+    real = torch.empty(0, dtype=dtype).abs().dtype
+    for shape, dims in CASES:
+        for _, x in layouts(make(shape, dtype)):
+            wide = x.to(torch.complex128 if dtype.is_complex else torch.float64)
+            want = torch.linalg.vector_norm(wide, p, dims or None, keepdim=True)
+            out = torch.empty(want.shape, dtype=real)
+            call("aclnnNorm", x, Scalar(p), IntArray(dims), True, out)
+            assert_close(out, want, 1000 if real == torch.float64 else 1)  # torch rounds too
+            out = torch.empty(want.shape, dtype=torch.float32)
+            call("aclnnLinalgVectorNorm", x, Scalar(p), IntArray(dims), True, torch.float32, out)
+            assert_close(out, want, 1)
+
+
+def test_no_overflow_or_underflow_of_squares() -> None:
+    for scale in (1e30, 1e-30):
+        x = torch.full((100,), scale)
+        out = torch.empty(())
+        call("aclnnNorm", x, Scalar(2.0), IntArray([]), False, out)
+        assert_close(out, x.double().norm(), 1)
+
+
+def test_nan_empty_and_bad_input() -> None:
+    x = torch.tensor([1.0, float("nan"), INF])
+    for p in (1.0, 2.0, INF, -INF):
+        out = torch.empty(())
+        call("aclnnNorm", x, Scalar(p), IntArray([]), False, out)
+        assert out.isnan()
+    out = torch.empty(())
+    call("aclnnNorm", torch.zeros(0), Scalar(2.0), IntArray([]), False, out)
+    assert out == 0
+    with pytest.raises(OperatorError, match="has no elements to reduce"):
+        call("aclnnLinalgVectorNorm", torch.zeros(0), Scalar(INF), IntArray([]), False, torch.float32, out)
+    with pytest.raises(OperatorError, match=r"aclnnNorm: self is int64\[3\]"):
+        call("aclnnNorm", torch.zeros(3, dtype=torch.int64), Scalar(2.0), IntArray([]), False, out)
