@@ -16,6 +16,7 @@ aclError hc_observe_task(int32_t device, int32_t stream, const struct hc_task *t
 
 /* trace.c. Open MINDSPEED_TRACE if it is set and not open yet; close and complete the file. */
 aclError hc_trace_start(void);
+aclError hc_trace_open(const char *path);
 void hc_trace_stop(void);
 void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, const struct hc_task_info *info,
                   uint64_t begin_ns, uint64_t end_ns, aclError code);

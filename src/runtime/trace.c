@@ -89,30 +89,38 @@ static void append(const char *line, size_t bytes) {
     g_trace.used += bytes + 2;
 }
 
-aclError hc_trace_start(void) {
+/* Needs the lock; 0 or errno. */
+static int open_file(const char *path) {
+    if (g_trace.file >= 0) return 0;
+    if (g_trace.buffer == NULL) g_trace.buffer = malloc(BUFFER_BYTES + 64);
+    if (g_trace.buffer == NULL) return ENOMEM;
+    g_trace.file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (g_trace.file < 0 || pwrite(g_trace.file, "[\n]\n", 4, 0) != 4) return errno;
+    g_trace.first = true;
+    g_trace.end = 0;
+    g_trace.used = 0;
+    memset(g_trace.named, 0, sizeof g_trace.named);
+    return 0;
+}
+
+aclError hc_trace_open(const char *path) {
     static atomic_bool at_exit;
+    pthread_mutex_lock(&g_trace.lock);
+    const int failed = open_file(path);
+    pthread_mutex_unlock(&g_trace.lock);
+    HC_CHECK(failed == 0, ACL_ERROR_WRITE_FILE, "cannot write the trace %s: %s", path, strerror(failed));
+    if (!atomic_exchange(&at_exit, true)) atexit(hc_trace_stop);
+    atomic_fetch_or(&hc_observers, HC_OBSERVE_TRACE);
+    return ACL_SUCCESS;
+}
+
+aclError hc_trace_start(void) {
     const char *pattern = hc_option_text(HC_OPT_TRACE);
     char path[PATH_BYTES];
     if (pattern[0] == '\0') return ACL_SUCCESS;
     HC_CHECK(expand(pattern, path, sizeof path), ACL_ERROR_INVALID_PARAM, "%s: the name is longer than %d bytes",
              hc_option_env_name(HC_OPT_TRACE), PATH_BYTES - 1);
-    pthread_mutex_lock(&g_trace.lock);
-    int failed = 0;
-    if (g_trace.file < 0) {
-        if (g_trace.buffer == NULL) g_trace.buffer = malloc(BUFFER_BYTES + 64);
-        if (g_trace.buffer != NULL) g_trace.file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        failed = g_trace.file < 0 || pwrite(g_trace.file, "[\n]\n", 4, 0) != 4 ? errno : 0;
-        g_trace.first = true;
-        g_trace.end = 0;
-        g_trace.used = 0;
-        memset(g_trace.named, 0, sizeof g_trace.named);
-    }
-    pthread_mutex_unlock(&g_trace.lock);
-    HC_CHECK(failed == 0, ACL_ERROR_WRITE_FILE, "%s=%s: cannot open %s: %s", hc_option_env_name(HC_OPT_TRACE), pattern,
-             path, strerror(failed));
-    if (!atomic_exchange(&at_exit, true)) atexit(hc_trace_stop);
-    atomic_fetch_or(&hc_observers, HC_OBSERVE_TRACE);
-    return ACL_SUCCESS;
+    return hc_trace_open(path);
 }
 
 void hc_trace_stop(void) {
