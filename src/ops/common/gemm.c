@@ -358,7 +358,8 @@ static void prepare(struct product *p, const struct hc_gemm *g, enum hc_block bl
     p->slab = hc_align_up(hc_ceil_div(p->k, slabs), 16);
     p->serial = p->m * p->n * p->k <= SERIAL_WORK;
     const struct hc_gemm_matrix *self = &g->self, *out = &g->out;
-    const bool same = self->data == out->data && self->dtype == out->dtype && self->row == out->row && self->col == out->col;
+    const bool same = self->data == out->data && self->dtype == out->dtype && (g->m == 1 || self->row == out->row) &&
+                      (g->n == 1 || self->col == out->col);
     const bool native = is_native(block, out->dtype) && out->col == 1;
     const bool scaled = !is_one(block, &g->alpha) || (self->data != NULL && !is_one(block, &g->beta));
     p->plain = native && !scaled && g->epilogue == NULL && (self->data == NULL || same);
