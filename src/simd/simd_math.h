@@ -3,7 +3,8 @@
  *
  * Each reduces its argument to a small interval and evaluates a polynomial fitted there (minimax, Lawson's
  * iteration, coefficients rounded to float). Errors against the exact value over all floats, in units in the last
- * place: exp 1, log 1, tanh 2, erf 2, sigmoid 2, sin and cos 1, pow 1 (tests/ops/math/test_accuracy.py). The
+ * place: exp 1, log 1, tanh 2, erf 2, sigmoid 3, expm1 2, log2 2, log1p 3, sin and cos 1,
+ * pow 1 (tests/ops/math/test_accuracy.py). The
  * `scalar` set has no fused multiply-add: constants that are split in two have trailing zeros for its sake. */
 #pragma once
 #include "simd.h"
@@ -52,6 +53,18 @@ static inline vf vf_exp(vf x) {
     return vf_scale2(vf_fma(q, r * r, r) + 1.0f, n);
 }
 
+/* e^x - 1 without cancellation: 2^n (e^r - 1) + (2^n - 1), halved inside so that 2^128 does not overflow. */
+static inline vf vf_expm1(vf x) {
+    const vf t = vf_clamp(x, -20.0f, 89.0f);
+    const vf n = vf_round_small(t * vf_set(0x1.715476p0f));
+    vf r = vf_fma(n, vf_set(-VF_LN2_HIGH), t);
+    r = vf_fma(n, vf_set(-VF_LN2_LOW), r);
+    const vf q = VF_POLY(r, 0x1.fffffcp-2f, 0x1.55548ap-3f, 0x1.555916p-5f, 0x1.123fc6p-7f, 0x1.6a1a6ep-10f);
+    const vf p = vf_fma(q, r * r, r), half = vf_scale2(vf_set(0.5f), n);
+    const vf y = vf_fma(p, half, half - 0.5f);
+    return vf_select(n == 0.0f, p, y + y);
+}
+
 /* x = 2^*exponent * mantissa, mantissa in [sqrt(1/2), sqrt(2)), for positive finite x. */
 static inline vf vf_split(vf x, vf *exponent) {
     const vi tiny = x < 0x1p-126f;
@@ -78,6 +91,20 @@ static inline vf vf_log(vf x) {
     vf y = vf_fma(e, vf_set(VF_LN2_LOW), vf_log_tail(f));
     y = vf_fma(f * f, vf_set(-0.5f), y);
     return vf_log_special(x, vf_fma(e, vf_set(VF_LN2_HIGH), f + y));
+}
+
+/* log2 x = exponent + log2(mantissa): exact for powers of two. */
+static inline vf vf_log2(vf x) {
+    vf e;
+    const vf f = vf_split(x, &e) - 1.0f;
+    const vf y = f + vf_fma(f * f, vf_set(-0.5f), vf_log_tail(f));
+    return vf_log_special(x, vf_fma(y, vf_set(0x1.715476p0f), e));
+}
+/* ln(1 + x): the logarithm of the rounded sum u, corrected by x / (u - 1). */
+static inline vf vf_log1p(vf x) {
+    const vf u = x + 1.0f, d = u - 1.0f;
+    const vf y = vf_log(u) * (x / d);
+    return vf_select((d == 0.0f) | (x == INFINITY), x, y);
 }
 
 /* Small |x|: odd polynomial; else 1 - 2 / (e^2|x| + 1), where the rounding of e^2|x| is harmless. */

@@ -66,7 +66,9 @@ double hc_scalar_f64(const aclScalar *s) {
 
 int64_t hc_scalar_i64(const aclScalar *s) {
     if (hc_dtype_is_integral(s->dtype)) return s->value.i;
-    return (int64_t)hc_scalar_f64(s);
+    /* Out of range, and NaN, as in the kernels' conversions: defined, unlike the cast. */
+    const double x = hc_scalar_f64(s);
+    return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN;
 }
 
 hc_c128 hc_scalar_c128(const aclScalar *s) {

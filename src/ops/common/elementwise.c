@@ -38,6 +38,7 @@ struct planned {
     const struct hc_ew *op;
     enum hc_block compute;
     int num_outs, num_ins;
+    uint8_t slot[HC_EW_MAX_OPERANDS]; /* operand of the executor that is output or input k */
     max_align_t args[];
 };
 
@@ -52,19 +53,30 @@ enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs
     return hc_compute_block(type);
 }
 
-static aclnnStatus check_shapes(const struct hc_ew *op, const aclTensor *const *outs, int num_outs,
+static aclnnStatus check_shapes(const char *name, const aclTensor *const *outs, int num_outs,
                                 const aclTensor *const *ins, int num_ins) {
     aclTensor shape = {.rank = 0, .numel = 1}, view;
     for (int i = 0; i < num_ins; i++) {
-        aclTensor joined = shape;
+        aclTensor joined;
         HC_CHECK(hc_broadcast_shape(&shape, ins[i], joined.shape, &joined.rank), ACLNN_ERR_PARAM_INVALID,
-                 "%s: input %d %s does not broadcast with the inputs before it", op->name, i, HC_SHOW(ins[i]));
-        shape = joined;
+                 "%s: input %d %s does not broadcast with the inputs before it, the first is %s", name, i, HC_SHOW(ins[i]),
+                 HC_SHOW(ins[0]));
+        shape.rank = joined.rank;
+        memcpy(shape.shape, joined.shape, sizeof shape.shape[0] * (size_t)joined.rank);
     }
     for (int i = 0; i < num_outs; i++) {
         HC_CHECK(hc_broadcast_to(&shape, outs[i]->shape, outs[i]->rank, &view) && hc_same_shape(outs[0], outs[i]),
-                 ACLNN_ERR_PARAM_INVALID, "%s: output %s does not have the broadcast shape of the inputs", op->name,
-                 HC_SHOW(outs[i]));
+                 ACLNN_ERR_PARAM_INVALID, "%s: output %s does not have the broadcast shape of the inputs, the first is %s",
+                 name, HC_SHOW(outs[i]), num_ins > 0 ? HC_SHOW(ins[0]) : "none");
+    }
+    return 0;
+}
+
+static aclnnStatus check_tensors(const char *name, const char *role, const aclTensor *const *tensors, int num) {
+    for (int i = 0; i < num; i++) {
+        HC_CHECK(tensors[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s %d is null", name, role, i);
+        HC_CHECK(tensors[i]->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s %d has element type %s, which is not supported",
+                 name, role, i, hc_dtype_name(tensors[i]->dtype));
     }
     return 0;
 }
@@ -72,36 +84,59 @@ static aclnnStatus check_shapes(const struct hc_ew *op, const aclTensor *const *
 static aclnnStatus ew_call(const struct hc_call *call) {
     const struct planned *p = call->args;
     const aclTensor *operands[HC_EW_MAX_OPERANDS];
-    for (int i = 0; i < p->num_outs + p->num_ins; i++) operands[i] = hc_arg(call, i);
+    for (int i = 0; i < p->num_outs + p->num_ins; i++) operands[i] = hc_arg(call, p->slot[i]);
     return hc_ew_run(p->op, (int)p->compute, operands, p->num_outs, operands + p->num_outs, p->num_ins, p->args);
+}
+
+/* Operands in the order of the operator's arguments, inputs first, because aclSetTensorAddr counts them so; a
+ * tensor that is input and output is one operand. */
+static size_t list_operands(struct hc_operand *operands, uint8_t *slot, const aclTensor *const *outs, int num_outs,
+                            const aclTensor *const *ins, int num_ins) {
+    size_t n = 0;
+    for (int i = 0; i < num_ins; i++) {
+        slot[num_outs + i] = (uint8_t)n;
+        operands[n++] = (struct hc_operand){ins[i], NULL, HC_ROLE_IN, "input"};
+    }
+    for (int k = 0; k < num_outs; k++) {
+        int same = 0;
+        while (same < num_ins && ins[same] != outs[k]) same++;
+        slot[k] = (uint8_t)(same < num_ins ? (size_t)same : n);
+        if (same < num_ins) operands[same].role = HC_ROLE_INOUT;
+        else operands[n++] = (struct hc_operand){outs[k], NULL, HC_ROLE_OUT, "output"};
+    }
+    return n;
 }
 
 aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
                        const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return hc_ew_plan_as(op->name, op, compute, outs, num_outs, ins, num_ins, args, args_size, workspaceSize, executor);
+}
+
+aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute, const aclTensor *const *outs,
+                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
+                          uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct hc_operand operands[HC_EW_MAX_OPERANDS];
-    for (int i = 0; i < num_outs + num_ins; i++) {
-        const aclTensor *t = i < num_outs ? outs[i] : ins[i - num_outs];
-        HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s %d is null", op->name, i < num_outs ? "output" : "input",
-                 i < num_outs ? i : i - num_outs);
-        HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: element type %s is not supported", op->name,
-                 hc_dtype_name(t->dtype));
-        operands[i] = (struct hc_operand){t, NULL, i < num_outs ? HC_ROLE_OUT : HC_ROLE_IN, "operand"};
-    }
-    HC_TRY(check_shapes(op, outs, num_outs, ins, num_ins));
+    HC_TRY(check_tensors(name, "input", ins, num_ins));
+    HC_TRY(check_tensors(name, "output", outs, num_outs));
+    HC_TRY(check_shapes(name, outs, num_outs, ins, num_ins));
     const enum hc_block block = compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
-    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name,
+    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", name,
              HC_SHOW(num_ins > 0 ? ins[0] : outs[0]));
     union {
         struct planned p;
         char bytes[sizeof(struct planned) + 256];
-    } planned = {.p = {op, block, num_outs, num_ins}};
-    HC_CHECK(args_size <= 256, ACLNN_ERR_INNER, "%s: %zu bytes of arguments", op->name, args_size);
+    } planned;
+    HC_CHECK(args_size <= 256, ACLNN_ERR_INNER, "%s: %zu bytes of arguments", name, args_size);
+    planned.p.op = op;
+    planned.p.compute = block;
+    planned.p.num_outs = num_outs;
+    planned.p.num_ins = num_ins;
     if (args_size > 0) memcpy(planned.p.args, args, args_size);
-    return hc_plan(&(const struct hc_plan){.name = op->name, .run = ew_call, .args = &planned,
+    const size_t num = list_operands(operands, planned.p.slot, outs, num_outs, ins, num_ins);
+    return hc_plan(&(const struct hc_plan){.name = name, .run = ew_call, .args = &planned,
                                            .args_size = sizeof(struct planned) + args_size, .operands = operands,
-                                           .num_operands = (size_t)(num_outs + num_ins),
-                                           .flops = (uint64_t)outs[0]->numel},
+                                           .num_operands = num, .flops = (uint64_t)outs[0]->numel},
                    workspaceSize, executor);
 }
 

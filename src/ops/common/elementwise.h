@@ -26,12 +26,29 @@ struct hc_ew {
 /* Declares the kernels of an operator: HC_EW_KERNEL(add_f32). */
 #define HC_EW_KERNEL(name) HC_KERNEL(name, (size_t n, void *const *out, const void *const *in, const void *args))
 
+/* Declarations and tables by the block types an operator `op` has kernels for, named op_F32, op_F64, ...:
+ * FLOAT real floats, REAL also integers, MATH floats and complex, ALL everything. */
+#define HC_EW_KERNELS_FLOAT(op) HC_EW_KERNEL(op##_F32) HC_EW_KERNEL(op##_F64)
+#define HC_EW_KERNELS_REAL(op) HC_EW_KERNELS_FLOAT(op) HC_EW_KERNEL(op##_I64)
+#define HC_EW_KERNELS_MATH(op) HC_EW_KERNELS_FLOAT(op) HC_EW_KERNEL(op##_C128)
+#define HC_EW_KERNELS_ALL(op) HC_EW_KERNELS_REAL(op) HC_EW_KERNEL(op##_C128)
+#define HC_EW_ROWS_FLOAT(op) [HC_F32] = op##_F32_table, [HC_F64] = op##_F64_table
+#define HC_EW_TABLE_FLOAT(op) {HC_EW_ROWS_FLOAT(op)}
+#define HC_EW_TABLE_REAL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table}
+#define HC_EW_TABLE_MATH(op) {HC_EW_ROWS_FLOAT(op), [HC_C128] = op##_C128_table}
+#define HC_EW_TABLE_ALL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table}
+
 /* Plan it: outputs have the broadcast shape of all inputs. compute: the block type to compute in, or -1 to derive
  * it from the dtypes of all operands that are no truth values. args: copied, args_size bytes, may be NULL if 0.
  * Checks null, shapes and supported dtypes; messages name op->name. */
 aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
                        const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
                        uint64_t *workspaceSize, aclOpExecutor **executor);
+
+/* The same under another name: variants of an operator (in-place, scalar) share its kernels. */
+aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute, const aclTensor *const *outs,
+                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
+                          uint64_t *workspaceSize, aclOpExecutor **executor);
 
 /* Run at once, in the calling thread and the pool: for operators built of several steps. Same semantics. */
 aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,

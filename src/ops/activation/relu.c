@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = max(x, 0), element by element; NaN stays NaN. */
+#include "unary.h"
+
+HC_EW_KERNELS_REAL(relu)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#define RELU(x) ((x) < 0 ? 0 : (x))
+
+HC_EW_BODY1(relu_F32, float, float, RELU)
+HC_EW_BODY1(relu_F64, double, double, RELU)
+HC_EW_BODY1(relu_I64, int64_t, int64_t, RELU)
+#else
+static const struct hc_ew SPEC = {"aclnnRelu", HC_EW_TABLE_REAL(relu), 0, 0};
+HC_UNARY_TYPED(aclnnRelu, SPEC, const aclTensor)
+HC_UNARY_INPLACE(aclnnInplaceRelu, SPEC)
+#endif

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = tanh(x), element by element. */
+#include "unary.h"
+
+HC_EW_KERNELS_MATH(tanh)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#include "complex_math.h"
+#include "simd_math.h"
+
+HC_EW_BODY1_VF(tanh_F32, vf_tanh)
+HC_EW_BODY1(tanh_F64, double, double, tanh)
+HC_EW_BODY1(tanh_C128, hc_c128, hc_c128, hc_ctanh)
+#else
+static const struct hc_ew SPEC = {"aclnnTanh", HC_EW_TABLE_MATH(tanh), 0, HC_CLASS_FLOAT};
+HC_UNARY(aclnnTanh, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceTanh, SPEC)
+#endif

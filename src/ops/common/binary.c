@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Planning of operators with two operands. */
+#include "binary.h"
+
+static enum hc_dtype_class class_of_block(enum hc_block block) {
+    return block == HC_C128 ? HC_CLASS_COMPLEX : block == HC_F32 || block == HC_F64 ? HC_CLASS_FLOAT : HC_CLASS_INT;
+}
+
+enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out, const aclTensor *self,
+                                   const aclScalar *scalar) {
+    const aclTensor *outs[] = {out}, *ins[] = {self};
+    const enum hc_block block = hc_ew_compute(op, outs, 1, ins, 1);
+    const enum hc_dtype_class wanted = hc_dtype_class(scalar->dtype);
+    if (wanted <= class_of_block(block) || wanted <= HC_CLASS_INT) return block;
+    return wanted == HC_CLASS_COMPLEX ? HC_C128 : HC_F32;
+}
+
+static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self, const aclScalar *scalar,
+                               const aclTensor *out, bool round, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
+    HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
+    const aclTensor *outs[] = {out}, *ins[] = {self};
+    const enum hc_block block = hc_ew_compute_scalar(op, out, self, scalar);
+    struct hc_ew_scalar value = hc_ew_scalar(scalar);
+    if (round && self->dtype == ACL_BF16) value.F32 = hc_bf16_to_f32(hc_f32_to_bf16(value.F32));
+    if (round && self->dtype == ACL_FLOAT16) value.F32 = hc_f16_to_f32(hc_f32_to_f16(value.F32));
+    return hc_ew_plan_as(name, op, (int)block, outs, 1, ins, 1, &value, sizeof value, workspaceSize, executor);
+}
+
+aclnnStatus hc_ew_plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self, const aclScalar *scalar,
+                              const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan_scalar(name, op, self, scalar, out, false, workspaceSize, executor);
+}
+
+aclnnStatus hc_ew_plan_compare_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
+                                      const aclScalar *scalar, const aclTensor *out, uint64_t *workspaceSize,
+                                      aclOpExecutor **executor) {
+    return plan_scalar(name, op, self, scalar, out, true, workspaceSize, executor);
+}
+
+aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self, const aclTensor *other,
+                              const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const aclTensor *outs[] = {out}, *ins[] = {self, other};
+    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, !self ? "self" : !other ? "other" : "out");
+    return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
+}
+
+aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
+                                     const aclTensor *other, const aclScalar *scalar, const aclTensor *out,
+                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const aclTensor *outs[] = {out}, *ins[] = {self, other};
+    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, !self ? "self" : !other ? "other" : "out");
+    HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
+    const struct hc_ew_scalar value = hc_ew_scalar(scalar);
+    return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, &value, sizeof value, workspaceSize, executor);
+}
+
+bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *product) {
+    if (a == NULL || b == NULL) return false;
+    const enum hc_dtype_class class_a = hc_dtype_class(a->dtype), class_b = hc_dtype_class(b->dtype);
+    const enum hc_dtype_class higher = class_a > class_b ? class_a : class_b;
+    if (higher == HC_CLASS_COMPLEX) {
+        const hc_c128 x = hc_scalar_c128(a), y = hc_scalar_c128(b);
+        *product = (aclScalar){ACL_COMPLEX128, {.c = {x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re}}};
+    } else if (higher == HC_CLASS_FLOAT) {
+        *product = (aclScalar){ACL_DOUBLE, {.f = hc_scalar_f64(a) * hc_scalar_f64(b)}};
+    } else {
+        const uint64_t wrapped = (uint64_t)hc_scalar_i64(a) * (uint64_t)hc_scalar_i64(b);
+        *product = (aclScalar){ACL_INT64, {.i = (int64_t)wrapped}};
+    }
+    return true;
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = ceil(x), element by element; integers are themselves. */
+#include "unary.h"
+
+HC_EW_KERNELS_REAL(ceil)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#define SAME(x) (x)
+
+HC_EW_BODY1(ceil_F32, float, float, ceilf)
+HC_EW_BODY1(ceil_F64, double, double, ceil)
+HC_EW_BODY1(ceil_I64, int64_t, int64_t, SAME)
+#else
+static const struct hc_ew SPEC = {"aclnnCeil", HC_EW_TABLE_REAL(ceil), 0, 0};
+HC_UNARY(aclnnCeil, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceCeil, SPEC)
+#endif

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = error function of x, element by element. */
+#include "unary.h"
+
+HC_EW_KERNELS_FLOAT(erf)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#include "simd_math.h"
+
+HC_EW_BODY1_VF(erf_F32, vf_erf)
+HC_EW_BODY1(erf_F64, double, double, erf)
+#else
+static const struct hc_ew SPEC = {"aclnnErf", HC_EW_TABLE_FLOAT(erf), 0, HC_CLASS_FLOAT};
+HC_UNARY(aclnnErf, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceErf, SPEC)
+#endif

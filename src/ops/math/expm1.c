@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = e^x - 1, element by element. */
+#include "unary.h"
+
+HC_EW_KERNELS_FLOAT(expm1)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#include "simd_math.h"
+
+HC_EW_BODY1_VF(expm1_F32, vf_expm1)
+HC_EW_BODY1(expm1_F64, double, double, expm1)
+#else
+static const struct hc_ew SPEC = {"aclnnExpm1", HC_EW_TABLE_FLOAT(expm1), 0, HC_CLASS_FLOAT};
+HC_UNARY(aclnnExpm1, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceExpm1, SPEC)
+#endif

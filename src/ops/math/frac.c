@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = x - trunc(x), element by element. */
+#include "unary.h"
+
+HC_EW_KERNELS_REAL(frac)
+
+#ifdef HC_ISA
+#include <math.h>
+
+static inline float frac_f32(float x) { return x - truncf(x); }
+static inline double frac_f64(double x) { return x - trunc(x); }
+static inline int64_t frac_i64(int64_t x) { return x - x; }
+
+HC_EW_BODY1(frac_F32, float, float, frac_f32)
+HC_EW_BODY1(frac_F64, double, double, frac_f64)
+HC_EW_BODY1(frac_I64, int64_t, int64_t, frac_i64)
+#else
+static const struct hc_ew SPEC = {"aclnnFrac", HC_EW_TABLE_REAL(frac), 0, 0};
+HC_UNARY(aclnnFrac, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceFrac, SPEC)
+#endif

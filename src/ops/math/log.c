@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = ln x, element by element. */
+#include "unary.h"
+
+HC_EW_KERNELS_MATH(log)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#include "complex_math.h"
+#include "simd_math.h"
+
+HC_EW_BODY1_VF(log_F32, vf_log)
+HC_EW_BODY1(log_F64, double, double, log)
+HC_EW_BODY1(log_C128, hc_c128, hc_c128, hc_clog)
+#else
+static const struct hc_ew SPEC = {"aclnnLog", HC_EW_TABLE_MATH(log), 0, HC_CLASS_FLOAT};
+HC_UNARY(aclnnLog, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceLog, SPEC)
+#endif

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = ln(1 + x), element by element. */
+#include "unary.h"
+
+HC_EW_KERNELS_FLOAT(log1p)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#include "simd_math.h"
+
+HC_EW_BODY1_VF(log1p_F32, vf_log1p)
+HC_EW_BODY1(log1p_F64, double, double, log1p)
+#else
+static const struct hc_ew SPEC = {"aclnnLog1p", HC_EW_TABLE_FLOAT(log1p), 0, HC_CLASS_FLOAT};
+HC_UNARY(aclnnLog1p, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceLog1p, SPEC)
+#endif

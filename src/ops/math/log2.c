@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = base 2 logarithm of x, element by element. */
+#include "unary.h"
+
+HC_EW_KERNELS_FLOAT(log2)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#include "simd_math.h"
+
+HC_EW_BODY1_VF(log2_F32, vf_log2)
+HC_EW_BODY1(log2_F64, double, double, log2)
+#else
+static const struct hc_ew SPEC = {"aclnnLog2", HC_EW_TABLE_FLOAT(log2), 0, HC_CLASS_FLOAT};
+HC_UNARY_TYPED(aclnnLog2, SPEC, const aclTensor)
+HC_UNARY_INPLACE_TYPED(aclnnInplaceLog2, SPEC, const aclTensor)
+#endif

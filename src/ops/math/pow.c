@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = self ^ exponent, element by element; either may be a scalar. Frequent scalar exponents are products and
+ * roots, as in PyTorch; the rest is 2^(y log2 x) in double. Integers wrap; a negative exponent gives the truncated
+ * reciprocal (0 but for the bases 1 and -1). */
+#include "binary.h"
+
+HC_EW_KERNELS_ALL(pow)
+HC_EW_KERNELS_ALL(pows)
+HC_EW_KERNELS_ALL(pow_of)
+
+#ifdef HC_ISA
+#include "complex_math.h"
+#include "simd_math.h"
+
+static inline int64_t pow_i64(int64_t base, int64_t exponent) {
+    if (exponent < 0) return base == 1 ? 1 : base == -1 ? (exponent % 2 == 0 ? 1 : -1) : 0;
+    uint64_t result = 1, square = (uint64_t)base;
+    for (; exponent > 0; exponent >>= 1, square *= square) {
+        if (exponent & 1) result *= square;
+    }
+    return (int64_t)result;
+}
+HC_EW_BODY2(pow_F32, float, float, hc_pow_f32)
+HC_EW_BODY2(pow_F64, double, double, pow)
+HC_EW_BODY2(pow_I64, int64_t, int64_t, pow_i64)
+HC_EW_BODY2(pow_C128, hc_c128, hc_c128, hc_cpow)
+
+/* One loop per frequent exponent. */
+#define LOOP(expression)                                                                                     \
+    {                                                                                                        \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = (expression);                             \
+        return;                                                                                              \
+    }
+#define BODY_POWS(block, type, root, power)                                                                  \
+    void HC_FN(pows_##block)(size_t n, void *const *out, const void *const *in, const void *args) {          \
+        type *y = out[0];                                                                                    \
+        const type *x = in[0];                                                                               \
+        const type s = ((const struct hc_ew_scalar *)args)->block;                                           \
+        if (s == 2) LOOP(x[i] * x[i])                                                                        \
+        if (s == (type)0.5) LOOP(root(x[i]))                                                                 \
+        if (s == 3) LOOP(x[i] * x[i] * x[i])                                                                 \
+        if (s == (type)-0.5) LOOP(1 / root(x[i]))                                                            \
+        if (s == -1) LOOP(1 / x[i])                                                                          \
+        if (s == -2) LOOP(1 / (x[i] * x[i]))                                                                 \
+        LOOP(power(x[i], s))                                                                                 \
+    }
+BODY_POWS(F32, float, sqrtf, hc_pow_f32)
+BODY_POWS(F64, double, sqrt, pow)
+HC_EW_BODY_SCALAR(pows, I64, int64_t, pow_i64(x, s))
+HC_EW_BODY_SCALAR(pows, C128, hc_c128, hc_ceq(s, (hc_c128){2, 0}) ? hc_cmul(x, x) : hc_cpow(x, s))
+
+HC_EW_BODY_SCALAR(pow_of, F32, float, hc_pow_f32(s, x))
+HC_EW_BODY_SCALAR(pow_of, F64, double, pow(s, x))
+HC_EW_BODY_SCALAR(pow_of, I64, int64_t, pow_i64(s, x))
+HC_EW_BODY_SCALAR(pow_of, C128, hc_c128, hc_cpow(s, x))
+#else
+static const struct hc_ew TENSOR = {"aclnnPowTensorTensor", HC_EW_TABLE_ALL(pow), 0, 0};
+static const struct hc_ew SCALAR = {"aclnnPowTensorScalar", HC_EW_TABLE_ALL(pows), 0, 0};
+static const struct hc_ew SCALAR_FIRST = {"aclnnPowScalarTensor", HC_EW_TABLE_ALL(pow_of), 0, 0};
+HC_BINARY(aclnnPowTensorTensor, TENSOR)
+HC_BINARY_INPLACE_TYPED(aclnnInplacePowTensorTensor, TENSOR, const aclTensor)
+HC_SCALAR_TYPED(aclnnPowTensorScalar, SCALAR, const aclTensor)
+HC_SCALAR_INPLACE_TYPED(aclnnInplacePowTensorScalar, SCALAR, const aclTensor)
+HC_SCALAR_FIRST_TYPED(aclnnPowScalarTensor, SCALAR_FIRST, const aclTensor)
+#endif

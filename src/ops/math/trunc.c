@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = trunc(x), element by element; integers are themselves. */
+#include "unary.h"
+
+HC_EW_KERNELS_REAL(trunc)
+
+#ifdef HC_ISA
+#include <math.h>
+
+#define SAME(x) (x)
+
+HC_EW_BODY1(trunc_F32, float, float, truncf)
+HC_EW_BODY1(trunc_F64, double, double, trunc)
+HC_EW_BODY1(trunc_I64, int64_t, int64_t, SAME)
+#else
+static const struct hc_ew SPEC = {"aclnnTrunc", HC_EW_TABLE_REAL(trunc), 0, 0};
+HC_UNARY(aclnnTrunc, SPEC)
+#endif
