@@ -155,8 +155,14 @@ static void run_copy(const aclTensor *dst, const aclTensor *src) {
     hc_parallel_for(planes * t.count[0] * t.count[1], hc_max_size(1, 16 * 1024 / tile), copy_tiles, &t);
 }
 
+/* Then there is nothing to do: in-place operators copy self to out, which are one. */
+static bool is_itself(const aclTensor *dst, const aclTensor *src) {
+    if (hc_data(dst) != hc_data(src) || dst->dtype != src->dtype || !hc_same_shape(dst, src)) return false;
+    return !hc_overlaps_partly(dst, src);
+}
+
 aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src) {
-    if (dst->numel == 0) return 0;
+    if (dst->numel == 0 || is_itself(dst, src)) return 0;
     aclTensor view = *src, whole;
     char *copy = NULL;
     if (hc_overlaps_partly(dst, src)) {

@@ -39,6 +39,13 @@ aclnnStatus hc_contiguous_apart(const aclTensor *t, aclDataType dtype, const acl
     return hc_contiguous(t, dtype, view, owned);
 }
 
+aclnnStatus hc_apart(const aclTensor *t, aclDataType dtype, const aclTensor *other, aclTensor *view, void **owned) {
+    *owned = NULL;
+    *view = *t;
+    if (t->dtype == dtype && !hc_overlaps(t, other)) return 0;
+    return copy_of(t, dtype, view, owned);
+}
+
 aclnnStatus hc_contiguous_out(const aclTensor *out, aclDataType dtype, aclTensor *view, void **owned) {
     *owned = NULL;
     *view = *out;

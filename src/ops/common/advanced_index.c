@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "advanced_index.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void set_shape(struct hc_advanced *a, const aclTensor *self) {
+    bool neighbours = true, indexed[HC_MAX_RANK] = {false};
+    for (int32_t i = 0; i < a->num_indexed; i++) {
+        indexed[a->dims[i]] = true;
+        neighbours = neighbours && (i == 0 || a->dims[i] == a->dims[i - 1] + 1);
+    }
+    a->index_at = neighbours && a->num_indexed > 0 ? a->dims[0] : 0;
+    a->rank = 0;
+    for (int32_t d = 0; d <= self->rank; d++) {
+        if (a->rank == a->index_at) {
+            memcpy(a->shape + a->rank, a->index_shape, (size_t)a->index_rank * sizeof a->shape[0]);
+            a->rank += a->index_rank;
+            a->index_at = a->rank - a->index_rank;
+            break;
+        }
+        a->shape[a->rank++] = self->shape[d];
+    }
+    for (int32_t d = a->index_at; d < self->rank; d++) {
+        if (!indexed[d]) a->shape[a->rank++] = self->shape[d];
+    }
+}
+
+aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices, size_t count,
+                              struct hc_advanced *a) {
+    *a = (struct hc_advanced){.empty = true};
+    HC_CHECK(count > 0 && count <= (size_t)self->rank, ACLNN_ERR_PARAM_INVALID, "%s: %zu index tensors for self %s", op,
+             count, HC_SHOW(self));
+    for (size_t i = 0; i < count; i++) a->empty = a->empty && (indices[i] == NULL || indices[i]->numel == 0);
+    if (a->empty) return 0;
+    aclTensor joined = {.rank = 0, .numel = 1};
+    for (size_t i = 0; i < count; i++) {
+        const aclTensor *index = indices[i];
+        if (index == NULL || index->numel == 0) continue;
+        HC_TRY(hc_index_check_dtype(op, "an index tensor", index));
+        aclTensor next = {.numel = 1};
+        HC_CHECK(hc_broadcast_shape(&joined, index, next.shape, &next.rank), ACLNN_ERR_PARAM_INVALID,
+                 "%s: index tensor %zu %s does not broadcast with those before it", op, i, HC_SHOW(index));
+        joined = next;
+        a->dims[a->num_indexed++] = (int32_t)i;
+    }
+    a->index_rank = joined.rank;
+    memcpy(a->index_shape, joined.shape, sizeof a->index_shape);
+    HC_CHECK(self->rank - a->num_indexed + a->index_rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
+             "%s: self %s with indices of rank %d has more than %d dimensions", op, HC_SHOW(self), a->index_rank, HC_MAX_RANK);
+    set_shape(a, self);
+    return 0;
+}
+
+aclTensor hc_advanced_view(const struct hc_advanced *a, const aclTensor *target) {
+    aclTensor view = *target;
+    bool indexed[HC_MAX_RANK] = {false};
+    for (int32_t i = 0; i < a->num_indexed; i++) indexed[a->dims[i]] = true;
+    int32_t from = 0;
+    view.rank = a->rank;
+    view.numel = 1;
+    for (int32_t d = 0; d < a->rank; d++) {
+        view.shape[d] = a->shape[d];
+        view.numel *= a->shape[d];
+        view.stride[d] = 0;
+        if (d >= a->index_at && d < a->index_at + a->index_rank) continue;
+        while (indexed[from]) from++;
+        view.stride[d] = target->stride[from++];
+    }
+    return view;
+}
+
+/* sum[i] += index[i] * stride over the broadcast shape. */
+static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const aclTensor *index, int32_t dim, int64_t size,
+                             int64_t stride, int64_t *sum, size_t n) {
+    struct hc_index loaded;
+    aclTensor view, whole;
+    void *owned;
+    char name[32];
+    snprintf(name, sizeof name, "index tensor %d", dim);
+    HC_TRY(hc_index_load(op, name, index, size, true, &loaded));
+    hc_broadcast_to(&loaded.view, a->index_shape, a->index_rank, &view);
+    aclnnStatus status = hc_contiguous(&view, ACL_INT64, &whole, &owned);
+    if (status == 0) {
+        const int64_t *data = (const int64_t *)hc_data(&whole);
+        for (size_t i = 0; i < n; i++) sum[i] += data[i] * stride;
+        free(owned);
+    }
+    free(loaded.owned);
+    return status;
+}
+
+/* Give the offsets, which have the index shape, the shape of the result. */
+static void spread(const struct hc_advanced *a, aclTensor *view) {
+    const aclTensor own = *view;
+    view->rank = a->rank;
+    view->numel = 1;
+    for (int32_t d = 0; d < a->rank; d++) {
+        const int32_t i = d - a->index_at;
+        view->shape[d] = a->shape[d];
+        view->numel *= a->shape[d];
+        view->stride[d] = i >= 0 && i < a->index_rank ? own.stride[i] : 0;
+    }
+}
+
+aclnnStatus hc_advanced_load(const char *op, const struct hc_advanced *a, const aclTensor *target,
+                             const aclTensor *const *indices, struct hc_advanced_offsets *offsets) {
+    *offsets = (struct hc_advanced_offsets){0};
+    if (a->num_indexed == 1) { /* the index itself, in steps of the dimension's stride */
+        const int32_t dim = a->dims[0];
+        struct hc_index loaded;
+        char name[32];
+        snprintf(name, sizeof name, "index tensor %d", dim);
+        HC_TRY(hc_index_load(op, name, indices[dim], target->shape[dim], true, &loaded));
+        *offsets = (struct hc_advanced_offsets){loaded.view, target->stride[dim] * target->item_size, target->shape[dim],
+                                                loaded.owned};
+        spread(a, &offsets->view);
+        return 0;
+    }
+    size_t n = 1;
+    for (int32_t d = 0; d < a->index_rank; d++) n *= (size_t)a->index_shape[d];
+    int64_t *sum = calloc(n, sizeof *sum);
+    HC_CHECK(sum != NULL, ACLNN_ERR_INNER, "%s: out of host memory: %zu offsets", op, n);
+    offsets->range = 1;
+    for (int32_t i = 0; i < a->num_indexed; i++) {
+        const int32_t dim = a->dims[i];
+        const int64_t size = target->shape[dim], stride = target->stride[dim];
+        const aclnnStatus status = add_index(op, a, indices[dim], dim, size, stride, sum, n);
+        if (status != 0) {
+            free(sum);
+            return status;
+        }
+        offsets->range += (size - 1) * stride;
+    }
+    offsets->view = hc_tensor_view(ACL_INT64, a->index_shape, a->index_rank, sum);
+    offsets->step = target->item_size;
+    offsets->owned = sum;
+    spread(a, &offsets->view);
+    return 0;
+}

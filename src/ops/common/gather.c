@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The loop of gather.h: runs with one index are moved whole (rows of an embedding), others element by element. */
+#include "gather.h"
+
+#include "strided.h"
+
+#define FOR_SIZES(X) X(1, uint8_t) X(2, uint16_t) X(4, uint32_t) X(8, uint64_t) X(16, struct wide)
+#define PARAMS (size_t n, char *const *data, const int64_t *stride, int64_t step)
+#define DECLARE(size, type) HC_KERNEL(hc_gather_##size, PARAMS)
+FOR_SIZES(DECLARE)
+
+#ifdef HC_ISA
+struct wide { uint64_t low, high; };
+
+#define DEFINE(size, type)                                                                                   \
+    void HC_FN(hc_gather_##size) PARAMS {                                                                    \
+        const char *x = data[1];                                                                             \
+        const int64_t across = stride[1];                                                                    \
+        if (stride[0] == size && stride[2] == 8) {                                                           \
+            type *y = (type *)data[0];                                                                       \
+            const int64_t *index = (const int64_t *)data[2];                                                 \
+            _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++)                                              \
+                y[i] = *(const type *)(x + index[i] * step + (int64_t)i * across);                           \
+            return;                                                                                          \
+        }                                                                                                    \
+        for (size_t i = 0; i < n; i++) {                                                                     \
+            const int64_t at = *(const int64_t *)(data[2] + (int64_t)i * stride[2]);                         \
+            *(type *)(data[0] + (int64_t)i * stride[0]) = *(const type *)(x + at * step + (int64_t)i * across); \
+        }                                                                                                    \
+    }
+FOR_SIZES(DEFINE)
+#else
+typedef void gather_fn PARAMS;
+struct job {
+    gather_fn *gather;
+    hc_move_fn *move;
+    int64_t step;
+};
+
+static void run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
+    const struct job *j = ctx;
+    if (stride[2] == 0) j->move(n, data[0], stride[0], data[1] + *(const int64_t *)data[2] * j->step, stride[1]);
+    else j->gather(n, data, stride, j->step);
+}
+
+void hc_gather(const aclTensor *dst, const aclTensor *src, const aclTensor *index, int64_t step) {
+    static gather_fn *const *const TABLES[] = {hc_gather_1_table, hc_gather_2_table, hc_gather_4_table, hc_gather_8_table,
+                                               hc_gather_16_table};
+    if (dst->numel == 0) return;
+    const size_t size = (size_t)dst->item_size;
+    const struct job job = {TABLES[hc_size_index(size)][hc_isa()], hc_move_for(size), step};
+    struct hc_strided s;
+    hc_strided_init(&s, (const aclTensor *[]){dst, src, index}, 3);
+    hc_strided_for(&s, 2 * size, run, &job);
+}
+#endif

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mask_scan.h"
+
+#include <stdlib.h>
+
+HC_KERNEL(hc_count_true, (size_t n, const uint8_t *truth, int64_t *count))
+
+#ifdef HC_ISA
+void HC_FN(hc_count_true)(size_t n, const uint8_t *truth, int64_t *count) {
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++) sum += truth[i];
+    *count = sum;
+}
+#else
+enum { GRAIN_BLOCKS = 16 };
+
+struct job {
+    const struct hc_mask_scan *scan;
+    hc_mask_fn *fn;
+    const void *ctx;
+    hc_load_fn *load;
+};
+
+static size_t load_block(const struct job *j, size_t block, uint8_t *truth) {
+    const size_t first = block * HC_MASK_BLOCK, n = hc_min_size(HC_MASK_BLOCK, j->scan->n - first);
+    j->load(n, truth, hc_data(&j->scan->mask) + first * (size_t)j->scan->mask.item_size, 1);
+    return n;
+}
+
+static void count_blocks(void *ctx, size_t begin, size_t end) {
+    const struct job *j = ctx;
+    uint8_t truth[HC_MASK_BLOCK];
+    for (size_t block = begin; block < end; block++) {
+        const size_t n = load_block(j, block, truth);
+        HC_DISPATCH(hc_count_true)(n, truth, &j->scan->before[block + 1]);
+    }
+}
+
+static void visit_blocks(void *ctx, size_t begin, size_t end) {
+    const struct job *j = ctx;
+    uint8_t truth[HC_MASK_BLOCK];
+    for (size_t block = begin; block < end; block++) {
+        const int64_t at = j->scan->before[block];
+        if (at == j->scan->before[block + 1]) continue;
+        const size_t n = load_block(j, block, truth);
+        j->fn(j->ctx, truth, n, block * HC_MASK_BLOCK, at);
+    }
+}
+
+aclnnStatus hc_mask_scan(const char *op, const aclTensor *mask, const int64_t *shape, int32_t rank, struct hc_mask_scan *s) {
+    aclTensor view;
+    *s = (struct hc_mask_scan){0};
+    HC_CHECK(hc_broadcast_to(mask, shape, rank, &view), ACLNN_ERR_PARAM_INVALID, "%s: mask %s does not broadcast", op, HC_SHOW(mask));
+    HC_TRY(hc_contiguous(&view, view.dtype, &s->mask, &s->owned));
+    s->n = hc_numel(&view);
+    s->blocks = hc_ceil_div(s->n, HC_MASK_BLOCK);
+    s->before = calloc(s->blocks + 1, sizeof *s->before);
+    HC_CHECK(s->before != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu blocks", op, s->blocks);
+    struct job job = {.scan = s, .load = hc_load_for(s->mask.dtype, HC_B8)};
+    hc_parallel_for(s->blocks, GRAIN_BLOCKS, count_blocks, &job);
+    for (size_t i = 0; i < s->blocks; i++) s->before[i + 1] += s->before[i];
+    return 0;
+}
+
+void hc_mask_release(struct hc_mask_scan *s) {
+    free(s->owned);
+    free(s->before);
+}
+
+void hc_mask_for(const struct hc_mask_scan *s, hc_mask_fn *fn, const void *ctx) {
+    struct job job = {s, fn, ctx, hc_load_for(s->mask.dtype, HC_B8)};
+    hc_parallel_for(s->blocks, GRAIN_BLOCKS, visit_blocks, &job);
+}
+#endif

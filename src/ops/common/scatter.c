@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The loop of scatter.h.
+ *
+ * Dimensions where the destination moves ("free") never meet: threads share them. The indexed dimensions ("ordered")
+ * are walked in order by each. Where too few free elements are left for the threads, each thread also owns a range
+ * of index values and skips the rest. Who writes an element changes, the order of its writes does not. */
+#include "scatter.h"
+
+#include <stdlib.h>
+
+#include "strided.h"
+
+struct range { int64_t step, low, high; struct hc_ew_scalar alpha; };
+#define PARAMS                                                                                               \
+    (size_t n, char *dst, int64_t d0, const char *index, int64_t i0, const char *src, int64_t s0, const struct range *r)
+
+#define FOR_SIZES(X) X(1, uint8_t) X(2, uint16_t) X(4, uint32_t) X(8, uint64_t) X(16, struct wide)
+#define FOR_OPS(X, block) X(add, block) X(mul, block) X(max, block) X(min, block)
+#define DECLARE_SET(size, type) HC_KERNEL(scatter_set_##size, PARAMS)
+#define DECLARE_OP(op, block) HC_KERNEL(scatter_##op##_##block, PARAMS)
+FOR_SIZES(DECLARE_SET)
+FOR_OPS(DECLARE_OP, F32)
+FOR_OPS(DECLARE_OP, F64)
+FOR_OPS(DECLARE_OP, I64)
+DECLARE_OP(add, C128)
+DECLARE_OP(mul, C128)
+
+#ifdef HC_ISA
+#include "convert.h"
+struct wide { uint64_t low, high; };
+
+/* combine(old, new, alpha) for one element; a run with one index is a plain vector loop. */
+#define DEFINE(name, type, combine, factor)                                                                  \
+    void HC_FN(scatter_##name) PARAMS {                                                                      \
+        if (i0 == 0) {                                                                                       \
+            const int64_t at = *(const int64_t *)index;                                                      \
+            if (at < r->low || at >= r->high) return;                                                        \
+            dst += at * r->step;                                                                             \
+            if (d0 == sizeof(type) && s0 == sizeof(type)) {                                                  \
+                type *y = (type *)dst;                                                                       \
+                const type *x = (const type *)src;                                                           \
+                _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = combine(y[i], x[i], r->factor);   \
+                return;                                                                                      \
+            }                                                                                                \
+            for (size_t i = 0; i < n; i++, dst += d0, src += s0)                                             \
+                *(type *)dst = combine(*(type *)dst, *(const type *)src, r->factor);                         \
+            return;                                                                                          \
+        }                                                                                                    \
+        for (size_t i = 0; i < n; i++, dst += d0, src += s0, index += i0) {                                  \
+            const int64_t at = *(const int64_t *)index;                                                      \
+            if (at < r->low || at >= r->high) continue;                                                      \
+            type *y = (type *)(dst + at * r->step);                                                          \
+            *y = combine(*y, *(const type *)src, r->factor);                                                 \
+        }                                                                                                    \
+    }
+#define SET(old, new, factor) (new)
+#define DEFINE_SET(size, type) DEFINE(set_##size, type, SET, alpha.F32)
+FOR_SIZES(DEFINE_SET)
+
+#define ADD(old, new, factor) ((old) + (factor) * (new))
+#define MUL(old, new, factor) ((old) * (new))
+/* NaN wins, as in PyTorch. */
+#define MAX(old, new, factor) ((new) > (old) || (new) != (new) ? (new) : (old))
+#define MIN(old, new, factor) ((new) < (old) || (new) != (new) ? (new) : (old))
+DEFINE(add_F32, float, ADD, alpha.F32)
+DEFINE(mul_F32, float, MUL, alpha.F32)
+DEFINE(max_F32, float, MAX, alpha.F32)
+DEFINE(min_F32, float, MIN, alpha.F32)
+DEFINE(add_F64, double, ADD, alpha.F64)
+DEFINE(mul_F64, double, MUL, alpha.F64)
+DEFINE(max_F64, double, MAX, alpha.F64)
+DEFINE(min_F64, double, MIN, alpha.F64)
+/* Integers wrap around: computed unsigned. */
+static inline int64_t add_i64(int64_t a, int64_t b, int64_t f) { return (int64_t)((uint64_t)a + (uint64_t)f * (uint64_t)b); }
+static inline int64_t mul_i64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
+#define MUL_I64(old, new, factor) mul_i64(old, new)
+#define MAX_I64(old, new, factor) ((new) > (old) ? (new) : (old))
+#define MIN_I64(old, new, factor) ((new) < (old) ? (new) : (old))
+DEFINE(add_I64, int64_t, add_i64, alpha.I64)
+DEFINE(mul_I64, int64_t, MUL_I64, alpha.I64)
+DEFINE(max_I64, int64_t, MAX_I64, alpha.I64)
+DEFINE(min_I64, int64_t, MIN_I64, alpha.I64)
+static inline hc_c128 product(hc_c128 a, hc_c128 b) {
+    return (hc_c128){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+static inline hc_c128 add_c128(hc_c128 a, hc_c128 b, hc_c128 f) {
+    const hc_c128 term = product(b, f);
+    return (hc_c128){a.re + term.re, a.im + term.im};
+}
+#define MUL_C128(old, new, factor) product(old, new)
+DEFINE(add_C128, hc_c128, add_c128, alpha.C128)
+DEFINE(mul_C128, hc_c128, MUL_C128, alpha.C128)
+#else
+enum { MIN_CHUNK = 64, OWNED_RUN = 32 * 1024, MAX_OWNERS = 16 };
+typedef void scatter_fn PARAMS;
+
+static scatter_fn *kernel_for(enum hc_scatter_op op, aclDataType dtype) {
+    static scatter_fn *const *const SETS[] = {scatter_set_1_table, scatter_set_2_table, scatter_set_4_table,
+                                              scatter_set_8_table, scatter_set_16_table};
+    static scatter_fn *const *const TABLES[HC_SCATTER_OP_COUNT][HC_BLOCK_COUNT] = {
+        [HC_SCATTER_ADD] = {scatter_add_F32_table, scatter_add_F64_table, scatter_add_I64_table, scatter_add_C128_table},
+        [HC_SCATTER_MUL] = {scatter_mul_F32_table, scatter_mul_F64_table, scatter_mul_I64_table, scatter_mul_C128_table},
+        [HC_SCATTER_MAX] = {scatter_max_F32_table, scatter_max_F64_table, scatter_max_I64_table},
+        [HC_SCATTER_MIN] = {scatter_min_F32_table, scatter_min_F64_table, scatter_min_I64_table},
+    };
+    if (op == HC_SCATTER_SET) return SETS[hc_size_index(hc_dtype_size(dtype))][hc_isa()];
+    return TABLES[op][hc_compute_block(dtype)][hc_isa()];
+}
+
+aclDataType hc_scatter_dtype(enum hc_scatter_op op, aclDataType dtype) {
+    static const aclDataType DTYPES[HC_BLOCK_COUNT] = {ACL_FLOAT, ACL_DOUBLE, ACL_INT64, ACL_COMPLEX128, ACL_BOOL};
+    return op == HC_SCATTER_SET ? dtype : DTYPES[hc_compute_block(dtype)];
+}
+
+/* Free dimensions as a loop over (dst, index, src); ordered ones likewise, without reordering. */
+struct job {
+    struct hc_strided free, ordered;
+    scatter_fn *kernel;
+    struct range range;
+    bool inner_free; /* a kernel run goes along free dimension 0, else along ordered dimension 0 */
+    size_t chunk, chunks, owners;
+    int64_t owned; /* index values of one owner */
+};
+
+enum { DST, INDEX, SRC };
+
+static void add_dimension(struct hc_strided *s, int64_t size, const int64_t *strides) {
+    bool merges = s->rank > 0;
+    for (int k = 0; k < s->num && merges; k++) merges = strides[k] == s->stride[k][s->rank - 1] * s->shape[s->rank - 1];
+    if (merges) {
+        s->shape[s->rank - 1] *= size;
+        return;
+    }
+    for (int k = 0; k < s->num; k++) s->stride[k][s->rank] = strides[k];
+    s->shape[s->rank++] = size;
+}
+
+static void split_dimensions(struct job *j, const struct hc_scatter *s) {
+    const aclTensor *views[] = {&s->dst, &s->index, &s->src};
+    aclTensor still[3] = {s->dst, s->index, s->src}; /* the free dimensions only */
+    j->ordered = (struct hc_strided){.num = 3};
+    int32_t rank = 0;
+    for (int32_t d = s->dst.rank - 1; d >= 0; d--) {
+        if (s->dst.shape[d] == 1 || s->dst.stride[d] != 0) continue;
+        const int64_t strides[] = {0, views[INDEX]->stride[d] * 8, views[SRC]->stride[d] * s->src.item_size};
+        add_dimension(&j->ordered, s->dst.shape[d], strides);
+    }
+    for (int32_t d = 0; d < s->dst.rank; d++) {
+        if (s->dst.stride[d] == 0 || s->dst.shape[d] == 1) continue;
+        for (int k = 0; k < 3; k++) {
+            still[k].shape[rank] = views[k]->shape[d];
+            still[k].stride[rank] = views[k]->stride[d];
+        }
+        rank++;
+    }
+    for (int k = 0; k < 3; k++) still[k].rank = rank;
+    hc_strided_init(&j->free, (const aclTensor *[]){&still[0], &still[1], &still[2]}, 3);
+    if (j->ordered.rank == 0) add_dimension(&j->ordered, 1, (const int64_t[]){0, 0, 0});
+}
+
+static int64_t widest(const struct hc_strided *s) {
+    return hc_max_i64(llabs(s->stride[DST][0]), hc_max_i64(llabs(s->stride[INDEX][0]), llabs(s->stride[SRC][0])));
+}
+
+static void scatter_unit(const struct job *j, size_t row, size_t first, size_t owner) {
+    const struct hc_strided *f = &j->free, *o = &j->ordered;
+    struct range range = j->range;
+    if (j->owners > 1) {
+        range.low = (int64_t)owner * j->owned;
+        range.high = range.low + j->owned;
+    }
+    char *data[3];
+    for (int k = 0; k < 3; k++) {
+        data[k] = f->data[k] + hc_strided_offset(f, k, j->inner_free, row) + (int64_t)first * f->stride[k][0];
+    }
+    const struct hc_strided *inner = j->inner_free ? f : o;
+    const size_t n = j->inner_free ? hc_min_size(j->chunk, (size_t)f->shape[0] - first) : (size_t)o->shape[0];
+    const int begin = j->inner_free ? 0 : 1;
+    int64_t at[HC_MAX_RANK] = {0};
+    for (;;) {
+        j->kernel(n, data[DST], inner->stride[DST][0], data[INDEX], inner->stride[INDEX][0], data[SRC],
+                  inner->stride[SRC][0], &range);
+        int d = begin;
+        for (; d < o->rank; d++) {
+            for (int k = 0; k < 3; k++) data[k] += o->stride[k][d];
+            if (++at[d] < o->shape[d]) break;
+            for (int k = 0; k < 3; k++) data[k] -= o->stride[k][d] * o->shape[d];
+            at[d] = 0;
+        }
+        if (d >= o->rank) return;
+    }
+}
+
+static void scatter_units(void *ctx, size_t begin, size_t end) {
+    const struct job *j = ctx;
+    for (size_t unit = begin; unit < end; unit++) {
+        const size_t piece = unit / j->owners;
+        scatter_unit(j, piece / j->chunks, piece % j->chunks * j->chunk, unit % j->owners);
+    }
+}
+
+void hc_scatter(const struct hc_scatter *s) {
+    if (s->dst.numel == 0) return;
+    struct job j = {.kernel = kernel_for(s->op, s->dst.dtype), .range = {s->step, 0, INT64_MAX, s->alpha}, .owners = 1};
+    split_dimensions(&j, s);
+    size_t rows = 1, ordered = 1;
+    for (int d = 1; d < j.free.rank; d++) rows *= (size_t)j.free.shape[d];
+    for (int d = 0; d < j.ordered.rank; d++) ordered *= (size_t)j.ordered.shape[d];
+    const size_t length = (size_t)j.free.shape[0], threads = hc_num_threads();
+    j.inner_free = ordered == 1 || (length > 1 && widest(&j.free) <= widest(&j.ordered));
+    j.chunk = length;
+    j.chunks = 1;
+    if (!j.inner_free) {
+        rows *= length;
+    } else if (rows < 2 * threads) {
+        j.chunk = hc_max_size(MIN_CHUNK, hc_align_up(hc_ceil_div(length, 2 * threads), 16));
+        j.chunks = hc_ceil_div(length, j.chunk);
+    }
+    if (rows * j.chunks < threads && ordered * hc_min_size(length, j.chunk) >= OWNED_RUN) {
+        j.owners = hc_min_size(threads, MAX_OWNERS);
+        j.owned = (int64_t)hc_ceil_div((size_t)s->range, j.owners);
+    }
+    const size_t unit = ordered * (j.inner_free ? j.chunk : 1);
+    hc_parallel_for(rows * j.chunks * j.owners, hc_max_size(1, 16 * 1024 / unit), scatter_units, &j);
+}
+#endif

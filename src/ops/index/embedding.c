@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Row lookup: out[..., :] = weight[indices[...], :]. */
+#include <stdlib.h>
+
+#include "gather.h"
+#include "index_load.h"
+
+static aclnnStatus run(const struct hc_call *call) {
+    const aclTensor *out = hc_arg(call, 0), *weight = hc_arg(call, 1);
+    struct hc_index index;
+    HC_TRY(hc_index_load(call->name, "indices", hc_arg(call, 2), weight->shape[0], false, &index));
+    aclTensor rows = *out;
+    rows.base = weight->base;
+    rows.offset = weight->offset;
+    const int32_t last = out->rank - 1;
+    for (int32_t d = 0; d < last; d++) rows.stride[d] = 0;
+    rows.stride[last] = weight->stride[1];
+    index.view.rank = out->rank;
+    index.view.numel = out->numel;
+    index.view.shape[last] = out->shape[last];
+    index.view.stride[last] = 0;
+    hc_gather(out, &rows, &index.view, weight->stride[0] * weight->item_size);
+    free(index.owned);
+    return 0;
+}
+
+HC_API aclnnStatus aclnnEmbeddingGetWorkspaceSize(const aclTensor *weight, const aclTensor *indices, const aclTensor *out,
+                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(weight && indices && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnEmbedding: %s is null",
+             !weight ? "weight" : indices ? "out" : "indices");
+    HC_TRY(hc_index_check_dtype("aclnnEmbedding", "indices", indices));
+    HC_CHECK(weight->rank == 2, ACLNN_ERR_PARAM_INVALID, "aclnnEmbedding: weight is %s, wanted two dimensions", HC_SHOW(weight));
+    bool fits = out->rank == indices->rank + 1 && out->dtype == weight->dtype && out->shape[out->rank - 1] == weight->shape[1];
+    for (int32_t d = 0; fits && d < indices->rank; d++) fits = out->shape[d] == indices->shape[d];
+    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnEmbedding: out is %s for weight %s and indices %s", HC_SHOW(out),
+             HC_SHOW(weight), HC_SHOW(indices));
+    return HC_PLAN0("aclnnEmbedding", run, HC_OUT(out), HC_IN(weight), HC_IN(indices));
+}
+HC_OP_LAUNCH(aclnnEmbedding)
