@@ -35,7 +35,12 @@ def _walk(name: str, without: object) -> tuple[bool, Sequence[str] | None]:
         if loaded is not None:
             path = getattr(loaded, "__path__", None)
             continue
-        spec = find_spec(prefix, path, without=without)
+        try:
+            spec = find_spec(prefix, path, without=without)
+        except KeyError:
+            # A namespace package whose parent is not imported: Python asks the parent and does not find it.
+            path = [str(folder) for base in path or () if (folder := Path(base) / part).is_dir()]
+            continue
         if spec is None:
             return False, None
         locations = spec.submodule_search_locations

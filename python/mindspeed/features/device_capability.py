@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions for a CUDA compute capability are answered as by a GPU with bfloat16 and without fp8: (8, 0).
+
+torch_npu answers None, which neither PyTorch's own code nor Megatron's arguments expect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mindspeed.adaptor.levels import Level
+from mindspeed.adaptor.patching import Feature, Patch
+
+CAPABILITY = (8, 0)
+
+
+def answer(get_device_capability: Callable[..., Any]) -> Callable[..., tuple[int, int]]:
+    """An NPU has no such number; a device that has one keeps it."""
+
+    def capability(device: Any = None) -> tuple[int, int]:
+        found: tuple[int, int] | None = get_device_capability(device)
+        return CAPABILITY if found is None else found
+
+    return capability
+
+
+def get_device_arch_version() -> int:
+    """What Megatron-LM calls the first number."""
+    return CAPABILITY[0]
+
+
+FEATURE = Feature(
+    name="device-capability",
+    level=Level.COMPATIBILITY,
+    patches=(
+        Patch("torch.cuda:get_device_capability", answer, wraps=True),
+        Patch("megatron.training.utils:get_device_arch_version", get_device_arch_version, requires="megatron.training"),
+    ),
+)
