@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The product keeps a block of c in registers: 6 rows of 4 vectors with 32 registers, of 2 vectors with 16. A panel of b
+ * (128 keys by 64 columns, 32 KiB) stays in the first-level cache while the rows of a pass over it. */
+#include "attention_kernels.h"
+
+#ifdef HC_ISA
+#include "simd_math.h"
+
+#if defined(HC_ISA_avx512) || defined(__aarch64__)
+#define WIDTH 4
+#else
+#define WIDTH 2
+#endif
+enum { ROWS = 6 };
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb,
+                  float *c, size_t ldc, bool accumulate) {
+    vf sum[ROWS][WIDTH];
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < width; j++) sum[i][j] = accumulate ? vf_load(c + i * ldc + j * HC_VL) : vf_zero();
+    }
+    for (size_t at = 0; at < k; at++) {
+        vf column[WIDTH];
+        for (size_t j = 0; j < width; j++) column[j] = vf_load(b + at * ldb + j * HC_VL);
+        for (size_t i = 0; i < rows; i++) {
+            const vf value = vf_set(a[i * am + at * ak]);
+            for (size_t j = 0; j < width; j++) sum[i][j] = vf_fma(value, column[j], sum[i][j]);
+        }
+    }
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < width; j++) vf_store(c + i * ldc + j * HC_VL, sum[i][j]);
+    }
+}
+
+/* Constant row counts, so that the sums live in registers. */
+#define CASE(count, width) case count: block(count, width, k, a, am, ak, b, ldb, c, ldc, accumulate); break;
+#define PANEL(name, width)                                                                                   \
+    static void name(size_t m, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb, float *c, \
+                     size_t ldc, bool accumulate) {                                                          \
+        for (; m > 0; m -= m < ROWS ? m : ROWS) {                                                            \
+            switch (m) {                                                                                     \
+            CASE(1, width) CASE(2, width) CASE(3, width) CASE(4, width) CASE(5, width)                       \
+            default: block(ROWS, width, k, a, am, ak, b, ldb, c, ldc, accumulate);                           \
+            }                                                                                                \
+            a += ROWS * am;                                                                                  \
+            c += ROWS * ldc;                                                                                 \
+        }                                                                                                    \
+    }
+PANEL(wide_panel, WIDTH)
+PANEL(narrow_panel, 1)
+
+void HC_FN(attn_gemm)(size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb,
+                      float *c, size_t ldc, bool accumulate) {
+    size_t j = 0;
+    for (; j + (WIDTH - 1) * HC_VL < n; j += WIDTH * HC_VL) wide_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
+    for (; j < n; j += HC_VL) narrow_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
+}
+
+/* By squares that fit a few cache lines each way. */
+void HC_FN(attn_transpose)(size_t rows, size_t columns, const float *src, size_t lds, float *dst, size_t ldd) {
+    enum { SQUARE = 16 };
+    for (size_t r0 = 0; r0 < rows; r0 += SQUARE) {
+        const size_t r1 = hc_min_size(r0 + SQUARE, rows);
+        for (size_t c = 0; c < columns; c++) {
+            for (size_t r = r0; r < r1; r++) dst[c * ldd + r] = src[r * lds + c];
+        }
+    }
+}
+
+typedef uint8_t vb __attribute__((vector_size(HC_VL), aligned(1), may_alias));
+
+/* The logits of the visible part, whole vectors first; the rest -inf. Returns their maximum. */
+static float make_logits(const struct attn_row *row, float *s) {
+    const vf scale = vf_set(row->scale), lowest = vf_set(-INFINITY);
+    vf most = lowest;
+    float last = -INFINITY;
+    for (size_t i = 0; i < row->low; i++) s[i] = -INFINITY;
+    size_t i = row->low;
+    for (; i + HC_VL <= row->high; i += HC_VL) {
+        vf x = vf_load(s + i);
+        if (row->before) x = x + vf_load(row->before + i);
+        x = x * scale;
+        if (row->after) x = x + vf_load(row->after + i);
+        if (row->mask) {
+            const vi masked = __builtin_convertvector(*(const vb *)(row->mask + i), vi) != 0;
+            x = vf_select(masked, lowest, x);
+        }
+        vf_store(s + i, x);
+        most = vf_max(most, x);
+    }
+    for (; i < row->high; i++) {
+        float x = s[i];
+        if (row->before) x += row->before[i];
+        x *= row->scale;
+        if (row->after) x += row->after[i];
+        if (row->mask && row->mask[i]) x = -INFINITY;
+        s[i] = x;
+        last = last > x || last != last ? last : x;
+    }
+    for (; i < row->n; i++) s[i] = -INFINITY;
+    const float all = vf_reduce_max(most);
+    return all > last || all != all ? all : last;
+}
+
+/* s = exp(s - max) * factor; returns the sum. */
+static float exponentials(size_t n, float *s, float max, float factor) {
+    const vf m = vf_set(max), f = vf_set(factor);
+    vf sum = vf_zero();
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL) {
+        const vf x = vf_load(s + i);
+        const vf e = vf_select(x == -INFINITY, vf_zero(), vf_exp(x - m)) * f;
+        vf_store(s + i, e);
+        sum = sum + e;
+    }
+    if (i < n) {
+        const vf x = vf_load_part(s + i, n - i);
+        const vf e = vf_select(x == -INFINITY, vf_zero(), vf_exp(x - m)) * f;
+        vf_store_part(s + i, e, n - i);
+        vf counted = vf_zero();
+        memcpy(&counted, &e, (n - i) * sizeof(float));
+        sum = sum + counted;
+    }
+    return vf_reduce_add(sum);
+}
+
+static float exp_one(float x) {
+    const vf e = vf_exp(vf_set(x));
+    return e[0];
+}
+
+void HC_FN(attn_softmax_row)(const struct attn_row *row, float *s, float *max, float *sum, float *rescale) {
+    const float seen = make_logits(row, s), old = *max;
+    const float now = seen > old || seen != seen ? seen : old;
+    /* Nothing visible so far: any finite maximum will do, and all exponentials are zero. */
+    const float base = now == -INFINITY ? 0 : now;
+    *rescale = old == -INFINITY ? 0 : old == now ? 1 : exp_one(old - base);
+    *sum = *sum * *rescale + exponentials(row->n, s, base, 1);
+    *max = now;
+}
+
+void HC_FN(attn_probability_row)(const struct attn_row *row, float *s, float max, float inverse_sum) {
+    make_logits(row, s);
+    exponentials(row->n, s, max, inverse_sum);
+}
+
+void HC_FN(attn_dropout_row)(size_t n, float *x, const uint8_t *bits, size_t first, float factor) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {
+        const size_t at = first + i;
+        const float keep = (float)(bits[at >> 3] >> (at & 7) & 1);
+        x[i] = keep != 0 ? x[i] * factor : 0;
+    }
+}
+
+void HC_FN(attn_gradient_row)(size_t n, const float *p, float *dp, float delta) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - delta);
+}
+
+void HC_FN(attn_scale_row)(size_t n, float *x, float factor) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+void HC_FN(attn_dot)(size_t n, const float *a, const float *b, float *out) {
+    vf sum = vf_zero();
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL) sum = vf_fma(vf_load(a + i), vf_load(b + i), sum);
+    if (i < n) sum = vf_fma(vf_load_part(a + i, n - i), vf_load_part(b + i, n - i), sum);
+    *out = vf_reduce_add(sum);
+}
+#else
+/* The API half of this family is in the operators' files. */
+typedef int attention_kernels_has_no_interface;
+#endif
