@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Sort and Topk along a dimension: values and where they were.
+ *
+ * Always stable (what Topk and an unstable Sort leave open is settled by position), one row per thread. */
+#include <stdatomic.h>
+
+#include "sort_rows.h"
+
+enum { GRAIN = 8192 };
+
+struct args {
+    int64_t dim;
+    bool descending, sorted;
+    size_t k; /* values wanted of each row */
+};
+
+struct loop {
+    aclTensor self, values, indices; /* dimension `dim` last */
+    size_t n, rows;
+    const struct args *args;
+    hc_make_pairs_fn *make;
+    hc_store_fn *store_at;
+    atomic_bool failed;
+};
+
+static const char *row_address(const aclTensor *t, size_t row) {
+    const char *p = hc_data(t);
+    for (int32_t d = t->rank - 2; d >= 0; d--) {
+        p += (int64_t)(row % (size_t)t->shape[d]) * t->stride[d] * t->item_size;
+        row /= (size_t)t->shape[d];
+    }
+    return p;
+}
+
+/* Indices leave through the converter: they may be int32. */
+static void store_positions(const struct loop *l, size_t k, const struct hc_pair *pairs, size_t row) {
+    const int64_t stride = l->indices.stride[l->indices.rank - 1];
+    char *to = (char *)row_address(&l->indices, row);
+    int64_t block[256];
+    for (size_t i = 0; i < k; i += HC_ARRAY_SIZE(block)) {
+        const size_t n = hc_min_size(HC_ARRAY_SIZE(block), k - i);
+        for (size_t j = 0; j < n; j++) block[j] = (int64_t)pairs[i + j].at;
+        l->store_at(n, to + (int64_t)i * stride * l->indices.item_size, stride, block);
+    }
+}
+
+static void run_rows(void *ctx, size_t begin, size_t end) {
+    struct loop *l = ctx;
+    const struct args *a = l->args;
+    const int32_t last = l->self.rank - 1;
+    struct hc_pair *const memory = hc_scratch(HC_SCRATCH_C, 2 * l->n * sizeof *memory);
+    if (memory == NULL) {
+        atomic_store(&l->failed, true);
+        return;
+    }
+    for (size_t row = begin; row < end; row++) {
+        const char *from = row_address(&l->self, row);
+        struct hc_pair *pairs = memory;
+        l->make(l->n, pairs, from, l->self.stride[last], a->descending);
+        if (a->k < l->n) hc_select_pairs(l->n, pairs, a->k);
+        /* Selection leaves no order: positions first, then a stable sort by key. */
+        if (a->k < l->n && a->sorted) {
+            for (size_t i = 0; i < a->k; i++) memory[l->n + i] = (struct hc_pair){pairs[i].at, pairs[i].key};
+            struct hc_pair *by_at = hc_sort_pairs(a->k, memory + l->n, memory, sizeof(uint32_t));
+            struct hc_pair *const free_half = by_at == memory ? memory + l->n : memory;
+            for (size_t i = 0; i < a->k; i++) by_at[i] = (struct hc_pair){by_at[i].at, by_at[i].key};
+            pairs = hc_sort_pairs(a->k, by_at, free_half, hc_key_bytes(l->self.dtype));
+        } else if (a->k == l->n && a->sorted) {
+            pairs = hc_sort_pairs(l->n, pairs, memory + l->n, hc_key_bytes(l->self.dtype));
+        }
+        hc_fetch_pairs(a->k, pairs, (size_t)l->self.item_size, from, l->self.stride[last],
+                       (char *)row_address(&l->values, row), l->values.stride[last]);
+        store_positions(l, a->k, pairs, row);
+    }
+}
+
+/* The tensor with `dim` last; a scalar becomes a row of one. */
+static aclTensor with_last(const aclTensor *t, int64_t dim) {
+    aclTensor view = *t;
+    if (view.rank == 0) {
+        view.rank = 1;
+        view.shape[0] = view.stride[0] = 1;
+        return view;
+    }
+    for (int32_t d = (int32_t)dim; d + 1 < view.rank; d++) view = hc_transpose_view(&view, d, d + 1);
+    return view;
+}
+
+static aclnnStatus run(const struct hc_call *call) {
+    const struct args *a = call->args;
+    const aclTensor *self = hc_arg(call, 0);
+    struct loop l = {.args = a, .self = with_last(self, a->dim), .values = with_last(hc_arg(call, 1), a->dim),
+                     .indices = with_last(hc_arg(call, 2), a->dim), .make = hc_make_pairs_for(self->dtype)};
+    l.n = (size_t)l.self.shape[l.self.rank - 1];
+    l.store_at = hc_store_for(l.indices.dtype, HC_I64);
+    if (l.n == 0 || self->numel == 0 || a->k == 0) return 0;
+    l.rows = (size_t)self->numel / l.n;
+    hc_parallel_for(l.rows, hc_max_size(GRAIN / l.n, 1), run_rows, &l);
+    HC_CHECK(!atomic_load(&l.failed), ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements", call->name, l.n);
+    return 0;
+}
+
+static aclnnStatus plan(const char *name, const aclTensor *self, struct args *args, const aclTensor *values,
+                        const aclTensor *indices, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(values && indices, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, values ? "indices" : "values");
+    HC_CHECK(hc_make_pairs_for(self->dtype) != NULL, ACLNN_ERR_PARAM_INVALID, "%s: self is %s, which has no order", name,
+             HC_SHOW(self));
+    HC_CHECK(values->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID, "%s: values is %s, want the type of self %s", name,
+             HC_SHOW(values), HC_SHOW(self));
+    HC_CHECK(indices->dtype == ACL_INT64 || indices->dtype == ACL_INT32, ACLNN_ERR_PARAM_INVALID,
+             "%s: indices is %s, want int64 or int32", name, HC_SHOW(indices));
+    aclTensor want = *self;
+    if (want.rank > 0) want.shape[args->dim] = (int64_t)args->k;
+    HC_CHECK(hc_same_shape(values, &want) && hc_same_shape(indices, &want), ACLNN_ERR_PARAM_INVALID,
+             "%s: values %s, indices %s, want the shape of %s", name, HC_SHOW(values), HC_SHOW(indices), HC_SHOW(&want));
+    /* Positions are sorted as 32 bits. */
+    HC_CHECK(hc_numel(self) < UINT32_MAX, ACLNN_ERR_PARAM_INVALID, "%s: self %s is too long", name, HC_SHOW(self));
+    return HC_PLAN(name, run, args, HC_IN(self), HC_OUT(values), HC_OUT(indices));
+}
+
+static aclnnStatus check_dim(const char *name, const aclTensor *self, int64_t dim, struct args *args) {
+    HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", name);
+    args->dim = hc_wrap_dim(dim, self->rank);
+    HC_CHECK(args->dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", name, (long long)dim, HC_SHOW(self));
+    args->k = self->rank > 0 ? (size_t)self->shape[args->dim] : 1;
+    return 0;
+}
+
+HC_API aclnnStatus aclnnSortGetWorkspaceSize(const aclTensor *self, bool stable, int64_t dim, bool descending,
+                                             aclTensor *valuesOut, aclTensor *indicesOut, uint64_t *workspaceSize,
+                                             aclOpExecutor **executor) {
+    struct args args = {.descending = descending, .sorted = true};
+    (void)stable; /* it always is */
+    HC_TRY(check_dim("aclnnSort", self, dim, &args));
+    return plan("aclnnSort", self, &args, valuesOut, indicesOut, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnSort)
+
+HC_API aclnnStatus aclnnTopkGetWorkspaceSize(const aclTensor *self, int64_t k, int64_t dim, bool largest, bool sorted,
+                                             aclTensor *valuesOut, aclTensor *indicesOut, uint64_t *workspaceSize,
+                                             aclOpExecutor **executor) {
+    struct args args = {.descending = largest, .sorted = sorted};
+    HC_TRY(check_dim("aclnnTopk", self, dim, &args));
+    HC_CHECK(k >= 0 && (size_t)k <= args.k, ACLNN_ERR_PARAM_INVALID, "aclnnTopk: k is %lld, dimension %lld of self %s allows "
+             "0 to %zu", (long long)k, (long long)dim, HC_SHOW(self), args.k);
+    args.k = (size_t)k;
+    return plan("aclnnTopk", self, &args, valuesOut, indicesOut, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnTopk)
