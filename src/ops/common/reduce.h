@@ -62,6 +62,9 @@ aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims
 aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_t mask, bool keep, const aclTensor *out,
                                 const char *out_name);
 
+/* Sum, or mean, over the dimensions of the mask, at once; computed as the type of `self` is. */
+aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const aclTensor *out);
+
 /* Declares the kernels of an operator; _col only with HC_REDUCE_DECLARE. */
 #define HC_REDUCE_DECLARE_ROW(name)                                                                          \
     HC_KERNEL(name##_row, (size_t n, void *state, const void *x, size_t index, const void *args))            \

@@ -52,6 +52,10 @@ static const struct hc_reduce SUM = {
     "aclnnReduceSum", false, {[HC_F32] = &SUM_F32, [HC_F64] = &SUM_F64, [HC_I64] = &SUM_I64, [HC_C128] = &SUM_C128}};
 static const struct hc_reduce MEAN = {"aclnnMean", false, {[HC_F32] = &MEAN_F32, [HC_F64] = &MEAN_F64, [HC_C128] = &MEAN_C128}};
 
+aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const aclTensor *out) {
+    return hc_reduce_run(mean ? &MEAN : &SUM, hc_compute_block(self->dtype), self, mask, out, NULL, NULL);
+}
+
 /* Values are converted to `dtype` first; in double if that or the input is double. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims, aclDataType dtype,
                         const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
