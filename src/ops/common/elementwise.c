@@ -223,11 +223,12 @@ static char *address(const struct loop *l, const struct operand *o, const struct
     return p;
 }
 
+/* n may span many short rows. */
 static void advance(const struct loop *l, struct position *at, size_t n) {
     at->index[0] += (int64_t)n;
     for (int d = 0; d + 1 < l->rank && at->index[d] >= l->shape[d]; d++) {
-        at->index[d] = 0;
-        at->index[d + 1]++;
+        at->index[d + 1] += at->index[d] / l->shape[d];
+        at->index[d] %= l->shape[d];
     }
 }
 
@@ -253,23 +254,32 @@ static void store_block(const struct loop *l, const struct operand *o, struct po
     }
 }
 
+/* Blocks of several operands at equal offsets of a page would alias in the store buffer: each starts a little later. */
+enum { STAGGER = 192, POOL = HC_EW_MAX_OPERANDS * (HC_EW_BLOCK * (int)sizeof(hc_c128) + STAGGER) };
+
 static void run_block(const struct loop *l, const struct position *at, size_t n, bool one_run) {
-    _Alignas(64) char buffers[HC_EW_MAX_OPERANDS][HC_EW_BLOCK * sizeof(hc_c128)];
+    _Alignas(64) char pool[POOL];
+    bool buffered[HC_EW_MAX_OPERANDS];
     void *outs[HC_EW_MAX_OPERANDS];
     const void *ins[HC_EW_MAX_OPERANDS];
+    char *next = pool;
     for (int k = 0; k < l->num_operands; k++) {
         const struct operand *o = &l->operand[k];
-        char *p = one_run && o->direct ? address(l, o, at) : buffers[k];
-        if (k < l->num_outs) {
-            outs[k] = p;
-            continue;
+        char *p;
+        buffered[k] = !(one_run && o->direct);
+        if (buffered[k]) {
+            p = next;
+            next += HC_EW_BLOCK * hc_block_size(o->block) + STAGGER;
+            if (k >= l->num_outs) load_block(l, o, *at, n, p);
+        } else {
+            p = address(l, o, at);
         }
-        if (p == buffers[k]) load_block(l, o, *at, n, p);
-        ins[k - l->num_outs] = p;
+        if (k < l->num_outs) outs[k] = p;
+        else ins[k - l->num_outs] = p;
     }
     l->kernel(n, outs, ins, l->args);
     for (int k = 0; k < l->num_outs; k++) {
-        if (outs[k] == buffers[k]) store_block(l, &l->operand[k], *at, n, buffers[k]);
+        if (buffered[k]) store_block(l, &l->operand[k], *at, n, outs[k]);
     }
 }
 

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = self ^ other bit by bit, for integers and bools; other is a tensor or a scalar. */
+#include "binary.h"
+
+HC_EW_KERNEL(bitwise_xor_I64)
+HC_EW_KERNEL(bitwise_xors_I64)
+
+#ifdef HC_ISA
+#define COMBINE(a, b) ((a) ^ (b))
+HC_EW_BODY2(bitwise_xor_I64, int64_t, int64_t, COMBINE)
+HC_EW_BODY_SCALAR(bitwise_xors, I64, int64_t, x ^ s)
+#else
+static const struct hc_ew TENSOR = {"aclnnBitwiseXorTensor", {[HC_I64] = bitwise_xor_I64_table}, 0, 0};
+static const struct hc_ew SCALAR = {"aclnnBitwiseXorScalar", {[HC_I64] = bitwise_xors_I64_table}, 0, 0};
+HC_BINARY(aclnnBitwiseXorTensor, TENSOR)
+HC_SCALAR(aclnnBitwiseXorScalar, SCALAR)
+HC_BINARY_INPLACE_TYPED(aclnnInplaceBitwiseXorTensor, TENSOR, aclTensor)
+HC_SCALAR_INPLACE_TYPED(aclnnInplaceBitwiseXorScalar, SCALAR, aclTensor)
+#endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/* y = min(max(self, low), high), element by element; NaN anywhere gives NaN. A bound that is null does not bound.
+ * Hardtanh is the same operator. */
+#include "binary.h"
+
+struct bounds {
+    struct hc_ew_scalar low, high;
+};
+
+HC_EW_KERNELS_REAL(clamp)
+HC_EW_KERNELS_REAL(clamp_tensor)
+
+#ifdef HC_ISA
+/* Not min and max of the machine: those drop NaN of one side. */
+#define LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))
+#define SMALLER(a, b) ((a) < (b) || (a) != (a) ? (a) : (b))
+#define BODIES(block, type)                                                                                  \
+    void HC_FN(clamp_##block)(size_t n, void *const *out, const void *const *in, const void *args) {         \
+        type *y = out[0];                                                                                    \
+        const type *x = in[0];                                                                               \
+        const type low = ((const struct bounds *)args)->low.block, high = ((const struct bounds *)args)->high.block; \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {                                                \
+            const type t = LARGER(x[i], low);                                                                \
+            y[i] = SMALLER(t, high);                                                                         \
+        }                                                                                                    \
+    }                                                                                                        \
+    void HC_FN(clamp_tensor_##block)(size_t n, void *const *out, const void *const *in, const void *args) {  \
+        type *y = out[0];                                                                                    \
+        const type *x = in[0], *low = in[1], *high = in[2];                                                  \
+        (void)args;                                                                                          \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {                                                \
+            const type t = LARGER(x[i], low[i]);                                                             \
+            y[i] = SMALLER(t, high[i]);                                                                      \
+        }                                                                                                    \
+    }
+BODIES(F32, float)
+BODIES(F64, double)
+BODIES(I64, int64_t)
+#else
+#include <math.h>
+
+static const struct hc_ew SCALARS = {"aclnnClamp", HC_EW_TABLE_REAL(clamp), 0, 0};
+static const struct hc_ew TENSORS = {"aclnnClampTensor", HC_EW_TABLE_REAL(clamp_tensor), 0, 0};
+
+static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar *low, const aclScalar *high,
+                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
+    HC_CHECK(low || high, ACLNN_ERR_PARAM_NULLPTR, "%s: both bounds are null", name);
+    struct bounds bounds = {.low = {-INFINITY, -INFINITY, INT64_MIN, {0, 0}}, .high = {INFINITY, INFINITY, INT64_MAX, {0, 0}}};
+    enum hc_block block = hc_ew_compute_scalar(&SCALARS, out, self, low ? low : high);
+    if (low) bounds.low = hc_ew_scalar(low);
+    if (high) {
+        bounds.high = hc_ew_scalar(high);
+        const enum hc_block other = hc_ew_compute_scalar(&SCALARS, out, self, high);
+        if (other != HC_I64) block = other;
+    }
+    const aclTensor *outs[] = {out}, *ins[] = {self};
+    return hc_ew_plan_as(name, &SCALARS, (int)block, outs, 1, ins, 1, &bounds, sizeof bounds, workspaceSize, executor);
+}
+
+HC_API aclnnStatus aclnnClampGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
+                                              const aclScalar *clipValueMax, aclTensor *out, uint64_t *workspaceSize,
+                                              aclOpExecutor **executor) {
+    return plan("aclnnClamp", self, clipValueMin, clipValueMax, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnClamp)
+
+HC_API aclnnStatus aclnnHardtanhGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
+                                                 const aclScalar *clipValueMax, aclTensor *out, uint64_t *workspaceSize,
+                                                 aclOpExecutor **executor) {
+    return plan("aclnnHardtanh", self, clipValueMin, clipValueMax, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnHardtanh)
+
+HC_API aclnnStatus aclnnInplaceHardtanhGetWorkspaceSize(aclTensor *selfRef, const aclScalar *clipValueMin,
+                                                        const aclScalar *clipValueMax, uint64_t *workspaceSize,
+                                                        aclOpExecutor **executor) {
+    return plan("aclnnInplaceHardtanh", selfRef, clipValueMin, clipValueMax, selfRef, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnInplaceHardtanh)
+
+HC_API aclnnStatus aclnnClampMinGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin, aclTensor *out,
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan("aclnnClampMin", self, clipValueMin, NULL, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnClampMin)
+
+HC_API aclnnStatus aclnnClampMaxGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMax, aclTensor *out,
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan("aclnnClampMax", self, NULL, clipValueMax, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnClampMax)
+
+HC_API aclnnStatus aclnnInplaceClampMaxGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *clipValueMax,
+                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan("aclnnInplaceClampMax", selfRef, NULL, clipValueMax, selfRef, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnInplaceClampMax)
+
+/* A missing bound is the operator with one bound, whose kernels are those of maximum and minimum. */
+HC_API aclnnStatus aclnnClampTensorGetWorkspaceSize(const aclTensor *self, const aclTensor *clipValueMin,
+                                                    const aclTensor *clipValueMax, aclTensor *out, uint64_t *workspaceSize,
+                                                    aclOpExecutor **executor) {
+    HC_CHECK(clipValueMin || clipValueMax, ACLNN_ERR_PARAM_NULLPTR, "aclnnClampTensor: both bounds are null");
+    if (clipValueMin == NULL) return aclnnClampMaxTensorGetWorkspaceSize(self, clipValueMax, out, workspaceSize, executor);
+    if (clipValueMax == NULL) return aclnnClampMinTensorGetWorkspaceSize(self, clipValueMin, out, workspaceSize, executor);
+    const aclTensor *outs[] = {out}, *ins[] = {self, clipValueMin, clipValueMax};
+    return hc_ew_plan(&TENSORS, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnClampTensor)
+#endif
