@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "hc_clock.h"
+#include "hc_error.h"
+#include "runtime_test.h"
+
+static atomic_int g_order[64], g_count;
+static pthread_t g_ran_in;
+
+static aclError note(void *arg) {
+    g_ran_in = pthread_self();
+    atomic_store(&g_order[atomic_fetch_add(&g_count, 1) % 64], (int)(intptr_t)arg);
+    return ACL_SUCCESS;
+}
+static aclError slow(void *arg) {
+    sleep_ms(30);
+    return note(arg);
+}
+static aclError fail(void *arg) {
+    (void)arg;
+    return hc_fail(ACL_ERROR_RT_AICORE_EXCEPTION, "index 7 is out of range");
+}
+static aclError until_aborted(void *arg) {
+    (void)arg;
+    while (!hc_abort_requested()) sleep_ms(1);
+    return hc_fail(ACL_ERROR_RT_STREAM_ABORT, "gave up");
+}
+static atomic_int g_released;
+static void count_release(void *arg) {
+    (void)arg;
+    atomic_fetch_add(&g_released, 1);
+}
+
+static aclError put(aclrtStream s, aclError (*run)(void *), int value, bool may_block) {
+    return hc_launch(s, &(struct hc_task){.name = "aclnnTest", .may_block = may_block, .arg = (void *)(intptr_t)value,
+                                          .run = run, .release = count_release});
+}
+
+static aclrtStream fresh(void) {
+    aclrtStream s = NULL;
+    use_device(0);
+    aclrtCreateStream(&s);
+    atomic_store(&g_count, 0);
+    atomic_store(&g_released, 0);
+    return s;
+}
+
+TEST(inline_when_idle) {
+    aclrtStream s = fresh();
+    CHECK_OK(put(s, note, 1, false));
+    CHECK(pthread_equal(g_ran_in, pthread_self()));
+    CHECK_EQ(g_released, 1);
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+TEST(blocking_task_and_what_follows_run_in_order_in_the_worker) {
+    aclrtStream s = fresh();
+    for (int i = 0; i < 8; i++) CHECK_OK(put(s, i % 2 ? note : slow, i, i == 0));
+    aclrtStreamStatus status;
+    CHECK_OK(aclrtStreamQuery(s, &status));
+    CHECK_EQ(status, ACL_STREAM_STATUS_NOT_READY);
+    CHECK_OK(aclrtSynchronizeStream(s));
+    CHECK(!pthread_equal(g_ran_in, pthread_self()));
+    for (int i = 0; i < 8; i++) CHECK_EQ(g_order[i], i);
+    CHECK_OK(aclrtStreamQuery(s, &status));
+    CHECK_EQ(status, ACL_STREAM_STATUS_COMPLETE);
+    CHECK_EQ(g_released, 8);
+    CHECK_OK(put(s, note, 9, false)); /* idle again: inline again */
+    CHECK(pthread_equal(g_ran_in, pthread_self()));
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+TEST(two_streams_overlap) {
+    aclrtStream a = fresh(), b = NULL;
+    CHECK_OK(aclrtCreateStreamWithConfig(&b, 3, ACL_STREAM_FAST_SYNC));
+    const uint64_t begin = hc_now_ns();
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(put(a, slow, i, true));
+        CHECK_OK(put(b, slow, i, true));
+    }
+    CHECK_OK(aclrtSynchronizeDevice());
+    CHECK_MSG(hc_now_ns() - begin < 220000000u, "%llu ns", (unsigned long long)(hc_now_ns() - begin));
+    CHECK_OK(aclrtDestroyStream(a));
+    CHECK_OK(aclrtDestroyStream(b));
+}
+
+TEST(synchronize_with_timeout) {
+    aclrtStream s = fresh();
+    CHECK_OK(put(s, until_aborted, 0, true));
+    CHECK_FAILS(aclrtSynchronizeStreamWithTimeout(s, 20), ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "20 ms");
+    CHECK_FAILS(aclrtSynchronizeStreamWithTimeout(s, -5), ACL_ERROR_RT_PARAM_INVALID, "-5");
+    CHECK_OK(aclrtDestroyStreamForce(s));
+    CHECK_EQ(g_released, 1);
+}
+
+TEST(asynchronous_error_sticks_and_names_the_operator) {
+    aclrtStream s = fresh(), other = NULL;
+    CHECK_OK(aclrtCreateStream(&other));
+    CHECK_OK(put(s, fail, 0, true));
+    sleep_ms(30);
+    CHECK_FAILS(put(s, note, 1, false), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+    CHECK_EQ(g_count, 0);
+    CHECK_OK(aclrtSynchronizeStream(other)); /* it sticks to its own stream only */
+    hc_error_set_text("");
+    CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+    CHECK_OK(aclrtSynchronizeStream(s)); /* told once */
+    CHECK_OK(put(s, note, 2, false));
+    CHECK_EQ(g_released, 3);
+    CHECK_OK(aclrtDestroyStream(s));
+    CHECK_OK(aclrtDestroyStream(other));
+}
+
+TEST(inline_error_is_returned_and_does_not_stick) {
+    aclrtStream s = fresh();
+    CHECK_FAILS(put(s, fail, 0, false), ACL_ERROR_RT_AICORE_EXCEPTION, "index 7");
+    CHECK_OK(aclrtSynchronizeStream(s));
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+TEST(failure_mode_stop_drops_the_rest) {
+    aclrtStream s = fresh();
+    CHECK_OK(aclrtSetStreamFailureMode(s, ACL_STOP_ON_FAILURE));
+    CHECK_FAILS(aclrtSetStreamFailureMode(s, 2), ACL_ERROR_RT_PARAM_INVALID, "mode is 2");
+    CHECK_OK(put(s, slow, 0, true));
+    CHECK_OK(put(s, fail, 1, false));
+    for (int i = 2; i < 6; i++) CHECK_OK(put(s, note, i, false));
+    CHECK_EQ(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION);
+    CHECK_EQ(g_count, 1);
+    CHECK_EQ(g_released, 6);
+    CHECK_OK(put(s, note, 7, false));
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+TEST(device_abort_drops_and_unblocks) {
+    aclrtStream s = fresh();
+    CHECK_OK(put(s, until_aborted, 0, true));
+    for (int i = 0; i < 5; i++) CHECK_OK(put(s, note, i, false));
+    CHECK_OK(aclrtDeviceTaskAbort(0, 1000));
+    CHECK_EQ(g_count, 0);
+    CHECK_EQ(g_released, 6);
+    CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_STREAM_ABORT, "abort");
+    CHECK_OK(put(s, note, 1, true));
+    CHECK_OK(aclrtSynchronizeStream(s));
+    CHECK_EQ(g_count, 1);
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+TEST(destroy_waits) {
+    aclrtStream s = fresh();
+    for (int i = 0; i < 3; i++) CHECK_OK(put(s, slow, i, true));
+    CHECK_OK(aclrtDestroyStream(s));
+    CHECK_EQ(g_count, 3);
+}
+
+TEST(bad_handles) {
+    aclrtStream s = fresh();
+    int on_stack;
+    CHECK_OK(aclrtDestroyStream(s));
+    CHECK_FAILS(aclrtDestroyStream(s), ACL_ERROR_RT_INVALID_HANDLE, "no live stream");
+    CHECK_FAILS(aclrtDestroyStream(NULL), ACL_ERROR_RT_PARAM_INVALID, "null");
+    CHECK_FAILS(aclrtSynchronizeStream(&on_stack), ACL_ERROR_RT_INVALID_HANDLE, "aclrtSynchronizeStream");
+    CHECK_FAILS(aclrtSynchronizeStream((char *)s + 8), ACL_ERROR_RT_INVALID_HANDLE, "no live stream");
+    CHECK_EQ(put(s, note, 0, false), ACL_ERROR_RT_INVALID_HANDLE);
+    CHECK_EQ(put((void *)16, note, 0, true), ACL_ERROR_RT_INVALID_HANDLE);
+    CHECK_EQ(g_released, 2); /* consumed all the same */
+    CHECK_EQ(hc_stream_device(s), -1);
+    CHECK_FAILS(aclrtCreateStream(NULL), ACL_ERROR_RT_PARAM_INVALID, "null");
+    CHECK_FAILS(aclrtCreateStreamWithConfig(&s, 8, 0), ACL_ERROR_RT_PARAM_INVALID, "priority is 8");
+}
+
+static aclError synchronize_itself(void *arg) { return aclrtSynchronizeStream(arg); }
+
+TEST(waiting_for_itself_is_an_error_not_a_hang) {
+    aclrtStream s = fresh();
+    CHECK_OK(hc_launch(s, &(struct hc_task){.name = "self", .may_block = true, .arg = s, .run = synchronize_itself}));
+    CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_PARAM_INVALID, "waits for itself");
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+static aclError launch_inside(void *arg) { return put(arg, note, 5, false); }
+
+TEST(task_may_launch_into_its_own_stream) {
+    aclrtStream s = fresh();
+    CHECK_OK(hc_launch(s, &(struct hc_task){.name = "outer", .arg = s, .run = launch_inside}));
+    CHECK_OK(aclrtSynchronizeStream(s));
+    CHECK_EQ(g_count, 1);
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+TEST(attributes_and_limits) {
+    aclrtStream s = fresh();
+    uint32_t value = 0;
+    int32_t id = -1, least = -1, greatest = -1;
+    CHECK_OK(aclrtStreamGetId(s, &id));
+    CHECK(id >= 0);
+    CHECK_OK(aclrtDeviceGetStreamPriorityRange(&least, &greatest));
+    CHECK(least >= greatest);
+    CHECK_OK(aclrtSetStreamAttribute(s, ACL_STREAM_ATTR_FLOAT_OVERFLOW_CHECK, &(aclrtStreamAttrValue){.overflowSwitch = 1}));
+    CHECK_OK(aclrtGetStreamOverflowSwitch(s, &value));
+    CHECK_EQ(value, 1);
+    CHECK_FAILS(aclrtSetStreamAttribute(s, 99, &(aclrtStreamAttrValue){0}), ACL_ERROR_RT_PARAM_INVALID, "99");
+    CHECK_OK(aclrtSetStreamResLimit(s, ACL_RT_DEV_RES_CUBE_CORE, 4));
+    CHECK_OK(aclrtGetStreamResLimit(s, ACL_RT_DEV_RES_CUBE_CORE, &value));
+    CHECK_EQ(value, 4);
+    CHECK_OK(aclrtUseStreamResInCurrentThread(s));
+    CHECK_OK(aclrtGetResInCurrentThread(ACL_RT_DEV_RES_CUBE_CORE, &value));
+    CHECK_EQ(value, 4);
+    CHECK_OK(aclrtUnuseStreamResInCurrentThread(s));
+    CHECK_OK(aclrtResetStreamResLimit(s));
+    CHECK_OK(aclrtGetStreamResLimit(s, ACL_RT_DEV_RES_CUBE_CORE, &value));
+    CHECK_EQ(value, 24);
+    CHECK_FAILS(aclrtSetStreamResLimit(s, ACL_RT_DEV_RES_VECTOR_CORE, 1000), ACL_ERROR_RT_PARAM_INVALID, "1000");
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+TEST(default_stream_of_the_context) {
+    use_device(1);
+    atomic_store(&g_count, 0);
+    CHECK_OK(put(NULL, note, 3, true));
+    CHECK_OK(aclrtSynchronizeStream(NULL));
+    CHECK_EQ(g_count, 1);
+    CHECK_EQ(hc_stream_device(NULL), 1);
+    CHECK_OK(aclrtSetDevice(0));
+}
