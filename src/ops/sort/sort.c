@@ -6,7 +6,7 @@
 
 #include "sort_rows.h"
 
-enum { GRAIN = 8192 };
+enum { GRAIN = 8192, STEP = 512 /* elements looked at before the limit is renewed */ };
 
 struct args {
     int64_t dim;
@@ -44,11 +44,40 @@ static void store_positions(const struct loop *l, size_t k, const struct hc_pair
     }
 }
 
+/* The k smallest pairs of a row in no order, k < n: once there are k, only keys that may be among them are kept,
+ * so most elements cost one comparison. Uses 2 (k + STEP) pairs. */
+static void select_row(const struct loop *l, const char *from, int64_t stride, struct hc_pair *pairs) {
+    const size_t k = l->args->k, room = 2 * k + STEP;
+    uint64_t limit = UINT64_MAX;
+    size_t count = 0;
+    for (size_t i = 0; i < l->n; i += STEP) {
+        if (count + STEP > room) {
+            hc_select_pairs(count, pairs, k);
+            count = k;
+            limit = 0;
+            for (size_t j = 0; j < k; j++) limit = pairs[j].key > limit ? pairs[j].key : limit;
+        }
+        count += l->make(i, hc_min_size(i + STEP, l->n), pairs + count, from, stride, l->args->descending, limit);
+    }
+    hc_select_pairs(count, pairs, k);
+}
+
+/* Selection leaves no order: sort by position first, then, stably, by key. */
+static struct hc_pair *sort_selected(const struct loop *l, struct hc_pair *pairs, struct hc_pair *spare) {
+    const size_t k = l->args->k;
+    for (size_t i = 0; i < k; i++) spare[i] = (struct hc_pair){pairs[i].at, pairs[i].key};
+    struct hc_pair *const by_at = hc_sort_pairs(k, spare, pairs, sizeof(uint32_t));
+    for (size_t i = 0; i < k; i++) by_at[i] = (struct hc_pair){by_at[i].at, by_at[i].key};
+    return hc_sort_pairs(k, by_at, by_at == pairs ? spare : pairs, hc_key_bytes(l->self.dtype));
+}
+
 static void run_rows(void *ctx, size_t begin, size_t end) {
     struct loop *l = ctx;
     const struct args *a = l->args;
-    const int32_t last = l->self.rank - 1;
-    struct hc_pair *const memory = hc_scratch(HC_SCRATCH_C, 2 * l->n * sizeof *memory);
+    const int64_t stride = l->self.stride[l->self.rank - 1];
+    const bool all = a->k == l->n;
+    const size_t room = all ? l->n : 2 * (a->k + STEP);
+    struct hc_pair *const memory = hc_scratch(HC_SCRATCH_C, 2 * room * sizeof *memory);
     if (memory == NULL) {
         atomic_store(&l->failed, true);
         return;
@@ -56,20 +85,15 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
     for (size_t row = begin; row < end; row++) {
         const char *from = row_address(&l->self, row);
         struct hc_pair *pairs = memory;
-        l->make(l->n, pairs, from, l->self.stride[last], a->descending);
-        if (a->k < l->n) hc_select_pairs(l->n, pairs, a->k);
-        /* Selection leaves no order: positions first, then a stable sort by key. */
-        if (a->k < l->n && a->sorted) {
-            for (size_t i = 0; i < a->k; i++) memory[l->n + i] = (struct hc_pair){pairs[i].at, pairs[i].key};
-            struct hc_pair *by_at = hc_sort_pairs(a->k, memory + l->n, memory, sizeof(uint32_t));
-            struct hc_pair *const free_half = by_at == memory ? memory + l->n : memory;
-            for (size_t i = 0; i < a->k; i++) by_at[i] = (struct hc_pair){by_at[i].at, by_at[i].key};
-            pairs = hc_sort_pairs(a->k, by_at, free_half, hc_key_bytes(l->self.dtype));
-        } else if (a->k == l->n && a->sorted) {
-            pairs = hc_sort_pairs(l->n, pairs, memory + l->n, hc_key_bytes(l->self.dtype));
+        if (all) {
+            l->make(0, l->n, pairs, from, stride, a->descending, UINT64_MAX);
+            if (a->sorted) pairs = hc_sort_pairs(l->n, pairs, memory + room, hc_key_bytes(l->self.dtype));
+        } else {
+            select_row(l, from, stride, pairs);
+            if (a->sorted) pairs = sort_selected(l, pairs, memory + room);
         }
-        hc_fetch_pairs(a->k, pairs, (size_t)l->self.item_size, from, l->self.stride[last],
-                       (char *)row_address(&l->values, row), l->values.stride[last]);
+        hc_fetch_pairs(a->k, pairs, (size_t)l->self.item_size, from, stride, (char *)row_address(&l->values, row),
+                       l->values.stride[l->values.rank - 1]);
         store_positions(l, a->k, pairs, row);
     }
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The steps of sort_rows.h: insertion sort for short rows, radix sort by bytes for others (bytes in which all
- * keys agree are skipped, so small integers take one or two passes), and selection by quickselect. */
+/* The steps of sort_rows.h: insertion sort for short rows, merge sort for those whose histograms would cost more
+ * than the sort, radix sort by bytes for others (bytes in which all keys agree are skipped, so small integers take
+ * one or two passes), and selection by quickselect. */
 #include "sort_rows.h"
 
 #include <string.h>
 
-enum { SHORT = 48 };
+enum { SHORT = 24, MEDIUM = 1500 };
 
 static inline uint64_t order_int(int64_t x) { return (uint64_t)x ^ (1ull << 63); }
 /* Order-preserving bits of a float: negative values are complemented, positive ones get the sign bit. */
@@ -46,10 +47,17 @@ static inline uint64_t order_unsigned(uint64_t x) { return x; }
     X(ACL_BOOL, uint8_t, order_unsigned, 1)
 
 #define DEFINE(dtype, type, order, bytes)                                                                    \
-    static void make_##dtype(size_t n, struct hc_pair *pairs, const void *data, int64_t stride, bool descending) { \
+    static size_t make_##dtype(size_t begin, size_t end, struct hc_pair *pairs, const void *data, int64_t stride, \
+                               bool descending, uint64_t limit) {                                            \
         const type *x = data;                                                                                \
         const uint64_t flip = !descending ? 0 : bytes == 8 ? UINT64_MAX : (1ull << (8 * (bytes & 7))) - 1;   \
-        for (size_t i = 0; i < n; i++) pairs[i] = (struct hc_pair){order(x[(int64_t)i * stride]) ^ flip, i}; \
+        size_t count = 0;                                                                                    \
+        for (size_t i = begin; i < end; i++) {                                                               \
+            const uint64_t key = order(x[(int64_t)i * stride]) ^ flip;                                       \
+            pairs[count] = (struct hc_pair){key, i};                                                         \
+            count += key <= limit;                                                                           \
+        }                                                                                                    \
+        return count;                                                                                        \
     }
 FOR_ORDERED(DEFINE)
 
@@ -82,6 +90,31 @@ static void insertion_sort(size_t n, struct hc_pair *pairs) {
     }
 }
 
+static void merge(const struct hc_pair *a, size_t num_a, const struct hc_pair *b, size_t num_b, struct hc_pair *to) {
+    const struct hc_pair *const end_a = a + num_a, *const end_b = b + num_b;
+    while (a < end_a && b < end_b) {
+        const bool second = b->key < a->key;
+        *to++ = second ? *b : *a;
+        b += second;
+        a += !second;
+    }
+    memcpy(to, a < end_a ? a : b, (size_t)(a < end_a ? end_a - a : end_b - b) * sizeof *to);
+}
+
+static struct hc_pair *merge_sort(size_t n, struct hc_pair *pairs, struct hc_pair *spare) {
+    for (size_t i = 0; i < n; i += SHORT) insertion_sort(hc_min_size(SHORT, n - i), pairs + i);
+    for (size_t width = SHORT; width < n; width *= 2) {
+        for (size_t i = 0; i < n; i += 2 * width) {
+            const size_t num_a = hc_min_size(width, n - i), num_b = hc_min_size(width, n - i - num_a);
+            merge(pairs + i, num_a, pairs + i + num_a, num_b, spare + i);
+        }
+        struct hc_pair *const merged = spare;
+        spare = pairs;
+        pairs = merged;
+    }
+    return pairs;
+}
+
 static void radix_pass(size_t n, const struct hc_pair *from, struct hc_pair *to, size_t shift, const size_t *counts) {
     size_t next[256], sum = 0;
     for (size_t b = 0; b < 256; b++) {
@@ -97,6 +130,7 @@ struct hc_pair *hc_sort_pairs(size_t n, struct hc_pair *pairs, struct hc_pair *s
         insertion_sort(n, pairs);
         return pairs;
     }
+    if (n <= MEDIUM) return merge_sort(n, pairs, spare);
     memset(counts, 0, key_bytes * sizeof counts[0]);
     for (size_t i = 0; i < n; i++) {
         for (size_t b = 0; b < key_bytes; b++) counts[b][pairs[i].key >> (8 * b) & 255]++;

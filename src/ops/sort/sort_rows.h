@@ -10,8 +10,10 @@ struct hc_pair {
     uint64_t at;
 };
 
-/* pairs[i] = {key of element i of the row, i}; data points to the row, stride in elements. */
-typedef void hc_make_pairs_fn(size_t n, struct hc_pair *pairs, const void *data, int64_t stride, bool descending);
+/* Pairs of elements [begin, end) of the row at `data` (stride in elements) whose key is at most `limit`; returns
+ * how many. */
+typedef size_t hc_make_pairs_fn(size_t begin, size_t end, struct hc_pair *pairs, const void *data, int64_t stride,
+                                bool descending, uint64_t limit);
 /* NULL if values of the dtype have no order (complex). */
 hc_make_pairs_fn *hc_make_pairs_for(aclDataType dtype);
 /* Significant bytes of a key. */
