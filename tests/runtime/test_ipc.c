@@ -108,7 +108,7 @@ TEST(memory_and_event_of_another_process) {
     CHECK_OK(aclrtMemsetAsync(p + 5, 1, 77, 1, stream));
     CHECK_OK(aclrtRecordEvent(event, stream));
     CHECK(write(file, &m, sizeof m) == sizeof m && read(file, &go, 1) == 1);
-    *flag = 1;
+    __atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
     CHECK(waitpid(child, &status, 0) == child);
     CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "importer ended with %d", WEXITSTATUS(status));
     CHECK_EQ(p[6], 88);

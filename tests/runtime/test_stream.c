@@ -7,7 +7,7 @@
 #include "runtime_test.h"
 
 static atomic_int g_order[64], g_count;
-static pthread_t g_ran_in;
+static _Atomic(pthread_t) g_ran_in;
 
 static aclError note(void *arg) {
     g_ran_in = pthread_self();
