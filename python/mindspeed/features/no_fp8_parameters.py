@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The distributed optimizer works without Transformer Engine.
+"""The distributed optimizer and the loading of checkpoints work without Transformer Engine.
 
-At every step Megatron hands it the list of fp8 parameters; the fallback for a missing Transformer Engine
-raises even if that list is empty, as it always is without one.
+At every step Megatron hands the optimizer the list of fp8 parameters; the fallback for a missing Transformer
+Engine raises even if that list is empty, as it always is without one. Megatron-LM likewise asks for the version of
+Transformer Engine before it looks for fp8 weights in a checkpoint.
 """
 
 from __future__ import annotations
@@ -24,8 +25,19 @@ def skip_empty_list(quantize: Callable[..., None]) -> Callable[..., None]:
     return quantize_param_shard
 
 
+def nothing_to_fix(state_dict: dict[str, Any]) -> None:
+    """In place of the repair of fp8 weights: a process without Transformer Engine has none."""
+
+
 FEATURE = Feature(
     name="no-fp8-parameters",
     level=Level.COMPATIBILITY,
-    patches=(Patch("megatron.core.fp8_utils:quantize_param_shard", skip_empty_list, wraps=True),),
+    patches=(
+        Patch("megatron.core.fp8_utils:quantize_param_shard", skip_empty_list, wraps=True),
+        Patch(
+            "megatron.training.checkpointing:fix_fp8_params_lose_precision_when_loading_dist_ckpt",
+            nothing_to_fix,
+            requires="megatron.training",
+        ),
+    ),
 )
