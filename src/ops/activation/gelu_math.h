@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/* GELU for kernels, exact (x Phi(x), by erf) and by tanh, and their derivatives.
+ *
+ * (1 + tanh u) / 2 is the sigmoid of 2u, which keeps the small values of negative x that 1 + tanh would cancel. */
+#pragma once
+#include "simd_math.h"
+
+#define HC_GELU_TANH_SCALE 0.79788456080286535588 /* sqrt(2 / pi) */
+#define HC_GELU_TANH_CUBIC 0.044715
+#define HC_SQRT_HALF 0.70710678118654752440
+#define HC_INV_SQRT_2PI 0.39894228040143267794
+
+static inline vf hc_gelu_vf(vf x) {
+    const vf half = x * 0.5f;
+    return half + half * vf_erf(x * (float)HC_SQRT_HALF);
+}
+static inline double hc_gelu_f64(double x) { return x * 0.5 * erfc(-x * HC_SQRT_HALF); }
+static inline vf hc_gelu_grad_vf(vf x) {
+    const vf cdf = 0.5f + 0.5f * vf_erf(x * (float)HC_SQRT_HALF);
+    return vf_fma(x, vf_exp(x * x * -0.5f) * (float)HC_INV_SQRT_2PI, cdf);
+}
+static inline double hc_gelu_grad_f64(double x) {
+    return 0.5 * erfc(-x * HC_SQRT_HALF) + x * exp(-0.5 * x * x) * HC_INV_SQRT_2PI;
+}
+
+static inline vf hc_gelu_tanh_vf(vf x) {
+    const vf cubic = vf_fma(x * x * (float)HC_GELU_TANH_CUBIC, x, x);
+    return x * vf_sigmoid(cubic * (float)(2 * HC_GELU_TANH_SCALE));
+}
+static inline double hc_gelu_tanh_f64(double x) {
+    return x / (1 + exp(-2 * HC_GELU_TANH_SCALE * (x + HC_GELU_TANH_CUBIC * x * x * x)));
+}
+static inline vf hc_gelu_tanh_grad_vf(vf x) {
+    const vf square = x * x, cubic = vf_fma(square * (float)HC_GELU_TANH_CUBIC, x, x);
+    const vf s = vf_sigmoid(cubic * (float)(2 * HC_GELU_TANH_SCALE));
+    const vf du = vf_fma(square, vf_set((float)(6 * HC_GELU_TANH_SCALE * HC_GELU_TANH_CUBIC)), vf_set((float)(2 * HC_GELU_TANH_SCALE)));
+    return vf_fma(x * s * (1.0f - s), du, s);
+}
+static inline double hc_gelu_tanh_grad_f64(double x) {
+    const double s = 1 / (1 + exp(-2 * HC_GELU_TANH_SCALE * (x + HC_GELU_TANH_CUBIC * x * x * x)));
+    const double du = 2 * HC_GELU_TANH_SCALE * (1 + 3 * HC_GELU_TANH_CUBIC * x * x);
+    return s + x * s * (1 - s) * du;
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Gradient of SiLU: g s (1 + x (1 - s)) with s = sigmoid(x). */
+#include "binary.h"
+
+HC_EW_KERNELS_FLOAT(silu_backward)
+
+#ifdef HC_ISA
+#include "simd_math.h"
+
+static inline vf backward_vf(vf g, vf x) {
+    const vf s = vf_sigmoid(x);
+    return g * s * vf_fma(x, 1.0f - s, vf_set(1.0f));
+}
+static inline double backward_f64(double g, double x) {
+    const double s = 1 / (1 + exp(-x));
+    return g * s * (1 + x * (1 - s));
+}
+HC_EW_BODY2_VF(silu_backward_F32, backward_vf)
+HC_EW_BODY2(silu_backward_F64, double, double, backward_f64)
+#else
+static const struct hc_ew SPEC = {"aclnnSiluBackward", HC_EW_TABLE_FLOAT(silu_backward), 0, HC_CLASS_FLOAT};
+HC_BINARY(aclnnSiluBackward, SPEC)
+#endif

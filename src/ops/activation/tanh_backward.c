@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Gradient of tanh from its output y: g (1 - y^2). */
+#include "binary.h"
+
+HC_EW_KERNELS_FLOAT(tanh_backward)
+
+#ifdef HC_ISA
+#include "simd_math.h"
+
+static inline vf backward_vf(vf g, vf y) { return g * (1.0f - y * y); }
+static inline double backward_f64(double g, double y) { return g * (1 - y * y); }
+HC_EW_BODY2_VF(tanh_backward_F32, backward_vf)
+HC_EW_BODY2(tanh_backward_F64, double, double, backward_f64)
+#else
+static const struct hc_ew SPEC = {"aclnnTanhBackward", HC_EW_TABLE_FLOAT(tanh_backward), 0, HC_CLASS_FLOAT};
+HC_BINARY(aclnnTanhBackward, SPEC)
+#endif
