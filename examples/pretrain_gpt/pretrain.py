@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 
 from errors import UserError
@@ -22,8 +23,16 @@ def _report(options: argparse.Namespace, iteration: int, seconds: float, valid_l
           "`make pretrain DATA=path OUT=runs/mine`.")
 
 
+def _quieten() -> None:
+    """Frameworks warn about their own deprecated calls and absent CUDA packages: nothing a user can act on."""
+    for module in ("megatron", "torch", "torch_npu"):
+        for category in (UserWarning, FutureWarning, DeprecationWarning):
+            warnings.filterwarnings("ignore", category=category, module=rf"{module}\b")
+
+
 def run(options: argparse.Namespace) -> None:
     """The whole job."""
+    _quieten()
     # The order matters: the adaptor before Megatron, which the other modules import.
     import torch  # noqa: F401
     import mindspeed.megatron_adaptor  # noqa: F401, I001

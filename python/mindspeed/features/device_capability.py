@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions for a CUDA compute capability are answered as by a GPU with bfloat16 and without fp8: (8, 0).
 
-torch_npu answers None, which neither PyTorch's own code nor Megatron's arguments expect.
+torch_npu answers None with a warning, which neither PyTorch's own code nor Megatron's arguments expect. Its own
+switch, TORCH_NPU_DEVICE_CAPABILITY, is obeyed.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +15,14 @@ from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Feature, Patch
 
 CAPABILITY = (8, 0)
+SWITCH = "TORCH_NPU_DEVICE_CAPABILITY"
 
 
 def answer(get_device_capability: Callable[..., Any]) -> Callable[..., tuple[int, int]]:
-    """An NPU has no such number; a device that has one keeps it."""
+    """An NPU has no such number unless the user names one."""
 
     def capability(device: Any = None) -> tuple[int, int]:
-        found: tuple[int, int] | None = get_device_capability(device)
+        found: tuple[int, int] | None = get_device_capability(device) if os.environ.get(SWITCH) else None
         return CAPABILITY if found is None else found
 
     return capability
