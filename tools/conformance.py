@@ -3,7 +3,13 @@
 
 The tests are not ours and are not copied: give a checkout of github.com/Ascend/op-plugin. Needs torch, torch_npu,
 the mindspeed wheel, and what the tests import (numpy, expecttest, ...). torch is imported once; each test file runs
-in a child process forked from there, with a time limit, so a crash or a hang costs that file only.
+in a child process forked from there, with a time limit. Tests that fail there are run
+again, each in a process of its own: after an operator has failed asynchronously torch_npu refuses all further work in
+the process, which must not fail the tests behind it.
+
+Many of the tests first cast their tensors to a storage format that only the NPU's matrix unit knows (FRACTAL_NZ,
+NC1HWC0). Virtual NPUs refuse those casts by name. With --base-formats such a cast gives the tensor itself, so that
+the operator under test is tested with the format that it has in ordinary programs.
 
     python tools/conformance.py --checkout ../op-plugin --write docs/conformance.md
     python tools/conformance.py --checkout ../op-plugin --match 'test_add.*' --verbose
@@ -29,6 +35,7 @@ from pathlib import Path
 # Reason by what the error says, first match wins.
 REASONS: tuple[tuple[str, str], ...] = (
     (r"(aclnn\w+)(?:GetWorkspaceSize)? (?:or \S+ )?not (?:in|found)", r"operator missing: \1"),
+    (r"operator (?:type|name is) ['\"]?(Identity|TransData)", "private storage format (npu_format_cast)"),
     (r"operator type ['\"]?(\w+)", r"operator missing: \1 (aclop)"),
     (r"No module named '(\S+)'", r"Python module missing: \1"),
     (r"(aclnn\w+): [^\n]*not supported", r"refused: \1"),
@@ -63,8 +70,63 @@ def reason_of(text: str) -> str:
     return "other error"
 
 
+def flatten(suite: unittest.TestSuite) -> list[unittest.TestCase]:
+    tests: list[unittest.TestCase] = []
+    for item in suite:
+        tests += flatten(item) if isinstance(item, unittest.TestSuite) else [item]
+    return tests
+
+
+def run_test(test: unittest.TestCase) -> tuple[str, str]:
+    """Run one test here: ('passed' | 'skipped' | 'failed', error text)."""
+    outcome = unittest.TextTestRunner(stream=io.StringIO(), verbosity=0).run(test)
+    problems = [text for _, text in [*outcome.failures, *outcome.errors]]
+    if problems:
+        return "failed", problems[0]
+    return ("skipped" if outcome.skipped else "passed"), ""
+
+
+def run_together(tests: list[unittest.TestCase]) -> list[str]:
+    """All of them in one forked child; those it did not get to, because it died, count as failed."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with os.fdopen(write_end, "w", buffering=1) as out:
+            for test in tests:
+                try:
+                    kind = run_test(test)[0]
+                except BaseException:
+                    kind = "failed"
+                out.write(kind + "\n")
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as answers:
+        kinds = answers.read().split()
+    os.waitpid(pid, 0)
+    return kinds + ["failed"] * (len(tests) - len(kinds))
+
+
+def run_forked(test: unittest.TestCase) -> tuple[str, str]:
+    """The same in a forked child."""
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            answer = json.dumps(run_test(test))
+        except BaseException:
+            answer = json.dumps(("failed", traceback.format_exc()))
+        with os.fdopen(write_end, "w") as out:
+            out.write(answer)
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as answer_file:
+        text = answer_file.read()
+    status = os.waitpid(pid, 0)[1]
+    return tuple(json.loads(text)) if text else ("failed", f"process ended with status {status}")
+
+
 def run_file(path: Path) -> FileResult:
-    """In a child: run the file's unittest cases in this process."""
+    """In a child: run the file's unittest cases, each in a child of its own."""
     result = FileResult(path.name)
     sys.path.insert(0, str(path.parent))
     os.chdir(path.parent)
@@ -73,11 +135,18 @@ def run_file(path: Path) -> FileResult:
     except BaseException:
         result.fail("(import)", traceback.format_exc())
         return result
-    outcome = unittest.TextTestRunner(stream=io.StringIO(), verbosity=0).run(suite)
-    for test, text in [*outcome.failures, *outcome.errors]:
-        result.fail(test.id().rpartition(".")[2], text)
-    result.skipped = len(outcome.skipped)
-    result.passed = outcome.testsRun - result.failed - result.skipped
+    tests = flatten(suite)
+    together = run_together(tests)
+    for test, kind in zip(tests, together, strict=True):
+        text = ""
+        if kind == "failed":
+            kind, text = run_forked(test)
+        if kind == "failed":
+            result.fail(test.id().rpartition(".")[2], text)
+        elif kind == "skipped":
+            result.skipped += 1
+        else:
+            result.passed += 1
     return result
 
 
@@ -144,6 +213,19 @@ def show(result: FileResult, done: int, total: int, verbose: bool) -> None:
             print(f"    {test}: {reason}: {line}")
 
 
+def keep_base_formats() -> None:
+    """Make the cast to a storage format give its input, in torch_npu and in its test helpers."""
+    import torch
+    import torch_npu
+
+    def unchanged(tensor: torch.Tensor, *_args: object, **_kwargs: object) -> torch.Tensor:
+        return tensor
+
+    for owner in (torch_npu, torch):
+        owner.npu_format_cast = unchanged  # type: ignore[attr-defined]
+    torch.Tensor.npu_format_cast = unchanged  # type: ignore[attr-defined]
+
+
 def report(results: list[FileResult], command: str) -> str:
     reasons: collections.Counter[str] = collections.Counter(f[1] for r in results for f in r.failures)
     whole = sum(1 for r in results if r.failed == 0 and r.passed > 0)
@@ -172,6 +254,7 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one file")
     parser.add_argument("--write", type=Path, help="write the report (Markdown) here")
     parser.add_argument("--json", type=Path, help="write every result here")
+    parser.add_argument("--base-formats", action="store_true", help="tensors keep their base format (see above)")
     parser.add_argument("--verbose", action="store_true", help="print each failure")
     args = parser.parse_args()
     folder = args.checkout / args.under
@@ -181,8 +264,11 @@ def main() -> int:
     import torch_npu  # noqa: F401  (imported once, before the forks; no device is touched here)
     import torch_npu.testing.testcase  # noqa: F401
 
+    if args.base_formats:
+        keep_base_formats()
     results = run_all([p.resolve() for p in paths], args.jobs, args.timeout, args.verbose)
-    text = report(results, f"python tools/conformance.py --checkout CHECKOUT --under {args.under}")
+    options = " --base-formats" if args.base_formats else ""
+    text = report(results, f"python tools/conformance.py --checkout CHECKOUT --under {args.under}{options}")
     print(text.partition("## Files")[0])
     if args.write:
         args.write.write_text(text, encoding="utf-8")
