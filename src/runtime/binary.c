@@ -5,7 +5,7 @@
 #include "hc_error.h"
 
 static int refuse(const char *function) {
-    return hc_fail(ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "%s: kernels compiled for the NPU cannot run on virtual NPUs", function);
+    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "%s: kernels compiled for the NPU cannot run on virtual NPUs", function);
 }
 
 aclError aclrtBinaryLoadFromData(const void *data, size_t length, const aclrtBinaryLoadOptions *options,

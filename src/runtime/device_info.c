@@ -45,7 +45,7 @@ aclError aclrtGetDeviceInfo(uint32_t deviceId, aclrtDevAttr attr, int64_t *value
     const struct hc_device *device = hc_device_get(deviceId);
     if (device == NULL) return hc_device_fail("aclrtGetDeviceInfo", deviceId);
     HC_CHECK(value != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetDeviceInfo: value is null");
-    HC_CHECK(attribute(device, (int)attr, value), ACL_ERROR_RT_FEATURE_NOT_SUPPORT,
+    HC_CHECK(attribute(device, (int)attr, value), ACL_ERROR_FEATURE_UNSUPPORTED,
              "aclrtGetDeviceInfo: attribute %d has no value on a virtual device", (int)attr);
     return ACL_SUCCESS;
 }

@@ -29,7 +29,7 @@ aclError aclrtGetErrorVerbose(int32_t deviceId, aclrtErrorInfo *errorInfo) {
 aclError aclrtRepairError(int32_t deviceId, const aclrtErrorInfo *errorInfo) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtRepairError", deviceId);
     HC_CHECK(errorInfo != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtRepairError: errorInfo is null");
-    HC_CHECK(errorInfo->errorType == ACL_RT_NO_ERROR, ACL_ERROR_RT_FEATURE_NOT_SUPPORT,
+    HC_CHECK(errorInfo->errorType == ACL_RT_NO_ERROR, ACL_ERROR_FEATURE_UNSUPPORTED,
              "aclrtRepairError: device %d has no error of type %d", deviceId, (int)errorInfo->errorType);
     return ACL_SUCCESS;
 }
@@ -45,6 +45,6 @@ aclError aclrtGetMemUceInfo(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, 
 aclError aclrtMemUceRepair(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, size_t arraySize) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtMemUceRepair", deviceId);
     HC_CHECK(arraySize == 0 || memUceInfoArray != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtMemUceRepair: memUceInfoArray is null");
-    HC_CHECK(arraySize == 0, ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclrtMemUceRepair: device %d has no faulty memory", deviceId);
+    HC_CHECK(arraySize == 0, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtMemUceRepair: device %d has no faulty memory", deviceId);
     return ACL_SUCCESS;
 }

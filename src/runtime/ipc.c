@@ -120,12 +120,12 @@ static aclError locate(void *devPtr, size_t size, struct key *key, struct hc_hea
              "aclrtIpcMemGetExportKey: size is %zu, but %zu bytes of the allocation lie at %p", size, r.bytes - inside, devPtr);
     if (r.kind == HC_REGION_MAPPED) {
         const struct hc_physical *p = r.owner;
-        HC_CHECK(!p->imported, ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclrtIpcMemGetExportKey: %p is imported itself", devPtr);
+        HC_CHECK(!p->imported, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtIpcMemGetExportKey: %p is imported itself", devPtr);
         *heap = p->heap;
         *key = (struct key){getpid(), p->heap->file, p->unit, inside, size};
         return ACL_SUCCESS;
     }
-    HC_CHECK(r.kind == HC_REGION_DEVICE, ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclrtIpcMemGetExportKey: %p is %s", devPtr,
+    HC_CHECK(r.kind == HC_REGION_DEVICE, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtIpcMemGetExportKey: %p is %s", devPtr,
              hc_region_kind_name(r.kind));
     struct export *e = r.owner;
     if (e == NULL) HC_TRY(promote(&r, &e));

@@ -206,7 +206,7 @@ aclError aclrtMemExportToShareableHandle(aclrtDrvMemHandle handle, aclrtMemHandl
     HC_CHECK(handleType == ACL_MEM_HANDLE_TYPE_NONE && flags <= ACL_RT_VMM_EXPORT_FLAG_DISABLE_PID_VALIDATION,
              ACL_ERROR_RT_PARAM_INVALID, "aclrtMemExportToShareableHandle: handleType is %d (must be 0), flags is 0x%llx",
              (int)handleType, (unsigned long long)flags);
-    HC_CHECK(!p->imported, ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "aclrtMemExportToShareableHandle: the memory is imported itself");
+    HC_CHECK(!p->imported, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtMemExportToShareableHandle: the memory is imported itself");
     HC_CHECK(p->heap->file < 1 << FILE_BITS, ACL_ERROR_RT_IPC_ERROR, "aclrtMemExportToShareableHandle: file number %d",
              p->heap->file);
     if (flags == ACL_RT_VMM_EXPORT_FLAG_DISABLE_PID_VALIDATION) hc_heap_allow(p->heap, p->unit, NULL, 0);

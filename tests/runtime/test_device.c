@@ -54,7 +54,7 @@ TEST(what_a_device_says_of_itself) {
     CHECK(value > 0);
     CHECK_OK(aclrtGetDeviceInfo(0, ACL_DEV_ATTR_VECTOR_CORE_NUM, &value));
     CHECK_EQ(value, 48);
-    CHECK_FAILS(aclrtGetDeviceInfo(0, 9999, &value), ACL_ERROR_RT_FEATURE_NOT_SUPPORT, "9999");
+    CHECK_FAILS(aclrtGetDeviceInfo(0, 9999, &value), ACL_ERROR_FEATURE_UNSUPPORTED, "9999");
     CHECK_OK(aclGetDeviceCapability(0, ACL_DEVICE_INFO_AI_CORE_NUM, &value));
     CHECK_EQ(value, 24);
     CHECK_OK(aclrtDeviceGetUuid(0, &a));

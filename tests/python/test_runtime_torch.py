@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime through torch.npu. Each theme runs in a process of its own: devices, options and exits are per process.
+
+The libraries are those of the installed wheel, or of MINDSPEED_LIB_DIR (a lib64 folder inside a CANN tree).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+PRELOAD = """
+import ctypes, os, pathlib
+_lib = os.environ.get("MINDSPEED_LIB_DIR")
+if _lib:
+    _home = str(pathlib.Path(_lib).parent)
+    os.environ.update(ASCEND_HOME_PATH=_home, ASCEND_TOOLKIT_HOME=_home, ASCEND_OPP_PATH=_home + "/opp")
+    _paths = {p.name: p for p in sorted(pathlib.Path(_lib).glob("lib*.so"))}
+    _first = [_paths.pop(f"lib{n}.so") for n in ("ascendcl", "nnopbase", "opapi", "hccl")]
+    for _p in _first + list(_paths.values()):
+        ctypes.CDLL(str(_p), mode=ctypes.RTLD_GLOBAL)
+import torch
+"""
+
+if not os.environ.get("MINDSPEED_LIB_DIR") and importlib.util.find_spec("mindspeed") is None:
+    pytest.skip("no wheel installed and MINDSPEED_LIB_DIR is not set", allow_module_level=True)
+
+
+def start(code: str, folder: Path, **variables: str) -> subprocess.Popen[str]:
+    script = folder / "job.py"
+    script.write_text(PRELOAD + textwrap.dedent(code))
+    environment = os.environ | {"MINDSPEED_NUM_THREADS": "2"} | variables
+    environment.pop("TORCH_DEVICE_BACKEND_AUTOLOAD", None)
+    return subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(code: str, folder: Path, **variables: str) -> str:
+    """Standard output of code that must succeed."""
+    process = start(code, folder, **variables)
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, f"exit code {process.returncode}\n{out}\n{error[-4000:]}"
+    return out
+
+
+def test_devices_and_properties(tmp_path: Path) -> None:
+    run(
+        """
+        assert torch.npu.is_available() and torch.npu.device_count() == 3
+        p = torch.npu.get_device_properties(1)
+        assert p.name.startswith("Ascend") and p.total_memory == 4 << 30, p
+        torch.npu.set_device(2)
+        assert torch.npu.current_device() == 2
+        free, total = torch.npu.mem_get_info()
+        assert total == 4 << 30 and 0 < free <= total
+        assert 0 <= torch.npu.utilization() <= 100
+        assert torch.npu.can_device_access_peer(0, 1)
+        try:
+            torch.npu.set_device(3)
+        except RuntimeError as error:
+            assert "107001" in str(error) or "device" in str(error).lower(), error
+        else:
+            raise AssertionError("device 3 exists")
+        a = torch.arange(6.0).to("npu:0")
+        assert torch.equal(a.to("npu:1").cpu(), torch.arange(6.0))
+        """,
+        tmp_path,
+        MINDSPEED_NUM_DEVICES="3",
+        MINDSPEED_DEVICE_MEMORY="4G",
+    )
+
+
+def test_streams_and_events(tmp_path: Path) -> None:
+    run(
+        """
+        import time
+        side = torch.npu.Stream()
+        low = torch.npu.Stream(priority=0)
+        start, end = (torch.npu.Event(enable_timing=True) for _ in range(2))
+        x = torch.zeros(1000, device="npu")
+        start.record()
+        with torch.npu.stream(side):
+            side.wait_stream(torch.npu.default_stream())
+            x.fill_(3)
+            done = side.record_event()
+        torch.npu.current_stream().wait_event(done)
+        y = x.clone()
+        x.record_stream(side)
+        time.sleep(0.05)
+        end.record()
+        end.synchronize()
+        assert done.query() and end.query()
+        assert 40 < start.elapsed_time(end) < 5000, start.elapsed_time(end)
+        assert (y.cpu() == 3).all()
+        assert side.query() and low.query()
+        side.synchronize()
+        torch.npu.synchronize()
+        plain = torch.npu.Event()
+        plain.record()
+        try:
+            start.elapsed_time(plain)
+        except RuntimeError:
+            pass
+        else:
+            raise AssertionError("an event without timing has a time")
+        """,
+        tmp_path,
+    )
+
+
+def test_memory_statistics_and_snapshot(tmp_path: Path) -> None:
+    run(
+        """
+        torch.npu.memory._record_memory_history(max_entries=1000)
+        before = torch.npu.memory_allocated()
+        a = torch.empty(1 << 20, dtype=torch.float32, device="npu")
+        assert torch.npu.memory_allocated() - before >= 4 << 20
+        assert torch.npu.max_memory_allocated() >= torch.npu.memory_allocated()
+        stats = torch.npu.memory_stats()
+        assert stats["allocated_bytes.all.current"] == torch.npu.memory_allocated()
+        snapshot = torch.npu.memory_snapshot()
+        assert sum(s["total_size"] for s in snapshot) == torch.npu.memory_reserved()
+        assert torch.npu.memory._snapshot()["segments"]
+        free, total = torch.npu.mem_get_info()
+        assert total - free >= torch.npu.memory_reserved()
+        del a
+        torch.npu.empty_cache()
+        assert torch.npu.mem_get_info()[0] > free
+        assert isinstance(torch.npu.memory_summary(), str)
+        torch.npu.reset_peak_memory_stats()
+        pinned = torch.arange(1000).pin_memory()
+        assert pinned.is_pinned() and not torch.arange(3).is_pinned()
+        assert torch.equal(pinned.to("npu", non_blocking=True).cpu(), torch.arange(1000))
+        """,
+        tmp_path,
+    )
+
+
+def test_out_of_memory_then_go_on(tmp_path: Path) -> None:
+    run(
+        """
+        keep = torch.ones(1000, device="npu")
+        for _ in range(2):
+            try:
+                torch.empty(2 << 30, dtype=torch.uint8, device="npu")
+            except torch.OutOfMemoryError as error:
+                assert "out of memory" in str(error), error
+            else:
+                raise AssertionError("2 GiB fit into 1 GiB")
+            assert torch.empty(512 << 20, dtype=torch.uint8, device="npu").numel() == 512 << 20
+        assert (keep.cpu() == 1).all()
+        """,
+        tmp_path,
+        MINDSPEED_DEVICE_MEMORY="1G",
+    )
+
+
+@pytest.mark.parametrize("memory", ["", "expandable_segments:True"])
+def test_training_and_capacity(tmp_path: Path, memory: str) -> None:
+    run(
+        """
+        torch.manual_seed(0)
+        w = torch.randn(64, 64).npu().requires_grad_()
+        x = torch.randn(32, 64).npu()
+        first = None
+        for step in range(30):
+            loss = ((x @ w) ** 2).mean()
+            first = first or loss.item()
+            (gradient,) = torch.autograd.grad(loss, w)
+            with torch.no_grad():
+                w -= 0.5 * gradient
+        assert loss.item() < first * 0.5
+        big = [torch.empty(100 << 20, dtype=torch.uint8, device="npu") for _ in range(5)]
+        try:
+            big.append(torch.empty(700 << 20, dtype=torch.uint8, device="npu"))
+        except torch.OutOfMemoryError:
+            pass
+        else:
+            raise AssertionError("1.2 GiB fit into 1 GiB")
+        big.clear()
+        torch.npu.empty_cache()
+        big.append(torch.zeros(900 << 20, dtype=torch.uint8, device="npu"))
+        assert big[0][-1].item() == 0
+        """,
+        tmp_path,
+        PYTORCH_NPU_ALLOC_CONF=memory,
+        MINDSPEED_DEVICE_MEMORY="1G",
+    )
+
+
+def test_random_state(tmp_path: Path) -> None:
+    run(
+        """
+        torch.npu.manual_seed(5)
+        state = torch.npu.get_rng_state()
+        a = torch.rand(100, device="npu")
+        torch.npu.set_rng_state(state)
+        assert torch.equal(a.cpu(), torch.rand(100, device="npu").cpu())
+        assert not torch.equal(a.cpu(), torch.rand(100, device="npu").cpu())
+        torch.npu.manual_seed_all(5)
+        assert torch.equal(a.cpu(), torch.rand(100, device="npu").cpu())
+        assert torch.npu.initial_seed() == 5
+        """,
+        tmp_path,
+    )
+
+
+def test_graph_capture_is_refused(tmp_path: Path) -> None:
+    run(
+        """
+        graph = torch.npu.NPUGraph()
+        try:
+            with torch.npu.graph(graph):
+                pass
+        except RuntimeError as error:
+            assert "not supported" in str(error) or "207000" in str(error), error
+        else:
+            raise AssertionError("captured")
+        assert (torch.ones(3, device="npu") + 1).sum().item() == 6
+        """,
+        tmp_path,
+    )
+
+
+SHARING = """
+import torch.multiprocessing as mp
+
+def child(queue, back):
+    t = queue.get()
+    assert t.device.type == "npu" and t.sum().item() == 45.0, t
+    t += 1
+    torch.npu.synchronize()
+    del t
+    back.put("done")
+
+if __name__ == "__main__":
+    context = mp.get_context("spawn")
+    queue, back = context.Queue(), context.Queue()
+    process = context.Process(target=child, args=(queue, back))
+    process.start()
+    t = torch.arange(10.0, device="npu")
+    queue.put(t)
+    assert back.get(timeout=200) == "done"
+    process.join(60)
+    assert process.exitcode == 0
+    assert t.sum().item() == 55.0, t
+"""
+
+
+@pytest.mark.parametrize("memory", ["", "expandable_segments:True"])
+def test_tensor_shared_between_processes(tmp_path: Path, memory: str) -> None:
+    run(SHARING, tmp_path, PYTORCH_NPU_ALLOC_CONF=memory)
+
+
+def test_dataloader_workers_are_forked(tmp_path: Path) -> None:
+    run(
+        """
+        x = torch.ones(10, device="npu")
+        class Data(torch.utils.data.Dataset):
+            def __len__(self):
+                return 64
+            def __getitem__(self, i):
+                return torch.full((4,), float(i)) * 2
+        loader = torch.utils.data.DataLoader(Data(), batch_size=8, num_workers=2, multiprocessing_context="fork",
+                                             pin_memory=True)
+        for _ in range(2):
+            total = sum(batch.npu(non_blocking=True).sum() for batch in loader)
+            assert total.item() == 2 * 4 * sum(range(64)), total
+        assert (x.cpu() == 1).all()
+        """,
+        tmp_path,
+    )
+
+
+def test_trace_of_operators(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    process = start(
+        """
+        a = torch.ones(16, 8, device="npu", dtype=torch.bfloat16)
+        b = (a @ a.t()).float().sum().item()
+        raise ValueError("the script fails")
+        """,
+        tmp_path,
+        MINDSPEED_TRACE=str(trace),
+    )
+    process.communicate(timeout=300)
+    assert process.returncode == 1
+    events = json.loads(trace.read_text())
+    slices = [e for e in events if e["ph"] == "X"]
+    assert {e["args"]["name"] for e in events if e["name"] == "process_name"} >= {"NPU 0"}
+    assert any(e["name"].startswith("aclnn") and "bfloat16[16,8]" in e["args"]["shapes"] for e in slices)
+    assert any(e["cat"] == "copy" and e["args"]["bytes"] > 0 for e in slices)
+    assert all(e["dur"] >= 0 and e["args"]["code"] == 0 for e in slices)
+
+
+def test_errors_name_what_is_wrong(tmp_path: Path) -> None:
+    run(
+        """
+        table = torch.zeros(10, 4, device="npu")
+        try:
+            torch.nn.functional.embedding(torch.tensor([3, 10], device="npu"), table).cpu()
+        except RuntimeError as error:
+            assert "10" in str(error) and "mbedding" in str(error), error
+        else:
+            raise AssertionError("index 10 of 10")
+        """,
+        tmp_path,
+    )
+
+
+def test_interrupt_and_exit(tmp_path: Path) -> None:
+    process = start(
+        """
+        x = torch.ones(1000, device="npu")
+        print("ready", flush=True)
+        while True:
+            x = x * 1.0
+        """,
+        tmp_path,
+    )
+    assert process.stdout is not None and re.match("ready", process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    _, error = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 20 and "KeyboardInterrupt" in error
+    assert process.returncode in (1, -signal.SIGINT), process.returncode
+
+
+def test_profiler_writes_a_trace(tmp_path: Path) -> None:
+    run(
+        """
+        import pathlib, sys, torch_npu
+        folder = pathlib.Path(sys.argv[0]).parent / "prof"
+        with torch_npu.profiler.profile(
+            activities=[torch_npu.profiler.ProfilerActivity.CPU, torch_npu.profiler.ProfilerActivity.NPU],
+            on_trace_ready=torch_npu.profiler.tensorboard_trace_handler(str(folder), analyse_flag=False),
+        ):
+            (torch.ones(8, 8, device="npu") @ torch.ones(8, 8, device="npu")).cpu()
+        found = list(folder.rglob("npu_trace_*.json"))
+        assert found and "aclnn" in found[0].read_text(), list(folder.rglob("*"))
+        """,
+        tmp_path,
+    )
