@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Cost of the launch point: nanoseconds per task that runs inline, with one and with an unnamed stream, of a queued task,
- * and of an event recorded and waited for. Usage: bench_launch [repeats]. */
+/* Cost of the launch point: nanoseconds per task that runs inline, with one and with an unnamed stream, of a
+ * queued task, and of an event recorded and waited for. Usage: bench_launch [repeats]. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -13,7 +13,8 @@ static aclError nothing(void *arg) {
 }
 
 static double launch(aclrtStream stream, int repeats, bool may_block) {
-    const struct hc_task task = {.name = "nothing", .kind = HC_TASK_OPERATOR, .may_block = may_block, .run = nothing};
+    const struct hc_task task = {
+        .name = "nothing", .kind = HC_TASK_OPERATOR, .may_block = may_block, .run = nothing};
     const uint64_t begin = hc_now_ns();
     for (int i = 0; i < repeats; i++) hc_launch(stream, &task);
     aclrtSynchronizeStream(stream);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Two clocks: nanoseconds shared by all processes (20 ns to read), and the CPU's counter (a few ns) whose unit is
- * unknown, for ratios on the launch path. */
+/* Two clocks: nanoseconds shared by all processes (20 ns to read), and the CPU's counter (a few ns) whose
+ * unit is unknown, for ratios on the launch path. */
 #pragma once
 #include <time.h>
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Kernels compiled for the NPU's own instruction set cannot run on the host. The symbols exist because torch_npu links
- * them; the rt* ones have no published prototype and take no notice of their arguments. */
+/* Kernels compiled for the NPU's own instruction set cannot run on the host. The symbols exist because
+ * torch_npu links them; the rt* ones have no published prototype and take no notice of their arguments. */
 #include "acl/acl.h"
 #include "hc_error.h"
 
 static int refuse(const char *function) {
-    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "%s: kernels compiled for the NPU cannot run on virtual NPUs", function);
+    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED,
+                   "%s: kernels compiled for the NPU cannot run on virtual NPUs", function);
 }
 
 aclError aclrtBinaryLoadFromData(const void *data, size_t length, const aclrtBinaryLoadOptions *options,
@@ -14,7 +15,8 @@ aclError aclrtBinaryLoadFromData(const void *data, size_t length, const aclrtBin
     return refuse("aclrtBinaryLoadFromData");
 }
 
-aclError aclrtBinaryGetFunction(const aclrtBinHandle binHandle, const char *kernelName, aclrtFuncHandle *funcHandle) {
+aclError aclrtBinaryGetFunction(const aclrtBinHandle binHandle, const char *kernelName,
+                                aclrtFuncHandle *funcHandle) {
     (void)binHandle, (void)kernelName, (void)funcHandle;
     return refuse("aclrtBinaryGetFunction");
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Host functions in a stream.
  *
- * aclrtLaunchHostFunc runs in the stream's worker. aclrtLaunchCallback runs in the thread that subscribed to the stream
- * and calls aclrtProcessReport: the stream hands the call over and, if it is a blocking one, waits until it has run. */
+ * aclrtLaunchHostFunc runs in the stream's worker. aclrtLaunchCallback runs in the thread that subscribed to
+ * the stream and calls aclrtProcessReport: the stream hands the call over and, if it is a blocking one, waits
+ * until it has run. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -41,8 +42,12 @@ aclError aclrtLaunchHostFunc(aclrtStream stream, aclrtHostFunc fn, void *args) {
     struct host_func *f = malloc(sizeof *f);
     HC_CHECK(f != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "aclrtLaunchHostFunc: out of host memory");
     *f = (struct host_func){fn, args};
-    return hc_launch(s, &(struct hc_task){.name = "host function", .kind = HC_TASK_CALLBACK, .may_block = true, .arg = f,
-                                          .run = run_host_func, .release = free});
+    return hc_launch(s, &(struct hc_task){.name = "host function",
+                                          .kind = HC_TASK_CALLBACK,
+                                          .may_block = true,
+                                          .arg = f,
+                                          .run = run_host_func,
+                                          .release = free});
 }
 
 static void unreference(void *arg) {
@@ -76,15 +81,17 @@ static aclError run_callback(void *arg) {
     return ACL_SUCCESS;
 }
 
-aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBlockType blockType, aclrtStream stream) {
+aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBlockType blockType,
+                             aclrtStream stream) {
     HC_CHECK(fn != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtLaunchCallback: fn is null");
-    HC_CHECK(blockType == ACL_CALLBACK_NO_BLOCK || blockType == ACL_CALLBACK_BLOCK, ACL_ERROR_RT_PARAM_INVALID,
-             "aclrtLaunchCallback: there is no block type %d", (int)blockType);
+    HC_CHECK(blockType == ACL_CALLBACK_NO_BLOCK || blockType == ACL_CALLBACK_BLOCK,
+             ACL_ERROR_RT_PARAM_INVALID, "aclrtLaunchCallback: there is no block type %d", (int)blockType);
     struct hc_stream *s = hc_stream_find(stream, "aclrtLaunchCallback");
     if (s == NULL) return hc_error_peek();
     const uint64_t thread = atomic_load(&s->subscriber);
     HC_CHECK(thread != 0, ACL_ERROR_RT_STREAM_NO_CB_REG,
-             "aclrtLaunchCallback: no thread processes the callbacks of stream %d (aclrtSubscribeReport)", s->id);
+             "aclrtLaunchCallback: no thread processes the callbacks of stream %d (aclrtSubscribeReport)",
+             s->id);
     struct call *c = calloc(1, sizeof *c);
     HC_CHECK(c != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "aclrtLaunchCallback: out of host memory");
     atomic_init(&c->references, 1);
@@ -92,8 +99,12 @@ aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBloc
     c->data = userData;
     c->blocking = blockType == ACL_CALLBACK_BLOCK;
     c->thread = thread;
-    return hc_launch(s, &(struct hc_task){.name = "callback", .kind = HC_TASK_CALLBACK, .may_block = true, .arg = c,
-                                          .run = run_callback, .release = unreference});
+    return hc_launch(s, &(struct hc_task){.name = "callback",
+                                          .kind = HC_TASK_CALLBACK,
+                                          .may_block = true,
+                                          .arg = c,
+                                          .run = run_callback,
+                                          .release = unreference});
 }
 
 aclError aclrtSubscribeReport(uint64_t threadId, aclrtStream stream) {
@@ -102,7 +113,8 @@ aclError aclrtSubscribeReport(uint64_t threadId, aclrtStream stream) {
     HC_CHECK(threadId != 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtSubscribeReport: threadId is 0");
     unsigned long long none = 0;
     HC_CHECK(atomic_compare_exchange_strong(&s->subscriber, &none, threadId) || none == threadId,
-             ACL_ERROR_RT_STREAM_SUBSCRIBE, "aclrtSubscribeReport: stream %d is subscribed by thread %llu already", s->id, none);
+             ACL_ERROR_RT_STREAM_SUBSCRIBE,
+             "aclrtSubscribeReport: stream %d is subscribed by thread %llu already", s->id, none);
     return ACL_SUCCESS;
 }
 
@@ -110,8 +122,10 @@ aclError aclrtUnSubscribeReport(uint64_t threadId, aclrtStream stream) {
     struct hc_stream *s = hc_stream_find(stream, "aclrtUnSubscribeReport");
     if (s == NULL) return hc_error_peek();
     unsigned long long expected = threadId;
-    HC_CHECK(threadId != 0 && atomic_compare_exchange_strong(&s->subscriber, &expected, 0), ACL_ERROR_RT_THREAD_SUBSCRIBE,
-             "aclrtUnSubscribeReport: thread %llu has not subscribed stream %d", (unsigned long long)threadId, s->id);
+    HC_CHECK(threadId != 0 && atomic_compare_exchange_strong(&s->subscriber, &expected, 0),
+             ACL_ERROR_RT_THREAD_SUBSCRIBE,
+             "aclrtUnSubscribeReport: thread %llu has not subscribed stream %d", (unsigned long long)threadId,
+             s->id);
     return ACL_SUCCESS;
 }
 
@@ -139,8 +153,8 @@ static void run(struct call *c) {
 
 /* timeout: milliseconds; -1 waits for ever. Runs one callback. */
 aclError aclrtProcessReport(int32_t timeout) {
-    HC_CHECK(timeout >= -1 && timeout != 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtProcessReport: timeout is %d ms, must be -1 or above 0",
-             timeout);
+    HC_CHECK(timeout >= -1 && timeout != 0, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtProcessReport: timeout is %d ms, must be -1 or above 0", timeout);
     const uint64_t self = (uint64_t)pthread_self();
     const struct timespec deadline = hc_deadline(timeout > 0 ? timeout : 0);
     int late = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The configuration file of aclInit: a JSON object. Of its contents only the default device means anything here (dumps and
- * profiling of the hardware do not), but the file must be readable and well formed. */
+/* The configuration file of aclInit: a JSON object. Of its contents only the default device means anything
+ * here (dumps and profiling of the hardware do not), but the file must be readable and well formed. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,7 +102,8 @@ static aclError parse(const char *path, const char *text, size_t bytes, int32_t 
     bool good = take(&j, '{') && members(&j, true);
     skip_space(&j);
     good = good && j.at == j.end;
-    HC_CHECK(good, ACL_ERROR_PARSE_FILE, "aclInit: %s is not a JSON object: error at byte %zu", path, (size_t)(j.at - text));
+    HC_CHECK(good, ACL_ERROR_PARSE_FILE, "aclInit: %s is not a JSON object: error at byte %zu", path,
+             (size_t)(j.at - text));
     *default_device = j.default_device;
     return ACL_SUCCESS;
 }
@@ -116,7 +117,8 @@ aclError hc_config_read(const char *path, int32_t *default_device) {
     fclose(file);
     aclError code;
     if (failed) {
-        code = hc_fail(ACL_ERROR_INVALID_FILE, "aclInit: cannot read %s, or it has more than %d bytes", path, MAX_FILE);
+        code = hc_fail(ACL_ERROR_INVALID_FILE, "aclInit: cannot read %s, or it has more than %d bytes", path,
+                       MAX_FILE);
     } else {
         text[bytes] = '\0';
         code = parse(path, text, bytes, default_device);

@@ -38,13 +38,16 @@ static struct hc_context *primary_of(struct hc_device *device) {
     return c;
 }
 
-struct hc_context *hc_context_peek(void) { return hc_handle_ok(&hc_context_pool, g_current) ? g_current : NULL; }
+struct hc_context *hc_context_peek(void) {
+    return hc_handle_ok(&hc_context_pool, g_current) ? g_current : NULL;
+}
 
 struct hc_context *hc_context_current(const char *function) {
     if (HC_LIKELY(hc_handle_ok(&hc_context_pool, g_current))) return g_current;
     struct hc_device *device = hc_device_get(atomic_load(&g_default_device));
     if (device == NULL) {
-        hc_fail(ACL_ERROR_RT_CONTEXT_NULL, "%s: this thread has no current device%s: call aclrtSetDevice first", function,
+        hc_fail(ACL_ERROR_RT_CONTEXT_NULL,
+                "%s: this thread has no current device%s: call aclrtSetDevice first", function,
                 hc_was_forked() ? " (forked from a process that uses NPUs)" : "");
         return NULL;
     }
@@ -66,7 +69,9 @@ static void destroy_if_of(void *object, void *device) {
     if (device == NULL || c->device == device) destroy(c);
 }
 
-void hc_contexts_destroy(struct hc_device *device) { hc_handle_each(&hc_context_pool, destroy_if_of, device); }
+void hc_contexts_destroy(struct hc_device *device) {
+    hc_handle_each(&hc_context_pool, destroy_if_of, device);
+}
 
 void hc_context_after_fork(void) {
     hc_pool_reset(&hc_context_pool);
@@ -104,7 +109,8 @@ aclError aclrtCreateContext(aclrtContext *context, int32_t deviceId) {
 }
 
 aclError aclrtDestroyContext(aclrtContext context) {
-    if (!hc_handle_ok(&hc_context_pool, context)) return hc_handle_fail(&hc_context_pool, context, "aclrtDestroyContext");
+    if (!hc_handle_ok(&hc_context_pool, context))
+        return hc_handle_fail(&hc_context_pool, context, "aclrtDestroyContext");
     HC_CHECK(!((struct hc_context *)context)->primary, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtDestroyContext: %p is the context of aclrtSetDevice; aclrtResetDevice ends it", context);
     destroy(context);

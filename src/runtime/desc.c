@@ -16,11 +16,25 @@ static bool ok(const aclTensorDesc *desc) { return hc_handle_ok(&hc_desc_pool, d
 
 size_t aclDataTypeSize(aclDataType dataType) {
     switch (dataType) {
-    case ACL_INT8: case ACL_UINT8: case ACL_BOOL: case ACL_HIFLOAT8: case ACL_FLOAT8_E5M2: case ACL_FLOAT8_E4M3FN:
+    case ACL_INT8:
+    case ACL_UINT8:
+    case ACL_BOOL:
+    case ACL_HIFLOAT8:
+    case ACL_FLOAT8_E5M2:
+    case ACL_FLOAT8_E4M3FN:
     case ACL_FLOAT8_E8M0: return 1;
-    case ACL_FLOAT16: case ACL_BF16: case ACL_INT16: case ACL_UINT16: return 2;
-    case ACL_FLOAT: case ACL_INT32: case ACL_UINT32: case ACL_COMPLEX32: return 4;
-    case ACL_INT64: case ACL_UINT64: case ACL_DOUBLE: case ACL_COMPLEX64: return 8;
+    case ACL_FLOAT16:
+    case ACL_BF16:
+    case ACL_INT16:
+    case ACL_UINT16: return 2;
+    case ACL_FLOAT:
+    case ACL_INT32:
+    case ACL_UINT32:
+    case ACL_COMPLEX32: return 4;
+    case ACL_INT64:
+    case ACL_UINT64:
+    case ACL_DOUBLE:
+    case ACL_COMPLEX64: return 8;
     case ACL_COMPLEX128: return 16;
     default: return 0;
     }
@@ -38,8 +52,8 @@ aclTensorDesc *aclCreateTensorDesc(aclDataType dataType, int numDims, const int6
     if (d == NULL) return NULL;
     if (!set_shape(d, numDims, dims)) {
         hc_handle_free(&hc_desc_pool, d);
-        hc_fail(ACL_ERROR_INVALID_PARAM, "aclCreateTensorDesc: numDims is %d (0 to %d), dims is %p", numDims, ACL_MAX_DIM_CNT,
-                (const void *)dims);
+        hc_fail(ACL_ERROR_INVALID_PARAM, "aclCreateTensorDesc: numDims is %d (0 to %d), dims is %p", numDims,
+                ACL_MAX_DIM_CNT, (const void *)dims);
         return NULL;
     }
     d->dtype = dataType;
@@ -62,8 +76,12 @@ void aclDestroyTensorDesc(const aclTensorDesc *desc) {
 #define CHECK_DESC(function)                                                                                 \
     if (!ok(desc)) return hc_handle_fail(&hc_desc_pool, desc, function)
 
-aclDataType aclGetTensorDescType(const aclTensorDesc *desc) { return ok(desc) ? desc->dtype : ACL_DT_UNDEFINED; }
-aclFormat aclGetTensorDescFormat(const aclTensorDesc *desc) { return ok(desc) ? desc->format : ACL_FORMAT_UNDEFINED; }
+aclDataType aclGetTensorDescType(const aclTensorDesc *desc) {
+    return ok(desc) ? desc->dtype : ACL_DT_UNDEFINED;
+}
+aclFormat aclGetTensorDescFormat(const aclTensorDesc *desc) {
+    return ok(desc) ? desc->format : ACL_FORMAT_UNDEFINED;
+}
 size_t aclGetTensorDescNumDims(const aclTensorDesc *desc) {
     if (!ok(desc)) return 0;
     return desc->rank == 1 && desc->dims[0] == -2 ? NO_RANK : desc->rank;
@@ -82,8 +100,8 @@ size_t aclGetTensorDescSize(const aclTensorDesc *desc) {
 aclError aclGetTensorDescDimV2(const aclTensorDesc *desc, size_t index, int64_t *dimSize) {
     CHECK_DESC("aclGetTensorDescDimV2");
     HC_CHECK(dimSize != NULL, ACL_ERROR_INVALID_PARAM, "aclGetTensorDescDimV2: dimSize is null");
-    HC_CHECK(index < desc->rank, ACL_ERROR_INVALID_PARAM, "aclGetTensorDescDimV2: index %zu, the tensor has %zu dimensions",
-             index, desc->rank);
+    HC_CHECK(index < desc->rank, ACL_ERROR_INVALID_PARAM,
+             "aclGetTensorDescDimV2: index %zu, the tensor has %zu dimensions", index, desc->rank);
     *dimSize = desc->dims[index];
     return ACL_SUCCESS;
 }
@@ -102,8 +120,9 @@ aclError aclSetTensorFormat(aclTensorDesc *desc, aclFormat format) {
 
 aclError aclSetTensorShape(aclTensorDesc *desc, int numDims, const int64_t *dims) {
     CHECK_DESC("aclSetTensorShape");
-    HC_CHECK(numDims >= 0 && numDims <= HC_DESC_STORAGE_DIMS && (numDims == 0 || dims != NULL), ACL_ERROR_INVALID_PARAM,
-             "aclSetTensorShape: numDims is %d (0 to %d), dims is %p", numDims, HC_DESC_STORAGE_DIMS, (const void *)dims);
+    HC_CHECK(numDims >= 0 && numDims <= HC_DESC_STORAGE_DIMS && (numDims == 0 || dims != NULL),
+             ACL_ERROR_INVALID_PARAM, "aclSetTensorShape: numDims is %d (0 to %d), dims is %p", numDims,
+             HC_DESC_STORAGE_DIMS, (const void *)dims);
     desc->storage_rank = (size_t)numDims;
     if (numDims > 0) memcpy(desc->storage_dims, dims, (size_t)numDims * sizeof *dims);
     return ACL_SUCCESS;
@@ -119,8 +138,8 @@ aclError aclSetTensorPlaceMent(aclTensorDesc *desc, aclMemType memType) {
 
 aclError aclSetTensorConst(aclTensorDesc *desc, void *dataBuffer, size_t length) {
     CHECK_DESC("aclSetTensorConst");
-    HC_CHECK(dataBuffer != NULL && length > 0, ACL_ERROR_INVALID_PARAM, "aclSetTensorConst: dataBuffer is %p, length is %zu",
-             dataBuffer, length);
+    HC_CHECK(dataBuffer != NULL && length > 0, ACL_ERROR_INVALID_PARAM,
+             "aclSetTensorConst: dataBuffer is %p, length is %zu", dataBuffer, length);
     void *copy = malloc(length);
     HC_CHECK(copy != NULL, ACL_ERROR_BAD_ALLOC, "aclSetTensorConst: out of host memory");
     memcpy(copy, dataBuffer, length);
@@ -154,7 +173,8 @@ void *aclGetDataBufferAddr(const aclDataBuffer *dataBuffer) {
 }
 
 aclError aclUpdateDataBuffer(aclDataBuffer *dataBuffer, void *data, size_t size) {
-    if (!hc_handle_ok(&hc_buffer_pool, dataBuffer)) return hc_handle_fail(&hc_buffer_pool, dataBuffer, "aclUpdateDataBuffer");
+    if (!hc_handle_ok(&hc_buffer_pool, dataBuffer))
+        return hc_handle_fail(&hc_buffer_pool, dataBuffer, "aclUpdateDataBuffer");
     dataBuffer->data = data;
     dataBuffer->size = size;
     return ACL_SUCCESS;

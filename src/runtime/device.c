@@ -31,7 +31,9 @@ int32_t hc_device_count(void) {
     return g_count;
 }
 
-struct hc_device *hc_device_get(int64_t id) { return id >= 0 && id < hc_device_count() ? &g_devices[id] : NULL; }
+struct hc_device *hc_device_get(int64_t id) {
+    return id >= 0 && id < hc_device_count() ? &g_devices[id] : NULL;
+}
 
 uint64_t hc_device_capacity(void) {
     pthread_once(&g_once, create);
@@ -39,8 +41,9 @@ uint64_t hc_device_capacity(void) {
 }
 
 int hc_device_fail(const char *function, int64_t id) {
-    return hc_fail(ACL_ERROR_RT_INVALID_DEVICEID, "%s: there is no device %lld: %s is %d, so devices are 0 to %d", function,
-                   (long long)id, hc_option_env_name(HC_OPT_NUM_DEVICES), hc_device_count(), hc_device_count() - 1);
+    return hc_fail(ACL_ERROR_RT_INVALID_DEVICEID,
+                   "%s: there is no device %lld: %s is %d, so devices are 0 to %d", function, (long long)id,
+                   hc_option_env_name(HC_OPT_NUM_DEVICES), hc_device_count(), hc_device_count() - 1);
 }
 
 bool hc_device_charge(struct hc_device *device, size_t bytes) {
@@ -49,11 +52,14 @@ bool hc_device_charge(struct hc_device *device, size_t bytes) {
         if (bytes > g_capacity - used) return false;
     } while (!atomic_compare_exchange_weak(&device->memory_used, &used, used + bytes));
     size_t peak = atomic_load(&device->memory_peak);
-    while (used + bytes > peak && !atomic_compare_exchange_weak(&device->memory_peak, &peak, used + bytes)) {}
+    while (used + bytes > peak && !atomic_compare_exchange_weak(&device->memory_peak, &peak, used + bytes)) {
+    }
     return true;
 }
 
-void hc_device_release(struct hc_device *device, size_t bytes) { atomic_fetch_sub(&device->memory_used, bytes); }
+void hc_device_release(struct hc_device *device, size_t bytes) {
+    atomic_fetch_sub(&device->memory_used, bytes);
+}
 
 void hc_device_after_fork(void) {
     for (int32_t i = 0; i < g_count; i++) {
@@ -82,7 +88,8 @@ aclError aclrtResetDevice(int32_t deviceId) {
 
 /* All virtual devices share the host's memory. */
 aclError aclrtDeviceCanAccessPeer(int32_t *canAccessPeer, int32_t deviceId, int32_t peerDeviceId) {
-    HC_CHECK(canAccessPeer != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtDeviceCanAccessPeer: canAccessPeer is null");
+    HC_CHECK(canAccessPeer != NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtDeviceCanAccessPeer: canAccessPeer is null");
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtDeviceCanAccessPeer", deviceId);
     if (hc_device_get(peerDeviceId) == NULL) return hc_device_fail("aclrtDeviceCanAccessPeer", peerDeviceId);
     *canAccessPeer = deviceId != peerDeviceId;
@@ -90,13 +97,16 @@ aclError aclrtDeviceCanAccessPeer(int32_t *canAccessPeer, int32_t deviceId, int3
 }
 
 aclError aclrtDeviceEnablePeerAccess(int32_t peerDeviceId, uint32_t flags) {
-    HC_CHECK(flags == 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtDeviceEnablePeerAccess: flags is %u, must be 0", flags);
-    if (hc_device_get(peerDeviceId) == NULL) return hc_device_fail("aclrtDeviceEnablePeerAccess", peerDeviceId);
+    HC_CHECK(flags == 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtDeviceEnablePeerAccess: flags is %u, must be 0",
+             flags);
+    if (hc_device_get(peerDeviceId) == NULL)
+        return hc_device_fail("aclrtDeviceEnablePeerAccess", peerDeviceId);
     return ACL_SUCCESS;
 }
 
 aclError aclrtGetLogicDevIdByUserDevId(const int32_t userDevid, int32_t *const logicDevId) {
-    HC_CHECK(logicDevId != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetLogicDevIdByUserDevId: logicDevId is null");
+    HC_CHECK(logicDevId != NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtGetLogicDevIdByUserDevId: logicDevId is null");
     if (hc_device_get(userDevid) == NULL) return hc_device_fail("aclrtGetLogicDevIdByUserDevId", userDevid);
     *logicDevId = userDevid;
     return ACL_SUCCESS;

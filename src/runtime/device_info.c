@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a device says about itself: the figures of the SoC that MINDSPEED_SOC names stand for the default one's. */
+/* What a device says about itself: the figures of the SoC that MINDSPEED_SOC names stand for the default
+ * one's. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,7 +58,9 @@ aclError aclGetDeviceCapability(uint32_t deviceId, aclDeviceInfo deviceInfo, int
     case ACL_DEVICE_INFO_AI_CORE_NUM: *value = CUBE_CORES; return ACL_SUCCESS;
     case ACL_DEVICE_INFO_VECTOR_CORE_NUM: *value = VECTOR_CORES; return ACL_SUCCESS;
     case ACL_DEVICE_INFO_L2_SIZE: *value = L2_BYTES; return ACL_SUCCESS;
-    default: return hc_fail(ACL_ERROR_INVALID_PARAM, "aclGetDeviceCapability: there is no capability %d", (int)deviceInfo);
+    default:
+        return hc_fail(ACL_ERROR_INVALID_PARAM, "aclGetDeviceCapability: there is no capability %d",
+                       (int)deviceInfo);
     }
 }
 
@@ -94,7 +97,8 @@ static void add_busy(void *object, void *ctx) {
 aclError aclrtGetDeviceUtilizationRate(int32_t deviceId, aclrtUtilizationInfo *utilizationInfo) {
     struct hc_device *device = hc_device_get(deviceId);
     if (device == NULL) return hc_device_fail("aclrtGetDeviceUtilizationRate", deviceId);
-    HC_CHECK(utilizationInfo != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetDeviceUtilizationRate: utilizationInfo is null");
+    HC_CHECK(utilizationInfo != NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtGetDeviceUtilizationRate: utilizationInfo is null");
     pthread_mutex_lock(&device->rate_lock);
     struct busy now = {device, atomic_load(&device->retired_busy)};
     hc_handle_each(&hc_stream_pool, add_busy, &now);
@@ -103,7 +107,8 @@ aclError aclrtGetDeviceUtilizationRate(int32_t deviceId, aclrtUtilizationInfo *u
     device->rate_busy = now.ticks;
     device->rate_time = time;
     pthread_mutex_unlock(&device->rate_lock);
-    const int32_t rate = passed > 0 ? (int32_t)hc_min_size(100, (size_t)((double)busy * 100.0 / (double)passed + 0.5)) : 0;
+    const int32_t rate =
+        passed > 0 ? (int32_t)hc_min_size(100, (size_t)((double)busy * 100.0 / (double)passed + 0.5)) : 0;
     const double used = (double)atomic_load(&device->memory_used) * 100.0 / (double)hc_device_capacity();
     utilizationInfo->cubeUtilization = rate;
     utilizationInfo->vectorUtilization = rate;

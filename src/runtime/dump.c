@@ -4,8 +4,10 @@
 #include "hc_error.h"
 
 static aclError refuse(const char *function) {
-    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "%s: dumping operator data is not supported on virtual NPUs; "
-                   "MINDSPEED_TRACE=file.json records what runs", function);
+    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED,
+                   "%s: dumping operator data is not supported on virtual NPUs; "
+                   "MINDSPEED_TRACE=file.json records what runs",
+                   function);
 }
 
 aclError aclmdlInitDump(void) { return refuse("aclmdlInitDump"); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Error text and codes of this thread, and the recovery interface: virtual devices have no memory faults to repair. */
+/* Error text and codes of this thread, and the recovery interface: virtual devices have no memory faults to
+ * repair. */
 #include <string.h>
 
 #include "hc_device.h"
@@ -9,12 +10,14 @@
 const char *aclGetRecentErrMsg(void) { return hc_error_text(); }
 
 aclError aclrtGetLastError(aclrtLastErrLevel level) {
-    HC_CHECK(level == ACL_RT_THREAD_LEVEL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetLastError: there is no level %d", (int)level);
+    HC_CHECK(level == ACL_RT_THREAD_LEVEL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtGetLastError: there is no level %d", (int)level);
     return hc_error_take();
 }
 
 aclError aclrtPeekAtLastError(aclrtLastErrLevel level) {
-    HC_CHECK(level == ACL_RT_THREAD_LEVEL, ACL_ERROR_RT_PARAM_INVALID, "aclrtPeekAtLastError: there is no level %d", (int)level);
+    HC_CHECK(level == ACL_RT_THREAD_LEVEL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtPeekAtLastError: there is no level %d", (int)level);
     return hc_error_peek();
 }
 
@@ -34,7 +37,8 @@ aclError aclrtRepairError(int32_t deviceId, const aclrtErrorInfo *errorInfo) {
     return ACL_SUCCESS;
 }
 
-aclError aclrtGetMemUceInfo(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, size_t arraySize, size_t *retSize) {
+aclError aclrtGetMemUceInfo(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, size_t arraySize,
+                            size_t *retSize) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtGetMemUceInfo", deviceId);
     HC_CHECK(memUceInfoArray != NULL && retSize != NULL && arraySize > 0, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtGetMemUceInfo: null argument, or arraySize is 0");
@@ -44,7 +48,9 @@ aclError aclrtGetMemUceInfo(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, 
 
 aclError aclrtMemUceRepair(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, size_t arraySize) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtMemUceRepair", deviceId);
-    HC_CHECK(arraySize == 0 || memUceInfoArray != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtMemUceRepair: memUceInfoArray is null");
-    HC_CHECK(arraySize == 0, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtMemUceRepair: device %d has no faulty memory", deviceId);
+    HC_CHECK(arraySize == 0 || memUceInfoArray != NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMemUceRepair: memUceInfoArray is null");
+    HC_CHECK(arraySize == 0, ACL_ERROR_FEATURE_UNSUPPORTED,
+             "aclrtMemUceRepair: device %d has no faulty memory", deviceId);
     return ACL_SUCCESS;
 }

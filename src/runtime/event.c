@@ -14,8 +14,10 @@ static pthread_cond_t g_changed = PTHREAD_COND_INITIALIZER;
 static _Atomic int64_t g_wait_timeout_s; /* aclrtSetOpWaitTimeout; 0: none */
 
 /* Bit 4 has no name any more; the default of older releases, 0xE, holds it. */
-enum { KNOWN_FLAGS = 4 | ACL_EVENT_SYNC | ACL_EVENT_CAPTURE_STREAM_PROGRESS | ACL_EVENT_TIME_LINE |
-                     ACL_EVENT_DEVICE_USE_ONLY | ACL_EVENT_EXTERNAL | ACL_EVENT_IPC };
+enum {
+    KNOWN_FLAGS = 4 | ACL_EVENT_SYNC | ACL_EVENT_CAPTURE_STREAM_PROGRESS | ACL_EVENT_TIME_LINE |
+    ACL_EVENT_DEVICE_USE_ONLY | ACL_EVENT_EXTERNAL | ACL_EVENT_IPC
+};
 
 static void unreference(struct hc_record *r) {
     if (r != NULL && atomic_fetch_sub(&r->references, 1) == 1) free(r);
@@ -48,7 +50,8 @@ static aclError run_record(void *arg) {
     return ACL_SUCCESS;
 }
 
-/* A record that is dropped (abort, error in front of it) counts as passed: nobody must wait for it for ever. */
+/* A record that is dropped (abort, error in front of it) counts as passed: nobody must wait for it for ever.
+ */
 static void release_record(void *arg) {
     finish_record(arg);
     unreference(arg);
@@ -72,7 +75,10 @@ aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
     atomic_init(&r->references, 2); /* the event's and the task's */
     r->stream = s;
     unreference(swap_record(e, r));
-    return hc_launch(s, &(struct hc_task){.name = "record event", .kind = HC_TASK_CONTROL, .arg = r, .run = run_record,
+    return hc_launch(s, &(struct hc_task){.name = "record event",
+                                          .kind = HC_TASK_CONTROL,
+                                          .arg = r,
+                                          .run = run_record,
                                           .release = release_record});
 }
 
@@ -98,7 +104,8 @@ static aclError run_wait(void *arg) {
     hc_stream_park(true);
     const aclError code = await_record(arg, limit > 0 ? &deadline : NULL);
     hc_stream_park(false);
-    HC_CHECK(code != ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, code, "wait event: not recorded after %lld s", (long long)limit);
+    HC_CHECK(code != ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, code, "wait event: not recorded after %lld s",
+             (long long)limit);
     return code == 0 ? ACL_SUCCESS : hc_fail(code, "wait event: the stream was aborted");
 }
 
@@ -110,7 +117,8 @@ static void release_wait(void *arg) {
     unreference(r);
 }
 
-/* The record to wait for, NULL if nothing is left to wait for. A stream need not wait for what it runs itself. */
+/* The record to wait for, NULL if nothing is left to wait for. A stream need not wait for what it runs
+ * itself. */
 static struct hc_record *capture(struct hc_event *e, const struct hc_stream *s) {
     pthread_mutex_lock(&g_lock);
     struct hc_record *r = e->record;
@@ -130,8 +138,12 @@ aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
     if (e->page != NULL) return hc_event_page_wait(e, s);
     struct hc_record *r = capture(e, s);
     if (r == NULL) return ACL_SUCCESS;
-    return hc_launch(s, &(struct hc_task){.name = "wait event", .kind = HC_TASK_CONTROL, .may_block = true, .arg = r,
-                                          .run = run_wait, .release = release_wait});
+    return hc_launch(s, &(struct hc_task){.name = "wait event",
+                                          .kind = HC_TASK_CONTROL,
+                                          .may_block = true,
+                                          .arg = r,
+                                          .run = run_wait,
+                                          .release = release_wait});
 }
 
 aclError aclrtSynchronizeEvent(aclrtEvent event) {
@@ -162,7 +174,8 @@ aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus *statu
     struct hc_event *e = hc_event_find(event, "aclrtQueryEventStatus");
     if (e == NULL) return hc_error_peek();
     uint64_t time_ns;
-    *status = recorded(e, &time_ns) ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
+    *status =
+        recorded(e, &time_ns) ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
     return ACL_SUCCESS;
 }
 
@@ -181,9 +194,10 @@ static aclError time_of(aclrtEvent event, const char *function, const char *whic
     struct hc_event *e = hc_event_find(event, function);
     if (e == NULL) return hc_error_peek();
     HC_CHECK((e->flags & ACL_EVENT_TIME_LINE) != 0, ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID,
-             "%s: %s keeps no time: it was created with flags 0x%x, without ACL_EVENT_TIME_LINE (0x%x)", function, which,
-             e->flags, ACL_EVENT_TIME_LINE);
-    HC_CHECK(recorded(e, time_ns), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "%s: %s is not recorded yet", function, which);
+             "%s: %s keeps no time: it was created with flags 0x%x, without ACL_EVENT_TIME_LINE (0x%x)",
+             function, which, e->flags, ACL_EVENT_TIME_LINE);
+    HC_CHECK(recorded(e, time_ns), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "%s: %s is not recorded yet",
+             function, which);
     return ACL_SUCCESS;
 }
 
@@ -242,14 +256,17 @@ aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
     *reset = (struct reset){e, e->record};
     if (e->record != NULL) atomic_fetch_add(&e->record->references, 1);
     pthread_mutex_unlock(&g_lock);
-    return hc_launch(s, &(struct hc_task){.name = "reset event", .kind = HC_TASK_CONTROL, .arg = reset,
-                                          .run = run_reset, .release = release_reset});
+    return hc_launch(s, &(struct hc_task){.name = "reset event",
+                                          .kind = HC_TASK_CONTROL,
+                                          .arg = reset,
+                                          .run = run_reset,
+                                          .release = release_reset});
 }
 
 static aclError create(aclrtEvent *event, uint32_t flag, const char *function) {
     HC_CHECK(event != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: event is null", function);
-    HC_CHECK((flag & ~(uint32_t)KNOWN_FLAGS) == 0, ACL_ERROR_RT_PARAM_INVALID, "%s: flag is 0x%x, known bits are 0x%x",
-             function, flag, KNOWN_FLAGS);
+    HC_CHECK((flag & ~(uint32_t)KNOWN_FLAGS) == 0, ACL_ERROR_RT_PARAM_INVALID,
+             "%s: flag is 0x%x, known bits are 0x%x", function, flag, KNOWN_FLAGS);
     const struct hc_context *c = hc_context_current(function);
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
     struct hc_event *e = hc_handle_new(&hc_event_pool);

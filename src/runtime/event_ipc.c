@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Events that processes share: a page of shared memory with the number of the latest record and of the latest one that
- * has happened. The handle names process, file and a random id. Waiting is a futex on that page, woken by whoever
- * records; it looks up from time to time, because the recording process may die. */
+/* Events that processes share: a page of shared memory with the number of the latest record and of the latest
+ * one that has happened. The handle names process, file and a random id. Waiting is a futex on that page,
+ * woken by whoever records; it looks up from time to time, because the recording process may die. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -93,8 +93,11 @@ aclError hc_event_page_record(struct hc_event *e, aclrtStream stream) {
     struct page_task *t = new_task(e, atomic_fetch_add(&e->page->requested, 1) + 1);
     HC_CHECK(t != NULL, ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtRecordEvent: out of host memory");
     atomic_store(&e->page->recorder, (int)getpid());
-    return hc_launch(stream, &(struct hc_task){.name = "record event", .kind = HC_TASK_CONTROL, .arg = t,
-                                               .run = run_record, .release = release_record});
+    return hc_launch(stream, &(struct hc_task){.name = "record event",
+                                               .kind = HC_TASK_CONTROL,
+                                               .arg = t,
+                                               .run = run_record,
+                                               .release = release_record});
 }
 
 static bool passed(const struct hc_event_page *page, unsigned number) {
@@ -134,8 +137,12 @@ aclError hc_event_page_wait(struct hc_event *e, aclrtStream stream) {
     if (passed(e->page, number)) return ACL_SUCCESS;
     struct page_task *t = new_task(e, number);
     HC_CHECK(t != NULL, ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtStreamWaitEvent: out of host memory");
-    return hc_launch(stream, &(struct hc_task){.name = "wait event", .kind = HC_TASK_CONTROL, .may_block = true, .arg = t,
-                                               .run = run_wait, .release = release_wait});
+    return hc_launch(stream, &(struct hc_task){.name = "wait event",
+                                               .kind = HC_TASK_CONTROL,
+                                               .may_block = true,
+                                               .arg = t,
+                                               .run = run_wait,
+                                               .release = release_wait});
 }
 
 bool hc_event_page_done(const struct hc_event *e, uint64_t *time_ns) {
@@ -167,8 +174,10 @@ aclError aclrtIpcGetEventHandle(aclrtEvent event, aclrtIpcEventHandle *handle) {
     if (e == NULL) return hc_error_peek();
     HC_CHECK(handle != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcGetEventHandle: handle is null");
     HC_CHECK(e->page != NULL && e->file >= 0, ACL_ERROR_RT_PARAM_INVALID,
-             "aclrtIpcGetEventHandle: the event has flags 0x%x; only one that this process created with ACL_EVENT_IPC (0x%x) "
-             "can be shared", e->flags, ACL_EVENT_IPC);
+             "aclrtIpcGetEventHandle: the event has flags 0x%x; only one that this process created with "
+             "ACL_EVENT_IPC (0x%x) "
+             "can be shared",
+             e->flags, ACL_EVENT_IPC);
     struct event_handle h = {.pid = getpid(), .file = e->file, .id = e->page_id};
     memcpy(h.magic, MAGIC, sizeof MAGIC);
     memset(handle, 0, sizeof *handle);
@@ -190,12 +199,13 @@ aclError aclrtIpcOpenEventHandle(aclrtIpcEventHandle handle, aclrtEvent *event) 
     struct hc_event_page *page = file >= 0 ? map_page(file) : NULL;
     const int why = errno;
     if (file >= 0) close(file);
-    HC_CHECK(page != NULL, ACL_ERROR_RT_IPC_ERROR, "aclrtIpcOpenEventHandle: cannot open the event of process %d: %s", h.pid,
-             strerror(why));
+    HC_CHECK(page != NULL, ACL_ERROR_RT_IPC_ERROR,
+             "aclrtIpcOpenEventHandle: cannot open the event of process %d: %s", h.pid, strerror(why));
     struct hc_event *e = page->id == h.id ? hc_handle_new(&hc_event_pool) : NULL;
     if (e == NULL) {
         munmap(page, HC_PAGE);
-        return hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcOpenEventHandle: process %d has destroyed the event", h.pid);
+        return hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcOpenEventHandle: process %d has destroyed the event",
+                       h.pid);
     }
     e->flags = ACL_EVENT_IPC;
     e->device = c->device;

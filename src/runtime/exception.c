@@ -22,8 +22,8 @@ aclError aclrtSetExceptionInfoCallback(aclrtExceptionInfoCallback callback) {
 void hc_exception_report(aclError code, int32_t device, int32_t stream) {
     const aclrtExceptionInfoCallback callback = atomic_load(&g_callback);
     if (callback == NULL) return;
-    struct aclrtExceptionInfo info = {(uint32_t)code, (uint32_t)device, (uint32_t)stream, atomic_fetch_add(&g_task, 1),
-                                      (uint32_t)syscall(SYS_gettid)};
+    struct aclrtExceptionInfo info = {(uint32_t)code, (uint32_t)device, (uint32_t)stream,
+                                      atomic_fetch_add(&g_task, 1), (uint32_t)syscall(SYS_gettid)};
     callback(&info);
 }
 

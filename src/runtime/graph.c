@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Capturing a stream into a graph. A capture must run nothing while work is submitted, which inline streams do not offer;
- * it is refused, and asking whether one is going on is answered.
+/* Capturing a stream into a graph. A capture must run nothing while work is submitted, which inline streams
+ * do not offer; it is refused, and asking whether one is going on is answered.
  *
- * The code is 200006 and not 207000 (ACL_ERROR_RT_...): torch_npu takes the latter for a missing driver feature, warns
- * and goes on. */
+ * The code is 200006 and not 207000 (ACL_ERROR_RT_...): torch_npu takes the latter for a missing driver
+ * feature, warns and goes on. */
 #include "hc_error.h"
 #include "hc_stream.h"
 
-#define REFUSE(function) \
-    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "%s: capturing graphs is not supported on virtual NPUs", #function)
+#define REFUSE(function)                                                                                     \
+    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "%s: capturing graphs is not supported on virtual NPUs",   \
+                   #function)
 
 aclError aclmdlRICaptureGetInfo(aclrtStream stream, aclmdlRICaptureStatus *status, aclmdlRI *modelRI) {
     HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclmdlRICaptureGetInfo: status is null");

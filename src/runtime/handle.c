@@ -42,7 +42,8 @@ void *hc_handle_new(struct hc_pool *pool) {
     struct hc_handle *h = atomic_load(&pool->base) != 0 || reserve(pool) ? take_slot(pool) : NULL;
     pthread_mutex_unlock(&pool->lock);
     if (h == NULL) {
-        hc_fail(ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "no %s is left: %zu exist", pool->name, atomic_load(&pool->live));
+        hc_fail(ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "no %s is left: %zu exist", pool->name,
+                atomic_load(&pool->live));
         return NULL;
     }
     memset((char *)h + sizeof *h, 0, pool->slot_bytes - sizeof *h);
@@ -62,10 +63,12 @@ void hc_handle_free(struct hc_pool *pool, void *object) {
 }
 
 int hc_handle_fail(const struct hc_pool *pool, const void *handle, const char *function) {
-    const char *hint = hc_was_forked() ? "; this process was forked after NPUs were in use: use the spawn start method" : "";
-    if (handle == NULL) return hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %s is null%s", function, pool->name, hint);
-    return hc_fail(ACL_ERROR_RT_INVALID_HANDLE, "%s: %p is no live %s (destroyed, or never one)%s", function, handle,
-                   pool->name, hint);
+    const char *hint =
+        hc_was_forked() ? "; this process was forked after NPUs were in use: use the spawn start method" : "";
+    if (handle == NULL)
+        return hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %s is null%s", function, pool->name, hint);
+    return hc_fail(ACL_ERROR_RT_INVALID_HANDLE, "%s: %p is no live %s (destroyed, or never one)%s", function,
+                   handle, pool->name, hint);
 }
 
 void hc_handle_each(struct hc_pool *pool, void (*fn)(void *object, void *ctx), void *ctx) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Virtual devices and contexts. A context is a device plus a default stream; a thread has one current context. */
+/* Virtual devices and contexts. A context is a device plus a default stream; a thread has one current
+ * context. */
 #pragma once
 #include "acl/acl.h"
 #include "hc_handle.h"
@@ -14,7 +15,7 @@ struct hc_device {
     atomic_size_t memory_used, memory_peak;
     _Atomic(struct hc_context *) primary;
     atomic_uint res_limit[HC_RES_TYPES]; /* 0: none set */
-    atomic_ullong retired_busy;           /* ticks that destroyed streams were busy */
+    atomic_ullong retired_busy;          /* ticks that destroyed streams were busy */
     pthread_mutex_t rate_lock;
     uint64_t rate_busy, rate_time; /* at the last call of aclrtGetDeviceUtilizationRate */
 };
@@ -40,7 +41,8 @@ void hc_device_release(struct hc_device *device, size_t bytes);
 uint32_t hc_device_cores(int type);
 
 extern struct hc_pool hc_context_pool;
-/* This thread's context, made for the configured default device if it has none yet; NULL with a text otherwise. */
+/* This thread's context, made for the configured default device if it has none yet; NULL with a text
+ * otherwise. */
 struct hc_context *hc_context_current(const char *function);
 /* The same without text and without making one. */
 struct hc_context *hc_context_peek(void);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Events. Each record of an event is an object of its own: a wait captures the record of that moment, so recording the
- * event again, or destroying it, does not disturb who waits already. */
+/* Events. Each record of an event is an object of its own: a wait captures the record of that moment, so
+ * recording the event again, or destroying it, does not disturb who waits already. */
 #pragma once
 #include "hc_stream.h"
 

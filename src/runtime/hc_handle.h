@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Handles that clients hold as opaque pointers: a freed, foreign or null one is found out, never followed.
  *
- * The objects of one type live in a range of address space that is reserved once and never given back, so looking at
- * any slot of it is safe. A slot is reused as late as possible (first freed, first reused). */
+ * The objects of one type live in a range of address space that is reserved once and never given back, so
+ * looking at any slot of it is safe. A slot is reused as late as possible (first freed, first reused). */
 #pragma once
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@ struct hc_handle {
 };
 
 struct hc_pool {
-    const char *name; /* "stream": for error texts */
+    const char *name;            /* "stream": for error texts */
     size_t slot_bytes, capacity; /* slot_bytes is a power of two */
     pthread_mutex_t lock;
     _Atomic(uintptr_t) base;
@@ -26,13 +26,16 @@ struct hc_pool {
     atomic_size_t live;
 };
 #define HC_POOL(text, bytes, slots)                                                                          \
-    { .name = (text), .slot_bytes = (bytes), .capacity = (slots), .lock = PTHREAD_MUTEX_INITIALIZER }
+    {.name = (text), .slot_bytes = (bytes), .capacity = (slots), .lock = PTHREAD_MUTEX_INITIALIZER}
 
 /* A zeroed object (but its handle), not live yet; NULL with a text when the pool is full. */
 void *hc_handle_new(struct hc_pool *pool);
 /* Clients may use it from now on. */
-static inline void hc_handle_publish(struct hc_handle *h) { atomic_store_explicit(&h->live, 1, memory_order_release); }
-/* False if another thread has retired it already: the caller that gets true owns the rest of the destruction. */
+static inline void hc_handle_publish(struct hc_handle *h) {
+    atomic_store_explicit(&h->live, 1, memory_order_release);
+}
+/* False if another thread has retired it already: the caller that gets true owns the rest of the destruction.
+ */
 static inline bool hc_handle_retire(struct hc_handle *h) { return atomic_exchange(&h->live, 0) == 1; }
 /* Give the slot back; it must not be live. */
 void hc_handle_free(struct hc_pool *pool, void *object);
@@ -44,7 +47,8 @@ static inline bool hc_handle_ok(struct hc_pool *pool, const void *handle) {
                      (offset & (pool->slot_bytes - 1)) == 0) &&
            HC_LIKELY(atomic_load_explicit(&((struct hc_handle *)handle)->live, memory_order_acquire) == 1);
 }
-/* Set the text "function: what is no live stream" and return ACL_ERROR_RT_INVALID_HANDLE, or 107000 for null. */
+/* Set the text "function: what is no live stream" and return ACL_ERROR_RT_INVALID_HANDLE, or 107000 for null.
+ */
 int hc_handle_fail(const struct hc_pool *pool, const void *handle, const char *function);
 /* Call fn for every live object; it may retire it. */
 void hc_handle_each(struct hc_pool *pool, void (*fn)(void *object, void *ctx), void *ctx);

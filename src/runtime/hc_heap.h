@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Memory that other processes may map: one memfd per device, cut into units.
  *
- * A memfd has no name in any file system, so nothing is left when the process dies. Another process of the same user
- * opens it as /proc/<pid>/fd/<number>. It begins with a header and a table with a row per unit, which says how long the
- * piece is that starts there and which processes may map it. */
+ * A memfd has no name in any file system, so nothing is left when the process dies. Another process of the
+ * same user opens it as /proc/<pid>/fd/<number>. It begins with a header and a table with a row per unit,
+ * which says how long the piece is that starts there and which processes may map it. */
 #pragma once
 #include "hc_device.h"
 
@@ -20,8 +20,8 @@ _Static_assert(sizeof(struct hc_heap_row) == 256, "row of the table");
 
 struct hc_heap {
     int file;
-    int32_t owner_pid; /* the process that made it: this one, or another if opened */
-    int32_t device;    /* -1: host */
+    int32_t owner_pid;   /* the process that made it: this one, or another if opened */
+    int32_t device;      /* -1: host */
     uint32_t references; /* of an opened one */
     size_t unit, units, data_offset, header_bytes;
     struct hc_heap_row *table;
@@ -39,7 +39,8 @@ void hc_heap_give(struct hc_heap *heap, uint32_t unit, size_t bytes);
 /* The heap behind file `file` of process `pid`; close it with hc_heap_close. NULL with a text. */
 struct hc_heap *hc_heap_open(int32_t pid, int file, const char *function);
 void hc_heap_close(struct hc_heap *heap);
-/* Map [offset, offset + bytes) of the piece at `unit`, at `where` if not NULL (replacing what is there). NULL: refused. */
+/* Map [offset, offset + bytes) of the piece at `unit`, at `where` if not NULL (replacing what is there).
+ * NULL: refused. */
 void *hc_heap_map(const struct hc_heap *heap, uint32_t unit, size_t offset, size_t bytes, void *where);
 /* Allow processes to map a piece. */
 bool hc_heap_allow(struct hc_heap *heap, uint32_t unit, const int32_t *pids, size_t count);

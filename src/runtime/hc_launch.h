@@ -7,7 +7,14 @@
 #include "acl/acl.h"
 #include "hc_util.h"
 
-enum hc_task_kind { HC_TASK_OPERATOR, HC_TASK_COPY, HC_TASK_COLLECTIVE, HC_TASK_CALLBACK, HC_TASK_CONTROL, HC_TASK_KIND_COUNT };
+enum hc_task_kind {
+    HC_TASK_OPERATOR,
+    HC_TASK_COPY,
+    HC_TASK_COLLECTIVE,
+    HC_TASK_CALLBACK,
+    HC_TASK_CONTROL,
+    HC_TASK_KIND_COUNT
+};
 
 enum { HC_LAUNCH_TEXT_BYTES = 512 };
 
@@ -39,8 +46,8 @@ HC_SHARED aclError hc_launch(aclrtStream stream, const struct hc_task *task);
 /* The device a stream belongs to, -1 if it is no stream. */
 HC_SHARED int32_t hc_stream_device(aclrtStream stream);
 
-/* For a task that waits for something outside (a peer, a flag in memory): true when it must give up, because its
- * stream is being aborted or destroyed. It then returns ACL_ERROR_RT_STREAM_ABORT. */
+/* For a task that waits for something outside (a peer, a flag in memory): true when it must give up, because
+ * its stream is being aborted or destroyed. It then returns ACL_ERROR_RT_STREAM_ABORT. */
 HC_SHARED bool hc_abort_requested(void);
 
 /* A synchronous copy: run now, in this thread, in no stream's order; traced and counted like the rest. */

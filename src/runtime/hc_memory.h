@@ -13,8 +13,8 @@ enum hc_region_kind {
 
 struct hc_region {
     uintptr_t begin;
-    size_t bytes;  /* as asked for */
-    size_t mapped; /* address space, a whole number of pages */
+    size_t bytes;   /* as asked for */
+    size_t mapped;  /* address space, a whole number of pages */
     size_t charged; /* device memory accounted for it */
     enum hc_region_kind kind;
     bool huge;
@@ -34,8 +34,8 @@ bool hc_region_set_owner(const void *address, void *owner);
 bool hc_region_next(uintptr_t address, uintptr_t end, struct hc_region *out);
 
 enum hc_span { HC_SPAN_UNKNOWN, HC_SPAN_INSIDE, HC_SPAN_BEYOND };
-/* Whether [address, address + bytes) lies in known memory; neighbouring ranges count as one. BEYOND: it starts inside
- * and leaves it; then *available says after how many bytes. */
+/* Whether [address, address + bytes) lies in known memory; neighbouring ranges count as one. BEYOND: it
+ * starts inside and leaves it; then *available says after how many bytes. */
 enum hc_span hc_region_span(const void *address, size_t bytes, size_t *available);
 
 const char *hc_region_kind_name(enum hc_region_kind kind);

@@ -8,7 +8,9 @@
 enum hc_observer { HC_OBSERVE_STATS = 1, HC_OBSERVE_TRACE = 2 };
 extern atomic_uint hc_observers;
 
-static inline bool hc_observing(void) { return atomic_load_explicit(&hc_observers, memory_order_relaxed) != 0; }
+static inline bool hc_observing(void) {
+    return atomic_load_explicit(&hc_observers, memory_order_relaxed) != 0;
+}
 
 /* Run the task by `run`, and tell the observers. `stream` is -1 for work outside all streams. */
 aclError hc_observe_task(int32_t device, int32_t stream, const struct hc_task *task,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Statistics of the launch point, per task name. Off by default: they read the clock and the shapes of every task. */
+/* Statistics of the launch point, per task name. Off by default: they read the clock and the shapes of every
+ * task. */
 #pragma once
 #include "hc_util.h"
 

@@ -66,15 +66,17 @@ void hc_streams_destroy(struct hc_device *device);
 aclError hc_stream_submit(struct hc_stream *stream, const struct hc_task *task);
 /* An inline task is over but someone cared: pass the stream on. */
 void hc_stream_release(struct hc_stream *stream);
-/* Wait for all that was submitted before, at most timeout_ms (-1: for ever); give and forget the sticky error. */
+/* Wait for all that was submitted before, at most timeout_ms (-1: for ever); give and forget the sticky
+ * error. */
 aclError hc_stream_synchronize(struct hc_stream *stream, int64_t timeout_ms, const char *function);
-/* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A stream
- * whose task this thread is running is left out. */
+/* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A
+ * stream whose task this thread is running is left out. */
 void hc_streams_wait(const struct hc_device *device);
 /* Before the end of the process: let streams finish what they can finish soon. */
 void hc_streams_settle(void);
 bool hc_stream_idle(struct hc_stream *stream);
-/* Drop queued tasks and make blocking ones give up; the stream stays usable. True if it became idle in time. */
+/* Drop queued tasks and make blocking ones give up; the stream stays usable. True if it became idle in time.
+ */
 bool hc_stream_abort(struct hc_stream *stream, int64_t timeout_ms);
 /* Let no task start until resumed; false if the running one does not end in time. */
 bool hc_stream_pause(struct hc_stream *stream, int64_t timeout_ms);

@@ -9,9 +9,9 @@ struct hc_physical {
     struct hc_device *device; /* NULL: host */
     size_t bytes;
     uint32_t unit;
-    uint32_t maps;   /* guarded by the lock of vmm.c */
-    bool imported;   /* the heap is another process's */
-    bool released;   /* by the client; the piece goes with the last mapping */
+    uint32_t maps; /* guarded by the lock of vmm.c */
+    bool imported; /* the heap is another process's */
+    bool released; /* by the client; the piece goes with the last mapping */
 };
 
 /* This process's heap with that file number, NULL if none. */

@@ -65,8 +65,8 @@ static struct hc_heap *create(int32_t device, size_t bytes) {
     h->owner_pid = getpid();
     h->used = calloc(h->units / 64 + 1, sizeof *h->used);
     h->file = memfd_create("npu", MFD_CLOEXEC);
-    if (h->used == NULL || h->file < 0 || ftruncate(h->file, (off_t)(h->data_offset + h->unit * h->units)) != 0 ||
-        !map_header(h)) {
+    if (h->used == NULL || h->file < 0 ||
+        ftruncate(h->file, (off_t)(h->data_offset + h->unit * h->units)) != 0 || !map_header(h)) {
         destroy(h);
         return NULL;
     }
@@ -79,10 +79,12 @@ static struct hc_heap *create(int32_t device, size_t bytes) {
 struct hc_heap *hc_heap_own(const struct hc_device *device) {
     const int32_t id = device != NULL ? device->id : -1;
     pthread_mutex_lock(&g_lock);
-    if (g_own[id + 1] == NULL) g_own[id + 1] = create(id, device != NULL ? (size_t)hc_device_capacity() : HOST_BYTES);
+    if (g_own[id + 1] == NULL)
+        g_own[id + 1] = create(id, device != NULL ? (size_t)hc_device_capacity() : HOST_BYTES);
     struct hc_heap *h = g_own[id + 1];
     pthread_mutex_unlock(&g_lock);
-    if (h == NULL) hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "cannot make shareable memory: %s", strerror(errno));
+    if (h == NULL)
+        hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "cannot make shareable memory: %s", strerror(errno));
     return h;
 }
 
@@ -170,7 +172,8 @@ struct hc_heap *hc_heap_open(int32_t pid, int file, const char *function) {
     pthread_mutex_lock(&g_lock);
     struct hc_heap *h = NULL;
     struct hc_heap *fresh = open_new(pid, file, &why);
-    /* The same process may have several devices, and a process id may come back: compare with what is there now. */
+    /* The same process may have several devices, and a process id may come back: compare with what is there
+     * now. */
     for (h = fresh != NULL ? g_opened : NULL; h != NULL; h = h->next) {
         if (h->owner_pid == pid && h->device == fresh->device && same_file(h, fresh)) break;
     }
@@ -203,8 +206,9 @@ void hc_heap_close(struct hc_heap *h) {
 }
 
 void *hc_heap_map(const struct hc_heap *h, uint32_t unit, size_t offset, size_t bytes, void *where) {
-    void *p = mmap(where, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | (where != NULL ? MAP_FIXED : 0),
-                   h->file, (off_t)(h->data_offset + unit * h->unit + offset));
+    void *p = mmap(where, bytes, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_NORESERVE | (where != NULL ? MAP_FIXED : 0), h->file,
+                   (off_t)(h->data_offset + unit * h->unit + offset));
     if (p == MAP_FAILED) return NULL;
     if (bytes >= HC_HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
     madvise(p, bytes, MADV_DONTFORK);

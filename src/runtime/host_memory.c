@@ -6,10 +6,12 @@
 
 static aclError allocate(void **hostPtr, size_t size, const char *function) {
     HC_CHECK(hostPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: the result pointer is null", function);
-    HC_CHECK(size > 0 && size < (size_t)1 << 60, ACL_ERROR_RT_PARAM_INVALID, "%s: size is %zu", function, size);
+    HC_CHECK(size > 0 && size < (size_t)1 << 60, ACL_ERROR_RT_PARAM_INVALID, "%s: size is %zu", function,
+             size);
     const size_t mapped = hc_align_up(size, HC_PAGE);
     void *p = hc_pages_map(mapped, HC_PAGE);
-    const struct hc_region region = {.begin = (uintptr_t)p, .bytes = size, .mapped = mapped, .kind = HC_REGION_HOST};
+    const struct hc_region region = {
+        .begin = (uintptr_t)p, .bytes = size, .mapped = mapped, .kind = HC_REGION_HOST};
     if (p == NULL || !hc_region_add(&region)) {
         if (p != NULL) hc_pages_unmap(p, mapped);
         return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "%s: the host has no %zu bytes", function, size);
@@ -35,25 +37,29 @@ aclError aclrtFreeHost(void *hostPtr) {
     HC_CHECK(hostPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtFreeHost: hostPtr is null");
     if (hc_region_find(hostPtr, &r) && r.kind == HC_REGION_HOST) hc_streams_wait(NULL);
     HC_CHECK(hc_region_take(hostPtr, HC_REGION_HOST, &r), ACL_ERROR_RT_PARAM_INVALID,
-             "aclrtFreeHost: %p is not the start of host memory of aclrtMallocHost, or freed already", hostPtr);
+             "aclrtFreeHost: %p is not the start of host memory of aclrtMallocHost, or freed already",
+             hostPtr);
     hc_pages_unmap(hostPtr, r.mapped);
     return ACL_SUCCESS;
 }
 
 static aclError host_register(void *ptr, uint64_t size, const char *function) {
     struct hc_region known;
-    HC_CHECK(ptr != NULL && size > 0, ACL_ERROR_RT_PARAM_INVALID, "%s: ptr is %p, size is %llu", function, ptr,
-             (unsigned long long)size);
+    HC_CHECK(ptr != NULL && size > 0, ACL_ERROR_RT_PARAM_INVALID, "%s: ptr is %p, size is %llu", function,
+             ptr, (unsigned long long)size);
     const struct hc_region region = {.begin = (uintptr_t)ptr, .bytes = size, .kind = HC_REGION_REGISTERED};
     if (hc_region_add(&region)) return ACL_SUCCESS;
-    const bool overlap = hc_region_next((uintptr_t)ptr, (uintptr_t)ptr + size, &known) || hc_region_find(ptr, &known);
+    const bool overlap =
+        hc_region_next((uintptr_t)ptr, (uintptr_t)ptr + size, &known) || hc_region_find(ptr, &known);
     HC_CHECK(overlap, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "%s: out of host memory", function);
-    return hc_fail(ACL_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "%s: %p + %llu overlaps %s at %p + %zu", function, ptr,
-                   (unsigned long long)size, hc_region_kind_name(known.kind), (void *)known.begin, known.bytes);
+    return hc_fail(ACL_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "%s: %p + %llu overlaps %s at %p + %zu",
+                   function, ptr, (unsigned long long)size, hc_region_kind_name(known.kind),
+                   (void *)known.begin, known.bytes);
 }
 
 aclError aclrtHostRegister(void *ptr, uint64_t size, aclrtHostRegisterType type, void **devPtr) {
-    HC_CHECK(type == ACL_HOST_REGISTER_MAPPED || type == ACL_HOST_REGISTER_IOMEMORY || type == ACL_HOST_REGISTER_READONLY,
+    HC_CHECK(type == ACL_HOST_REGISTER_MAPPED || type == ACL_HOST_REGISTER_IOMEMORY ||
+                 type == ACL_HOST_REGISTER_READONLY,
              ACL_ERROR_RT_PARAM_INVALID, "aclrtHostRegister: there is no type %d", (int)type);
     HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtHostRegister: devPtr is null");
     HC_TRY(host_register(ptr, size, "aclrtHostRegister"));
@@ -62,10 +68,10 @@ aclError aclrtHostRegister(void *ptr, uint64_t size, aclrtHostRegisterType type,
 }
 
 aclError aclrtHostRegisterV2(void *ptr, uint64_t size, uint32_t flag) {
-    const uint32_t known = (uint32_t)(ACL_HOST_REG_MAPPED | ACL_HOST_REG_IOMEMORY | ACL_HOST_REG_READONLY |
-                                      ACL_HOST_REG_PINNED);
-    HC_CHECK((flag & ~known) == 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtHostRegisterV2: flag is 0x%x, known bits are 0x%x",
-             flag, known);
+    const uint32_t known =
+        (uint32_t)(ACL_HOST_REG_MAPPED | ACL_HOST_REG_IOMEMORY | ACL_HOST_REG_READONLY | ACL_HOST_REG_PINNED);
+    HC_CHECK((flag & ~known) == 0, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtHostRegisterV2: flag is 0x%x, known bits are 0x%x", flag, known);
     return host_register(ptr, size, "aclrtHostRegisterV2");
 }
 

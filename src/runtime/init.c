@@ -16,8 +16,8 @@
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool g_initialised;
 
-/* Streams and devices do not survive a fork: their threads are gone and their memory is not copied. The child forgets
- * them, so that its old handles are refused instead of followed, and may start anew. */
+/* Streams and devices do not survive a fork: their threads are gone and their memory is not copied. The child
+ * forgets them, so that its old handles are refused instead of followed, and may start anew. */
 static void after_fork_in_child(void) {
     pthread_mutex_init(&g_lock, NULL);
     if (atomic_load(&hc_stream_pool.live) > 0) hc_set_forked();
@@ -35,7 +35,9 @@ static void after_fork_in_child(void) {
     hc_callback_after_fork();
 }
 
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
 
 static aclError init(const char *configPath) {
     int32_t default_device = -1;
@@ -43,7 +45,8 @@ static aclError init(const char *configPath) {
     HC_TRY(hc_option_validate());
     HC_TRY(hc_isa_validate());
     if (configPath != NULL && configPath[0] != '\0') HC_TRY(hc_config_read(configPath, &default_device));
-    if (default_device >= 0 && hc_device_get(default_device) == NULL) return hc_device_fail("aclInit", default_device);
+    if (default_device >= 0 && hc_device_get(default_device) == NULL)
+        return hc_device_fail("aclInit", default_device);
     HC_TRY(hc_trace_start());
     hc_set_default_device(default_device);
     g_initialised = true;

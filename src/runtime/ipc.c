@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sharing device memory between processes.
  *
- * Ordinary allocations are private pages, which are faster. The first export of one moves it, at its address, into the
- * device's heap (heap.c); streams and synchronous copies are held meanwhile. A key names process, file and unit. */
+ * Ordinary allocations are private pages, which are faster. The first export of one moves it, at its address,
+ * into the device's heap (heap.c); streams and synchronous copies are held meanwhile. A key names process,
+ * file and unit. */
 #include "hc_ipc.h"
 
 #include <stdio.h>
@@ -49,7 +50,8 @@ static struct import *g_imports;
 static bool parse(const char *text, struct key *key) {
     int used = 0;
     return text != NULL && strnlen(text, KEY_BYTES) < KEY_BYTES &&
-           sscanf(text, "npu1:%d:%d:%u:%zx:%zx%n", &key->pid, &key->file, &key->unit, &key->offset, &key->bytes, &used) == 5 &&
+           sscanf(text, "npu1:%d:%d:%u:%zx:%zx%n", &key->pid, &key->file, &key->unit, &key->offset,
+                  &key->bytes, &used) == 5 &&
            text[used] == '\0';
 }
 
@@ -59,7 +61,8 @@ void hc_ipc_export_drop(void *shared) {
     free(e);
 }
 
-/* Copy the pages that hold something: reading a page that was never touched does not commit it, writing would. */
+/* Copy the pages that hold something: reading a page that was never touched does not commit it, writing
+ * would. */
 static void copy_pages(char *to, const char *from, size_t bytes) {
     static const char ZEROS[HC_PAGE];
     for (size_t at = 0; at < bytes; at += HC_PAGE) {
@@ -69,7 +72,8 @@ static void copy_pages(char *to, const char *from, size_t bytes) {
 
 static aclError move_to_heap(const struct hc_region *r, struct export *e) {
     char *copy = hc_heap_map(e->heap, e->unit, 0, r->mapped, NULL);
-    if (copy == NULL) return hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemGetExportKey: the host has no address space");
+    if (copy == NULL)
+        return hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemGetExportKey: the host has no address space");
     copy_pages(copy, (const char *)r->begin, r->mapped);
     munmap(copy, r->mapped);
     HC_CHECK(hc_heap_map(e->heap, e->unit, 0, r->mapped, (void *)r->begin) != NULL, ACL_ERROR_RT_IPC_ERROR,
@@ -94,15 +98,17 @@ static aclError promote(const struct hc_region *r, struct export **out) {
     *e = (struct export){heap, 0, r->mapped};
     if (!hc_heap_take(heap, r->mapped, &e->unit)) {
         free(e);
-        return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtIpcMemGetExportKey: no %zu bytes of shareable memory in a row",
-                       r->mapped);
+        return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION,
+                       "aclrtIpcMemGetExportKey: no %zu bytes of shareable memory in a row", r->mapped);
     }
     bool still = true;
     hc_copy_gate_close();
     hc_handle_each(&hc_stream_pool, pause_one, &still);
     const aclError code = still ? move_to_heap(r, e)
-                                : hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemGetExportKey: a stream is busy for more than "
-                                          "%d s, memory cannot be moved", PAUSE_MS / 1000);
+                                : hc_fail(ACL_ERROR_RT_IPC_ERROR,
+                                          "aclrtIpcMemGetExportKey: a stream is busy for more than "
+                                          "%d s, memory cannot be moved",
+                                          PAUSE_MS / 1000);
     hc_handle_each(&hc_stream_pool, resume_one, NULL);
     hc_copy_gate_open();
     if (code != 0) hc_ipc_export_drop(e);
@@ -113,20 +119,22 @@ static aclError promote(const struct hc_region *r, struct export **out) {
 /* Where the memory at an address is in a heap of this process. */
 static aclError locate(void *devPtr, size_t size, struct key *key, struct hc_heap **heap) {
     struct hc_region r;
-    HC_CHECK(hc_region_find(devPtr, &r), ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemGetExportKey: %p is no device memory",
-             devPtr);
+    HC_CHECK(hc_region_find(devPtr, &r), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtIpcMemGetExportKey: %p is no device memory", devPtr);
     const size_t inside = (uintptr_t)devPtr - r.begin;
     HC_CHECK(size > 0 && size <= r.bytes - inside, ACL_ERROR_RT_PARAM_INVALID,
-             "aclrtIpcMemGetExportKey: size is %zu, but %zu bytes of the allocation lie at %p", size, r.bytes - inside, devPtr);
+             "aclrtIpcMemGetExportKey: size is %zu, but %zu bytes of the allocation lie at %p", size,
+             r.bytes - inside, devPtr);
     if (r.kind == HC_REGION_MAPPED) {
         const struct hc_physical *p = r.owner;
-        HC_CHECK(!p->imported, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtIpcMemGetExportKey: %p is imported itself", devPtr);
+        HC_CHECK(!p->imported, ACL_ERROR_FEATURE_UNSUPPORTED,
+                 "aclrtIpcMemGetExportKey: %p is imported itself", devPtr);
         *heap = p->heap;
         *key = (struct key){getpid(), p->heap->file, p->unit, inside, size};
         return ACL_SUCCESS;
     }
-    HC_CHECK(r.kind == HC_REGION_DEVICE, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtIpcMemGetExportKey: %p is %s", devPtr,
-             hc_region_kind_name(r.kind));
+    HC_CHECK(r.kind == HC_REGION_DEVICE, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtIpcMemGetExportKey: %p is %s",
+             devPtr, hc_region_kind_name(r.kind));
     struct export *e = r.owner;
     if (e == NULL) HC_TRY(promote(&r, &e));
     *heap = e->heap;
@@ -135,7 +143,8 @@ static aclError locate(void *devPtr, size_t size, struct key *key, struct hc_hea
 }
 
 aclError aclrtIpcMemGetExportKey(void *devPtr, size_t size, char *key, size_t len, uint64_t flags) {
-    HC_CHECK(devPtr != NULL && key != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemGetExportKey: null argument");
+    HC_CHECK(devPtr != NULL && key != NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtIpcMemGetExportKey: null argument");
     HC_CHECK(flags <= ACL_RT_IPC_MEM_EXPORT_FLAG_DISABLE_PID_VALIDATION, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtIpcMemGetExportKey: flags is 0x%llx", (unsigned long long)flags);
     struct key k = {0};
@@ -153,12 +162,16 @@ aclError aclrtIpcMemGetExportKey(void *devPtr, size_t size, char *key, size_t le
 
 aclError aclrtIpcMemSetImportPid(const char *key, int32_t *pid, size_t num) {
     struct key k;
-    HC_CHECK(parse(key, &k), ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemSetImportPid: the key is not one of this runtime");
-    HC_CHECK(pid != NULL && num > 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemSetImportPid: no process is given");
-    HC_CHECK(k.pid == getpid(), ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemSetImportPid: the key is from process %d", k.pid);
+    HC_CHECK(parse(key, &k), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtIpcMemSetImportPid: the key is not one of this runtime");
+    HC_CHECK(pid != NULL && num > 0, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtIpcMemSetImportPid: no process is given");
+    HC_CHECK(k.pid == getpid(), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtIpcMemSetImportPid: the key is from process %d", k.pid);
     struct hc_heap *heap = hc_heap_by_file(k.file);
-    HC_CHECK(heap != NULL && k.unit < heap->units && hc_heap_allow(heap, k.unit, pid, num), ACL_ERROR_RT_PARAM_INVALID,
-             "aclrtIpcMemSetImportPid: stale key, or more than %d processes", HC_HEAP_MAX_PIDS);
+    HC_CHECK(heap != NULL && k.unit < heap->units && hc_heap_allow(heap, k.unit, pid, num),
+             ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemSetImportPid: stale key, or more than %d processes",
+             HC_HEAP_MAX_PIDS);
     return ACL_SUCCESS;
 }
 
@@ -167,13 +180,14 @@ static aclError check_piece(const struct hc_heap *heap, const struct key *k) {
     HC_CHECK(k->offset <= bytes && k->bytes > 0 && k->bytes <= bytes - k->offset, ACL_ERROR_RT_IPC_ERROR,
              "aclrtIpcMemImportByKey: process %d has freed that memory", k->pid);
     HC_CHECK(hc_heap_allowed(heap, k->unit, getpid()), ACL_ERROR_RT_NO_PERMISSION,
-             "aclrtIpcMemImportByKey: process %d did not allow process %d (aclrtIpcMemSetImportPid)", k->pid, (int)getpid());
+             "aclrtIpcMemImportByKey: process %d did not allow process %d (aclrtIpcMemSetImportPid)", k->pid,
+             (int)getpid());
     return ACL_SUCCESS;
 }
 
 /* Needs the lock; takes over the reference to the heap. */
-static aclError map_import(const char *text, const struct key *k, struct hc_heap *heap, struct hc_device *device,
-                           struct import **out) {
+static aclError map_import(const char *text, const struct key *k, struct hc_heap *heap,
+                           struct hc_device *device, struct import **out) {
     struct import *i = calloc(1, sizeof *i);
     HC_CHECK(i != NULL, ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemImportByKey: out of host memory");
     const size_t skew = k->offset % HC_PAGE;
@@ -184,12 +198,17 @@ static aclError map_import(const char *text, const struct key *k, struct hc_heap
     i->device = device;
     i->references = 1;
     snprintf(i->key, sizeof i->key, "%s", text);
-    const struct hc_region r = {.begin = (uintptr_t)i->address, .bytes = k->bytes, .mapped = i->mapped,
-                                .kind = HC_REGION_IMPORTED, .device = device, .owner = i};
+    const struct hc_region r = {.begin = (uintptr_t)i->address,
+                                .bytes = k->bytes,
+                                .mapped = i->mapped,
+                                .kind = HC_REGION_IMPORTED,
+                                .device = device,
+                                .owner = i};
     if (i->mapping == NULL || !hc_region_add(&r)) {
         if (i->mapping != NULL) munmap(i->mapping, i->mapped);
         free(i);
-        return hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemImportByKey: cannot map %zu bytes of process %d", k->bytes, k->pid);
+        return hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemImportByKey: cannot map %zu bytes of process %d",
+                       k->bytes, k->pid);
     }
     i->next = g_imports;
     g_imports = i;
@@ -218,7 +237,8 @@ static aclError import_key(const char *text, const struct key *k, struct hc_devi
 aclError aclrtIpcMemImportByKey(void **devPtr, const char *key, uint64_t flags) {
     struct key k;
     HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemImportByKey: devPtr is null");
-    HC_CHECK(parse(key, &k), ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemImportByKey: the key is not one of this runtime");
+    HC_CHECK(parse(key, &k), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtIpcMemImportByKey: the key is not one of this runtime");
     HC_CHECK(flags <= ACL_RT_IPC_MEM_IMPORT_FLAG_ENABLE_PEER_ACCESS, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtIpcMemImportByKey: flags is 0x%llx", (unsigned long long)flags);
     const struct hc_context *c = hc_context_current("aclrtIpcMemImportByKey");
@@ -243,7 +263,8 @@ static void unmap_import(struct import **at) {
 /* For the exporter closing its own key there is nothing to do: the memory stays until it is freed. */
 aclError aclrtIpcMemClose(const char *key) {
     struct key k;
-    HC_CHECK(parse(key, &k), ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemClose: the key is not one of this runtime");
+    HC_CHECK(parse(key, &k), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtIpcMemClose: the key is not one of this runtime");
     hc_streams_wait(NULL);
     pthread_mutex_lock(&g_lock);
     struct import **at = &g_imports;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The launch point. The common case, an idle stream and a task that cannot block, is one compare-and-swap, the task, and
- * one more; everything else goes through the stream's lock (stream.c). */
+/* The launch point. The common case, an idle stream and a task that cannot block, is one compare-and-swap,
+ * the task, and one more; everything else goes through the stream's lock (stream.c). */
 #include "hc_launch.h"
 
 #include "hc_clock.h"
@@ -16,7 +16,9 @@ bool hc_abort_requested(void) {
     return g_running != NULL && atomic_load_explicit(&g_running->abort, memory_order_relaxed);
 }
 
-static inline aclError run_task(const struct hc_task *task) { return task->run != NULL ? task->run(task->arg) : 0; }
+static inline aclError run_task(const struct hc_task *task) {
+    return task->run != NULL ? task->run(task->arg) : 0;
+}
 
 aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
     struct hc_stream *outer = g_running;

@@ -7,7 +7,8 @@
 #include "acl/acl.h"
 
 /* The client's log lines go where ours go, at the same level (MINDSPEED_LOG_LEVEL). */
-void aclAppLog(aclLogLevel logLevel, const char *func, const char *file, uint32_t line, const char *fmt, ...) {
+void aclAppLog(aclLogLevel logLevel, const char *func, const char *file, uint32_t line, const char *fmt,
+               ...) {
     char text[1200];
     if (fmt == NULL || (unsigned)logLevel > ACL_ERROR || !hc_log_enabled((int)logLevel)) return;
     va_list args;

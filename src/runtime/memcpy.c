@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Copies and fills, checked before they start: the destination's stated size, and the bounds of memory the runtime knows. */
+/* Copies and fills, checked before they start: the destination's stated size, and the bounds of memory the
+ * runtime knows. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,27 +29,31 @@ static bool device_side(aclrtMemcpyKind kind, bool dst) {
     }
 }
 
-static aclError check_range(const char *function, const char *what, const void *p, size_t count, bool device) {
+static aclError check_range(const char *function, const char *what, const void *p, size_t count,
+                            bool device) {
     size_t available = 0;
     switch (hc_region_span(p, count, &available)) {
     case HC_SPAN_INSIDE: return ACL_SUCCESS;
     case HC_SPAN_BEYOND:
-        return hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %s at %p has %zu bytes left in its allocation, the copy needs %zu",
-                       function, what, p, available, count);
+        return hc_fail(ACL_ERROR_RT_PARAM_INVALID,
+                       "%s: %s at %p has %zu bytes left in its allocation, the copy needs %zu", function,
+                       what, p, available, count);
     default:
-        HC_CHECK(!device, ACL_ERROR_RT_PARAM_INVALID, "%s: %s %p is not device memory (never allocated, or freed)", function,
-                 what, p);
+        HC_CHECK(!device, ACL_ERROR_RT_PARAM_INVALID,
+                 "%s: %s %p is not device memory (never allocated, or freed)", function, what, p);
         return ACL_SUCCESS;
     }
 }
 
 aclError hc_copy_check(const char *function, const void *dst, size_t destMax, const void *src, size_t count,
                        aclrtMemcpyKind kind) {
-    HC_CHECK((int)kind >= ACL_MEMCPY_HOST_TO_HOST && kind <= ACL_MEMCPY_INTER_DEVICE_TO_DEVICE, ACL_ERROR_RT_PARAM_INVALID,
-             "%s: there is no kind %d", function, (int)kind);
-    HC_CHECK(count <= destMax, ACL_ERROR_RT_PARAM_INVALID, "%s: count %zu is more than destMax %zu", function, count, destMax);
+    HC_CHECK((int)kind >= ACL_MEMCPY_HOST_TO_HOST && kind <= ACL_MEMCPY_INTER_DEVICE_TO_DEVICE,
+             ACL_ERROR_RT_PARAM_INVALID, "%s: there is no kind %d", function, (int)kind);
+    HC_CHECK(count <= destMax, ACL_ERROR_RT_PARAM_INVALID, "%s: count %zu is more than destMax %zu", function,
+             count, destMax);
     if (count == 0) return ACL_SUCCESS;
-    HC_CHECK(dst != NULL && src != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: %s is null", function, dst == NULL ? "dst" : "src");
+    HC_CHECK(dst != NULL && src != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: %s is null", function,
+             dst == NULL ? "dst" : "src");
     HC_TRY(check_range(function, "dst", dst, count, device_side(kind, true)));
     return check_range(function, "src", src, count, device_side(kind, false));
 }
@@ -67,16 +72,16 @@ static void describe_copy(const void *arg, struct hc_task_info *info) {
 }
 
 static const char *copy_name(aclrtMemcpyKind kind) {
-    static const char *const NAMES[] = {"memcpy host-host", "memcpy host-device", "memcpy device-host",
-                                        "memcpy device-device", "memcpy", "memcpy host-device", "memcpy device-device",
-                                        "memcpy device-peer"};
+    static const char *const NAMES[] = {
+        "memcpy host-host", "memcpy host-device", "memcpy device-host",   "memcpy device-device",
+        "memcpy",           "memcpy host-device", "memcpy device-device", "memcpy device-peer"};
     return NAMES[kind];
 }
 
 static aclError run_now(const char *name, struct copy *copy) {
     hc_copy_gate_enter();
-    const aclError code = hc_run_unordered(
-        &(struct hc_task){.name = name, .kind = HC_TASK_COPY, .arg = copy, .run = run_copy, .describe = describe_copy});
+    const aclError code = hc_run_unordered(&(struct hc_task){
+        .name = name, .kind = HC_TASK_COPY, .arg = copy, .run = run_copy, .describe = describe_copy});
     hc_copy_gate_leave();
     return code;
 }
@@ -86,8 +91,12 @@ static aclError enqueue(const char *name, const struct copy *copy, aclrtStream s
     struct copy *own = malloc(sizeof *own);
     HC_CHECK(own != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "%s: out of host memory", name);
     *own = *copy;
-    return hc_launch(stream, &(struct hc_task){.name = name, .kind = HC_TASK_COPY, .arg = own, .run = run_copy,
-                                               .release = free, .describe = describe_copy});
+    return hc_launch(stream, &(struct hc_task){.name = name,
+                                               .kind = HC_TASK_COPY,
+                                               .arg = own,
+                                               .run = run_copy,
+                                               .release = free,
+                                               .describe = describe_copy});
 }
 
 aclError hc_copy_enqueue(void *dst, const void *src, size_t count, aclrtMemcpyKind kind, aclrtStream stream) {
@@ -114,15 +123,16 @@ aclError aclrtMemcpyAsync(void *dst, size_t destMax, const void *src, size_t cou
     return copy_async("aclrtMemcpyAsync", dst, destMax, src, count, kind, stream);
 }
 
-/* The condition is the hardware's: with pageable host memory the copy may become synchronous. Never needed here. */
-aclError aclrtMemcpyAsyncWithCondition(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind,
-                                       aclrtStream stream) {
+/* The condition is the hardware's: with pageable host memory the copy may become synchronous. Never needed
+ * here. */
+aclError aclrtMemcpyAsyncWithCondition(void *dst, size_t destMax, const void *src, size_t count,
+                                       aclrtMemcpyKind kind, aclrtStream stream) {
     return copy_async("aclrtMemcpyAsyncWithCondition", dst, destMax, src, count, kind, stream);
 }
 
 static aclError check_fill(const char *function, const void *devPtr, size_t maxCount, size_t count) {
-    HC_CHECK(count <= maxCount, ACL_ERROR_RT_PARAM_INVALID, "%s: count %zu is more than maxCount %zu", function, count,
-             maxCount);
+    HC_CHECK(count <= maxCount, ACL_ERROR_RT_PARAM_INVALID, "%s: count %zu is more than maxCount %zu",
+             function, count, maxCount);
     if (count == 0) return ACL_SUCCESS;
     HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: devPtr is null", function);
     return check_range(function, "devPtr", devPtr, count, false);

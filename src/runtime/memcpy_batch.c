@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Many copies in one call. Attribute i describes copies attrsIndexes[i] to attrsIndexes[i + 1] - 1 (the last one: to the
- * end): where source and destination lie, which gives the kind. All are checked before the first one starts. */
+/* Many copies in one call. Attribute i describes copies attrsIndexes[i] to attrsIndexes[i + 1] - 1 (the last
+ * one: to the end): where source and destination lie, which gives the kind. All are checked before the first
+ * one starts. */
 #include "hc_copy.h"
 #include "hc_error.h"
 
@@ -12,7 +13,9 @@ struct batch {
     size_t num_attrs;
 };
 
-static bool on_device(const aclrtMemLocation *location) { return location->type == ACL_MEM_LOCATION_TYPE_DEVICE; }
+static bool on_device(const aclrtMemLocation *location) {
+    return location->type == ACL_MEM_LOCATION_TYPE_DEVICE;
+}
 
 static aclrtMemcpyKind kind_of(const struct batch *b, size_t copy) {
     size_t a = 0;
@@ -23,15 +26,19 @@ static aclrtMemcpyKind kind_of(const struct batch *b, size_t copy) {
 }
 
 static aclError check(const struct batch *b, size_t *failIndex, const char *function) {
-    HC_CHECK(b->dsts && b->srcs && b->destMaxs && b->sizes && b->attrs && b->indexes && b->count > 0 && b->num_attrs > 0,
+    HC_CHECK(b->dsts && b->srcs && b->destMaxs && b->sizes && b->attrs && b->indexes && b->count > 0 &&
+                 b->num_attrs > 0,
              ACL_ERROR_RT_PARAM_INVALID, "%s: null argument, or nothing to copy", function);
-    HC_CHECK(b->indexes[0] == 0, ACL_ERROR_RT_PARAM_INVALID, "%s: attrsIndexes[0] is %zu, must be 0", function, b->indexes[0]);
+    HC_CHECK(b->indexes[0] == 0, ACL_ERROR_RT_PARAM_INVALID, "%s: attrsIndexes[0] is %zu, must be 0",
+             function, b->indexes[0]);
     for (size_t i = 1; i < b->num_attrs; i++) {
         HC_CHECK(b->indexes[i] > b->indexes[i - 1] && b->indexes[i] < b->count, ACL_ERROR_RT_PARAM_INVALID,
-                 "%s: attrsIndexes[%zu] is %zu: must grow and be below %zu", function, i, b->indexes[i], b->count);
+                 "%s: attrsIndexes[%zu] is %zu: must grow and be below %zu", function, i, b->indexes[i],
+                 b->count);
     }
     for (size_t i = 0; i < b->count; i++) {
-        const aclError code = hc_copy_check(function, b->dsts[i], b->destMaxs[i], b->srcs[i], b->sizes[i], kind_of(b, i));
+        const aclError code =
+            hc_copy_check(function, b->dsts[i], b->destMaxs[i], b->srcs[i], b->sizes[i], kind_of(b, i));
         if (code != 0 && failIndex != NULL) *failIndex = i;
         if (code != 0) return code;
     }
@@ -39,7 +46,8 @@ static aclError check(const struct batch *b, size_t *failIndex, const char *func
 }
 
 aclError aclrtMemcpyBatch(void **dsts, size_t *destMaxs, void **srcs, size_t *sizes, size_t numBatches,
-                          aclrtMemcpyBatchAttr *attrs, size_t *attrsIndexes, size_t numAttrs, size_t *failIndex) {
+                          aclrtMemcpyBatchAttr *attrs, size_t *attrsIndexes, size_t numAttrs,
+                          size_t *failIndex) {
     const struct batch b = {dsts, srcs, destMaxs, sizes, numBatches, attrs, attrsIndexes, numAttrs};
     if (failIndex != NULL) *failIndex = SIZE_MAX;
     HC_TRY(check(&b, failIndex, "aclrtMemcpyBatch"));
@@ -48,8 +56,8 @@ aclError aclrtMemcpyBatch(void **dsts, size_t *destMaxs, void **srcs, size_t *si
 }
 
 aclError aclrtMemcpyBatchAsync(void **dsts, size_t *destMaxs, void **srcs, size_t *sizes, size_t numBatches,
-                               aclrtMemcpyBatchAttr *attrs, size_t *attrsIndexes, size_t numAttrs, size_t *failIndex,
-                               aclrtStream stream) {
+                               aclrtMemcpyBatchAttr *attrs, size_t *attrsIndexes, size_t numAttrs,
+                               size_t *failIndex, aclrtStream stream) {
     const struct batch b = {dsts, srcs, destMaxs, sizes, numBatches, attrs, attrsIndexes, numAttrs};
     if (failIndex != NULL) *failIndex = SIZE_MAX;
     HC_TRY(check(&b, failIndex, "aclrtMemcpyBatchAsync"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Device memory: pages of the host that are committed when first touched, accounted against the device's capacity. */
+/* Device memory: pages of the host that are committed when first touched, accounted against the device's
+ * capacity. */
 #include "hc_memory.h"
 
 #include <string.h>
@@ -16,23 +17,33 @@ static aclError no_memory(const char *function, const struct hc_device *device, 
     const size_t used = atomic_load(&device->memory_used);
     const uint64_t capacity = hc_device_capacity();
     return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION,
-                   "%s: out of memory on device %d: asked for %zu bytes, %llu of %llu are free (MINDSPEED_DEVICE_MEMORY)",
-                   function, device->id, size, (unsigned long long)(capacity - used), (unsigned long long)capacity);
+                   "%s: out of memory on device %d: asked for %zu bytes, %llu of %llu are free "
+                   "(MINDSPEED_DEVICE_MEMORY)",
+                   function, device->id, size, (unsigned long long)(capacity - used),
+                   (unsigned long long)capacity);
 }
 
-/* Small allocations get whole pages too: the address must not be shared between allocations that are freed apart. */
-static aclError allocate(void **devPtr, size_t size, bool huge, struct hc_device *device, const char *function) {
+/* Small allocations get whole pages too: the address must not be shared between allocations that are freed
+ * apart. */
+static aclError allocate(void **devPtr, size_t size, bool huge, struct hc_device *device,
+                         const char *function) {
     const size_t charged = hc_align_up(size, huge ? HC_HUGE_PAGE : UNIT);
     const size_t mapped = hc_align_up(charged, HC_PAGE);
     if (!hc_device_charge(device, charged)) return no_memory(function, device, size);
     void *p = hc_pages_map(mapped, mapped >= HC_HUGE_PAGE ? HC_HUGE_PAGE : HC_PAGE);
-    const struct hc_region region = {.begin = (uintptr_t)p, .bytes = charged, .mapped = mapped, .charged = charged,
-                                     .kind = HC_REGION_DEVICE, .huge = huge, .device = device};
+    const struct hc_region region = {.begin = (uintptr_t)p,
+                                     .bytes = charged,
+                                     .mapped = mapped,
+                                     .charged = charged,
+                                     .kind = HC_REGION_DEVICE,
+                                     .huge = huge,
+                                     .device = device};
     if (p == NULL || !hc_region_add(&region)) {
         if (p != NULL) hc_pages_unmap(p, mapped);
         hc_device_release(device, charged);
-        return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "%s: the host has no address space for %zu bytes of device %d",
-                       function, mapped, device->id);
+        return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION,
+                       "%s: the host has no address space for %zu bytes of device %d", function, mapped,
+                       device->id);
     }
     if (mapped >= HC_HUGE_PAGE) madvise(p, mapped, MADV_HUGEPAGE); /* only faster: a kernel without is fine */
     madvise(p, mapped, MADV_DONTFORK);
@@ -42,7 +53,8 @@ static aclError allocate(void **devPtr, size_t size, bool huge, struct hc_device
 
 static bool known_policy(unsigned policy) {
     const unsigned base = policy & 0xff;
-    const unsigned types = ACL_MEM_TYPE_LOW_BAND_WIDTH | ACL_MEM_TYPE_HIGH_BAND_WIDTH | ACL_MEM_ACCESS_USER_SPACE_READONLY;
+    const unsigned types =
+        ACL_MEM_TYPE_LOW_BAND_WIDTH | ACL_MEM_TYPE_HIGH_BAND_WIDTH | ACL_MEM_ACCESS_USER_SPACE_READONLY;
     return base <= ACL_MEM_MALLOC_HUGE1G_ONLY_P2P && (policy & ~(types | 0xffu)) == 0;
 }
 
@@ -56,14 +68,16 @@ static bool wants_huge(unsigned policy, size_t size) {
     }
 }
 
-static aclError malloc_on_current(void **devPtr, size_t size, aclrtMemMallocPolicy policy, const char *function) {
+static aclError malloc_on_current(void **devPtr, size_t size, aclrtMemMallocPolicy policy,
+                                  const char *function) {
     HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: devPtr is null", function);
     HC_CHECK(size > 0, ACL_ERROR_RT_PARAM_INVALID, "%s: size is 0", function);
-    HC_CHECK(known_policy((unsigned)policy), ACL_ERROR_RT_PARAM_INVALID, "%s: there is no policy 0x%x", function,
-             (unsigned)policy);
+    HC_CHECK(known_policy((unsigned)policy), ACL_ERROR_RT_PARAM_INVALID, "%s: there is no policy 0x%x",
+             function, (unsigned)policy);
     const struct hc_context *c = hc_context_current(function);
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
-    if (size > hc_device_capacity()) return no_memory(function, c->device, size); /* also keeps rounding from wrapping */
+    if (size > hc_device_capacity())
+        return no_memory(function, c->device, size); /* also keeps rounding from wrapping */
     return allocate(devPtr, size, wants_huge((unsigned)policy, size), c->device, function);
 }
 
@@ -81,19 +95,19 @@ static void give_back(const struct hc_region *r) {
     hc_device_release(r->device, r->charged);
 }
 
-/* The hardware is done with the memory when it is freed only if the client synchronised; here a queued task would fault,
- * so wait for the device. Idle streams, the usual case, cost nothing. */
+/* The hardware is done with the memory when it is freed only if the client synchronised; here a queued task
+ * would fault, so wait for the device. Idle streams, the usual case, cost nothing. */
 aclError aclrtFree(void *devPtr) {
     struct hc_region r;
     HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtFree: devPtr is null");
-    HC_CHECK(hc_region_find(devPtr, &r), ACL_ERROR_RT_PARAM_INVALID, "aclrtFree: %p is no device memory, or freed already",
-             devPtr);
+    HC_CHECK(hc_region_find(devPtr, &r), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtFree: %p is no device memory, or freed already", devPtr);
     HC_CHECK(r.kind == HC_REGION_DEVICE && r.begin == (uintptr_t)devPtr, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtFree: %p is not the start of an allocation but lies %zu bytes inside %s", devPtr,
              (size_t)((uintptr_t)devPtr - r.begin), hc_region_kind_name(r.kind));
     hc_streams_wait(r.device);
-    HC_CHECK(hc_region_take(devPtr, HC_REGION_DEVICE, &r), ACL_ERROR_RT_PARAM_INVALID, "aclrtFree: %p is freed already",
-             devPtr);
+    HC_CHECK(hc_region_take(devPtr, HC_REGION_DEVICE, &r), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtFree: %p is freed already", devPtr);
     give_back(&r);
     return ACL_SUCCESS;
 }
@@ -131,7 +145,8 @@ aclError aclrtGetMemInfo(aclrtMemAttr attr, size_t *free, size_t *total) {
 }
 
 /* One entry: all the memory of the process on that device. */
-aclError aclrtGetMemUsageInfo(int32_t deviceId, aclrtMemUsageInfo *memUsageInfo, size_t inputNum, size_t *outputNum) {
+aclError aclrtGetMemUsageInfo(int32_t deviceId, aclrtMemUsageInfo *memUsageInfo, size_t inputNum,
+                              size_t *outputNum) {
     struct hc_device *device = hc_device_get(deviceId);
     if (device == NULL) return hc_device_fail("aclrtGetMemUsageInfo", deviceId);
     HC_CHECK(memUsageInfo != NULL && outputNum != NULL && inputNum > 0, ACL_ERROR_RT_PARAM_INVALID,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Hooks by which clients report to the vendor's profiler. It is not there, so it asks for nothing and what is reported
- * has no reader; see MINDSPEED_TRACE instead. Clients ask for clock and hash before they report, so those are real. */
+/* Hooks by which clients report to the vendor's profiler. It is not there, so it asks for nothing and what is
+ * reported has no reader; see MINDSPEED_TRACE instead. Clients ask for clock and hash before they report, so
+ * those are real. */
 #include <string.h>
 
 #include "hc_clock.h"
@@ -35,7 +36,8 @@ int32_t MsprofReportAdditionalInfo(uint32_t aging, const void *data, uint32_t le
 /* FNV-1a. */
 uint64_t MsprofGetHashId(const char *text, size_t length) {
     uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; text != NULL && i < length; i++) hash = (hash ^ (unsigned char)text[i]) * 1099511628211u;
+    for (size_t i = 0; text != NULL && i < length; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 1099511628211u;
     return hash;
 }
 

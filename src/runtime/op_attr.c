@@ -50,8 +50,8 @@ void aclopDestroyAttr(const aclopAttr *attr) {
 }
 
 /* A second value for a name takes the place of the first. */
-static aclError set(aclopAttr *attr, const char *function, const char *name, const char *kind, const void *data,
-                    size_t bytes, int count) {
+static aclError set(aclopAttr *attr, const char *function, const char *name, const char *kind,
+                    const void *data, size_t bytes, int count) {
     if (!hc_handle_ok(&g_pool, attr)) return hc_handle_fail(&g_pool, attr, function);
     HC_CHECK(name != NULL && count >= 0 && (data != NULL || count == 0), ACL_ERROR_INVALID_PARAM,
              "%s: name is %s, number of values is %d", function, name != NULL ? name : "null", count);
@@ -89,7 +89,8 @@ SCALAR(aclopSetAttrDataType, aclDataType, "dtype")
 
 #define LIST(function, type, kind)                                                                           \
     aclError function(aclopAttr *attr, const char *attrName, int numValues, const type *values) {            \
-        return set(attr, #function, attrName, kind, values, numValues > 0 ? (size_t)numValues * sizeof *values : 0, numValues); \
+        return set(attr, #function, attrName, kind, values,                                                  \
+                   numValues > 0 ? (size_t)numValues * sizeof *values : 0, numValues);                       \
     }
 LIST(aclopSetAttrListBool, uint8_t, "list bool")
 LIST(aclopSetAttrListInt, int64_t, "list int")
@@ -97,7 +98,8 @@ LIST(aclopSetAttrListFloat, float, "list float")
 LIST(aclopSetAttrListDataType, aclDataType, "list dtype")
 
 aclError aclopSetAttrString(aclopAttr *attr, const char *attrName, const char *attrValue) {
-    return set(attr, "aclopSetAttrString", attrName, "string", attrValue, attrValue != NULL ? strlen(attrValue) + 1 : 0, 1);
+    return set(attr, "aclopSetAttrString", attrName, "string", attrValue,
+               attrValue != NULL ? strlen(attrValue) + 1 : 0, 1);
 }
 
 /* Texts one behind the other, each with its end. */
@@ -107,8 +109,8 @@ aclError aclopSetAttrListString(aclopAttr *attr, const char *attrName, int numVa
     char *all = malloc(bytes + 1), *at = all;
     HC_CHECK(all != NULL, ACL_ERROR_BAD_ALLOC, "aclopSetAttrListString: out of host memory");
     for (int i = 0; values != NULL && i < numValues; i++) at = stpcpy(at, values[i]) + 1;
-    const aclError code = set(attr, "aclopSetAttrListString", attrName, "list string", values != NULL ? all : NULL, bytes,
-                              numValues);
+    const aclError code = set(attr, "aclopSetAttrListString", attrName, "list string",
+                              values != NULL ? all : NULL, bytes, numValues);
     free(all);
     return code;
 }
@@ -125,8 +127,8 @@ aclError aclopSetAttrListListInt(aclopAttr *attr, const char *attrName, int numL
         *at++ = numValues[i];
         for (int k = 0; k < numValues[i]; k++) *at++ = values[i][k];
     }
-    const aclError code = set(attr, "aclopSetAttrListListInt", attrName, "list list int", lists == numLists ? all : NULL,
-                              words * sizeof *all, numLists);
+    const aclError code = set(attr, "aclopSetAttrListListInt", attrName, "list list int",
+                              lists == numLists ? all : NULL, words * sizeof *all, numLists);
     free(all);
     return code;
 }

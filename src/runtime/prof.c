@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Profiling as torch_npu.profiler starts it: a trace of the launch point goes to npu_trace_<pid>.json in the folder given
- * to aclprofInit, unless MINDSPEED_TRACE is being written already. */
+/* Profiling as torch_npu.profiler starts it: a trace of the launch point goes to npu_trace_<pid>.json in the
+ * folder given to aclprofInit, unless MINDSPEED_TRACE is being written already. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The table of known memory: an array sorted by address. Allocations are rare (frameworks cache), look-ups frequent. */
+/* The table of known memory: an array sorted by address. Allocations are rare (frameworks cache), look-ups
+ * frequent. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -123,7 +124,8 @@ const char *hc_region_kind_name(enum hc_region_kind kind) {
 /* The alignment comes from asking for more address space than needed and giving back both ends. */
 void *hc_pages_map(size_t bytes, size_t alignment) {
     const size_t extra = alignment > HC_PAGE ? alignment : 0;
-    char *p = mmap(NULL, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *p =
+        mmap(NULL, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return NULL;
     char *aligned = (char *)hc_align_up((uintptr_t)p, hc_max_size(alignment, HC_PAGE));
     if (aligned > p) munmap(p, (size_t)(aligned - p));

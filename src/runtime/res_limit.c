@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How many cores operators may use: of a device, of a stream, and in a thread that took over a stream's. The numbers are
- * the virtual device's; they are kept and given back, threads of the host are set by MINDSPEED_NUM_THREADS. */
+/* How many cores operators may use: of a device, of a stream, and in a thread that took over a stream's. The
+ * numbers are the virtual device's; they are kept and given back, threads of the host are set by
+ * MINDSPEED_NUM_THREADS. */
 #include "hc_error.h"
 #include "hc_stream.h"
 
 static _Thread_local struct hc_stream *g_used; /* by aclrtUseStreamResInCurrentThread */
 
 static aclError check(const char *function, aclrtDevResLimitType type, uint32_t value) {
-    HC_CHECK((unsigned)type < HC_RES_TYPES, ACL_ERROR_RT_PARAM_INVALID, "%s: there is no resource %d", function, (int)type);
+    HC_CHECK((unsigned)type < HC_RES_TYPES, ACL_ERROR_RT_PARAM_INVALID, "%s: there is no resource %d",
+             function, (int)type);
     HC_CHECK(value >= 1 && value <= hc_device_cores((int)type), ACL_ERROR_RT_PARAM_INVALID,
-             "%s: value is %u, the device has 1 to %u cores of type %d", function, value, hc_device_cores((int)type), (int)type);
+             "%s: value is %u, the device has 1 to %u cores of type %d", function, value,
+             hc_device_cores((int)type), (int)type);
     return ACL_SUCCESS;
 }
 
@@ -80,8 +83,8 @@ aclError aclrtUseStreamResInCurrentThread(aclrtStream stream) {
 aclError aclrtUnuseStreamResInCurrentThread(aclrtStream stream) {
     const struct hc_stream *s = hc_stream_find(stream, "aclrtUnuseStreamResInCurrentThread");
     if (s == NULL) return hc_error_peek();
-    HC_CHECK(g_used == s, ACL_ERROR_RT_PARAM_INVALID, "aclrtUnuseStreamResInCurrentThread: this thread does not use stream %d",
-             s->id);
+    HC_CHECK(g_used == s, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtUnuseStreamResInCurrentThread: this thread does not use stream %d", s->id);
     g_used = NULL;
     return ACL_SUCCESS;
 }

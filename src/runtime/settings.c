@@ -11,19 +11,24 @@ static _Atomic int64_t g_options[NUM_OPTS];
 static atomic_int g_overflow_mode = ACL_RT_OVERFLOW_MODE_INFNAN;
 static atomic_ullong g_execute_timeout_us;
 
-bool hc_deterministic(void) { return atomic_load_explicit(&g_options[ACL_OPT_DETERMINISTIC], memory_order_relaxed) != 0; }
+bool hc_deterministic(void) {
+    return atomic_load_explicit(&g_options[ACL_OPT_DETERMINISTIC], memory_order_relaxed) != 0;
+}
 int hc_overflow_mode(void) { return atomic_load_explicit(&g_overflow_mode, memory_order_relaxed); }
 
 static aclError set_option(const char *function, aclSysParamOpt opt, int64_t value) {
-    HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_RT_PARAM_INVALID, "%s: there is no option %d", function, (int)opt);
-    HC_CHECK(value >= 0, ACL_ERROR_RT_PARAM_INVALID, "%s: value of option %d is %lld, must not be negative", function,
-             (int)opt, (long long)value);
+    HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_RT_PARAM_INVALID, "%s: there is no option %d", function,
+             (int)opt);
+    HC_CHECK(value >= 0, ACL_ERROR_RT_PARAM_INVALID, "%s: value of option %d is %lld, must not be negative",
+             function, (int)opt, (long long)value);
     atomic_store(&g_options[opt], value);
     return ACL_SUCCESS;
 }
 
 /* Process and context are one: kernels give the same result for both settings. */
-aclError aclrtSetSysParamOpt(aclSysParamOpt opt, int64_t value) { return set_option("aclrtSetSysParamOpt", opt, value); }
+aclError aclrtSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
+    return set_option("aclrtSetSysParamOpt", opt, value);
+}
 
 aclError aclrtCtxSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
     return set_option("aclrtCtxSetSysParamOpt", opt, value);
@@ -31,7 +36,8 @@ aclError aclrtCtxSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
 
 aclError aclrtGetSysParamOpt(aclSysParamOpt opt, int64_t *value) {
     HC_CHECK(value != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetSysParamOpt: value is null");
-    HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetSysParamOpt: there is no option %d", (int)opt);
+    HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtGetSysParamOpt: there is no option %d", (int)opt);
     *value = atomic_load(&g_options[opt]);
     return ACL_SUCCESS;
 }
@@ -59,7 +65,8 @@ aclError aclrtSetOpExecuteTimeOutV2(uint64_t timeout, uint64_t *actualTimeout) {
 
 aclError aclGetCannAttributeList(const aclCannAttr **cannAttrList, size_t *num) {
     static const aclCannAttr ALL[] = {ACL_CANN_ATTR_INF_NAN, ACL_CANN_ATTR_BF16};
-    HC_CHECK(cannAttrList != NULL && num != NULL, ACL_ERROR_INVALID_PARAM, "aclGetCannAttributeList: null argument");
+    HC_CHECK(cannAttrList != NULL && num != NULL, ACL_ERROR_INVALID_PARAM,
+             "aclGetCannAttributeList: null argument");
     *cannAttrList = ALL;
     *num = HC_ARRAY_SIZE(ALL);
     return ACL_SUCCESS;
@@ -71,6 +78,8 @@ aclError aclGetCannAttribute(aclCannAttr cannAttr, int32_t *value) {
     case ACL_CANN_ATTR_INF_NAN:
     case ACL_CANN_ATTR_BF16: *value = 1; return ACL_SUCCESS;
     case ACL_CANN_ATTR_JIT_COMPILE: *value = 0; return ACL_SUCCESS;
-    default: return hc_fail(ACL_ERROR_INVALID_PARAM, "aclGetCannAttribute: there is no attribute %d", (int)cannAttr);
+    default:
+        return hc_fail(ACL_ERROR_INVALID_PARAM, "aclGetCannAttribute: there is no attribute %d",
+                       (int)cannAttr);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A hash table by the address of the name: names live as long as the process and repeat. Names that are equal but stored
- * twice (one per library) are merged when read. */
+/* A hash table by the address of the name: names live as long as the process and repeat. Names that are equal
+ * but stored twice (one per library) are merged when read. */
 #include "hc_stats.h"
 
 #include <pthread.h>

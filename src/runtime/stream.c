@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The FIFO of a stream and its worker thread (docs/streams.md).
  *
- * Whoever sets OWNED in the state word runs tasks: a caller by compare-and-swap from zero (launch.c), or the worker under
- * the lock. PENDING is set under the lock while the queue is not empty, so no caller can overtake it. */
+ * Whoever sets OWNED in the state word runs tasks: a caller by compare-and-swap from zero (launch.c), or the
+ * worker under the lock. PENDING is set under the lock while the queue is not empty, so no caller can
+ * overtake it. */
 #include "hc_stream.h"
 
 #include <errno.h>
@@ -92,7 +93,8 @@ static void run_first(struct hc_stream *s) {
     }
     give_node(s, node);
     s->completed++;
-    atomic_fetch_and(&s->state, ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED | (s->first ? 0 : HC_STREAM_PENDING)));
+    atomic_fetch_and(&s->state,
+                     ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED | (s->first ? 0 : HC_STREAM_PENDING)));
     s->releases++;
     pthread_cond_broadcast(&s->done);
     if (dropped != NULL) {
@@ -123,7 +125,8 @@ static aclError start_worker(struct hc_stream *s) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const int failed = pthread_create(&s->worker, NULL, worker, s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    HC_CHECK(failed == 0, ACL_ERROR_RT_NO_STREAM_RESOURCE, "stream %d: cannot start its thread: %s", s->id, strerror(failed));
+    HC_CHECK(failed == 0, ACL_ERROR_RT_NO_STREAM_RESOURCE, "stream %d: cannot start its thread: %s", s->id,
+             strerror(failed));
     char name[16];
     snprintf(name, sizeof name, "npu%d-st%d", s->device->id % 1000, s->id % 1000);
     pthread_setname_np(s->worker, name);
@@ -139,8 +142,8 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     if (!hc_handle_ok(&hc_stream_pool, s) || s->stop) return hc_handle_fail(&hc_stream_pool, s, task->name);
     HC_TRY(start_worker(s));
     struct hc_queued *node = take_node(s);
-    HC_CHECK(node != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "%s: out of host memory to queue it in stream %d",
-             task->name, s->id);
+    HC_CHECK(node != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL,
+             "%s: out of host memory to queue it in stream %d", task->name, s->id);
     *node = (struct hc_queued){.task = *task};
     if (s->last != NULL) s->last->next = node;
     else s->first = node;
@@ -177,8 +180,10 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     const uint64_t target = s->submitted, releases = s->releases;
     bool late = false;
     const bool running = (atomic_fetch_or(&s->state, HC_STREAM_WAITED) & HC_STREAM_OWNED) != 0;
-    while (!late && (s->completed < target || (running && s->releases == releases))) wait_on(&s->done, s, deadline, &late);
-    if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
+    while (!late && (s->completed < target || (running && s->releases == releases)))
+        wait_on(&s->done, s, deadline, &late);
+    if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0)
+        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
     return s->completed >= target && (!running || s->releases != releases);
 }
 
@@ -198,8 +203,9 @@ aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const ch
     const unsigned long long left = s->submitted - s->completed;
     pthread_mutex_unlock(&s->lock);
     if (code != 0) return hc_fail(code, "%s", hc_error_text());
-    HC_CHECK(over, ACL_ERROR_RT_STREAM_SYNC_TIMEOUT, "%s: stream %d of device %d is not done after %lld ms (%llu tasks left)",
-             function, s->id, s->device->id, (long long)timeout_ms, left);
+    HC_CHECK(over, ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
+             "%s: stream %d of device %d is not done after %lld ms (%llu tasks left)", function, s->id,
+             s->device->id, (long long)timeout_ms, left);
     return ACL_SUCCESS;
 }
 
@@ -233,7 +239,8 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     atomic_store(&s->abort, true);
     pthread_mutex_lock(&s->lock);
     struct hc_queued *dropped = detach_queue(s);
-    if (dropped != NULL) stick(s, ACL_ERROR_RT_STREAM_ABORT, "abort", "abort: queued tasks of the stream were dropped");
+    if (dropped != NULL)
+        stick(s, ACL_ERROR_RT_STREAM_ABORT, "abort", "abort: queued tasks of the stream were dropped");
     pthread_mutex_unlock(&s->lock);
     drop_list(dropped);
     hc_wake_waits();
@@ -253,10 +260,12 @@ bool hc_stream_pause(struct hc_stream *s, int64_t timeout_ms) {
     pthread_mutex_lock(&s->lock);
     atomic_fetch_or(&s->state, HC_STREAM_PAUSED);
     bool late = false;
-    while (!late && (atomic_fetch_or(&s->state, HC_STREAM_WAITED) & HC_STREAM_OWNED) != 0 && !atomic_load(&s->parked)) {
+    while (!late && (atomic_fetch_or(&s->state, HC_STREAM_WAITED) & HC_STREAM_OWNED) != 0 &&
+           !atomic_load(&s->parked)) {
         wait_on(&s->done, s, &deadline, &late);
     }
-    if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
+    if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0)
+        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
     pthread_mutex_unlock(&s->lock);
     return !late;
 }
@@ -310,8 +319,8 @@ static bool end_worker(struct hc_stream *s, bool force) {
 }
 
 aclError hc_stream_destroy(struct hc_stream *s, bool force) {
-    HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID, "stream %d cannot be destroyed by one of its own tasks",
-             s->id);
+    HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
+             "stream %d cannot be destroyed by one of its own tasks", s->id);
     if (!hc_handle_retire(&s->handle)) return hc_handle_fail(&hc_stream_pool, s, "aclrtDestroyStream");
     aclError code = ACL_SUCCESS;
     if (force) hc_stream_abort(s, FORCE_MS);
@@ -346,6 +355,8 @@ static void destroy_if_of_device(void *object, void *device) {
     if (device == NULL || s->device == device) hc_stream_destroy(s, true);
 }
 
-void hc_streams_destroy(struct hc_device *device) { hc_handle_each(&hc_stream_pool, destroy_if_of_device, device); }
+void hc_streams_destroy(struct hc_device *device) {
+    hc_handle_each(&hc_stream_pool, destroy_if_of_device, device);
+}
 
 void hc_stream_after_fork(void) { hc_pool_reset(&hc_stream_pool); }

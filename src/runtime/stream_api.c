@@ -3,12 +3,14 @@
 #include "hc_error.h"
 #include "hc_stream.h"
 
-static struct hc_stream *find(aclrtStream handle, const char *function) { return hc_stream_find(handle, function); }
+static struct hc_stream *find(aclrtStream handle, const char *function) {
+    return hc_stream_find(handle, function);
+}
 
 static aclError create(aclrtStream *stream, uint32_t priority, uint32_t flag, const char *function) {
     HC_CHECK(stream != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: stream is null", function);
-    HC_CHECK(priority <= HC_STREAM_LEAST_PRIORITY, ACL_ERROR_RT_PARAM_INVALID, "%s: priority is %u, must be 0 to %d",
-             function, priority, HC_STREAM_LEAST_PRIORITY);
+    HC_CHECK(priority <= HC_STREAM_LEAST_PRIORITY, ACL_ERROR_RT_PARAM_INVALID,
+             "%s: priority is %u, must be 0 to %d", function, priority, HC_STREAM_LEAST_PRIORITY);
     struct hc_context *c = hc_context_current(function);
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
     struct hc_stream *s = hc_stream_create(c, priority, flag);
@@ -24,25 +26,31 @@ aclError aclrtCreateStreamWithConfig(aclrtStream *stream, uint32_t priority, uin
 }
 
 static aclError destroy(aclrtStream handle, bool force, const char *function) {
-    if (handle == NULL || hc_stream_ok(handle) == NULL) return hc_handle_fail(&hc_stream_pool, handle, function);
+    if (handle == NULL || hc_stream_ok(handle) == NULL)
+        return hc_handle_fail(&hc_stream_pool, handle, function);
     const struct hc_stream *s = handle;
     HC_CHECK(s->context->default_stream != s, ACL_ERROR_RT_PARAM_INVALID,
-             "%s: stream %d is the default stream of its context, which ends with the context", function, s->id);
+             "%s: stream %d is the default stream of its context, which ends with the context", function,
+             s->id);
     return hc_stream_destroy(handle, force);
 }
 
 aclError aclrtDestroyStream(aclrtStream stream) { return destroy(stream, false, "aclrtDestroyStream"); }
 
-aclError aclrtDestroyStreamForce(aclrtStream stream) { return destroy(stream, true, "aclrtDestroyStreamForce"); }
+aclError aclrtDestroyStreamForce(aclrtStream stream) {
+    return destroy(stream, true, "aclrtDestroyStreamForce");
+}
 
 static aclError synchronize(aclrtStream handle, int64_t timeout, const char *function) {
-    HC_CHECK(timeout >= -1, ACL_ERROR_RT_PARAM_INVALID, "%s: timeout is %lld ms, must be -1 (none) or more", function,
-             (long long)timeout);
+    HC_CHECK(timeout >= -1, ACL_ERROR_RT_PARAM_INVALID, "%s: timeout is %lld ms, must be -1 (none) or more",
+             function, (long long)timeout);
     struct hc_stream *s = find(handle, function);
     return s != NULL ? hc_stream_synchronize(s, timeout, function) : hc_error_peek();
 }
 
-aclError aclrtSynchronizeStream(aclrtStream stream) { return synchronize(stream, -1, "aclrtSynchronizeStream"); }
+aclError aclrtSynchronizeStream(aclrtStream stream) {
+    return synchronize(stream, -1, "aclrtSynchronizeStream");
+}
 
 aclError aclrtSynchronizeStreamWithTimeout(aclrtStream stream, int32_t timeout) {
     return synchronize(stream, timeout, "aclrtSynchronizeStreamWithTimeout");
@@ -81,8 +89,8 @@ static void synchronize_one(void *object, void *ctx) {
 }
 
 static aclError synchronize_device(int64_t timeout, const char *function) {
-    HC_CHECK(timeout >= -1, ACL_ERROR_RT_PARAM_INVALID, "%s: timeout is %lld ms, must be -1 (none) or more", function,
-             (long long)timeout);
+    HC_CHECK(timeout >= -1, ACL_ERROR_RT_PARAM_INVALID, "%s: timeout is %lld ms, must be -1 (none) or more",
+             function, (long long)timeout);
     struct hc_context *c = hc_context_current(function);
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
     struct sync_all all = {c->device, timeout, function, ACL_SUCCESS};
@@ -105,7 +113,8 @@ struct abort_all {
 static void abort_one(void *object, void *ctx) {
     struct hc_stream *s = object;
     struct abort_all *all = ctx;
-    if (s->device == all->device && !hc_stream_idle(s)) all->over = hc_stream_abort(s, all->timeout) && all->over;
+    if (s->device == all->device && !hc_stream_idle(s))
+        all->over = hc_stream_abort(s, all->timeout) && all->over;
 }
 
 /* timeout: milliseconds, 0 for no limit. */
@@ -115,14 +124,15 @@ aclError aclrtDeviceTaskAbort(int32_t deviceId, uint32_t timeout) {
     if (device == NULL) return hc_device_fail("aclrtDeviceTaskAbort", deviceId);
     struct abort_all all = {device, timeout > 0 ? timeout : NO_LIMIT_MS, true};
     hc_handle_each(&hc_stream_pool, abort_one, &all);
-    HC_CHECK(all.over, ACL_ERROR_RT_TASK_TIMEOUT, "aclrtDeviceTaskAbort: a task of device %d still runs after %u ms",
-             deviceId, timeout);
+    HC_CHECK(all.over, ACL_ERROR_RT_TASK_TIMEOUT,
+             "aclrtDeviceTaskAbort: a task of device %d still runs after %u ms", deviceId, timeout);
     return ACL_SUCCESS;
 }
 
 aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode) {
     HC_CHECK(mode == ACL_CONTINUE_ON_FAILURE || mode == ACL_STOP_ON_FAILURE, ACL_ERROR_RT_PARAM_INVALID,
-             "aclrtSetStreamFailureMode: mode is %llu, must be 0 (continue) or 1 (stop)", (unsigned long long)mode);
+             "aclrtSetStreamFailureMode: mode is %llu, must be 0 (continue) or 1 (stop)",
+             (unsigned long long)mode);
     struct hc_stream *s = find(stream, "aclrtSetStreamFailureMode");
     if (s == NULL) return hc_error_peek();
     pthread_mutex_lock(&s->lock);
@@ -132,7 +142,8 @@ aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode) {
 }
 
 aclError aclrtSetStreamOverflowSwitch(aclrtStream stream, uint32_t flag) {
-    HC_CHECK(flag <= 1, ACL_ERROR_RT_PARAM_INVALID, "aclrtSetStreamOverflowSwitch: flag is %u, must be 0 or 1", flag);
+    HC_CHECK(flag <= 1, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtSetStreamOverflowSwitch: flag is %u, must be 0 or 1", flag);
     struct hc_stream *s = find(stream, "aclrtSetStreamOverflowSwitch");
     if (s == NULL) return hc_error_peek();
     s->overflow = flag;
@@ -147,22 +158,27 @@ aclError aclrtGetStreamOverflowSwitch(aclrtStream stream, uint32_t *flag) {
     return ACL_SUCCESS;
 }
 
-aclError aclrtSetStreamAttribute(aclrtStream stream, aclrtStreamAttr stmAttrType, aclrtStreamAttrValue *value) {
+aclError aclrtSetStreamAttribute(aclrtStream stream, aclrtStreamAttr stmAttrType,
+                                 aclrtStreamAttrValue *value) {
     static const char FUNCTION[] = "aclrtSetStreamAttribute";
     HC_CHECK(value != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: value is null", FUNCTION);
     struct hc_stream *s = find(stream, FUNCTION);
     if (s == NULL) return hc_error_peek();
     switch (stmAttrType) {
     case ACL_STREAM_ATTR_FAILURE_MODE: return aclrtSetStreamFailureMode(stream, value->failureMode);
-    case ACL_STREAM_ATTR_FLOAT_OVERFLOW_CHECK: return aclrtSetStreamOverflowSwitch(stream, value->overflowSwitch);
+    case ACL_STREAM_ATTR_FLOAT_OVERFLOW_CHECK:
+        return aclrtSetStreamOverflowSwitch(stream, value->overflowSwitch);
     case ACL_STREAM_ATTR_USER_CUSTOM_TAG: s->custom_tag = value->userCustomTag; return ACL_SUCCESS;
     case ACL_STREAM_ATTR_CACHE_OP_INFO: s->cache_op_info = value->cacheOpInfoSwitch; return ACL_SUCCESS;
     case ACL_STREAM_ATTR_PRIORITY:
         HC_CHECK(value->streamPriority <= HC_STREAM_LEAST_PRIORITY, ACL_ERROR_RT_PARAM_INVALID,
-                 "%s: priority is %u, must be 0 to %d", FUNCTION, value->streamPriority, HC_STREAM_LEAST_PRIORITY);
+                 "%s: priority is %u, must be 0 to %d", FUNCTION, value->streamPriority,
+                 HC_STREAM_LEAST_PRIORITY);
         s->priority = value->streamPriority;
         return ACL_SUCCESS;
-    default: return hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: there is no attribute %d", FUNCTION, (int)stmAttrType);
+    default:
+        return hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: there is no attribute %d", FUNCTION,
+                       (int)stmAttrType);
     }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* MINDSPEED_TRACE=file.json: a Chrome trace (ui.perfetto.dev opens it). A process row per device, a thread row per
- * stream; a slice per task with its shapes, bytes and FLOPs.
+/* MINDSPEED_TRACE=file.json: a Chrome trace (ui.perfetto.dev opens it). A process row per device, a thread
+ * row per stream; a slice per task with its shapes, bytes and FLOPs.
  *
- * Lines gather in a buffer of fixed size. Each flush ends with "]" and the next one overwrites it, so the file is
- * valid JSON at every moment, also after a crash. In the name, %p is the process id and %r the environment's RANK;
- * where WORLD_SIZE is above 1 and the name has neither, ".rank<RANK>" goes before the extension. */
+ * Lines gather in a buffer of fixed size. Each flush ends with "]" and the next one overwrites it, so the
+ * file is valid JSON at every moment, also after a crash. In the name, %p is the process id and %r the
+ * environment's RANK; where WORLD_SIZE is above 1 and the name has neither, ".rank<RANK>" goes before the
+ * extension. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -23,9 +24,9 @@ enum { BUFFER_BYTES = 1 << 18, LINE_BYTES = 2048, PATH_BYTES = 4096, NAMED_ROWS 
 
 static struct {
     pthread_mutex_t lock;
-    int file; /* -1: closed */
+    int file;   /* -1: closed */
     bool first; /* no slice written yet */
-    off_t end; /* where the closing "]" is */
+    off_t end;  /* where the closing "]" is */
     size_t used;
     char *buffer;
     uint64_t named[NAMED_ROWS]; /* rows whose names are written, hashed by device and stream */
@@ -118,8 +119,8 @@ aclError hc_trace_start(void) {
     const char *pattern = hc_option_text(HC_OPT_TRACE);
     char path[PATH_BYTES];
     if (pattern[0] == '\0') return ACL_SUCCESS;
-    HC_CHECK(expand(pattern, path, sizeof path), ACL_ERROR_INVALID_PARAM, "%s: the name is longer than %d bytes",
-             hc_option_env_name(HC_OPT_TRACE), PATH_BYTES - 1);
+    HC_CHECK(expand(pattern, path, sizeof path), ACL_ERROR_INVALID_PARAM,
+             "%s: the name is longer than %d bytes", hc_option_env_name(HC_OPT_TRACE), PATH_BYTES - 1);
     return hc_trace_open(path);
 }
 
@@ -146,18 +147,22 @@ static void name_row(int32_t device, int32_t stream) {
     char line[LINE_BYTES];
     const int pid = device + 1, tid = stream + 1;
     int n = snprintf(line, sizeof line,
-                     "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"NPU %d\"}}", pid, device);
+                     "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"NPU %d\"}}",
+                     pid, device);
     if (device < 0) {
         n = snprintf(line, sizeof line,
                      "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":%d,\"args\":{\"name\":\"host\"}}", pid);
     }
     append(line, (size_t)n);
-    n = snprintf(line, sizeof line,
-                 "{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"stream %d\"}}", pid,
-                 tid, stream);
+    n = snprintf(
+        line, sizeof line,
+        "{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":\"stream %d\"}}",
+        pid, tid, stream);
     if (stream < 0) {
-        n = snprintf(line, sizeof line, "{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":"
-                     "\"synchronous copies\"}}", pid, tid);
+        n = snprintf(line, sizeof line,
+                     "{\"ph\":\"M\",\"name\":\"thread_name\",\"pid\":%d,\"tid\":%d,\"args\":{\"name\":"
+                     "\"synchronous copies\"}}",
+                     pid, tid);
     }
     append(line, (size_t)n);
 }
@@ -175,17 +180,19 @@ static void quote(const char *text, char *out, size_t room) {
 
 void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, const struct hc_task_info *info,
                   uint64_t begin_ns, uint64_t end_ns, aclError code) {
-    static const char *const KINDS[HC_TASK_KIND_COUNT] = {"operator", "copy", "collective", "callback", "control"};
+    static const char *const KINDS[HC_TASK_KIND_COUNT] = {"operator", "copy", "collective", "callback",
+                                                          "control"};
     char line[LINE_BYTES], name[160], shapes[HC_LAUNCH_TEXT_BYTES + 64];
     quote(task->name, name, sizeof name);
     quote(info->shapes, shapes, sizeof shapes);
     const uint64_t lasted = end_ns - begin_ns;
-    const int n = snprintf(line, sizeof line,
-                           "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%llu.%03u,\"dur\":"
-                           "%llu.%03u,\"args\":{\"shapes\":\"%s\",\"bytes\":%llu,\"flops\":%llu,\"code\":%d}}",
-                           name, KINDS[task->kind], device + 1, stream + 1, (unsigned long long)(begin_ns / 1000),
-                           (unsigned)(begin_ns % 1000), (unsigned long long)(lasted / 1000), (unsigned)(lasted % 1000),
-                           shapes, (unsigned long long)info->bytes, (unsigned long long)info->flops, code);
+    const int n = snprintf(
+        line, sizeof line,
+        "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%llu.%03u,\"dur\":"
+        "%llu.%03u,\"args\":{\"shapes\":\"%s\",\"bytes\":%llu,\"flops\":%llu,\"code\":%d}}",
+        name, KINDS[task->kind], device + 1, stream + 1, (unsigned long long)(begin_ns / 1000),
+        (unsigned)(begin_ns % 1000), (unsigned long long)(lasted / 1000), (unsigned)(lasted % 1000), shapes,
+        (unsigned long long)info->bytes, (unsigned long long)info->flops, code);
     pthread_mutex_lock(&g_trace.lock);
     name_row(device, stream);
     append(line, (size_t)n);

@@ -44,7 +44,8 @@ static aclError run_wait(void *arg) {
     return ACL_SUCCESS;
 }
 
-static aclError launch(const char *function, void *devAddr, uint64_t value, uint32_t flag, aclrtStream stream, bool wait) {
+static aclError launch(const char *function, void *devAddr, uint64_t value, uint32_t flag, aclrtStream stream,
+                       bool wait) {
     size_t available = 0;
     HC_CHECK(devAddr != NULL && (uintptr_t)devAddr % sizeof value == 0, ACL_ERROR_RT_ADDR_UNALIGNED,
              "%s: devAddr is %p, must be a multiple of %zu", function, devAddr, sizeof value);
@@ -55,8 +56,12 @@ static aclError launch(const char *function, void *devAddr, uint64_t value, uint
     struct value *v = malloc(sizeof *v);
     HC_CHECK(v != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "%s: out of host memory", function);
     *v = (struct value){devAddr, value, flag};
-    return hc_launch(s, &(struct hc_task){.name = wait ? "wait value" : "write value", .kind = HC_TASK_CONTROL,
-                                          .may_block = wait, .arg = v, .run = wait ? run_wait : run_write, .release = free});
+    return hc_launch(s, &(struct hc_task){.name = wait ? "wait value" : "write value",
+                                          .kind = HC_TASK_CONTROL,
+                                          .may_block = wait,
+                                          .arg = v,
+                                          .run = wait ? run_wait : run_write,
+                                          .release = free});
 }
 
 aclError aclrtValueWrite(void *devAddr, uint64_t value, uint32_t flag, aclrtStream stream) {
@@ -81,13 +86,15 @@ static aclError run_prefetch(void *arg) {
     return ACL_SUCCESS;
 }
 
-/* The host's caches are coherent: only prefetching means anything, and of more than a cache's worth nothing is left. */
+/* The host's caches are coherent: only prefetching means anything, and of more than a cache's worth nothing
+ * is left. */
 aclError aclrtCmoAsync(void *src, size_t size, aclrtCmoType cmoType, aclrtStream stream) {
     enum { WORTH_BYTES = 256 << 10 };
     size_t available = 0;
-    HC_CHECK(src != NULL && size > 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtCmoAsync: src is %p, size is %zu", src, size);
-    HC_CHECK((unsigned)cmoType <= ACL_RT_CMO_TYPE_FLUSH, ACL_ERROR_RT_PARAM_INVALID, "aclrtCmoAsync: there is no type %d",
-             (int)cmoType);
+    HC_CHECK(src != NULL && size > 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtCmoAsync: src is %p, size is %zu",
+             src, size);
+    HC_CHECK((unsigned)cmoType <= ACL_RT_CMO_TYPE_FLUSH, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtCmoAsync: there is no type %d", (int)cmoType);
     HC_CHECK(hc_region_span(src, size, &available) == HC_SPAN_INSIDE, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtCmoAsync: %zu bytes at %p are not device memory", size, src);
     struct hc_stream *s = hc_stream_find(stream, "aclrtCmoAsync");
@@ -96,6 +103,7 @@ aclError aclrtCmoAsync(void *src, size_t size, aclrtCmoType cmoType, aclrtStream
     struct prefetch *p = malloc(sizeof *p);
     HC_CHECK(p != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "aclrtCmoAsync: out of host memory");
     *p = (struct prefetch){src, hc_min_size(size, WORTH_BYTES)};
-    return hc_launch(s, &(struct hc_task){.name = "prefetch", .kind = HC_TASK_COPY, .arg = p, .run = run_prefetch,
-                                          .release = free});
+    return hc_launch(
+        s, &(struct hc_task){
+               .name = "prefetch", .kind = HC_TASK_COPY, .arg = p, .run = run_prefetch, .release = free});
 }

@@ -13,8 +13,8 @@ HC_API aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVers
 
 aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVersion *version) {
     HC_CHECK(version != NULL, ACL_ERROR_INVALID_PARAM, "aclsysGetCANNVersion: version is null");
-    HC_CHECK((unsigned)name <= ACL_PKG_NAME_DRIVER, ACL_ERROR_INVALID_PARAM, "aclsysGetCANNVersion: there is no package %d",
-             (int)name);
+    HC_CHECK((unsigned)name <= ACL_PKG_NAME_DRIVER, ACL_ERROR_INVALID_PARAM,
+             "aclsysGetCANNVersion: there is no package %d", (int)name);
     memset(version, 0, sizeof *version);
     if (name == ACL_PKG_NAME_DRIVER) {
         snprintf(version->version, sizeof version->version, "%s", HC_DRIVER_VERSION);
@@ -31,9 +31,11 @@ aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVersion *ve
 
 /* Every package has the same version; versionStr has room for ACL_PKG_VERSION_MAX_SIZE bytes. */
 aclError aclsysGetVersionStr(char *pkgName, char *versionStr) {
-    static const char *const PACKAGES[] = {"runtime", "opbase", "hccl", "hcomm", "ops_math", "ops_nn", "ops_cv",
-                                           "ops_transformer", "metadef", "ge-executor", "ge-compiler"};
-    HC_CHECK(pkgName != NULL && versionStr != NULL, ACL_ERROR_INVALID_PARAM, "aclsysGetVersionStr: null argument");
+    static const char *const PACKAGES[] = {"runtime",  "opbase",      "hccl",       "hcomm",
+                                           "ops_math", "ops_nn",      "ops_cv",     "ops_transformer",
+                                           "metadef",  "ge-executor", "ge-compiler"};
+    HC_CHECK(pkgName != NULL && versionStr != NULL, ACL_ERROR_INVALID_PARAM,
+             "aclsysGetVersionStr: null argument");
     for (size_t i = 0; i < HC_ARRAY_SIZE(PACKAGES); i++) {
         if (strcmp(pkgName, PACKAGES[i]) != 0) continue;
         strcpy(versionStr, HC_CANN_VERSION);

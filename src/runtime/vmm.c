@@ -33,16 +33,18 @@ static aclError reserve(struct reservation *r, size_t size, size_t alignment, vo
     r->bytes = hc_align_up(size, HC_HUGE_PAGE);
     r->raw_bytes = r->bytes + alignment;
     r->raw = mmap(expect, r->raw_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    HC_CHECK(r->raw != MAP_FAILED, ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtReserveMemAddress: no address space for %zu bytes",
-             size);
+    HC_CHECK(r->raw != MAP_FAILED, ACL_ERROR_RT_MEMORY_ALLOCATION,
+             "aclrtReserveMemAddress: no address space for %zu bytes", size);
     r->begin = (char *)hc_align_up((uintptr_t)r->raw, alignment);
     return ACL_SUCCESS;
 }
 
-aclError aclrtReserveMemAddress(void **virPtr, size_t size, size_t alignment, void *expectPtr, uint64_t flags) {
+aclError aclrtReserveMemAddress(void **virPtr, size_t size, size_t alignment, void *expectPtr,
+                                uint64_t flags) {
     (void)flags; /* page size: all pages can be mapped here */
     HC_CHECK(virPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtReserveMemAddress: virPtr is null");
-    HC_CHECK(size > 0 && size < (size_t)1 << 46, ACL_ERROR_RT_PARAM_INVALID, "aclrtReserveMemAddress: size is %zu", size);
+    HC_CHECK(size > 0 && size < (size_t)1 << 46, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtReserveMemAddress: size is %zu", size);
     HC_CHECK((alignment & (alignment - 1)) == 0 && alignment <= (size_t)1 << 30, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtReserveMemAddress: alignment is %zu, must be 0 or a power of two up to 1 GiB", alignment);
     struct reservation *r = calloc(1, sizeof *r);
@@ -66,7 +68,8 @@ aclError aclrtReleaseMemAddress(void *virPtr) {
     pthread_mutex_lock(&g_lock);
     struct reservation **at = find(virPtr, 1), *r = at != NULL ? *at : NULL;
     if (r == NULL || r->begin != virPtr) {
-        code = hc_fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtReleaseMemAddress: %p is not the start of a reserved range", virPtr);
+        code = hc_fail(ACL_ERROR_RT_PARAM_INVALID,
+                       "aclrtReleaseMemAddress: %p is not the start of a reserved range", virPtr);
     } else if (hc_region_next((uintptr_t)r->begin, (uintptr_t)r->begin + r->bytes, &region)) {
         code = hc_fail(ACL_ERROR_RT_PARAM_INVALID, "aclrtReleaseMemAddress: memory is still mapped at %p",
                        (void *)region.begin);
@@ -81,7 +84,9 @@ aclError aclrtReleaseMemAddress(void *virPtr) {
 
 static aclError find_device(const aclrtPhysicalMemProp *prop, struct hc_device **device) {
     *device = NULL;
-    if (prop->location.type == ACL_MEM_LOCATION_TYPE_HOST || prop->location.type == ACL_MEM_LOCATION_TYPE_HOST_NUMA) return 0;
+    if (prop->location.type == ACL_MEM_LOCATION_TYPE_HOST ||
+        prop->location.type == ACL_MEM_LOCATION_TYPE_HOST_NUMA)
+        return 0;
     HC_CHECK(prop->location.type == ACL_MEM_LOCATION_TYPE_DEVICE, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtMallocPhysical: there is no location type %d", (int)prop->location.type);
     *device = hc_device_get(prop->location.id);
@@ -92,7 +97,8 @@ static aclError take_piece(struct hc_physical *p) {
     if (p->heap == NULL) return hc_error_peek();
     HC_CHECK(p->device == NULL || hc_device_charge(p->device, p->bytes), ACL_ERROR_RT_MEMORY_ALLOCATION,
              "aclrtMallocPhysical: out of memory on device %d: asked for %zu bytes, %llu of %llu are free "
-             "(MINDSPEED_DEVICE_MEMORY)", p->device->id, p->bytes,
+             "(MINDSPEED_DEVICE_MEMORY)",
+             p->device->id, p->bytes,
              (unsigned long long)(hc_device_capacity() - atomic_load(&p->device->memory_used)),
              (unsigned long long)hc_device_capacity());
     if (hc_heap_take(p->heap, p->bytes, &p->unit)) return ACL_SUCCESS;
@@ -100,13 +106,15 @@ static aclError take_piece(struct hc_physical *p) {
     return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtMallocPhysical: no %zu bytes in a row", p->bytes);
 }
 
-aclError aclrtMallocPhysical(aclrtDrvMemHandle *handle, size_t size, const aclrtPhysicalMemProp *prop, uint64_t flags) {
+aclError aclrtMallocPhysical(aclrtDrvMemHandle *handle, size_t size, const aclrtPhysicalMemProp *prop,
+                             uint64_t flags) {
     struct hc_device *device;
-    HC_CHECK(handle != NULL && prop != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtMallocPhysical: null argument");
+    HC_CHECK(handle != NULL && prop != NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMallocPhysical: null argument");
     HC_CHECK(size > 0 && size < (size_t)1 << 46 && flags == 0, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtMallocPhysical: size is %zu, flags is %llu (must be 0)", size, (unsigned long long)flags);
-    HC_CHECK(size % HC_HUGE_PAGE == 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtMallocPhysical: size is %zu, not a multiple of %d",
-             size, HC_HUGE_PAGE);
+    HC_CHECK(size % HC_HUGE_PAGE == 0, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMallocPhysical: size is %zu, not a multiple of %d", size, HC_HUGE_PAGE);
     HC_TRY(find_device(prop, &device));
     struct hc_physical *p = hc_handle_new(&g_pool);
     if (p == NULL) return hc_error_peek();
@@ -155,8 +163,13 @@ static aclError map(char *virPtr, size_t size, struct hc_physical *p) {
              "aclrtMapMem: memory is mapped already at %p", (void *)known.begin);
     HC_CHECK(hc_heap_map(p->heap, p->unit, 0, size, virPtr) != NULL, ACL_ERROR_RT_MEMORY_ALLOCATION,
              "aclrtMapMem: the host cannot map %zu bytes at %p", size, (void *)virPtr);
-    const struct hc_region r = {.begin = (uintptr_t)virPtr, .bytes = size, .mapped = size, .kind = HC_REGION_MAPPED,
-                                .huge = true, .device = p->device, .owner = p};
+    const struct hc_region r = {.begin = (uintptr_t)virPtr,
+                                .bytes = size,
+                                .mapped = size,
+                                .kind = HC_REGION_MAPPED,
+                                .huge = true,
+                                .device = p->device,
+                                .owner = p};
     HC_CHECK(hc_region_add(&r), ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtMapMem: out of host memory");
     p->maps++;
     return ACL_SUCCESS;
@@ -165,11 +178,11 @@ static aclError map(char *virPtr, size_t size, struct hc_physical *p) {
 aclError aclrtMapMem(void *virPtr, size_t size, size_t offset, aclrtDrvMemHandle handle, uint64_t flags) {
     if (!hc_handle_ok(&g_pool, handle)) return hc_handle_fail(&g_pool, handle, "aclrtMapMem");
     struct hc_physical *p = handle;
-    HC_CHECK(offset == 0 && flags == 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtMapMem: offset is %zu, flags is %llu; both must be 0",
-             offset, (unsigned long long)flags);
+    HC_CHECK(offset == 0 && flags == 0, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMapMem: offset is %zu, flags is %llu; both must be 0", offset, (unsigned long long)flags);
     HC_CHECK(size > 0 && size <= p->bytes && size % HC_PAGE == 0 && (uintptr_t)virPtr % HC_PAGE == 0,
-             ACL_ERROR_RT_PARAM_INVALID, "aclrtMapMem: size is %zu, the handle has %zu bytes; address is %p", size, p->bytes,
-             virPtr);
+             ACL_ERROR_RT_PARAM_INVALID, "aclrtMapMem: size is %zu, the handle has %zu bytes; address is %p",
+             size, p->bytes, virPtr);
     pthread_mutex_lock(&g_lock);
     const aclError code = map(virPtr, size, p);
     pthread_mutex_unlock(&g_lock);
@@ -178,7 +191,8 @@ aclError aclrtMapMem(void *virPtr, size_t size, size_t offset, aclrtDrvMemHandle
 
 /* Needs the lock. The addresses stay reserved. */
 static void unmap(const struct hc_region *r) {
-    mmap((void *)r->begin, r->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    mmap((void *)r->begin, r->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+         0);
     struct hc_physical *p = r->owner;
     p->maps--;
     free_if_unused(p);
@@ -198,19 +212,24 @@ aclError aclrtUnmapMem(void *virPtr) {
 /* A shareable handle is a number: process (22 bits), file (20), unit (20). */
 enum { FILE_BITS = 20 };
 
-aclError aclrtMemExportToShareableHandle(aclrtDrvMemHandle handle, aclrtMemHandleType handleType, uint64_t flags,
-                                         uint64_t *shareableHandle) {
-    if (!hc_handle_ok(&g_pool, handle)) return hc_handle_fail(&g_pool, handle, "aclrtMemExportToShareableHandle");
+aclError aclrtMemExportToShareableHandle(aclrtDrvMemHandle handle, aclrtMemHandleType handleType,
+                                         uint64_t flags, uint64_t *shareableHandle) {
+    if (!hc_handle_ok(&g_pool, handle))
+        return hc_handle_fail(&g_pool, handle, "aclrtMemExportToShareableHandle");
     struct hc_physical *p = handle;
-    HC_CHECK(shareableHandle != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtMemExportToShareableHandle: shareableHandle is null");
+    HC_CHECK(shareableHandle != NULL, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMemExportToShareableHandle: shareableHandle is null");
     HC_CHECK(handleType == ACL_MEM_HANDLE_TYPE_NONE && flags <= ACL_RT_VMM_EXPORT_FLAG_DISABLE_PID_VALIDATION,
-             ACL_ERROR_RT_PARAM_INVALID, "aclrtMemExportToShareableHandle: handleType is %d (must be 0), flags is 0x%llx",
+             ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMemExportToShareableHandle: handleType is %d (must be 0), flags is 0x%llx",
              (int)handleType, (unsigned long long)flags);
-    HC_CHECK(!p->imported, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtMemExportToShareableHandle: the memory is imported itself");
-    HC_CHECK(p->heap->file < 1 << FILE_BITS, ACL_ERROR_RT_IPC_ERROR, "aclrtMemExportToShareableHandle: file number %d",
-             p->heap->file);
+    HC_CHECK(!p->imported, ACL_ERROR_FEATURE_UNSUPPORTED,
+             "aclrtMemExportToShareableHandle: the memory is imported itself");
+    HC_CHECK(p->heap->file < 1 << FILE_BITS, ACL_ERROR_RT_IPC_ERROR,
+             "aclrtMemExportToShareableHandle: file number %d", p->heap->file);
     if (flags == ACL_RT_VMM_EXPORT_FLAG_DISABLE_PID_VALIDATION) hc_heap_allow(p->heap, p->unit, NULL, 0);
-    *shareableHandle = ((uint64_t)getpid() << FILE_BITS | (uint64_t)p->heap->file) << HC_HEAP_UNIT_BITS | p->unit;
+    *shareableHandle =
+        ((uint64_t)getpid() << FILE_BITS | (uint64_t)p->heap->file) << HC_HEAP_UNIT_BITS | p->unit;
     return ACL_SUCCESS;
 }
 
@@ -225,11 +244,14 @@ aclError aclrtMemSetPidToShareableHandle(uint64_t shareableHandle, int32_t *pid,
     int file;
     uint32_t unit;
     split(shareableHandle, &owner, &file, &unit);
-    HC_CHECK(pid != NULL && pidNum > 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtMemSetPidToShareableHandle: no process is given");
-    HC_CHECK(owner == getpid(), ACL_ERROR_RT_PARAM_INVALID, "aclrtMemSetPidToShareableHandle: 0x%llx is no handle of this process",
+    HC_CHECK(pid != NULL && pidNum > 0, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMemSetPidToShareableHandle: no process is given");
+    HC_CHECK(owner == getpid(), ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtMemSetPidToShareableHandle: 0x%llx is no handle of this process",
              (unsigned long long)shareableHandle);
     struct hc_heap *heap = hc_heap_by_file(file);
-    HC_CHECK(heap != NULL && unit < heap->units && hc_heap_allow(heap, unit, pid, pidNum), ACL_ERROR_RT_PARAM_INVALID,
+    HC_CHECK(heap != NULL && unit < heap->units && hc_heap_allow(heap, unit, pid, pidNum),
+             ACL_ERROR_RT_PARAM_INVALID,
              "aclrtMemSetPidToShareableHandle: stale handle, or more than %d processes", HC_HEAP_MAX_PIDS);
     return ACL_SUCCESS;
 }
@@ -237,14 +259,17 @@ aclError aclrtMemSetPidToShareableHandle(uint64_t shareableHandle, int32_t *pid,
 static aclError import(struct hc_physical *p, uint32_t unit, int32_t owner) {
     p->unit = unit;
     p->bytes = unit < p->heap->units ? atomic_load(&p->heap->table[unit].bytes) : 0;
-    HC_CHECK(p->bytes > 0, ACL_ERROR_RT_IPC_ERROR, "aclrtMemImportFromShareableHandle: process %d has freed that memory", owner);
+    HC_CHECK(p->bytes > 0, ACL_ERROR_RT_IPC_ERROR,
+             "aclrtMemImportFromShareableHandle: process %d has freed that memory", owner);
     HC_CHECK(hc_heap_allowed(p->heap, unit, getpid()), ACL_ERROR_RT_NO_PERMISSION,
-             "aclrtMemImportFromShareableHandle: process %d did not allow process %d (aclrtMemSetPidToShareableHandle)", owner,
-             (int)getpid());
+             "aclrtMemImportFromShareableHandle: process %d did not allow process %d "
+             "(aclrtMemSetPidToShareableHandle)",
+             owner, (int)getpid());
     return ACL_SUCCESS;
 }
 
-aclError aclrtMemImportFromShareableHandle(uint64_t shareableHandle, int32_t deviceId, aclrtDrvMemHandle *handle) {
+aclError aclrtMemImportFromShareableHandle(uint64_t shareableHandle, int32_t deviceId,
+                                           aclrtDrvMemHandle *handle) {
     int32_t owner;
     int file;
     uint32_t unit;

@@ -37,7 +37,8 @@ TEST(callback_runs_in_the_subscribed_thread) {
     atomic_store(&g_calls, 0);
     atomic_store(&g_stop, 0);
     CHECK_OK(aclrtCreateStream(&s));
-    CHECK_FAILS(aclrtLaunchCallback(call, NULL, ACL_CALLBACK_BLOCK, s), ACL_ERROR_RT_STREAM_NO_CB_REG, "aclrtSubscribeReport");
+    CHECK_FAILS(aclrtLaunchCallback(call, NULL, ACL_CALLBACK_BLOCK, s), ACL_ERROR_RT_STREAM_NO_CB_REG,
+                "aclrtSubscribeReport");
     CHECK_EQ(pthread_create(&thread, NULL, reporter, NULL), 0);
     CHECK_OK(aclrtSubscribeReport((uint64_t)thread, s));
     CHECK_FAILS(aclrtSubscribeReport(1, s), ACL_ERROR_RT_STREAM_SUBSCRIBE, "already");
@@ -50,7 +51,8 @@ TEST(callback_runs_in_the_subscribed_thread) {
     for (int i = 0; i < 200 && g_calls < 6; i++) sleep_ms(5);
     CHECK_EQ(g_calls, 6);
     CHECK_OK(aclrtUnSubscribeReport((uint64_t)thread, s));
-    CHECK_FAILS(aclrtUnSubscribeReport((uint64_t)thread, s), ACL_ERROR_RT_THREAD_SUBSCRIBE, "has not subscribed");
+    CHECK_FAILS(aclrtUnSubscribeReport((uint64_t)thread, s), ACL_ERROR_RT_THREAD_SUBSCRIBE,
+                "has not subscribed");
     atomic_store(&g_stop, 1);
     pthread_join(thread, NULL);
     CHECK_FAILS(aclrtProcessReport(1), ACL_ERROR_RT_REPORT_TIMEOUT, "within 1 ms");

@@ -67,8 +67,8 @@ TEST(attributes) {
 
 TEST(operator_by_name_fails_and_names_it) {
     use_device(0);
-    CHECK_FAILS(aclopCompileAndExecute("Conv2D", 0, NULL, NULL, 0, NULL, NULL, NULL, 0, 0, NULL, NULL), ACL_ERROR_OP_NOT_FOUND,
-                "Conv2D");
+    CHECK_FAILS(aclopCompileAndExecute("Conv2D", 0, NULL, NULL, 0, NULL, NULL, NULL, 0, 0, NULL, NULL),
+                ACL_ERROR_OP_NOT_FOUND, "Conv2D");
     CHECK_FAILS(aclopCompileAndExecuteV2("MaxPool", 0, NULL, NULL, 0, NULL, NULL, NULL, 0, 0, NULL, NULL),
                 ACL_ERROR_OP_NOT_FOUND, "MaxPool");
 }
@@ -84,5 +84,6 @@ TEST(graphs_and_dumps_are_refused) {
     CHECK_FAILS(aclmdlRIExecuteAsync(NULL, NULL), ACL_ERROR_FEATURE_UNSUPPORTED, "aclmdlRIExecuteAsync");
     CHECK_FAILS(aclmdlInitDump(), ACL_ERROR_FEATURE_UNSUPPORTED, "aclmdlInitDump");
     aclrtBinHandle binary;
-    CHECK_FAILS(aclrtBinaryLoadFromData("x", 1, NULL, &binary), ACL_ERROR_FEATURE_UNSUPPORTED, "compiled for the NPU");
+    CHECK_FAILS(aclrtBinaryLoadFromData("x", 1, NULL, &binary), ACL_ERROR_FEATURE_UNSUPPORTED,
+                "compiled for the NPU");
 }

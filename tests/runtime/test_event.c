@@ -16,7 +16,8 @@ static aclError set_value(void *arg) {
     return ACL_SUCCESS;
 }
 static aclError put(aclrtStream s, aclError (*run)(void *), intptr_t value, bool may_block) {
-    return hc_launch(s, &(struct hc_task){.name = "task", .may_block = may_block, .arg = (void *)value, .run = run});
+    return hc_launch(
+        s, &(struct hc_task){.name = "task", .may_block = may_block, .arg = (void *)value, .run = run});
 }
 
 struct fixture {
@@ -98,7 +99,8 @@ TEST(elapsed_time) {
     float ms = -1;
     uint64_t first = 0, last = 0;
     CHECK_OK(aclrtCreateEventExWithFlag(&end, ACL_EVENT_TIME_LINE));
-    CHECK_FAILS(aclrtEventElapsedTime(&ms, f.timed, end), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "startEvent is not recorded");
+    CHECK_FAILS(aclrtEventElapsedTime(&ms, f.timed, end), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID,
+                "startEvent is not recorded");
     CHECK_OK(aclrtRecordEvent(f.timed, f.a));
     sleep_ms(20);
     CHECK_OK(aclrtRecordEvent(end, f.a));
@@ -109,7 +111,8 @@ TEST(elapsed_time) {
     CHECK_OK(aclrtEventGetTimestamp(end, &last));
     CHECK(last - first >= 19000 && last - first < 500000);
     CHECK_OK(aclrtRecordEvent(f.event, f.a));
-    CHECK_FAILS(aclrtEventElapsedTime(&ms, f.timed, f.event), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID, "endEvent keeps no time");
+    CHECK_FAILS(aclrtEventElapsedTime(&ms, f.timed, f.event), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID,
+                "endEvent keeps no time");
     CHECK_OK(aclrtDestroyEvent(end));
     drop(&f);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The child of a process that uses NPUs: must not hang, must not touch the parent's devices, may start anew. */
+/* The child of a process that uses NPUs: must not hang, must not touch the parent's devices, may start anew.
+ */
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -26,7 +27,9 @@ static int child_starts_anew(void) {
     char *p, back = 0;
     use_device(1);
     if (aclrtCreateStream(&s) || aclrtMalloc((void **)&p, 100, ACL_MEM_MALLOC_NORMAL_ONLY)) return 1;
-    if (aclrtMemsetAsync(p, 100, 42, 100, s) || aclrtMemcpyAsync(&back, 1, p, 1, ACL_MEMCPY_DEVICE_TO_HOST, s)) return 2;
+    if (aclrtMemsetAsync(p, 100, 42, 100, s) ||
+        aclrtMemcpyAsync(&back, 1, p, 1, ACL_MEMCPY_DEVICE_TO_HOST, s))
+        return 2;
     if (aclrtSynchronizeStream(s) || back != 42) return 3;
     return aclFinalize() != ACL_SUCCESS ? 4 : 0;
 }

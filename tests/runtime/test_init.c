@@ -61,12 +61,15 @@ static int with_config(const char *text) {
 }
 
 static int configs(void) {
-    static const char *const BAD[] = {"", "[]", "{", "{\"a\":}", "{\"a\" 1}", "{} x", "{\"a\":1,}", "hello", "{\"a\":[1,2}"};
+    static const char *const BAD[] = {"",     "[]",         "{",     "{\"a\":}",    "{\"a\" 1}",
+                                      "{} x", "{\"a\":1,}", "hello", "{\"a\":[1,2}"};
     for (size_t i = 0; i < HC_ARRAY_SIZE(BAD); i++) FAIL_UNLESS(with_config(BAD[i]) == ACL_ERROR_PARSE_FILE);
     FAIL_UNLESS(aclInit("/nonexistent/acl.json") == ACL_ERROR_INVALID_FILE);
-    FAIL_UNLESS(with_config("{\"defaultDevice\":{\"default_device\":\"99\"}}") == ACL_ERROR_RT_INVALID_DEVICEID);
+    FAIL_UNLESS(with_config("{\"defaultDevice\":{\"default_device\":\"99\"}}") ==
+                ACL_ERROR_RT_INVALID_DEVICEID);
     int32_t id = -1;
-    FAIL_UNLESS(with_config(" {\"dump\":{\"x\":[1,-2.5e3,true,null,\"a\\\"b\"]}, \"defaultDevice\":{\"default_device\":\"3\"}}\n") == 0);
+    FAIL_UNLESS(with_config(" {\"dump\":{\"x\":[1,-2.5e3,true,null,\"a\\\"b\"]}, "
+                            "\"defaultDevice\":{\"default_device\":\"3\"}}\n") == 0);
     FAIL_UNLESS(aclrtGetDevice(&id) == ACL_SUCCESS && id == 3); /* without aclrtSetDevice */
     FAIL_UNLESS(aclFinalize() == ACL_SUCCESS);
     FAIL_UNLESS(aclrtGetDevice(&id) == ACL_ERROR_RT_CONTEXT_NULL);
@@ -76,7 +79,8 @@ TEST(configuration_file) { CHECK_EQ(in_child(configs, 20), 0); }
 
 static int bad_option(void) {
     setenv("MINDSPEED_NUM_DEVICES", "many", 1);
-    FAIL_UNLESS(aclInit(NULL) == ACL_ERROR_INVALID_PARAM && strstr(aclGetRecentErrMsg(), "MINDSPEED_NUM_DEVICES=many"));
+    FAIL_UNLESS(aclInit(NULL) == ACL_ERROR_INVALID_PARAM &&
+                strstr(aclGetRecentErrMsg(), "MINDSPEED_NUM_DEVICES=many"));
     setenv("MINDSPEED_NUM_DEVICES", "2", 1);
     setenv("HC_ISA", "mmx", 1);
     FAIL_UNLESS(aclInit(NULL) != ACL_SUCCESS && strstr(aclGetRecentErrMsg(), "mmx"));
@@ -84,7 +88,8 @@ static int bad_option(void) {
     FAIL_UNLESS(aclInit(NULL) == ACL_SUCCESS);
     uint32_t count = 0;
     FAIL_UNLESS(aclrtGetDeviceCount(&count) == ACL_SUCCESS && count == 2);
-    FAIL_UNLESS(aclrtSetDevice(2) == ACL_ERROR_RT_INVALID_DEVICEID && strstr(aclGetRecentErrMsg(), "MINDSPEED_NUM_DEVICES is 2"));
+    FAIL_UNLESS(aclrtSetDevice(2) == ACL_ERROR_RT_INVALID_DEVICEID &&
+                strstr(aclGetRecentErrMsg(), "MINDSPEED_NUM_DEVICES is 2"));
     return 0;
 }
 TEST(options_are_checked) { CHECK_EQ(in_child(bad_option, 20), 0); }
@@ -98,7 +103,8 @@ static int finalize_returns_everything(void) {
     FAIL_UNLESS(aclrtGetMemInfo(ACL_HBM_MEM, &free, &total) == 0);
     for (int i = 0; i < 4; i++) {
         FAIL_UNLESS(aclrtCreateStream(&s[i]) == 0);
-        FAIL_UNLESS(hc_launch(s[i], &(struct hc_task){.name = "wait", .may_block = true, .run = wait_for_abort}) == 0);
+        FAIL_UNLESS(hc_launch(s[i], &(struct hc_task){
+                                        .name = "wait", .may_block = true, .run = wait_for_abort}) == 0);
     }
     FAIL_UNLESS(aclrtMalloc(&p, 1 << 22, ACL_MEM_MALLOC_HUGE_FIRST) == 0 && aclrtMallocHost(&p, 100) == 0);
     FAIL_UNLESS(count_threads() == threads + 4);

@@ -134,7 +134,8 @@ TEST(bad_keys_and_handles) {
     CHECK_OK(aclrtMalloc(&p, 4096, ACL_MEM_MALLOC_NORMAL_ONLY));
     CHECK_FAILS(aclrtIpcMemGetExportKey(p, 8192, key, 65, 0), ACL_ERROR_RT_PARAM_INVALID, "size is 8192");
     CHECK_FAILS(aclrtIpcMemGetExportKey(p, 4096, key, 4, 0), ACL_ERROR_RT_PARAM_INVALID, "len is 4");
-    CHECK_FAILS(aclrtIpcMemImportByKey(&out, "nonsense", 0), ACL_ERROR_RT_PARAM_INVALID, "not one of this runtime");
+    CHECK_FAILS(aclrtIpcMemImportByKey(&out, "nonsense", 0), ACL_ERROR_RT_PARAM_INVALID,
+                "not one of this runtime");
     CHECK_FAILS(aclrtIpcMemImportByKey(&out, "npu1:1:1:1:0:1", 0), ACL_ERROR_RT_IPC_ERROR, "process 1");
     CHECK_OK(aclrtIpcMemGetExportKey(p, 4096, key, 65, 0));
     CHECK_OK(aclrtFree(p));
@@ -143,8 +144,10 @@ TEST(bad_keys_and_handles) {
     CHECK_OK(aclrtCreateEventExWithFlag(&plain, ACL_EVENT_SYNC));
     CHECK_FAILS(aclrtIpcGetEventHandle(plain, &handle), ACL_ERROR_RT_PARAM_INVALID, "ACL_EVENT_IPC");
     memset(&handle, 0, sizeof handle);
-    CHECK_FAILS(aclrtIpcOpenEventHandle(handle, &plain), ACL_ERROR_RT_PARAM_INVALID, "not one of this runtime");
-    CHECK_FAILS(aclrtMemImportFromShareableHandle(12345, 0, &physical), ACL_ERROR_RT_IPC_ERROR, "cannot open");
+    CHECK_FAILS(aclrtIpcOpenEventHandle(handle, &plain), ACL_ERROR_RT_PARAM_INVALID,
+                "not one of this runtime");
+    CHECK_FAILS(aclrtMemImportFromShareableHandle(12345, 0, &physical), ACL_ERROR_RT_IPC_ERROR,
+                "cannot open");
 }
 
 static int count_files(const char *folder) {
@@ -161,7 +164,8 @@ static int share_and_sleep(void) {
     aclrtEvent event;
     use_device(0);
     if (aclrtMalloc(&p, BYTES, ACL_MEM_MALLOC_HUGE_FIRST) || aclrtIpcMemGetExportKey(p, BYTES, key, 65, 0) ||
-        aclrtCreateEventExWithFlag(&event, ACL_EVENT_IPC)) return 1;
+        aclrtCreateEventExWithFlag(&event, ACL_EVENT_IPC))
+        return 1;
     kill(getpid(), SIGKILL);
     return 2;
 }
@@ -170,5 +174,6 @@ TEST(kill_leaves_nothing) {
     const int shm = count_files("/dev/shm"), tmp = count_files("/tmp");
     CHECK_EQ(in_child(share_and_sleep, 20), -SIGKILL);
     CHECK_EQ(count_files("/dev/shm"), shm);
-    CHECK_MSG(count_files("/tmp") <= tmp + 2, "%d, were %d", count_files("/tmp"), tmp); /* others use it too */
+    CHECK_MSG(count_files("/tmp") <= tmp + 2, "%d, were %d", count_files("/tmp"),
+              tmp); /* others use it too */
 }

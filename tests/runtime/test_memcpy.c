@@ -37,15 +37,18 @@ TEST(bounds_are_checked_with_both_numbers) {
                 "count 101 is more than destMax 100");
     CHECK_FAILS(aclrtMemcpyAsync(p, N, host, N, ACL_MEMCPY_HOST_TO_DEVICE, NULL), ACL_ERROR_RT_PARAM_INVALID,
                 "1024 bytes left in its allocation, the copy needs 4096");
-    CHECK_FAILS(aclrtMemcpy(host, N, (char *)p + 1000, 100, ACL_MEMCPY_DEVICE_TO_HOST), ACL_ERROR_RT_PARAM_INVALID,
-                "24 bytes left");
+    CHECK_FAILS(aclrtMemcpy(host, N, (char *)p + 1000, 100, ACL_MEMCPY_DEVICE_TO_HOST),
+                ACL_ERROR_RT_PARAM_INVALID, "24 bytes left");
     CHECK_FAILS(aclrtMemset(p, 10, 0, 11), ACL_ERROR_RT_PARAM_INVALID, "count 11 is more than maxCount 10");
     CHECK_FAILS(aclrtMemsetAsync(p, N, 0, N, NULL), ACL_ERROR_RT_PARAM_INVALID, "1024 bytes left");
-    CHECK_FAILS(aclrtMemcpy(NULL, N, host, 1, ACL_MEMCPY_HOST_TO_DEVICE), ACL_ERROR_RT_PARAM_INVALID, "dst is null");
-    CHECK_FAILS(aclrtMemcpy(host, N, host + 1, 1, ACL_MEMCPY_HOST_TO_DEVICE), ACL_ERROR_RT_PARAM_INVALID, "not device memory");
+    CHECK_FAILS(aclrtMemcpy(NULL, N, host, 1, ACL_MEMCPY_HOST_TO_DEVICE), ACL_ERROR_RT_PARAM_INVALID,
+                "dst is null");
+    CHECK_FAILS(aclrtMemcpy(host, N, host + 1, 1, ACL_MEMCPY_HOST_TO_DEVICE), ACL_ERROR_RT_PARAM_INVALID,
+                "not device memory");
     CHECK_FAILS(aclrtMemcpy(p, 1, host, 1, 42), ACL_ERROR_RT_PARAM_INVALID, "kind 42");
     CHECK_OK(aclrtFree(p));
-    CHECK_FAILS(aclrtMemcpy(p, 1, host, 1, ACL_MEMCPY_HOST_TO_DEVICE), ACL_ERROR_RT_PARAM_INVALID, "not device memory");
+    CHECK_FAILS(aclrtMemcpy(p, 1, host, 1, ACL_MEMCPY_HOST_TO_DEVICE), ACL_ERROR_RT_PARAM_INVALID,
+                "not device memory");
 }
 
 TEST(batch) {
@@ -55,15 +58,18 @@ TEST(batch) {
     size_t sizes[3] = {64, 64, 64}, max[3] = {64, 64, 64}, failed = 7, first = 0;
     memset(host, 3, sizeof host);
     for (int i = 0; i < 3; i++) CHECK_OK(aclrtMalloc(&p[i], 64, ACL_MEM_MALLOC_NORMAL_ONLY));
-    aclrtMemcpyBatchAttr in = {.dstLoc = {0, ACL_MEM_LOCATION_TYPE_DEVICE}, .srcLoc = {0, ACL_MEM_LOCATION_TYPE_HOST}};
-    aclrtMemcpyBatchAttr out = {.dstLoc = {0, ACL_MEM_LOCATION_TYPE_HOST}, .srcLoc = {0, ACL_MEM_LOCATION_TYPE_DEVICE}};
+    aclrtMemcpyBatchAttr in = {.dstLoc = {0, ACL_MEM_LOCATION_TYPE_DEVICE},
+                               .srcLoc = {0, ACL_MEM_LOCATION_TYPE_HOST}};
+    aclrtMemcpyBatchAttr out = {.dstLoc = {0, ACL_MEM_LOCATION_TYPE_HOST},
+                                .srcLoc = {0, ACL_MEM_LOCATION_TYPE_DEVICE}};
     CHECK_OK(aclrtMemcpyBatch(p, max, src, sizes, 3, &in, &first, 1, &failed));
     CHECK_EQ(failed, SIZE_MAX);
     CHECK_OK(aclrtMemcpyBatchAsync(dst, max, p, sizes, 3, &out, &first, 1, &failed, NULL));
     CHECK_OK(aclrtSynchronizeStream(NULL));
     CHECK(memcmp(host, back, sizeof host) == 0);
     max[1] = 10;
-    CHECK_FAILS(aclrtMemcpyBatch(p, max, src, sizes, 3, &in, &first, 1, &failed), ACL_ERROR_RT_PARAM_INVALID, "destMax 10");
+    CHECK_FAILS(aclrtMemcpyBatch(p, max, src, sizes, 3, &in, &first, 1, &failed), ACL_ERROR_RT_PARAM_INVALID,
+                "destMax 10");
     CHECK_EQ(failed, 1);
     for (int i = 0; i < 3; i++) CHECK_OK(aclrtFree(p[i]));
 }
@@ -87,7 +93,8 @@ TEST(values_and_cache_hints) {
     CHECK_FAILS(aclrtValueWrite((char *)flag + 4, 1, 0, a), ACL_ERROR_RT_ADDR_UNALIGNED, "multiple of 8");
     CHECK_FAILS(aclrtValueWait(&seen, 1, 0, a), ACL_ERROR_RT_PARAM_INVALID, "not device memory");
     CHECK_OK(aclrtCmoAsync(flag, 64, ACL_RT_CMO_TYPE_PREFETCH, a));
-    CHECK_FAILS(aclrtCmoAsync(flag, 1 << 20, ACL_RT_CMO_TYPE_PREFETCH, a), ACL_ERROR_RT_PARAM_INVALID, "not device memory");
+    CHECK_FAILS(aclrtCmoAsync(flag, 1 << 20, ACL_RT_CMO_TYPE_PREFETCH, a), ACL_ERROR_RT_PARAM_INVALID,
+                "not device memory");
     CHECK_OK(aclrtDestroyStream(a));
     CHECK_OK(aclrtFree(flag));
 }

@@ -38,7 +38,9 @@ TEST(out_of_memory_then_go_on) {
     size_t free, total, got = 0;
     CHECK_OK(aclrtGetMemInfo(ACL_HBM_MEM, &free, &total));
     aclError code = ACL_SUCCESS;
-    while (got < 80 && (code = aclrtMalloc(&p[got], (size_t)1 << 30, ACL_MEM_MALLOC_HUGE_FIRST)) == ACL_SUCCESS) got++;
+    while (got < 80 &&
+           (code = aclrtMalloc(&p[got], (size_t)1 << 30, ACL_MEM_MALLOC_HUGE_FIRST)) == ACL_SUCCESS)
+        got++;
     CHECK_EQ(code, ACL_ERROR_RT_MEMORY_ALLOCATION);
     CHECK_EQ(got, total >> 30);
     CHECK_MSG(strstr(aclGetRecentErrMsg(), "out of memory on device 2") != NULL, "%s", aclGetRecentErrMsg());
@@ -47,7 +49,8 @@ TEST(out_of_memory_then_go_on) {
     got++;
     while (got > 0) CHECK_OK(aclrtFree(p[--got]));
     CHECK_EQ(free_bytes(), free);
-    CHECK_FAILS(aclrtMalloc(&p[0], SIZE_MAX - 5, ACL_MEM_MALLOC_HUGE_FIRST), ACL_ERROR_RT_MEMORY_ALLOCATION, "out of memory");
+    CHECK_FAILS(aclrtMalloc(&p[0], SIZE_MAX - 5, ACL_MEM_MALLOC_HUGE_FIRST), ACL_ERROR_RT_MEMORY_ALLOCATION,
+                "out of memory");
     CHECK_OK(aclrtSetDevice(0));
 }
 
@@ -98,7 +101,8 @@ TEST(registered_host_memory) {
     aclrtPtrAttributes at;
     CHECK_OK(aclrtHostRegister(mine, sizeof mine, ACL_HOST_REGISTER_MAPPED, &device));
     CHECK(device == mine);
-    CHECK_FAILS(aclrtHostRegisterV2(mine + 100, 10, ACL_HOST_REG_MAPPED), ACL_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "overlaps");
+    CHECK_FAILS(aclrtHostRegisterV2(mine + 100, 10, ACL_HOST_REG_MAPPED),
+                ACL_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "overlaps");
     CHECK_OK(aclrtPointerGetAttributes(mine + 5, &at));
     CHECK_EQ(at.location.type, ACL_MEM_LOCATION_TYPE_HOST);
     CHECK_OK(aclrtHostUnregister(mine));

@@ -34,8 +34,11 @@ static void count_release(void *arg) {
 }
 
 static aclError put(aclrtStream s, aclError (*run)(void *), int value, bool may_block) {
-    return hc_launch(s, &(struct hc_task){.name = "aclnnTest", .may_block = may_block, .arg = (void *)(intptr_t)value,
-                                          .run = run, .release = count_release});
+    return hc_launch(s, &(struct hc_task){.name = "aclnnTest",
+                                          .may_block = may_block,
+                                          .arg = (void *)(intptr_t)value,
+                                          .run = run,
+                                          .release = count_release});
 }
 
 static aclrtStream fresh(void) {
@@ -174,7 +177,8 @@ static aclError synchronize_itself(void *arg) { return aclrtSynchronizeStream(ar
 
 TEST(waiting_for_itself_is_an_error_not_a_hang) {
     aclrtStream s = fresh();
-    CHECK_OK(hc_launch(s, &(struct hc_task){.name = "self", .may_block = true, .arg = s, .run = synchronize_itself}));
+    CHECK_OK(hc_launch(
+        s, &(struct hc_task){.name = "self", .may_block = true, .arg = s, .run = synchronize_itself}));
     CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_PARAM_INVALID, "waits for itself");
     CHECK_OK(aclrtDestroyStream(s));
 }
@@ -197,7 +201,8 @@ TEST(attributes_and_limits) {
     CHECK(id >= 0);
     CHECK_OK(aclrtDeviceGetStreamPriorityRange(&least, &greatest));
     CHECK(least >= greatest);
-    CHECK_OK(aclrtSetStreamAttribute(s, ACL_STREAM_ATTR_FLOAT_OVERFLOW_CHECK, &(aclrtStreamAttrValue){.overflowSwitch = 1}));
+    CHECK_OK(aclrtSetStreamAttribute(s, ACL_STREAM_ATTR_FLOAT_OVERFLOW_CHECK,
+                                     &(aclrtStreamAttrValue){.overflowSwitch = 1}));
     CHECK_OK(aclrtGetStreamOverflowSwitch(s, &value));
     CHECK_EQ(value, 1);
     CHECK_FAILS(aclrtSetStreamAttribute(s, 99, &(aclrtStreamAttrValue){0}), ACL_ERROR_RT_PARAM_INVALID, "99");
@@ -211,7 +216,8 @@ TEST(attributes_and_limits) {
     CHECK_OK(aclrtResetStreamResLimit(s));
     CHECK_OK(aclrtGetStreamResLimit(s, ACL_RT_DEV_RES_CUBE_CORE, &value));
     CHECK_EQ(value, 24);
-    CHECK_FAILS(aclrtSetStreamResLimit(s, ACL_RT_DEV_RES_VECTOR_CORE, 1000), ACL_ERROR_RT_PARAM_INVALID, "1000");
+    CHECK_FAILS(aclrtSetStreamResLimit(s, ACL_RT_DEV_RES_VECTOR_CORE, 1000), ACL_ERROR_RT_PARAM_INVALID,
+                "1000");
     CHECK_OK(aclrtDestroyStream(s));
 }
 

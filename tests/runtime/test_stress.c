@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Random operations from four threads on four streams against a sequential model.
  *
- * Thread t owns stream t and works on memory of its own, so the order of its operations is known and the model is what they
- * give when done one after the other; streams are tied together by events, callbacks and a stream that is destroyed and
- * made anew. At the end, and from time to time, the device's bytes must equal the model's. */
+ * Thread t owns stream t and works on memory of its own, so the order of its operations is known and the
+ * model is what they give when done one after the other; streams are tied together by events, callbacks and a
+ * stream that is destroyed and made anew. At the end, and from time to time, the device's bytes must equal
+ * the model's. */
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -40,7 +41,8 @@ static aclError copy_operation(struct worker *w) {
     const size_t from = next(w) % PIECES, to = next(w) % PIECES;
     const size_t count = next(w) % (BYTES / 2) + 1, a = next(w) % (BYTES / 2), b = next(w) % (BYTES / 2);
     memmove(w->model[to] + b, w->model[from] + a, count);
-    return aclrtMemcpyAsync(w->device[to] + b, BYTES - b, w->device[from] + a, count, ACL_MEMCPY_DEVICE_TO_DEVICE, w->stream);
+    return aclrtMemcpyAsync(w->device[to] + b, BYTES - b, w->device[from] + a, count,
+                            ACL_MEMCPY_DEVICE_TO_DEVICE, w->stream);
 }
 
 static aclError fill_operation(struct worker *w) {
@@ -52,7 +54,8 @@ static aclError fill_operation(struct worker *w) {
 
 static aclError check_all(struct worker *w) {
     for (int i = 0; i < PIECES; i++) {
-        HC_TRY_TEST(aclrtMemcpyAsync(w->pinned, BYTES, w->device[i], BYTES, ACL_MEMCPY_DEVICE_TO_HOST, w->stream));
+        HC_TRY_TEST(
+            aclrtMemcpyAsync(w->pinned, BYTES, w->device[i], BYTES, ACL_MEMCPY_DEVICE_TO_HOST, w->stream));
         HC_TRY_TEST(aclrtSynchronizeStream(w->stream));
         if (memcmp(w->pinned, w->model[i], BYTES) != 0) {
             w->failed = "device differs from the model";
@@ -101,7 +104,8 @@ static void *work(void *arg) {
     for (int i = 0; i < g_operations && w->failed == NULL; i++) {
         if (operate(w) != ACL_SUCCESS && w->failed == NULL) w->failed = aclGetRecentErrMsg();
     }
-    if (w->failed == NULL && check_all(w) != ACL_SUCCESS && w->failed == NULL) w->failed = aclGetRecentErrMsg();
+    if (w->failed == NULL && check_all(w) != ACL_SUCCESS && w->failed == NULL)
+        w->failed = aclGetRecentErrMsg();
     if (w->failed != NULL) printf("thread %d: %s\n", w->number, w->failed);
     return w->failed != NULL ? w : NULL;
 }
@@ -119,7 +123,8 @@ TEST(four_threads_four_streams) {
         CHECK_OK(aclrtCreateEventExWithFlag(&w->event, ACL_EVENT_SYNC));
         CHECK_OK(aclrtCreateEventExWithFlag(&g_shared[t], ACL_EVENT_SYNC));
         CHECK_OK(aclrtMallocHost((void **)&w->pinned, BYTES));
-        for (int i = 0; i < PIECES; i++) CHECK_OK(aclrtMalloc((void **)&w->device[i], BYTES, ACL_MEM_MALLOC_NORMAL_ONLY));
+        for (int i = 0; i < PIECES; i++)
+            CHECK_OK(aclrtMalloc((void **)&w->device[i], BYTES, ACL_MEM_MALLOC_NORMAL_ONLY));
     }
     for (int t = 0; t < THREADS; t++) CHECK_EQ(pthread_create(&threads[t], NULL, work, &g_workers[t]), 0);
     bool good = true;

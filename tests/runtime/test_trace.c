@@ -43,7 +43,8 @@ static void run_tasks(int count) {
     use_device(3);
     aclrtCreateStream(&s);
     for (int i = 0; i < count; i++) {
-        hc_launch(s, &(struct hc_task){.name = "aclnnTest", .may_block = i % 2, .run = nothing, .describe = describe});
+        hc_launch(s, &(struct hc_task){
+                         .name = "aclnnTest", .may_block = i % 2, .run = nothing, .describe = describe});
     }
     aclrtSynchronizeStream(s);
 }
@@ -104,11 +105,13 @@ TEST(statistics_per_name) {
     hc_stats_enable(true);
     hc_stats_reset();
     for (int i = 0; i < 10; i++) {
-        CHECK_OK(hc_launch(NULL, &(struct hc_task){.name = "aclnnStat", .run = nothing, .describe = describe}));
+        CHECK_OK(
+            hc_launch(NULL, &(struct hc_task){.name = "aclnnStat", .run = nothing, .describe = describe}));
     }
     hc_stats_enable(false);
     CHECK_OK(hc_launch(NULL, &(struct hc_task){.name = "aclnnStat", .run = nothing, .describe = describe}));
     CHECK_EQ(hc_stats_read(stats, 8), 1);
-    CHECK(strcmp(stats[0].name, "aclnnStat") == 0 && stats[0].count == 10 && stats[0].bytes == 1000 && stats[0].flops == 70);
+    CHECK(strcmp(stats[0].name, "aclnnStat") == 0 && stats[0].count == 10 && stats[0].bytes == 1000 &&
+          stats[0].flops == 70);
     hc_stats_reset();
 }

@@ -4,7 +4,8 @@
 enum { PIECE = 2 << 20 };
 
 static aclrtPhysicalMemProp on_device(uint32_t id) {
-    return (aclrtPhysicalMemProp){.memAttr = ACL_HBM_MEM_HUGE, .location = {id, ACL_MEM_LOCATION_TYPE_DEVICE}};
+    return (aclrtPhysicalMemProp){.memAttr = ACL_HBM_MEM_HUGE,
+                                  .location = {id, ACL_MEM_LOCATION_TYPE_DEVICE}};
 }
 
 TEST(map_two_pieces_side_by_side) {
@@ -59,7 +60,8 @@ TEST(new_memory_is_zero_and_capacity_holds) {
         CHECK_OK(aclrtFreePhysical(h));
     }
     CHECK_OK(aclrtReleaseMemAddress(va));
-    CHECK_FAILS(aclrtMallocPhysical(&big, (size_t)100 << 30, &prop, 0), ACL_ERROR_RT_MEMORY_ALLOCATION, "out of memory");
+    CHECK_FAILS(aclrtMallocPhysical(&big, (size_t)100 << 30, &prop, 0), ACL_ERROR_RT_MEMORY_ALLOCATION,
+                "out of memory");
     CHECK_FAILS(aclrtMallocPhysical(&big, 1000, &prop, 0), ACL_ERROR_RT_PARAM_INVALID, "multiple");
     const aclrtPhysicalMemProp none = on_device(999);
     CHECK_FAILS(aclrtMallocPhysical(&big, PIECE, &none, 0), ACL_ERROR_RT_INVALID_DEVICEID, "999");

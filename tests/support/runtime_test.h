@@ -39,7 +39,8 @@ static inline int in_child(int (*fn)(void), int seconds) {
     if (pid == 0) _exit(fn());
     for (int i = 0; i < seconds * 100; i++) {
         int status;
-        if (waitpid(pid, &status, WNOHANG) == pid) return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+        if (waitpid(pid, &status, WNOHANG) == pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
         sleep_ms(10);
     }
     kill(pid, 9);

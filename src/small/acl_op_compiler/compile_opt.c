@@ -12,9 +12,11 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static char g_values[NUM_OPTS][VALUE_BYTES];
 
 aclError aclSetCompileopt(aclCompileOpt opt, const char *value) {
-    HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_INVALID_PARAM, "aclSetCompileopt: there is no option %d", (int)opt);
+    HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_INVALID_PARAM, "aclSetCompileopt: there is no option %d",
+             (int)opt);
     HC_CHECK(value != NULL && strlen(value) < VALUE_BYTES, ACL_ERROR_INVALID_PARAM,
-             "aclSetCompileopt: the value of option %d is null or has more than %d bytes", (int)opt, VALUE_BYTES - 1);
+             "aclSetCompileopt: the value of option %d is null or has more than %d bytes", (int)opt,
+             VALUE_BYTES - 1);
     pthread_mutex_lock(&g_lock);
     strcpy(g_values[opt], value);
     pthread_mutex_unlock(&g_lock);
@@ -35,7 +37,8 @@ aclError aclGetCompileopt(aclCompileOpt opt, char *value, size_t length) {
     pthread_mutex_lock(&g_lock);
     const int n = snprintf(value, length, "%s", g_values[opt]);
     pthread_mutex_unlock(&g_lock);
-    HC_CHECK(n >= 0 && (size_t)n < length, ACL_ERROR_INVALID_PARAM, "aclGetCompileopt: length is %zu, needed %d", length, n + 1);
+    HC_CHECK(n >= 0 && (size_t)n < length, ACL_ERROR_INVALID_PARAM,
+             "aclGetCompileopt: length is %zu, needed %d", length, n + 1);
     return ACL_SUCCESS;
 }
 

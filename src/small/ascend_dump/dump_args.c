@@ -4,8 +4,9 @@
 #include "hc_error.h"
 
 aclError aclopStartDumpArgs(uint32_t dumpType, const char *path) {
-    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "aclopStartDumpArgs: type %u to %s: dumping is not supported on virtual NPUs",
-                   dumpType, path != NULL ? path : "null");
+    return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED,
+                   "aclopStartDumpArgs: type %u to %s: dumping is not supported on virtual NPUs", dumpType,
+                   path != NULL ? path : "null");
 }
 
 aclError aclopStopDumpArgs(uint32_t dumpType) {

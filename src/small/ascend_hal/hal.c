@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The driver's own interface. Only what frameworks ask before they profile: with an API version below 7.25.5 torch_npu
- * reads the system's clock instead of the device's counter, which is the same as ours (CLOCK_MONOTONIC). */
+/* The driver's own interface. Only what frameworks ask before they profile: with an API version below 7.25.5
+ * torch_npu reads the system's clock instead of the device's counter, which is the same as ours
+ * (CLOCK_MONOTONIC). */
 #include "hc_util.h"
 
 enum { API_VERSION = 0x071900, ERROR_INVALID_VALUE = 3, ERROR_NOT_SUPPORTED = 0xfffe };

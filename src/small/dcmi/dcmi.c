@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Device management: every virtual device is a card with one device, near to the CPUs that this process may use. */
+/* Device management: every virtual device is a card with one device, near to the CPUs that this process may
+ * use. */
 #include <sched.h>
 #include <stdio.h>
 
@@ -29,7 +30,8 @@ int dcmi_get_card_num_list(int *count, int *cards, int room) {
 }
 
 int dcmi_get_device_id_in_card(int card, int *devices, int *mcu, int *cpu) {
-    if (card < 0 || card >= num_devices() || devices == NULL || mcu == NULL || cpu == NULL) return BAD_PARAMETER;
+    if (card < 0 || card >= num_devices() || devices == NULL || mcu == NULL || cpu == NULL)
+        return BAD_PARAMETER;
     *devices = 1;
     *mcu = *cpu = -1; /* none */
     return 0;
@@ -40,7 +42,8 @@ int dcmi_get_affinity_cpu_info_by_device_id(int card, int device, char *text, in
     cpu_set_t set;
     char all[1024];
     int used = 0;
-    if (card < 0 || card >= num_devices() || device != 0 || text == NULL || length == NULL) return BAD_PARAMETER;
+    if (card < 0 || card >= num_devices() || device != 0 || text == NULL || length == NULL)
+        return BAD_PARAMETER;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return BAD_PARAMETER;
     for (int first = 0; first < CPU_SETSIZE && used < (int)sizeof all - 32; first++) {
         if (!CPU_ISSET(first, &set)) continue;

@@ -25,7 +25,8 @@ aclError aclprofSetConfig(aclprofConfigType type, const char *config, size_t len
     return ACL_ERROR_PROF_MODULES_UNSUPPORTED;
 }
 
-/* A point in the stream; its text would have to live as long as the process, so the trace shows that there is one. */
+/* A point in the stream; its text would have to live as long as the process, so the trace shows that there is
+ * one. */
 aclError aclprofMarkEx(const char *message, size_t length, aclrtStream stream) {
     HC_CHECK(message != NULL && length > 0, ACL_ERROR_INVALID_PARAM, "aclprofMarkEx: no message");
     return hc_launch(stream, &(struct hc_task){.name = "mark", .kind = HC_TASK_CONTROL});
