@@ -106,10 +106,10 @@ TEST(elapsed_time) {
     CHECK_OK(aclrtRecordEvent(end, f.a));
     CHECK_OK(aclrtSynchronizeEvent(end));
     CHECK_OK(aclrtEventElapsedTime(&ms, f.timed, end));
-    CHECK_MSG(ms >= 19 && ms < 500, "%f ms", ms);
+    CHECK_MSG(ms >= 19 && ms < 10000, "%f ms", ms);
     CHECK_OK(aclrtEventGetTimestamp(f.timed, &first));
     CHECK_OK(aclrtEventGetTimestamp(end, &last));
-    CHECK(last - first >= 19000 && last - first < 500000);
+    CHECK(last - first >= 19000 && last - first < 10000000);
     CHECK_OK(aclrtRecordEvent(f.event, f.a));
     CHECK_FAILS(aclrtEventElapsedTime(&ms, f.timed, f.event), ACL_ERROR_RT_EVENT_TIMESTAMP_INVALID,
                 "endEvent keeps no time");
