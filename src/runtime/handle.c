@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "acl/acl.h"
 #include "hc_error.h"
@@ -71,12 +72,19 @@ int hc_handle_fail(const struct hc_pool *pool, const void *handle, const char *f
                    handle, pool->name, hint);
 }
 
+void hc_handle_wait_unpinned(struct hc_handle *h, uint32_t own) {
+    const struct timespec pause = {0, 20000};
+    while (atomic_load(&h->pins) > own) nanosleep(&pause, NULL);
+}
+
 void hc_handle_each(struct hc_pool *pool, void (*fn)(void *object, void *ctx), void *ctx) {
     const uintptr_t base = atomic_load(&pool->base);
     const size_t used = atomic_load(&pool->used_bytes);
     for (size_t at = 0; at < used; at += pool->slot_bytes) {
         struct hc_handle *h = (struct hc_handle *)(base + at);
-        if (atomic_load(&h->live) == 1) fn(h, ctx);
+        if (atomic_load(&h->live) != 1 || !hc_handle_pin(h)) continue;
+        fn(h, ctx);
+        hc_handle_unpin(h);
     }
 }
 

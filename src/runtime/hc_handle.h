@@ -12,6 +12,7 @@
 /* First member of every object in a pool. */
 struct hc_handle {
     atomic_uint live;
+    atomic_uint pins; /* threads that look at the object without owning it */
     uint32_t index;
     struct hc_handle *next_free;
 };
@@ -50,7 +51,17 @@ static inline bool hc_handle_ok(struct hc_pool *pool, const void *handle) {
 /* Set the text "function: what is no live stream" and return ACL_ERROR_RT_INVALID_HANDLE, or 107000 for null.
  */
 int hc_handle_fail(const struct hc_pool *pool, const void *handle, const char *function);
-/* Call fn for every live object; it may retire it. */
+/* Keep a live object from being freed; false if it is not live (any more). */
+static inline bool hc_handle_pin(struct hc_handle *h) {
+    atomic_fetch_add(&h->pins, 1);
+    if (HC_LIKELY(atomic_load(&h->live) == 1)) return true;
+    atomic_fetch_sub(&h->pins, 1);
+    return false;
+}
+static inline void hc_handle_unpin(struct hc_handle *h) { atomic_fetch_sub(&h->pins, 1); }
+/* After retiring: wait until nobody but the caller, who holds `own` pins, looks at the object. */
+void hc_handle_wait_unpinned(struct hc_handle *h, uint32_t own);
+/* Call fn for every live object, pinned meanwhile; fn may retire it. */
 void hc_handle_each(struct hc_pool *pool, void (*fn)(void *object, void *ctx), void *ctx);
 /* In the child of a fork: forget every object. */
 void hc_pool_reset(struct hc_pool *pool);

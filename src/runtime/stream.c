@@ -15,6 +15,7 @@
 
 #include "hc_clock.h"
 #include "hc_error.h"
+#include "hc_memory.h"
 #include "hc_runtime.h"
 
 struct hc_pool hc_stream_pool = HC_POOL("stream", 1024, 65536);
@@ -298,7 +299,9 @@ struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
     pthread_cond_init(&s->done, NULL);
+    hc_copy_gate_enter(); /* who moves memory has paused all streams there are: none may appear meanwhile */
     hc_handle_publish(&s->handle);
+    hc_copy_gate_leave();
     return s;
 }
 
@@ -318,7 +321,7 @@ static bool end_worker(struct hc_stream *s, bool force) {
     return gone;
 }
 
-aclError hc_stream_destroy(struct hc_stream *s, bool force) {
+aclError hc_stream_destroy(struct hc_stream *s, bool force, uint32_t pins) {
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
              "stream %d cannot be destroyed by one of its own tasks", s->id);
     if (!hc_handle_retire(&s->handle)) return hc_handle_fail(&hc_stream_pool, s, "aclrtDestroyStream");
@@ -328,6 +331,7 @@ aclError hc_stream_destroy(struct hc_stream *s, bool force) {
     /* A worker that hangs keeps its stream: better a leak than a thread on freed memory. */
     HC_CHECK(end_worker(s, force), ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
              "aclrtDestroyStreamForce: a task of stream %d does not end; its thread is left behind", s->id);
+    hc_handle_wait_unpinned(&s->handle, pins);
     atomic_fetch_add(&s->device->retired_busy, atomic_load(&s->busy));
     while (s->spare != NULL) {
         struct hc_queued *next = s->spare->next;
@@ -343,7 +347,7 @@ aclError hc_stream_destroy(struct hc_stream *s, bool force) {
 
 static void destroy_if_of_context(void *object, void *context) {
     struct hc_stream *s = object;
-    if (s->context == context) hc_stream_destroy(s, true);
+    if (s->context == context) hc_stream_destroy(s, true, 1);
 }
 
 void hc_streams_destroy_of(struct hc_context *context) {
@@ -352,7 +356,7 @@ void hc_streams_destroy_of(struct hc_context *context) {
 
 static void destroy_if_of_device(void *object, void *device) {
     struct hc_stream *s = object;
-    if (device == NULL || s->device == device) hc_stream_destroy(s, true);
+    if (device == NULL || s->device == device) hc_stream_destroy(s, true, 1);
 }
 
 void hc_streams_destroy(struct hc_device *device) {

@@ -32,7 +32,7 @@ static aclError destroy(aclrtStream handle, bool force, const char *function) {
     HC_CHECK(s->context->default_stream != s, ACL_ERROR_RT_PARAM_INVALID,
              "%s: stream %d is the default stream of its context, which ends with the context", function,
              s->id);
-    return hc_stream_destroy(handle, force);
+    return hc_stream_destroy(handle, force, 0);
 }
 
 aclError aclrtDestroyStream(aclrtStream stream) { return destroy(stream, false, "aclrtDestroyStream"); }
