@@ -1,9 +1,9 @@
-"""Side by side timing of an operator of libopapi and of PyTorch's CPU kernel, in one process, same thread count.
+"""Side by side timing of an operator of libopapi and of PyTorch's CPU kernel, with the same thread count.
 
     rows = [Case("sum", "aclnnReduceSum", (x, IntArray([1]), False, x.dtype, out), lambda: x.sum(1))]
     main(rows)
 
-Phase one runs once (a repeatable executor); phase two is what is timed, as PyTorch's call is without autograd.
+Phase one runs once (a repeatable executor); phase two is timed, as is PyTorch's call without autograd.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def main(cases: Iterable[Case]) -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the time per case")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
-    threads = int(os.environ.get("MINDSPEED_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    threads = int(
+        os.environ.get("MINDSPEED_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1
+    )
     torch.set_num_threads(threads)
     print(f"{threads} threads; ratio above 1: ours is faster")
     print(f"{'name':28}{'shape':34}{'ours us':>10}{'torch us':>10}{'ratio':>7}")
@@ -92,4 +94,6 @@ def main(cases: Iterable[Case]) -> None:
             if options.only not in case.name:
                 continue
             ours, theirs = best(Prepared(case.operator, case.args), seconds), best(case.reference, seconds)
-            print(f"{case.name:28}{describe(case):34}{ours:10.1f}{theirs:10.1f}{theirs / ours:7.2f}", flush=True)
+            print(
+                f"{case.name:28}{describe(case):34}{ours:10.1f}{theirs:10.1f}{theirs / ours:7.2f}", flush=True
+            )

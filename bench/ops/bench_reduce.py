@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import Case, main  # before torch: it keeps torch_npu from loading
-
 import torch
 from aclnn import BoolArray, IntArray
+from common import Case, main  # before torch: it keeps torch_npu from loading
 
 EPS = 1e-5
 
@@ -18,7 +17,9 @@ EPS = 1e-5
 def reductions(dtype: torch.dtype) -> Iterator[Case]:
     for shape in ((16,), (4096, 4096)):
         x = torch.randn(shape).to(dtype)
-        yield Case("sum", "aclnnReduceSum", (x, IntArray([]), False, dtype, torch.empty((), dtype=dtype)), x.sum)
+        yield Case(
+            "sum", "aclnnReduceSum", (x, IntArray([]), False, dtype, torch.empty((), dtype=dtype)), x.sum
+        )
     rows, one = torch.empty(4096, dtype=dtype), torch.empty((), dtype=dtype)
     yield Case("sum rows", "aclnnReduceSum", (x, IntArray([1]), False, dtype, rows), lambda: x.sum(1))
     yield Case("sum columns", "aclnnReduceSum", (x, IntArray([0]), False, dtype, rows), lambda: x.sum(0))
@@ -38,8 +39,12 @@ def softmaxes(dtype: torch.dtype) -> Iterator[Case]:
         out = torch.empty_like(x)
         yield Case("softmax", "aclnnSoftmax", (x, -1, out), lambda x=x: torch.softmax(x, -1))
         yield Case("log softmax", "aclnnLogSoftmax", (x, -1, out), lambda x=x: torch.log_softmax(x, -1))
-        yield Case("softmax backward", "aclnnSoftmaxBackward", (g, y, -1, out),
-                   lambda g=g, y=y: torch._softmax_backward_data(g, y, -1, dtype))  # fmt: skip
+        yield Case(
+            "softmax backward",
+            "aclnnSoftmaxBackward",
+            (g, y, -1, out),
+            lambda g=g, y=y: torch._softmax_backward_data(g, y, -1, dtype),
+        )
     yield Case("softmax columns", "aclnnSoftmax", (x, 0, out), lambda: torch.softmax(x, 0))
 
 
@@ -50,19 +55,38 @@ def norms(dtype: torch.dtype) -> Iterator[Case]:
         w, b = torch.rand(n).to(dtype), torch.rand(n).to(dtype)
         out, mean, rstd = torch.empty_like(x), torch.empty(shape[0], 1), torch.empty(shape[0], 1)
         dw, db = torch.empty(n), torch.empty(n)
-        yield Case("layer norm", "aclnnLayerNorm", (x, IntArray(n), w, b, EPS, out, mean, rstd),
-                   lambda x=x, n=n, w=w, b=b: torch.native_layer_norm(x, n, w, b, EPS))  # fmt: skip
+        yield Case(
+            "layer norm",
+            "aclnnLayerNorm",
+            (x, IntArray(n), w, b, EPS, out, mean, rstd),
+            lambda x=x, n=n, w=w, b=b: torch.native_layer_norm(x, n, w, b, EPS),
+        )
         _, m, r = torch.native_layer_norm(x, n, w, b, EPS)
-        yield Case("layer norm backward", "aclnnLayerNormBackward",
-                   (g, x, IntArray(n), m.float(), r.float(), w, b, BoolArray([True] * 3), out, dw, db),
-                   lambda g=g, x=x, n=n, m=m, r=r, w=w, b=b: torch.ops.aten.native_layer_norm_backward(
-                       g, x, n, m, r, w, b, [True, True, True]))  # fmt: skip
-        yield Case("rms norm", "aclnnRmsNorm", (x, w, EPS, out, rstd),
-                   lambda x=x, n=n, w=w: torch.rms_norm(x, n, w, EPS))  # fmt: skip
-        yield Case("rms norm grad", "aclnnRmsNormGrad", (g, x, r.float(), w, out, dw), lambda g=g, x=x, r=r, w=w: rms_grad(g, x, r, w))
+        yield Case(
+            "layer norm backward",
+            "aclnnLayerNormBackward",
+            (g, x, IntArray(n), m.float(), r.float(), w, b, BoolArray([True] * 3), out, dw, db),
+            lambda g=g, x=x, n=n, m=m, r=r, w=w, b=b: torch.ops.aten.native_layer_norm_backward(
+                g, x, n, m, r, w, b, [True, True, True]
+            ),
+        )
+        yield Case(
+            "rms norm",
+            "aclnnRmsNorm",
+            (x, w, EPS, out, rstd),
+            lambda x=x, n=n, w=w: torch.rms_norm(x, n, w, EPS),
+        )
+        yield Case(
+            "rms norm grad",
+            "aclnnRmsNormGrad",
+            (g, x, r.float(), w, out, dw),
+            lambda g=g, x=x, r=r, w=w: rms_grad(g, x, r, w),
+        )
 
 
-def rms_grad(g: torch.Tensor, x: torch.Tensor, rstd: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def rms_grad(
+    g: torch.Tensor, x: torch.Tensor, rstd: torch.Tensor, w: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What PyTorch's decomposition computes."""
     z, h = x * rstd, g * w
     return rstd * (h - z * (h * z).mean(-1, keepdim=True)), (g * z).sum(0)
@@ -72,13 +96,24 @@ def sorts(dtype: torch.dtype) -> Iterator[Case]:
     for shape, k in (((1024, 64), 8), ((64, 4096), 50), ((200_000,), 100)):
         x = torch.randn(shape).to(dtype)
         values, indices = torch.empty_like(x), torch.empty(shape, dtype=torch.int64)
-        yield Case("sort", "aclnnSort", (x, True, -1, False, values, indices), lambda x=x: torch.sort(x, stable=True))
+        yield Case(
+            "sort", "aclnnSort", (x, True, -1, False, values, indices), lambda x=x: torch.sort(x, stable=True)
+        )
         top = (*shape[:-1], k)
-        yield Case(f"topk {k}", "aclnnTopk", (x, k, -1, True, True, torch.empty(top, dtype=dtype), torch.empty(top, dtype=torch.int64)),
-                   lambda x=x, k=k: torch.topk(x, k))  # fmt: skip
+        yield Case(
+            f"topk {k}",
+            "aclnnTopk",
+            (x, k, -1, True, True, torch.empty(top, dtype=dtype), torch.empty(top, dtype=torch.int64)),
+            lambda x=x, k=k: torch.topk(x, k),
+        )
     y = torch.randn(4096, 1024).to(dtype)
     yield Case("cumsum", "aclnnCumsum", (y, -1, dtype, torch.empty_like(y)), lambda: y.cumsum(-1))
 
 
 if __name__ == "__main__":
-    main(case for dtype in (torch.float32, torch.bfloat16) for group in (reductions, softmaxes, norms, sorts) for case in group(dtype))
+    main(
+        case
+        for dtype in (torch.float32, torch.bfloat16)
+        for group in (reductions, softmaxes, norms, sorts)
+        for case in group(dtype)
+    )

@@ -13,8 +13,8 @@ static inline vf vf_load_fill(const float *p, size_t n, float fill) {
 
 static inline double vf_sum4(const vf *s) { return (double)vf_reduce_add((s[0] + s[1]) + (s[2] + s[3])); }
 
-/* result += a sum over i < n: load_full is the vf of elements from `at`, load_tail that of the last `rest` ones,
- * zero elsewhere. */
+/* result += a sum over i < n: load_full is the vf of elements from `at`, load_tail that of the last `rest`
+ * ones, zero elsewhere. */
 #define HC_ROW_SUM(result, n, load_full, load_tail)                                                          \
     do {                                                                                                     \
         for (size_t hc_block_at = 0; hc_block_at < (n); hc_block_at += HC_ROW_BLOCK) {                       \
@@ -46,7 +46,8 @@ static inline double vf_row_sum(const float *x, size_t n) {
 }
 static inline double vf_row_dot(const float *a, const float *b, size_t n) {
     double sum = 0;
-    HC_ROW_SUM(sum, n, vf_load(a + at) * vf_load(b + at), vf_load_part(a + at, rest) * vf_load_part(b + at, rest));
+    HC_ROW_SUM(sum, n, vf_load(a + at) * vf_load(b + at),
+               vf_load_part(a + at, rest) * vf_load_part(b + at, rest));
     return sum;
 }
 /* NaN if any is; -inf for no values. */
@@ -55,7 +56,8 @@ static inline float vf_row_max(const float *x, size_t n) {
     vf m[4] = {vf_set(low), vf_set(low), vf_set(low), vf_set(low)};
     size_t i = 0;
     for (; i + 4 * HC_VL <= n; i += 4 * HC_VL) {
-        _Pragma("GCC unroll 4") for (size_t u = 0; u < 4; u++) m[u] = vf_max(m[u], vf_load(x + i + u * HC_VL));
+        _Pragma("GCC unroll 4") for (size_t u = 0; u < 4; u++) m[u] =
+            vf_max(m[u], vf_load(x + i + u * HC_VL));
     }
     for (; i + HC_VL <= n; i += HC_VL) m[0] = vf_max(m[0], vf_load(x + i));
     if (i < n) m[1] = vf_max(m[1], vf_load_fill(x + i, n - i, low));

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The loop of reduce.h.
  *
- * Dimensions are split into kept and folded axes, each sorted by the input's stride and merged where possible.
- * If the folded axis is the denser one in memory, each output folds its rows; otherwise a tile of neighbouring
- * outputs is folded row of the tile by row, so memory is always read in lines. */
+ * Dimensions are split into kept and folded axes, each sorted by the input's stride and merged where
+ * possible. If the folded axis is the denser one in memory, each output folds its rows; otherwise a tile of
+ * neighbouring outputs is folded row of the tile by row, so memory is always read in lines. */
 #include "reduce.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    BLOCK = 1024,      /* elements converted or gathered at a time */
+    BLOCK = 1024,       /* elements converted or gathered at a time */
     GRAIN = 32 * BLOCK, /* elements per unit of work, about */
-    MAX_UNITS = 64,    /* folded axes are cut only until there are so many units */
-    LONG_RUN = 128,    /* shorter runs are gathered before they are folded */
-    COL_ROWS = 4,      /* rows loaded before the column kernel is called */
-    GATHER = 256,      /* lines that stay in the first-level cache while columns are gathered */
+    MAX_UNITS = 64,     /* folded axes are cut only until there are so many units */
+    LONG_RUN = 128,     /* shorter runs are gathered before they are folded */
+    COL_ROWS = 4,       /* rows loaded before the column kernel is called */
+    GATHER = 256,       /* lines that stay in the first-level cache while columns are gathered */
     GATHER_COLS = 16,
-    SHORT_ROW = 16,    /* rows shorter than this are folded column-wise */
+    SHORT_ROW = 16, /* rows shorter than this are folded column-wise */
 };
 
 struct axis {
@@ -59,23 +59,25 @@ aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims
     for (size_t i = 0; i < dims.size; i++) {
         const int64_t d = hc_wrap_dim(dims.data[i], self->rank);
         HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim[%zu] is %lld, self %s allows [%d, %d]", name, i,
-                 (long long)dims.data[i], HC_SHOW(self), self->rank ? -self->rank : -1, self->rank ? self->rank - 1 : 0);
-        HC_CHECK((*mask >> d & 1) == 0, ACLNN_ERR_PARAM_INVALID, "%s: dim %lld appears twice", name, (long long)d);
+                 (long long)dims.data[i], HC_SHOW(self), self->rank ? -self->rank : -1,
+                 self->rank ? self->rank - 1 : 0);
+        HC_CHECK((*mask >> d & 1) == 0, ACLNN_ERR_PARAM_INVALID, "%s: dim %lld appears twice", name,
+                 (long long)d);
         *mask |= 1u << d;
     }
     if (dims.size == 0) *mask = (1u << self->rank) - 1;
     return 0;
 }
 
-aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_t mask, bool keep, const aclTensor *out,
-                                const char *out_name) {
+aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_t mask, bool keep,
+                                const aclTensor *out, const char *out_name) {
     aclTensor want = {.dtype = out->dtype};
     for (int32_t d = 0; d < self->rank; d++) {
         if ((mask >> d & 1) == 0) want.shape[want.rank++] = self->shape[d];
         else if (keep) want.shape[want.rank++] = 1;
     }
-    HC_CHECK(hc_same_shape(&want, out), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, self %s reduced gives %s", name, out_name,
-             HC_SHOW(out), HC_SHOW(self), HC_SHOW(&want));
+    HC_CHECK(hc_same_shape(&want, out), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, self %s reduced gives %s",
+             name, out_name, HC_SHOW(out), HC_SHOW(self), HC_SHOW(&want));
     return 0;
 }
 
@@ -93,27 +95,37 @@ static aclnnStatus check_elements(const struct hc_reduce *op, const aclTensor *s
 
 static aclnnStatus reduce_call(const struct hc_call *call) {
     const struct planned *p = call->args;
-    return hc_reduce_run(p->op, p->compute, hc_arg(call, 0), p->mask, hc_arg(call, 1), hc_arg(call, 2), p->args);
+    return hc_reduce_run(p->op, p->compute, hc_arg(call, 0), p->mask, hc_arg(call, 1), hc_arg(call, 2),
+                         p->args);
 }
 
-aclnnStatus hc_reduce_plan(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self, struct hc_dims dims,
-                           const aclTensor *out0, const aclTensor *out1, const void *args, size_t args_size,
-                           uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus hc_reduce_plan(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self,
+                           struct hc_dims dims, const aclTensor *out0, const aclTensor *out1,
+                           const void *args, size_t args_size, uint64_t *workspaceSize,
+                           aclOpExecutor **executor) {
     struct planned planned = {.op = op, .compute = compute};
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
     HC_CHECK(out0 != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", op->name);
-    HC_CHECK(self->item_size > 0 && out0->item_size > 0 && op->kernels[compute] != NULL, ACLNN_ERR_PARAM_INVALID,
-             "%s: not supported for self %s, out %s", op->name, HC_SHOW(self), HC_SHOW(out0));
+    HC_CHECK(self->item_size > 0 && out0->item_size > 0 && op->kernels[compute] != NULL,
+             ACLNN_ERR_PARAM_INVALID, "%s: not supported for self %s, out %s", op->name, HC_SHOW(self),
+             HC_SHOW(out0));
     HC_TRY(hc_dims_mask(op->name, self, dims, &planned.mask));
     HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out0, "out"));
-    if (out1 != NULL) HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out1, "second out"));
+    if (out1 != NULL)
+        HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out1, "second out"));
     HC_TRY(check_elements(op, self, planned.mask));
-    HC_CHECK(args_size <= sizeof planned.args, ACLNN_ERR_INNER, "%s: %zu bytes of arguments", op->name, args_size);
+    HC_CHECK(args_size <= sizeof planned.args, ACLNN_ERR_INNER, "%s: %zu bytes of arguments", op->name,
+             args_size);
     if (args_size > 0) memcpy(planned.args, args, args_size);
-    const struct hc_operand operands[] = {{self, NULL, HC_ROLE_IN, "self"}, {out0, NULL, HC_ROLE_OUT, "out"},
+    const struct hc_operand operands[] = {{self, NULL, HC_ROLE_IN, "self"},
+                                          {out0, NULL, HC_ROLE_OUT, "out"},
                                           {out1, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "second out"}};
-    return hc_plan(&(const struct hc_plan){.name = op->name, .run = reduce_call, .args = &planned,
-                                           .args_size = sizeof planned, .operands = operands, .num_operands = 3,
+    return hc_plan(&(const struct hc_plan){.name = op->name,
+                                           .run = reduce_call,
+                                           .args = &planned,
+                                           .args_size = sizeof planned,
+                                           .operands = operands,
+                                           .num_operands = 3,
                                            .flops = (uint64_t)self->numel},
                    workspaceSize, executor);
 }
@@ -160,7 +172,8 @@ static void set_axes(struct loop *l, const aclTensor *self, uint32_t mask, const
 
 static enum mode choose_mode(const struct loop *l) {
     const bool short_rows = l->folded_count < SHORT_ROW && l->kept[0].size >= 2 * SHORT_ROW;
-    if (l->kept[0].size > 1 && (llabs(l->folded[0].x) > llabs(l->kept[0].x) || (short_rows && l->col != NULL))) {
+    if (l->kept[0].size > 1 &&
+        (llabs(l->folded[0].x) > llabs(l->kept[0].x) || (short_rows && l->col != NULL))) {
         return l->col != NULL ? COLUMNS : GATHERED_COLUMNS;
     }
     return ROWS;
@@ -207,7 +220,8 @@ static void gather(const struct loop *l, const char *x, size_t r, size_t n, char
     }
 }
 
-static void fold_row(const struct loop *l, const char *x, size_t begin, size_t end, void *state, size_t block) {
+static void fold_row(const struct loop *l, const char *x, size_t begin, size_t end, void *state,
+                     size_t block) {
     _Alignas(64) char buffer[BLOCK * sizeof(hc_c128)];
     const bool runs = l->direct && l->folded[0].x == (int64_t)l->item &&
                       (l->folded_rank == 1 || l->folded[0].size >= LONG_RUN);
@@ -225,7 +239,8 @@ static void fold_row(const struct loop *l, const char *x, size_t begin, size_t e
     }
 }
 
-static void fold_columns(const struct loop *l, const char *x, size_t cols, size_t begin, size_t end, char *state) {
+static void fold_columns(const struct loop *l, const char *x, size_t cols, size_t begin, size_t end,
+                         char *state) {
     _Alignas(64) char buffer[COL_ROWS * HC_REDUCE_TILE * sizeof(hc_c128)];
     const bool rows_direct = l->direct && l->kept[0].x == (int64_t)l->item;
     while (begin < end) {
@@ -246,7 +261,8 @@ static void fold_columns(const struct loop *l, const char *x, size_t cols, size_
     }
 }
 
-static void fold_tile(const struct loop *l, const char *x, size_t cols, size_t begin, size_t end, char *state) {
+static void fold_tile(const struct loop *l, const char *x, size_t cols, size_t begin, size_t end,
+                      char *state) {
     const size_t size = l->kernels->state_size;
     for (size_t c = 0; c < cols; c++) memcpy(state + c * size, l->kernels->identity, size);
     if (l->mode == COLUMNS) {
@@ -256,8 +272,8 @@ static void fold_tile(const struct loop *l, const char *x, size_t cols, size_t b
     const size_t step = l->mode == ROWS ? hc_max_size(end - begin, 1) : GATHER;
     for (; begin < end; begin += step) {
         for (size_t c = 0; c < cols; c++) {
-            fold_row(l, x + (int64_t)c * l->kept[0].x, begin, hc_min_size(begin + step, end), state + c * size,
-                     l->mode == ROWS ? BLOCK : GATHER);
+            fold_row(l, x + (int64_t)c * l->kept[0].x, begin, hc_min_size(begin + step, end),
+                     state + c * size, l->mode == ROWS ? BLOCK : GATHER);
         }
     }
 }
@@ -317,8 +333,8 @@ static void join_units(void *ctx, size_t begin, size_t end) {
     }
 }
 
-static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_block compute, const aclTensor *self,
-                     uint32_t mask, const aclTensor *const *outs) {
+static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_block compute,
+                     const aclTensor *self, uint32_t mask, const aclTensor *const *outs) {
     l->kernels = k;
     l->row = k->row[hc_isa()];
     l->col = k->col != NULL ? k->col[hc_isa()] : NULL;
@@ -337,8 +353,8 @@ static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_
     set_units(l);
 }
 
-aclnnStatus hc_reduce_run(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self, uint32_t mask,
-                          const aclTensor *out0, const aclTensor *out1, const void *args) {
+aclnnStatus hc_reduce_run(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self,
+                          uint32_t mask, const aclTensor *out0, const aclTensor *out1, const void *args) {
     const aclTensor *const outs[] = {out0, out1};
     const struct hc_reduce_kernels *k = op->kernels[compute];
     if (out0->numel == 0) return 0;

@@ -4,8 +4,8 @@
  * An operator supplies, per block type, how to fold values into a state, how two states join, and how a state
  * becomes the output. The skeleton knows dimensions, strides, dtypes and threads. It cuts the work into units
  * (a tile of outputs, a chunk of what is folded) by shapes alone; states of chunks are joined in order, so a
- * result does not depend on the number of threads. States are wider than values (double for float), which keeps
- * the error of a sum of millions of floats below one unit in the last place of the result. */
+ * result does not depend on the number of threads. States are wider than values (double for float), which
+ * keeps the error of a sum of millions of floats below one unit in the last place of the result. */
 #pragma once
 #include "convert.h"
 
@@ -15,7 +15,8 @@ enum { HC_REDUCE_TILE = 512, HC_REDUCE_MAX_STATE = 32, HC_REDUCE_MAX_ARGS = 64 }
 /* Fold x[0..n) into *state; x[0] is element `index` of what is folded. */
 typedef void hc_reduce_row(size_t n, void *state, const void *x, size_t index, const void *args);
 /* Fold x[r * pitch + c] into state[c], for r < rows, c < cols. */
-typedef void hc_reduce_col(size_t rows, size_t cols, void *state, const void *x, size_t pitch, const void *args);
+typedef void hc_reduce_col(size_t rows, size_t cols, void *state, const void *x, size_t pitch,
+                           const void *args);
 /* state[i] = state[i] joined with other[i], which was folded from later elements. */
 typedef void hc_reduce_join(size_t n, void *state, const void *other);
 /* out[k][i] from state[i]; count values were folded into each. */
@@ -50,17 +51,18 @@ static inline struct hc_dims hc_dims(const aclIntArray *dims, bool keep) {
 }
 
 /* Plan it. out1 is NULL for an operator with one output. args: copied, may be NULL if 0 bytes. */
-aclnnStatus hc_reduce_plan(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self, struct hc_dims dims,
-                           const aclTensor *out0, const aclTensor *out1, const void *args, size_t args_size,
-                           uint64_t *workspaceSize, aclOpExecutor **executor);
+aclnnStatus hc_reduce_plan(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self,
+                           struct hc_dims dims, const aclTensor *out0, const aclTensor *out1,
+                           const void *args, size_t args_size, uint64_t *workspaceSize,
+                           aclOpExecutor **executor);
 /* Run at once; bit d of mask: dimension d is folded. Outputs have self's rank with 1 there, or lack them. */
-aclnnStatus hc_reduce_run(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self, uint32_t mask,
-                          const aclTensor *out0, const aclTensor *out1, const void *args);
+aclnnStatus hc_reduce_run(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self,
+                          uint32_t mask, const aclTensor *out0, const aclTensor *out1, const void *args);
 /* Dimensions as a mask, checked against the rank: in range, none twice. */
 aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims dims, uint32_t *mask);
 /* Whether out is self without the dimensions of the mask, or with 1 there if keep. */
-aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_t mask, bool keep, const aclTensor *out,
-                                const char *out_name);
+aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_t mask, bool keep,
+                                const aclTensor *out, const char *out_name);
 
 /* Sum, or mean, over the dimensions of the mask, at once; computed as the type of `self` is. */
 aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const aclTensor *out);
@@ -72,12 +74,17 @@ aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const
     HC_KERNEL(name##_finish, (size_t n, void *const *out, const void *state, size_t count, const void *args))
 #define HC_REDUCE_DECLARE(name)                                                                              \
     HC_REDUCE_DECLARE_ROW(name)                                                                              \
-    HC_KERNEL(name##_col, (size_t rows, size_t cols, void *state, const void *x, size_t pitch, const void *args))
+    HC_KERNEL(name##_col,                                                                                    \
+              (size_t rows, size_t cols, void *state, const void *x, size_t pitch, const void *args))
 
 /* A struct hc_reduce_kernels whose state is one value of `state_type`; last its identity. */
 #define HC_REDUCE_KERNELS(name, state_type, out_block, ...)                                                  \
-    {name##_row_table, name##_col_table, name##_join_table, name##_finish_table,                             \
-     &(const state_type){__VA_ARGS__}, sizeof(state_type), {out_block, out_block}}
+    {                                                                                                        \
+        name##_row_table, name##_col_table, name##_join_table, name##_finish_table,                          \
+            &(const state_type){__VA_ARGS__}, sizeof(state_type), {                                          \
+            out_block, out_block                                                                             \
+        }                                                                                                    \
+    }
 
 #ifdef HC_ISA
 /* Kernels of states that are one value: fold(state, x, args) and join(state, state) are inline functions.
@@ -99,7 +106,8 @@ aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const
         }                                                                                                    \
         *(state_type *)state = join(*(state_type *)state, lane[0]);                                          \
     }                                                                                                        \
-    void HC_FN(name##_col)(size_t rows, size_t cols, void *state, const void *x, size_t pitch, const void *args) { \
+    void HC_FN(name##_col)(size_t rows, size_t cols, void *state, const void *x, size_t pitch,               \
+                           const void *args) {                                                               \
         const type *v = x;                                                                                   \
         state_type *s = state;                                                                               \
         (void)args;                                                                                          \
@@ -121,7 +129,8 @@ aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const
     }
 /* finish(state, count, args) gives the output value. */
 #define HC_REDUCE_FINISH(name, state_type, out_type, finish)                                                 \
-    void HC_FN(name##_finish)(size_t n, void *const *out, const void *state, size_t count, const void *args) { \
+    void HC_FN(name##_finish)(size_t n, void *const *out, const void *state, size_t count,                   \
+                              const void *args) {                                                            \
         const state_type *s = state;                                                                         \
         out_type *y = out[0];                                                                                \
         (void)count;                                                                                         \
@@ -131,7 +140,8 @@ aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const
 /* The output is the state, narrowed. */
 #define HC_REDUCE_FINISH_CAST(name, state_type, out_type)                                                    \
     static inline out_type name##_cast(state_type s) { return (out_type)s; }                                 \
-    void HC_FN(name##_finish)(size_t n, void *const *out, const void *state, size_t count, const void *args) { \
+    void HC_FN(name##_finish)(size_t n, void *const *out, const void *state, size_t count,                   \
+                              const void *args) {                                                            \
         const state_type *s = state;                                                                         \
         out_type *y = out[0];                                                                                \
         (void)count;                                                                                         \

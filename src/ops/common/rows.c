@@ -22,11 +22,11 @@ void HC_FN(rows_flush)(size_t n, double *to, float *from) {
 #include <string.h>
 
 enum {
-    GRAIN = 16384,     /* operations per piece, about */
-    SUM_PIECES = 32,   /* most pieces with sums of their own: bounds their memory */
-    SUM_ROWS = 32,     /* rows added up in float */
-    TILE_ROWS = 16,    /* rows gathered together: as many floats as a cache line has */
-    TILE_STEP = 64,    /* elements of each before the next row's */
+    GRAIN = 16384,   /* operations per piece, about */
+    SUM_PIECES = 32, /* most pieces with sums of their own: bounds their memory */
+    SUM_ROWS = 32,   /* rows added up in float */
+    TILE_ROWS = 16,  /* rows gathered together: as many floats as a cache line has */
+    TILE_STEP = 64,  /* elements of each before the next row's */
     TILE_BYTES = 128 * 1024,
 };
 
@@ -57,8 +57,8 @@ struct loop {
 
 aclnnStatus hc_rows_dim(const char *name, const aclTensor *self, int64_t dim, uint32_t *mask) {
     const int64_t d = hc_wrap_dim(dim, self->rank);
-    HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, %s allows [%d, %d]", name, (long long)dim, HC_SHOW(self),
-             self->rank ? -self->rank : -1, self->rank ? self->rank - 1 : 0);
+    HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, %s allows [%d, %d]", name, (long long)dim,
+             HC_SHOW(self), self->rank ? -self->rank : -1, self->rank ? self->rank - 1 : 0);
     *mask = self->rank > 0 ? 1u << d : 0;
     return 0;
 }
@@ -75,7 +75,8 @@ static void set_kept(struct loop *l) {
     for (int32_t d = s->rank - 1; d >= 0; d--) {
         if ((l->spec->mask >> d & 1) || s->shape[d] == 1) continue;
         int at = l->kept_rank++;
-        for (; at > 0 && llabs(s->stride[l->kept_dim[at - 1]]) > llabs(s->stride[d]); at--) l->kept_dim[at] = l->kept_dim[at - 1];
+        for (; at > 0 && llabs(s->stride[l->kept_dim[at - 1]]) > llabs(s->stride[d]); at--)
+            l->kept_dim[at] = l->kept_dim[at - 1];
         l->kept_dim[at] = d;
     }
     for (int i = 0; i < l->kept_rank; i++) l->kept[i] = s->shape[l->kept_dim[i]];
@@ -87,7 +88,8 @@ static int64_t one_stride(const struct loop *l, const aclTensor *t, int d) {
     int64_t stride = 1;
     int at = 0;
     bool same = t->rank == s->rank;
-    for (int32_t i = 0; i < t->rank && same; i++) same = t->shape[i] == (l->spec->mask >> i & 1 ? 1 : s->shape[i]);
+    for (int32_t i = 0; i < t->rank && same; i++)
+        same = t->shape[i] == (l->spec->mask >> i & 1 ? 1 : s->shape[i]);
     if (same) return t->stride[d];
     int32_t kept = 0;
     for (int32_t i = 0; i < s->rank; i++) kept += !(l->spec->mask >> i & 1);
@@ -118,7 +120,8 @@ static void set_operand(struct loop *l, struct operand *o, const struct hc_rows_
     o->store = hc_store_for(t->dtype, from->block);
     o->n = o->kind == HC_ROWS_ONE ? 1 : l->n;
     if (o->kind == HC_ROWS_VECTOR) {
-        for (int32_t d = s->rank - 1; d >= 0; d--) if (l->spec->mask >> d & 1) add_axis(o, t->shape[d], t->stride[d]);
+        for (int32_t d = s->rank - 1; d >= 0; d--)
+            if (l->spec->mask >> d & 1) add_axis(o, t->shape[d], t->stride[d]);
     } else if (o->kind == HC_ROWS_SHARED) {
         for (int32_t d = t->rank - 1; d >= 0; d--) add_axis(o, t->shape[d], t->stride[d]);
     }
@@ -132,7 +135,8 @@ static void set_operand(struct loop *l, struct operand *o, const struct hc_rows_
         o->kept_stride[i] = (o->kind == HC_ROWS_VECTOR ? t->stride[d] : one_stride(l, t, d)) * o->item;
     }
     o->direct = o->rank == 1 && o->stride[0] == 1 &&
-                (hc_block_of(t->dtype) == (int)from->block || (t->dtype == ACL_BOOL && from->block == HC_B8 && output));
+                (hc_block_of(t->dtype) == (int)from->block ||
+                 (t->dtype == ACL_BOOL && from->block == HC_B8 && output));
     o->buffer_bytes = o->direct ? 0 : hc_align_up(o->n * hc_block_size(from->block), 64);
 }
 
@@ -162,7 +166,8 @@ static char *row_address(const struct loop *l, const struct operand *o, size_t r
 }
 
 /* Elements [begin, begin + n) of a row, from or to its buffer. */
-static void move_part(const struct operand *o, char *row, char *buffer, size_t begin, size_t n, size_t size, bool out) {
+static void move_part(const struct operand *o, char *row, char *buffer, size_t begin, size_t n, size_t size,
+                      bool out) {
     while (n > 0) {
         size_t rest = begin, run = hc_min_size(n, (size_t)o->size[0] - begin % (size_t)o->size[0]);
         char *at = row;
@@ -185,8 +190,8 @@ static void move_rows(const struct loop *l, int k, size_t row, size_t count, cha
     const size_t step = count > 1 ? TILE_STEP : hc_max_size(o->n, 1);
     for (size_t i = 0; i < o->n; i += step) {
         for (size_t r = 0; r < count; r++) {
-            move_part(o, first + (int64_t)r * o->kept_stride[0], buffer + r * o->buffer_bytes, i, hc_min_size(step, o->n - i),
-                      size, out);
+            move_part(o, first + (int64_t)r * o->kept_stride[0], buffer + r * o->buffer_bytes, i,
+                      hc_min_size(step, o->n - i), size, out);
         }
     }
 }
@@ -211,7 +216,8 @@ static bool start_thread(struct loop *l, struct thread_state *t) {
     return true;
 }
 
-static void call_kernel(const struct loop *l, const struct thread_state *t, size_t row, size_t in_tile, char *sums) {
+static void call_kernel(const struct loop *l, const struct thread_state *t, size_t row, size_t in_tile,
+                        char *sums) {
     const struct hc_rows *spec = l->spec;
     void *outs[HC_ROWS_MAX_OPERANDS];
     const void *ins[HC_ROWS_MAX_OPERANDS];
@@ -231,7 +237,8 @@ static void call_kernel(const struct loop *l, const struct thread_state *t, size
 static void flush_sums(const struct loop *l, char *partial, char *sums) {
     if (l->spec->sum_block != HC_F32) return;
     for (int s = 0; s < l->spec->num_sums; s++) {
-        HC_DISPATCH(rows_flush)(l->n, (double *)partial + (size_t)s * l->n, (float *)(sums + (size_t)s * l->sum_bytes));
+        HC_DISPATCH(rows_flush)(l->n, (double *)partial + (size_t)s * l->n,
+                                (float *)(sums + (size_t)s * l->sum_bytes));
     }
 }
 
@@ -273,7 +280,8 @@ static void add_pieces(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     const size_t row = (size_t)l->spec->num_sums * l->n;
     for (size_t p = 1; p < l->pieces; p++) {
-        HC_DISPATCH(rows_add)(end - begin, (double *)l->partial + begin, (const double *)l->partial + p * row + begin);
+        HC_DISPATCH(rows_add)(end - begin, (double *)l->partial + begin,
+                              (const double *)l->partial + p * row + begin);
     }
 }
 
@@ -284,7 +292,8 @@ static aclnnStatus finish_sums(struct loop *l) {
     for (int s = 0; s < l->spec->num_sums; s++) {
         const aclTensor *to = l->spec->sum[s];
         if (to == NULL) continue;
-        const aclTensor from = hc_tensor_view(ACL_DOUBLE, to->shape, to->rank, (double *)l->partial + (size_t)s * l->n);
+        const aclTensor from =
+            hc_tensor_view(ACL_DOUBLE, to->shape, to->rank, (double *)l->partial + (size_t)s * l->n);
         HC_TRY(hc_copy(to, &from));
     }
     return 0;
@@ -315,20 +324,25 @@ static aclnnStatus set_loop(struct loop *l) {
     const struct hc_rows *spec = l->spec;
     l->n = hc_rows_length(spec->shape, spec->mask);
     l->rows = 1;
-    for (int32_t d = 0; d < spec->shape->rank; d++) l->rows *= spec->mask >> d & 1 ? 1 : (size_t)spec->shape->shape[d];
+    for (int32_t d = 0; d < spec->shape->rank; d++)
+        l->rows *= spec->mask >> d & 1 ? 1 : (size_t)spec->shape->shape[d];
     set_kept(l);
-    for (int k = 0; k < l->num_operands; k++) set_operand(l, &l->operand[k], &spec->operand[k], k < spec->num_outs);
+    for (int k = 0; k < l->num_operands; k++)
+        set_operand(l, &l->operand[k], &spec->operand[k], k < spec->num_outs);
     HC_TRY(load_shared(l));
     l->tile = choose_tile(l);
-    l->grain = hc_align_up(hc_max_size(GRAIN / hc_max_size(l->n * hc_max_size(spec->work, 1), 1), 1), l->tile == TILE_ROWS ? TILE_ROWS : 1);
-    if (spec->num_sums > 0) l->grain = hc_align_up(hc_max_size(l->grain, hc_ceil_div(l->rows, SUM_PIECES)), SUM_ROWS);
+    l->grain = hc_align_up(hc_max_size(GRAIN / hc_max_size(l->n * hc_max_size(spec->work, 1), 1), 1),
+                           l->tile == TILE_ROWS ? TILE_ROWS : 1);
+    if (spec->num_sums > 0)
+        l->grain = hc_align_up(hc_max_size(l->grain, hc_ceil_div(l->rows, SUM_PIECES)), SUM_ROWS);
     l->pieces = hc_ceil_div(l->rows, l->grain);
     l->sum_bytes = hc_align_up(l->n * hc_block_size(spec->sum_block), 64);
     if (spec->sum_block == HC_F64) l->sum_bytes = l->n * sizeof(double);
     for (int k = 0; k < l->num_operands; k++) l->thread_bytes += l->tile * l->operand[k].buffer_bytes;
     l->thread_bytes += (size_t)spec->num_sums * l->sum_bytes;
     if (spec->num_sums == 0) return 0;
-    l->partial = hc_scratch(HC_SCRATCH_A, hc_max_size(l->pieces * (size_t)spec->num_sums * l->n, 1) * sizeof(double));
+    l->partial =
+        hc_scratch(HC_SCRATCH_A, hc_max_size(l->pieces * (size_t)spec->num_sums * l->n, 1) * sizeof(double));
     return l->partial != NULL ? 0 : ACLNN_ERR_INNER;
 }
 
@@ -336,7 +350,8 @@ static aclnnStatus run_loop(const struct hc_rows *spec) {
     struct loop l = {.spec = spec, .num_operands = spec->num_outs + spec->num_ins};
     HC_TRY(set_loop(&l));
     hc_parallel_for(l.rows, l.grain, run_piece, &l);
-    HC_CHECK(!atomic_load(&l.failed), ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements", spec->name, l.n);
+    HC_CHECK(!atomic_load(&l.failed), ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements",
+             spec->name, l.n);
     return spec->num_sums > 0 ? finish_sums(&l) : 0;
 }
 
@@ -358,7 +373,8 @@ aclnnStatus hc_rows_run(const struct hc_rows *rows) {
         if (in == NULL || !overlaps(rows, in)) continue;
         memory[k] = malloc((size_t)in->numel * (size_t)in->item_size);
         if (memory[k] == NULL) {
-            status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: copy of an overlapping %s", spec.name, HC_SHOW(in));
+            status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: copy of an overlapping %s", spec.name,
+                             HC_SHOW(in));
             break;
         }
         copies[k] = hc_tensor_view(in->dtype, in->shape, in->rank, memory[k]);

@@ -2,10 +2,10 @@
 /* Skeleton of operators that work on whole rows: softmax, norms, losses, scans, sorts.
  *
  * A row is what one choice of the kept dimensions leaves of a tensor: any set of dimensions, any strides, any
- * dtype. The kernel sees contiguous rows in a block type; rows that are not are gathered and scattered around it,
- * several at a time where that reads memory in lines. Rows are cut into pieces by shape only. An operator may add
- * up values over all rows, column by column (gradients of weights): floats within 32 rows, then double, in an
- * order fixed by the shape. */
+ * dtype. The kernel sees contiguous rows in a block type; rows that are not are gathered and scattered around
+ * it, several at a time where that reads memory in lines. Rows are cut into pieces by shape only. An operator
+ * may add up values over all rows, column by column (gradients of weights): floats within 32 rows, then
+ * double, in an order fixed by the shape. */
 #pragma once
 #include "elementwise.h"
 
@@ -20,8 +20,8 @@ struct hc_rows_operand {
     enum hc_block block; /* what the kernel reads or writes */
 };
 
-/* in[] and out[] point to rows of n values (to one value for HC_ROWS_ONE); an output may be the memory of an input.
- * out[num_outs + k] is sum k: n values to add to, float for HC_F32 and double for HC_F64. */
+/* in[] and out[] point to rows of n values (to one value for HC_ROWS_ONE); an output may be the memory of an
+ * input. out[num_outs + k] is sum k: n values to add to, float for HC_F32 and double for HC_F64. */
 typedef void hc_rows_kernel(size_t n, void *const *out, const void *const *in, size_t row, const void *args);
 
 struct hc_rows {
@@ -37,8 +37,9 @@ struct hc_rows {
     size_t work; /* operations per element, about, to size the pieces; 0 is 1 */
 };
 
-/* Run at once. HC_ROWS_VECTOR operands have the shape's shape. HC_ROWS_ONE: the kept dimensions, with or without 1
- * for the others, or as many elements as there are rows, contiguous. HC_ROWS_SHARED: n elements in row order. */
+/* Run at once. HC_ROWS_VECTOR operands have the shape's shape. HC_ROWS_ONE: the kept dimensions, with or
+ * without 1 for the others, or as many elements as there are rows, contiguous. HC_ROWS_SHARED: n elements in
+ * row order. */
 aclnnStatus hc_rows_run(const struct hc_rows *rows);
 
 /* The mask of one dimension, which may be negative; phase one's check with a message. */

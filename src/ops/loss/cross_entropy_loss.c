@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Softmax cross entropy of [N, C] logits with class weights, label smoothing and an ignored class, which also gives
- * the log-probabilities that its gradient needs. With w the weights, t the target of row i and p its probabilities:
- *   loss_i = -(1 - s) w[t] ln p[t] - s/C sum_c w[c] ln p[c], and nothing for an ignored row;
- * the mean is over the sum of w[t]. Rows run in parallel, the losses are added in order, in double.
- * The z-loss is announced by the interface but not computed by the vendor either: asking for it is an error. */
+/* Softmax cross entropy of [N, C] logits with class weights, label smoothing and an ignored class, which also
+ * gives the log-probabilities that its gradient needs. With w the weights, t the target of row i and p its
+ * probabilities: loss_i = -(1 - s) w[t] ln p[t] - s/C sum_c w[c] ln p[c], and nothing for an ignored row; the
+ * mean is over the sum of w[t]. Rows run in parallel, the losses are added in order, in double. The z-loss is
+ * announced by the interface but not computed by the vendor either: asking for it is an error. */
 #include <string.h>
 
 #include "rows.h"
@@ -42,7 +42,8 @@ static double log_sum_F64(size_t n, const double *x, double *max) {
 
 /* out: log-probabilities, loss and weight of the row; in: logits, target, weights. The target was checked. */
 #define DEFINE(block, type)                                                                                  \
-    void HC_FN(cross_entropy_##block)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) { \
+    void HC_FN(cross_entropy_##block)(size_t n, void *const *out, const void *const *in, size_t row,         \
+                                      const void *args) {                                                    \
         const struct args *a = args;                                                                         \
         type *y = out[0], max;                                                                               \
         const type *x = in[0], *w = in[2], log_sum = log_sum_##block(n, x, &max);                            \
@@ -51,14 +52,17 @@ static double log_sum_F64(size_t n, const double *x, double *max) {
         double smooth = 0;                                                                                   \
         (void)row;                                                                                           \
         for (size_t i = 0; i < n; i++) y[i] = (x[i] - max) - log_sum;                                        \
-        for (size_t i = 0; i < n && a->smoothing != 0; i++) smooth -= (double)(w != NULL ? y[i] * w[i] : y[i]); \
+        for (size_t i = 0; i < n && a->smoothing != 0; i++)                                                  \
+            smooth -= (double)(w != NULL ? y[i] * w[i] : y[i]);                                              \
         const double weight = ignored ? 0 : w != NULL ? (double)w[t] : 1;                                    \
-        const double loss = ignored ? 0 : (a->smoothing - 1) * weight * (double)y[t] + smooth * a->smoothing / (double)n; \
+        const double loss =                                                                                  \
+            ignored ? 0 : (a->smoothing - 1) * weight * (double)y[t] + smooth * a->smoothing / (double)n;    \
         *(double *)out[1] = loss;                                                                            \
         *(double *)out[2] = weight;                                                                          \
     }                                                                                                        \
-    /* in: log-probabilities, target, weights, scale of the row (its share of the upstream gradient). */    \
-    void HC_FN(cross_entropy_grad_##block)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) { \
+    /* in: log-probabilities, target, weights, scale of the row (its share of the upstream gradient). */     \
+    void HC_FN(cross_entropy_grad_##block)(size_t n, void *const *out, const void *const *in, size_t row,    \
+                                           const void *args) {                                               \
         const struct args *a = args;                                                                         \
         type *dx = out[0];                                                                                   \
         const type *y = in[0], *w = in[2];                                                                   \
@@ -89,7 +93,8 @@ DEFINE(F64, double)
 #else
 #include <stdlib.h>
 
-/* Every target is a class or ignored; also the sum of the targets' weights, which the gradient of the mean needs. */
+/* Every target is a class or ignored; also the sum of the targets' weights, which the gradient of the mean
+ * needs. */
 static aclnnStatus check_targets(const struct hc_call *call, const aclTensor *target, const aclTensor *weight,
                                  int64_t classes, double *total) {
     const struct args *a = call->args;
@@ -97,11 +102,15 @@ static aclnnStatus check_targets(const struct hc_call *call, const aclTensor *ta
     for (int64_t i = 0; i < target->numel; i++) {
         int64_t t;
         double w = 1;
-        hc_load_for(target->dtype, HC_I64)(1, &t, hc_data(target) + i * target->stride[0] * target->item_size, 0);
+        hc_load_for(target->dtype, HC_I64)(1, &t, hc_data(target) + i * target->stride[0] * target->item_size,
+                                           0);
         if (t == a->ignore) continue;
-        HC_CHECK(t >= 0 && t < classes, ACLNN_ERR_PARAM_INVALID, "%s: target[%lld] is %lld, there are %lld classes",
-                 call->name, (long long)i, (long long)t, (long long)classes);
-        if (weight != NULL) hc_load_for(weight->dtype, HC_F64)(1, &w, hc_data(weight) + t * weight->stride[0] * weight->item_size, 0);
+        HC_CHECK(t >= 0 && t < classes, ACLNN_ERR_PARAM_INVALID,
+                 "%s: target[%lld] is %lld, there are %lld classes", call->name, (long long)i, (long long)t,
+                 (long long)classes);
+        if (weight != NULL)
+            hc_load_for(weight->dtype,
+                        HC_F64)(1, &w, hc_data(weight) + t * weight->stride[0] * weight->item_size, 0);
         *total += w;
     }
     return 0;
@@ -110,18 +119,31 @@ static aclnnStatus check_targets(const struct hc_call *call, const aclTensor *ta
 /* Operands input, target, weight, loss, logProb. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    const aclTensor *input = hc_arg(call, 0), *target = hc_arg(call, 1), *weight = hc_arg(call, 2), *loss = hc_arg(call, 3);
+    const aclTensor *input = hc_arg(call, 0), *target = hc_arg(call, 1), *weight = hc_arg(call, 2),
+                    *loss = hc_arg(call, 3);
     const int64_t rows = input->shape[0];
     double total, sum = 0;
     HC_TRY(check_targets(call, target, weight, input->shape[1], &total));
     double *memory = malloc((size_t)(2 * rows + 1) * sizeof *memory);
-    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld losses", call->name, (long long)rows);
-    const aclTensor losses = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory), weights = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory + rows);
+    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld losses", call->name,
+             (long long)rows);
+    const aclTensor losses = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory),
+                    weights = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory + rows);
     aclnnStatus status = hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = input, .mask = 2, .args = a, .num_outs = 3, .num_ins = 3, .work = 4,
+        .name = call->name,
+        .shape = input,
+        .mask = 2,
+        .args = a,
+        .num_outs = 3,
+        .num_ins = 3,
+        .work = 4,
         .kernel = a->block == HC_F64 ? HC_DISPATCH(cross_entropy_F64) : HC_DISPATCH(cross_entropy_F32),
-        .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block}, {&losses, HC_ROWS_ONE, HC_F64}, {&weights, HC_ROWS_ONE, HC_F64},
-                    {input, HC_ROWS_VECTOR, a->block}, {target, HC_ROWS_ONE, HC_I64}, {weight, HC_ROWS_SHARED, a->block}}});
+        .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block},
+                    {&losses, HC_ROWS_ONE, HC_F64},
+                    {&weights, HC_ROWS_ONE, HC_F64},
+                    {input, HC_ROWS_VECTOR, a->block},
+                    {target, HC_ROWS_ONE, HC_I64},
+                    {weight, HC_ROWS_SHARED, a->block}}});
     for (int64_t i = 0; i < rows && status == 0; i++) sum += memory[i];
     if (a->reduction == MEAN) sum /= total;
     const int64_t one = 1;
@@ -130,7 +152,8 @@ static aclnnStatus run(const struct hc_call *call) {
     if (status == 0 && a->reduction == NONE) status = hc_copy(loss, &losses);
     if (status == 0 && a->reduction != NONE) {
         flat.rank = 0;
-        status = hc_copy(&flat, &(const aclTensor){.base = scalar.base, .numel = 1, .dtype = ACL_DOUBLE, .item_size = 8});
+        status = hc_copy(
+            &flat, &(const aclTensor){.base = scalar.base, .numel = 1, .dtype = ACL_DOUBLE, .item_size = 8});
     }
     free(memory);
     return status;
@@ -139,43 +162,63 @@ static aclnnStatus run(const struct hc_call *call) {
 /* Operands gradLoss, logProb, target, weight, out. */
 static aclnnStatus run_grad(const struct hc_call *call) {
     const struct args *a = call->args;
-    const aclTensor *grad = hc_arg(call, 0), *log_prob = hc_arg(call, 1), *target = hc_arg(call, 2), *weight = hc_arg(call, 3);
+    const aclTensor *grad = hc_arg(call, 0), *log_prob = hc_arg(call, 1), *target = hc_arg(call, 2),
+                    *weight = hc_arg(call, 3);
     const int64_t rows = log_prob->shape[0];
     double total;
     HC_TRY(check_targets(call, target, weight, log_prob->shape[1], &total));
     double *memory = malloc((size_t)(rows + 1) * sizeof *memory);
-    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld rows", call->name, (long long)rows);
+    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld rows", call->name,
+             (long long)rows);
     const int64_t step = a->reduction == NONE ? grad->stride[0] * grad->item_size : 0;
     for (int64_t i = 0; i < rows; i++) {
         hc_load_for(grad->dtype, HC_F64)(1, &memory[i], hc_data(grad) + i * step, 0);
         if (a->reduction == MEAN) memory[i] /= total;
     }
     const aclTensor scales = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory);
-    const aclnnStatus status = hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = log_prob, .mask = 2, .args = a, .num_outs = 1, .num_ins = 4, .work = 3,
-        .kernel = a->block == HC_F64 ? HC_DISPATCH(cross_entropy_grad_F64) : HC_DISPATCH(cross_entropy_grad_F32),
-        .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block}, {log_prob, HC_ROWS_VECTOR, a->block},
-                    {target, HC_ROWS_ONE, HC_I64}, {weight, HC_ROWS_SHARED, a->block}, {&scales, HC_ROWS_ONE, HC_F64}}});
+    const aclnnStatus status = hc_rows_run(
+        &(const struct hc_rows){.name = call->name,
+                                .shape = log_prob,
+                                .mask = 2,
+                                .args = a,
+                                .num_outs = 1,
+                                .num_ins = 4,
+                                .work = 3,
+                                .kernel = a->block == HC_F64 ? HC_DISPATCH(cross_entropy_grad_F64)
+                                                             : HC_DISPATCH(cross_entropy_grad_F32),
+                                .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block},
+                                            {log_prob, HC_ROWS_VECTOR, a->block},
+                                            {target, HC_ROWS_ONE, HC_I64},
+                                            {weight, HC_ROWS_SHARED, a->block},
+                                            {&scales, HC_ROWS_ONE, HC_F64}}});
     free(memory);
     return status;
 }
 
-static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *target, const aclTensor *weight,
-                         const char *reduction, double smoothing, double z_scale, struct args *args) {
+static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *target,
+                         const aclTensor *weight, const char *reduction, double smoothing, double z_scale,
+                         struct args *args) {
     static const char *const REDUCTIONS[] = {"none", "mean", "sum"};
     HC_CHECK(x && target, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, x ? "target" : "logits");
     HC_CHECK(x->rank == 2 && hc_dtype_is_float(x->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: logits are %s, want floating point [N, C]", name, HC_SHOW(x));
-    HC_CHECK(target->rank == 1 && target->numel == x->shape[0] && hc_dtype_class(target->dtype) == HC_CLASS_INT,
-             ACLNN_ERR_PARAM_INVALID, "%s: target is %s, want %lld integers", name, HC_SHOW(target), (long long)x->shape[0]);
-    HC_CHECK(weight == NULL || (weight->rank == 1 && weight->numel == x->shape[1] && hc_dtype_is_float(weight->dtype)),
-             ACLNN_ERR_PARAM_INVALID, "%s: weight is %s, want %lld floating point values", name, HC_SHOW(weight),
-             (long long)x->shape[1]);
+    HC_CHECK(target->rank == 1 && target->numel == x->shape[0] &&
+                 hc_dtype_class(target->dtype) == HC_CLASS_INT,
+             ACLNN_ERR_PARAM_INVALID, "%s: target is %s, want %lld integers", name, HC_SHOW(target),
+             (long long)x->shape[0]);
+    HC_CHECK(weight == NULL ||
+                 (weight->rank == 1 && weight->numel == x->shape[1] && hc_dtype_is_float(weight->dtype)),
+             ACLNN_ERR_PARAM_INVALID, "%s: weight is %s, want %lld floating point values", name,
+             HC_SHOW(weight), (long long)x->shape[1]);
     args->reduction = reduction == NULL ? MEAN : -1;
-    for (int i = 0; i < 3 && reduction != NULL; i++) if (strcmp(reduction, REDUCTIONS[i]) == 0) args->reduction = i;
-    HC_CHECK(args->reduction >= 0, ACLNN_ERR_PARAM_INVALID, "%s: reduction is \"%s\", want none, mean or sum", name, reduction);
-    HC_CHECK(smoothing >= 0 && smoothing <= 1, ACLNN_ERR_PARAM_INVALID, "%s: labelSmoothing is %g, want 0 to 1", name, smoothing);
-    HC_CHECK(z_scale == 0, ACLNN_ERR_PARAM_INVALID, "%s: lseSquareScaleForZloss is %g, want 0: there is no z-loss", name, z_scale);
+    for (int i = 0; i < 3 && reduction != NULL; i++)
+        if (strcmp(reduction, REDUCTIONS[i]) == 0) args->reduction = i;
+    HC_CHECK(args->reduction >= 0, ACLNN_ERR_PARAM_INVALID, "%s: reduction is \"%s\", want none, mean or sum",
+             name, reduction);
+    HC_CHECK(smoothing >= 0 && smoothing <= 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: labelSmoothing is %g, want 0 to 1", name, smoothing);
+    HC_CHECK(z_scale == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: lseSquareScaleForZloss is %g, want 0: there is no z-loss", name, z_scale);
     args->smoothing = smoothing;
     args->block = hc_compute_block(x->dtype);
     return 0;
@@ -183,42 +226,49 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
 
 HC_API aclnnStatus aclnnCrossEntropyLossGetWorkspaceSize(
     const aclTensor *input, const aclTensor *target, const aclTensor *weightOptional, char *reductionOptional,
-    int64_t ignoreIndex, double labelSmoothing, double lseSquareScaleForZloss, bool returnZloss, const aclTensor *lossOut,
-    const aclTensor *logProbOut, const aclTensor *zlossOut, const aclTensor *lseForZlossOut, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+    int64_t ignoreIndex, double labelSmoothing, double lseSquareScaleForZloss, bool returnZloss,
+    const aclTensor *lossOut, const aclTensor *logProbOut, const aclTensor *zlossOut,
+    const aclTensor *lseForZlossOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnCrossEntropyLoss";
     struct args args = {.ignore = ignoreIndex};
     (void)zlossOut;
     (void)lseForZlossOut;
-    HC_TRY(check(NAME, input, target, weightOptional, reductionOptional, labelSmoothing, lseSquareScaleForZloss, &args));
-    HC_CHECK(!returnZloss, ACLNN_ERR_PARAM_INVALID, "%s: returnZloss is true, want false: there is no z-loss", NAME);
-    HC_CHECK(lossOut && logProbOut, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, lossOut ? "logProbOut" : "lossOut");
+    HC_TRY(check(NAME, input, target, weightOptional, reductionOptional, labelSmoothing,
+                 lseSquareScaleForZloss, &args));
+    HC_CHECK(!returnZloss, ACLNN_ERR_PARAM_INVALID, "%s: returnZloss is true, want false: there is no z-loss",
+             NAME);
+    HC_CHECK(lossOut && logProbOut, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME,
+             lossOut ? "logProbOut" : "lossOut");
     const int64_t losses = args.reduction == NONE ? input->shape[0] : 1;
-    HC_CHECK(lossOut->numel == losses && lossOut->rank <= 1, ACLNN_ERR_PARAM_INVALID, "%s: lossOut is %s, want %lld values", NAME,
-             HC_SHOW(lossOut), (long long)losses);
-    HC_CHECK(hc_same_shape(logProbOut, input), ACLNN_ERR_PARAM_INVALID, "%s: logProbOut is %s, want the shape of %s", NAME,
-             HC_SHOW(logProbOut), HC_SHOW(input));
-    return HC_PLAN(NAME, run, &args, HC_IN(input), HC_IN(target), HC_IN_OPT(weightOptional), HC_OUT(lossOut), HC_OUT(logProbOut));
+    HC_CHECK(lossOut->numel == losses && lossOut->rank <= 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: lossOut is %s, want %lld values", NAME, HC_SHOW(lossOut), (long long)losses);
+    HC_CHECK(hc_same_shape(logProbOut, input), ACLNN_ERR_PARAM_INVALID,
+             "%s: logProbOut is %s, want the shape of %s", NAME, HC_SHOW(logProbOut), HC_SHOW(input));
+    return HC_PLAN(NAME, run, &args, HC_IN(input), HC_IN(target), HC_IN_OPT(weightOptional), HC_OUT(lossOut),
+                   HC_OUT(logProbOut));
 }
 HC_OP_LAUNCH(aclnnCrossEntropyLoss)
 
 HC_API aclnnStatus aclnnCrossEntropyLossGradGetWorkspaceSize(
-    const aclTensor *gradLoss, const aclTensor *logProb, const aclTensor *target, const aclTensor *weightOptional,
-    const aclTensor *gradZlossOptional, const aclTensor *lseForZlossOptional, char *reductionOptional, int64_t ignoreIndex,
-    double labelSmoothing, double lseSquareScaleForZloss, const aclTensor *out, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+    const aclTensor *gradLoss, const aclTensor *logProb, const aclTensor *target,
+    const aclTensor *weightOptional, const aclTensor *gradZlossOptional, const aclTensor *lseForZlossOptional,
+    char *reductionOptional, int64_t ignoreIndex, double labelSmoothing, double lseSquareScaleForZloss,
+    const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnCrossEntropyLossGrad";
     struct args args = {.ignore = ignoreIndex};
     (void)gradZlossOptional; /* empty: the forward operator gives no z-loss */
     (void)lseForZlossOptional;
-    HC_TRY(check(NAME, logProb, target, weightOptional, reductionOptional, labelSmoothing, lseSquareScaleForZloss, &args));
+    HC_TRY(check(NAME, logProb, target, weightOptional, reductionOptional, labelSmoothing,
+                 lseSquareScaleForZloss, &args));
     HC_CHECK(gradLoss && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, gradLoss ? "out" : "gradLoss");
     const int64_t losses = args.reduction == NONE ? logProb->shape[0] : 1;
-    HC_CHECK(gradLoss->numel == losses && gradLoss->rank <= 1 && hc_dtype_is_float(gradLoss->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: gradLoss is %s, want %lld floating point values", NAME, HC_SHOW(gradLoss), (long long)losses);
+    HC_CHECK(gradLoss->numel == losses && gradLoss->rank <= 1 && hc_dtype_is_float(gradLoss->dtype),
+             ACLNN_ERR_PARAM_INVALID, "%s: gradLoss is %s, want %lld floating point values", NAME,
+             HC_SHOW(gradLoss), (long long)losses);
     HC_CHECK(hc_same_shape(out, logProb) && hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: out is %s, want the shape of %s", NAME, HC_SHOW(out), HC_SHOW(logProb));
-    return HC_PLAN(NAME, run_grad, &args, HC_IN(gradLoss), HC_IN(logProb), HC_IN(target), HC_IN_OPT(weightOptional), HC_OUT(out));
+    return HC_PLAN(NAME, run_grad, &args, HC_IN(gradLoss), HC_IN(logProb), HC_IN(target),
+                   HC_IN_OPT(weightOptional), HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnCrossEntropyLossGrad)
 #endif

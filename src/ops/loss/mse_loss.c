@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Squared error, element by element, its mean or its sum; and its gradient 2 (self - target) gradOutput [/ n]. */
+/* Squared error, element by element, its mean or its sum; and its gradient 2 (self - target) gradOutput [/
+ * n]. */
 #include <stdlib.h>
 
 #include "reduce.h"
@@ -25,7 +26,8 @@ struct backward_args {
     HC_EW_BODY2(mse_##block, type, type, square_##block)                                                     \
     void HC_FN(mse_backward_##block)(size_t n, void *const *out, const void *const *in, const void *args) {  \
         type *y = out[0];                                                                                    \
-        const type *g = in[0], *a = in[1], *b = in[2], scale = (type)((const struct backward_args *)args)->scale; \
+        const type *g = in[0], *a = in[1], *b = in[2],                                                       \
+                   scale = (type)((const struct backward_args *)args)->scale;                                \
         _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = scale * (a[i] - b[i]) * g[i];             \
     }
 DEFINE(F32, float)
@@ -34,9 +36,13 @@ DEFINE(F64, double)
 #else
 enum { NONE, MEAN, SUM };
 
-static const struct hc_ew MSE = {"aclnnMseLoss", {[HC_F32] = mse_F32_table, [HC_F64] = mse_F64_table}, 0, HC_CLASS_FLOAT};
+static const struct hc_ew MSE = {
+    "aclnnMseLoss", {[HC_F32] = mse_F32_table, [HC_F64] = mse_F64_table}, 0, HC_CLASS_FLOAT};
 static const struct hc_ew MSE_BACKWARD = {
-    "aclnnMseLossBackward", {[HC_F32] = mse_backward_F32_table, [HC_F64] = mse_backward_F64_table}, 0, HC_CLASS_FLOAT};
+    "aclnnMseLossBackward",
+    {[HC_F32] = mse_backward_F32_table, [HC_F64] = mse_backward_F64_table},
+    0,
+    HC_CLASS_FLOAT};
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
@@ -47,16 +53,19 @@ static aclnnStatus run(const struct hc_call *call) {
     hc_broadcast_shape(ins[0], ins[1], shape, &rank);
     for (int32_t d = 0; d < rank; d++) count *= shape[d];
     void *memory = malloc(hc_max_size((size_t)count, 1) * hc_dtype_size(dtype));
-    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld squares", call->name, (long long)count);
+    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld squares", call->name,
+             (long long)count);
     const aclTensor squares = hc_tensor_view(dtype, shape, rank, memory), *outs[] = {&squares};
     aclnnStatus status = hc_ew_run(&MSE, (int)a->block, outs, 1, ins, 2, NULL);
-    if (status == 0) status = hc_reduce_sum(&squares, (1u << rank) - 1, a->reduction == MEAN, hc_arg(call, 2));
+    if (status == 0)
+        status = hc_reduce_sum(&squares, (1u << rank) - 1, a->reduction == MEAN, hc_arg(call, 2));
     free(memory);
     return status;
 }
 
-HC_API aclnnStatus aclnnMseLossGetWorkspaceSize(const aclTensor *self, const aclTensor *target, int64_t reduction,
-                                                aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnMseLossGetWorkspaceSize(const aclTensor *self, const aclTensor *target,
+                                                int64_t reduction, aclTensor *out, uint64_t *workspaceSize,
+                                                aclOpExecutor **executor) {
     HC_CHECK(self && target && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnMseLoss: self, target or out is null");
     HC_CHECK(reduction >= NONE && reduction <= SUM, ACLNN_ERR_PARAM_INVALID,
              "aclnnMseLoss: reduction is %lld, want 0 (none), 1 (mean) or 2 (sum)", (long long)reduction);
@@ -66,20 +75,24 @@ HC_API aclnnStatus aclnnMseLossGetWorkspaceSize(const aclTensor *self, const acl
     int32_t rank;
     HC_CHECK(hc_broadcast_shape(self, target, shape, &rank), ACLNN_ERR_PARAM_INVALID,
              "aclnnMseLoss: self %s and target %s do not broadcast", HC_SHOW(self), HC_SHOW(target));
-    HC_CHECK(out->numel == 1, ACLNN_ERR_PARAM_INVALID, "aclnnMseLoss: out is %s, want a scalar", HC_SHOW(out));
+    HC_CHECK(out->numel == 1, ACLNN_ERR_PARAM_INVALID, "aclnnMseLoss: out is %s, want a scalar",
+             HC_SHOW(out));
     const struct args args = {reduction, hc_ew_compute(&MSE, outs, 1, ins, 2)};
-    HC_CHECK(MSE.kernel[args.block] != NULL, ACLNN_ERR_PARAM_INVALID, "aclnnMseLoss: not supported for %s", HC_SHOW(self));
+    HC_CHECK(MSE.kernel[args.block] != NULL, ACLNN_ERR_PARAM_INVALID, "aclnnMseLoss: not supported for %s",
+             HC_SHOW(self));
     return HC_PLAN("aclnnMseLoss", run, &args, HC_IN(self), HC_IN(target), HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnMseLoss)
 
 HC_API aclnnStatus aclnnMseLossBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
-                                                        const aclTensor *target, int64_t reduction, aclTensor *out,
-                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                        const aclTensor *target, int64_t reduction,
+                                                        aclTensor *out, uint64_t *workspaceSize,
+                                                        aclOpExecutor **executor) {
     HC_CHECK(gradOutput && self && target && out, ACLNN_ERR_PARAM_NULLPTR,
              "aclnnMseLossBackward: gradOutput, self, target or out is null");
     HC_CHECK(reduction >= NONE && reduction <= SUM, ACLNN_ERR_PARAM_INVALID,
-             "aclnnMseLossBackward: reduction is %lld, want 0 (none), 1 (mean) or 2 (sum)", (long long)reduction);
+             "aclnnMseLossBackward: reduction is %lld, want 0 (none), 1 (mean) or 2 (sum)",
+             (long long)reduction);
     const aclTensor *outs[] = {out}, *ins[] = {gradOutput, self, target};
     const struct backward_args args = {reduction == MEAN ? 2.0 / (double)out->numel : 2};
     return hc_ew_plan(&MSE_BACKWARD, -1, outs, 1, ins, 3, &args, sizeof args, workspaceSize, executor);

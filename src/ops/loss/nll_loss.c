@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Negative log likelihood: -weight[t] self[i, t] for the target t of each row, its weighted mean or its sum; and
- * the gradient. One value per row is touched, so rows are visited in order by one thread; sums are in double. */
+/* Negative log likelihood: -weight[t] self[i, t] for the target t of each row, its weighted mean or its sum;
+ * and the gradient. One value per row is touched, so rows are visited in order by one thread; sums are in
+ * double. */
 #include <stdlib.h>
 
 #include "elementwise.h"
@@ -13,19 +14,24 @@ struct args {
 
 /* One element of a tensor of rank 0 to 2 as double. */
 static double get(const aclTensor *t, int64_t i, int64_t j) {
-    const int64_t at = t->rank == 2 ? i * t->stride[0] + j * t->stride[1] : t->rank == 1 ? j * t->stride[0] : 0;
+    const int64_t at = t->rank == 2   ? i * t->stride[0] + j * t->stride[1]
+                       : t->rank == 1 ? j * t->stride[0]
+                                      : 0;
     double value;
     hc_load_for(t->dtype, HC_F64)(1, &value, hc_data(t) + at * t->item_size, 0);
     return value;
 }
 
 static void put(const aclTensor *t, int64_t i, int64_t j, double value) {
-    const int64_t at = t->rank == 2 ? i * t->stride[0] + j * t->stride[1] : t->rank == 1 ? j * t->stride[0] : 0;
+    const int64_t at = t->rank == 2   ? i * t->stride[0] + j * t->stride[1]
+                       : t->rank == 1 ? j * t->stride[0]
+                                      : 0;
     hc_store_for(t->dtype, HC_F64)(1, hc_data(t) + at * t->item_size, 1, &value);
 }
 
 /* The target of row i: negative if the row is ignored, an error if there is no such class. */
-static aclnnStatus target_of(const struct hc_call *call, const aclTensor *target, int64_t i, int64_t classes, int64_t *t) {
+static aclnnStatus target_of(const struct hc_call *call, const aclTensor *target, int64_t i, int64_t classes,
+                             int64_t *t) {
     const struct args *a = call->args;
     const int64_t at = target->rank > 0 ? i * target->stride[0] : 0;
     hc_load_for(target->dtype, HC_I64)(1, t, hc_data(target) + at * target->item_size, 0);
@@ -33,8 +39,9 @@ static aclnnStatus target_of(const struct hc_call *call, const aclTensor *target
         *t = -1;
         return 0;
     }
-    HC_CHECK(*t >= 0 && *t < classes, ACLNN_ERR_PARAM_INVALID, "%s: target[%lld] is %lld, self has %lld classes", call->name,
-             (long long)i, (long long)*t, (long long)classes);
+    HC_CHECK(*t >= 0 && *t < classes, ACLNN_ERR_PARAM_INVALID,
+             "%s: target[%lld] is %lld, self has %lld classes", call->name, (long long)i, (long long)*t,
+             (long long)classes);
     return 0;
 }
 
@@ -44,7 +51,8 @@ static int64_t classes_of(const aclTensor *self) { return self->shape[self->rank
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    const aclTensor *self = hc_arg(call, 0), *target = hc_arg(call, 1), *weight = hc_arg(call, 2), *out = hc_arg(call, 3);
+    const aclTensor *self = hc_arg(call, 0), *target = hc_arg(call, 1), *weight = hc_arg(call, 2),
+                    *out = hc_arg(call, 3);
     double sum = 0, total = 0;
     for (int64_t i = 0; i < rows_of(self); i++) {
         int64_t t;
@@ -61,7 +69,8 @@ static aclnnStatus run(const struct hc_call *call) {
 
 static aclnnStatus run_backward(const struct hc_call *call) {
     const struct args *a = call->args;
-    const aclTensor *grad = hc_arg(call, 0), *self = hc_arg(call, 1), *target = hc_arg(call, 2), *weight = hc_arg(call, 3);
+    const aclTensor *grad = hc_arg(call, 0), *self = hc_arg(call, 1), *target = hc_arg(call, 2),
+                    *weight = hc_arg(call, 3);
     const aclTensor *out = hc_arg(call, 5);
     double zero = 0;
     const aclTensor nothing = hc_tensor_view(ACL_DOUBLE, NULL, 0, &zero);
@@ -78,24 +87,27 @@ static aclnnStatus run_backward(const struct hc_call *call) {
     return 0;
 }
 
-static aclnnStatus check(const char *name, const aclTensor *self, const aclTensor *target, const aclTensor *weight,
-                         int64_t reduction) {
+static aclnnStatus check(const char *name, const aclTensor *self, const aclTensor *target,
+                         const aclTensor *weight, int64_t reduction) {
     HC_CHECK(self && target, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "target" : "self");
     HC_CHECK((self->rank == 1 || self->rank == 2) && hc_dtype_is_float(self->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: self is %s, want floating point [rows, classes] or [classes]", name, HC_SHOW(self));
-    HC_CHECK(hc_dtype_class(target->dtype) == HC_CLASS_INT && target->rank <= 1 && target->numel == rows_of(self),
-             ACLNN_ERR_PARAM_INVALID, "%s: target is %s, want %lld integers, one per row of self %s", name, HC_SHOW(target),
-             (long long)rows_of(self), HC_SHOW(self));
-    HC_CHECK(weight == NULL || (weight->rank == 1 && weight->numel == classes_of(self) && hc_dtype_is_float(weight->dtype)),
-             ACLNN_ERR_PARAM_INVALID, "%s: weight is %s, want one floating point value per class of self %s", name,
-             HC_SHOW(weight), HC_SHOW(self));
+    HC_CHECK(hc_dtype_class(target->dtype) == HC_CLASS_INT && target->rank <= 1 &&
+                 target->numel == rows_of(self),
+             ACLNN_ERR_PARAM_INVALID, "%s: target is %s, want %lld integers, one per row of self %s", name,
+             HC_SHOW(target), (long long)rows_of(self), HC_SHOW(self));
+    HC_CHECK(weight == NULL ||
+                 (weight->rank == 1 && weight->numel == classes_of(self) && hc_dtype_is_float(weight->dtype)),
+             ACLNN_ERR_PARAM_INVALID, "%s: weight is %s, want one floating point value per class of self %s",
+             name, HC_SHOW(weight), HC_SHOW(self));
     HC_CHECK(reduction >= NONE && reduction <= SUM, ACLNN_ERR_PARAM_INVALID,
              "%s: reduction is %lld, want 0 (none), 1 (mean) or 2 (sum)", name, (long long)reduction);
     return 0;
 }
 
 /* One loss per row, or one. */
-static aclnnStatus check_losses(const char *name, const char *arg, const aclTensor *t, const aclTensor *self, int64_t reduction) {
+static aclnnStatus check_losses(const char *name, const char *arg, const aclTensor *t, const aclTensor *self,
+                                int64_t reduction) {
     const int64_t want = reduction == NONE ? rows_of(self) : 1;
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
     HC_CHECK(t->rank <= 1 && t->numel == want && hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID,
@@ -103,8 +115,9 @@ static aclnnStatus check_losses(const char *name, const char *arg, const aclTens
     return 0;
 }
 
-HC_API aclnnStatus aclnnNLLLossGetWorkspaceSize(const aclTensor *self, const aclTensor *target, const aclTensor *weight,
-                                                int64_t reduction, int64_t ignoreIndex, aclTensor *out,
+HC_API aclnnStatus aclnnNLLLossGetWorkspaceSize(const aclTensor *self, const aclTensor *target,
+                                                const aclTensor *weight, int64_t reduction,
+                                                int64_t ignoreIndex, aclTensor *out,
                                                 aclTensor *totalWeightOut, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {
     const struct args args = {reduction, ignoreIndex};
@@ -117,8 +130,9 @@ HC_API aclnnStatus aclnnNLLLossGetWorkspaceSize(const aclTensor *self, const acl
 HC_OP_LAUNCH(aclnnNLLLoss)
 
 HC_API aclnnStatus aclnnNLLLossBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
-                                                        const aclTensor *target, const aclTensor *weight, int64_t reduction,
-                                                        int64_t ignoreIndex, const aclTensor *totalWeight, aclTensor *out,
+                                                        const aclTensor *target, const aclTensor *weight,
+                                                        int64_t reduction, int64_t ignoreIndex,
+                                                        const aclTensor *totalWeight, aclTensor *out,
                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     const struct args args = {reduction, ignoreIndex};
     HC_TRY(check("aclnnNLLLossBackward", self, target, weight, reduction));

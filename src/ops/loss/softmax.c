@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Softmax and its logarithm along a dimension: y = e^(x - max) / sum, or x - max - ln sum.
  *
- * Three passes over a row, which stays in the cache unless it is a vocabulary of a hundred thousand; the sum is
- * formed in blocks that are added up in double. */
+ * Three passes over a row, which stays in the cache unless it is a vocabulary of a hundred thousand; the sum
+ * is formed in blocks that are added up in double. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(softmax_F32)
@@ -90,10 +90,15 @@ static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     hc_rows_kernel *const single = a->log ? HC_DISPATCH(log_softmax_F32) : HC_DISPATCH(softmax_F32);
     hc_rows_kernel *const both = a->log ? HC_DISPATCH(log_softmax_F64) : HC_DISPATCH(softmax_F64);
-    return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = hc_arg(call, 0), .mask = a->mask, .kernel = a->block == HC_F64 ? both : single,
-        .num_outs = 1, .num_ins = 1, .work = 4,
-        .operand = {{hc_arg(call, 1), HC_ROWS_VECTOR, a->block}, {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
+    return hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                               .shape = hc_arg(call, 0),
+                                               .mask = a->mask,
+                                               .kernel = a->block == HC_F64 ? both : single,
+                                               .num_outs = 1,
+                                               .num_ins = 1,
+                                               .work = 4,
+                                               .operand = {{hc_arg(call, 1), HC_ROWS_VECTOR, a->block},
+                                                           {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
 static aclnnStatus plan(const char *name, bool log, const aclTensor *self, int64_t dim, const aclTensor *out,
@@ -102,15 +107,15 @@ static aclnnStatus plan(const char *name, bool log, const aclTensor *self, int64
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
     HC_CHECK(hc_dtype_is_float(self->dtype) && hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: self %s, out %s, want floating point types", name, HC_SHOW(self), HC_SHOW(out));
-    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s, want the same shape", name,
-             HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, self is %s, want the same shape", name, HC_SHOW(out), HC_SHOW(self));
     HC_TRY(hc_rows_dim(name, self, dim, &args.mask));
     args.block = hc_compute_block(hc_dtype_promote(self->dtype, out->dtype));
     return HC_PLAN(name, run, &args, HC_IN(self), HC_OUT(out));
 }
 
-HC_API aclnnStatus aclnnSoftmaxGetWorkspaceSize(const aclTensor *self, int64_t dim, aclTensor *out, uint64_t *workspaceSize,
-                                                aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSoftmaxGetWorkspaceSize(const aclTensor *self, int64_t dim, aclTensor *out,
+                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnSoftmax", false, self, dim, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSoftmax)

@@ -17,7 +17,8 @@ HC_ROWS_KERNEL(log_softmax_backward_F64)
     (void)row;                                                                                               \
     (void)args
 
-void HC_FN(softmax_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(softmax_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row,
+                                 const void *args) {
     UNPACK(float);
     const float sum = (float)vf_row_dot(g, y, n);
     size_t i = 0;
@@ -25,22 +26,26 @@ void HC_FN(softmax_backward_F32)(size_t n, void *const *out, const void *const *
     for (; i < n; i++) dx[i] = y[i] * (g[i] - sum);
 }
 
-void HC_FN(log_softmax_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(log_softmax_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row,
+                                     const void *args) {
     UNPACK(float);
     const float sum = (float)vf_row_sum(g, n);
     size_t i = 0;
     for (; i + HC_VL <= n; i += HC_VL) vf_store(dx + i, vf_load(g + i) - vf_exp(vf_load(y + i)) * sum);
-    if (i < n) vf_store_part(dx + i, vf_load_part(g + i, n - i) - vf_exp(vf_load_part(y + i, n - i)) * sum, n - i);
+    if (i < n)
+        vf_store_part(dx + i, vf_load_part(g + i, n - i) - vf_exp(vf_load_part(y + i, n - i)) * sum, n - i);
 }
 
-void HC_FN(softmax_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(softmax_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row,
+                                 const void *args) {
     UNPACK(double);
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += g[i] * y[i];
     for (size_t i = 0; i < n; i++) dx[i] = y[i] * (g[i] - sum);
 }
 
-void HC_FN(log_softmax_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(log_softmax_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row,
+                                     const void *args) {
     UNPACK(double);
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += g[i];
@@ -56,34 +61,44 @@ struct args {
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    hc_rows_kernel *const single = a->log ? HC_DISPATCH(log_softmax_backward_F32) : HC_DISPATCH(softmax_backward_F32);
-    hc_rows_kernel *const both = a->log ? HC_DISPATCH(log_softmax_backward_F64) : HC_DISPATCH(softmax_backward_F64);
-    return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = hc_arg(call, 0), .mask = a->mask, .kernel = a->block == HC_F64 ? both : single,
-        .num_outs = 1, .num_ins = 2, .work = 2,
-        .operand = {{hc_arg(call, 2), HC_ROWS_VECTOR, a->block}, {hc_arg(call, 0), HC_ROWS_VECTOR, a->block},
-                    {hc_arg(call, 1), HC_ROWS_VECTOR, a->block}}});
+    hc_rows_kernel *const single =
+        a->log ? HC_DISPATCH(log_softmax_backward_F32) : HC_DISPATCH(softmax_backward_F32);
+    hc_rows_kernel *const both =
+        a->log ? HC_DISPATCH(log_softmax_backward_F64) : HC_DISPATCH(softmax_backward_F64);
+    return hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                               .shape = hc_arg(call, 0),
+                                               .mask = a->mask,
+                                               .kernel = a->block == HC_F64 ? both : single,
+                                               .num_outs = 1,
+                                               .num_ins = 2,
+                                               .work = 2,
+                                               .operand = {{hc_arg(call, 2), HC_ROWS_VECTOR, a->block},
+                                                           {hc_arg(call, 0), HC_ROWS_VECTOR, a->block},
+                                                           {hc_arg(call, 1), HC_ROWS_VECTOR, a->block}}});
 }
 
-static aclnnStatus plan(const char *name, bool log, const aclTensor *gradOutput, const aclTensor *output, int64_t dim,
-                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, bool log, const aclTensor *gradOutput, const aclTensor *output,
+                        int64_t dim, const aclTensor *out, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     struct args args = {.log = log};
     HC_CHECK(gradOutput && output && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
              gradOutput ? output ? "out" : "output" : "gradOutput");
-    HC_CHECK(hc_dtype_is_float(gradOutput->dtype) && hc_dtype_is_float(output->dtype) && hc_dtype_is_float(out->dtype),
+    HC_CHECK(hc_dtype_is_float(gradOutput->dtype) && hc_dtype_is_float(output->dtype) &&
+                 hc_dtype_is_float(out->dtype),
              ACLNN_ERR_PARAM_INVALID, "%s: gradOutput %s, output %s, out %s, want floating point types", name,
              HC_SHOW(gradOutput), HC_SHOW(output), HC_SHOW(out));
     HC_CHECK(hc_same_shape(gradOutput, output) && hc_same_shape(output, out), ACLNN_ERR_PARAM_INVALID,
-             "%s: gradOutput %s, output %s, out %s, want the same shape", name, HC_SHOW(gradOutput), HC_SHOW(output),
-             HC_SHOW(out));
+             "%s: gradOutput %s, output %s, out %s, want the same shape", name, HC_SHOW(gradOutput),
+             HC_SHOW(output), HC_SHOW(out));
     HC_TRY(hc_rows_dim(name, output, dim, &args.mask));
     args.block = hc_compute_block(hc_dtype_promote(gradOutput->dtype, output->dtype));
     return HC_PLAN(name, run, &args, HC_IN(gradOutput), HC_IN(output), HC_OUT(out));
 }
 
 #define BACKWARD(api, log)                                                                                   \
-    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *output, int64_t dim, \
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) { \
+    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *output,           \
+                                             int64_t dim, aclTensor *out, uint64_t *workspaceSize,           \
+                                             aclOpExecutor **executor) {                                     \
         return plan(#api, log, gradOutput, output, dim, out, workspaceSize, executor);                       \
     }                                                                                                        \
     HC_OP_LAUNCH(api)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Layer normalisation: y = (x - mean) * rstd * weight + bias over the last dimensions, rstd = 1/sqrt(var + eps).
+/* Layer normalisation: y = (x - mean) * rstd * weight + bias over the last dimensions, rstd = 1/sqrt(var +
+ * eps).
  *
- * Mean and variance in two passes over a row in the cache (no cancellation), added up in double; mean and rstd are
- * outputs for the gradient. */
+ * Mean and variance in two passes over a row in the cache (no cancellation), added up in double; mean and
+ * rstd are outputs for the gradient. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(layer_norm_F32)
@@ -47,7 +48,8 @@ void HC_FN(layer_norm_F32)(size_t n, void *const *out, const void *const *in, si
     if (out[1] != NULL) *(float *)out[1] = mean;
     if (out[2] != NULL) *(float *)out[2] = rstd;
     if (w != NULL && b != NULL) {
-        STORE(vf_fma(v, vf_load(w + i), vf_load(b + i)), vf_fma(v, vf_load_part(w + i, rest), vf_load_part(b + i, rest)));
+        STORE(vf_fma(v, vf_load(w + i), vf_load(b + i)),
+              vf_fma(v, vf_load_part(w + i, rest), vf_load_part(b + i, rest)));
     } else if (w != NULL) {
         STORE(v * vf_load(w + i), v * vf_load_part(w + i, rest));
     } else if (b != NULL) {
@@ -77,18 +79,27 @@ void HC_FN(layer_norm_F64)(size_t n, void *const *out, const void *const *in, si
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
-    return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = hc_arg(call, 0), .mask = a->mask, .args = a,
-        .kernel = block == HC_F64 ? HC_DISPATCH(layer_norm_F64) : HC_DISPATCH(layer_norm_F32),
-        .num_outs = 3, .num_ins = 3, .work = 2,
-        .operand = {{hc_arg(call, 3), HC_ROWS_VECTOR, block}, {hc_arg(call, 4), HC_ROWS_ONE, block},
-                    {hc_arg(call, 5), HC_ROWS_ONE, block}, {hc_arg(call, 0), HC_ROWS_VECTOR, block},
-                    {hc_arg(call, 1), HC_ROWS_SHARED, block}, {hc_arg(call, 2), HC_ROWS_SHARED, block}}});
+    return hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                               .shape = hc_arg(call, 0),
+                                               .mask = a->mask,
+                                               .args = a,
+                                               .kernel = block == HC_F64 ? HC_DISPATCH(layer_norm_F64)
+                                                                         : HC_DISPATCH(layer_norm_F32),
+                                               .num_outs = 3,
+                                               .num_ins = 3,
+                                               .work = 2,
+                                               .operand = {{hc_arg(call, 3), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, 4), HC_ROWS_ONE, block},
+                                                           {hc_arg(call, 5), HC_ROWS_ONE, block},
+                                                           {hc_arg(call, 0), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, 1), HC_ROWS_SHARED, block},
+                                                           {hc_arg(call, 2), HC_ROWS_SHARED, block}}});
 }
 
-static aclnnStatus plan(const char *name, const aclTensor *input, const aclIntArray *shape, const aclTensor *weight,
-                        const aclTensor *bias, double eps, const aclTensor *out, const aclTensor *mean,
-                        const aclTensor *rstd, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, const aclTensor *input, const aclIntArray *shape,
+                        const aclTensor *weight, const aclTensor *bias, double eps, const aclTensor *out,
+                        const aclTensor *mean, const aclTensor *rstd, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     struct args args = {.eps = eps};
     HC_CHECK(input && out && shape, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
              input ? out ? "normalizedShape" : "out" : "input");
@@ -99,16 +110,15 @@ static aclnnStatus plan(const char *name, const aclTensor *input, const aclIntAr
     HC_TRY(hc_norm_check_rows(name, "meanOut", mean, input, args.mask));
     HC_TRY(hc_norm_check_rows(name, "rstdOut", rstd, input, args.mask));
     args.block = hc_compute_block(input->dtype);
-    return HC_PLAN(name, run, &args, HC_IN(input), HC_IN_OPT(weight), HC_IN_OPT(bias), HC_OUT(out), HC_OUT_OPT(mean),
-                   HC_OUT_OPT(rstd));
+    return HC_PLAN(name, run, &args, HC_IN(input), HC_IN_OPT(weight), HC_IN_OPT(bias), HC_OUT(out),
+                   HC_OUT_OPT(mean), HC_OUT_OPT(rstd));
 }
 
 #define LAYER_NORM(api)                                                                                      \
-    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *input, const aclIntArray *normalizedShape,     \
-                                             const aclTensor *weightOptional, const aclTensor *biasOptional, \
-                                             double eps, aclTensor *out, aclTensor *meanOutOptional,         \
-                                             aclTensor *rstdOutOptional, uint64_t *workspaceSize,            \
-                                             aclOpExecutor **executor) {                                     \
+    HC_API aclnnStatus api##GetWorkspaceSize(                                                                \
+        const aclTensor *input, const aclIntArray *normalizedShape, const aclTensor *weightOptional,         \
+        const aclTensor *biasOptional, double eps, aclTensor *out, aclTensor *meanOutOptional,               \
+        aclTensor *rstdOutOptional, uint64_t *workspaceSize, aclOpExecutor **executor) {                     \
         return plan(#api, input, normalizedShape, weightOptional, biasOptional, eps, out, meanOutOptional,   \
                     rstdOutOptional, workspaceSize, executor);                                               \
     }                                                                                                        \

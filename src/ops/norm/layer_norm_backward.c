@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Gradients of layer normalisation. With z = (x - mean) rstd and h = gradOut * weight:
- *   gradInput = rstd (h - mean(h) - z mean(h z)), gradWeight = sum over rows of gradOut z, gradBias of gradOut.
- * One pass over memory: the sums over rows are formed while the row is in the cache. */
+ *   gradInput = rstd (h - mean(h) - z mean(h z)), gradWeight = sum over rows of gradOut z, gradBias of
+ * gradOut. One pass over memory: the sums over rows are formed while the row is in the cache. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(layer_norm_backward_F32)
@@ -11,15 +11,19 @@ HC_ROWS_KERNEL(layer_norm_backward_F64)
 #include "simd_rows.h"
 
 /* The whole weight is needed: without one, callers pass ones. */
-void HC_FN(layer_norm_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(layer_norm_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row,
+                                    const void *args) {
     float *dx = out[0], *dw = out[1], *db = out[2];
-    const float *dy = in[0], *x = in[1], *w = in[4], mean = *(const float *)in[2], rstd = *(const float *)in[3];
+    const float *dy = in[0], *x = in[1], *w = in[4], mean = *(const float *)in[2],
+                rstd = *(const float *)in[3];
     (void)row;
     (void)args;
     double sum_h = 0, sum_hx = 0; /* of h and h (x - mean) */
-    HC_ROW_SUM(sum_h, n, vf_load(dy + at) * vf_load(w + at), vf_load_part(dy + at, rest) * vf_load_part(w + at, rest));
+    HC_ROW_SUM(sum_h, n, vf_load(dy + at) * vf_load(w + at),
+               vf_load_part(dy + at, rest) * vf_load_part(w + at, rest));
     HC_ROW_SUM(sum_hx, n, (vf_load(dy + at) * vf_load(w + at)) * (vf_load(x + at) - mean),
-               (vf_load_part(dy + at, rest) * vf_load_part(w + at, rest)) * (vf_load_part(x + at, rest) - mean));
+               (vf_load_part(dy + at, rest) * vf_load_part(w + at, rest)) *
+                   (vf_load_part(x + at, rest) - mean));
     const float a = (float)(sum_h / (double)n), b = (float)(sum_hx * (double)rstd / (double)n);
     size_t i = 0;
     for (; i + HC_VL <= n; i += HC_VL) {
@@ -36,9 +40,11 @@ void HC_FN(layer_norm_backward_F32)(size_t n, void *const *out, const void *cons
     }
 }
 
-void HC_FN(layer_norm_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(layer_norm_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row,
+                                    const void *args) {
     double *dx = out[0], *dw = out[1], *db = out[2], a = 0, b = 0;
-    const double *dy = in[0], *x = in[1], *w = in[4], mean = *(const double *)in[2], rstd = *(const double *)in[3];
+    const double *dy = in[0], *x = in[1], *w = in[4], mean = *(const double *)in[2],
+                 rstd = *(const double *)in[3];
     (void)row;
     (void)args;
     for (size_t i = 0; i < n; i++) {
@@ -71,14 +77,24 @@ enum { GRAD_OUT, INPUT, MEAN, RSTD, WEIGHT, GRAD_INPUT, GRAD_WEIGHT, GRAD_BIAS }
 static aclnnStatus run_weighted(const struct hc_call *call, const aclTensor *weight) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
-    return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = hc_arg(call, INPUT), .mask = a->mask,
-        .kernel = block == HC_F64 ? HC_DISPATCH(layer_norm_backward_F64) : HC_DISPATCH(layer_norm_backward_F32),
-        .num_outs = 1, .num_ins = 5, .num_sums = 2, .work = 2, .sum_block = block,
-        .operand = {{hc_arg(call, GRAD_INPUT), HC_ROWS_VECTOR, block}, {hc_arg(call, GRAD_OUT), HC_ROWS_VECTOR, block},
-                    {hc_arg(call, INPUT), HC_ROWS_VECTOR, block}, {hc_arg(call, MEAN), HC_ROWS_ONE, block},
-                    {hc_arg(call, RSTD), HC_ROWS_ONE, block}, {weight, HC_ROWS_SHARED, block}},
-        .sum = {hc_arg(call, GRAD_WEIGHT), hc_arg(call, GRAD_BIAS)}});
+    return hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                               .shape = hc_arg(call, INPUT),
+                                               .mask = a->mask,
+                                               .kernel = block == HC_F64
+                                                             ? HC_DISPATCH(layer_norm_backward_F64)
+                                                             : HC_DISPATCH(layer_norm_backward_F32),
+                                               .num_outs = 1,
+                                               .num_ins = 5,
+                                               .num_sums = 2,
+                                               .work = 2,
+                                               .sum_block = block,
+                                               .operand = {{hc_arg(call, GRAD_INPUT), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, GRAD_OUT), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, INPUT), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, MEAN), HC_ROWS_ONE, block},
+                                                           {hc_arg(call, RSTD), HC_ROWS_ONE, block},
+                                                           {weight, HC_ROWS_SHARED, block}},
+                                               .sum = {hc_arg(call, GRAD_WEIGHT), hc_arg(call, GRAD_BIAS)}});
 }
 
 static aclnnStatus run(const struct hc_call *call) {
@@ -96,22 +112,24 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 HC_API aclnnStatus aclnnLayerNormBackwardGetWorkspaceSize(
-    const aclTensor *gradOut, const aclTensor *input, const aclIntArray *normalizedShape, const aclTensor *mean,
-    const aclTensor *rstd, const aclTensor *weightOptional, const aclTensor *biasOptional, const aclBoolArray *outputMask,
-    aclTensor *gradInputOut, aclTensor *gradWeightOut, aclTensor *gradBiasOut, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+    const aclTensor *gradOut, const aclTensor *input, const aclIntArray *normalizedShape,
+    const aclTensor *mean, const aclTensor *rstd, const aclTensor *weightOptional,
+    const aclTensor *biasOptional, const aclBoolArray *outputMask, aclTensor *gradInputOut,
+    aclTensor *gradWeightOut, aclTensor *gradBiasOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnLayerNormBackward";
     struct args args = {0};
     (void)biasOptional; /* the gradient does not depend on it */
     HC_CHECK(gradOut && input && normalizedShape && mean && rstd && outputMask, ACLNN_ERR_PARAM_NULLPTR,
              "%s: gradOut, input, normalizedShape, mean, rstd or outputMask is null", NAME);
-    HC_CHECK(outputMask->size == 3, ACLNN_ERR_PARAM_INVALID, "%s: outputMask has %zu values, want 3", NAME, outputMask->size);
+    HC_CHECK(outputMask->size == 3, ACLNN_ERR_PARAM_INVALID, "%s: outputMask has %zu values, want 3", NAME,
+             outputMask->size);
     const int64_t *shape = normalizedShape->data;
     const size_t rank = normalizedShape->size;
     const aclTensor *gradInput = outputMask->data[0] ? gradInputOut : NULL;
     const aclTensor *gradWeight = outputMask->data[1] ? gradWeightOut : NULL;
     const aclTensor *gradBias = outputMask->data[2] ? gradBiasOut : NULL;
-    HC_CHECK((gradInput || !outputMask->data[0]) && (gradWeight || !outputMask->data[1]) && (gradBias || !outputMask->data[2]),
+    HC_CHECK((gradInput || !outputMask->data[0]) && (gradWeight || !outputMask->data[1]) &&
+                 (gradBias || !outputMask->data[2]),
              ACLNN_ERR_PARAM_NULLPTR, "%s: an output that outputMask asks for is null", NAME);
     HC_TRY(hc_norm_mask(NAME, input, shape, rank, &args.mask));
     HC_TRY(hc_norm_check_same(NAME, input, "gradOut", gradOut));
@@ -122,8 +140,9 @@ HC_API aclnnStatus aclnnLayerNormBackwardGetWorkspaceSize(
     HC_TRY(hc_norm_check_rows(NAME, "mean", mean, input, args.mask));
     HC_TRY(hc_norm_check_rows(NAME, "rstd", rstd, input, args.mask));
     args.block = hc_compute_block(hc_dtype_promote(gradOut->dtype, input->dtype));
-    return HC_PLAN(NAME, run, &args, HC_IN(gradOut), HC_IN(input), HC_IN(mean), HC_IN(rstd), HC_IN_OPT(weightOptional),
-                   HC_OUT_OPT(gradInput), HC_OUT_OPT(gradWeight), HC_OUT_OPT(gradBias));
+    return HC_PLAN(NAME, run, &args, HC_IN(gradOut), HC_IN(input), HC_IN(mean), HC_IN(rstd),
+                   HC_IN_OPT(weightOptional), HC_OUT_OPT(gradInput), HC_OUT_OPT(gradWeight),
+                   HC_OUT_OPT(gradBias));
 }
 HC_OP_LAUNCH(aclnnLayerNormBackward)
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Root mean square normalisation: y = x * rstd * gamma, rstd = 1/sqrt(mean(x^2) + epsilon); with AddRmsNorm of
- * x1 + x2, which is an output too. The sum is rounded to the type of x first: what is normalised is what the
- * caller gets. */
+/* Root mean square normalisation: y = x * rstd * gamma, rstd = 1/sqrt(mean(x^2) + epsilon); with AddRmsNorm
+ * of x1 + x2, which is an output too. The sum is rounded to the type of x first: what is normalised is what
+ * the caller gets. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(rms_norm_F32)
@@ -43,16 +43,23 @@ void HC_FN(rms_norm_F64)(size_t n, void *const *out, const void *const *in, size
 #include "norm.h"
 #include "sum_of_two.h"
 
-static aclnnStatus normalise(const struct hc_call *call, const aclTensor *x, const aclTensor *gamma, const aclTensor *y,
-                             const aclTensor *rstd) {
+static aclnnStatus normalise(const struct hc_call *call, const aclTensor *x, const aclTensor *gamma,
+                             const aclTensor *y, const aclTensor *rstd) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
-    return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = x, .mask = a->mask, .args = a,
-        .kernel = block == HC_F64 ? HC_DISPATCH(rms_norm_F64) : HC_DISPATCH(rms_norm_F32),
-        .num_outs = 2, .num_ins = 2, .work = 2,
-        .operand = {{y, HC_ROWS_VECTOR, block}, {rstd, HC_ROWS_ONE, block}, {x, HC_ROWS_VECTOR, block},
-                    {gamma, HC_ROWS_SHARED, block}}});
+    return hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                               .shape = x,
+                                               .mask = a->mask,
+                                               .args = a,
+                                               .kernel = block == HC_F64 ? HC_DISPATCH(rms_norm_F64)
+                                                                         : HC_DISPATCH(rms_norm_F32),
+                                               .num_outs = 2,
+                                               .num_ins = 2,
+                                               .work = 2,
+                                               .operand = {{y, HC_ROWS_VECTOR, block},
+                                                           {rstd, HC_ROWS_ONE, block},
+                                                           {x, HC_ROWS_VECTOR, block},
+                                                           {gamma, HC_ROWS_SHARED, block}}});
 }
 
 static aclnnStatus run(const struct hc_call *call) {
@@ -65,8 +72,8 @@ static aclnnStatus run_add(const struct hc_call *call) {
     return normalise(call, hc_arg(call, 5), hc_arg(call, 2), hc_arg(call, 3), hc_arg(call, 4));
 }
 
-static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *gamma, double epsilon, const aclTensor *y,
-                         const aclTensor *rstd, struct args *args) {
+static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *gamma, double epsilon,
+                         const aclTensor *y, const aclTensor *rstd, struct args *args) {
     HC_CHECK(x && gamma, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, x ? "gamma" : "x");
     HC_TRY(hc_norm_mask(name, x, gamma->shape, (size_t)gamma->rank, &args->mask));
     HC_TRY(hc_norm_check_shared(name, "gamma", gamma, gamma->shape, (size_t)gamma->rank));
@@ -78,34 +85,36 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
 }
 
 HC_API aclnnStatus aclnnRmsNormGetWorkspaceSize(const aclTensor *x, const aclTensor *gamma, double epsilon,
-                                                const aclTensor *yOut, const aclTensor *rstdOut, uint64_t *workspaceSize,
-                                                aclOpExecutor **executor) {
+                                                const aclTensor *yOut, const aclTensor *rstdOut,
+                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args;
     HC_TRY(check("aclnnRmsNorm", x, gamma, epsilon, yOut, rstdOut, &args));
     return HC_PLAN("aclnnRmsNorm", run, &args, HC_IN(x), HC_IN(gamma), HC_OUT(yOut), HC_OUT_OPT(rstdOut));
 }
 HC_OP_LAUNCH(aclnnRmsNorm)
 
-HC_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(const aclTensor *x1, const aclTensor *x2, const aclTensor *gamma,
-                                                   double epsilon, aclTensor *yOut, aclTensor *rstdOut, aclTensor *xOut,
+HC_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
+                                                   const aclTensor *gamma, double epsilon, aclTensor *yOut,
+                                                   aclTensor *rstdOut, aclTensor *xOut,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args;
     HC_TRY(check("aclnnAddRmsNorm", x1, gamma, epsilon, yOut, rstdOut, &args));
     HC_TRY(hc_norm_check_same("aclnnAddRmsNorm", x1, "x2", x2));
     HC_TRY(hc_norm_check_same("aclnnAddRmsNorm", x1, "xOut", xOut));
-    return HC_PLAN("aclnnAddRmsNorm", run_add, &args, HC_IN(x1), HC_IN(x2), HC_IN(gamma), HC_OUT(yOut), HC_OUT_OPT(rstdOut),
-                   HC_OUT(xOut));
+    return HC_PLAN("aclnnAddRmsNorm", run_add, &args, HC_IN(x1), HC_IN(x2), HC_IN(gamma), HC_OUT(yOut),
+                   HC_OUT_OPT(rstdOut), HC_OUT(xOut));
 }
 HC_OP_LAUNCH(aclnnAddRmsNorm)
 
-HC_API aclnnStatus aclnnInplaceAddRmsNormGetWorkspaceSize(aclTensor *x1Ref, aclTensor *x2Ref, const aclTensor *gamma,
-                                                          double epsilon, const aclTensor *rstdOut,
-                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceAddRmsNormGetWorkspaceSize(aclTensor *x1Ref, aclTensor *x2Ref,
+                                                          const aclTensor *gamma, double epsilon,
+                                                          const aclTensor *rstdOut, uint64_t *workspaceSize,
+                                                          aclOpExecutor **executor) {
     struct args args;
     HC_TRY(check("aclnnInplaceAddRmsNorm", x1Ref, gamma, epsilon, x1Ref, rstdOut, &args));
     HC_TRY(hc_norm_check_same("aclnnInplaceAddRmsNorm", x1Ref, "x2", x2Ref));
-    return HC_PLAN("aclnnInplaceAddRmsNorm", run_add, &args, HC_INOUT(x1Ref), HC_INOUT(x2Ref), HC_IN(gamma), HC_OUT(x1Ref),
-                   HC_OUT_OPT(rstdOut), HC_OUT(x2Ref));
+    return HC_PLAN("aclnnInplaceAddRmsNorm", run_add, &args, HC_INOUT(x1Ref), HC_INOUT(x2Ref), HC_IN(gamma),
+                   HC_OUT(x1Ref), HC_OUT_OPT(rstdOut), HC_OUT(x2Ref));
 }
 HC_OP_LAUNCH(aclnnInplaceAddRmsNorm)
 #endif

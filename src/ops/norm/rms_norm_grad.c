@@ -9,7 +9,8 @@ HC_ROWS_KERNEL(rms_norm_grad_F64)
 #ifdef HC_ISA
 #include "simd_rows.h"
 
-void HC_FN(rms_norm_grad_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(rms_norm_grad_F32)(size_t n, void *const *out, const void *const *in, size_t row,
+                              const void *args) {
     float *dx = out[0], *dw = out[1];
     const float *dy = in[0], *x = in[1], *w = in[3], rstd = *(const float *)in[2];
     (void)row;
@@ -31,7 +32,8 @@ void HC_FN(rms_norm_grad_F32)(size_t n, void *const *out, const void *const *in,
     }
 }
 
-void HC_FN(rms_norm_grad_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+void HC_FN(rms_norm_grad_F64)(size_t n, void *const *out, const void *const *in, size_t row,
+                              const void *args) {
     double *dx = out[0], *dw = out[1], b = 0;
     const double *dy = in[0], *x = in[1], *w = in[3], rstd = *(const double *)in[2];
     (void)row;
@@ -56,20 +58,28 @@ struct args {
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
-    return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = hc_arg(call, 1), .mask = a->mask,
-        .kernel = block == HC_F64 ? HC_DISPATCH(rms_norm_grad_F64) : HC_DISPATCH(rms_norm_grad_F32),
-        .num_outs = 1, .num_ins = 4, .num_sums = 1, .work = 2, .sum_block = block,
-        .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, block}, {hc_arg(call, 0), HC_ROWS_VECTOR, block},
-                    {hc_arg(call, 1), HC_ROWS_VECTOR, block}, {hc_arg(call, 2), HC_ROWS_ONE, block},
-                    {hc_arg(call, 3), HC_ROWS_SHARED, block}},
-        .sum = {hc_arg(call, 5)}});
+    return hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                               .shape = hc_arg(call, 1),
+                                               .mask = a->mask,
+                                               .kernel = block == HC_F64 ? HC_DISPATCH(rms_norm_grad_F64)
+                                                                         : HC_DISPATCH(rms_norm_grad_F32),
+                                               .num_outs = 1,
+                                               .num_ins = 4,
+                                               .num_sums = 1,
+                                               .work = 2,
+                                               .sum_block = block,
+                                               .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, 0), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, 1), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, 2), HC_ROWS_ONE, block},
+                                                           {hc_arg(call, 3), HC_ROWS_SHARED, block}},
+                                               .sum = {hc_arg(call, 5)}});
 }
 
-HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *x, const aclTensor *rstd,
-                                                    const aclTensor *gamma, const aclTensor *dxOut,
-                                                    const aclTensor *dgammaOut, uint64_t *workspaceSize,
-                                                    aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *x,
+                                                    const aclTensor *rstd, const aclTensor *gamma,
+                                                    const aclTensor *dxOut, const aclTensor *dgammaOut,
+                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnRmsNormGrad";
     struct args args;
     HC_CHECK(dy && x && rstd && gamma && dxOut && dgammaOut, ACLNN_ERR_PARAM_NULLPTR,
@@ -81,7 +91,8 @@ HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const a
     HC_TRY(hc_norm_check_same(NAME, x, "dxOut", dxOut));
     HC_TRY(hc_norm_check_rows(NAME, "rstd", rstd, x, args.mask));
     args.block = hc_compute_block(hc_dtype_promote(dy->dtype, x->dtype));
-    return HC_PLAN(NAME, run, &args, HC_IN(dy), HC_IN(x), HC_IN(rstd), HC_IN(gamma), HC_OUT(dxOut), HC_OUT(dgammaOut));
+    return HC_PLAN(NAME, run, &args, HC_IN(dy), HC_IN(x), HC_IN(rstd), HC_IN(gamma), HC_OUT(dxOut),
+                   HC_OUT(dgammaOut));
 }
 HC_OP_LAUNCH(aclnnRmsNormGrad)
 #endif

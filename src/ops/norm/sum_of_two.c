@@ -11,7 +11,8 @@ HC_EW_BODY2(sum_of_two_F32, float, float, ADD)
 HC_EW_BODY2(sum_of_two_F64, double, double, ADD)
 #else
 aclnnStatus hc_sum_of_two(const char *name, const aclTensor *out, const aclTensor *a, const aclTensor *b) {
-    const struct hc_ew add = {.name = name, .kernel = {[HC_F32] = sum_of_two_F32_table, [HC_F64] = sum_of_two_F64_table}};
+    const struct hc_ew add = {.name = name,
+                              .kernel = {[HC_F32] = sum_of_two_F32_table, [HC_F64] = sum_of_two_F64_table}};
     const aclTensor *outs[] = {out}, *ins[] = {a, b};
     return hc_ew_run(&add, -1, outs, 1, ins, 2, NULL);
 }

@@ -30,7 +30,8 @@ BOTH(I64, int64_t, 32, INT64_MIN, INT64_MAX, MAX_I64_FOLD, MAX_I64, MIN_I64_FOLD
 
 #else
 #define INF __builtin_inf()
-static const struct hc_reduce_kernels AMAX_F32 = HC_REDUCE_KERNELS(amax_F32, float, HC_F32, -__builtin_inff());
+static const struct hc_reduce_kernels AMAX_F32 =
+    HC_REDUCE_KERNELS(amax_F32, float, HC_F32, -__builtin_inff());
 static const struct hc_reduce_kernels AMAX_F64 = HC_REDUCE_KERNELS(amax_F64, double, HC_F64, -INF);
 static const struct hc_reduce_kernels AMAX_I64 = HC_REDUCE_KERNELS(amax_I64, int64_t, HC_I64, INT64_MIN);
 static const struct hc_reduce_kernels AMIN_F32 = HC_REDUCE_KERNELS(amin_F32, float, HC_F32, __builtin_inff());
@@ -41,15 +42,17 @@ static const struct hc_reduce_kernels AMIN_I64 = HC_REDUCE_KERNELS(amin_I64, int
 static const struct hc_reduce AMAX = {"aclnnAmax", true, MAX_KERNELS}, MAX = {"aclnnMax", true, MAX_KERNELS};
 static const struct hc_reduce AMIN = {"aclnnAmin", true, MIN_KERNELS}, MIN = {"aclnnMin", true, MIN_KERNELS};
 
-static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims, const aclTensor *out,
-                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
+                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
-    return hc_reduce_plan(op, hc_compute_block(self->dtype), self, dims, out, NULL, NULL, 0, workspaceSize, executor);
+    return hc_reduce_plan(op, hc_compute_block(self->dtype), self, dims, out, NULL, NULL, 0, workspaceSize,
+                          executor);
 }
 
 #define OVER_DIMS(api, op)                                                                                   \
     HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,    \
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) { \
+                                             aclTensor *out, uint64_t *workspaceSize,                        \
+                                             aclOpExecutor **executor) {                                     \
         return plan(&(op), self, hc_dims(dim, keepDim), out, workspaceSize, executor);                       \
     }                                                                                                        \
     HC_OP_LAUNCH(api)

@@ -23,8 +23,10 @@ static const struct hc_reduce ALL = {"aclnnAll", false, {[HC_B8] = &ALL_B8}};
 
 #define TRUTH(api, op)                                                                                       \
     HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepdim,    \
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) { \
-        return hc_reduce_plan(&(op), HC_B8, self, hc_dims(dim, keepdim), out, NULL, NULL, 0, workspaceSize, executor); \
+                                             aclTensor *out, uint64_t *workspaceSize,                        \
+                                             aclOpExecutor **executor) {                                     \
+        return hc_reduce_plan(&(op), HC_B8, self, hc_dims(dim, keepdim), out, NULL, NULL, 0, workspaceSize,  \
+                              executor);                                                                     \
     }                                                                                                        \
     HC_OP_LAUNCH(api)
 TRUTH(aclnnAny, ANY)

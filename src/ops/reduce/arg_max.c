@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Largest or smallest value along a dimension and where it is: MaxDim, MinDim, ArgMax, ArgMin. The first of equal
- * values counts, NaN is larger and smaller than all.
+/* Largest or smallest value along a dimension and where it is: MaxDim, MinDim, ArgMax, ArgMin. The first of
+ * equal values counts, NaN is larger and smaller than all.
  *
- * A block's extreme value is found first, without positions, which vectorises; only a block that beats the state
- * is searched for it. */
+ * A block's extreme value is found first, without positions, which vectorises; only a block that beats the
+ * state is searched for it. */
 #include "reduce.h"
 
 #define DECLARE(name)                                                                                        \
     HC_REDUCE_DECLARE_ROW(name)                                                                              \
-    HC_KERNEL(name##_at_finish, (size_t n, void *const *out, const void *state, size_t count, const void *args))
+    HC_KERNEL(name##_at_finish,                                                                              \
+              (size_t n, void *const *out, const void *state, size_t count, const void *args))
 DECLARE(max_F32)
 DECLARE(max_F64)
 DECLARE(max_I64)
@@ -16,9 +17,18 @@ DECLARE(min_F32)
 DECLARE(min_F64)
 DECLARE(min_I64)
 
-struct state_F32 { float value; int64_t at; }; /* at < 0: nothing yet */
-struct state_F64 { double value; int64_t at; };
-struct state_I64 { int64_t value; int64_t at; };
+struct state_F32 {
+    float value;
+    int64_t at;
+}; /* at < 0: nothing yet */
+struct state_F64 {
+    double value;
+    int64_t at;
+};
+struct state_I64 {
+    int64_t value;
+    int64_t at;
+};
 
 #ifdef HC_ISA
 enum { BLOCK = 1024 };
@@ -71,7 +81,8 @@ enum { BLOCK = 1024 };
             if (o[i].at >= 0 && (s[i].at < 0 || name##_better(o[i].value, s[i].value))) s[i] = o[i];         \
         }                                                                                                    \
     }                                                                                                        \
-    void HC_FN(name##_finish)(size_t n, void *const *out, const void *state, size_t count, const void *args) { \
+    void HC_FN(name##_finish)(size_t n, void *const *out, const void *state, size_t count,                   \
+                              const void *args) {                                                            \
         const struct state_##block *s = state;                                                               \
         (void)count;                                                                                         \
         (void)args;                                                                                          \
@@ -80,7 +91,8 @@ enum { BLOCK = 1024 };
             ((int64_t *)out[1])[i] = s[i].at;                                                                \
         }                                                                                                    \
     }                                                                                                        \
-    void HC_FN(name##_at_finish)(size_t n, void *const *out, const void *state, size_t count, const void *args) { \
+    void HC_FN(name##_at_finish)(size_t n, void *const *out, const void *state, size_t count,                \
+                                 const void *args) {                                                         \
         const struct state_##block *s = state;                                                               \
         (void)count;                                                                                         \
         (void)args;                                                                                          \
@@ -95,11 +107,17 @@ DEFINE(min_I64, int64_t, I64, 32, LESS, NEVER_NAN)
 
 #else
 #define KERNELS(name, block, finish_table, out)                                                              \
-    {name##_##block##_row_table, NULL, name##_##block##_join_table, finish_table,                            \
-     &(const struct state_##block){0, -1}, sizeof(struct state_##block), {out, HC_I64}}
+    {                                                                                                        \
+        name##_##block##_row_table, NULL, name##_##block##_join_table, finish_table,                         \
+            &(const struct state_##block){0, -1}, sizeof(struct state_##block), {                            \
+            out, HC_I64                                                                                      \
+        }                                                                                                    \
+    }
 #define BOTH(name, NAME, block)                                                                              \
-    static const struct hc_reduce_kernels NAME##_##block = KERNELS(name, block, name##_##block##_finish_table, HC_##block); \
-    static const struct hc_reduce_kernels NAME##_AT_##block = KERNELS(name, block, name##_##block##_at_finish_table, HC_I64);
+    static const struct hc_reduce_kernels NAME##_##block =                                                   \
+        KERNELS(name, block, name##_##block##_finish_table, HC_##block);                                     \
+    static const struct hc_reduce_kernels NAME##_AT_##block =                                                \
+        KERNELS(name, block, name##_##block##_at_finish_table, HC_I64);
 BOTH(max, MAX, F32)
 BOTH(max, MAX, F64)
 BOTH(max, MAX, I64)
@@ -107,27 +125,31 @@ BOTH(min, MIN, F32)
 BOTH(min, MIN, F64)
 BOTH(min, MIN, I64)
 #define TABLE(name) {[HC_F32] = &name##_F32, [HC_F64] = &name##_F64, [HC_I64] = &name##_I64}
-static const struct hc_reduce MAX_DIM = {"aclnnMaxDim", true, TABLE(MAX)}, MIN_DIM = {"aclnnMinDim", true, TABLE(MIN)};
-static const struct hc_reduce ARG_MAX = {"aclnnArgMax", true, TABLE(MAX_AT)}, ARG_MIN = {"aclnnArgMin", true, TABLE(MIN_AT)};
+static const struct hc_reduce MAX_DIM = {"aclnnMaxDim", true, TABLE(MAX)},
+                              MIN_DIM = {"aclnnMinDim", true, TABLE(MIN)};
+static const struct hc_reduce ARG_MAX = {"aclnnArgMax", true, TABLE(MAX_AT)},
+                              ARG_MIN = {"aclnnArgMin", true, TABLE(MIN_AT)};
 
-static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, int64_t dim, bool keep, const aclTensor *out,
-                        const aclTensor *indices, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, int64_t dim, bool keep,
+                        const aclTensor *out, const aclTensor *indices, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
-    return hc_reduce_plan(op, hc_compute_block(self->dtype), self, (struct hc_dims){&dim, 1, keep}, out, indices, NULL, 0,
-                          workspaceSize, executor);
+    return hc_reduce_plan(op, hc_compute_block(self->dtype), self, (struct hc_dims){&dim, 1, keep}, out,
+                          indices, NULL, 0, workspaceSize, executor);
 }
 
 #define WITH_VALUES(api, op)                                                                                 \
-    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, int64_t dim, bool keepdim, aclTensor *out, \
-                                             aclTensor *indices, uint64_t *workspaceSize,                    \
+    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, int64_t dim, bool keepdim,               \
+                                             aclTensor *out, aclTensor *indices, uint64_t *workspaceSize,    \
                                              aclOpExecutor **executor) {                                     \
         HC_CHECK(indices != NULL, ACLNN_ERR_PARAM_NULLPTR, #api ": indices is null");                        \
         return plan(&(op), self, dim, keepdim, out, indices, workspaceSize, executor);                       \
     }                                                                                                        \
     HC_OP_LAUNCH(api)
 #define ONLY_INDICES(api, op)                                                                                \
-    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, int64_t dim, bool keepdim, aclTensor *out, \
-                                             uint64_t *workspaceSize, aclOpExecutor **executor) {            \
+    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, int64_t dim, bool keepdim,               \
+                                             aclTensor *out, uint64_t *workspaceSize,                        \
+                                             aclOpExecutor **executor) {                                     \
         return plan(&(op), self, dim, keepdim, out, NULL, workspaceSize, executor);                          \
     }                                                                                                        \
     HC_OP_LAUNCH(api)

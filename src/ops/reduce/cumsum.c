@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Running sum along a dimension, floats in double: each value is the rounded exact sum, as it is for ReduceSum. */
+/* Running sum along a dimension, floats in double: each value is the rounded exact sum, as it is for
+ * ReduceSum. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(cumsum_F32)
@@ -9,7 +10,8 @@ HC_ROWS_KERNEL(cumsum_C128)
 
 #ifdef HC_ISA
 #define DEFINE(block, type, state_type)                                                                      \
-    void HC_FN(cumsum_##block)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) { \
+    void HC_FN(cumsum_##block)(size_t n, void *const *out, const void *const *in, size_t row,                \
+                               const void *args) {                                                           \
         type *y = out[0];                                                                                    \
         const type *x = in[0];                                                                               \
         state_type sum = 0;                                                                                  \
@@ -41,24 +43,33 @@ struct args {
     enum hc_block block;
 };
 
-static hc_rows_kernel *const *const KERNELS[HC_BLOCK_COUNT] = {
-    [HC_F32] = cumsum_F32_table, [HC_F64] = cumsum_F64_table, [HC_I64] = cumsum_I64_table, [HC_C128] = cumsum_C128_table};
+static hc_rows_kernel *const *const KERNELS[HC_BLOCK_COUNT] = {[HC_F32] = cumsum_F32_table,
+                                                               [HC_F64] = cumsum_F64_table,
+                                                               [HC_I64] = cumsum_I64_table,
+                                                               [HC_C128] = cumsum_C128_table};
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = hc_arg(call, 0), .mask = a->mask, .kernel = KERNELS[a->block][hc_isa()], .num_outs = 1,
-        .num_ins = 1, .work = 2,
-        .operand = {{hc_arg(call, 1), HC_ROWS_VECTOR, a->block}, {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
+    return hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                               .shape = hc_arg(call, 0),
+                                               .mask = a->mask,
+                                               .kernel = KERNELS[a->block][hc_isa()],
+                                               .num_outs = 1,
+                                               .num_ins = 1,
+                                               .work = 2,
+                                               .operand = {{hc_arg(call, 1), HC_ROWS_VECTOR, a->block},
+                                                           {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
-HC_API aclnnStatus aclnnCumsumGetWorkspaceSize(const aclTensor *self, int64_t dim, aclDataType dtype, aclTensor *out,
-                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnCumsumGetWorkspaceSize(const aclTensor *self, int64_t dim, aclDataType dtype,
+                                               aclTensor *out, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
     struct args args;
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnCumsum: %s is null", self ? "out" : "self");
-    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "aclnnCumsum: out is %s, self is %s, want the same shape",
-             HC_SHOW(out), HC_SHOW(self));
-    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "aclnnCumsum: dtype is %s", hc_dtype_name(dtype));
+    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID,
+             "aclnnCumsum: out is %s, self is %s, want the same shape", HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "aclnnCumsum: dtype is %s",
+             hc_dtype_name(dtype));
     HC_TRY(hc_rows_dim("aclnnCumsum", self, dim, &args.mask));
     args.block = hc_compute_block(dtype);
     return HC_PLAN("aclnnCumsum", run, &args, HC_IN(self), HC_OUT(out));

@@ -25,10 +25,13 @@ HC_REDUCE_BODY(equal_B8, uint8_t, uint8_t, 64, 0, OR_FOLD, OR)
 HC_REDUCE_FINISH(equal_B8, uint8_t, uint8_t, NONE)
 
 #else
-static const struct hc_ew DIFFER = {
-    "aclnnEqual",
-    {[HC_F32] = differ_F32_table, [HC_F64] = differ_F64_table, [HC_I64] = differ_I64_table, [HC_C128] = differ_C128_table},
-    1, 0};
+static const struct hc_ew DIFFER = {"aclnnEqual",
+                                    {[HC_F32] = differ_F32_table,
+                                     [HC_F64] = differ_F64_table,
+                                     [HC_I64] = differ_I64_table,
+                                     [HC_C128] = differ_C128_table},
+                                    1,
+                                    0};
 static const struct hc_reduce_kernels EQUAL_B8 = HC_REDUCE_KERNELS(equal_B8, uint8_t, HC_B8, 0);
 static const struct hc_reduce EQUAL = {"aclnnEqual", false, {[HC_B8] = &EQUAL_B8}};
 
@@ -53,8 +56,8 @@ static aclnnStatus run(const struct hc_call *call) {
 HC_API aclnnStatus aclnnEqualGetWorkspaceSize(const aclTensor *self, const aclTensor *other, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnEqual: self, other or out is null");
-    HC_CHECK(out->numel == 1 && out->dtype == ACL_BOOL, ACLNN_ERR_PARAM_INVALID, "aclnnEqual: out is %s, want one bool",
-             HC_SHOW(out));
+    HC_CHECK(out->numel == 1 && out->dtype == ACL_BOOL, ACLNN_ERR_PARAM_INVALID,
+             "aclnnEqual: out is %s, want one bool", HC_SHOW(out));
     return HC_PLAN0("aclnnEqual", run, HC_IN(self), HC_IN(other), HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnEqual)

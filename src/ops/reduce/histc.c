@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Counts: Histc (bins of equal width; values outside [min, max] and NaN are left out) and Bincount (occurrences of
- * each integer, or the sum of their weights).
+/* Counts: Histc (bins of equal width; values outside [min, max] and NaN are left out) and Bincount
+ * (occurrences of each integer, or the sum of their weights).
  *
  * Elements are visited in order by one thread: counting is exact in any order, but weights are floats. */
 #include <stdlib.h>
@@ -52,9 +52,12 @@ static aclnnStatus run_histc(const struct hc_call *call) {
     find_range(x, n, &min, &max);
     int64_t *counts = calloc((size_t)a->bins, sizeof *counts);
     aclnnStatus status = 0;
-    if (counts == NULL) status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %lld bins", call->name, (long long)a->bins);
+    if (counts == NULL)
+        status =
+            hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %lld bins", call->name, (long long)a->bins);
     else if (!(max - min < (double)__builtin_inf())) {
-        status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: range of [%g, %g] is not finite", call->name, min, max);
+        status =
+            hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: range of [%g, %g] is not finite", call->name, min, max);
     }
     for (size_t i = 0; i < n && status == 0; i++) {
         if (!(x[i] >= min && x[i] <= max)) continue;
@@ -72,20 +75,23 @@ HC_API aclnnStatus aclnnHistcGetWorkspaceSize(const aclTensor *self, int64_t bin
                                               aclOpExecutor **executor) {
     HC_CHECK(self && min && max && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnHistc: self, min, max or out is null");
     HC_CHECK(bins > 0, ACLNN_ERR_PARAM_INVALID, "aclnnHistc: bins is %lld, want at least 1", (long long)bins);
-    HC_CHECK(out->rank == 1 && out->shape[0] == bins, ACLNN_ERR_PARAM_INVALID, "aclnnHistc: out is %s, want %lld elements",
-             HC_SHOW(out), (long long)bins);
-    HC_CHECK(!hc_dtype_is_complex(self->dtype), ACLNN_ERR_PARAM_INVALID, "aclnnHistc: self is %s", HC_SHOW(self));
+    HC_CHECK(out->rank == 1 && out->shape[0] == bins, ACLNN_ERR_PARAM_INVALID,
+             "aclnnHistc: out is %s, want %lld elements", HC_SHOW(out), (long long)bins);
+    HC_CHECK(!hc_dtype_is_complex(self->dtype), ACLNN_ERR_PARAM_INVALID, "aclnnHistc: self is %s",
+             HC_SHOW(self));
     const struct histc_args args = {bins, hc_scalar_f64(min), hc_scalar_f64(max)};
-    HC_CHECK(args.min <= args.max, ACLNN_ERR_PARAM_INVALID, "aclnnHistc: min %g is larger than max %g", args.min, args.max);
+    HC_CHECK(args.min <= args.max, ACLNN_ERR_PARAM_INVALID, "aclnnHistc: min %g is larger than max %g",
+             args.min, args.max);
     return HC_PLAN("aclnnHistc", run_histc, &args, HC_IN(self), HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnHistc)
 
-static aclnnStatus count(const struct hc_call *call, const int64_t *x, const double *weights, size_t n, double *sums,
-                         int64_t *counts, size_t bins) {
+static aclnnStatus count(const struct hc_call *call, const int64_t *x, const double *weights, size_t n,
+                         double *sums, int64_t *counts, size_t bins) {
     for (size_t i = 0; i < n; i++) {
         HC_CHECK(x[i] >= 0 && (size_t)x[i] < bins, ACLNN_ERR_PARAM_INVALID,
-                 "%s: self[%zu] is %lld, out has room for 0 to %lld", call->name, i, (long long)x[i], (long long)bins - 1);
+                 "%s: self[%zu] is %lld, out has room for 0 to %lld", call->name, i, (long long)x[i],
+                 (long long)bins - 1);
         if (weights != NULL) sums[x[i]] += weights[i];
         else counts[x[i]]++;
     }
@@ -100,7 +106,8 @@ static aclnnStatus run_bincount(const struct hc_call *call) {
     HC_TRY(as_array(call->name, self, ACL_INT64, (void **)&x));
     aclnnStatus status = weights != NULL ? as_array(call->name, weights, ACL_DOUBLE, (void **)&w) : 0;
     void *totals = calloc(hc_max_size(bins, 1), sizeof(int64_t)); /* zero bits are 0 and 0.0 */
-    if (status == 0 && totals == NULL) status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu bins", call->name, bins);
+    if (status == 0 && totals == NULL)
+        status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu bins", call->name, bins);
     if (status == 0) status = count(call, x, w, hc_numel(self), totals, totals, bins);
     if (status == 0) status = store_counts(out, weights != NULL ? ACL_DOUBLE : ACL_INT64, totals);
     free(totals);
@@ -109,15 +116,18 @@ static aclnnStatus run_bincount(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnBincountGetWorkspaceSize(const aclTensor *self, const aclTensor *weights, int64_t minlength,
-                                                 aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnBincountGetWorkspaceSize(const aclTensor *self, const aclTensor *weights,
+                                                 int64_t minlength, aclTensor *out, uint64_t *workspaceSize,
+                                                 aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnBincount: %s is null", self ? "out" : "self");
     HC_CHECK(self->rank == 1 && hc_dtype_is_integral(self->dtype), ACLNN_ERR_PARAM_INVALID,
              "aclnnBincount: self is %s, want one dimension of integers", HC_SHOW(self));
     HC_CHECK(weights == NULL || hc_same_shape(self, weights), ACLNN_ERR_PARAM_INVALID,
-             "aclnnBincount: weights is %s, self is %s, want the same shape", HC_SHOW(weights), HC_SHOW(self));
+             "aclnnBincount: weights is %s, self is %s, want the same shape", HC_SHOW(weights),
+             HC_SHOW(self));
     HC_CHECK(out->rank == 1 && out->shape[0] >= minlength, ACLNN_ERR_PARAM_INVALID,
-             "aclnnBincount: out is %s, want at least minlength %lld elements", HC_SHOW(out), (long long)minlength);
+             "aclnnBincount: out is %s, want at least minlength %lld elements", HC_SHOW(out),
+             (long long)minlength);
     return HC_PLAN0("aclnnBincount", run_bincount, HC_IN(self), HC_IN_OPT(weights), HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnBincount)

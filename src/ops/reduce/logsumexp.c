@@ -39,18 +39,24 @@ struct args {
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     return hc_rows_run(&(const struct hc_rows){
-        .name = call->name, .shape = hc_arg(call, 0), .mask = a->mask,
-        .kernel = a->block == HC_F64 ? HC_DISPATCH(logsumexp_F64) : HC_DISPATCH(logsumexp_F32), .num_outs = 1,
-        .num_ins = 1, .work = 4,
+        .name = call->name,
+        .shape = hc_arg(call, 0),
+        .mask = a->mask,
+        .kernel = a->block == HC_F64 ? HC_DISPATCH(logsumexp_F64) : HC_DISPATCH(logsumexp_F32),
+        .num_outs = 1,
+        .num_ins = 1,
+        .work = 4,
         .operand = {{hc_arg(call, 1), HC_ROWS_ONE, a->block}, {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
 HC_API aclnnStatus aclnnLogSumExpGetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,
-                                                  aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                  aclTensor *out, uint64_t *workspaceSize,
+                                                  aclOpExecutor **executor) {
     struct args args;
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnLogSumExp: %s is null", self ? "out" : "self");
     HC_CHECK(!hc_dtype_is_complex(self->dtype) && hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
-             "aclnnLogSumExp: self %s, out %s, want real numbers into a floating point type", HC_SHOW(self), HC_SHOW(out));
+             "aclnnLogSumExp: self %s, out %s, want real numbers into a floating point type", HC_SHOW(self),
+             HC_SHOW(out));
     HC_TRY(hc_dims_mask("aclnnLogSumExp", self, hc_dims(dim, keepDim), &args.mask));
     HC_TRY(hc_reduce_check_out("aclnnLogSumExp", self, args.mask, keepDim, out, "out"));
     args.block = self->dtype == ACL_DOUBLE || out->dtype == ACL_DOUBLE ? HC_F64 : HC_F32;

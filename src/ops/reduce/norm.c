@@ -6,7 +6,8 @@
 /* X(kind, name): the powers that have a kernel of their own, and all the others. */
 #define FOR_KINDS(X) X(ZERO, zero) X(ONE, one) X(TWO, two) X(INF, inf) X(NEG_INF, neg_inf) X(ANY, any)
 #define DECLARE(kind, name)                                                                                  \
-    HC_REDUCE_DECLARE(norm_##name##_F32) HC_REDUCE_DECLARE(norm_##name##_F64) HC_REDUCE_DECLARE(norm_##name##_C128)
+    HC_REDUCE_DECLARE(norm_##name##_F32)                                                                     \
+    HC_REDUCE_DECLARE(norm_##name##_F64) HC_REDUCE_DECLARE(norm_##name##_C128)
 FOR_KINDS(DECLARE)
 
 struct args {
@@ -28,11 +29,19 @@ struct args {
 #define SQUARE_F64(x) ((x) * (x))
 #define SQUARE_C128(x) ((x).re * (x).re + (x).im * (x).im)
 #define FOLDS(block)                                                                                         \
-    static inline double zero_##block(double s, hc_block_##block x) { return s + (ABS_##block(x) != 0 ? 1 : 0); } \
+    static inline double zero_##block(double s, hc_block_##block x) {                                        \
+        return s + (ABS_##block(x) != 0 ? 1 : 0);                                                            \
+    }                                                                                                        \
     static inline double one_##block(double s, hc_block_##block x) { return s + ABS_##block(x); }            \
     static inline double two_##block(double s, hc_block_##block x) { return s + SQUARE_##block(x); }         \
-    static inline double inf_##block(double s, hc_block_##block x) { const double a = ABS_##block(x); return MAX(s, a); } \
-    static inline double neg_inf_##block(double s, hc_block_##block x) { const double a = ABS_##block(x); return MIN(s, a); } \
+    static inline double inf_##block(double s, hc_block_##block x) {                                         \
+        const double a = ABS_##block(x);                                                                     \
+        return MAX(s, a);                                                                                    \
+    }                                                                                                        \
+    static inline double neg_inf_##block(double s, hc_block_##block x) {                                     \
+        const double a = ABS_##block(x);                                                                     \
+        return MIN(s, a);                                                                                    \
+    }                                                                                                        \
     static inline double any_##block(double s, hc_block_##block x, const void *args) {                       \
         return s + pow(ABS_##block(x), POWER(args));                                                         \
     }
@@ -85,18 +94,25 @@ enum kind {
         KIND_COUNT
 };
 #define KERNELS(kind, name)                                                                                  \
-    static const struct hc_reduce_kernels kind##_F32 = HC_REDUCE_KERNELS(norm_##name##_F32, double, HC_F64, IDENTITY(KIND_##kind)); \
-    static const struct hc_reduce_kernels kind##_F64 = HC_REDUCE_KERNELS(norm_##name##_F64, double, HC_F64, IDENTITY(KIND_##kind)); \
-    static const struct hc_reduce_kernels kind##_C128 = HC_REDUCE_KERNELS(norm_##name##_C128, double, HC_F64, IDENTITY(KIND_##kind));
+    static const struct hc_reduce_kernels kind##_F32 =                                                       \
+        HC_REDUCE_KERNELS(norm_##name##_F32, double, HC_F64, IDENTITY(KIND_##kind));                         \
+    static const struct hc_reduce_kernels kind##_F64 =                                                       \
+        HC_REDUCE_KERNELS(norm_##name##_F64, double, HC_F64, IDENTITY(KIND_##kind));                         \
+    static const struct hc_reduce_kernels kind##_C128 =                                                      \
+        HC_REDUCE_KERNELS(norm_##name##_C128, double, HC_F64, IDENTITY(KIND_##kind));
 FOR_KINDS(KERNELS)
 /* The largest magnitude of no values has no answer; sums of powers do. */
 #define NEEDS(kind) (kind == KIND_INF || kind == KIND_NEG_INF)
 #define ROW_NORM(kind, name)                                                                                 \
-    [KIND_##kind] = {"aclnnNorm", NEEDS(KIND_##kind), {[HC_F32] = &kind##_F32, [HC_F64] = &kind##_F64, [HC_C128] = &kind##_C128}},
-#define ROW_LINALG(kind, name)                                                                               \
-    [KIND_##kind] = {"aclnnLinalgVectorNorm", NEEDS(KIND_##kind),                                            \
+    [KIND_##kind] = {"aclnnNorm",                                                                            \
+                     NEEDS(KIND_##kind),                                                                     \
                      {[HC_F32] = &kind##_F32, [HC_F64] = &kind##_F64, [HC_C128] = &kind##_C128}},
-static const struct hc_reduce NORM[KIND_COUNT] = {FOR_KINDS(ROW_NORM)}, LINALG[KIND_COUNT] = {FOR_KINDS(ROW_LINALG)};
+#define ROW_LINALG(kind, name)                                                                               \
+    [KIND_##kind] = {"aclnnLinalgVectorNorm",                                                                \
+                     NEEDS(KIND_##kind),                                                                     \
+                     {[HC_F32] = &kind##_F32, [HC_F64] = &kind##_F64, [HC_C128] = &kind##_C128}},
+static const struct hc_reduce NORM[KIND_COUNT] = {FOR_KINDS(ROW_NORM)},
+                              LINALG[KIND_COUNT] = {FOR_KINDS(ROW_LINALG)};
 
 static enum kind kind_of(double p) {
     if (p == 0) return KIND_ZERO;
@@ -106,8 +122,9 @@ static enum kind kind_of(double p) {
     return KIND_ANY;
 }
 
-static aclnnStatus plan(const struct hc_reduce *ops, const aclTensor *self, const aclScalar *p, struct hc_dims dims,
-                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const struct hc_reduce *ops, const aclTensor *self, const aclScalar *p,
+                        struct hc_dims dims, const aclTensor *out, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     const char *name = ops[0].name;
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
     HC_CHECK(hc_dtype_is_float(self->dtype) || hc_dtype_is_complex(self->dtype), ACLNN_ERR_PARAM_INVALID,
@@ -115,23 +132,24 @@ static aclnnStatus plan(const struct hc_reduce *ops, const aclTensor *self, cons
     HC_CHECK(hc_dtype_is_float(out->dtype) || hc_dtype_is_complex(out->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: out is %s, want a floating point type", name, HC_SHOW(out));
     const struct args args = {p != NULL ? hc_scalar_f64(p) : 2};
-    return hc_reduce_plan(&ops[kind_of(args.p)], hc_compute_block(self->dtype), self, dims, out, NULL, &args, sizeof args,
-                          workspaceSize, executor);
+    return hc_reduce_plan(&ops[kind_of(args.p)], hc_compute_block(self->dtype), self, dims, out, NULL, &args,
+                          sizeof args, workspaceSize, executor);
 }
 
-HC_API aclnnStatus aclnnNormGetWorkspaceSize(const aclTensor *self, const aclScalar *pScalar, const aclIntArray *dim,
-                                             bool keepdim, aclTensor *out, uint64_t *workspaceSize,
-                                             aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnNormGetWorkspaceSize(const aclTensor *self, const aclScalar *pScalar,
+                                             const aclIntArray *dim, bool keepdim, aclTensor *out,
+                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan(NORM, self, pScalar, hc_dims(dim, keepdim), out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnNorm)
 
 /* dtype is what out has: everything is computed in double anyway. */
 HC_API aclnnStatus aclnnLinalgVectorNormGetWorkspaceSize(const aclTensor *self, const aclScalar *ord,
-                                                         const aclIntArray *dims, bool keepDims, const aclDataType dtype,
-                                                         aclTensor *out, uint64_t *workspaceSize,
-                                                         aclOpExecutor **executor) {
-    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "aclnnLinalgVectorNorm: dtype is %s", hc_dtype_name(dtype));
+                                                         const aclIntArray *dims, bool keepDims,
+                                                         const aclDataType dtype, aclTensor *out,
+                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "aclnnLinalgVectorNorm: dtype is %s",
+             hc_dtype_name(dtype));
     return plan(LINALG, self, ord, hc_dims(dims, keepDims), out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnLinalgVectorNorm)

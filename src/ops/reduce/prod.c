@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Product of all elements or along a dimension; floats in double, so partial products neither over- nor underflow
- * where the result does not. */
+/* Product of all elements or along a dimension; floats in double, so partial products neither over- nor
+ * underflow where the result does not. */
 #include "reduce.h"
 
 HC_REDUCE_DECLARE(prod_F32)
@@ -37,10 +37,13 @@ static const struct hc_reduce_kernels PROD_C128 = HC_REDUCE_KERNELS(prod_C128, h
 static const struct hc_reduce PROD = {"aclnnProd", false, KERNELS};
 static const struct hc_reduce PROD_DIM = {"aclnnProdDim", false, KERNELS};
 
-static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims, aclDataType dtype,
-                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "%s: dtype is %s", op->name, hc_dtype_name(dtype));
-    return hc_reduce_plan(op, hc_compute_block(dtype), self, dims, out, NULL, NULL, 0, workspaceSize, executor);
+static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
+                        aclDataType dtype, const aclTensor *out, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
+    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "%s: dtype is %s", op->name,
+             hc_dtype_name(dtype));
+    return hc_reduce_plan(op, hc_compute_block(dtype), self, dims, out, NULL, NULL, 0, workspaceSize,
+                          executor);
 }
 
 HC_API aclnnStatus aclnnProdGetWorkspaceSize(const aclTensor *self, const aclDataType dtype, aclTensor *out,
@@ -49,8 +52,9 @@ HC_API aclnnStatus aclnnProdGetWorkspaceSize(const aclTensor *self, const aclDat
 }
 HC_OP_LAUNCH(aclnnProd)
 
-HC_API aclnnStatus aclnnProdDimGetWorkspaceSize(const aclTensor *self, int64_t dim, bool keepDim, const aclDataType dtype,
-                                                aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnProdDimGetWorkspaceSize(const aclTensor *self, int64_t dim, bool keepDim,
+                                                const aclDataType dtype, aclTensor *out,
+                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan(&PROD_DIM, self, (struct hc_dims){&dim, 1, keepDim}, dtype, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnProdDim)

@@ -42,33 +42,42 @@ static const struct hc_reduce_kernels SUM_F64 = HC_REDUCE_KERNELS(sum_F64, doubl
 static const struct hc_reduce_kernels SUM_I64 = HC_REDUCE_KERNELS(sum_I64, int64_t, HC_I64, 0);
 static const struct hc_reduce_kernels SUM_C128 = HC_REDUCE_KERNELS(sum_C128, hc_c128, HC_C128, 0, 0);
 #define MEAN_KERNELS(type, state_type, block)                                                                \
-    {sum_##type##_row_table, sum_##type##_col_table, sum_##type##_join_table, mean_##type##_finish_table,    \
-     &(const state_type){0}, sizeof(state_type), {block, block}}
+    {                                                                                                        \
+        sum_##type##_row_table, sum_##type##_col_table, sum_##type##_join_table, mean_##type##_finish_table, \
+            &(const state_type){0}, sizeof(state_type), {                                                    \
+            block, block                                                                                     \
+        }                                                                                                    \
+    }
 static const struct hc_reduce_kernels MEAN_F32 = MEAN_KERNELS(F32, double, HC_F32);
 static const struct hc_reduce_kernels MEAN_F64 = MEAN_KERNELS(F64, double, HC_F64);
 static const struct hc_reduce_kernels MEAN_C128 = MEAN_KERNELS(C128, hc_c128, HC_C128);
 
 static const struct hc_reduce SUM = {
-    "aclnnReduceSum", false, {[HC_F32] = &SUM_F32, [HC_F64] = &SUM_F64, [HC_I64] = &SUM_I64, [HC_C128] = &SUM_C128}};
-static const struct hc_reduce MEAN = {"aclnnMean", false, {[HC_F32] = &MEAN_F32, [HC_F64] = &MEAN_F64, [HC_C128] = &MEAN_C128}};
+    "aclnnReduceSum",
+    false,
+    {[HC_F32] = &SUM_F32, [HC_F64] = &SUM_F64, [HC_I64] = &SUM_I64, [HC_C128] = &SUM_C128}};
+static const struct hc_reduce MEAN = {
+    "aclnnMean", false, {[HC_F32] = &MEAN_F32, [HC_F64] = &MEAN_F64, [HC_C128] = &MEAN_C128}};
 
 aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const aclTensor *out) {
     return hc_reduce_run(mean ? &MEAN : &SUM, hc_compute_block(self->dtype), self, mask, out, NULL, NULL);
 }
 
 /* Values are converted to `dtype` first; in double if that or the input is double. */
-static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims, aclDataType dtype,
-                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
+                        aclDataType dtype, const aclTensor *out, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, self ? "out" : "self");
-    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "%s: dtype is %s", op->name, hc_dtype_name(dtype));
+    HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "%s: dtype is %s", op->name,
+             hc_dtype_name(dtype));
     aclDataType in = dtype;
     if (hc_dtype_is_float(dtype) && self->dtype == ACL_DOUBLE) in = ACL_DOUBLE;
     return hc_reduce_plan(op, hc_compute_block(in), self, dims, out, NULL, NULL, 0, workspaceSize, executor);
 }
 
-HC_API aclnnStatus aclnnReduceSumGetWorkspaceSize(const aclTensor *self, const aclIntArray *dims, bool keepDims,
-                                                  aclDataType dtype, aclTensor *out, uint64_t *workspaceSize,
-                                                  aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnReduceSumGetWorkspaceSize(const aclTensor *self, const aclIntArray *dims,
+                                                  bool keepDims, aclDataType dtype, aclTensor *out,
+                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan(&SUM, self, hc_dims(dims, keepDims), dtype, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnReduceSum)

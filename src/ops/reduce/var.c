@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Variance, standard deviation, and both with the mean.
  *
- * Each block of values in the cache gives its mean and its sum of squared deviations; blocks are joined by Chan's
- * formula, in double. One pass over memory, and no cancellation when the mean is large. */
+ * Each block of values in the cache gives its mean and its sum of squared deviations; blocks are joined by
+ * Chan's formula, in double. One pass over memory, and no cancellation when the mean is large. */
 #include "reduce.h"
 
 HC_REDUCE_DECLARE_ROW(var_F32)
@@ -12,7 +12,9 @@ struct args {
     int64_t correction;
     bool root; /* standard deviation */
 };
-struct state { double count, mean, squares; };
+struct state {
+    double count, mean, squares;
+};
 
 #ifdef HC_ISA
 #include <math.h>
@@ -58,14 +60,16 @@ static inline double fold_lanes(const double *lane) {
     void HC_FN(var_##block##_row)(size_t n, void *state, const void *x, size_t index, const void *args) {    \
         (void)index;                                                                                         \
         (void)args;                                                                                          \
-        for (size_t i = 0; i < n; i += BLOCK) var_block_##block(hc_min_size(BLOCK, n - i), state, (const type *)x + i); \
+        for (size_t i = 0; i < n; i += BLOCK)                                                                \
+            var_block_##block(hc_min_size(BLOCK, n - i), state, (const type *)x + i);                        \
     }                                                                                                        \
     void HC_FN(var_##block##_join)(size_t n, void *state, const void *other) {                               \
         struct state *s = state;                                                                             \
         const struct state *o = other;                                                                       \
         for (size_t i = 0; i < n; i++) join(&s[i], o[i].count, o[i].mean, o[i].squares);                     \
     }                                                                                                        \
-    void HC_FN(var_##block##_finish)(size_t n, void *const *out, const void *state, size_t count, const void *args) { \
+    void HC_FN(var_##block##_finish)(size_t n, void *const *out, const void *state, size_t count,            \
+                                     const void *args) {                                                     \
         const struct state *s = state;                                                                       \
         const struct args *a = args;                                                                         \
         const double divisor = fmax(0, (double)count - (double)a->correction);                               \
@@ -80,35 +84,42 @@ DEFINE(F64, double)
 
 #else
 #define KERNELS(block)                                                                                       \
-    {var_##block##_row_table, NULL, var_##block##_join_table, var_##block##_finish_table,                    \
-     &(const struct state){0, 0, 0}, sizeof(struct state), {HC_##block, HC_##block}}
+    {                                                                                                        \
+        var_##block##_row_table, NULL, var_##block##_join_table, var_##block##_finish_table,                 \
+            &(const struct state){0, 0, 0}, sizeof(struct state), {                                          \
+            HC_##block, HC_##block                                                                           \
+        }                                                                                                    \
+    }
 static const struct hc_reduce_kernels F32 = KERNELS(F32), F64 = KERNELS(F64);
 #define TABLE {[HC_F32] = &F32, [HC_F64] = &F64}
-static const struct hc_reduce VAR = {"aclnnVarCorrection", false, TABLE}, VAR_MEAN = {"aclnnVarMean", false, TABLE};
-static const struct hc_reduce STD = {"aclnnStd", false, TABLE}, STD_MEAN = {"aclnnStdMeanCorrection", false, TABLE};
+static const struct hc_reduce VAR = {"aclnnVarCorrection", false, TABLE},
+                              VAR_MEAN = {"aclnnVarMean", false, TABLE};
+static const struct hc_reduce STD = {"aclnnStd", false, TABLE},
+                              STD_MEAN = {"aclnnStdMeanCorrection", false, TABLE};
 
-static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims, struct args args,
-                        const aclTensor *out, const aclTensor *mean, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
+                        struct args args, const aclTensor *out, const aclTensor *mean,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
-    HC_CHECK(hc_dtype_is_float(self->dtype), ACLNN_ERR_PARAM_INVALID, "%s: self is %s, want a floating point type",
-             op->name, HC_SHOW(self));
-    return hc_reduce_plan(op, hc_compute_block(self->dtype), self, dims, out, mean, &args, sizeof args, workspaceSize,
-                          executor);
+    HC_CHECK(hc_dtype_is_float(self->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: self is %s, want a floating point type", op->name, HC_SHOW(self));
+    return hc_reduce_plan(op, hc_compute_block(self->dtype), self, dims, out, mean, &args, sizeof args,
+                          workspaceSize, executor);
 }
 
 #define WITH_MEAN(api, op, root)                                                                             \
-    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, int64_t correction, \
-                                             bool keepdim, aclTensor *out, aclTensor *meanOut,               \
-                                             uint64_t *workspaceSize, aclOpExecutor **executor) {            \
+    HC_API aclnnStatus api##GetWorkspaceSize(                                                                \
+        const aclTensor *self, const aclIntArray *dim, int64_t correction, bool keepdim, aclTensor *out,     \
+        aclTensor *meanOut, uint64_t *workspaceSize, aclOpExecutor **executor) {                             \
         HC_CHECK(meanOut != NULL, ACLNN_ERR_PARAM_NULLPTR, #api ": meanOut is null");                        \
         return plan(&(op), self, hc_dims(dim, keepdim), (struct args){correction, root}, out, meanOut,       \
                     workspaceSize, executor);                                                                \
     }                                                                                                        \
     HC_OP_LAUNCH(api)
 #define ALONE(api, op, root)                                                                                 \
-    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, int64_t correction, \
-                                             bool keepdim, aclTensor *out, uint64_t *workspaceSize,          \
-                                             aclOpExecutor **executor) {                                     \
+    HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim,                  \
+                                             int64_t correction, bool keepdim, aclTensor *out,               \
+                                             uint64_t *workspaceSize, aclOpExecutor **executor) {            \
         return plan(&(op), self, hc_dims(dim, keepdim), (struct args){correction, root}, out, NULL,          \
                     workspaceSize, executor);                                                                \
     }                                                                                                        \

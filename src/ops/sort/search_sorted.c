@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SearchSorted: for each value, where it would go in a sorted sequence, before (or, with right, after) its equals.
- * Sequences are the last dimension; there is one, or one per row of the values. NaN is the largest. */
+/* SearchSorted: for each value, where it would go in a sorted sequence, before (or, with right, after) its
+ * equals. Sequences are the last dimension; there is one, or one per row of the values. NaN is the largest.
+ */
 #include <stdlib.h>
 
 #include "elementwise.h"
@@ -36,7 +37,8 @@ static void search(void *ctx, size_t begin, size_t end) {
         while (low < high) {
             const size_t middle = low + (high - low) / 2;
             const size_t at = row + (l->sorter != NULL ? (size_t)l->sorter[row + middle] : middle);
-            const bool after = l->args.right ? !before(l, l->values[i], l->sequence[at]) : before(l, l->sequence[at], l->values[i]);
+            const bool after = l->args.right ? !before(l, l->values[i], l->sequence[at])
+                                             : before(l, l->sequence[at], l->values[i]);
             if (after) low = middle + 1;
             else high = middle;
         }
@@ -57,14 +59,16 @@ static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dt
 static aclnnStatus check_sorter(const struct hc_call *call, const int64_t *sorter, size_t count, size_t n) {
     for (size_t i = 0; sorter != NULL && i < count; i++) {
         HC_CHECK(sorter[i] >= 0 && (size_t)sorter[i] < n, ACLNN_ERR_PARAM_INVALID,
-                 "%s: sorter has %lld at element %zu, sequences have %zu elements", call->name, (long long)sorter[i], i, n);
+                 "%s: sorter has %lld at element %zu, sequences have %zu elements", call->name,
+                 (long long)sorter[i], i, n);
     }
     return 0;
 }
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    const aclTensor *sequence = hc_arg(call, 0), *values = hc_arg(call, 1), *sorter = hc_arg(call, 2), *out = hc_arg(call, 3);
+    const aclTensor *sequence = hc_arg(call, 0), *values = hc_arg(call, 1), *sorter = hc_arg(call, 2),
+                    *out = hc_arg(call, 3);
     const aclDataType dtype = a->floats ? ACL_DOUBLE : ACL_INT64;
     void *arrays[3] = {0};
     struct loop l = {.args = *a, .n = (size_t)sequence->shape[sequence->rank - 1]};
@@ -86,29 +90,38 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-static aclnnStatus check(const aclTensor *sequence, const aclTensor *self, const aclTensor *sorter, const aclTensor *out,
-                         bool out_int32) {
+static aclnnStatus check(const aclTensor *sequence, const aclTensor *self, const aclTensor *sorter,
+                         const aclTensor *out, bool out_int32) {
     static const char *const NAME = "aclnnSearchSorted";
-    HC_CHECK(sequence && self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: sortedSequence, self or out is null", NAME);
+    HC_CHECK(sequence && self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: sortedSequence, self or out is null",
+             NAME);
     HC_CHECK(sequence->rank >= 1, ACLNN_ERR_PARAM_INVALID, "%s: sortedSequence is a scalar", NAME);
-    HC_CHECK(!hc_dtype_is_complex(sequence->dtype) && !hc_dtype_is_complex(self->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: sortedSequence %s, self %s: complex numbers have no order", NAME, HC_SHOW(sequence), HC_SHOW(self));
-    bool rows = sequence->rank == 1 || sequence->rank == self->rank;
-    for (int32_t d = 0; rows && sequence->rank > 1 && d + 1 < self->rank; d++) rows = sequence->shape[d] == self->shape[d];
-    HC_CHECK(rows, ACLNN_ERR_PARAM_INVALID, "%s: sortedSequence %s and self %s differ before the last dimension", NAME,
+    HC_CHECK(!hc_dtype_is_complex(sequence->dtype) && !hc_dtype_is_complex(self->dtype),
+             ACLNN_ERR_PARAM_INVALID, "%s: sortedSequence %s, self %s: complex numbers have no order", NAME,
              HC_SHOW(sequence), HC_SHOW(self));
-    HC_CHECK(sorter == NULL || (hc_same_shape(sorter, sequence) && sorter->dtype == ACL_INT64), ACLNN_ERR_PARAM_INVALID,
-             "%s: sorter is %s, want int64 of the shape of sortedSequence %s", NAME, HC_SHOW(sorter), HC_SHOW(sequence));
-    HC_CHECK(hc_same_shape(out, self) && out->dtype == (out_int32 ? ACL_INT32 : ACL_INT64), ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s, want %s of the shape of self %s", NAME, HC_SHOW(out), out_int32 ? "int32" : "int64", HC_SHOW(self));
+    bool rows = sequence->rank == 1 || sequence->rank == self->rank;
+    for (int32_t d = 0; rows && sequence->rank > 1 && d + 1 < self->rank; d++)
+        rows = sequence->shape[d] == self->shape[d];
+    HC_CHECK(rows, ACLNN_ERR_PARAM_INVALID,
+             "%s: sortedSequence %s and self %s differ before the last dimension", NAME, HC_SHOW(sequence),
+             HC_SHOW(self));
+    HC_CHECK(sorter == NULL || (hc_same_shape(sorter, sequence) && sorter->dtype == ACL_INT64),
+             ACLNN_ERR_PARAM_INVALID, "%s: sorter is %s, want int64 of the shape of sortedSequence %s", NAME,
+             HC_SHOW(sorter), HC_SHOW(sequence));
+    HC_CHECK(hc_same_shape(out, self) && out->dtype == (out_int32 ? ACL_INT32 : ACL_INT64),
+             ACLNN_ERR_PARAM_INVALID, "%s: out is %s, want %s of the shape of self %s", NAME, HC_SHOW(out),
+             out_int32 ? "int32" : "int64", HC_SHOW(self));
     return 0;
 }
 
-HC_API aclnnStatus aclnnSearchSortedGetWorkspaceSize(const aclTensor *sortedSequence, const aclTensor *self, bool outInt32,
-                                                     bool right, const aclTensor *sorter, aclTensor *out,
-                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSearchSortedGetWorkspaceSize(const aclTensor *sortedSequence, const aclTensor *self,
+                                                     bool outInt32, bool right, const aclTensor *sorter,
+                                                     aclTensor *out, uint64_t *workspaceSize,
+                                                     aclOpExecutor **executor) {
     HC_TRY(check(sortedSequence, self, sorter, out, outInt32));
-    const struct args args = {right, hc_dtype_is_float(sortedSequence->dtype) || hc_dtype_is_float(self->dtype)};
-    return HC_PLAN("aclnnSearchSorted", run, &args, HC_IN(sortedSequence), HC_IN(self), HC_IN_OPT(sorter), HC_OUT(out));
+    const struct args args = {right,
+                              hc_dtype_is_float(sortedSequence->dtype) || hc_dtype_is_float(self->dtype)};
+    return HC_PLAN("aclnnSearchSorted", run, &args, HC_IN(sortedSequence), HC_IN(self), HC_IN_OPT(sorter),
+                   HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnSearchSorted)

@@ -44,8 +44,8 @@ static void store_positions(const struct loop *l, size_t k, const struct hc_pair
     }
 }
 
-/* The k smallest pairs of a row in no order, k < n: once there are k, only keys that may be among them are kept,
- * so most elements cost one comparison. Uses 2 (k + STEP) pairs. */
+/* The k smallest pairs of a row in no order, k < n: once there are k, only keys that may be among them are
+ * kept, so most elements cost one comparison. Uses 2 (k + STEP) pairs. */
 static void select_row(const struct loop *l, const char *from, int64_t stride, struct hc_pair *pairs) {
     const size_t k = l->args->k, room = 2 * k + STEP;
     uint64_t limit = UINT64_MAX;
@@ -57,7 +57,8 @@ static void select_row(const struct loop *l, const char *from, int64_t stride, s
             limit = 0;
             for (size_t j = 0; j < k; j++) limit = pairs[j].key > limit ? pairs[j].key : limit;
         }
-        count += l->make(i, hc_min_size(i + STEP, l->n), pairs + count, from, stride, l->args->descending, limit);
+        count +=
+            l->make(i, hc_min_size(i + STEP, l->n), pairs + count, from, stride, l->args->descending, limit);
     }
     hc_select_pairs(count, pairs, k);
 }
@@ -92,8 +93,8 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
             select_row(l, from, stride, pairs);
             if (a->sorted) pairs = sort_selected(l, pairs, memory + room);
         }
-        hc_fetch_pairs(a->k, pairs, (size_t)l->self.item_size, from, stride, (char *)row_address(&l->values, row),
-                       l->values.stride[l->values.rank - 1]);
+        hc_fetch_pairs(a->k, pairs, (size_t)l->self.item_size, from, stride,
+                       (char *)row_address(&l->values, row), l->values.stride[l->values.rank - 1]);
         store_positions(l, a->k, pairs, row);
     }
 }
@@ -113,46 +114,54 @@ static aclTensor with_last(const aclTensor *t, int64_t dim) {
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0);
-    struct loop l = {.args = a, .self = with_last(self, a->dim), .values = with_last(hc_arg(call, 1), a->dim),
-                     .indices = with_last(hc_arg(call, 2), a->dim), .make = hc_make_pairs_for(self->dtype)};
+    struct loop l = {.args = a,
+                     .self = with_last(self, a->dim),
+                     .values = with_last(hc_arg(call, 1), a->dim),
+                     .indices = with_last(hc_arg(call, 2), a->dim),
+                     .make = hc_make_pairs_for(self->dtype)};
     l.n = (size_t)l.self.shape[l.self.rank - 1];
     l.store_at = hc_store_for(l.indices.dtype, HC_I64);
     if (l.n == 0 || self->numel == 0 || a->k == 0) return 0;
     l.rows = (size_t)self->numel / l.n;
     hc_parallel_for(l.rows, hc_max_size(GRAIN / l.n, 1), run_rows, &l);
-    HC_CHECK(!atomic_load(&l.failed), ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements", call->name, l.n);
+    HC_CHECK(!atomic_load(&l.failed), ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements",
+             call->name, l.n);
     return 0;
 }
 
 static aclnnStatus plan(const char *name, const aclTensor *self, struct args *args, const aclTensor *values,
                         const aclTensor *indices, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(values && indices, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, values ? "indices" : "values");
-    HC_CHECK(hc_make_pairs_for(self->dtype) != NULL, ACLNN_ERR_PARAM_INVALID, "%s: self is %s, which has no order", name,
-             HC_SHOW(self));
-    HC_CHECK(values->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID, "%s: values is %s, want the type of self %s", name,
-             HC_SHOW(values), HC_SHOW(self));
+    HC_CHECK(values && indices, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             values ? "indices" : "values");
+    HC_CHECK(hc_make_pairs_for(self->dtype) != NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: self is %s, which has no order", name, HC_SHOW(self));
+    HC_CHECK(values->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
+             "%s: values is %s, want the type of self %s", name, HC_SHOW(values), HC_SHOW(self));
     HC_CHECK(indices->dtype == ACL_INT64 || indices->dtype == ACL_INT32, ACLNN_ERR_PARAM_INVALID,
              "%s: indices is %s, want int64 or int32", name, HC_SHOW(indices));
     aclTensor want = *self;
     if (want.rank > 0) want.shape[args->dim] = (int64_t)args->k;
     HC_CHECK(hc_same_shape(values, &want) && hc_same_shape(indices, &want), ACLNN_ERR_PARAM_INVALID,
-             "%s: values %s, indices %s, want the shape of %s", name, HC_SHOW(values), HC_SHOW(indices), HC_SHOW(&want));
+             "%s: values %s, indices %s, want the shape of %s", name, HC_SHOW(values), HC_SHOW(indices),
+             HC_SHOW(&want));
     /* Positions are sorted as 32 bits. */
-    HC_CHECK(hc_numel(self) < UINT32_MAX, ACLNN_ERR_PARAM_INVALID, "%s: self %s is too long", name, HC_SHOW(self));
+    HC_CHECK(hc_numel(self) < UINT32_MAX, ACLNN_ERR_PARAM_INVALID, "%s: self %s is too long", name,
+             HC_SHOW(self));
     return HC_PLAN(name, run, args, HC_IN(self), HC_OUT(values), HC_OUT(indices));
 }
 
 static aclnnStatus check_dim(const char *name, const aclTensor *self, int64_t dim, struct args *args) {
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", name);
     args->dim = hc_wrap_dim(dim, self->rank);
-    HC_CHECK(args->dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", name, (long long)dim, HC_SHOW(self));
+    HC_CHECK(args->dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", name, (long long)dim,
+             HC_SHOW(self));
     args->k = self->rank > 0 ? (size_t)self->shape[args->dim] : 1;
     return 0;
 }
 
 HC_API aclnnStatus aclnnSortGetWorkspaceSize(const aclTensor *self, bool stable, int64_t dim, bool descending,
-                                             aclTensor *valuesOut, aclTensor *indicesOut, uint64_t *workspaceSize,
-                                             aclOpExecutor **executor) {
+                                             aclTensor *valuesOut, aclTensor *indicesOut,
+                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.descending = descending, .sorted = true};
     (void)stable; /* it always is */
     HC_TRY(check_dim("aclnnSort", self, dim, &args));
@@ -160,13 +169,15 @@ HC_API aclnnStatus aclnnSortGetWorkspaceSize(const aclTensor *self, bool stable,
 }
 HC_OP_LAUNCH(aclnnSort)
 
-HC_API aclnnStatus aclnnTopkGetWorkspaceSize(const aclTensor *self, int64_t k, int64_t dim, bool largest, bool sorted,
-                                             aclTensor *valuesOut, aclTensor *indicesOut, uint64_t *workspaceSize,
-                                             aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnTopkGetWorkspaceSize(const aclTensor *self, int64_t k, int64_t dim, bool largest,
+                                             bool sorted, aclTensor *valuesOut, aclTensor *indicesOut,
+                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.descending = largest, .sorted = sorted};
     HC_TRY(check_dim("aclnnTopk", self, dim, &args));
-    HC_CHECK(k >= 0 && (size_t)k <= args.k, ACLNN_ERR_PARAM_INVALID, "aclnnTopk: k is %lld, dimension %lld of self %s allows "
-             "0 to %zu", (long long)k, (long long)dim, HC_SHOW(self), args.k);
+    HC_CHECK(k >= 0 && (size_t)k <= args.k, ACLNN_ERR_PARAM_INVALID,
+             "aclnnTopk: k is %lld, dimension %lld of self %s allows "
+             "0 to %zu",
+             (long long)k, (long long)dim, HC_SHOW(self), args.k);
     args.k = (size_t)k;
     return plan("aclnnTopk", self, &args, valuesOut, indicesOut, workspaceSize, executor);
 }

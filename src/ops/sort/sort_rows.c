@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The steps of sort_rows.h: insertion sort for short rows, merge sort for those whose histograms would cost more
- * than the sort, radix sort by bytes for others (bytes in which all keys agree are skipped, so small integers take
- * one or two passes), and selection by quickselect. */
+/* The steps of sort_rows.h: insertion sort for short rows, merge sort for those whose histograms would cost
+ * more than the sort, radix sort by bytes for others (bytes in which all keys agree are skipped, so small
+ * integers take one or two passes), and selection by quickselect. */
 #include "sort_rows.h"
 
 #include <string.h>
@@ -47,8 +47,8 @@ static inline uint64_t order_unsigned(uint64_t x) { return x; }
     X(ACL_BOOL, uint8_t, order_unsigned, 1)
 
 #define DEFINE(dtype, type, order, bytes)                                                                    \
-    static size_t make_##dtype(size_t begin, size_t end, struct hc_pair *pairs, const void *data, int64_t stride, \
-                               bool descending, uint64_t limit) {                                            \
+    static size_t make_##dtype(size_t begin, size_t end, struct hc_pair *pairs, const void *data,            \
+                               int64_t stride, bool descending, uint64_t limit) {                            \
         const type *x = data;                                                                                \
         const uint64_t flip = !descending ? 0 : bytes == 8 ? UINT64_MAX : (1ull << (8 * (bytes & 7))) - 1;   \
         size_t count = 0;                                                                                    \
@@ -90,7 +90,8 @@ static void insertion_sort(size_t n, struct hc_pair *pairs) {
     }
 }
 
-static void merge(const struct hc_pair *a, size_t num_a, const struct hc_pair *b, size_t num_b, struct hc_pair *to) {
+static void merge(const struct hc_pair *a, size_t num_a, const struct hc_pair *b, size_t num_b,
+                  struct hc_pair *to) {
     const struct hc_pair *const end_a = a + num_a, *const end_b = b + num_b;
     while (a < end_a && b < end_b) {
         const bool second = b->key < a->key;
@@ -115,7 +116,8 @@ static struct hc_pair *merge_sort(size_t n, struct hc_pair *pairs, struct hc_pai
     return pairs;
 }
 
-static void radix_pass(size_t n, const struct hc_pair *from, struct hc_pair *to, size_t shift, const size_t *counts) {
+static void radix_pass(size_t n, const struct hc_pair *from, struct hc_pair *to, size_t shift,
+                       const size_t *counts) {
     size_t next[256], sum = 0;
     for (size_t b = 0; b < 256; b++) {
         next[b] = sum;
@@ -145,7 +147,9 @@ struct hc_pair *hc_sort_pairs(size_t n, struct hc_pair *pairs, struct hc_pair *s
     return pairs;
 }
 
-static inline bool before(struct hc_pair a, struct hc_pair b) { return a.key < b.key || (a.key == b.key && a.at < b.at); }
+static inline bool before(struct hc_pair a, struct hc_pair b) {
+    return a.key < b.key || (a.key == b.key && a.at < b.at);
+}
 
 static struct hc_pair median(struct hc_pair a, struct hc_pair b, struct hc_pair c) {
     if (before(b, a)) {
@@ -169,15 +173,16 @@ void hc_select_pairs(size_t n, struct hc_pair *pairs, size_t k) {
             pairs[i++] = pairs[j];
             pairs[j--] = t;
         }
-        /* Met at one pair: that is the pivot, in its final place. Passed each other: a swap moved both inwards. */
+        /* Met at one pair: that is the pivot, in its final place. Passed each other: a swap moved both
+         * inwards. */
         const size_t low_end = i, high_begin = i == j ? i + 1 : i;
         if (k <= low_end) high = low_end;
         else low = high_begin;
     }
 }
 
-void hc_fetch_pairs(size_t n, const struct hc_pair *pairs, size_t item_size, const char *from, int64_t from_stride,
-                    char *to, int64_t to_stride) {
+void hc_fetch_pairs(size_t n, const struct hc_pair *pairs, size_t item_size, const char *from,
+                    int64_t from_stride, char *to, int64_t to_stride) {
 #define FETCH(type)                                                                                          \
     case sizeof(type):                                                                                       \
         for (size_t i = 0; i < n; i++) {                                                                     \

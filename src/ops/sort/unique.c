@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Unique, Unique2 and UniqueConsecutive: distinct values, where each element went, and how often each occurs.
  *
- * Values of the whole tensor are sorted as pairs (key, position) and runs of one key are counted; consecutive ones
- * are runs of the input itself. Along a dimension, neighbouring slices are compared. NaN equals nothing. The number
- * of results is known only when they are: phase two waits and sets the outputs' shapes. */
+ * Values of the whole tensor are sorted as pairs (key, position) and runs of one key are counted; consecutive
+ * ones are runs of the input itself. Along a dimension, neighbouring slices are compared. NaN equals nothing.
+ * The number of results is known only when they are: phase two waits and sets the outputs' shapes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,12 +53,13 @@ static aclnnStatus make_slices(const struct hc_call *call, struct slices *s) {
     s->inverse = malloc(n * sizeof *s->inverse);
     s->counts = malloc(n * sizeof *s->counts);
     s->first = malloc(n * sizeof *s->first);
-    HC_CHECK(data && s->order && s->inverse && s->counts && s->first, ACLNN_ERR_INNER, "%s: out of host memory for %s",
-             call->name, HC_SHOW(&self));
+    HC_CHECK(data && s->order && s->inverse && s->counts && s->first, ACLNN_ERR_INNER,
+             "%s: out of host memory for %s", call->name, HC_SHOW(&self));
     return hc_copy(&s->tensor, &self);
 }
 
-/* Equal as numbers: zeros of both signs are, NaN is not. Keys say so for one element; NaN has the largest key. */
+/* Equal as numbers: zeros of both signs are, NaN is not. Keys say so for one element; NaN has the largest
+ * key. */
 static bool same(const struct slices *s, size_t a, size_t b) {
     hc_make_pairs_fn *const make = hc_make_pairs_for(s->tensor.dtype);
     for (size_t i = 0; i < s->width; i++) {
@@ -75,7 +76,8 @@ static bool same(const struct slices *s, size_t a, size_t b) {
 static size_t number_runs(struct slices *s, const struct hc_pair *order) {
     size_t runs = 0;
     for (size_t i = 0; i < s->slices; i++) {
-        const size_t at = order != NULL ? order[i].at : i, last = i > 0 ? order != NULL ? order[i - 1].at : i - 1 : 0;
+        const size_t at = order != NULL ? order[i].at : i,
+                     last = i > 0 ? order != NULL ? order[i - 1].at : i - 1 : 0;
         if (i == 0 || !same(s, last, at)) {
             s->first[runs] = (int64_t)at;
             s->counts[runs++] = 0;
@@ -92,7 +94,8 @@ static aclnnStatus store_values(const struct hc_call *call, struct slices *s, si
     aclTensor out = *hc_arg(call, VALUE);
     char *packed = malloc(hc_max_size(runs * s->bytes, 1));
     HC_CHECK(packed != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu values", call->name, runs);
-    for (size_t r = 0; r < runs; r++) memcpy(packed + r * s->bytes, s->tensor.base + (size_t)s->first[r] * s->bytes, s->bytes);
+    for (size_t r = 0; r < runs; r++)
+        memcpy(packed + r * s->bytes, s->tensor.base + (size_t)s->first[r] * s->bytes, s->bytes);
     int64_t shape[HC_MAX_RANK] = {(int64_t)runs};
     int32_t rank = 1;
     aclTensor from = s->tensor;
@@ -130,7 +133,8 @@ static aclnnStatus run_slices(const struct hc_call *call, struct slices *s) {
     if (!a->counts) return 0;
     const int64_t shape[] = {(int64_t)runs};
     const aclTensor *out = hc_arg(call, COUNTS);
-    const aclTensor from = hc_tensor_view(ACL_INT64, shape, 1, s->counts), to = hc_tensor_view(out->dtype, shape, 1, hc_data(out));
+    const aclTensor from = hc_tensor_view(ACL_INT64, shape, 1, s->counts),
+                    to = hc_tensor_view(out->dtype, shape, 1, hc_data(out));
     HC_TRY(hc_copy(&to, &from));
     hc_set_view_shape(call, COUNTS, shape, 1);
     return 0;
@@ -151,49 +155,61 @@ static aclnnStatus plan(const char *name, const aclTensor *self, struct args arg
              "%s: self %s, valueOut %s, want one real type", name, HC_SHOW(self), HC_SHOW(value));
     HC_CHECK(value->numel >= self->numel && hc_is_contiguous(value), ACLNN_ERR_PARAM_INVALID,
              "%s: valueOut is %s, want contiguous room for all of %s", name, HC_SHOW(value), HC_SHOW(self));
-    HC_CHECK(hc_numel(self) < UINT32_MAX, ACLNN_ERR_PARAM_INVALID, "%s: self %s is too long", name, HC_SHOW(self));
+    HC_CHECK(hc_numel(self) < UINT32_MAX, ACLNN_ERR_PARAM_INVALID, "%s: self %s is too long", name,
+             HC_SHOW(self));
     const int64_t slices = args.dim == FLATTEN ? self->numel : self->shape[args.dim];
-    HC_CHECK(!args.inverse || (inverse && inverse->numel == slices && inverse->dtype == ACL_INT64), ACLNN_ERR_PARAM_INVALID,
-             "%s: inverseOut is %s, want %lld int64", name, HC_SHOW(inverse), (long long)slices);
-    HC_CHECK(!args.counts || (counts && counts->numel >= slices && counts->dtype == ACL_INT64 && hc_is_contiguous(counts)),
-             ACLNN_ERR_PARAM_INVALID, "%s: countsOut is %s, want contiguous room for %lld int64", name, HC_SHOW(counts),
+    HC_CHECK(!args.inverse || (inverse && inverse->numel == slices && inverse->dtype == ACL_INT64),
+             ACLNN_ERR_PARAM_INVALID, "%s: inverseOut is %s, want %lld int64", name, HC_SHOW(inverse),
              (long long)slices);
-    const struct hc_operand operands[] = {HC_IN(self), HC_OUT(value), HC_OUT_OPT(inverse), HC_OUT_OPT(counts)};
-    return hc_plan(&(const struct hc_plan){.name = name, .run = run, .args = &args, .args_size = sizeof args,
-                                           .operands = operands, .num_operands = 4, .sync = true},
+    HC_CHECK(!args.counts || (counts && counts->numel >= slices && counts->dtype == ACL_INT64 &&
+                              hc_is_contiguous(counts)),
+             ACLNN_ERR_PARAM_INVALID, "%s: countsOut is %s, want contiguous room for %lld int64", name,
+             HC_SHOW(counts), (long long)slices);
+    const struct hc_operand operands[] = {HC_IN(self), HC_OUT(value), HC_OUT_OPT(inverse),
+                                          HC_OUT_OPT(counts)};
+    return hc_plan(&(const struct hc_plan){.name = name,
+                                           .run = run,
+                                           .args = &args,
+                                           .args_size = sizeof args,
+                                           .operands = operands,
+                                           .num_operands = 4,
+                                           .sync = true},
                    workspaceSize, executor);
 }
 
 /* `sorted` false leaves the order open: sorted is one. */
-HC_API aclnnStatus aclnnUniqueGetWorkspaceSize(const aclTensor *self, bool sorted, bool returnInverse, aclTensor *valueOut,
-                                               aclTensor *inverseOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnUniqueGetWorkspaceSize(const aclTensor *self, bool sorted, bool returnInverse,
+                                               aclTensor *valueOut, aclTensor *inverseOut,
+                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)sorted;
-    return plan("aclnnUnique", self, (struct args){true, returnInverse, false, FLATTEN}, valueOut, inverseOut, NULL,
-                workspaceSize, executor);
+    return plan("aclnnUnique", self, (struct args){true, returnInverse, false, FLATTEN}, valueOut, inverseOut,
+                NULL, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnUnique)
 
-HC_API aclnnStatus aclnnUnique2GetWorkspaceSize(const aclTensor *self, bool sorted, bool returnInverse, bool returnCounts,
-                                                aclTensor *valueOut, aclTensor *inverseOut, aclTensor *countsOut,
-                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnUnique2GetWorkspaceSize(const aclTensor *self, bool sorted, bool returnInverse,
+                                                bool returnCounts, aclTensor *valueOut, aclTensor *inverseOut,
+                                                aclTensor *countsOut, uint64_t *workspaceSize,
+                                                aclOpExecutor **executor) {
     (void)sorted;
-    return plan("aclnnUnique2", self, (struct args){true, returnInverse, returnCounts, FLATTEN}, valueOut, inverseOut,
-                countsOut, workspaceSize, executor);
+    return plan("aclnnUnique2", self, (struct args){true, returnInverse, returnCounts, FLATTEN}, valueOut,
+                inverseOut, countsOut, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnUnique2)
 
-HC_API aclnnStatus aclnnUniqueConsecutiveGetWorkspaceSize(const aclTensor *self, bool returnInverse, bool returnCounts,
-                                                          int64_t dim, aclTensor *valueOut, aclTensor *inverseOut,
-                                                          aclTensor *countsOut, uint64_t *workspaceSize,
-                                                          aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnUniqueConsecutiveGetWorkspaceSize(const aclTensor *self, bool returnInverse,
+                                                          bool returnCounts, int64_t dim, aclTensor *valueOut,
+                                                          aclTensor *inverseOut, aclTensor *countsOut,
+                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnUniqueConsecutive";
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", NAME);
     int64_t along = FLATTEN;
     if (dim != FLATTEN && self->rank > 0) {
         along = hc_wrap_dim(dim, self->rank);
-        HC_CHECK(along >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", NAME, (long long)dim, HC_SHOW(self));
+        HC_CHECK(along >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", NAME, (long long)dim,
+                 HC_SHOW(self));
     }
-    return plan(NAME, self, (struct args){false, returnInverse, returnCounts, along}, valueOut, inverseOut, countsOut,
-                workspaceSize, executor);
+    return plan(NAME, self, (struct args){false, returnInverse, returnCounts, along}, valueOut, inverseOut,
+                countsOut, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnUniqueConsecutive)

@@ -1,4 +1,4 @@
-"""CrossEntropyLoss and its gradient against PyTorch in float64; one to a few roundings of the output's type."""
+"""CrossEntropyLoss and its gradient against PyTorch in float64; a few roundings of the output's type."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ def test_loss_and_gradient(dtype: torch.dtype, reduction: str, smoothing: float,
     t[4] = t[7] = 9
     w = make((c,), torch.float32, 1, low=0.1, high=1) if weighted else None
     x64 = x.double().requires_grad_()
-    want = F.cross_entropy(x64, t, None if w is None else w.double(), ignore_index=9, reduction=reduction, label_smoothing=smoothing)
+    want = F.cross_entropy(
+        x64,
+        t,
+        None if w is None else w.double(),
+        ignore_index=9,
+        reduction=reduction,
+        label_smoothing=smoothing,
+    )
     loss = torch.empty(n if reduction == "none" else 1, dtype=dtype)
     log_prob, empty = torch.empty_like(x), torch.empty(0)
     call("aclnnCrossEntropyLoss", x, t, w, reduction, 9, smoothing, 0.0, False, loss, log_prob, empty, empty)

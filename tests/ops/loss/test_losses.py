@@ -37,7 +37,9 @@ def test_nll(dtype: torch.dtype, target_dtype: torch.dtype, reduction: int) -> N
     t = make((37,), torch.int64, 2).abs() % 9
     t[3] = t[11] = 5
     for weight in (w, None):
-        want, total = torch.ops.aten.nll_loss_forward(x.double(), t, None if weight is None else w.double(), reduction, 5)
+        want, total = torch.ops.aten.nll_loss_forward(
+            x.double(), t, None if weight is None else w.double(), reduction, 5
+        )
         out, total_out = torch.empty(want.shape, dtype=dtype), torch.empty((), dtype=dtype)
         call("aclnnNLLLoss", x, t.to(target_dtype), weight, reduction, 5, out, total_out)
         assert_close(out, want, 2)
@@ -46,7 +48,14 @@ def test_nll(dtype: torch.dtype, target_dtype: torch.dtype, reduction: int) -> N
         dx = torch.empty_like(x)
         call("aclnnNLLLossBackward", g, x, t.to(target_dtype), weight, reduction, 5, total_out, dx)
         grad = torch.ops.aten.nll_loss_backward(
-            g.double(), x.double(), t, None if weight is None else w.double(), reduction, 5, total_out.double())
+            g.double(),
+            x.double(),
+            t,
+            None if weight is None else w.double(),
+            reduction,
+            5,
+            total_out.double(),
+        )
         assert_close(dx, grad, 2)
 
 
@@ -63,7 +72,14 @@ def test_nll_one_row_and_errors() -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_logsumexp(dtype: torch.dtype) -> None:
-    for shape, dims in (((), []), ((7,), [0]), ((3, 0), [1]), ((3, 50), [1]), ((50, 3), [0]), ((2, 3, 40), [0, 2])):
+    for shape, dims in (
+        ((), []),
+        ((7,), [0]),
+        ((3, 0), [1]),
+        ((3, 50), [1]),
+        ((50, 3), [0]),
+        ((2, 3, 40), [0, 2]),
+    ):
         for _, x in layouts(make(shape, dtype)):
             want = torch.logsumexp(x.double(), dims or tuple(range(x.dim())), keepdim=True)
             out = torch.empty(want.shape, dtype=dtype)
@@ -71,7 +87,9 @@ def test_logsumexp(dtype: torch.dtype) -> None:
             assert_close(out, want, 2, 1e-6 if dtype != torch.float64 else 1e-14)
     inf = float("inf")
     out = torch.empty(3)
-    call("aclnnLogSumExp", torch.tensor([[inf, 1], [-inf, -inf], [float("nan"), 0]]), IntArray([1]), False, out)
+    call(
+        "aclnnLogSumExp", torch.tensor([[inf, 1], [-inf, -inf], [float("nan"), 0]]), IntArray([1]), False, out
+    )
     assert out[0] == inf and out[1] == -inf and out[2].isnan()
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SHAPES = [(), (1,), (0, 4), (4, 0), (7,), (3, 5), (2, 3, 40), (33, 1027), (130, 9), (2, 3, 4, 5)]
-# Units in the last place. x - max is rounded: half a unit of a difference of d is up to d units of the result, d <= 18.
+# Units in the last place. x - max is rounded: half a unit of a difference d is up to d units of the result,
+# and d <= 18.
 MAX_ULP = {torch.float32: 20, torch.bfloat16: 1, torch.float16: 1, torch.float64: 8}
 
 
@@ -58,7 +59,9 @@ def test_vocabulary_rows() -> None:
 
 def test_special_rows() -> None:
     inf, nan = float("inf"), float("nan")
-    x = torch.tensor([[-inf, -inf, -inf], [inf, 1, 2], [nan, 1, 2], [-inf, 0, 0], [3e38, 3e38, -3e38], [1e-45, 0, 0]])
+    x = torch.tensor(
+        [[-inf, -inf, -inf], [inf, 1, 2], [nan, 1, 2], [-inf, 0, 0], [3e38, 3e38, -3e38], [1e-45, 0, 0]]
+    )
     for name in ("Softmax", "LogSoftmax"):
         out = torch.empty_like(x)
         call("aclnn" + name, x, -1, out)

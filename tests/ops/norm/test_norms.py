@@ -28,7 +28,11 @@ def test_layer_norm(op: str, dtype: torch.dtype) -> None:
         w, b = make(last, dtype, 1), make(last, dtype, 2)
         for _, x in layouts(make(shape, dtype)):
             for weight, bias in ((w, b), (w, None), (None, b), (None, None)):
-                out, mean, rstd = torch.empty(shape, dtype=dtype), torch.empty(rows, dtype=stats), torch.empty(rows, dtype=stats)
+                out, mean, rstd = (
+                    torch.empty(shape, dtype=dtype),
+                    torch.empty(rows, dtype=stats),
+                    torch.empty(rows, dtype=stats),
+                )
                 call(op, x, IntArray(last), weight, bias, EPS, out, mean, rstd)
                 args = [None if t is None else t.double() for t in (weight, bias)]
                 y, m, r = torch.native_layer_norm(x.double(), last, *args, EPS)
@@ -50,14 +54,41 @@ def test_layer_norm_backward(dtype: torch.dtype) -> None:
             _, mean, rstd = torch.native_layer_norm(x64, last, None, None, EPS)
             want = torch.autograd.grad(torch.layer_norm(x64, last, w64, w64, EPS), (x64, w64), g.double())
             want_db = g.double().reshape(-1, *last).sum(0)
-            stats = [t.detach().reshape(rows).to(torch.float64 if dtype == torch.float64 else torch.float32) for t in (mean, rstd)]
-            call("aclnnLayerNormBackward", g, x, IntArray(last), *stats, w, w, BoolArray([True] * 3), dx, dw, db)
+            stats = [
+                t.detach().reshape(rows).to(torch.float64 if dtype == torch.float64 else torch.float32)
+                for t in (mean, rstd)
+            ]
+            call(
+                "aclnnLayerNormBackward",
+                g,
+                x,
+                IntArray(last),
+                *stats,
+                w,
+                w,
+                BoolArray([True] * 3),
+                dx,
+                dw,
+                db,
+            )
             scale = max(1.0, rstd.max().item() if rstd.numel() else 1)
             assert_close(dx, want[0], 4, ATOL[dtype] * 4 * scale)
             assert_close(db, want_db, 4, 1e-4)
             assert_close(dw, want[1] - want_db, 8, 1e-4 * scale)
             only = torch.empty(last)
-            call("aclnnLayerNormBackward", g, x, IntArray(last), *stats, None, None, BoolArray([False, True, False]), None, only, None)
+            call(
+                "aclnnLayerNormBackward",
+                g,
+                x,
+                IntArray(last),
+                *stats,
+                None,
+                None,
+                BoolArray([False, True, False]),
+                None,
+                only,
+                None,
+            )
             assert torch.equal(only, dw) or dtype == torch.float64
 
 
@@ -114,8 +145,12 @@ def test_rms_norm_grad(dtype: torch.dtype, gamma: torch.dtype) -> None:
 
 def test_sums_over_many_rows_stay_exact() -> None:
     """4100 rows: float partial sums of 32 rows, then double."""
-    x, g, w = make((4100, 24), torch.float32), make((4100, 24), torch.float32, 1, low=0, high=4), make((24,), torch.float32, 2)
-    y, rstd = rms(x.double(), w.double())
+    x, g, w = (
+        make((4100, 24), torch.float32),
+        make((4100, 24), torch.float32, 1, low=0, high=4),
+        make((24,), torch.float32, 2),
+    )
+    _, rstd = rms(x.double(), w.double())
     dx, dw = torch.empty_like(x), torch.empty(24)
     call("aclnnRmsNormGrad", g, x, rstd.float(), w, dx, dw)
     assert_close(dw, (g.double() * x.double() * rstd).sum(0), 4, 5e-5)
@@ -123,7 +158,9 @@ def test_sums_over_many_rows_stay_exact() -> None:
 
 def test_bad_arguments() -> None:
     x, w = torch.zeros(3, 4), torch.zeros(4)
-    with pytest.raises(OperatorError, match=r"aclnnLayerNorm: the last dimensions of input float32\[3,4\] are not"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnLayerNorm: the last dimensions of input float32\[3,4\] are not"
+    ):
         call("aclnnLayerNorm", x, IntArray([5]), None, None, EPS, x, None, None)
     with pytest.raises(OperatorError, match=r"aclnnLayerNorm: weight is float32\[3\]"):
         call("aclnnLayerNorm", x, IntArray([4]), torch.zeros(3), None, EPS, x, None, None)
@@ -132,7 +169,20 @@ def test_bad_arguments() -> None:
     with pytest.raises(OperatorError, match="aclnnRmsNorm: y is float32"):
         call("aclnnRmsNorm", x, w, EPS, torch.zeros(4, 3), torch.zeros(3, 1))
     with pytest.raises(OperatorError, match="outputMask has 2 values, want 3"):
-        call("aclnnLayerNormBackward", x, x, IntArray([4]), w[:3], w[:3], w, w, BoolArray([True, True]), x, w, w)
+        call(
+            "aclnnLayerNormBackward",
+            x,
+            x,
+            IntArray([4]),
+            w[:3],
+            w[:3],
+            w,
+            w,
+            BoolArray([True, True]),
+            x,
+            w,
+            w,
+        )
     with pytest.raises(OperatorError) as e:
         call("aclnnRmsNorm", None, w, EPS, x, None)
     assert e.value.code == 161001

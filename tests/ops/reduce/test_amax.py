@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from aclnn import IntArray, OperatorError, call
 from compare import COMPLEX, FLOATS, INTS, assert_close, layouts, make, special_values
 
-CASES = [((), []), ((7,), [0]), ((3, 5), [0]), ((3, 5), [1]), ((2, 3, 4, 5), [1, 3]), ((129, 1031), [0]),
-         ((129, 1031), [1]), ((70001,), []), ((5000, 3), [0]), ((600, 4), [1])]  # fmt: skip
+CASES = [
+    ((), []),
+    ((7,), [0]),
+    ((3, 5), [0]),
+    ((3, 5), [1]),
+    ((2, 3, 4, 5), [1, 3]),
+    ((129, 1031), [0]),
+    ((129, 1031), [1]),
+    ((70001,), []),
+    ((5000, 3), [0]),
+    ((600, 4), [1]),
+]
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTS, torch.bool])

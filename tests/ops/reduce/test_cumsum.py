@@ -13,7 +13,13 @@ def test_cumsum(dtype: torch.dtype) -> None:
     for shape in ((), (1,), (0, 3), (7,), (30, 5), (2, 3, 70)):
         for _, x in layouts(make(shape, dtype)):
             out_dtype = dtype if dtype.is_floating_point or dtype.is_complex else torch.int64
-            wide = x.to(torch.complex128 if dtype.is_complex else torch.float64 if dtype.is_floating_point else torch.int64)
+            wide = x.to(
+                torch.complex128
+                if dtype.is_complex
+                else torch.float64
+                if dtype.is_floating_point
+                else torch.int64
+            )
             for dim in range(-1, max(len(shape) - 1, 0)):
                 out = torch.empty(shape, dtype=out_dtype)
                 call("aclnnCumsum", x, dim, out_dtype, out)

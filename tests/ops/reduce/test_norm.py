@@ -7,8 +7,17 @@ import torch
 from aclnn import IntArray, OperatorError, Scalar, call
 from compare import COMPLEX, FLOATS, assert_close, layouts, make
 
-CASES = [((), []), ((1,), [0]), ((7,), [0]), ((3, 5), [0]), ((3, 5), [1]), ((2, 3, 4, 5), [1, 3]), ((129, 1031), []),
-         ((5000, 3), [0]), ((2, 3000), [1])]  # fmt: skip
+CASES = [
+    ((), []),
+    ((1,), [0]),
+    ((7,), [0]),
+    ((3, 5), [0]),
+    ((3, 5), [1]),
+    ((2, 3, 4, 5), [1, 3]),
+    ((129, 1031), []),
+    ((5000, 3), [0]),
+    ((2, 3000), [1]),
+]
 INF = float("inf")
 
 

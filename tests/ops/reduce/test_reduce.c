@@ -21,7 +21,8 @@ static int sum(const aclTensor *x, uint32_t mask, aclTensor *out) {
     size_t n = 0;
     uint64_t bytes;
     aclOpExecutor *executor;
-    for (int64_t d = 0; d < x->rank; d++) if (mask >> d & 1) dims[n++] = d;
+    for (int64_t d = 0; d < x->rank; d++)
+        if (mask >> d & 1) dims[n++] = d;
     aclIntArray *array = aclCreateIntArray(dims, n);
     int code = aclnnReduceSumGetWorkspaceSize(x, array, true, out->dtype, out, &bytes, &executor);
     if (code == 0) code = aclnnReduceSum(NULL, 0, executor, NULL);
@@ -51,7 +52,8 @@ static void check_sum(const aclTensor *x, uint32_t mask) {
         spread.shape[d] = x->shape[d];
         if (mask >> d & 1) spread.stride[d] = 0;
     }
-    for (int64_t i = 0; i < x->numel; i++) want[offset(&spread, i)] += ((const int32_t *)x->base)[offset(x, i)];
+    for (int64_t i = 0; i < x->numel; i++)
+        want[offset(&spread, i)] += ((const int32_t *)x->base)[offset(x, i)];
     CHECK(sum(x, mask, &out) == 0);
     CHECK(memcmp(got, want, (size_t)out.numel * sizeof *got) == 0);
     free(got);
@@ -71,8 +73,8 @@ TEST(every_mask_of_every_permutation) {
 }
 
 TEST(edges_of_tiles_and_chunks) {
-    static const int64_t SIZES[][2] = {{1, 511}, {3, 512}, {3, 513}, {1023, 2}, {1024, 2}, {1025, 2}, {15, 40}, {16, 40},
-                                       {70000, 1}, {70001, 2}, {300, 700}, {2, 66000}};
+    static const int64_t SIZES[][2] = {{1, 511}, {3, 512}, {3, 513},   {1023, 2},  {1024, 2},  {1025, 2},
+                                       {15, 40}, {16, 40}, {70000, 1}, {70001, 2}, {300, 700}, {2, 66000}};
     start();
     for (size_t s = 0; s < sizeof SIZES / sizeof *SIZES; s++) {
         const int64_t count = SIZES[s][0] * SIZES[s][1];
@@ -91,7 +93,8 @@ TEST(repeated_runs_give_the_same_bits) {
     float *data = malloc(N * sizeof *data), first, again;
     start();
     for (int i = 0; i < N; i++) data[i] = 1.0f / (float)(i % 9973 + 1) - 0.001f;
-    aclTensor x = view(ACL_FLOAT, 1, (const int64_t[]){N}, data), out = view(ACL_FLOAT, 1, (const int64_t[]){1}, &first);
+    aclTensor x = view(ACL_FLOAT, 1, (const int64_t[]){N}, data),
+              out = view(ACL_FLOAT, 1, (const int64_t[]){1}, &first);
     CHECK(sum(&x, 1, &out) == 0);
     out.base = (char *)&again;
     for (int i = 0; i < 20; i++) {

@@ -1,20 +1,35 @@
-"""ReduceSum, Mean, Prod: floats are accumulated in double, so one unit in the last place (rounding) is allowed."""
+"""ReduceSum, Mean, Prod: floats are accumulated in double, so one unit in the last place is allowed."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from aclnn import IntArray, OperatorError, call
+from compare import COMPLEX, FLOATS, INTS, assert_close, layouts, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aclnn import IntArray, OperatorError, call
-from compare import COMPLEX, FLOATS, INTS, assert_close, layouts, make
-
 SHAPES_DIMS = [
-    ((), []), ((1,), [0]), ((7,), [0]), ((3, 5), [0]), ((3, 5), [1]), ((2, 3, 4, 5), [1, 3]), ((2, 3, 4, 5), [0, 2]),
-    ((1027,), []), ((129, 1031), [0]), ((129, 1031), [1]), ((129, 1031), []), ((3, 0, 2), [1]), ((3, 0, 2), [0]),
-    ((5000, 3), [0]), ((3, 5000), [1]), ((40, 7, 6), [2]), ((700, 4), [1]), ((6, 70, 90), [0, 2]), ((2, 40000), [0]),
-]  # fmt: skip
+    ((), []),
+    ((1,), [0]),
+    ((7,), [0]),
+    ((3, 5), [0]),
+    ((3, 5), [1]),
+    ((2, 3, 4, 5), [1, 3]),
+    ((2, 3, 4, 5), [0, 2]),
+    ((1027,), []),
+    ((129, 1031), [0]),
+    ((129, 1031), [1]),
+    ((129, 1031), []),
+    ((3, 0, 2), [1]),
+    ((3, 0, 2), [0]),
+    ((5000, 3), [0]),
+    ((3, 5000), [1]),
+    ((40, 7, 6), [2]),
+    ((700, 4), [1]),
+    ((6, 70, 90), [0, 2]),
+    ((2, 40000), [0]),
+]
 
 
 def reduced(x: torch.Tensor, dims: list[int], keep: bool) -> torch.Size:
@@ -32,10 +47,16 @@ def test_sum_shapes_and_layouts(dtype: torch.dtype) -> None:
     for shape, dims in SHAPES_DIMS:
         for _, x in layouts(make(shape, dtype)):
             out_dtype = dtype if dtype.is_floating_point or dtype.is_complex else torch.int64
-            wide = x if out_dtype == torch.int64 else x.to(torch.complex128 if dtype.is_complex else torch.float64)
+            wide = (
+                x
+                if out_dtype == torch.int64
+                else x.to(torch.complex128 if dtype.is_complex else torch.float64)
+            )
             for keep in (False, True):
                 # 1 ulp, and what cancellation leaves of rounding in double.
-                assert_close(run_sum(x, dims, keep, out_dtype), wide.sum(dims or None, keepdim=keep), 1, 1e-10)
+                assert_close(
+                    run_sum(x, dims, keep, out_dtype), wide.sum(dims or None, keepdim=keep), 1, 1e-10
+                )
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *COMPLEX])
@@ -51,9 +72,15 @@ def test_mean(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTS, torch.bool, *COMPLEX])
 def test_prod(dtype: torch.dtype) -> None:
     for shape in ((), (1,), (7,), (3, 11), (4, 0), (2, 3, 40)):
-        x = make(shape, dtype, low=0.5, high=1.5) if dtype.is_floating_point else make(shape, dtype, low=-0.3, high=0.3)
+        x = (
+            make(shape, dtype, low=0.5, high=1.5)
+            if dtype.is_floating_point
+            else make(shape, dtype, low=-0.3, high=0.3)
+        )
         out_dtype = dtype if dtype.is_floating_point or dtype.is_complex else torch.int64
-        wide = x if out_dtype == torch.int64 else x.to(torch.complex128 if dtype.is_complex else torch.float64)
+        wide = (
+            x if out_dtype == torch.int64 else x.to(torch.complex128 if dtype.is_complex else torch.float64)
+        )
         out = torch.empty((), dtype=out_dtype)
         call("aclnnProd", x, out_dtype, out)
         assert_close(out, wide.prod(), 8 if dtype == torch.float64 else 1, 1e-12)
@@ -86,7 +113,9 @@ def test_sum_dtype_argument() -> None:
     assert_close(run_sum(x, [0], False, torch.float32), x.double().sum(0), 1, 1e-10)
     y = make((50, 9), torch.int32)
     assert_close(run_sum(y, [0], False, torch.float32), y.double().sum(0), 1)
-    assert_close(run_sum(make((50,), torch.bool), [], False, torch.float32), make((50,), torch.bool).double().sum())
+    assert_close(
+        run_sum(make((50,), torch.bool), [], False, torch.float32), make((50,), torch.bool).double().sum()
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -104,15 +133,26 @@ def test_sum_any_shape_and_stride(data: st.DataObject) -> None:
 
 def test_bad_arguments() -> None:
     x, out = torch.zeros(3, 4), torch.zeros(3)
-    with pytest.raises(OperatorError, match=r"aclnnReduceSum: dim\[0\] is 2, self float32\[3,4\] allows \[-2, 1\]") as e:
+    with pytest.raises(
+        OperatorError, match=r"aclnnReduceSum: dim\[0\] is 2, self float32\[3,4\] allows \[-2, 1\]"
+    ) as e:
         call("aclnnReduceSum", x, IntArray([2]), False, torch.float32, out)
     assert e.value.code == 161002 and e.value.phase == 1
     with pytest.raises(OperatorError, match="dim 1 appears twice"):
         call("aclnnReduceSum", x, IntArray([1, -1]), False, torch.float32, out)
-    with pytest.raises(OperatorError, match=r"out is float32\[4\], self float32\[3,4\] reduced gives float32\[3\]"):
+    with pytest.raises(
+        OperatorError, match=r"out is float32\[4\], self float32\[3,4\] reduced gives float32\[3\]"
+    ):
         call("aclnnReduceSum", x, IntArray([1]), False, torch.float32, torch.zeros(4))
     with pytest.raises(OperatorError) as e:
         call("aclnnReduceSum", None, IntArray([1]), False, torch.float32, out)
     assert e.value.code == 161001
     with pytest.raises(OperatorError, match="aclnnMean: not supported"):
-        call("aclnnMean", torch.zeros(3, dtype=torch.int32), IntArray([]), False, torch.int32, torch.zeros((), dtype=torch.int32))
+        call(
+            "aclnnMean",
+            torch.zeros(3, dtype=torch.int32),
+            IntArray([]),
+            False,
+            torch.int32,
+            torch.zeros((), dtype=torch.int32),
+        )

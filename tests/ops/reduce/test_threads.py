@@ -27,7 +27,8 @@ for dim in (0, 1):
     call("aclnnSoftmax", x, dim, y); done(y)
 call("aclnnLayerNorm", x, IntArray([515]), w, w, 1e-5, y, m, r); done(y, m, r)
 dw, db = torch.empty(515), torch.empty(515)
-call("aclnnLayerNormBackward", g, x, IntArray([515]), m, r, w, w, BoolArray([True] * 3), y, dw, db); done(y, dw, db)
+call("aclnnLayerNormBackward", g, x, IntArray([515]), m, r, w, w, BoolArray([True] * 3), y, dw, db)
+done(y, dw, db)
 call("aclnnRmsNormGrad", g, x, r, w, y, dw); done(y, dw)
 print(h.hexdigest())
 """
@@ -36,7 +37,9 @@ print(h.hexdigest())
 def run(threads: int) -> str:
     env = {**os.environ, "MINDSPEED_NUM_THREADS": str(threads), "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
     support = Path(__file__).resolve().parents[2] / "support"
-    return subprocess.run([sys.executable, "-c", SCRIPT, str(support)], env=env, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(support)], env=env, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def test_thread_count_does_not_change_a_bit() -> None:

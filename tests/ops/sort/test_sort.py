@@ -74,14 +74,19 @@ def test_many_ties_and_long_rows() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from([0.0, -1.5, 2.0, float("inf"), float("nan")]), min_size=1, max_size=120), st.data())
+@given(
+    st.lists(st.sampled_from([0.0, -1.5, 2.0, float("inf"), float("nan")]), min_size=1, max_size=120),
+    st.data(),
+)
 def test_topk_against_sort(values: list[float], data: st.DataObject) -> None:
     check_topk(torch.tensor(values), data.draw(st.integers(0, len(values))), 0, data.draw(st.booleans()))
 
 
 def test_bad_arguments() -> None:
     x, i = torch.zeros(3, 4), torch.zeros(3, 4, dtype=torch.int64)
-    with pytest.raises(OperatorError, match=r"aclnnTopk: k is 5, dimension 1 of self float32\[3,4\] allows 0 to 4"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnTopk: k is 5, dimension 1 of self float32\[3,4\] allows 0 to 4"
+    ):
         call("aclnnTopk", x, 5, 1, True, True, x, i)
     with pytest.raises(OperatorError, match="aclnnSort: dim is 2"):
         call("aclnnSort", x, True, 2, True, x, i)

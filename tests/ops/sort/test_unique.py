@@ -13,12 +13,22 @@ def test_unique(dtype: torch.dtype) -> None:
     for shape in ((), (0,), (1,), (7,), (30, 50)):
         for _, x in layouts(make(shape, dtype).round() if dtype.is_floating_point else make(shape, dtype)):
             want, at, count = torch.unique(x, return_inverse=True, return_counts=True)
-            values, inverse, counts = torch.empty(x.numel(), dtype=dtype), torch.empty(shape, dtype=torch.int64), torch.empty(x.numel(), dtype=torch.int64)
-            (size, counted) = call("aclnnUnique2", x, True, True, True, values, inverse, counts, shapes_of=(4, 6))
+            values, inverse, counts = (
+                torch.empty(x.numel(), dtype=dtype),
+                torch.empty(shape, dtype=torch.int64),
+                torch.empty(x.numel(), dtype=torch.int64),
+            )
+            (size, counted) = call(
+                "aclnnUnique2", x, True, True, True, values, inverse, counts, shapes_of=(4, 6)
+            )
             assert size == tuple(want.shape) == counted
             n = size[0]
-            assert torch.equal(values[:n], want) and torch.equal(inverse, at) and torch.equal(counts[:n], count)
-            (size,) = call("aclnnUnique", x, True, False, values, torch.empty(0, dtype=torch.int64), shapes_of=(3,))
+            assert (
+                torch.equal(values[:n], want) and torch.equal(inverse, at) and torch.equal(counts[:n], count)
+            )
+            (size,) = call(
+                "aclnnUnique", x, True, False, values, torch.empty(0, dtype=torch.int64), shapes_of=(3,)
+            )
             assert size == tuple(want.shape) and torch.equal(values[: size[0]], want)
 
 
@@ -38,7 +48,17 @@ def test_consecutive(dtype: torch.dtype) -> None:
         values = torch.empty(x.shape if dim is not None else x.numel(), dtype=dtype)
         inverse = torch.empty(at.shape, dtype=torch.int64)
         counts = torch.empty(x.numel() if dim is None else x.shape[dim], dtype=torch.int64)
-        size, counted = call("aclnnUniqueConsecutive", x, True, True, 1000 if dim is None else dim, values, inverse, counts, shapes_of=(4, 6))
+        size, counted = call(
+            "aclnnUniqueConsecutive",
+            x,
+            True,
+            True,
+            1000 if dim is None else dim,
+            values,
+            inverse,
+            counts,
+            shapes_of=(4, 6),
+        )
         assert size == tuple(want.shape) and counted == tuple(count.shape)
         assert torch.equal(values.flatten()[: want.numel()].view(want.shape), want)
         assert torch.equal(inverse, at) and torch.equal(counts[: counted[0]], count)
