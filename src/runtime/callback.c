@@ -29,6 +29,8 @@ struct host_func {
     void *args;
 };
 
+/* Runs in the worker, never in the launching thread: the function may take locks that the launcher holds
+ * (Python's GIL). */
 static aclError run_host_func(void *arg) {
     const struct host_func *f = arg;
     f->fn(f->args);
@@ -55,6 +57,7 @@ static void unreference(void *arg) {
     if (atomic_fetch_sub(&c->references, 1) == 1) free(c);
 }
 
+/* Needs the lock. The queue's reference is taken here, the task keeps its own. */
 static void hand_over(struct call *c) {
     atomic_fetch_add(&c->references, 1);
     c->next = NULL;
@@ -64,6 +67,7 @@ static void hand_over(struct call *c) {
     pthread_cond_broadcast(&g_changed);
 }
 
+/* Looks for an abort ten times a second. */
 static aclError run_callback(void *arg) {
     struct call *c = arg;
     bool aborted = false;
@@ -81,6 +85,8 @@ static aclError run_callback(void *arg) {
     return ACL_SUCCESS;
 }
 
+/* The thread must have subscribed before: a call that nobody would process is an error now, not a hang
+ * later. */
 aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBlockType blockType,
                              aclrtStream stream) {
     HC_CHECK(fn != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtLaunchCallback: fn is null");
@@ -107,6 +113,7 @@ aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBloc
                                           .release = unreference});
 }
 
+/* One thread per stream; subscribing again is refused unless it is the same one. */
 aclError aclrtSubscribeReport(uint64_t threadId, aclrtStream stream) {
     struct hc_stream *s = hc_stream_find(stream, "aclrtSubscribeReport");
     if (s == NULL) return hc_error_peek();
@@ -129,7 +136,7 @@ aclError aclrtUnSubscribeReport(uint64_t threadId, aclrtStream stream) {
     return ACL_SUCCESS;
 }
 
-/* Needs the lock. */
+/* Needs the lock. Needs the lock. Threads share one queue but get only their own calls, in order. */
 static struct call *take_of(uint64_t thread) {
     struct call *before = NULL;
     for (struct call *c = g_first; c != NULL; before = c, c = c->next) {
@@ -142,6 +149,7 @@ static struct call *take_of(uint64_t thread) {
     return NULL;
 }
 
+/* Without any lock: the callback may call the runtime. */
 static void run(struct call *c) {
     c->fn(c->data);
     pthread_mutex_lock(&g_lock);

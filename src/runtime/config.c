@@ -18,6 +18,7 @@ struct json {
     int32_t default_device;
 };
 
+/* JSON's four. */
 static void skip_space(struct json *j) {
     while (j->at < j->end && strchr(" \t\r\n", *j->at) != NULL && *j->at != '\0') j->at++;
 }
@@ -41,6 +42,7 @@ static bool string(struct json *j, const char **begin) {
     return take(j, '"');
 }
 
+/* The key of the object that is open at that level. */
 static bool is_key(const struct json *j, int level, const char *key) {
     const size_t n = strlen(key);
     return j->path[level] != NULL && strncmp(j->path[level], key, n) == 0 && j->path[level][n] == '"';
@@ -48,6 +50,7 @@ static bool is_key(const struct json *j, int level, const char *key) {
 
 static bool value(struct json *j);
 
+/* Of an object or an array; depth is limited, as the parser recurses. */
 static bool members(struct json *j, bool object) {
     const char close = object ? '}' : ']';
     if (take(j, close)) return true;
@@ -73,6 +76,7 @@ static bool text_value(struct json *j) {
     return true;
 }
 
+/* true, false, null or a number. */
 static bool word(struct json *j) {
     static const char *const WORDS[] = {"true", "false", "null"};
     for (size_t i = 0; i < HC_ARRAY_SIZE(WORDS); i++) {
@@ -97,6 +101,7 @@ static bool value(struct json *j) {
     return *j->at == '"' ? text_value(j) : word(j);
 }
 
+/* A cursor over the text; nothing is stored but the one value that is needed. */
 static aclError parse(const char *path, const char *text, size_t bytes, int32_t *default_device) {
     struct json j = {.at = text, .end = text + bytes, .default_device = -1};
     bool good = take(&j, '{') && members(&j, true);
@@ -108,6 +113,7 @@ static aclError parse(const char *path, const char *text, size_t bytes, int32_t 
     return ACL_SUCCESS;
 }
 
+/* Reads the whole file: configurations are small, and the limit keeps a wrong path from filling memory. */
 aclError hc_config_read(const char *path, int32_t *default_device) {
     FILE *file = fopen(path, "re");
     HC_CHECK(file != NULL, ACL_ERROR_INVALID_FILE, "aclInit: cannot open %s: %s", path, strerror(errno));

@@ -9,8 +9,10 @@ static _Thread_local struct hc_context *g_current;
 static atomic_int g_default_device = -1;
 static pthread_mutex_t g_primary_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Set by aclInit from the client's configuration file. */
 void hc_set_default_device(int32_t id) { atomic_store(&g_default_device, id); }
 
+/* A context owns its default stream, which lives and dies with it. */
 static struct hc_context *create(struct hc_device *device, bool primary) {
     struct hc_context *c = hc_handle_new(&hc_context_pool);
     if (c == NULL) return NULL;
@@ -25,6 +27,8 @@ static struct hc_context *create(struct hc_device *device, bool primary) {
     return c;
 }
 
+/* Made by whoever uses the device first. Double-checked: aclrtSetDevice is called for every operator by
+ * some clients. */
 static struct hc_context *primary_of(struct hc_device *device) {
     struct hc_context *c = atomic_load(&device->primary);
     if (c != NULL) return c;
@@ -42,6 +46,7 @@ struct hc_context *hc_context_peek(void) {
     return hc_handle_ok(&hc_context_pool, g_current) ? g_current : NULL;
 }
 
+/* A thread's context may have died with a reset of its device: then the thread has none, and says so. */
 struct hc_context *hc_context_current(const char *function) {
     if (HC_LIKELY(hc_handle_ok(&hc_context_pool, g_current))) return g_current;
     struct hc_device *device = hc_device_get(atomic_load(&g_default_device));
@@ -54,6 +59,7 @@ struct hc_context *hc_context_current(const char *function) {
     return g_current = primary_of(device);
 }
 
+/* Threads that have the context as their current one find out at their next call. */
 static void destroy(struct hc_context *c) {
     if (!hc_handle_retire(&c->handle)) return;
     if (c->primary) {
@@ -73,6 +79,7 @@ void hc_contexts_destroy(struct hc_device *device) {
     hc_handle_each(&hc_context_pool, destroy_if_of, device);
 }
 
+/* Only the forking thread exists in the child, so its current context is the only one to forget. */
 void hc_context_after_fork(void) {
     hc_pool_reset(&hc_context_pool);
     pthread_mutex_init(&g_primary_lock, NULL);
@@ -80,6 +87,7 @@ void hc_context_after_fork(void) {
     atomic_store(&g_default_device, -1);
 }
 
+/* Cheap when repeated; does not reserve anything on the device. */
 aclError aclrtSetDevice(int32_t deviceId) {
     struct hc_device *device = hc_device_get(deviceId);
     if (device == NULL) return hc_device_fail("aclrtSetDevice", deviceId);
@@ -89,6 +97,7 @@ aclError aclrtSetDevice(int32_t deviceId) {
     return ACL_SUCCESS;
 }
 
+/* An error when the thread has no device, unless a default one was configured. */
 aclError aclrtGetDevice(int32_t *deviceId) {
     HC_CHECK(deviceId != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetDevice: deviceId is null");
     const struct hc_context *c = hc_context_current("aclrtGetDevice");
@@ -97,6 +106,7 @@ aclError aclrtGetDevice(int32_t *deviceId) {
     return ACL_SUCCESS;
 }
 
+/* The new context becomes the thread's current one. */
 aclError aclrtCreateContext(aclrtContext *context, int32_t deviceId) {
     HC_CHECK(context != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtCreateContext: context is null");
     struct hc_device *device = hc_device_get(deviceId);
@@ -108,6 +118,7 @@ aclError aclrtCreateContext(aclrtContext *context, int32_t deviceId) {
     return ACL_SUCCESS;
 }
 
+/* Its streams are ended with force. */
 aclError aclrtDestroyContext(aclrtContext context) {
     if (!hc_handle_ok(&hc_context_pool, context))
         return hc_handle_fail(&hc_context_pool, context, "aclrtDestroyContext");
@@ -133,6 +144,7 @@ aclError aclrtGetCurrentContext(aclrtContext *context) {
     return ACL_SUCCESS;
 }
 
+/* Whether the device is in use by this process; asking does not make it so. */
 aclError aclrtGetPrimaryCtxState(int32_t deviceId, uint32_t *flags, int32_t *active) {
     const struct hc_device *device = hc_device_get(deviceId);
     if (device == NULL) return hc_device_fail("aclrtGetPrimaryCtxState", deviceId);

@@ -14,6 +14,7 @@ static const size_t NO_RANK = (size_t)-2; /* one dimension of -2: the rank itsel
 
 static bool ok(const aclTensorDesc *desc) { return hc_handle_ok(&hc_desc_pool, desc); }
 
+/* 0 for types without a whole number of bytes per element, and for unknown ones. */
 size_t aclDataTypeSize(aclDataType dataType) {
     switch (dataType) {
     case ACL_INT8:
@@ -40,6 +41,7 @@ size_t aclDataTypeSize(aclDataType dataType) {
     }
 }
 
+/* Dimensions are copied; -1 and -2 mean unknown. */
 static bool set_shape(aclTensorDesc *d, int numDims, const int64_t *dims) {
     if (numDims < 0 || numDims > ACL_MAX_DIM_CNT || (numDims > 0 && dims == NULL)) return false;
     d->rank = (size_t)numDims;
@@ -62,6 +64,7 @@ aclTensorDesc *aclCreateTensorDesc(aclDataType dataType, int numDims, const int6
     return d;
 }
 
+/* NULL is allowed; a second destroy leaves an error text, as the function returns nothing. */
 void aclDestroyTensorDesc(const aclTensorDesc *desc) {
     aclTensorDesc *d = (aclTensorDesc *)desc;
     if (d == NULL) return;
@@ -82,6 +85,7 @@ aclDataType aclGetTensorDescType(const aclTensorDesc *desc) {
 aclFormat aclGetTensorDescFormat(const aclTensorDesc *desc) {
     return ok(desc) ? desc->format : ACL_FORMAT_UNDEFINED;
 }
+/* All ones but one when the rank itself is unknown, as the interface defines. */
 size_t aclGetTensorDescNumDims(const aclTensorDesc *desc) {
     if (!ok(desc)) return 0;
     return desc->rank == 1 && desc->dims[0] == -2 ? NO_RANK : desc->rank;
@@ -128,6 +132,7 @@ aclError aclSetTensorShape(aclTensorDesc *desc, int numDims, const int64_t *dims
     return ACL_SUCCESS;
 }
 
+/* Where the data lies: on the device, or on the host for small constant inputs. */
 aclError aclSetTensorPlaceMent(aclTensorDesc *desc, aclMemType memType) {
     CHECK_DESC("aclSetTensorPlaceMent");
     HC_CHECK((unsigned)memType <= ACL_MEMTYPE_HOST_COMPILE_INDEPENDENT, ACL_ERROR_INVALID_PARAM,
@@ -136,6 +141,7 @@ aclError aclSetTensorPlaceMent(aclTensorDesc *desc, aclMemType memType) {
     return ACL_SUCCESS;
 }
 
+/* Keeps a copy: the value of an input that must be known when the operator is planned. */
 aclError aclSetTensorConst(aclTensorDesc *desc, void *dataBuffer, size_t length) {
     CHECK_DESC("aclSetTensorConst");
     HC_CHECK(dataBuffer != NULL && length > 0, ACL_ERROR_INVALID_PARAM,
@@ -149,6 +155,7 @@ aclError aclSetTensorConst(aclTensorDesc *desc, void *dataBuffer, size_t length)
     return ACL_SUCCESS;
 }
 
+/* Remembers where the data is; owns nothing. */
 aclDataBuffer *aclCreateDataBuffer(void *data, size_t size) {
     aclDataBuffer *b = hc_handle_new(&hc_buffer_pool);
     if (b == NULL) return NULL;
@@ -172,6 +179,7 @@ void *aclGetDataBufferAddr(const aclDataBuffer *dataBuffer) {
     return hc_handle_ok(&hc_buffer_pool, dataBuffer) ? dataBuffer->data : NULL;
 }
 
+/* For reuse with other data of any size. */
 aclError aclUpdateDataBuffer(aclDataBuffer *dataBuffer, void *data, size_t size) {
     if (!hc_handle_ok(&hc_buffer_pool, dataBuffer))
         return hc_handle_fail(&hc_buffer_pool, dataBuffer, "aclUpdateDataBuffer");

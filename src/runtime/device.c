@@ -14,6 +14,7 @@ static struct hc_device *g_devices;
 static int32_t g_count;
 static uint64_t g_capacity;
 
+/* Options are read when devices are first needed and are then fixed for the process. */
 static void create(void) {
     const int32_t count = (int32_t)hc_option_int(HC_OPT_NUM_DEVICES, 1, HC_MAX_DEVICES);
     g_devices = calloc((size_t)count, sizeof *g_devices);
@@ -46,6 +47,8 @@ int hc_device_fail(const char *function, int64_t id) {
                    hc_option_env_name(HC_OPT_NUM_DEVICES), hc_device_count(), hc_device_count() - 1);
 }
 
+/* Lock-free: `bytes` fits or nothing changes. The peak may lag for an instant behind a concurrent release,
+ * never exceed. */
 bool hc_device_charge(struct hc_device *device, size_t bytes) {
     size_t used = atomic_load(&device->memory_used);
     do {
@@ -61,6 +64,7 @@ void hc_device_release(struct hc_device *device, size_t bytes) {
     atomic_fetch_sub(&device->memory_used, bytes);
 }
 
+/* The child may use devices of its own from an empty state. */
 void hc_device_after_fork(void) {
     for (int32_t i = 0; i < g_count; i++) {
         struct hc_device *d = &g_devices[i];
@@ -69,6 +73,7 @@ void hc_device_after_fork(void) {
     }
 }
 
+/* Works before aclInit: frameworks ask at import. */
 aclError aclrtGetDeviceCount(uint32_t *count) {
     HC_CHECK(count != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetDeviceCount: count is null");
     *count = (uint32_t)hc_device_count();

@@ -14,10 +14,12 @@
 enum { CUBE_CORES = 24, VECTOR_CORES = 48, AICPU_CORES = 6, WARP = 32, VECTOR_THREADS = 2048 };
 static const int64_t L2_BYTES = (int64_t)192 << 20, UNIFIED_BUFFER_BYTES = 192 << 10;
 
+/* Clients choose operator variants by it. */
 const char *aclrtGetSocName(void) { return hc_option_text(HC_OPT_SOC); }
 
 uint32_t hc_device_cores(int type) { return type == ACL_RT_DEV_RES_CUBE_CORE ? CUBE_CORES : VECTOR_CORES; }
 
+/* What has no meaning on a virtual device has no value, rather than an invented one. */
 static bool attribute(const struct hc_device *device, int attr, int64_t *value) {
     switch (attr) {
     case ACL_DEV_ATTR_AICPU_CORE_NUM: *value = AICPU_CORES; return true;
@@ -87,6 +89,7 @@ struct busy {
     uint64_t ticks;
 };
 
+/* For hc_handle_each. */
 static void add_busy(void *object, void *ctx) {
     const struct hc_stream *s = object;
     struct busy *b = ctx;
@@ -117,12 +120,14 @@ aclError aclrtGetDeviceUtilizationRate(int32_t deviceId, aclrtUtilizationInfo *u
     return ACL_SUCCESS;
 }
 
+/* The program runs on the host, the operators do too, but clients must not know. */
 aclError aclrtGetRunMode(aclrtRunMode *runMode) {
     HC_CHECK(runMode != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetRunMode: runMode is null");
     *runMode = ACL_HOST;
     return ACL_SUCCESS;
 }
 
+/* The id that other processes know this one by; without containers it is the process id. */
 aclError aclrtDeviceGetBareTgid(int32_t *pid) {
     HC_CHECK(pid != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtDeviceGetBareTgid: pid is null");
     *pid = getpid();

@@ -9,18 +9,21 @@
 /* The text stays until the thread's next error: callers ask more than once. */
 const char *aclGetRecentErrMsg(void) { return hc_error_text(); }
 
+/* Forgets the code; the text stays. */
 aclError aclrtGetLastError(aclrtLastErrLevel level) {
     HC_CHECK(level == ACL_RT_THREAD_LEVEL, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtGetLastError: there is no level %d", (int)level);
     return hc_error_take();
 }
 
+/* Keeps the code. */
 aclError aclrtPeekAtLastError(aclrtLastErrLevel level) {
     HC_CHECK(level == ACL_RT_THREAD_LEVEL, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtPeekAtLastError: there is no level %d", (int)level);
     return hc_error_peek();
 }
 
+/* What kind of fault stopped the device: none, ever. */
 aclError aclrtGetErrorVerbose(int32_t deviceId, aclrtErrorInfo *errorInfo) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtGetErrorVerbose", deviceId);
     HC_CHECK(errorInfo != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetErrorVerbose: errorInfo is null");
@@ -29,6 +32,7 @@ aclError aclrtGetErrorVerbose(int32_t deviceId, aclrtErrorInfo *errorInfo) {
     return ACL_SUCCESS;
 }
 
+/* There is no fault, so only "no error" can be repaired. */
 aclError aclrtRepairError(int32_t deviceId, const aclrtErrorInfo *errorInfo) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtRepairError", deviceId);
     HC_CHECK(errorInfo != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtRepairError: errorInfo is null");
@@ -37,6 +41,7 @@ aclError aclrtRepairError(int32_t deviceId, const aclrtErrorInfo *errorInfo) {
     return ACL_SUCCESS;
 }
 
+/* Uncorrectable memory errors are the host's to report; a virtual device has none. */
 aclError aclrtGetMemUceInfo(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, size_t arraySize,
                             size_t *retSize) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtGetMemUceInfo", deviceId);

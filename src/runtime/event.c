@@ -19,6 +19,7 @@ enum {
     ACL_EVENT_DEVICE_USE_ONLY | ACL_EVENT_EXTERNAL | ACL_EVENT_IPC
 };
 
+/* Records are shared by the event, the recording task and every wait; the last one frees. */
 static void unreference(struct hc_record *r) {
     if (r != NULL && atomic_fetch_sub(&r->references, 1) == 1) free(r);
 }
@@ -29,6 +30,7 @@ struct hc_event *hc_event_find(aclrtEvent handle, const char *function) {
     return NULL;
 }
 
+/* Once only: the time is that of the record, not that of its release. */
 static void finish_record(struct hc_record *r) {
     pthread_mutex_lock(&g_lock);
     if (!r->done) {
@@ -39,6 +41,7 @@ static void finish_record(struct hc_record *r) {
     pthread_mutex_unlock(&g_lock);
 }
 
+/* Taking the lock makes sure that a waiter is either in its wait already or has yet to look at the flag. */
 void hc_wake_waits(void) {
     pthread_mutex_lock(&g_lock);
     pthread_cond_broadcast(&g_changed);
@@ -57,6 +60,7 @@ static void release_record(void *arg) {
     unreference(arg);
 }
 
+/* The old record is the caller's to let go: waits that captured it hold references of their own. */
 static struct hc_record *swap_record(struct hc_event *e, struct hc_record *r) {
     pthread_mutex_lock(&g_lock);
     struct hc_record *old = e->record;
@@ -65,6 +69,8 @@ static struct hc_record *swap_record(struct hc_event *e, struct hc_record *r) {
     return old;
 }
 
+/* On an idle stream the record happens at once. Errors of the stream come back here, and the event then
+ * counts as passed. */
 aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
     struct hc_event *e = hc_event_find(event, "aclrtRecordEvent");
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtRecordEvent") : NULL;
@@ -98,6 +104,8 @@ static aclError await_record(struct hc_record *r, const struct timespec *deadlin
     return done ? ACL_SUCCESS : code;
 }
 
+/* Parked meanwhile: the wait is no work on memory. The time-out is the client's (aclrtSetOpWaitTimeout),
+ * none by default. */
 static aclError run_wait(void *arg) {
     const int64_t limit = atomic_load(&g_wait_timeout_s);
     const struct timespec deadline = hc_deadline(limit * 1000);
@@ -109,6 +117,7 @@ static aclError run_wait(void *arg) {
     return code == 0 ? ACL_SUCCESS : hc_fail(code, "wait event: the stream was aborted");
 }
 
+/* Also for a wait that never ran: aclrtQueryEventWaitStatus counts what is still to pass. */
 static void release_wait(void *arg) {
     struct hc_record *r = arg;
     pthread_mutex_lock(&g_lock);
@@ -131,6 +140,7 @@ static struct hc_record *capture(struct hc_event *e, const struct hc_stream *s) 
     return r;
 }
 
+/* Returns at once; what is launched into the stream afterwards waits. Works across devices and contexts. */
 aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
     struct hc_event *e = hc_event_find(event, "aclrtStreamWaitEvent");
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtStreamWaitEvent") : NULL;
@@ -146,6 +156,8 @@ aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
                                           .release = release_wait});
 }
 
+/* Blocks the calling thread until the latest record has happened. An event that was never recorded is
+ * nothing to wait for. */
 aclError aclrtSynchronizeEvent(aclrtEvent event) {
     struct hc_event *e = hc_event_find(event, "aclrtSynchronizeEvent");
     if (e == NULL) return hc_error_peek();
@@ -169,6 +181,7 @@ static bool recorded(struct hc_event *e, uint64_t *time_ns) {
     return done;
 }
 
+/* Never blocks. "Not ready" also means never recorded, as the interface documents. */
 aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus *status) {
     HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtQueryEventStatus: status is null");
     struct hc_event *e = hc_event_find(event, "aclrtQueryEventStatus");
@@ -179,6 +192,7 @@ aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus *statu
     return ACL_SUCCESS;
 }
 
+/* Complete when every wait for the latest record has passed. */
 aclError aclrtQueryEventWaitStatus(aclrtEvent event, aclrtEventWaitStatus *status) {
     HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtQueryEventWaitStatus: status is null");
     struct hc_event *e = hc_event_find(event, "aclrtQueryEventWaitStatus");
@@ -190,6 +204,7 @@ aclError aclrtQueryEventWaitStatus(aclrtEvent event, aclrtEventWaitStatus *statu
     return ACL_SUCCESS;
 }
 
+/* Events keep time only when they were created to: that is the contract, and clients rely on the error. */
 static aclError time_of(aclrtEvent event, const char *function, const char *which, uint64_t *time_ns) {
     struct hc_event *e = hc_event_find(event, function);
     if (e == NULL) return hc_error_peek();
@@ -201,6 +216,7 @@ static aclError time_of(aclrtEvent event, const char *function, const char *whic
     return ACL_SUCCESS;
 }
 
+/* Negative if the end was recorded first. Resolution is that of the host's monotonic clock. */
 aclError aclrtEventElapsedTime(float *ms, aclrtEvent startEvent, aclrtEvent endEvent) {
     HC_CHECK(ms != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtEventElapsedTime: ms is null");
     uint64_t start, end;
@@ -236,6 +252,8 @@ static aclError run_reset(void *arg) {
     return ACL_SUCCESS;
 }
 
+/* The reset holds a reference to the record it is to forget, so that a new record at the same address is
+ * not mistaken for it. */
 static void release_reset(void *arg) {
     struct reset *reset = arg;
     unreference(reset->record);
@@ -263,6 +281,7 @@ aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
                                           .release = release_reset});
 }
 
+/* Events belong to the current device only in name: any stream may record them. */
 static aclError create(aclrtEvent *event, uint32_t flag, const char *function) {
     HC_CHECK(event != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: event is null", function);
     HC_CHECK((flag & ~(uint32_t)KNOWN_FLAGS) == 0, ACL_ERROR_RT_PARAM_INVALID,
@@ -294,6 +313,7 @@ aclError aclrtCreateEventExWithFlag(aclrtEvent *event, uint32_t flag) {
     return create(event, flag, "aclrtCreateEventExWithFlag");
 }
 
+/* Does not wait. Records and waits under way hold what they need. */
 aclError aclrtDestroyEvent(aclrtEvent event) {
     struct hc_event *e = hc_event_find(event, "aclrtDestroyEvent");
     if (e == NULL) return hc_error_peek();

@@ -35,11 +35,13 @@ struct page_task {
 
 enum { LOOK_MS = 20 };
 
+/* NULL with errno set. */
 static struct hc_event_page *map_page(int file) {
     void *p = mmap(NULL, HC_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     return p != MAP_FAILED ? p : NULL;
 }
 
+/* The random id tells this event from a later one with the same process and file number. */
 aclError hc_event_page_create(struct hc_event *e) {
     e->file = memfd_create("npu-event", MFD_CLOEXEC);
     HC_CHECK(e->file >= 0 && ftruncate(e->file, HC_PAGE) == 0 && (e->page = map_page(e->file)) != NULL,
@@ -49,12 +51,14 @@ aclError hc_event_page_create(struct hc_event *e) {
     return ACL_SUCCESS;
 }
 
+/* Tasks under way have mappings of their own. */
 void hc_event_page_close(struct hc_event *e) {
     munmap(e->page, HC_PAGE);
     if (e->file >= 0) close(e->file);
     e->page = NULL;
 }
 
+/* The number is that of the record to make or to wait for. */
 static struct page_task *new_task(const struct hc_event *e, unsigned number) {
     struct page_task *t = malloc(sizeof *t);
     if (t == NULL) return NULL;
@@ -68,6 +72,8 @@ static struct page_task *new_task(const struct hc_event *e, unsigned number) {
     return t;
 }
 
+/* Records may end out of order when they are made on several streams: `done` only grows. Signed
+ * difference, so that the numbers may wrap. */
 static void finish(struct page_task *t) {
     if ((int)(t->number - atomic_load(&t->page->done)) > 0) {
         atomic_store(&t->page->time_ns, hc_now_ns());
@@ -82,6 +88,7 @@ static aclError run_record(void *arg) {
     return ACL_SUCCESS;
 }
 
+/* A dropped record counts as passed, as for events within a process. */
 static void release_record(void *arg) {
     struct page_task *t = arg;
     finish(t);
@@ -89,6 +96,7 @@ static void release_record(void *arg) {
     free(t);
 }
 
+/* The number is taken when the record is asked for: that is what a wait in any process captures. */
 aclError hc_event_page_record(struct hc_event *e, aclrtStream stream) {
     struct page_task *t = new_task(e, atomic_fetch_add(&e->page->requested, 1) + 1);
     HC_CHECK(t != NULL, ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtRecordEvent: out of host memory");
@@ -104,6 +112,8 @@ static bool passed(const struct hc_event_page *page, unsigned number) {
     return (int)(atomic_load(&page->done) - number) >= 0;
 }
 
+/* Reads the futex word before it looks at the condition, so a change in between makes the futex return at
+ * once. */
 static aclError await(struct hc_event_page *page, unsigned number, const char *what) {
     const struct timespec look = {0, LOOK_MS * 1000000L};
     while (!passed(page, number)) {
@@ -118,6 +128,7 @@ static aclError await(struct hc_event_page *page, unsigned number, const char *w
     return ACL_SUCCESS;
 }
 
+/* Parked, as a wait within the process is. */
 static aclError run_wait(void *arg) {
     struct page_task *t = arg;
     hc_stream_park(true);
@@ -132,6 +143,7 @@ static void release_wait(void *arg) {
     free(t);
 }
 
+/* What is captured is the latest record that any process has asked for. */
 aclError hc_event_page_wait(struct hc_event *e, aclrtStream stream) {
     const unsigned number = atomic_load(&e->page->requested);
     if (passed(e->page, number)) return ACL_SUCCESS;
@@ -145,6 +157,8 @@ aclError hc_event_page_wait(struct hc_event *e, aclrtStream stream) {
                                                .release = release_wait});
 }
 
+/* The time is that of the latest record that happened, which is the one asked for unless it was recorded
+ * again since. */
 bool hc_event_page_done(const struct hc_event *e, uint64_t *time_ns) {
     const unsigned number = atomic_load(&e->page->requested);
     if (number == 0 || !passed(e->page, number)) return false;
@@ -156,6 +170,7 @@ aclError hc_event_page_synchronize(struct hc_event *e) {
     return await(e->page, atomic_load(&e->page->requested), "aclrtSynchronizeEvent");
 }
 
+/* For all processes that share the event. */
 void hc_event_page_reset(struct hc_event *e) {
     atomic_store(&e->page->done, 0);
     atomic_store(&e->page->requested, 0);
@@ -169,6 +184,8 @@ struct event_handle {
 };
 static const char MAGIC[8] = "hcevent";
 
+/* May be called any number of times, before or after the event is recorded. The event must live until it
+ * is opened. */
 aclError aclrtIpcGetEventHandle(aclrtEvent event, aclrtIpcEventHandle *handle) {
     struct hc_event *e = hc_event_find(event, "aclrtIpcGetEventHandle");
     if (e == NULL) return hc_error_peek();
@@ -185,6 +202,7 @@ aclError aclrtIpcGetEventHandle(aclrtEvent event, aclrtIpcEventHandle *handle) {
     return ACL_SUCCESS;
 }
 
+/* The opened event can be recorded, waited for and queried like one's own, and must be destroyed. */
 aclError aclrtIpcOpenEventHandle(aclrtIpcEventHandle handle, aclrtEvent *event) {
     struct event_handle h;
     char path[64];

@@ -14,6 +14,7 @@ struct aclrtExceptionInfo {
 static _Atomic(aclrtExceptionInfoCallback) g_callback;
 static atomic_uint g_task;
 
+/* One callback per process; NULL removes it. It runs in the worker of the failed stream. */
 aclError aclrtSetExceptionInfoCallback(aclrtExceptionInfoCallback callback) {
     atomic_store(&g_callback, callback);
     return ACL_SUCCESS;

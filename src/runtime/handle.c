@@ -13,6 +13,7 @@ static atomic_bool g_forked;
 bool hc_was_forked(void) { return atomic_load(&g_forked); }
 void hc_set_forked(void) { atomic_store(&g_forked, true); }
 
+/* Address space for all slots; a page of it is committed when its first slot is used. */
 static bool reserve(struct hc_pool *pool) {
     void *base = mmap(NULL, pool->slot_bytes * pool->capacity, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -38,6 +39,7 @@ static struct hc_handle *take_slot(struct hc_pool *pool) {
     return h;
 }
 
+/* Cleared here, not when freed: a late look at a freed object finds what it was. */
 void *hc_handle_new(struct hc_pool *pool) {
     pthread_mutex_lock(&pool->lock);
     struct hc_handle *h = atomic_load(&pool->base) != 0 || reserve(pool) ? take_slot(pool) : NULL;
@@ -52,6 +54,7 @@ void *hc_handle_new(struct hc_pool *pool) {
     return h;
 }
 
+/* To the end of the list. */
 void hc_handle_free(struct hc_pool *pool, void *object) {
     struct hc_handle *h = object;
     pthread_mutex_lock(&pool->lock);
@@ -72,6 +75,7 @@ int hc_handle_fail(const struct hc_pool *pool, const void *handle, const char *f
                    handle, pool->name, hint);
 }
 
+/* Pins are held for a walk over the pool, so this is rare and short. */
 void hc_handle_wait_unpinned(struct hc_handle *h, uint32_t own) {
     const struct timespec pause = {0, 20000};
     while (atomic_load(&h->pins) > own) nanosleep(&pause, NULL);

@@ -56,7 +56,8 @@ static inline struct hc_stream *hc_stream_ok(aclrtStream handle) {
 struct hc_stream *hc_stream_find(aclrtStream handle, const char *function);
 
 struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority, uint32_t flags);
-/* Wait for its tasks (or drop them, if `force`), end the worker, free the stream. The caller holds `pins` pins. */
+/* Wait for its tasks (or drop them, if `force`), end the worker, free the stream. The caller holds `pins`
+ * pins. */
 aclError hc_stream_destroy(struct hc_stream *stream, bool force, uint32_t pins);
 void hc_streams_destroy_of(struct hc_context *context);
 /* All streams of a device, or of all devices if NULL. */

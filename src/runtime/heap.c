@@ -28,6 +28,8 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hc_heap *g_own[HC_MAX_DEVICES + 1]; /* [0] is the host's */
 static struct hc_heap *g_opened;
 
+/* Header page, table, then the data from a huge page boundary on, so that mappings of pieces can use huge
+ * pages. */
 static void set_layout(struct hc_heap *h, size_t unit, size_t units) {
     h->unit = unit;
     h->units = units;
@@ -35,6 +37,7 @@ static void set_layout(struct hc_heap *h, size_t unit, size_t units) {
     h->data_offset = hc_align_up(h->header_bytes, HC_HUGE_PAGE);
 }
 
+/* The whole table is mapped but only rows in use take memory: a memfd is sparse. */
 static bool map_header(struct hc_heap *h) {
     void *p = mmap(NULL, h->header_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, h->file, 0);
     if (p == MAP_FAILED) return false;
@@ -54,6 +57,7 @@ static void destroy(struct hc_heap *h) {
     errno = keep;
 }
 
+/* The unit grows with the capacity, so that unit numbers fit into a shareable handle. */
 static struct hc_heap *create(int32_t device, size_t bytes) {
     struct hc_heap *h = calloc(1, sizeof *h);
     if (h == NULL) return NULL;
@@ -76,6 +80,8 @@ static struct hc_heap *create(int32_t device, size_t bytes) {
     return h;
 }
 
+/* One per device and process, kept until aclFinalize: a file number for all pieces, where one file per
+ * piece would soon exceed the limit of open files (1024 by default). */
 struct hc_heap *hc_heap_own(const struct hc_device *device) {
     const int32_t id = device != NULL ? device->id : -1;
     pthread_mutex_lock(&g_lock);
@@ -100,6 +106,7 @@ struct hc_heap *hc_heap_by_file(int file) {
 
 static bool unit_used(const struct hc_heap *h, size_t i) { return (h->used[i / 64] >> (i % 64) & 1) != 0; }
 
+/* Needs the heap's lock. */
 static void mark(struct hc_heap *h, size_t first, size_t count, bool on) {
     for (size_t i = first; i < first + count; i++) {
         if (on) h->used[i / 64] |= (uint64_t)1 << (i % 64);
@@ -139,6 +146,8 @@ void hc_heap_give(struct hc_heap *h, uint32_t unit, size_t bytes) {
     pthread_mutex_unlock(&h->lock);
 }
 
+/* The magic and the process id in the header tell a heap from whatever file has that number now: process
+ * ids are reused. */
 static struct hc_heap *open_new(int32_t pid, int file, const char **why) {
     char path[64];
     struct header header;
@@ -162,11 +171,14 @@ static struct hc_heap *open_new(int32_t pid, int file, const char **why) {
     return NULL;
 }
 
+/* Inode numbers tell two heaps of one device apart, of a process before and after aclFinalize. */
 static bool same_file(const struct hc_heap *a, const struct hc_heap *b) {
     struct stat x, y;
     return fstat(a->file, &x) == 0 && fstat(b->file, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
 }
 
+/* An open heap is shared by all imports from it; the file is opened again each time only to see that it is
+ * still that one. */
 struct hc_heap *hc_heap_open(int32_t pid, int file, const char *function) {
     const char *why = "out of host memory";
     pthread_mutex_lock(&g_lock);
@@ -194,6 +206,7 @@ struct hc_heap *hc_heap_open(int32_t pid, int file, const char *function) {
     return h;
 }
 
+/* Mappings made from it stay valid without the file. */
 void hc_heap_close(struct hc_heap *h) {
     pthread_mutex_lock(&g_lock);
     if (--h->references == 0) {
@@ -205,6 +218,7 @@ void hc_heap_close(struct hc_heap *h) {
     pthread_mutex_unlock(&g_lock);
 }
 
+/* DONTFORK as for all device memory: a child must neither see nor keep it. */
 void *hc_heap_map(const struct hc_heap *h, uint32_t unit, size_t offset, size_t bytes, void *where) {
     void *p = mmap(where, bytes, PROT_READ | PROT_WRITE,
                    MAP_SHARED | MAP_NORESERVE | (where != NULL ? MAP_FIXED : 0), h->file,
@@ -215,6 +229,7 @@ void *hc_heap_map(const struct hc_heap *h, uint32_t unit, size_t offset, size_t 
     return p;
 }
 
+/* NULL for `pids` allows every process of the user. False when the row has no room. */
 bool hc_heap_allow(struct hc_heap *h, uint32_t unit, const int32_t *pids, size_t count) {
     struct hc_heap_row *row = &h->table[unit];
     bool fits = true;
@@ -232,6 +247,7 @@ bool hc_heap_allow(struct hc_heap *h, uint32_t unit, const int32_t *pids, size_t
     return fits;
 }
 
+/* The exporter itself always may. */
 bool hc_heap_allowed(const struct hc_heap *h, uint32_t unit, int32_t pid) {
     const struct hc_heap_row *row = &h->table[unit];
     if (atomic_load(&row->open_to_all) != 0 || pid == h->owner_pid) return true;
@@ -242,6 +258,7 @@ bool hc_heap_allowed(const struct hc_heap *h, uint32_t unit, int32_t pid) {
     return false;
 }
 
+/* Called when every piece has been given back; importers in other processes keep their mappings, of holes. */
 void hc_heap_close_own(void) {
     pthread_mutex_lock(&g_lock);
     for (size_t i = 0; i < HC_ARRAY_SIZE(g_own); i++) {

@@ -4,6 +4,8 @@
 #include "hc_memory.h"
 #include "hc_stream.h"
 
+/* Whole pages: the memory can be given back to the system, and a stray write hits no neighbour's
+ * bookkeeping. */
 static aclError allocate(void **hostPtr, size_t size, const char *function) {
     HC_CHECK(hostPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: the result pointer is null", function);
     HC_CHECK(size > 0 && size < (size_t)1 << 60, ACL_ERROR_RT_PARAM_INVALID, "%s: size is %zu", function,
@@ -32,6 +34,7 @@ aclError aclrtMallocHostWithCfg(void **ptr, uint64_t size, aclrtMallocConfig *cf
     return allocate(ptr, size, "aclrtMallocHostWithCfg");
 }
 
+/* Waits for all streams, as any of them may be copying from it. */
 aclError aclrtFreeHost(void *hostPtr) {
     struct hc_region r;
     HC_CHECK(hostPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtFreeHost: hostPtr is null");
@@ -43,6 +46,7 @@ aclError aclrtFreeHost(void *hostPtr) {
     return ACL_SUCCESS;
 }
 
+/* Only remembered, so that copies can be checked and the address asked for. */
 static aclError host_register(void *ptr, uint64_t size, const char *function) {
     struct hc_region known;
     HC_CHECK(ptr != NULL && size > 0, ACL_ERROR_RT_PARAM_INVALID, "%s: ptr is %p, size is %llu", function,
@@ -57,6 +61,7 @@ static aclError host_register(void *ptr, uint64_t size, const char *function) {
                    (void *)known.begin, known.bytes);
 }
 
+/* The device sees host memory at the host's own address. */
 aclError aclrtHostRegister(void *ptr, uint64_t size, aclrtHostRegisterType type, void **devPtr) {
     HC_CHECK(type == ACL_HOST_REGISTER_MAPPED || type == ACL_HOST_REGISTER_IOMEMORY ||
                  type == ACL_HOST_REGISTER_READONLY,
@@ -75,6 +80,7 @@ aclError aclrtHostRegisterV2(void *ptr, uint64_t size, uint32_t flag) {
     return host_register(ptr, size, "aclrtHostRegisterV2");
 }
 
+/* Tasks that use the memory are the client's to wait for: the memory is not given back here. */
 aclError aclrtHostUnregister(void *ptr) {
     struct hc_region r;
     HC_CHECK(hc_region_take(ptr, HC_REGION_REGISTERED, &r), ACL_ERROR_HOST_MEMORY_NOT_REGISTERED,

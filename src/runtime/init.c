@@ -39,6 +39,7 @@ __attribute__((constructor)) static void watch_forks(void) {
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
+/* Needs the lock. Everything is checked before anything changes, so a failed aclInit can be repeated. */
 static aclError init(const char *configPath) {
     int32_t default_device = -1;
     HC_CHECK(!g_initialised, ACL_ERROR_REPEAT_INITIALIZE, "aclInit: initialised already");

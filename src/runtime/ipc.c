@@ -47,6 +47,7 @@ struct key {
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct import *g_imports;
 
+/* Everything must match to the last byte: a key comes from another process by way of the client. */
 static bool parse(const char *text, struct key *key) {
     int used = 0;
     return text != NULL && strnlen(text, KEY_BYTES) < KEY_BYTES &&
@@ -55,6 +56,7 @@ static bool parse(const char *text, struct key *key) {
            text[used] == '\0';
 }
 
+/* Called when the allocation is freed. Importers that still map it see zeros from now on. */
 void hc_ipc_export_drop(void *shared) {
     struct export *e = shared;
     hc_heap_give(e->heap, e->unit, e->bytes);
@@ -70,6 +72,7 @@ static void copy_pages(char *to, const char *from, size_t bytes) {
     }
 }
 
+/* The same addresses show the same bytes before and after; nobody looks in between, see promote. */
 static aclError move_to_heap(const struct hc_region *r, struct export *e) {
     char *copy = hc_heap_map(e->heap, e->unit, 0, r->mapped, NULL);
     if (copy == NULL)
@@ -82,6 +85,7 @@ static aclError move_to_heap(const struct hc_region *r, struct export *e) {
     return ACL_SUCCESS;
 }
 
+/* For hc_handle_each. */
 static void pause_one(void *object, void *ok) {
     if (!hc_stream_pause(object, PAUSE_MS)) *(bool *)ok = false;
 }
@@ -90,6 +94,8 @@ static void resume_one(void *object, void *ctx) {
     hc_stream_resume(object);
 }
 
+/* Needs the lock. Stops what could write the memory while it moves: streams by pausing them, synchronous
+ * copies by the gate. A stream that does not pause in a minute makes this fail, with everything as it was. */
 static aclError promote(const struct hc_region *r, struct export **out) {
     struct hc_heap *heap = hc_heap_own(r->device);
     if (heap == NULL) return hc_error_peek();
@@ -142,6 +148,8 @@ static aclError locate(void *devPtr, size_t size, struct key *key, struct hc_hea
     return ACL_SUCCESS;
 }
 
+/* The key is text of at most 64 characters: process, file number, unit, offset and size. It is valid until
+ * the memory is freed; exporting again gives the same key. */
 aclError aclrtIpcMemGetExportKey(void *devPtr, size_t size, char *key, size_t len, uint64_t flags) {
     HC_CHECK(devPtr != NULL && key != NULL, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtIpcMemGetExportKey: null argument");
@@ -160,6 +168,7 @@ aclError aclrtIpcMemGetExportKey(void *devPtr, size_t size, char *key, size_t le
     return ACL_SUCCESS;
 }
 
+/* Not needed for keys made with ACL_RT_IPC_MEM_EXPORT_FLAG_DISABLE_PID_VALIDATION. */
 aclError aclrtIpcMemSetImportPid(const char *key, int32_t *pid, size_t num) {
     struct key k;
     HC_CHECK(parse(key, &k), ACL_ERROR_RT_PARAM_INVALID,
@@ -175,6 +184,8 @@ aclError aclrtIpcMemSetImportPid(const char *key, int32_t *pid, size_t num) {
     return ACL_SUCCESS;
 }
 
+/* The exporter may have freed the memory since it made the key, and its unit may be in use for something
+ * else by now. */
 static aclError check_piece(const struct hc_heap *heap, const struct key *k) {
     const size_t bytes = k->unit < heap->units ? atomic_load(&heap->table[k->unit].bytes) : 0;
     HC_CHECK(k->offset <= bytes && k->bytes > 0 && k->bytes <= bytes - k->offset, ACL_ERROR_RT_IPC_ERROR,
@@ -216,6 +227,7 @@ static aclError map_import(const char *text, const struct key *k, struct hc_heap
     return ACL_SUCCESS;
 }
 
+/* Needs the lock. Importing a key twice gives the same address, to be closed twice. */
 static aclError import_key(const char *text, const struct key *k, struct hc_device *device, void **devPtr) {
     for (struct import *i = g_imports; i != NULL; i = i->next) {
         if (strcmp(i->key, text) == 0) {
@@ -234,6 +246,8 @@ static aclError import_key(const char *text, const struct key *k, struct hc_devi
     return code;
 }
 
+/* The memory appears on the current device but is accounted for by the exporter. Other processes of the
+ * same user may import; others fail when they open /proc/<pid>/fd. */
 aclError aclrtIpcMemImportByKey(void **devPtr, const char *key, uint64_t flags) {
     struct key k;
     HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtIpcMemImportByKey: devPtr is null");
@@ -276,6 +290,7 @@ aclError aclrtIpcMemClose(const char *key) {
     return ACL_SUCCESS;
 }
 
+/* Whatever the number of open imports: the device is being reset. */
 void hc_ipc_close_all(struct hc_device *device) {
     pthread_mutex_lock(&g_lock);
     for (struct import **at = &g_imports; *at != NULL;) {

@@ -12,6 +12,7 @@ static _Thread_local struct hc_stream *g_running;
 
 struct hc_stream *hc_stream_running(void) { return g_running; }
 
+/* In a thread that runs no task nothing can be aborted. */
 bool hc_abort_requested(void) {
     return g_running != NULL && atomic_load_explicit(&g_running->abort, memory_order_relaxed);
 }
@@ -20,6 +21,8 @@ static inline aclError run_task(const struct hc_task *task) {
     return task->run != NULL ? task->run(task->arg) : 0;
 }
 
+/* Busy time is counted in ticks of the CPU's counter, which cost a few nanoseconds; utilisation needs only
+ * the ratio. */
 aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
     struct hc_stream *outer = g_running;
     g_running = stream;
@@ -38,6 +41,7 @@ aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
     return code;
 }
 
+/* Fails to clear the word when someone queued behind the task or waits for it. */
 static aclError launch_inline(struct hc_stream *stream, const struct hc_task *task) {
     const aclError code = hc_stream_run(stream, task);
     unsigned owned = HC_STREAM_OWNED;
@@ -67,6 +71,7 @@ aclError hc_launch(aclrtStream handle, const struct hc_task *task) {
     return hc_stream_submit(stream, task);
 }
 
+/* Shown in the trace as a row of its own per device. */
 aclError hc_run_unordered(const struct hc_task *task) {
     const struct hc_context *context = hc_context_peek();
     aclError code;

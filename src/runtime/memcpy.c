@@ -17,6 +17,7 @@ struct copy {
     int value;
 };
 
+/* Which side of a copy the kind says is on a device; ACL_MEMCPY_DEFAULT says nothing. */
 static bool device_side(aclrtMemcpyKind kind, bool dst) {
     switch (kind) {
     case ACL_MEMCPY_HOST_TO_DEVICE:
@@ -29,6 +30,8 @@ static bool device_side(aclrtMemcpyKind kind, bool dst) {
     }
 }
 
+/* A host pointer that the runtime does not know cannot be checked; a device pointer it does not know is
+ * wrong. */
 static aclError check_range(const char *function, const char *what, const void *p, size_t count,
                             bool device) {
     size_t available = 0;
@@ -45,6 +48,7 @@ static aclError check_range(const char *function, const char *what, const void *
     }
 }
 
+/* Before anything is queued, so the error comes from the call that made it. */
 aclError hc_copy_check(const char *function, const void *dst, size_t destMax, const void *src, size_t count,
                        aclrtMemcpyKind kind) {
     HC_CHECK((int)kind >= ACL_MEMCPY_HOST_TO_HOST && kind <= ACL_MEMCPY_INTER_DEVICE_TO_DEVICE,
@@ -58,6 +62,7 @@ aclError hc_copy_check(const char *function, const void *dst, size_t destMax, co
     return check_range(function, "src", src, count, device_side(kind, false));
 }
 
+/* One thread: the copy competes with operators for the memory bus, not for cores. */
 static aclError run_copy(void *arg) {
     const struct copy *c = arg;
     if (c->src == NULL) memset(c->dst, c->value, c->count);
@@ -65,12 +70,14 @@ static aclError run_copy(void *arg) {
     return ACL_SUCCESS;
 }
 
+/* A copy reads and writes each byte, a fill only writes. */
 static void describe_copy(const void *arg, struct hc_task_info *info) {
     const struct copy *c = arg;
     info->bytes = c->src != NULL ? 2 * (uint64_t)c->count : c->count;
     snprintf(info->shapes, sizeof info->shapes, "uint8[%zu]", c->count);
 }
 
+/* By direction, so that the trace tells transfers from moves. */
 static const char *copy_name(aclrtMemcpyKind kind) {
     static const char *const NAMES[] = {
         "memcpy host-host", "memcpy host-device", "memcpy device-host",   "memcpy device-device",
@@ -78,6 +85,7 @@ static const char *copy_name(aclrtMemcpyKind kind) {
     return NAMES[kind];
 }
 
+/* Inside the gate: memory must not move under a copy that no stream knows. */
 static aclError run_now(const char *name, struct copy *copy) {
     hc_copy_gate_enter();
     const aclError code = hc_run_unordered(&(struct hc_task){
@@ -107,6 +115,7 @@ aclError hc_copy_now(void *dst, const void *src, size_t count, aclrtMemcpyKind k
     return count > 0 ? run_now(copy_name(kind), &(struct copy){dst, src, count, 0}) : ACL_SUCCESS;
 }
 
+/* Synchronous and in no stream's order: the client synchronises first, as with the hardware. */
 aclError aclrtMemcpy(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind) {
     HC_TRY(hc_copy_check("aclrtMemcpy", dst, destMax, src, count, kind));
     return hc_copy_now(dst, src, count, kind);
@@ -118,6 +127,8 @@ static aclError copy_async(const char *function, void *dst, size_t destMax, cons
     return hc_copy_enqueue(dst, count > 0 ? src : dst, count, kind, stream);
 }
 
+/* On an idle stream the copy is done on return; otherwise source and destination must stay until the
+ * stream is synchronised. */
 aclError aclrtMemcpyAsync(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind,
                           aclrtStream stream) {
     return copy_async("aclrtMemcpyAsync", dst, destMax, src, count, kind, stream);
@@ -130,6 +141,7 @@ aclError aclrtMemcpyAsyncWithCondition(void *dst, size_t destMax, const void *sr
     return copy_async("aclrtMemcpyAsyncWithCondition", dst, destMax, src, count, kind, stream);
 }
 
+/* Host memory may be filled too, if it lies within what is known. */
 static aclError check_fill(const char *function, const void *devPtr, size_t maxCount, size_t count) {
     HC_CHECK(count <= maxCount, ACL_ERROR_RT_PARAM_INVALID, "%s: count %zu is more than maxCount %zu",
              function, count, maxCount);

@@ -13,10 +13,12 @@ struct batch {
     size_t num_attrs;
 };
 
+/* Pinned and pageable host memory are the same here. */
 static bool on_device(const aclrtMemLocation *location) {
     return location->type == ACL_MEM_LOCATION_TYPE_DEVICE;
 }
 
+/* The last attribute whose index is not above the copy's. */
 static aclrtMemcpyKind kind_of(const struct batch *b, size_t copy) {
     size_t a = 0;
     while (a + 1 < b->num_attrs && b->indexes[a + 1] <= copy) a++;
@@ -25,6 +27,7 @@ static aclrtMemcpyKind kind_of(const struct batch *b, size_t copy) {
     return to ? ACL_MEMCPY_HOST_TO_DEVICE : ACL_MEMCPY_HOST_TO_HOST;
 }
 
+/* *failIndex says which copy is wrong; SIZE_MAX when the arrays themselves are. */
 static aclError check(const struct batch *b, size_t *failIndex, const char *function) {
     HC_CHECK(b->dsts && b->srcs && b->destMaxs && b->sizes && b->attrs && b->indexes && b->count > 0 &&
                  b->num_attrs > 0,
@@ -45,6 +48,7 @@ static aclError check(const struct batch *b, size_t *failIndex, const char *func
     return ACL_SUCCESS;
 }
 
+/* Stops at the first copy that fails; after the check none does. */
 aclError aclrtMemcpyBatch(void **dsts, size_t *destMaxs, void **srcs, size_t *sizes, size_t numBatches,
                           aclrtMemcpyBatchAttr *attrs, size_t *attrsIndexes, size_t numAttrs,
                           size_t *failIndex) {
@@ -55,6 +59,7 @@ aclError aclrtMemcpyBatch(void **dsts, size_t *destMaxs, void **srcs, size_t *si
     return ACL_SUCCESS;
 }
 
+/* Each copy is a task of its own, in order. The arrays may go as soon as the call returns. */
 aclError aclrtMemcpyBatchAsync(void **dsts, size_t *destMaxs, void **srcs, size_t *sizes, size_t numBatches,
                                aclrtMemcpyBatchAttr *attrs, size_t *attrsIndexes, size_t numAttrs,
                                size_t *failIndex, aclrtStream stream) {

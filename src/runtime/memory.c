@@ -13,6 +13,7 @@
 /* Sizes are accounted in units of 512 bytes, the alignment that clients are promised. */
 enum { UNIT = 512 };
 
+/* The first words are what frameworks look for; the figures are what the user needs. */
 static aclError no_memory(const char *function, const struct hc_device *device, size_t size) {
     const size_t used = atomic_load(&device->memory_used);
     const uint64_t capacity = hc_device_capacity();
@@ -24,7 +25,8 @@ static aclError no_memory(const char *function, const struct hc_device *device, 
 }
 
 /* Small allocations get whole pages too: the address must not be shared between allocations that are freed
- * apart. */
+ * apart. Nothing is committed here: pages appear when they are first touched, zeroed. Huge pages when the
+ * kernel offers them. */
 static aclError allocate(void **devPtr, size_t size, bool huge, struct hc_device *device,
                          const char *function) {
     const size_t charged = hc_align_up(size, huge ? HC_HUGE_PAGE : UNIT);
@@ -58,6 +60,7 @@ static bool known_policy(unsigned policy) {
     return base <= ACL_MEM_MALLOC_HUGE1G_ONLY_P2P && (policy & ~(types | 0xffu)) == 0;
 }
 
+/* "Huge first" falls back to normal pages where a huge one would be mostly empty. */
 static bool wants_huge(unsigned policy, size_t size) {
     switch (policy & 0xff) {
     case ACL_MEM_MALLOC_NORMAL_ONLY:
@@ -68,6 +71,7 @@ static bool wants_huge(unsigned policy, size_t size) {
     }
 }
 
+/* All public allocations end here: same checks, same texts. */
 static aclError malloc_on_current(void **devPtr, size_t size, aclrtMemMallocPolicy policy,
                                   const char *function) {
     HC_CHECK(devPtr != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: devPtr is null", function);
@@ -85,10 +89,12 @@ aclError aclrtMalloc(void **devPtr, size_t size, aclrtMemMallocPolicy policy) {
     return malloc_on_current(devPtr, size, policy, "aclrtMalloc");
 }
 
+/* The interface promises sizes rounded to 32 bytes instead of 512 more; ours need neither. */
 aclError aclrtMallocAlign32(void **devPtr, size_t size, aclrtMemMallocPolicy policy) {
     return malloc_on_current(devPtr, size, policy, "aclrtMallocAlign32");
 }
 
+/* An exported allocation also has a piece of the device's heap behind it. */
 static void give_back(const struct hc_region *r) {
     if (r->owner != NULL) hc_ipc_export_drop(r->owner);
     hc_pages_unmap((void *)r->begin, r->mapped);
@@ -163,6 +169,7 @@ static enum aclrtMemLocationType location_of(const struct hc_region *r) {
     return r->device != NULL ? ACL_MEM_LOCATION_TYPE_DEVICE : ACL_MEM_LOCATION_TYPE_HOST;
 }
 
+/* Any address may be asked for; unknown ones are "unregistered", which is an answer and no error. */
 aclError aclrtPointerGetAttributes(const void *ptr, aclrtPtrAttributes *attributes) {
     HC_CHECK(attributes != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtPointerGetAttributes: attributes is null");
     struct hc_region r;
@@ -175,6 +182,7 @@ aclError aclrtPointerGetAttributes(const void *ptr, aclrtPtrAttributes *attribut
     return ACL_SUCCESS;
 }
 
+/* Goes by address, so regions that disappear meanwhile do no harm. */
 static void free_regions(const struct hc_device *device, enum hc_region_kind kind) {
     struct hc_region r;
     for (uintptr_t at = 0; hc_region_next(at, UINTPTR_MAX, &r); at = r.begin + 1) {
@@ -185,6 +193,7 @@ static void free_regions(const struct hc_device *device, enum hc_region_kind kin
     }
 }
 
+/* In this order: mappings and imports are views, allocations own. */
 void hc_memory_free_all(struct hc_device *device) {
     hc_vmm_free_all(device);
     hc_ipc_close_all(device);

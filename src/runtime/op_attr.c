@@ -22,18 +22,21 @@ struct aclopAttr {
 
 static struct hc_pool g_pool = HC_POOL("operator attributes", 64, 1 << 18);
 
+/* Members that were never set are NULL. */
 static void free_attr(struct attr *a) {
     free(a->name);
     free(a->data);
     free(a);
 }
 
+/* Empty. NULL with a text when too many exist. */
 aclopAttr *aclopCreateAttr(void) {
     aclopAttr *a = hc_handle_new(&g_pool);
     if (a != NULL) hc_handle_publish(&a->handle);
     return a;
 }
 
+/* NULL is allowed. */
 void aclopDestroyAttr(const aclopAttr *attr) {
     aclopAttr *a = (aclopAttr *)attr;
     if (a == NULL) return;

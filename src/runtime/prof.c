@@ -35,6 +35,7 @@ static char g_folder[3072];
 static enum { OFF, READY, RUNNING } g_state;
 static bool g_own_trace;
 
+/* The folder must exist when profiling starts; it is the client's. */
 aclError aclprofInit(const char *path, size_t length) {
     HC_CHECK(path != NULL && length > 0 && length < sizeof g_folder, ACL_ERROR_INVALID_PARAM,
              "aclprofInit: the path has %zu bytes, must be 1 to %zu", length, sizeof g_folder - 1);
@@ -55,6 +56,7 @@ static void stop(void) {
     if (g_state == RUNNING) g_state = READY;
 }
 
+/* Stops what still runs. */
 aclError aclprofFinalize(void) {
     pthread_mutex_lock(&g_lock);
     const bool on = g_state != OFF;
@@ -85,7 +87,7 @@ aclError aclprofDestroyConfig(const aclprofConfig *config) {
     return ACL_SUCCESS;
 }
 
-/* Needs the lock. */
+/* Needs the lock. A trace that the user asked for by MINDSPEED_TRACE goes on as it is. */
 static aclError start(void) {
     HC_CHECK(g_state != OFF, ACL_ERROR_PROF_NOT_RUN, "aclprofStart: call aclprofInit first");
     HC_CHECK(g_state != RUNNING, ACL_ERROR_PROF_ALREADY_RUN, "aclprofStart: profiling runs already");
@@ -107,6 +109,7 @@ aclError aclprofStart(const aclprofConfig *config) {
     return code;
 }
 
+/* The trace is complete when this returns. Tasks still running are not in it. */
 aclError aclprofStop(const aclprofConfig *config) {
     if (!hc_handle_ok(&g_configs, config)) return hc_handle_fail(&g_configs, config, "aclprofStop");
     pthread_mutex_lock(&g_lock);

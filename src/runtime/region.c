@@ -28,6 +28,7 @@ static size_t above(uintptr_t address) {
     return low;
 }
 
+/* The end belongs to the next region, but an empty region holds its own begin. */
 static struct hc_region *holding(uintptr_t address) {
     const size_t at = above(address);
     if (at == 0) return NULL;
@@ -35,6 +36,7 @@ static struct hc_region *holding(uintptr_t address) {
     return address - r->begin < r->bytes || address == r->begin ? r : NULL;
 }
 
+/* Needs the write lock. */
 static bool grow(void) {
     if (g_count < g_room) return true;
     const size_t room = g_room > 0 ? g_room * 2 : 256;
@@ -45,6 +47,7 @@ static bool grow(void) {
     return true;
 }
 
+/* Two regions never overlap: an address belongs to one allocation. */
 bool hc_region_add(const struct hc_region *region) {
     pthread_rwlock_wrlock(&g_lock);
     const size_t at = above(region->begin);
@@ -60,6 +63,7 @@ bool hc_region_add(const struct hc_region *region) {
     return added;
 }
 
+/* By value: the table may move as soon as the lock is gone. */
 bool hc_region_find(const void *address, struct hc_region *out) {
     pthread_rwlock_rdlock(&g_lock);
     const struct hc_region *r = holding((uintptr_t)address);
@@ -68,6 +72,7 @@ bool hc_region_find(const void *address, struct hc_region *out) {
     return r != NULL;
 }
 
+/* The caller that gets true is the only one that frees, however many try. */
 bool hc_region_take(const void *address, enum hc_region_kind kind, struct hc_region *out) {
     pthread_rwlock_wrlock(&g_lock);
     struct hc_region *r = holding((uintptr_t)address);
@@ -91,6 +96,7 @@ bool hc_region_set_owner(const void *address, void *owner) {
     return found;
 }
 
+/* For walks: the table may change between two calls. */
 bool hc_region_next(uintptr_t address, uintptr_t end, struct hc_region *out) {
     pthread_rwlock_rdlock(&g_lock);
     const size_t at = address > 0 ? above(address - 1) : 0;
@@ -100,6 +106,7 @@ bool hc_region_next(uintptr_t address, uintptr_t end, struct hc_region *out) {
     return found;
 }
 
+/* A tensor may cross the seam between two mapped pieces, so neighbours are followed. */
 enum hc_span hc_region_span(const void *address, size_t bytes, size_t *available) {
     const uintptr_t begin = (uintptr_t)address;
     enum hc_span span = HC_SPAN_UNKNOWN;

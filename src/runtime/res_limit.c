@@ -7,6 +7,7 @@
 
 static _Thread_local struct hc_stream *g_used; /* by aclrtUseStreamResInCurrentThread */
 
+/* For getters with a value that is always good: they check the resource only. */
 static aclError check(const char *function, aclrtDevResLimitType type, uint32_t value) {
     HC_CHECK((unsigned)type < HC_RES_TYPES, ACL_ERROR_RT_PARAM_INVALID, "%s: there is no resource %d",
              function, (int)type);
@@ -16,15 +17,18 @@ static aclError check(const char *function, aclrtDevResLimitType type, uint32_t 
     return ACL_SUCCESS;
 }
 
+/* Without a limit: all cores. */
 static uint32_t of_device(const struct hc_device *device, int type) {
     const uint32_t limit = atomic_load(&device->res_limit[type]);
     return limit != 0 ? limit : hc_device_cores(type);
 }
 
+/* Without a limit of its own: the device's. */
 static uint32_t of_stream(const struct hc_stream *s, int type) {
     return s->res_limit[type] != 0 ? s->res_limit[type] : of_device(s->device, type);
 }
 
+/* Holds for streams without a limit of their own, until reset. */
 aclError aclrtSetDeviceResLimit(int32_t deviceId, aclrtDevResLimitType type, uint32_t value) {
     struct hc_device *device = hc_device_get(deviceId);
     if (device == NULL) return hc_device_fail("aclrtSetDeviceResLimit", deviceId);
@@ -73,6 +77,7 @@ aclError aclrtResetStreamResLimit(aclrtStream stream) {
     return ACL_SUCCESS;
 }
 
+/* Until the thread stops using them; the stream may be destroyed meanwhile, then the device's count again. */
 aclError aclrtUseStreamResInCurrentThread(aclrtStream stream) {
     struct hc_stream *s = hc_stream_find(stream, "aclrtUseStreamResInCurrentThread");
     if (s == NULL) return hc_error_peek();
@@ -89,6 +94,7 @@ aclError aclrtUnuseStreamResInCurrentThread(aclrtStream stream) {
     return ACL_SUCCESS;
 }
 
+/* What an operator launched by this thread may count on. */
 aclError aclrtGetResInCurrentThread(aclrtDevResLimitType type, uint32_t *value) {
     HC_CHECK(value != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetResInCurrentThread: value is null");
     HC_TRY(check("aclrtGetResInCurrentThread", type, 1));

@@ -11,11 +11,13 @@ static _Atomic int64_t g_options[NUM_OPTS];
 static atomic_int g_overflow_mode = ACL_RT_OVERFLOW_MODE_INFNAN;
 static atomic_ullong g_execute_timeout_us;
 
+/* For the layers above; relaxed, as it is read for every operator. */
 bool hc_deterministic(void) {
     return atomic_load_explicit(&g_options[ACL_OPT_DETERMINISTIC], memory_order_relaxed) != 0;
 }
 int hc_overflow_mode(void) { return atomic_load_explicit(&g_overflow_mode, memory_order_relaxed); }
 
+/* Unknown options are errors: a client that sets one believes that something changes. */
 static aclError set_option(const char *function, aclSysParamOpt opt, int64_t value) {
     HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_RT_PARAM_INVALID, "%s: there is no option %d", function,
              (int)opt);
@@ -34,6 +36,7 @@ aclError aclrtCtxSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
     return set_option("aclrtCtxSetSysParamOpt", opt, value);
 }
 
+/* 0 until set. */
 aclError aclrtGetSysParamOpt(aclSysParamOpt opt, int64_t *value) {
     HC_CHECK(value != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetSysParamOpt: value is null");
     HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_RT_PARAM_INVALID,
@@ -72,6 +75,7 @@ aclError aclGetCannAttributeList(const aclCannAttr **cannAttrList, size_t *num) 
     return ACL_SUCCESS;
 }
 
+/* Numbers that are not finite, and bfloat16: yes. Compiling operators at run time: no. */
 aclError aclGetCannAttribute(aclCannAttr cannAttr, int32_t *value) {
     HC_CHECK(value != NULL, ACL_ERROR_INVALID_PARAM, "aclGetCannAttribute: value is null");
     switch (cannAttr) {

@@ -13,8 +13,10 @@ enum { SLOTS = 4096 };
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hc_stat g_table[SLOTS];
 
+/* Names are addresses of string constants; the multiplier spreads their low bits. */
 static size_t hash(const char *name) { return ((uintptr_t)name * 0x9e3779b97f4a7c15u) >> 52; }
 
+/* Linear probing; NULL when 4096 names are known, which then go uncounted. */
 static struct hc_stat *slot_of(const char *name) {
     for (size_t i = 0; i < SLOTS; i++) {
         struct hc_stat *s = &g_table[(hash(name) + i) % SLOTS];
@@ -37,6 +39,7 @@ void hc_stats_add(const struct hc_task *task, const struct hc_task_info *info, u
     pthread_mutex_unlock(&g_lock);
 }
 
+/* May be switched at any time, from any thread. */
 void hc_stats_enable(bool on) {
     if (on) atomic_fetch_or(&hc_observers, HC_OBSERVE_STATS);
     else atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_STATS);

@@ -31,12 +31,14 @@ struct hc_stream *hc_stream_find(aclrtStream handle, const char *function) {
     return s;
 }
 
+/* Wait for `cond`, for ever or until the deadline; *late is set when that has passed. Monotonic clock, so
+ * that setting the time of day cannot end a wait. */
 static void wait_on(pthread_cond_t *cond, struct hc_stream *s, const struct timespec *deadline, bool *late) {
     if (deadline == NULL) pthread_cond_wait(cond, &s->lock);
     else *late = pthread_cond_clockwait(cond, &s->lock, CLOCK_MONOTONIC, deadline) == ETIMEDOUT;
 }
 
-/* Needs the lock, as all static functions below that take a stream. */
+/* Needs the lock, as all static functions below that take a stream. NULL when out of memory. */
 static struct hc_queued *take_node(struct hc_stream *s) {
     struct hc_queued *node = s->spare;
     if (node == NULL) return malloc(sizeof *node);
@@ -44,11 +46,14 @@ static struct hc_queued *take_node(struct hc_stream *s) {
     return node;
 }
 
+/* Nodes are kept for the next task: a stream that queues at all queues often. They are freed with the
+ * stream. */
 static void give_node(struct hc_stream *s, struct hc_queued *node) {
     node->next = s->spare;
     s->spare = node;
 }
 
+/* The text must name the operator, or the reader of a later synchronise cannot tell whose error it is. */
 static void stick(struct hc_stream *s, aclError code, const char *name, const char *text) {
     if (s->error != 0) return; /* the first error is the cause */
     s->error = code;
@@ -74,10 +79,13 @@ static void drop_list(struct hc_queued *list) {
     }
 }
 
+/* Only the worker asks; OWNED may be a caller's inline task, which started before the queue was filled. */
 static bool may_start(const struct hc_stream *s) {
     return s->first != NULL && (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PAUSED)) == 0;
 }
 
+/* The lock is given up while the task runs. Its error is stored before OWNED is cleared, so whoever sees
+ * the stream idle sees the error too. */
 static void run_first(struct hc_stream *s) {
     struct hc_queued *node = s->first;
     s->first = node->next;
@@ -105,6 +113,7 @@ static void run_first(struct hc_stream *s) {
     }
 }
 
+/* Ends when asked to and the queue is empty: a destroy without force lets it finish the queue first. */
 static void *worker(void *arg) {
     struct hc_stream *s = arg;
     pthread_mutex_lock(&s->lock);
@@ -119,6 +128,7 @@ static void *worker(void *arg) {
     return NULL;
 }
 
+/* The name shows in debuggers and in top: npu<device>-st<stream>. */
 static aclError start_worker(struct hc_stream *s) {
     if (s->has_worker) return ACL_SUCCESS;
     sigset_t all, before; /* signals are for the client's own threads */
@@ -135,6 +145,8 @@ static aclError start_worker(struct hc_stream *s) {
     return ACL_SUCCESS;
 }
 
+/* Refused when an error sticks (nothing may run past it unseen) or when the stream is being destroyed.
+ * PENDING is set last: from then on no caller gets in between. */
 static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     if (s->error != 0) {
         hc_error_set_text(s->error_text);
@@ -155,6 +167,7 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     return ACL_SUCCESS;
 }
 
+/* Without the lock when the task is released: its release may launch or free. */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     pthread_mutex_lock(&s->lock);
     const aclError code = enqueue(s, task);
@@ -163,6 +176,8 @@ aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     return code;
 }
 
+/* The slow end of an inline task: someone set WAITED or queued behind it. The worker may have work now,
+ * waiters look again. */
 void hc_stream_release(struct hc_stream *s) {
     pthread_mutex_lock(&s->lock);
     atomic_fetch_and(&s->state, ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED));
@@ -176,7 +191,8 @@ bool hc_stream_idle(struct hc_stream *s) {
     return (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PENDING)) == 0;
 }
 
-/* Wait until everything submitted before the call has ended. */
+/* Wait until everything submitted before the call has ended. `running` covers the inline task, which has
+ * no number: it is over when someone releases the stream. True when all is done. */
 static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     const uint64_t target = s->submitted, releases = s->releases;
     bool late = false;
@@ -188,6 +204,7 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     return s->completed >= target && (!running || s->releases != releases);
 }
 
+/* The idle case is one load: frameworks synchronise far more often than they wait. */
 aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const char *function) {
     if (HC_LIKELY(atomic_load_explicit(&s->state, memory_order_acquire) == 0)) return ACL_SUCCESS;
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
@@ -210,6 +227,7 @@ aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const ch
     return ACL_SUCCESS;
 }
 
+/* The caller's own task, if it runs in a stream, cannot be waited for. */
 static void wait_one(void *object, void *device) {
     struct hc_stream *s = object;
     if ((device != NULL && s->device != device) || hc_stream_idle(s) || hc_stream_running() == s) return;
@@ -222,6 +240,7 @@ void hc_streams_wait(const struct hc_device *device) {
     hc_handle_each(&hc_stream_pool, wait_one, (void *)device);
 }
 
+/* Streams share one deadline: many blocked streams must not add up their time-outs. */
 static void settle_one(void *object, void *deadline) {
     struct hc_stream *s = object;
     if (hc_stream_idle(s) || hc_stream_running() == s) return;
@@ -235,6 +254,8 @@ void hc_streams_settle(void) {
     hc_handle_each(&hc_stream_pool, settle_one, &deadline);
 }
 
+/* First the flag, then the queue, then a wake-up of everything that waits inside a task: in this order no
+ * wait can miss it. The stream may be used again afterwards; its error says that work was dropped. */
 bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     const struct timespec deadline = hc_deadline(timeout_ms);
     atomic_store(&s->abort, true);
@@ -255,6 +276,8 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     return over;
 }
 
+/* A parked task (hc_stream_park) touches no memory and counts as ended: it may be waiting for the very
+ * thread that pauses. */
 bool hc_stream_pause(struct hc_stream *s, int64_t timeout_ms) {
     const struct timespec deadline = hc_deadline(timeout_ms);
     if (hc_stream_running() == s) return false;
@@ -271,6 +294,7 @@ bool hc_stream_pause(struct hc_stream *s, int64_t timeout_ms) {
     return !late;
 }
 
+/* The broadcast tells a pausing thread that this task is no longer in its way. */
 void hc_stream_park(bool parked) {
     struct hc_stream *s = hc_stream_running();
     if (s == NULL) return;
@@ -287,6 +311,7 @@ void hc_stream_resume(struct hc_stream *s) {
     pthread_mutex_unlock(&s->lock);
 }
 
+/* The worker is not started: most streams never need one. */
 struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority, uint32_t flags) {
     static atomic_int next_id;
     struct hc_stream *s = hc_handle_new(&hc_stream_pool);
@@ -305,7 +330,8 @@ struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority
     return s;
 }
 
-/* False if the worker does not end: it is stuck in a client's callback. */
+/* False if the worker does not end: it is stuck in a client's callback. Without force it waits as long as
+ * it takes: the tasks are finite, or the client asked for this. */
 static bool end_worker(struct hc_stream *s, bool force) {
     const struct timespec deadline = hc_deadline(FORCE_MS);
     pthread_mutex_lock(&s->lock);
@@ -350,6 +376,7 @@ static void destroy_if_of_context(void *object, void *context) {
     if (s->context == context) hc_stream_destroy(s, true, 1);
 }
 
+/* With force: the context is gone for its streams, waiting for them could take for ever. */
 void hc_streams_destroy_of(struct hc_context *context) {
     hc_handle_each(&hc_stream_pool, destroy_if_of_context, context);
 }

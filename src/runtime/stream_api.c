@@ -3,10 +3,12 @@
 #include "hc_error.h"
 #include "hc_stream.h"
 
+/* NULL stands for the default stream wherever a stream is an argument, except where it is to be destroyed. */
 static struct hc_stream *find(aclrtStream handle, const char *function) {
     return hc_stream_find(handle, function);
 }
 
+/* Priorities are kept and given back; the host schedules its threads itself. 0 is the highest. */
 static aclError create(aclrtStream *stream, uint32_t priority, uint32_t flag, const char *function) {
     HC_CHECK(stream != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: stream is null", function);
     HC_CHECK(priority <= HC_STREAM_LEAST_PRIORITY, ACL_ERROR_RT_PARAM_INVALID,
@@ -25,6 +27,7 @@ aclError aclrtCreateStreamWithConfig(aclrtStream *stream, uint32_t priority, uin
     return create(stream, priority, flag, "aclrtCreateStreamWithConfig");
 }
 
+/* The default stream belongs to its context: destroying it would leave the context without one. */
 static aclError destroy(aclrtStream handle, bool force, const char *function) {
     if (handle == NULL || hc_stream_ok(handle) == NULL)
         return hc_handle_fail(&hc_stream_pool, handle, function);
@@ -41,6 +44,8 @@ aclError aclrtDestroyStreamForce(aclrtStream stream) {
     return destroy(stream, true, "aclrtDestroyStreamForce");
 }
 
+/* Blocks until what was submitted before is done, however much is submitted meanwhile. The error of an
+ * asynchronous task comes back here, once. */
 static aclError synchronize(aclrtStream handle, int64_t timeout, const char *function) {
     HC_CHECK(timeout >= -1, ACL_ERROR_RT_PARAM_INVALID, "%s: timeout is %lld ms, must be -1 (none) or more",
              function, (long long)timeout);
@@ -56,6 +61,7 @@ aclError aclrtSynchronizeStreamWithTimeout(aclrtStream stream, int32_t timeout) 
     return synchronize(stream, timeout, "aclrtSynchronizeStreamWithTimeout");
 }
 
+/* Never blocks and never returns a stream's error: that stays for the synchronise. */
 aclError aclrtStreamQuery(aclrtStream stream, aclrtStreamStatus *status) {
     HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtStreamQuery: status is null");
     struct hc_stream *s = find(stream, "aclrtStreamQuery");
@@ -64,6 +70,7 @@ aclError aclrtStreamQuery(aclrtStream stream, aclrtStreamStatus *status) {
     return ACL_SUCCESS;
 }
 
+/* Unique in the process; the trace and the names of threads show the same number. */
 aclError aclrtStreamGetId(aclrtStream stream, int32_t *streamId) {
     HC_CHECK(streamId != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtStreamGetId: streamId is null");
     const struct hc_stream *s = find(stream, "aclrtStreamGetId");
@@ -88,6 +95,7 @@ static void synchronize_one(void *object, void *ctx) {
     if (all->code == 0) all->code = code;
 }
 
+/* All streams of the current device, of all contexts. The time-out is for each stream. */
 static aclError synchronize_device(int64_t timeout, const char *function) {
     HC_CHECK(timeout >= -1, ACL_ERROR_RT_PARAM_INVALID, "%s: timeout is %lld ms, must be -1 (none) or more",
              function, (long long)timeout);
@@ -110,6 +118,7 @@ struct abort_all {
     bool over;
 };
 
+/* Idle streams have nothing to abort and get no error. */
 static void abort_one(void *object, void *ctx) {
     struct hc_stream *s = object;
     struct abort_all *all = ctx;
@@ -141,6 +150,7 @@ aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode) {
     return ACL_SUCCESS;
 }
 
+/* Kept and given back: arithmetic here has infinities and NaN, which show an overflow by themselves. */
 aclError aclrtSetStreamOverflowSwitch(aclrtStream stream, uint32_t flag) {
     HC_CHECK(flag <= 1, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtSetStreamOverflowSwitch: flag is %u, must be 0 or 1", flag);
@@ -158,6 +168,7 @@ aclError aclrtGetStreamOverflowSwitch(aclrtStream stream, uint32_t *flag) {
     return ACL_SUCCESS;
 }
 
+/* The union member that counts depends on the attribute. */
 aclError aclrtSetStreamAttribute(aclrtStream stream, aclrtStreamAttr stmAttrType,
                                  aclrtStreamAttrValue *value) {
     static const char FUNCTION[] = "aclrtSetStreamAttribute";

@@ -32,6 +32,7 @@ static struct {
     uint64_t named[NAMED_ROWS]; /* rows whose names are written, hashed by device and stream */
 } g_trace = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1};
 
+/* False when the result does not fit. */
 static bool expand(const char *pattern, char *path, size_t room) {
     const char *rank = getenv("RANK"), *world = getenv("WORLD_SIZE");
     size_t used = 0;
@@ -79,7 +80,7 @@ static void flush(void) {
     g_trace.used = 0;
 }
 
-/* Needs the lock. */
+/* Needs the lock. Needs the lock. */
 static void append(const char *line, size_t bytes) {
     if (g_trace.file < 0) return;
     if (g_trace.used + bytes + 8 > BUFFER_BYTES) flush();
@@ -124,6 +125,7 @@ aclError hc_trace_start(void) {
     return hc_trace_open(path);
 }
 
+/* Also runs at exit. Tasks still running are not in the trace. */
 void hc_trace_stop(void) {
     atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
     pthread_mutex_lock(&g_trace.lock);
@@ -167,7 +169,8 @@ static void name_row(int32_t device, int32_t stream) {
     append(line, (size_t)n);
 }
 
-/* Into a JSON string; cut where `room` ends. */
+/* Into a JSON string; cut where `room` ends. Names and shapes come from our own code, but a quote in one
+ * must not break the file. */
 static void quote(const char *text, char *out, size_t room) {
     size_t used = 0;
     for (; *text != '\0' && used + 7 < room; text++) {
@@ -178,6 +181,8 @@ static void quote(const char *text, char *out, size_t room) {
     out[used] = '\0';
 }
 
+/* Formats before it takes the lock. Times are microseconds with three decimals, on the clock that events
+ * use. */
 void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, const struct hc_task_info *info,
                   uint64_t begin_ns, uint64_t end_ns, aclError code) {
     static const char *const KINDS[HC_TASK_KIND_COUNT] = {"operator", "copy", "collective", "callback",

@@ -13,12 +13,14 @@ struct value {
     uint32_t condition;
 };
 
+/* Sequentially consistent: what the stream wrote before is visible to whoever sees the flag. */
 static aclError run_write(void *arg) {
     const struct value *v = arg;
     atomic_store(v->address, v->value);
     return ACL_SUCCESS;
 }
 
+/* "At least" compares by the signed difference, so that counters may wrap. */
 static bool holds(const struct value *v) {
     const uint64_t now = atomic_load(v->address);
     switch (v->condition) {
@@ -44,6 +46,7 @@ static aclError run_wait(void *arg) {
     return ACL_SUCCESS;
 }
 
+/* The address is checked when the task is queued and must stay allocated until it has run. */
 static aclError launch(const char *function, void *devAddr, uint64_t value, uint32_t flag, aclrtStream stream,
                        bool wait) {
     size_t available = 0;

@@ -11,6 +11,7 @@ _Static_assert(sizeof HC_CANN_VERSION <= ACL_PKG_VERSION_MAX_SIZE, "version text
 
 HC_API aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVersion *version);
 
+/* The driver has a version of its own; every other package has CANN's. */
 aclError aclsysGetCANNVersion(aclCANNPackageName name, aclCANNPackageVersion *version) {
     HC_CHECK(version != NULL, ACL_ERROR_INVALID_PARAM, "aclsysGetCANNVersion: version is null");
     HC_CHECK((unsigned)name <= ACL_PKG_NAME_DRIVER, ACL_ERROR_INVALID_PARAM,

@@ -20,6 +20,8 @@ static struct hc_pool g_pool = HC_POOL("physical memory handle", 128, 1 << 20);
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct reservation *g_reservations;
 
+/* Needs the lock. The link to the reservation that holds the whole range, NULL if none does. A client has
+ * few of them (one per expandable segment), so a list is enough. */
 static struct reservation **find(const void *address, size_t bytes) {
     struct reservation **at = &g_reservations;
     for (; *at != NULL; at = &(*at)->next) {
@@ -29,6 +31,8 @@ static struct reservation **find(const void *address, size_t bytes) {
     return NULL;
 }
 
+/* Address space only (PROT_NONE). More is taken than asked for, to reach the alignment inside; all of it
+ * is given back. */
 static aclError reserve(struct reservation *r, size_t size, size_t alignment, void *expect) {
     r->bytes = hc_align_up(size, HC_HUGE_PAGE);
     r->raw_bytes = r->bytes + alignment;
@@ -39,6 +43,8 @@ static aclError reserve(struct reservation *r, size_t size, size_t alignment, vo
     return ACL_SUCCESS;
 }
 
+/* The range may be larger than the device: frameworks reserve one as large as all its memory and map
+ * pieces as they grow. */
 aclError aclrtReserveMemAddress(void **virPtr, size_t size, size_t alignment, void *expectPtr,
                                 uint64_t flags) {
     (void)flags; /* page size: all pages can be mapped here */
@@ -62,6 +68,8 @@ aclError aclrtReserveMemAddress(void **virPtr, size_t size, size_t alignment, vo
     return ACL_SUCCESS;
 }
 
+/* Refused while memory is mapped in the range: unmapping is the client's to do, and its tasks may still
+ * use it. */
 aclError aclrtReleaseMemAddress(void *virPtr) {
     struct hc_region region;
     aclError code = ACL_SUCCESS;
@@ -82,6 +90,7 @@ aclError aclrtReleaseMemAddress(void *virPtr) {
     return code;
 }
 
+/* Host memory (for pinned expandable segments) belongs to no device and is not charged. */
 static aclError find_device(const aclrtPhysicalMemProp *prop, struct hc_device **device) {
     *device = NULL;
     if (prop->location.type == ACL_MEM_LOCATION_TYPE_HOST ||
@@ -93,6 +102,7 @@ static aclError find_device(const aclrtPhysicalMemProp *prop, struct hc_device *
     return *device != NULL ? ACL_SUCCESS : hc_device_fail("aclrtMallocPhysical", prop->location.id);
 }
 
+/* Capacity first, then a stretch of the heap: both can run out, with texts of their own. */
 static aclError take_piece(struct hc_physical *p) {
     if (p->heap == NULL) return hc_error_peek();
     HC_CHECK(p->device == NULL || hc_device_charge(p->device, p->bytes), ACL_ERROR_RT_MEMORY_ALLOCATION,
@@ -143,6 +153,7 @@ static void free_if_unused(struct hc_physical *p) {
     hc_handle_free(&g_pool, p);
 }
 
+/* The handle is dead at once; the memory goes with its last mapping, as the interface says. */
 aclError aclrtFreePhysical(aclrtDrvMemHandle handle) {
     if (!hc_handle_ok(&g_pool, handle)) return hc_handle_fail(&g_pool, handle, "aclrtFreePhysical");
     struct hc_physical *p = handle;
@@ -154,7 +165,8 @@ aclError aclrtFreePhysical(aclrtDrvMemHandle handle) {
     return ACL_SUCCESS;
 }
 
-/* Needs the lock. */
+/* Needs the lock. Checks before it replaces anything: the range is reserved, empty, and within one
+ * reservation. */
 static aclError map(char *virPtr, size_t size, struct hc_physical *p) {
     struct hc_region known;
     HC_CHECK(find(virPtr, size) != NULL, ACL_ERROR_RT_PARAM_INVALID,
@@ -175,6 +187,7 @@ static aclError map(char *virPtr, size_t size, struct hc_physical *p) {
     return ACL_SUCCESS;
 }
 
+/* A piece may be mapped at several addresses at a time; all show the same bytes. */
 aclError aclrtMapMem(void *virPtr, size_t size, size_t offset, aclrtDrvMemHandle handle, uint64_t flags) {
     if (!hc_handle_ok(&g_pool, handle)) return hc_handle_fail(&g_pool, handle, "aclrtMapMem");
     struct hc_physical *p = handle;
@@ -198,6 +211,7 @@ static void unmap(const struct hc_region *r) {
     free_if_unused(p);
 }
 
+/* Tasks that are queued may use the memory, so they are waited for (see aclrtFree). */
 aclError aclrtUnmapMem(void *virPtr) {
     struct hc_region r;
     if (hc_region_find(virPtr, &r)) hc_streams_wait(r.device);
@@ -233,12 +247,14 @@ aclError aclrtMemExportToShareableHandle(aclrtDrvMemHandle handle, aclrtMemHandl
     return ACL_SUCCESS;
 }
 
+/* The inverse of aclrtMemExportToShareableHandle. */
 static void split(uint64_t shareable, int32_t *pid, int *file, uint32_t *unit) {
     *unit = (uint32_t)(shareable & ((1u << HC_HEAP_UNIT_BITS) - 1));
     *file = (int)(shareable >> HC_HEAP_UNIT_BITS & ((1u << FILE_BITS) - 1));
     *pid = (int32_t)(shareable >> (HC_HEAP_UNIT_BITS + FILE_BITS));
 }
 
+/* Who may import. The list lies in the heap's table, where the importer looks. */
 aclError aclrtMemSetPidToShareableHandle(uint64_t shareableHandle, int32_t *pid, size_t pidNum) {
     int32_t owner;
     int file;
@@ -256,6 +272,7 @@ aclError aclrtMemSetPidToShareableHandle(uint64_t shareableHandle, int32_t *pid,
     return ACL_SUCCESS;
 }
 
+/* The size and the permission come from the exporter's table: the number itself says nothing of them. */
 static aclError import(struct hc_physical *p, uint32_t unit, int32_t owner) {
     p->unit = unit;
     p->bytes = unit < p->heap->units ? atomic_load(&p->heap->table[unit].bytes) : 0;
@@ -268,6 +285,7 @@ static aclError import(struct hc_physical *p, uint32_t unit, int32_t owner) {
     return ACL_SUCCESS;
 }
 
+/* Not charged to the device: the exporter's process accounts for the memory. */
 aclError aclrtMemImportFromShareableHandle(uint64_t shareableHandle, int32_t deviceId,
                                            aclrtDrvMemHandle *handle) {
     int32_t owner;
@@ -298,6 +316,7 @@ aclError aclrtMemImportFromShareableHandle(uint64_t shareableHandle, int32_t dev
     return ACL_SUCCESS;
 }
 
+/* For hc_handle_each, with the lock held. */
 static void release_one(void *object, void *device) {
     struct hc_physical *p = object;
     if ((device == NULL || p->device == device) && hc_handle_retire(&p->handle)) {
@@ -306,6 +325,7 @@ static void release_one(void *object, void *device) {
     }
 }
 
+/* Mappings first, they hold the pieces; reservations only at the end of the process's use of devices. */
 void hc_vmm_free_all(struct hc_device *device) {
     struct hc_region r;
     pthread_mutex_lock(&g_lock);
