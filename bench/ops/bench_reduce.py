@@ -9,9 +9,9 @@ from pathlib import Path
 
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")  # torch_npu is not what is measured
 sys.path[:0] = [str(Path(__file__).resolve().parents[n] / f) for n, f in ((1, ""), (2, "tests/support"))]
-import torch
-from aclnn import BoolArray, IntArray
-from common import Case, main
+import torch  # noqa: E402
+from aclnn import BoolArray, IntArray  # noqa: E402
+from common import Case, main  # noqa: E402
 
 EPS = 1e-5
 

@@ -6,7 +6,7 @@
 
 #include "sort_rows.h"
 
-enum { GRAIN = 8192, STEP = 512 /* elements looked at before the limit is renewed */ };
+enum { GRAIN = 8192, FEW = 24, STEP = 512 /* elements looked at before the limit is renewed */ };
 
 struct args {
     int64_t dim;
@@ -66,6 +66,10 @@ static void select_row(const struct loop *l, const char *from, int64_t stride, s
 /* Selection leaves no order: sort by position first, then, stably, by key. */
 static struct hc_pair *sort_selected(const struct loop *l, struct hc_pair *pairs, struct hc_pair *spare) {
     const size_t k = l->args->k;
+    if (k <= FEW) {
+        hc_sort_few(k, pairs);
+        return pairs;
+    }
     for (size_t i = 0; i < k; i++) spare[i] = (struct hc_pair){pairs[i].at, pairs[i].key};
     struct hc_pair *const by_at = hc_sort_pairs(k, spare, pairs, sizeof(uint32_t));
     for (size_t i = 0; i < k; i++) by_at[i] = (struct hc_pair){by_at[i].at, by_at[i].key};
