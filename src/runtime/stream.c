@@ -65,18 +65,24 @@ static void stick(struct hc_stream *s, aclError code, const char *name, const ch
 /* Detach the whole queue; its tasks are released by drop_list, without the lock. */
 static struct hc_queued *detach_queue(struct hc_stream *s) {
     struct hc_queued *list = s->first;
-    for (struct hc_queued *q = list; q != NULL; q = q->next) s->completed++;
     s->first = s->last = NULL;
     return list;
 }
 
-static void drop_list(struct hc_queued *list) {
-    while (list != NULL) {
+/* Gives up the lock meanwhile. Counted as completed only afterwards: who synchronises finds them released. */
+static void drop_list(struct hc_stream *s, struct hc_queued *list) {
+    if (list == NULL) return;
+    uint64_t count = 0;
+    pthread_mutex_unlock(&s->lock);
+    for (; list != NULL; count++) {
         struct hc_queued *next = list->next;
         if (list->task.release != NULL) list->task.release(list->task.arg);
         free(list);
         list = next;
     }
+    pthread_mutex_lock(&s->lock);
+    s->completed += count;
+    pthread_cond_broadcast(&s->done);
 }
 
 /* Only the worker asks; OWNED may be a caller's inline task, which started before the queue was filled. */
@@ -95,10 +101,9 @@ static void run_first(struct hc_stream *s) {
     const aclError code = hc_stream_run(s, &node->task);
     if (code != 0) hc_exception_report(code, s->device->id, s->id);
     pthread_mutex_lock(&s->lock);
-    struct hc_queued *dropped = NULL;
     if (code != 0) {
         stick(s, code, node->task.name, hc_error_text());
-        if (s->failure_mode == ACL_STOP_ON_FAILURE) dropped = detach_queue(s);
+        if (s->failure_mode == ACL_STOP_ON_FAILURE) drop_list(s, detach_queue(s));
     }
     give_node(s, node);
     s->completed++;
@@ -106,11 +111,6 @@ static void run_first(struct hc_stream *s) {
                      ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED | (s->first ? 0 : HC_STREAM_PENDING)));
     s->releases++;
     pthread_cond_broadcast(&s->done);
-    if (dropped != NULL) {
-        pthread_mutex_unlock(&s->lock);
-        drop_list(dropped);
-        pthread_mutex_lock(&s->lock);
-    }
 }
 
 /* Ends when asked to and the queue is empty: a destroy without force lets it finish the queue first. */
@@ -260,11 +260,11 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     const struct timespec deadline = hc_deadline(timeout_ms);
     atomic_store(&s->abort, true);
     pthread_mutex_lock(&s->lock);
-    struct hc_queued *dropped = detach_queue(s);
-    if (dropped != NULL)
+    if (s->first != NULL) {
         stick(s, ACL_ERROR_RT_STREAM_ABORT, "abort", "abort: queued tasks of the stream were dropped");
+        drop_list(s, detach_queue(s));
+    }
     pthread_mutex_unlock(&s->lock);
-    drop_list(dropped);
     hc_wake_waits();
     pthread_mutex_lock(&s->lock);
     const bool over = hc_stream_running() == s || drain(s, &deadline);

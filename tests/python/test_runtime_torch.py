@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtime through torch.npu. Each theme runs in a process of its own: devices, options and exits are per process.
+"""The runtime through torch.npu, each theme in a process of its own: devices, options, exits are per process.
 
 The libraries are those of the installed wheel, or of MINDSPEED_LIB_DIR (a lib64 folder inside a CANN tree).
 """
@@ -42,7 +42,11 @@ def start(code: str, folder: Path, **variables: str) -> subprocess.Popen[str]:
     environment = os.environ | {"MINDSPEED_NUM_THREADS": "2"} | variables
     environment.pop("TORCH_DEVICE_BACKEND_AUTOLOAD", None)
     return subprocess.Popen(
-        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(script)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -272,8 +276,9 @@ def test_dataloader_workers_are_forked(tmp_path: Path) -> None:
                 return 64
             def __getitem__(self, i):
                 return torch.full((4,), float(i)) * 2
-        loader = torch.utils.data.DataLoader(Data(), batch_size=8, num_workers=2, multiprocessing_context="fork",
-                                             pin_memory=True)
+        loader = torch.utils.data.DataLoader(
+            Data(), batch_size=8, num_workers=2, multiprocessing_context="fork", pin_memory=True
+        )
         for _ in range(2):
             total = sum(batch.npu(non_blocking=True).sum() for batch in loader)
             assert total.item() == 2 * 4 * sum(range(64)), total
