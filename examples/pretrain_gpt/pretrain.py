@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> None:
     import training
     from files import remove_leftovers
 
+    _quieten()  # again: the imports have put their own filters in front
     counts = corpus.prepare(options.data, options.out, options.held_out, options.seq)
     print(f"Text: {counts['files']} files ({counts['not_text']} not text), {counts['train_bytes'] / 1e6:.1f} MB to train on, "
           f"{counts['valid_bytes'] / 1e6:.2f} MB held out")
