@@ -42,7 +42,8 @@ struct product {
 
 int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
     const enum hc_block block = hc_compute_block(a);
-    if (block == HC_B8 || hc_compute_block(b) != block || hc_compute_block(out) != block) return -1;
+    if (a == ACL_BOOL || b == ACL_BOOL || out == ACL_BOOL) return -1;
+    if (hc_compute_block(b) != block || hc_compute_block(out) != block) return -1;
     return block;
 }
 
