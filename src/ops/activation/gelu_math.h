@@ -32,9 +32,10 @@ static inline double hc_gelu_tanh_f64(double x) {
 }
 static inline vf hc_gelu_tanh_grad_vf(vf x) {
     const vf square = x * x, cubic = vf_fma(square * (float)HC_GELU_TANH_CUBIC, x, x);
-    const vf s = vf_sigmoid(cubic * (float)(2 * HC_GELU_TANH_SCALE));
+    const vf t = cubic * (float)(2 * HC_GELU_TANH_SCALE), e = vf_exp(-vf_abs(t)), large = 1.0f / (e + 1.0f);
+    const vf s = vf_select(t < 0.0f, e * large, large); /* s (1 - s) is e / (1 + e)^2, without cancellation */
     const vf du = vf_fma(square, vf_set((float)(6 * HC_GELU_TANH_SCALE * HC_GELU_TANH_CUBIC)), vf_set((float)(2 * HC_GELU_TANH_SCALE)));
-    return vf_fma(x * s * (1.0f - s), du, s);
+    return vf_fma(x * e * large * large, du, s);
 }
 static inline double hc_gelu_tanh_grad_f64(double x) {
     const double s = 1 / (1 + exp(-2 * HC_GELU_TANH_SCALE * (x + HC_GELU_TANH_CUBIC * x * x * x)));

@@ -1,0 +1,133 @@
+"""Activations and their gradients against PyTorch in float64; gradients against autograd's formulas there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from aclnn import OperatorError, Scalar, call
+from compare import FLOATS, SHAPES, assert_close, layouts, make
+
+UNARY: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple]] = {
+    "Gelu": (F.gelu, ()), "Silu": (F.silu, ()), "Sigmoid": (torch.sigmoid, ()), "Tanh": (torch.tanh, ()),
+    "Relu": (F.relu, ()), "Mish": (F.mish, ()), "Hardswish": (F.hardswish, ()), "Hardsigmoid": (F.hardsigmoid, ()),
+    "LogSigmoid": (F.logsigmoid, ()), "FastGelu": (lambda x: x * torch.sigmoid(1.702 * x), ()),
+    "LeakyRelu": (lambda x: F.leaky_relu(x, 0.25), (Scalar(0.25),)),
+    "Softplus": (lambda x: F.softplus(x, 2, 3), (Scalar(2), Scalar(3))),
+    "Elu": (lambda x: F.elu(x, 1.5), (Scalar(1.5), Scalar(1), Scalar(1))),
+}  # fmt: skip
+# gradient operator: (forward, extra arguments, whether it takes the output instead of the input)
+BACKWARD: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple, bool]] = {
+    "GeluBackward": (F.gelu, (), False), "SiluBackward": (F.silu, (), False), "MishBackward": (F.mish, (), False),
+    "SigmoidBackward": (torch.sigmoid, (), True), "TanhBackward": (torch.tanh, (), True),
+    "HardswishBackward": (F.hardswish, (), False), "HardsigmoidBackward": (lambda x: torch.where(x.abs() < 3, x / 6, 0 * x), (), False),
+    "FastGeluBackward": (UNARY["FastGelu"][0], (), False), "ThresholdBackward": (F.relu, (Scalar(0),), False),
+    "LeakyReluBackward": (UNARY["LeakyRelu"][0], (Scalar(0.25), False), False),
+    "SoftplusBackward": (UNARY["Softplus"][0], (Scalar(2), Scalar(3)), False),
+}  # fmt: skip
+# Cancellation near zeros of the function: a few units of the largest term, absolute.
+ATOL = {torch.float32: 1e-6, torch.bfloat16: 1e-6, torch.float16: 1e-6, torch.float64: 1e-14}
+
+# Types that are also tried on the shape that needs several threads.
+LARGE = (torch.float32, torch.bfloat16)
+
+
+def gradient(f: Callable[[torch.Tensor], torch.Tensor], g: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    leaf = x.double().clone().requires_grad_()
+    f(leaf).backward(g.double())
+    return leaf.grad
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", UNARY)
+def test_forward(name: str, dtype: torch.dtype) -> None:
+    reference, args = UNARY[name]
+    for shape in SHAPES if dtype in LARGE else SHAPES[:-1]:
+        for _, x in layouts(make(shape, dtype, low=-8, high=8)):
+            out = torch.empty(shape, dtype=dtype)
+            call(f"aclnn{name}", x, *args, out)
+            assert_close(out, reference(x.double()), max_ulp=4 if dtype == torch.float32 else 1, atol=ATOL[dtype])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", BACKWARD)
+def test_backward(name: str, dtype: torch.dtype) -> None:
+    forward, args, from_output = BACKWARD[name]
+    for shape in ((0,), (), (7,), (33, 65)):
+        x, g = make(shape, dtype, low=-6, high=6), make(shape, dtype, seed=1)
+        given = forward(x.double()).to(dtype) if from_output else x
+        expected = gradient(forward, g, x)
+        if from_output:
+            y = given.double()
+            expected = g.double() * (y * (1 - y) if name.startswith("Sigmoid") else 1 - y * y)
+        out = torch.empty(shape, dtype=dtype)
+        call(f"aclnn{name}", g, given, *args, out)
+        assert_close(out, expected, max_ulp=4 if dtype == torch.float32 else 1, atol=4 * ATOL[dtype])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("mode", ("none", "tanh"))
+def test_gelu_by_mode(mode: str, dtype: torch.dtype) -> None:
+    x, g = make((3, 501), dtype, low=-6, high=6), make((3, 501), dtype, seed=1)
+    out = torch.empty_like(x)
+    call("aclnnGeluV2", x, 0 if mode == "none" else 1, out)
+    assert_close(out, F.gelu(x.double(), approximate=mode), max_ulp=4, atol=ATOL[dtype])
+    call("aclnnGeluBackwardV2", g, x, mode, out)
+    expected = gradient(lambda t: F.gelu(t, approximate=mode), g, x)
+    assert_close(out, expected, max_ulp=4, atol=4 * ATOL[dtype])
+
+
+def test_gelu_mode_is_checked() -> None:
+    with pytest.raises(OperatorError, match="aclnnGeluV2: approximate is 2"):
+        call("aclnnGeluV2", torch.ones(2), 2, torch.ones(2))
+    with pytest.raises(OperatorError, match='aclnnGeluBackwardV2: approximate is "erf"'):
+        call("aclnnGeluBackwardV2", torch.ones(2), torch.ones(2), "erf", torch.ones(2))
+
+
+def swiglu(x: torch.Tensor, dim: int) -> torch.Tensor:
+    a, b = x.chunk(2, dim)
+    return F.silu(a) * b
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("forward", "backward", "reference"), (("SwiGlu", "SwiGluGrad", swiglu), ("Glu", "GluBackward", F.glu)))
+def test_gated(forward: str, backward: str, reference: Callable, dtype: torch.dtype) -> None:
+    for shape, dim in (((6, 514), -1), ((6, 514), 0), ((4, 6, 3), 1), ((0, 4), 1), ((2,), 0)):
+        for _, x in layouts(make(shape, dtype)):
+            expected = reference(x.double(), dim)
+            out = torch.empty(expected.shape, dtype=dtype)
+            call(f"aclnn{forward}", x, dim, out)
+            assert_close(out, expected, max_ulp=4 if dtype == torch.float32 else 1, atol=ATOL[dtype])
+            g, grad = make(tuple(expected.shape), dtype, seed=2), torch.empty(shape, dtype=dtype)
+            call(f"aclnn{backward}", g, x, dim, grad)
+            expected = gradient(lambda t: reference(t, dim), g, x)
+            assert_close(grad, expected, max_ulp=4 if dtype == torch.float32 else 1, atol=4 * ATOL[dtype])
+
+
+def test_gated_errors() -> None:
+    with pytest.raises(OperatorError, match=r"aclnnSwiGlu: the input float32\[3\] has an odd size"):
+        call("aclnnSwiGlu", torch.ones(3), -1, torch.ones(1))
+    with pytest.raises(OperatorError, match="aclnnSwiGlu: dim is 2"):
+        call("aclnnSwiGlu", torch.ones(2, 4), 2, torch.ones(2, 2))
+    with pytest.raises(OperatorError, match=r"aclnnSwiGlu: out is float32\[3\]"):
+        call("aclnnSwiGlu", torch.ones(4), 0, torch.ones(3))
+
+
+@pytest.mark.parametrize("is_result", (False, True))
+def test_elu_backward(is_result: bool) -> None:
+    x, g = make((101,), torch.float32), make((101,), torch.float32, seed=1)
+    y = F.elu(x.double(), 1.5)
+    out = torch.empty_like(x)
+    call("aclnnEluBackward", g, Scalar(1.5), Scalar(1), Scalar(1), is_result, y.float() if is_result else x, out)
+    assert_close(out, gradient(lambda t: F.elu(t, 1.5), g, x), max_ulp=4, atol=1e-6)
+
+
+def test_relu_keeps_nan_and_works_on_integers() -> None:
+    x = torch.tensor([float("nan"), -1.0, 0.0, 2.0])
+    call("aclnnInplaceRelu", x)
+    assert_close(x, torch.tensor([float("nan"), 0.0, 0.0, 2.0]), max_ulp=0)
+    i, out = torch.tensor([-3, 0, 4]), torch.empty(3, dtype=torch.int64)
+    call("aclnnRelu", i, out)
+    assert out.tolist() == [0, 0, 4]
