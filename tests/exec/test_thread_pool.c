@@ -75,6 +75,7 @@ TEST(nested_calls_run_in_the_caller) {
 }
 
 TEST(works_in_the_child_of_a_fork) {
+    if (getenv("HC_EMULATED")) SKIP("qemu-user 7.2 fails an assertion of its own when a process with threads forks");
     CHECK(counts_once(1000));
     const pid_t child = fork();
     if (child == 0) _exit(counts_once(1000) ? 0 : 1);
