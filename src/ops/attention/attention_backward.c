@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Attention backward: probabilities are computed again from q, k and the saved maximum and sum.
+ *
+ *     dV = P'^T dy,  dS = P * (dropout(dy V^T) - delta),  dQ = scale dS K,  dK = scale dS^T Q,  delta = sum(dy * out)
+ *
+ * A work item is one key head and a range of its key blocks, all query heads that share it: dK and dV are complete in
+ * the item, dQ is summed up in float32 in a buffer per range, and the ranges are added in order at the end. How many
+ * ranges there are depends on the shapes only, so the result does not depend on the threads. */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attention_job.h"
+#include "temporary.h"
+
+/* So many items keep every thread of a usual machine busy. */
+enum { ITEMS_WANTED = 16 };
+
+struct backward {
+    struct attn_job job;
+    size_t splits;
+    float *dq;    /* [split][token][head][ld] */
+    float *delta; /* [token][head] */
+    float *dpse;  /* [batch][head][sq][skv], where dpse is a sum over batches */
+};
+
+struct tiles {
+    float *q, *dy, *k, *kt, *v, *vt, *s, *p, *dp, *dk, *dv, *bias;
+};
+
+static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
+    const size_t scores = ATTN_QUERIES * ATTN_KEYS, ld = job->ld, ldv = job->ldv;
+    const size_t sizes[] = {ATTN_QUERIES * ld, ATTN_QUERIES * ldv, ATTN_KEYS * ld, ATTN_KEYS * ld, ATTN_KEYS * ldv,
+                            ATTN_KEYS * ldv, scores, scores, scores, ATTN_KEYS * ld, ATTN_KEYS * ldv, ATTN_KEYS};
+    float **const to[] = {&t->q, &t->dy, &t->k, &t->kt, &t->v, &t->vt, &t->s, &t->p, &t->dp, &t->dk, &t->dv, &t->bias};
+    size_t used = 0;
+    for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
+        if (memory != NULL) *to[i] = (float *)(memory + used);
+        used += sizes[i] * sizeof(float);
+    }
+    return used;
+}
+
+static void store_bias_gradient(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i, size_t k,
+                                size_t keys, const float *ds, float *row) {
+    const struct attn_job *job = &w->job;
+    const struct attn_args *a = job->a;
+    memcpy(row, ds, keys * sizeof(float));
+    if (a->pse_type == 1) HC_DISPATCH(attn_scale_row)(keys, row, (float)a->scale);
+    if (w->dpse != NULL) {
+        memcpy(w->dpse + ((batch->index * a->heads + head) * a->sq + i) * a->skv + k, row, keys * sizeof(float));
+        return;
+    }
+    const struct attn_view *v = &job->dpse;
+    const int64_t at = (int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)i * v->s + (int64_t)k * v->d;
+    v->store(keys, v->data + at * v->item_size, v->d, row);
+}
+
+/* s: scores in, probabilities out; p: those after dropout; dp: dy V^T in, dS out. */
+static void score_rows(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
+                       size_t k, size_t keys, const struct tiles *t) {
+    const struct attn_job *job = &w->job;
+    const float keep = attn_keep_factor(job->a);
+    for (size_t r = 0; r < rows; r++) {
+        struct attn_row row;
+        float *s = t->s + r * ATTN_KEYS, *p = t->p + r * ATTN_KEYS, *dp = t->dp + r * ATTN_KEYS;
+        const size_t at = attn_statistic(job, batch, head, i + r) * 8;
+        attn_prepare_row(job, batch, head, i + r, k, keys, t->bias, &row);
+        HC_DISPATCH(attn_probability_row)(&row, s, job->max[at], 1 / job->sum[at]);
+        if (job->drop != NULL) {
+            const size_t bit = attn_drop_bit(job, batch, head, i + r, k);
+            memcpy(p, s, keys * sizeof(float));
+            HC_DISPATCH(attn_dropout_row)(keys, p, job->drop, bit, keep);
+            HC_DISPATCH(attn_dropout_row)(keys, dp, job->drop, bit, keep);
+        }
+        const float delta = w->delta[(batch->token0 + i + r) * job->a->heads + head];
+        HC_DISPATCH(attn_gradient_row)(keys, s, dp, delta);
+        if (job->dpse.data != NULL) store_bias_gradient(w, batch, head, i + r, k, keys, dp, t->bias);
+    }
+}
+
+static void query_tile(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
+                       size_t k, size_t keys, size_t split, const struct tiles *t) {
+    const struct attn_job *job = &w->job;
+    const struct attn_args *a = job->a;
+    const size_t ld = job->ld, ldv = job->ldv;
+    attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
+    attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, t->q, ld);
+    attn_load(&job->dy, batch, batch->q0, head, i, rows, a->dv, t->dy, ldv);
+    gemm(rows, keys, a->d, t->q, ld, 1, t->kt, ATTN_KEYS, t->s, ATTN_KEYS, false);
+    gemm(rows, keys, a->dv, t->dy, ldv, 1, t->vt, ATTN_KEYS, t->dp, ATTN_KEYS, false);
+    score_rows(w, batch, head, i, rows, k, keys, t);
+    const float *p = job->drop != NULL ? t->p : t->s;
+    gemm(keys, a->dv, rows, p, 1, ATTN_KEYS, t->dy, ldv, t->dv, ldv, true);
+    gemm(keys, a->d, rows, t->dp, 1, ATTN_KEYS, t->q, ld, t->dk, ld, true);
+    float *dq = w->dq + ((split * job->tokens + batch->token0 + i) * a->heads + head) * ld;
+    gemm(rows, a->d, keys, t->dp, ATTN_KEYS, 1, t->k, ld, dq, a->heads * ld, true);
+}
+
+static void key_block(const struct backward *w, const struct attn_batch *batch, size_t kv_head, size_t k, size_t keys,
+                      size_t split, const struct tiles *t) {
+    const struct attn_job *job = &w->job;
+    const struct attn_args *a = job->a;
+    const size_t ld = job->ld, ldv = job->ldv, group = a->heads / a->kv_heads;
+    attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, ld);
+    attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, ldv);
+    HC_DISPATCH(attn_transpose)(keys, a->d, t->k, ld, t->kt, ATTN_KEYS);
+    HC_DISPATCH(attn_transpose)(keys, a->dv, t->v, ldv, t->vt, ATTN_KEYS);
+    memset(t->dk, 0, keys * ld * sizeof(float));
+    memset(t->dv, 0, keys * ldv * sizeof(float));
+    for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+        for (size_t i = 0; i < batch->sq; i += ATTN_QUERIES) {
+            const size_t rows = hc_min_size(ATTN_QUERIES, batch->sq - i);
+            if (attn_tile_visible(job, batch, head, i, rows, k, keys)) query_tile(w, batch, head, i, rows, k, keys, split, t);
+        }
+    }
+    for (size_t r = 0; r < keys; r++) {
+        HC_DISPATCH(attn_scale_row)(a->d, t->dk + r * ld, (float)a->scale);
+        attn_store_row(&job->dk, batch, kv_head, batch->kv0 + k + r, a->d, t->dk + r * ld);
+        attn_store_row(&job->dv, batch, kv_head, batch->kv0 + k + r, a->dv, t->dv + r * ldv);
+    }
+}
+
+static void run_items(void *ctx, size_t begin, size_t end) {
+    const struct backward *w = ctx;
+    const struct attn_job *job = &w->job;
+    struct tiles t;
+    char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
+    if (memory == NULL) return;
+    carve(job, memory, &t);
+    for (size_t item = begin; item < end; item++) {
+        const size_t split = item % w->splits, kv_head = item / w->splits % job->a->kv_heads;
+        const struct attn_batch *batch = &job->batches[item / w->splits / job->a->kv_heads];
+        /* Blocks are dealt out in turn: under a causal mask early ones have more work. */
+        for (size_t k = split * ATTN_KEYS; k < batch->skv; k += w->splits * ATTN_KEYS) {
+            key_block(w, batch, kv_head, k, hc_min_size(ATTN_KEYS, batch->skv - k), split, &t);
+        }
+    }
+}
+
+/* Rows of one head, numbered token * heads + head. */
+static const struct attn_batch *find_batch(const struct attn_job *job, size_t token) {
+    size_t low = 0, high = job->a->batches;
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        if (job->batches[middle].token0 <= token) low = middle;
+        else high = middle;
+    }
+    return &job->batches[low];
+}
+
+static void compute_delta(void *ctx, size_t begin, size_t end) {
+    const struct backward *w = ctx;
+    const struct attn_job *job = &w->job;
+    float *out = hc_scratch(HC_SCRATCH_A, 2 * job->ldv * sizeof(float));
+    if (out == NULL) return;
+    float *dy = out + job->ldv;
+    for (size_t row = begin; row < end; row++) {
+        const size_t token = row / job->a->heads, head = row % job->a->heads;
+        const struct attn_batch *batch = find_batch(job, token);
+        attn_load(&job->out, batch, batch->q0, head, token - batch->token0, 1, job->a->dv, out, job->ldv);
+        attn_load(&job->dy, batch, batch->q0, head, token - batch->token0, 1, job->a->dv, dy, job->ldv);
+        HC_DISPATCH(attn_dot)(job->a->dv, out, dy, &w->delta[row]);
+    }
+}
+
+static void store_dq(void *ctx, size_t begin, size_t end) {
+    const struct backward *w = ctx;
+    const struct attn_job *job = &w->job;
+    const size_t ld = job->ld, heads = job->a->heads;
+    for (size_t row = begin; row < end; row++) {
+        const struct attn_batch *batch = find_batch(job, row / heads);
+        float *sum = w->dq + row * ld;
+        for (size_t split = 1; split < w->splits; split++) {
+            const float *part = w->dq + (split * job->tokens * heads + row) * ld;
+            for (size_t j = 0; j < job->a->d; j++) sum[j] += part[j];
+        }
+        HC_DISPATCH(attn_scale_row)(job->a->d, sum, (float)job->a->scale);
+        attn_store_row(&job->dq, batch, row % heads, batch->q0 + row / heads - batch->token0, job->a->d, sum);
+    }
+}
+
+/* The sink is a key whose value is zero: its gradient is -P delta, summed over all rows of a head in order. */
+static void store_dsink(const struct backward *w, const aclTensor *dsink) {
+    const struct attn_job *job = &w->job;
+    for (size_t head = 0; head < job->a->heads; head++) {
+        double sum = 0;
+        for (size_t token = 0; token < job->tokens; token++) {
+            const struct attn_batch *batch = find_batch(job, token);
+            const size_t at = attn_statistic(job, batch, head, token - batch->token0) * 8;
+            sum -= exp((double)(job->sink[head] - job->max[at])) / (double)job->sum[at] *
+                   (double)w->delta[token * job->a->heads + head];
+        }
+        hc_store_for(dsink->dtype, HC_F64)(1, hc_data(dsink) + (int64_t)head * dsink->stride[0] * dsink->item_size, 1, &sum);
+    }
+}
+
+/* Gradients of a bias shared by all batches. */
+static aclnnStatus sum_dpse(const struct backward *w) {
+    const struct attn_args *a = w->job.a;
+    const aclTensor *dpse = hc_arg(w->job.call, SLOT_DPSE);
+    const size_t each = a->heads * a->sq * a->skv;
+    for (size_t b = 1; b < a->batches; b++) {
+        for (size_t i = 0; i < each; i++) w->dpse[i] += w->dpse[b * each + i];
+    }
+    const aclTensor total = hc_tensor_view(ACL_FLOAT, dpse->shape, dpse->rank, w->dpse);
+    return hc_copy(dpse, &total);
+}
+
+/* What no item writes: rows of packed tensors beyond the last sequence, and biases of tiles that nobody sees. */
+static aclnnStatus clear_outputs(const struct backward *w) {
+    const struct hc_call *call = w->job.call;
+    const struct hc_element zero = {{0}};
+    if (w->job.a->layout == LAYOUT_TND) {
+        HC_TRY(hc_fill(hc_arg(call, SLOT_DQ), &zero));
+        HC_TRY(hc_fill(hc_arg(call, SLOT_DK), &zero));
+        HC_TRY(hc_fill(hc_arg(call, SLOT_DV), &zero));
+    }
+    return hc_arg(call, SLOT_DPSE) ? hc_fill(hc_arg(call, SLOT_DPSE), &zero) : 0;
+}
+
+static aclnnStatus allocate(struct backward *w) {
+    const struct attn_args *a = w->job.a;
+    const size_t rows = w->job.tokens * a->heads, items = a->batches * a->kv_heads;
+    w->splits = items >= ITEMS_WANTED ? 1 : hc_ceil_div(ITEMS_WANTED, hc_max_size(items, 1));
+    w->splits = hc_max_size(1, hc_min_size(w->splits, hc_ceil_div(a->skv, ATTN_KEYS)));
+    w->dq = calloc(w->splits * rows * w->job.ld + 1, sizeof(float));
+    w->delta = malloc((rows + 1) * sizeof(float));
+    HC_CHECK(w->dq && w->delta, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of %zu query rows", a->name, rows);
+    const aclTensor *dpse = hc_arg(w->job.call, SLOT_DPSE);
+    if (dpse == NULL || a->batches == 1 || dpse->shape[0] != 1) return 0;
+    w->dpse = calloc(rows * a->skv + 1, sizeof(float));
+    HC_CHECK(w->dpse != NULL, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of pse", a->name);
+    return 0;
+}
+
+static aclnnStatus run_job(struct backward *w) {
+    struct tiles ignored;
+    HC_TRY(allocate(w));
+    HC_TRY(clear_outputs(w));
+    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(&w->job, NULL, &ignored)), ACLNN_ERR_INNER, "%s: out of host memory for tiles",
+             w->job.a->name);
+    const size_t rows = w->job.tokens * w->job.a->heads;
+    hc_parallel_for(rows, 64, compute_delta, w);
+    hc_parallel_for(w->job.a->batches * w->job.a->kv_heads * w->splits, 1, run_items, w);
+    hc_parallel_for(rows, 64, store_dq, w);
+    if (w->dpse != NULL) HC_TRY(sum_dpse(w));
+    const aclTensor *dsink = hc_arg(w->job.call, SLOT_DSINK);
+    if (dsink != NULL && dsink->numel > 0 && w->job.sink != NULL) store_dsink(w, dsink);
+    return 0;
+}
+
+aclnnStatus attn_backward(const struct hc_call *call) {
+    struct backward w = {0};
+    aclnnStatus status = attn_job_init(&w.job, call);
+    if (status == 0) status = run_job(&w);
+    free(w.dq);
+    free(w.delta);
+    free(w.dpse);
+    attn_job_free(&w.job);
+    return status;
+}

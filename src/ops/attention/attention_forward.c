@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Attention forward: for each block of queries, one pass over the keys it sees, softmax on the way (streaming maximum
+ * and sum, earlier results rescaled when the maximum grows). Scores exist for one tile at a time, so memory is linear
+ * in the sequence. Work items are query blocks of one head: independent, each computed in a fixed order. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "attention_job.h"
+#include "temporary.h"
+
+/* Buffers of a thread, in one piece of scratch. */
+struct tiles {
+    float *q, *k, *kt, *v, *s, *out, *max, *sum, *bias;
+};
+
+static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
+    const size_t sizes[] = {ATTN_QUERIES * job->ld, ATTN_KEYS * job->ld, ATTN_KEYS * job->ld, ATTN_KEYS * job->ldv,
+                            ATTN_QUERIES * ATTN_KEYS, ATTN_QUERIES * job->ldv, ATTN_QUERIES, ATTN_QUERIES, ATTN_KEYS};
+    float **const to[] = {&t->q, &t->k, &t->kt, &t->v, &t->s, &t->out, &t->max, &t->sum, &t->bias};
+    size_t used = 0;
+    for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
+        if (memory != NULL) *to[i] = (float *)(memory + used);
+        used += sizes[i] * sizeof(float);
+    }
+    return used;
+}
+
+static void softmax_tile(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
+                         size_t k, size_t keys, const struct tiles *t) {
+    for (size_t r = 0; r < rows; r++) {
+        struct attn_row row;
+        float rescale, *s = t->s + r * ATTN_KEYS;
+        attn_prepare_row(job, batch, head, i + r, k, keys, t->bias, &row);
+        HC_DISPATCH(attn_softmax_row)(&row, s, &t->max[r], &t->sum[r], &rescale);
+        if (rescale != 1) HC_DISPATCH(attn_scale_row)(job->a->dv, t->out + r * job->ldv, rescale);
+        if (job->drop != NULL) {
+            HC_DISPATCH(attn_dropout_row)(keys, s, job->drop, attn_drop_bit(job, batch, head, i + r, k),
+                                          attn_keep_factor(job->a));
+        }
+    }
+}
+
+/* Rows without any key: zeros, and statistics that make every later exponential or weight zero. */
+static void finish_rows(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
+                        const struct tiles *t) {
+    for (size_t r = 0; r < rows; r++) {
+        float max = t->max[r], sum = t->sum[r], *out = t->out + r * job->ldv, factor = 1;
+        if (job->sink != NULL) {
+            const float all = fmaxf(max, job->sink[head]);
+            factor = expf(max - all);
+            sum = sum * factor + expf(job->sink[head] - all);
+            max = all;
+        }
+        const bool none = sum == 0;
+        HC_DISPATCH(attn_scale_row)(job->a->dv, out, none ? 0 : factor / sum);
+        attn_store_row(&job->out, batch, head, batch->q0 + i + r, job->a->dv, out);
+        const size_t at = attn_statistic(job, batch, head, i + r) * 8;
+        for (size_t j = 0; j < 8; j++) {
+            job->max[at + j] = none ? -FLT_MAX : max;
+            job->sum[at + j] = none ? FLT_MAX : sum;
+        }
+    }
+}
+
+static void query_block(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
+                        const struct tiles *t) {
+    const struct attn_args *a = job->a;
+    const size_t kv_head = head / (a->heads / a->kv_heads);
+    size_t low, high, ignored;
+    attn_visible(job, batch, i, &low, &ignored);
+    attn_visible(job, batch, i + rows - 1, &ignored, &high);
+    attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, t->q, job->ld);
+    memset(t->out, 0, rows * job->ldv * sizeof(float));
+    for (size_t r = 0; r < rows; r++) {
+        t->max[r] = -INFINITY;
+        t->sum[r] = 0;
+    }
+    for (size_t k = low / ATTN_KEYS * ATTN_KEYS; k < high; k += ATTN_KEYS) {
+        const size_t keys = hc_min_size(ATTN_KEYS, batch->skv - k);
+        if (!attn_tile_visible(job, batch, head, i, rows, k, keys)) continue;
+        attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, job->ld);
+        HC_DISPATCH(attn_transpose)(keys, a->d, t->k, job->ld, t->kt, ATTN_KEYS);
+        attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, job->ldv);
+        HC_DISPATCH(attn_gemm)(rows, keys, a->d, t->q, job->ld, 1, t->kt, ATTN_KEYS, t->s, ATTN_KEYS, false);
+        softmax_tile(job, batch, head, i, rows, k, keys, t);
+        HC_DISPATCH(attn_gemm)(rows, a->dv, keys, t->s, ATTN_KEYS, 1, t->v, job->ldv, t->out, job->ldv, true);
+    }
+    finish_rows(job, batch, head, i, rows, t);
+}
+
+static void run_blocks(void *ctx, size_t begin, size_t end) {
+    const struct attn_job *job = ctx;
+    const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
+    struct tiles t;
+    char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
+    if (memory == NULL) return;
+    carve(job, memory, &t);
+    for (size_t item = begin; item < end; item++) {
+        /* The last block of a causal head is the longest: it goes first. */
+        const size_t block = blocks - 1 - item % blocks, head = item / blocks % job->a->heads;
+        const struct attn_batch *batch = &job->batches[item / blocks / job->a->heads];
+        const size_t i = block * ATTN_QUERIES;
+        if (i < batch->sq) query_block(job, batch, head, i, hc_min_size(ATTN_QUERIES, batch->sq - i), &t);
+    }
+}
+
+static aclnnStatus run_job(struct attn_job *job) {
+    const aclTensor *out = hc_arg(job->call, SLOT_OUT);
+    const struct hc_element zero = {{0}};
+    struct tiles ignored;
+    if (job->a->layout == LAYOUT_TND && job->tokens < (size_t)out->shape[0]) HC_TRY(hc_fill(out, &zero));
+    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(job, NULL, &ignored)), ACLNN_ERR_INNER, "%s: out of host memory for tiles",
+             job->a->name);
+    const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
+    hc_parallel_for(job->a->batches * job->a->heads * blocks, 1, run_blocks, job);
+    return 0;
+}
+
+aclnnStatus attn_forward(const struct hc_call *call) {
+    struct attn_job job;
+    aclnnStatus status = attn_job_init(&job, call);
+    if (status == 0) status = run_job(&job);
+    attn_job_free(&job);
+    return status;
+}
