@@ -2,6 +2,7 @@
 /* Contexts, and the current one of each thread. */
 #include "hc_device.h"
 #include "hc_error.h"
+#include "hc_runtime.h"
 #include "hc_stream.h"
 
 struct hc_pool hc_context_pool = HC_POOL("context", 64, 65536);
@@ -51,9 +52,14 @@ struct hc_context *hc_context_current(const char *function) {
     if (HC_LIKELY(hc_handle_ok(&hc_context_pool, g_current))) return g_current;
     struct hc_device *device = hc_device_get(atomic_load(&g_default_device));
     if (device == NULL) {
-        hc_fail(ACL_ERROR_RT_CONTEXT_NULL,
-                "%s: this thread has no current device%s: call aclrtSetDevice first", function,
-                hc_was_forked() ? " (forked from a process that uses NPUs)" : "");
+        const char *refusal = hc_init_refusal();
+        if (refusal[0] != '\0')
+            hc_fail(ACL_ERROR_RT_CONTEXT_NULL, "%s: there is no device, aclInit failed: %s", function,
+                    refusal);
+        else
+            hc_fail(ACL_ERROR_RT_CONTEXT_NULL,
+                    "%s: this thread has no current device%s: call aclrtSetDevice first", function,
+                    hc_was_forked() ? " (forked from a process that uses NPUs)" : "");
         return NULL;
     }
     return g_current = primary_of(device);

@@ -13,7 +13,12 @@
 #include "hc_runtime.h"
 #include "hc_stream.h"
 
+#include <stdio.h>
+#include <string.h>
+
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Why the last aclInit failed. A client may call on, and its next error would hide the reason. */
+static char g_refusal[512];
 static bool g_initialised;
 
 /* Streams and devices do not survive a fork: their threads are gone and their memory is not copied. The child
@@ -57,8 +62,18 @@ static aclError init(const char *configPath) {
 aclError aclInit(const char *configPath) {
     pthread_mutex_lock(&g_lock);
     const aclError code = init(configPath);
+    if (code != ACL_ERROR_REPEAT_INITIALIZE)
+        snprintf(g_refusal, sizeof g_refusal, "%s", code == ACL_SUCCESS ? "" : hc_error_text());
     pthread_mutex_unlock(&g_lock);
     return code;
+}
+
+const char *hc_init_refusal(void) {
+    static _Thread_local char copy[sizeof g_refusal];
+    pthread_mutex_lock(&g_lock);
+    memcpy(copy, g_refusal, sizeof copy);
+    pthread_mutex_unlock(&g_lock);
+    return copy;
 }
 
 /* Contexts end with force: at the end of a process a stream may wait for what will never happen. */
