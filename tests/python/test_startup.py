@@ -133,7 +133,10 @@ def test_without_autoload(full):
 
 @needs_torch_npu
 def test_looking_for_torch_npu_loads_nothing(full):
-    code = "import importlib.util, sys; print(bool(importlib.util.find_spec('torch_npu')), 'mindspeed' in sys.modules)"
+    code = (
+        "import importlib.util, sys\n"
+        "print(bool(importlib.util.find_spec('torch_npu')), 'mindspeed' in sys.modules)"
+    )
     assert full.quietly(code) == "True False"
 
 
