@@ -38,10 +38,24 @@ aclnnStatus hc_ew_plan_compare_scalar(const char *name, const struct hc_ew *op, 
     return plan_scalar(name, op, self, scalar, out, true, workspaceSize, executor);
 }
 
+/* As in PyTorch: a float result does not go into an integer output, nor a complex one into a real one. */
+static aclnnStatus check_result_class(const char *name, const struct hc_ew *op, const aclTensor *self, const aclTensor *other,
+                                      const aclTensor *out) {
+    if (op->truth & 1) return 0;
+    const aclDataType type = hc_dtype_promote(self->dtype, other->dtype);
+    enum hc_dtype_class result = hc_dtype_class(type);
+    if (result < op->at_least) result = op->at_least;
+    HC_CHECK(result <= hc_dtype_class(out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: the result of %s with %s can't be cast to the desired output type of %s", name, HC_SHOW(self), HC_SHOW(other),
+             HC_SHOW(out));
+    return 0;
+}
+
 aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self, const aclTensor *other,
                               const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
     HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, !self ? "self" : !other ? "other" : "out");
+    HC_TRY(check_result_class(name, op, self, other, out));
     return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
 }
 
@@ -51,6 +65,7 @@ aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, c
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
     HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, !self ? "self" : !other ? "other" : "out");
     HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
+    HC_TRY(check_result_class(name, op, self, other, out));
     const struct hc_ew_scalar value = hc_ew_scalar(scalar);
     return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, &value, sizeof value, workspaceSize, executor);
 }
