@@ -35,7 +35,13 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
-    shape = Shape(layers=options.layers, hidden=options.hidden, heads=options.heads, sequence=options.seq, vocab=options.vocab)
+    shape = Shape(
+        layers=options.layers,
+        hidden=options.hidden,
+        heads=options.heads,
+        sequence=options.seq,
+        vocab=options.vocab,
+    )
     device = torch.device("npu:0" if options.side == "npu" else "cpu")
     model = PlainGPT(shape).to(device=device, dtype=getattr(torch, DTYPES[options.dtype]))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -76,9 +82,20 @@ def spawn(options: argparse.Namespace, side: str, dtype: str) -> dict[str, float
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("layers", 6), ("hidden", 512), ("heads", 8), ("seq", 512), ("batch", 4), ("vocab", 8192),
-                          ("steps", 5), ("warmup", 2), ("threads", len(os.sched_getaffinity(0)))):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in (
+        ("layers", 6),
+        ("hidden", 512),
+        ("heads", 8),
+        ("seq", 512),
+        ("batch", 4),
+        ("vocab", 8192),
+        ("steps", 5),
+        ("warmup", 2),
+        ("threads", len(os.sched_getaffinity(0))),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     parser.add_argument("--dtype", choices=tuple(DTYPES), help="one row; default: fp32 and bf16")
     parser.add_argument("--side", choices=("npu", "cpu"), help="measure one side in this process, print JSON")
@@ -90,15 +107,22 @@ def main() -> None:
     if options.side:
         print(json.dumps(measure(options)))
         return
-    print(f"GPT step: {options.layers} layers, hidden {options.hidden}, heads {options.heads}, seq {options.seq}, "
-          f"micro-batch {options.batch}, vocab {options.vocab}, {options.threads} threads, median of {options.steps}")
-    print(f"{'dtype':6}{'NPU tok/s':>12}{'CPU tok/s':>12}{'ratio':>8}{'NPU MiB':>10}{'CPU MiB':>10}{'ratio':>8}{'loss NPU/CPU':>20}")
+    print(
+        f"GPT step: {options.layers} layers, hidden {options.hidden}, heads {options.heads}, seq {options.seq}, "
+        f"micro-batch {options.batch}, vocab {options.vocab}, {options.threads} threads, median of {options.steps}"
+    )
+    print(
+        f"{'dtype':6}{'NPU tok/s':>12}{'CPU tok/s':>12}{'ratio':>8}{'NPU MiB':>10}{'CPU MiB':>10}{'ratio':>8}{'loss NPU/CPU':>20}"
+    )
     tokens = options.batch * options.seq
     for dtype in (options.dtype,) if options.dtype else ("fp32", "bf16"):
         npu, cpu = (spawn(options, side, dtype) for side in ("npu", "cpu"))
-        print(f"{dtype:6}{tokens / npu['seconds']:12.0f}{tokens / cpu['seconds']:12.0f}{cpu['seconds'] / npu['seconds']:8.2f}"
-              f"{npu['memory']:10.0f}{cpu['memory']:10.0f}{npu['memory'] / cpu['memory']:8.2f}"
-              f"{npu['loss']:12.4f}{cpu['loss']:8.4f}", flush=True)
+        print(
+            f"{dtype:6}{tokens / npu['seconds']:12.0f}{tokens / cpu['seconds']:12.0f}{cpu['seconds'] / npu['seconds']:8.2f}"
+            f"{npu['memory']:10.0f}{cpu['memory']:10.0f}{npu['memory'] / cpu['memory']:8.2f}"
+            f"{npu['loss']:12.4f}{cpu['loss']:8.4f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,10 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"(aclnn\w+): [^\n]*not supported", r"refused: \1"),
     (r"(aclnn\w+): ", r"error from \1"),
     (r"Tensor-likes are not close|not equal|AssertionError|Mismatch|mismatch", "result differs"),
-    (r"not (?:been )?(?:implemented|supported)|not support", "not supported by torch_npu for this SoC or input"),
+    (
+        r"not (?:been )?(?:implemented|supported)|not support",
+        "not supported by torch_npu for this SoC or input",
+    ),
 )
 
 
@@ -246,22 +249,28 @@ def report(results: list[FileResult], command: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkout", type=Path, required=True, help="a checkout of op-plugin")
-    parser.add_argument("--under", default="test/test_base_ops", help="folder of the checkout (default: %(default)s)")
+    parser.add_argument(
+        "--under", default="test/test_base_ops", help="folder of the checkout (default: %(default)s)"
+    )
     parser.add_argument("--match", default=".*", help="only files whose name matches this regular expression")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="files at a time")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one file")
     parser.add_argument("--write", type=Path, help="write the report (Markdown) here")
     parser.add_argument("--json", type=Path, help="write every result here")
-    parser.add_argument("--base-formats", action="store_true", help="tensors keep their base format (see above)")
+    parser.add_argument(
+        "--base-formats", action="store_true", help="tensors keep their base format (see above)"
+    )
     parser.add_argument("--verbose", action="store_true", help="print each failure")
     args = parser.parse_args()
     folder = args.checkout / args.under
     paths = sorted(p for p in folder.glob("test_*.py") if re.fullmatch(args.match, p.stem))
     if not paths:
         parser.error(f"no test file in {folder} matches {args.match}")
-    import torch_npu  # noqa: F401  (imported once, before the forks; no device is touched here)
+    import torch_npu
     import torch_npu.testing.testcase  # noqa: F401
 
     if args.base_formats:

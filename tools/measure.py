@@ -38,7 +38,9 @@ class Function:
 
 
 def files(folders: Sequence[str]) -> list[Path]:
-    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.suffix in SUFFIXES]
+    found = [
+        path for folder in folders for path in sorted((ROOT / folder).rglob("*")) if path.suffix in SUFFIXES
+    ]
     return [path for path in found if "__pycache__" not in path.parts]
 
 
@@ -91,7 +93,9 @@ class Gate:
     def check(self, name: str, value: float, low: float, high: float) -> None:
         right = low <= value <= high
         self.broken += not right
-        bound = f"<= {high:g}" if low == 0 else f">= {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
+        bound = (
+            f"<= {high:g}" if low == 0 else f">= {low:g}" if high == float("inf") else f"{low:g} to {high:g}"
+        )
         print(f"{'ok  ' if right else 'FAIL'} {name:<34}{value:>8.3g}   {bound}")
 
 
@@ -116,7 +120,9 @@ def main() -> int:
     gate.check("lines of a function, median", statistics.median(plain), 0, FUNCTION_MEDIAN)
     gate.check("lines of a function, p95", percentile(plain, 0.95), 0, FUNCTION_P95)
     gate.check("lines of a function, max", max(plain), 0, FUNCTION_MAX)
-    gate.check("lines of a kernel, max", max((f.lines for f in found if f.is_kernel), default=0), 0, KERNEL_MAX)
+    gate.check(
+        "lines of a kernel, max", max((f.lines for f in found if f.is_kernel), default=0), 0, KERNEL_MAX
+    )
     list_over("too long", [
         (f.lines, f"{f.file.relative_to(ROOT)}: {f.name}")
         for f in found if f.lines > (KERNEL_MAX if f.is_kernel else FUNCTION_MAX)

@@ -37,8 +37,10 @@ def latest_iteration(out: Path) -> int:
         return 0
     text = path.read_text(encoding="utf-8").strip()
     if not text.isdigit():
-        raise UserError(f"{path} contains {text[:40]!r}, wanted the number of an iteration; write one of the iter_* "
-                        "numbers beside it into it, or remove the folder to start again")
+        raise UserError(
+            f"{path} contains {text[:40]!r}, wanted the number of an iteration; write one of the iter_* "
+            "numbers beside it into it, or remove the folder to start again"
+        )
     return int(text)
 
 
@@ -68,7 +70,9 @@ def _state(job: Job, *, is_loading: bool) -> dict[str, Any]:
 
 def save(job: Job, out: Path, iteration: int, options: argparse.Namespace) -> Path:
     target = folder_of(out, iteration)
-    about = {"iteration": iteration, "dtype": options.dtype} | {name: getattr(options, name) for name in SHAPE_OPTIONS}
+    about = {"iteration": iteration, "dtype": options.dtype} | {
+        name: getattr(options, name) for name in SHAPE_OPTIONS
+    }
     remove_leftovers(target.parent)
     with new_folder(target, about) as folder:
         dist_checkpointing.save(_state(job, is_loading=False), str(folder))
@@ -82,15 +86,20 @@ def save(job: Job, out: Path, iteration: int, options: argparse.Namespace) -> Pa
 def _check(out: Path, iteration: int, options: argparse.Namespace) -> Path:
     folder = folder_of(out, iteration)
     others = sorted(path.name for path in folder.parent.glob("iter_*") if path != folder)
-    remedy = (f"write the number of another checkpoint ({', '.join(others)}) into {folder.parent / LATEST}" if others
-              else f"remove {folder.parent} to start again")
+    remedy = (
+        f"write the number of another checkpoint ({', '.join(others)}) into {folder.parent / LATEST}"
+        if others
+        else f"remove {folder.parent} to start again"
+    )
     check_folder(folder, remedy)
     about = read_about(folder) or {}
     for name in (*SHAPE_OPTIONS, "dtype"):
         wanted = getattr(options, name)
         if about.get(name) != wanted:
-            raise UserError(f"the checkpoint {folder} was trained with --{name} {about.get(name)}, this run has --{name} "
-                            f"{wanted}; use the same, or another --out")
+            raise UserError(
+                f"the checkpoint {folder} was trained with --{name} {about.get(name)}, this run has --{name} "
+                f"{wanted}; use the same, or another --out"
+            )
     return folder
 
 

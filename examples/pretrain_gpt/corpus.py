@@ -27,9 +27,13 @@ _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "__pycache__"
 def standard_library() -> list[Path]:
     """Python sources of the running interpreter's standard library, its tests left out."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    files = [path for path in root.rglob("*.py") if not _NOT_LIBRARY.intersection(path.relative_to(root).parts)]
+    files = [
+        path for path in root.rglob("*.py") if not _NOT_LIBRARY.intersection(path.relative_to(root).parts)
+    ]
     if not files:
-        raise UserError(f"no Python sources of the standard library below {root}; name text files with --data")
+        raise UserError(
+            f"no Python sources of the standard library below {root}; name text files with --data"
+        )
     return sorted(files)
 
 
@@ -38,7 +42,9 @@ def _files_of(path: Path) -> list[Path]:
         return [path]
     if not path.exists():
         raise UserError(f"--data {path}: no such file or folder")
-    files = sorted(p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.parts))
+    files = sorted(
+        p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.parts)
+    )
     if not files:
         raise UserError(f"--data {path}: the folder has no files")
     return files
@@ -83,10 +89,14 @@ def _load(data: Sequence[Path], files: Sequence[Path]) -> tuple[dict[str, bytes]
     texts = {str(path): _read_text(path, path in named) for path in files}
     documents = {name: text for name, text in texts.items() if text}
     if not documents:
-        raise UserError(f"--data {' '.join(map(str, data))}: no text in {len(files)} files (all empty or binary)")
+        raise UserError(
+            f"--data {' '.join(map(str, data))}: no text in {len(files)} files (all empty or binary)"
+        )
     skipped = sum(text is None for text in texts.values())
     if len(documents) < MIN_FILES_TO_HOLD_OUT_WHOLE:
-        documents = {f"{name}#{i}": piece for name, text in documents.items() for i, piece in enumerate(_pieces(text))}
+        documents = {
+            f"{name}#{i}": piece for name, text in documents.items() for i, piece in enumerate(_pieces(text))
+        }
     return documents, skipped
 
 
@@ -130,13 +140,20 @@ def prepare(data: Sequence[Path], out: Path, held_out: float, sequence: int) -> 
     else:
         documents, skipped = _load(data, files)
         training, validation = split(documents, held_out)
-        about = {"fingerprint": fingerprint, "files": len(files), "not_text": skipped,
-                 "train_bytes": sum(map(len, training)), "valid_bytes": sum(map(len, validation))}
+        about = {
+            "fingerprint": fingerprint,
+            "files": len(files),
+            "not_text": skipped,
+            "train_bytes": sum(map(len, training)),
+            "valid_bytes": sum(map(len, validation)),
+        }
         with new_folder(folder, about) as target:
             _write(target / "train", training)
             _write(target / "valid", validation)
     for part in ("train", "valid"):
         if about[f"{part}_bytes"] <= sequence:
-            raise UserError(f"the {part} part has {about[f'{part}_bytes']} bytes of text, which is less than one sample "
-                            f"of --seq {sequence}; give more --data or a smaller --seq")
+            raise UserError(
+                f"the {part} part has {about[f'{part}_bytes']} bytes of text, which is less than one sample "
+                f"of --seq {sequence}; give more --data or a smaller --seq"
+            )
     return {key: int(value) for key, value in about.items() if key != "fingerprint"}

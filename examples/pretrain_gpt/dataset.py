@@ -16,7 +16,9 @@ KEYS = ("tokens", "labels", "loss_mask", "position_ids")
 Batch = dict[str, torch.Tensor]
 
 
-def build(out: Path, sequence: int, seed: int, train_samples: int, valid_samples: int) -> tuple[GPTDataset, GPTDataset]:
+def build(
+    out: Path, sequence: int, seed: int, train_samples: int, valid_samples: int
+) -> tuple[GPTDataset, GPTDataset]:
     """Training and validation datasets of the given numbers of samples."""
     config = GPTDatasetConfig(
         random_seed=seed,
@@ -29,12 +31,16 @@ def build(out: Path, sequence: int, seed: int, train_samples: int, valid_samples
         eod_mask_loss=False,
         create_attention_mask=False,
     )
-    builder = BlendedMegatronDatasetBuilder(GPTDataset, [train_samples, valid_samples, 0], lambda: True, config)
+    builder = BlendedMegatronDatasetBuilder(
+        GPTDataset, [train_samples, valid_samples, 0], lambda: True, config
+    )
     train, valid, _ = builder.build()
     return train, valid
 
 
-def batches(dataset: GPTDataset, micro_batch: int, first_sample: int, device: torch.device) -> Iterator[Batch]:
+def batches(
+    dataset: GPTDataset, micro_batch: int, first_sample: int, device: torch.device
+) -> Iterator[Batch]:
     """Micro-batches in the dataset's (shuffled) order from a sample on; ends with the dataset."""
     for start in range(first_sample, len(dataset) - micro_batch + 1, micro_batch):
         samples = [dataset[i] for i in range(start, start + micro_batch)]

@@ -52,7 +52,9 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _describe(folder: Path) -> dict[str, list[int]]:
-    return {str(path.relative_to(folder)): [path.stat().st_size, _checksum(path)] for path in _files_below(folder)}
+    return {
+        str(path.relative_to(folder)): [path.stat().st_size, _checksum(path)] for path in _files_below(folder)
+    }
 
 
 @contextmanager
@@ -66,7 +68,9 @@ def new_folder(target: Path, about: dict[str, Any]) -> Iterator[Path]:
         yield temporary
         for path in _files_below(temporary):
             _sync(path)
-        (temporary / CONTENTS).write_text(json.dumps({"about": about, "files": _describe(temporary)}), encoding="utf-8")
+        (temporary / CONTENTS).write_text(
+            json.dumps({"about": about, "files": _describe(temporary)}), encoding="utf-8"
+        )
         _sync(temporary / CONTENTS)
         _sync(temporary)
         if target.exists():
@@ -111,6 +115,8 @@ def check_folder(folder: Path, remedy: str) -> None:
             raise UserError(f"{file} is missing; {remedy}")
         found = file.stat().st_size
         if found != size:
-            raise UserError(f"{file} has {found} bytes, wanted {size}: it is {'truncated' if found < size else 'too long'}; {remedy}")
+            raise UserError(
+                f"{file} has {found} bytes, wanted {size}: it is {'truncated' if found < size else 'too long'}; {remedy}"
+            )
         if _checksum(file) != checksum:
             raise UserError(f"{file} has other contents than when it was written; {remedy}")

@@ -55,7 +55,13 @@ def plot(history: History, path: Path, title: str) -> None:
 
     figure, axes = pyplot.subplots(figsize=(8, 5), dpi=120)
     axes.plot(*history.series("loss"), color="tab:blue", linewidth=0.8, label="training")
-    axes.plot(*history.series("valid_loss"), color="tab:orange", marker="o", markersize=3, label="validation (held out)")
+    axes.plot(
+        *history.series("valid_loss"),
+        color="tab:orange",
+        marker="o",
+        markersize=3,
+        label="validation (held out)",
+    )
     axes.set_xlabel("iteration")
     axes.set_ylabel("loss (nats per byte)")
     axes.set_title(title)

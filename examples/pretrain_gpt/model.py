@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from megatron.core import parallel_state, tensor_parallel
-from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
 from megatron.core.enums import ModelType
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
@@ -36,7 +40,9 @@ def initialize(seed: int) -> torch.device:
     device = torch.device("npu:0")
     torch.npu.set_device(device)
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("hccl", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        torch.distributed.init_process_group(
+            "hccl", store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
         parallel_state.initialize_model_parallel(create_gloo_process_groups=False)
     torch.manual_seed(seed)
     tensor_parallel.model_parallel_cuda_manual_seed(seed)

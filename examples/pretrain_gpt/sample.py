@@ -26,7 +26,9 @@ def _pick(logits: torch.Tensor, temperature: float, generator: torch.Generator) 
 
 
 @torch.no_grad()
-def _continue(model: torch.nn.Module, tokens: list[int], options: argparse.Namespace, device: torch.device) -> list[int]:
+def _continue(
+    model: torch.nn.Module, tokens: list[int], options: argparse.Namespace, device: torch.device
+) -> list[int]:
     generator = torch.Generator().manual_seed(options.seed)
     for _ in range(options.sample_bytes):
         window = torch.tensor([tokens[-options.seq :]], device=device)

@@ -37,7 +37,9 @@ def _forward_step(iterator: Iterator[Batch], model: torch.nn.Module) -> tuple[to
     return output, partial(_loss, batch)
 
 
-def _run(job: Job, options: argparse.Namespace, source: Iterator[Batch], count: int, *, forward_only: bool) -> float:
+def _run(
+    job: Job, options: argparse.Namespace, source: Iterator[Batch], count: int, *, forward_only: bool
+) -> float:
     """`count` micro-batches through Megatron's schedule; returns nats per byte."""
     reports = get_forward_backward_func()(
         forward_step_func=_forward_step,
@@ -91,8 +93,14 @@ class Trainer:
         rate = self._options.global_batch * self._options.seq / seconds
         if not math.isfinite(figures["loss"]):
             raise UserError(f"the loss of iteration {iteration} is {figures['loss']}; try a lower --lr")
-        bar.set_postfix(loss=f"{figures['loss']:.3f}", valid=f"{self._history.last('valid_loss'):.3f}",
-                        tok_s=f"{rate:.0f}", grad=f"{figures['grad_norm']:.2f}", mem=_memory(), refresh=False)
+        bar.set_postfix(
+            loss=f"{figures['loss']:.3f}",
+            valid=f"{self._history.last('valid_loss'):.3f}",
+            tok_s=f"{rate:.0f}",
+            grad=f"{figures['grad_norm']:.2f}",
+            mem=_memory(),
+            refresh=False,
+        )
         bar.update(1)
         self._history.add({"iteration": iteration, "tokens_per_second": rate, "lr": self._lr()} | figures)
 

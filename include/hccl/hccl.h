@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Interface of the collective communication library: types and functions, from abi/{hccl,enums,structs,constants}.tsv.
+/* Interface of the collective communication library: types and functions, from
+ * abi/{hccl,enums,structs,constants}.tsv.
  *
  * Every function returns HCCL_SUCCESS or a code whose text aclGetRecentErrMsg gives in the same thread. */
 #pragma once
@@ -104,7 +105,8 @@ typedef struct {
     char internal[HCCL_ROOT_INFO_BYTES];
 } HcclRootInfo;
 
-/* `reserved` starts with the number of bytes the caller fills (size_t), the magic word and a version (uint32_t). */
+/* `reserved` starts with the number of bytes the caller fills (size_t), the magic word and a version
+ * (uint32_t). */
 typedef struct {
     char reserved[24];
     uint32_t hcclBufferSize;
@@ -141,15 +143,16 @@ typedef struct {
 /* Life of a communicator. Init blocks until all ranks have joined; destroy ends it for this rank. */
 HC_API HcclResult HcclGetRootInfo(HcclRootInfo *rootInfo);
 HC_API HcclResult HcclCommInitRootInfo(uint32_t nRanks, const HcclRootInfo *rootInfo, uint32_t rank,
-        HcclComm *comm);
+                                       HcclComm *comm);
 HC_API HcclResult HcclCommInitRootInfoConfig(uint32_t nRanks, const HcclRootInfo *rootInfo, uint32_t rank,
-        const HcclCommConfig *config, HcclComm *comm);
+                                             const HcclCommConfig *config, HcclComm *comm);
 HC_API HcclResult HcclCommInitAll(uint32_t ndev, int32_t *devices, HcclComm *comms);
 HC_API HcclResult HcclCommInitClusterInfo(const char *clusterInfo, uint32_t rank, HcclComm *comm);
 HC_API HcclResult HcclCommInitClusterInfoConfig(const char *clusterInfo, uint32_t rank,
-        HcclCommConfig *config, HcclComm *comm);
+                                                HcclCommConfig *config, HcclComm *comm);
 HC_API HcclResult HcclCreateSubCommConfig(HcclComm *comm, uint32_t rankNum, uint32_t *rankIds,
-        uint64_t subCommId, uint32_t subCommRankId, HcclCommConfig *config, HcclComm *subComm);
+                                          uint64_t subCommId, uint32_t subCommRankId, HcclCommConfig *config,
+                                          HcclComm *subComm);
 HC_API HcclResult HcclCommDestroy(HcclComm comm);
 HC_API HcclResult HcclCommSuspend(HcclComm comm);
 HC_API HcclResult HcclCommResume(HcclComm comm);
@@ -169,53 +172,59 @@ HC_API HcclResult HcclGetConfig(HcclConfig config, HcclConfigValue *configValue)
 HC_API HcclResult HcclSetCommConfig(HcclComm comm, HcclConfig config, HcclConfigValue configValue);
 HC_API HcclResult HcclGetCommConfig(HcclComm comm, HcclConfig config, HcclConfigValue *configValue);
 
-/* Collectives: queued on the stream, they return at once. Counts are in elements; buffers stay the caller's. */
+/* Collectives: queued on the stream, they return at once. Counts are in elements; buffers stay the caller's.
+ */
 HC_API HcclResult HcclAllReduce(void *sendBuf, void *recvBuf, uint64_t count, HcclDataType dataType,
-        HcclReduceOp op, HcclComm comm, aclrtStream stream);
+                                HcclReduceOp op, HcclComm comm, aclrtStream stream);
 HC_API HcclResult HcclReduce(void *sendBuf, void *recvBuf, uint64_t count, HcclDataType dataType,
-        HcclReduceOp op, uint32_t root, HcclComm comm, aclrtStream stream);
-HC_API HcclResult HcclBroadcast(void *buf, uint64_t count, HcclDataType dataType, uint32_t root, HcclComm
-        comm, aclrtStream stream);
+                             HcclReduceOp op, uint32_t root, HcclComm comm, aclrtStream stream);
+HC_API HcclResult HcclBroadcast(void *buf, uint64_t count, HcclDataType dataType, uint32_t root,
+                                HcclComm comm, aclrtStream stream);
 HC_API HcclResult HcclAllGather(void *sendBuf, void *recvBuf, uint64_t sendCount, HcclDataType dataType,
-        HcclComm comm, aclrtStream stream);
+                                HcclComm comm, aclrtStream stream);
 HC_API HcclResult HcclAllGatherV(void *sendBuf, uint64_t sendCount, void *recvBuf, const void *recvCounts,
-        const void *recvDispls, HcclDataType dataType, HcclComm comm, aclrtStream stream);
+                                 const void *recvDispls, HcclDataType dataType, HcclComm comm,
+                                 aclrtStream stream);
 HC_API HcclResult HcclReduceScatter(void *sendBuf, void *recvBuf, uint64_t recvCount, HcclDataType dataType,
-        HcclReduceOp op, HcclComm comm, aclrtStream stream);
+                                    HcclReduceOp op, HcclComm comm, aclrtStream stream);
 HC_API HcclResult HcclReduceScatterV(void *sendBuf, const void *sendCounts, const void *sendDispls,
-        void *recvBuf, uint64_t recvCount, HcclDataType dataType, HcclReduceOp op, HcclComm comm,
-        aclrtStream stream);
+                                     void *recvBuf, uint64_t recvCount, HcclDataType dataType,
+                                     HcclReduceOp op, HcclComm comm, aclrtStream stream);
 HC_API HcclResult HcclScatter(void *sendBuf, void *recvBuf, uint64_t recvCount, HcclDataType dataType,
-        uint32_t root, HcclComm comm, aclrtStream stream);
-HC_API HcclResult HcclAlltoAll(const void *sendBuf, uint64_t sendCount, HcclDataType sendType, const
-        void *recvBuf, uint64_t recvCount, HcclDataType recvType, HcclComm comm, aclrtStream stream);
+                              uint32_t root, HcclComm comm, aclrtStream stream);
+HC_API HcclResult HcclAlltoAll(const void *sendBuf, uint64_t sendCount, HcclDataType sendType,
+                               const void *recvBuf, uint64_t recvCount, HcclDataType recvType, HcclComm comm,
+                               aclrtStream stream);
 HC_API HcclResult HcclAlltoAllV(const void *sendBuf, const void *sendCounts, const void *sdispls,
-        HcclDataType sendType, const void *recvBuf, const void *recvCounts, const void *rdispls, HcclDataType recvType,
-        HcclComm comm, aclrtStream stream);
+                                HcclDataType sendType, const void *recvBuf, const void *recvCounts,
+                                const void *rdispls, HcclDataType recvType, HcclComm comm,
+                                aclrtStream stream);
 HC_API HcclResult HcclAlltoAllVC(const void *sendBuf, const void *sendCountMatrix, HcclDataType sendType,
-        const void *recvBuf, HcclDataType recvType, HcclComm comm, aclrtStream stream);
+                                 const void *recvBuf, HcclDataType recvType, HcclComm comm,
+                                 aclrtStream stream);
 HC_API HcclResult HcclBarrier(HcclComm comm, aclrtStream stream);
 
-/* Point to point. Between HcclGroupStart and HcclGroupEnd (same thread) they wait for the end of the outer group. */
-HC_API HcclResult HcclSend(void *sendBuf, uint64_t count, HcclDataType dataType, uint32_t destRank, HcclComm
-        comm, aclrtStream stream);
-HC_API HcclResult HcclRecv(void *recvBuf, uint64_t count, HcclDataType dataType, uint32_t srcRank, HcclComm
-        comm, aclrtStream stream);
+/* Point to point. Between HcclGroupStart and HcclGroupEnd (same thread) they wait for the end of the outer
+ * group. */
+HC_API HcclResult HcclSend(void *sendBuf, uint64_t count, HcclDataType dataType, uint32_t destRank,
+                           HcclComm comm, aclrtStream stream);
+HC_API HcclResult HcclRecv(void *recvBuf, uint64_t count, HcclDataType dataType, uint32_t srcRank,
+                           HcclComm comm, aclrtStream stream);
 HC_API HcclResult HcclBatchSendRecv(HcclSendRecvItem *sendRecvInfo, uint32_t itemNum, HcclComm comm,
-        aclrtStream stream);
+                                    aclrtStream stream);
 HC_API HcclResult HcclGroupStart(void);
 HC_API HcclResult HcclGroupEnd(void);
 
 /* Memory that a communicator may use directly. */
 HC_API HcclResult HcclCommRegister(HcclComm comm, void *addr, uint64_t size, void **handle, uint32_t flag);
 HC_API HcclResult HcclCommDeregister(HcclComm comm, void *handle);
-HC_API HcclResult HcclCommExchangeMem(HcclComm comm, void *windowHandle, uint32_t *peerRanks, uint32_t
-        peerRankNum);
+HC_API HcclResult HcclCommExchangeMem(HcclComm comm, void *windowHandle, uint32_t *peerRanks,
+                                      uint32_t peerRankNum);
 HC_API HcclResult HcclCommSetMemoryRange(HcclComm comm, void *baseVirPtr, size_t size, size_t alignment,
-        uint64_t flags);
+                                         uint64_t flags);
 HC_API HcclResult HcclCommUnsetMemoryRange(HcclComm comm, void *baseVirPtr);
 HC_API HcclResult HcclCommActivateCommMemory(HcclComm comm, void *virPtr, size_t size, size_t offset,
-        aclrtDrvMemHandle handle, uint64_t flags);
+                                             aclrtDrvMemHandle handle, uint64_t flags);
 HC_API HcclResult HcclCommDeactivateCommMemory(HcclComm comm, void *virPtr);
 
 _Static_assert(sizeof(HcclCommConfig) == 2240, "HcclCommConfig has another layout");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Upper layers give back threads and memory when the runtime is finalised, without the runtime knowing them. */
+/* Upper layers give back threads and memory when the runtime is finalised, without the runtime knowing them.
+ */
 #pragma once
 #include "hc_util.h"
 

@@ -22,7 +22,8 @@ bool hc_isa_available(int isa) {
     switch (isa) {
     case HC_ISA_ID_scalar: return true;
     case HC_ISA_ID_avx2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("f16c");
     case HC_ISA_ID_avx512:
         return hc_isa_available(HC_ISA_ID_avx2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&

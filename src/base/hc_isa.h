@@ -19,7 +19,8 @@ enum hc_isa_id {
         HC_ISA_COUNT
 };
 
-/* Index of the instruction set in use: the best the CPU has, or the weaker one that HC_ISA names. Constant. */
+/* Index of the instruction set in use: the best the CPU has, or the weaker one that HC_ISA names. Constant.
+ */
 HC_SHARED int hc_isa(void);
 HC_SHARED const char *hc_isa_name(int isa);
 /* Whether this CPU can run it. */

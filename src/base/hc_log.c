@@ -36,8 +36,9 @@ void hc_log(int level, const char *func, const char *file, int line, const char 
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     const char *base = strrchr(file, '/');
-    const int head = snprintf(text, sizeof text, "[mindspeed %s] %ld.%06ld pid %d %s:%d %s: ", LEVEL_NAMES[level],
-                              (long)now.tv_sec, now.tv_nsec / 1000, (int)getpid(), base ? base + 1 : file, line, func);
+    const int head =
+        snprintf(text, sizeof text, "[mindspeed %s] %ld.%06ld pid %d %s:%d %s: ", LEVEL_NAMES[level],
+                 (long)now.tv_sec, now.tv_nsec / 1000, (int)getpid(), base ? base + 1 : file, line, func);
     if (head < 0 || (size_t)head >= sizeof text - 2) return;
     va_list args;
     va_start(args, fmt);

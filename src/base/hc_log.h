@@ -4,10 +4,17 @@
 #include "hc_util.h"
 
 /* Same order as the interface's aclLogLevel. */
-enum hc_log_level { HC_LOG_LEVEL_DEBUG, HC_LOG_LEVEL_INFO, HC_LOG_LEVEL_WARNING, HC_LOG_LEVEL_ERROR, HC_LOG_LEVEL_OFF };
+enum hc_log_level {
+    HC_LOG_LEVEL_DEBUG,
+    HC_LOG_LEVEL_INFO,
+    HC_LOG_LEVEL_WARNING,
+    HC_LOG_LEVEL_ERROR,
+    HC_LOG_LEVEL_OFF
+};
 
 HC_SHARED bool hc_log_enabled(int level);
-HC_SHARED void hc_log(int level, const char *func, const char *file, int line, const char *fmt, ...) HC_PRINTF(5, 6);
+HC_SHARED void hc_log(int level, const char *func, const char *file, int line, const char *fmt, ...)
+    HC_PRINTF(5, 6);
 
 #define HC_LOG(level, ...)                                                                                   \
     do {                                                                                                     \

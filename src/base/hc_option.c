@@ -95,6 +95,7 @@ int hc_option_validate(void) {
     /* Read by the Python start-up hook, which must not fail: a bad value is refused here instead. */
     static const char *const DEVICES[] = {"host", "ascend", "auto"};
     HC_CHECK(is_one_of(hc_option_text(HC_OPT_DEVICE), DEVICES, HC_ARRAY_SIZE(DEVICES)), BAD_OPTION,
-             "%s=%s: expected host, ascend or auto", OPTIONS[HC_OPT_DEVICE].env, hc_option_text(HC_OPT_DEVICE));
+             "%s=%s: expected host, ascend or auto", OPTIONS[HC_OPT_DEVICE].env,
+             hc_option_text(HC_OPT_DEVICE));
     return 0;
 }

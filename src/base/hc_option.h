@@ -5,7 +5,8 @@
 
 /* X(identifier, environment variable, default, meaning) */
 #define HC_FOR_OPTIONS(X)                                                                                    \
-    X(DEVICE, "MINDSPEED_DEVICE", "auto", "host, ascend or auto: these virtual devices or the vendor's CANN") \
+    X(DEVICE, "MINDSPEED_DEVICE", "auto",                                                                    \
+      "host, ascend or auto: these virtual devices or the vendor's CANN")                                    \
     X(LOG_LEVEL, "MINDSPEED_LOG_LEVEL", "off", "off, error, warning, info or debug: log to stderr")          \
     X(NUM_DEVICES, "MINDSPEED_NUM_DEVICES", "8", "virtual devices, 1 to 1024")                               \
     X(DEVICE_MEMORY, "MINDSPEED_DEVICE_MEMORY", "64G", "memory of one device; suffix K, M, G or T")          \
@@ -29,5 +30,6 @@ HC_SHARED int64_t hc_option_int(enum hc_option option, int64_t low, int64_t high
 /* As bytes ("64G", "512M", "1024"); 0 if it is not a size. */
 HC_SHARED uint64_t hc_option_bytes(enum hc_option option);
 HC_SHARED const char *hc_option_env_name(enum hc_option option);
-/* Check every option; on a bad one sets the error text (name, value, what is allowed) and returns non-zero. */
+/* Check every option; on a bad one sets the error text (name, value, what is allowed) and returns non-zero.
+ */
 HC_SHARED int hc_option_validate(void);

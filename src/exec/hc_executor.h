@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Planning (phase one) and launching (phase two) of an operator.
  *
- * Phase one checks, copies descriptors and arguments into an executor, and touches no data. Phase two puts the
- * executor into the stream. An executor runs once and is freed by its launch, unless
+ * Phase one checks, copies descriptors and arguments into an executor, and touches no data. Phase two puts
+ * the executor into the stream. An executor runs once and is freed by its launch, unless
  * aclSetAclOpExecutorRepeatable made it the caller's until aclDestroyAclOpExecutor. */
 #pragma once
 #include "hc_error.h"
@@ -63,7 +63,8 @@ struct hc_plan {
 /* End of phase one: checks operands (present, known dtype, has data) and makes the executor. */
 HC_SHARED aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpExecutor **executor);
 /* Phase two. */
-HC_SHARED aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize, aclrtStream stream);
+HC_SHARED aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize,
+                                   aclrtStream stream);
 
 /* Operand number `slot`: NULL where an optional one was not given or a list is empty. */
 static inline const aclTensor *hc_arg(const struct hc_call *call, int slot) {
@@ -79,16 +80,20 @@ HC_SHARED void hc_set_view_shape(const struct hc_call *call, int slot, const int
 
 /* In a GetWorkspaceSize function: plan with `run`, `args` (address of a struct) and the operands listed. */
 #define HC_PLAN(op_name, run_fn, args_ptr, ...)                                                              \
-    hc_plan(&(const struct hc_plan){.name = (op_name), .run = (run_fn), .args = (args_ptr),                  \
-                                    .args_size = sizeof *(args_ptr),                                         \
-                                    .operands = (const struct hc_operand[]){__VA_ARGS__},                    \
-                                    .num_operands = HC_ARRAY_SIZE(((const struct hc_operand[]){__VA_ARGS__}))}, \
-            workspaceSize, executor)
+    hc_plan(                                                                                                 \
+        &(const struct hc_plan){.name = (op_name),                                                           \
+                                .run = (run_fn),                                                             \
+                                .args = (args_ptr),                                                          \
+                                .args_size = sizeof *(args_ptr),                                             \
+                                .operands = (const struct hc_operand[]){__VA_ARGS__},                        \
+                                .num_operands = HC_ARRAY_SIZE(((const struct hc_operand[]){__VA_ARGS__}))},  \
+        workspaceSize, executor)
 /* The same for an operator without arguments besides its operands. */
 #define HC_PLAN0(op_name, run_fn, ...) HC_PLAN(op_name, run_fn, &(const char){0}, __VA_ARGS__)
 
 /* The second phase, the same body for every operator. */
 #define HC_OP_LAUNCH(op)                                                                                     \
-    HC_API aclnnStatus op(void *workspace, uint64_t workspaceSize, aclOpExecutor *executor, aclrtStream stream) { \
+    HC_API aclnnStatus op(void *workspace, uint64_t workspaceSize, aclOpExecutor *executor,                  \
+                          aclrtStream stream) {                                                              \
         return hc_op_launch(executor, workspace, workspaceSize, stream);                                     \
     }

@@ -5,14 +5,16 @@
 
 /* Call fn(ctx, begin, end) for consecutive pieces of [0, n), each `grain` long (the last may be shorter), on
  * the pool and on the caller. Where the pieces start depends on n and grain only, never on the thread count,
- * so a result per piece is reproducible. Returns when all are done. Nested calls, and calls made while another
- * stream has the pool, run in the caller. */
-HC_SHARED void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, size_t begin, size_t end), void *ctx);
-/* Threads that take part, the caller included: MINDSPEED_NUM_THREADS, OMP_NUM_THREADS, or the CPUs we may use. */
+ * so a result per piece is reproducible. Returns when all are done. Nested calls, and calls made while
+ * another stream has the pool, run in the caller. */
+HC_SHARED void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, size_t begin, size_t end),
+                               void *ctx);
+/* Threads that take part, the caller included: MINDSPEED_NUM_THREADS, OMP_NUM_THREADS, or the CPUs we may
+ * use. */
 HC_SHARED size_t hc_num_threads(void);
 
-/* Memory of this thread, kept until the thread or the library ends: 64-byte aligned, contents undefined, valid
- * until the same slot is asked for again. NULL when out of memory (text set). */
+/* Memory of this thread, kept until the thread or the library ends: 64-byte aligned, contents undefined,
+ * valid until the same slot is asked for again. NULL when out of memory (text set). */
 enum hc_scratch_slot {
     HC_SCRATCH_A,
     HC_SCRATCH_B,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* An executor is one block of memory: header, slots, tensors, original pointers, arguments. Small blocks are kept
- * on a free list per thread, because phase one runs for every operator (see docs/benchmarks.md, launch cost). */
+/* An executor is one block of memory: header, slots, tensors, original pointers, arguments. Small blocks are
+ * kept on a free list per thread, because phase one runs for every operator (see docs/benchmarks.md, launch
+ * cost). */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,9 @@ struct aclOpExecutor {
     hc_run_fn run;
     uint64_t flops;
     size_t num_slots, num_tensors, capacity;
-    const aclTensor **originals; /* the caller's tensors: valid during phase one and, for sync plans, phase two */
-    atomic_uint references;      /* the caller, if repeatable, and each launch in flight */
+    const aclTensor *
+        *originals;         /* the caller's tensors: valid during phase one and, for sync plans, phase two */
+    atomic_uint references; /* the caller, if repeatable, and each launch in flight */
     bool repeatable, sync;
 };
 
@@ -48,10 +50,10 @@ static size_t count_tensors(const struct hc_plan *plan) {
 
 static aclnnStatus check_tensor(const struct hc_plan *plan, const struct hc_operand *o, const aclTensor *t) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", plan->name, o->name);
-    HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s has element type %s, which is not supported", plan->name,
-             o->name, hc_dtype_name(t->dtype));
-    HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory", plan->name,
-             o->name, HC_SHOW(t));
+    HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s has element type %s, which is not supported",
+             plan->name, o->name, hc_dtype_name(t->dtype));
+    HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory",
+             plan->name, o->name, HC_SHOW(t));
     return 0;
 }
 
@@ -67,8 +69,8 @@ static aclnnStatus check_operand(const struct hc_plan *plan, const struct hc_ope
     return check_tensor(plan, o, o->tensor);
 }
 
-static void copy_operand(aclOpExecutor *e, aclTensor *tensors, const struct hc_operand *o, struct hc_slot *slot,
-                         size_t *used) {
+static void copy_operand(aclOpExecutor *e, aclTensor *tensors, const struct hc_operand *o,
+                         struct hc_slot *slot, size_t *used) {
     const size_t count = o->list ? o->list->size : o->tensor != NULL;
     *slot = (struct hc_slot){(uint32_t)*used, (uint32_t)count, o->role};
     for (size_t i = 0; i < count; i++, (*used)++) {
@@ -80,7 +82,8 @@ static void copy_operand(aclOpExecutor *e, aclTensor *tensors, const struct hc_o
 }
 
 aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(workspaceSize && executor, ACLNN_ERR_PARAM_NULLPTR, "%s: workspaceSize or executor is null", plan->name);
+    HC_CHECK(workspaceSize && executor, ACLNN_ERR_PARAM_NULLPTR, "%s: workspaceSize or executor is null",
+             plan->name);
     for (size_t i = 0; i < plan->num_operands; i++) HC_TRY(check_operand(plan, &plan->operands[i]));
     const size_t num_tensors = count_tensors(plan);
     const size_t slots_at = hc_align_up(sizeof(aclOpExecutor), 16);
@@ -88,12 +91,13 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
     const size_t originals_at = tensors_at + num_tensors * sizeof(aclTensor);
     const size_t args_at = hc_align_up(originals_at + num_tensors * sizeof(aclTensor *), 16);
     aclOpExecutor *e = allocate(args_at + plan->args_size);
-    HC_CHECK(e != NULL, ACLNN_ERR_INNER, "%s: out of host memory for an executor of %zu tensors", plan->name, num_tensors);
+    HC_CHECK(e != NULL, ACLNN_ERR_INNER, "%s: out of host memory for an executor of %zu tensors", plan->name,
+             num_tensors);
     char *block = (char *)e;
     struct hc_slot *slots = (struct hc_slot *)(block + slots_at);
     aclTensor *tensors = (aclTensor *)(block + tensors_at);
-    e->call = (struct hc_call){.name = plan->name, .args = block + args_at, .tensors = tensors, .slots = slots,
-                               .executor = e};
+    e->call = (struct hc_call){
+        .name = plan->name, .args = block + args_at, .tensors = tensors, .slots = slots, .executor = e};
     e->run = plan->run;
     e->flops = plan->flops;
     e->num_slots = plan->num_operands;
@@ -103,7 +107,8 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
     e->repeatable = false;
     e->sync = plan->sync;
     size_t used = 0;
-    for (size_t i = 0; i < plan->num_operands; i++) copy_operand(e, tensors, &plan->operands[i], &slots[i], &used);
+    for (size_t i = 0; i < plan->num_operands; i++)
+        copy_operand(e, tensors, &plan->operands[i], &slots[i], &used);
     memcpy(block + args_at, plan->args, plan->args_size);
     e->call.workspace_bytes = plan->workspace;
     *workspaceSize = plan->workspace;
@@ -128,14 +133,17 @@ static void describe_task(const void *arg, struct hc_task_info *info) {
         const aclTensor *t = &e->call.tensors[i];
         info->bytes += (uint64_t)t->numel * (uint64_t)t->item_size;
         if (t->rank < 0 || used + 1 >= sizeof info->shapes) continue;
-        const int n = snprintf(info->shapes + used, sizeof info->shapes - used, used ? " %s" : "%s", HC_SHOW(t));
+        const int n =
+            snprintf(info->shapes + used, sizeof info->shapes - used, used ? " %s" : "%s", HC_SHOW(t));
         used = hc_min_size(used + (size_t)n, sizeof info->shapes - 1);
     }
 }
 
-aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize, aclrtStream stream) {
+aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize,
+                         aclrtStream stream) {
     HC_CHECK(executor != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnn launch: executor is null");
-    if (workspaceSize < executor->call.workspace_bytes || (executor->call.workspace_bytes > 0 && workspace == NULL)) {
+    if (workspaceSize < executor->call.workspace_bytes ||
+        (executor->call.workspace_bytes > 0 && workspace == NULL)) {
         const size_t wanted = executor->call.workspace_bytes;
         const char *name = executor->call.name;
         if (!executor->repeatable) release(executor);
@@ -145,8 +153,12 @@ aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t work
     executor->call.workspace = workspace;
     if (executor->repeatable) atomic_fetch_add(&executor->references, 1);
     const bool sync = executor->sync;
-    const struct hc_task task = {.name = executor->call.name, .kind = HC_TASK_OPERATOR, .arg = executor,
-                                 .run = run_task, .release = release_task, .describe = describe_task};
+    const struct hc_task task = {.name = executor->call.name,
+                                 .kind = HC_TASK_OPERATOR,
+                                 .arg = executor,
+                                 .run = run_task,
+                                 .release = release_task,
+                                 .describe = describe_task};
     HC_TRY(hc_launch(stream, &task));
     return sync ? aclrtSynchronizeStream(stream) : ACLNN_SUCCESS;
 }
@@ -176,8 +188,9 @@ aclnnStatus aclDestroyAclOpExecutor(aclOpExecutor *executor) {
 /* `index` counts the operands of the operator in the order of its arguments, null optional ones left out. */
 aclnnStatus aclSetTensorAddr(aclOpExecutor *executor, const size_t index, aclTensor *tensor, void *addr) {
     HC_CHECK(executor && tensor, ACLNN_ERR_PARAM_NULLPTR, "aclSetTensorAddr: null argument");
-    HC_CHECK(index < executor->num_tensors, ACLNN_ERR_PARAM_INVALID, "aclSetTensorAddr: index %zu, %s has %zu tensors",
-             index, executor->call.name, executor->num_tensors);
+    HC_CHECK(index < executor->num_tensors, ACLNN_ERR_PARAM_INVALID,
+             "aclSetTensorAddr: index %zu, %s has %zu tensors", index, executor->call.name,
+             executor->num_tensors);
     aclTensor *own = (aclTensor *)&executor->call.tensors[index];
     own->base = addr;
     tensor->base = addr;

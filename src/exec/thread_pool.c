@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A pool of threads that share the pieces of one loop at a time.
  *
- * Pieces are handed out by an atomic counter, so a slow core takes fewer. Workers spin briefly for the next loop
- * and then sleep on a futex: operators follow each other within microseconds, but an idle pool must cost nothing.
- * The owner waits only for workers that joined its loop: one that wakes late finds the gate closed. A second stream
- * that finds the pool busy runs its loop alone instead of waiting. */
+ * Pieces are handed out by an atomic counter, so a slow core takes fewer. Workers spin briefly for the next
+ * loop and then sleep on a futex: operators follow each other within microseconds, but an idle pool must cost
+ * nothing. The owner waits only for workers that joined its loop: one that wakes late finds the gate closed.
+ * A second stream that finds the pool busy runs its loop alone instead of waiting. */
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -33,10 +33,10 @@ static struct {
     pthread_t threads[MAX_THREADS];
     size_t num_workers;
     struct loop loop;
-    atomic_size_t next;      /* first index not handed out yet */
-    atomic_uint epoch;       /* bumped for each loop and at the end; workers sleep on it */
+    atomic_size_t next; /* first index not handed out yet */
+    atomic_uint epoch;  /* bumped for each loop and at the end; workers sleep on it */
     atomic_uint sleepers;
-    atomic_uint gate;        /* workers inside the loop, and CLOSED; the owner sleeps on it */
+    atomic_uint gate; /* workers inside the loop, and CLOSED; the owner sleeps on it */
     atomic_bool stop;
     bool started;
 } g_pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .gate = CLOSED};
@@ -45,7 +45,9 @@ static _Thread_local bool g_inside;
 static void futex_wait(atomic_uint *word, unsigned value) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
 }
-static void futex_wake(atomic_uint *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0); }
+static void futex_wake(atomic_uint *word, int count) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
 
 static void cpu_relax(void) {
 #if defined(__x86_64__)

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Collectives of a communicator of one rank: what arrives is what was sent. All arguments are checked as for many. */
+/* Collectives of a communicator of one rank: what arrives is what was sent. All arguments are checked as for
+ * many. */
 #include "hc_comm.h"
 
 /* Find the communicator and the bytes of `count` elements. */
-static HcclResult begin(const char *name, HcclComm comm, uint64_t count, HcclDataType type, struct hc_comm **found,
-                        size_t *bytes) {
+static HcclResult begin(const char *name, HcclComm comm, uint64_t count, HcclDataType type,
+                        struct hc_comm **found, size_t *bytes) {
     HC_TRY(hc_comm_find(name, comm, found));
     const size_t size = hc_hccl_type_size(type);
     HC_CHECK(size > 0, HCCL_E_PARA, "%s: %d is no data type", name, (int)type);
-    HC_CHECK(!__builtin_mul_overflow(count, size, bytes), HCCL_E_PARA, "%s: %llu elements of %zu bytes are too many",
-             name, (unsigned long long)count, size);
+    HC_CHECK(!__builtin_mul_overflow(count, size, bytes), HCCL_E_PARA,
+             "%s: %llu elements of %zu bytes are too many", name, (unsigned long long)count, size);
     return HCCL_SUCCESS;
 }
 
@@ -20,7 +21,8 @@ static HcclResult check_op(const char *name, HcclReduceOp op) {
 }
 
 static HcclResult check_root(const char *name, const struct hc_comm *comm, uint32_t root) {
-    HC_CHECK(root < comm->num_ranks, HCCL_E_PARA, "%s: root %u, wanted 0 to %u", name, root, comm->num_ranks - 1);
+    HC_CHECK(root < comm->num_ranks, HCCL_E_PARA, "%s: root %u, wanted 0 to %u", name, root,
+             comm->num_ranks - 1);
     return HCCL_SUCCESS;
 }
 
@@ -56,13 +58,13 @@ HcclResult HcclBroadcast(void *buf, uint64_t count, HcclDataType dataType, uint3
     return copy_all("HcclBroadcast", buf, buf, count, dataType, comm, stream);
 }
 
-HcclResult HcclAllGather(void *sendBuf, void *recvBuf, uint64_t sendCount, HcclDataType dataType, HcclComm comm,
-                         aclrtStream stream) {
+HcclResult HcclAllGather(void *sendBuf, void *recvBuf, uint64_t sendCount, HcclDataType dataType,
+                         HcclComm comm, aclrtStream stream) {
     return copy_all("HcclAllGather", recvBuf, sendBuf, sendCount, dataType, comm, stream);
 }
 
-HcclResult HcclReduceScatter(void *sendBuf, void *recvBuf, uint64_t recvCount, HcclDataType dataType, HcclReduceOp op,
-                             HcclComm comm, aclrtStream stream) {
+HcclResult HcclReduceScatter(void *sendBuf, void *recvBuf, uint64_t recvCount, HcclDataType dataType,
+                             HcclReduceOp op, HcclComm comm, aclrtStream stream) {
     HC_TRY(check_op("HcclReduceScatter", op));
     return copy_all("HcclReduceScatter", recvBuf, sendBuf, recvCount, dataType, comm, stream);
 }
@@ -90,10 +92,10 @@ static HcclResult copy_sides(const char *name, const void *dst, const void *src,
     HC_TRY(begin(name, comm, from->count, from->type, &c, &from_bytes));
     HC_TRY(begin(name, comm, to->displacement, to->type, &c, &to_offset));
     HC_TRY(begin(name, comm, from->displacement, from->type, &c, &from_offset));
-    HC_CHECK(to_bytes == from_bytes, HCCL_E_PARA, "%s: rank 0 sends %zu bytes to itself but receives %zu", name,
-             from_bytes, to_bytes);
-    HC_CHECK(to_bytes == 0 || (dst != NULL && src != NULL), HCCL_E_PTR, "%s: a buffer of %zu bytes is null", name,
-             to_bytes);
+    HC_CHECK(to_bytes == from_bytes, HCCL_E_PARA, "%s: rank 0 sends %zu bytes to itself but receives %zu",
+             name, from_bytes, to_bytes);
+    HC_CHECK(to_bytes == 0 || (dst != NULL && src != NULL), HCCL_E_PTR, "%s: a buffer of %zu bytes is null",
+             name, to_bytes);
     if (to_bytes == 0) return hc_comm_transfer(name, c, stream, NULL, 0);
     const struct hc_transfer t = {(char *)dst + to_offset, (const char *)src + from_offset, to_bytes};
     return hc_comm_transfer(name, c, stream, &t, 1);
@@ -124,9 +126,9 @@ HcclResult HcclAlltoAll(const void *sendBuf, uint64_t sendCount, HcclDataType se
                       &(struct side){sendCount, 0, sendType}, comm, stream);
 }
 
-HcclResult HcclAlltoAllV(const void *sendBuf, const void *sendCounts, const void *sdispls, HcclDataType sendType,
-                         const void *recvBuf, const void *recvCounts, const void *rdispls, HcclDataType recvType,
-                         HcclComm comm, aclrtStream stream) {
+HcclResult HcclAlltoAllV(const void *sendBuf, const void *sendCounts, const void *sdispls,
+                         HcclDataType sendType, const void *recvBuf, const void *recvCounts,
+                         const void *rdispls, HcclDataType recvType, HcclComm comm, aclrtStream stream) {
     HC_CHECK(sendCounts && sdispls && recvCounts && rdispls, HCCL_E_PTR,
              "HcclAlltoAllV: an array of counts or displacements is null");
     return copy_sides("HcclAlltoAllV", recvBuf, sendBuf,
@@ -134,7 +136,8 @@ HcclResult HcclAlltoAllV(const void *sendBuf, const void *sendCounts, const void
                       &(struct side){FIRST(sendCounts), FIRST(sdispls), sendType}, comm, stream);
 }
 
-/* The matrix has a row per sender; buffers are packed, so displacements are sums of counts: 0 for the only rank. */
+/* The matrix has a row per sender; buffers are packed, so displacements are sums of counts: 0 for the only
+ * rank. */
 HcclResult HcclAlltoAllVC(const void *sendBuf, const void *sendCountMatrix, HcclDataType sendType,
                           const void *recvBuf, HcclDataType recvType, HcclComm comm, aclrtStream stream) {
     HC_CHECK(sendCountMatrix != NULL, HCCL_E_PTR, "HcclAlltoAllVC: sendCountMatrix is null");

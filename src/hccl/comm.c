@@ -2,7 +2,8 @@
 /* Communicators: birth, identity, end.
  *
  * A handle is the address of a struct hc_comm. It is looked up in the list of the living at every call, so a
- * destroyed or foreign handle is an error, not a crash. A program has a few dozen communicators: a list does. */
+ * destroyed or foreign handle is an error, not a crash. A program has a few dozen communicators: a list does.
+ */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -41,10 +42,11 @@ HcclResult hc_comm_find(const char *caller, HcclComm comm, struct hc_comm **foun
 
 HcclResult hc_comm_check_size(const char *caller, uint32_t num_ranks, uint32_t rank) {
     HC_CHECK(num_ranks > 0, HCCL_E_PARA, "%s: 0 ranks, wanted 1", caller);
-    HC_CHECK(rank < num_ranks, HCCL_E_PARA, "%s: rank %u of %u ranks, wanted 0 to %u", caller, rank, num_ranks,
-             num_ranks - 1);
+    HC_CHECK(rank < num_ranks, HCCL_E_PARA, "%s: rank %u of %u ranks, wanted 0 to %u", caller, rank,
+             num_ranks, num_ranks - 1);
     HC_CHECK(num_ranks == 1, HCCL_E_NOT_SUPPORT,
-             "%s: %u ranks; communicators of several ranks are not supported yet, wanted 1", caller, num_ranks);
+             "%s: %u ranks; communicators of several ranks are not supported yet, wanted 1", caller,
+             num_ranks);
     return HCCL_SUCCESS;
 }
 
@@ -53,8 +55,8 @@ HcclResult hc_comm_create(const char *caller, uint32_t num_ranks, uint32_t rank,
     HC_CHECK(comm != NULL, HCCL_E_PTR, "%s: comm is null", caller);
     HC_TRY(hc_comm_check_size(caller, num_ranks, rank));
     int32_t device = -1;
-    HC_CHECK(aclrtGetDevice(&device) == 0, HCCL_E_RUNTIME, "%s: this thread has no device; call aclrtSetDevice first",
-             caller);
+    HC_CHECK(aclrtGetDevice(&device) == 0, HCCL_E_RUNTIME,
+             "%s: this thread has no device; call aclrtSetDevice first", caller);
     struct hc_comm *c = calloc(1, sizeof *c);
     HC_CHECK(c != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
     c->rank = rank;
@@ -93,7 +95,8 @@ static HcclResult check_root_info(const char *caller, const HcclRootInfo *info) 
     return HCCL_SUCCESS;
 }
 
-HcclResult HcclCommInitRootInfo(uint32_t nRanks, const HcclRootInfo *rootInfo, uint32_t rank, HcclComm *comm) {
+HcclResult HcclCommInitRootInfo(uint32_t nRanks, const HcclRootInfo *rootInfo, uint32_t rank,
+                                HcclComm *comm) {
     HC_TRY(check_root_info("HcclCommInitRootInfo", rootInfo));
     return hc_comm_create("HcclCommInitRootInfo", nRanks, rank, NULL, comm);
 }
@@ -121,14 +124,15 @@ HcclResult HcclCommInitAll(uint32_t ndev, int32_t *devices, HcclComm *comms) {
 
 HcclResult HcclCreateSubCommConfig(HcclComm *comm, uint32_t rankNum, uint32_t *rankIds, uint64_t subCommId,
                                    uint32_t subCommRankId, HcclCommConfig *config, HcclComm *subComm) {
-    (void)subCommId; /* tells several sub-communicators of the same ranks apart when they meet; one rank meets nobody */
+    (void)subCommId; /* tells several sub-communicators of the same ranks apart when they meet; one rank meets
+                        nobody */
     HC_CHECK(comm != NULL && subComm != NULL, HCCL_E_PTR, "HcclCreateSubCommConfig: comm or subComm is null");
     struct hc_comm *parent;
     HC_TRY(hc_comm_find("HcclCreateSubCommConfig", *comm, &parent));
     HC_CHECK(rankIds != NULL, HCCL_E_PTR, "HcclCreateSubCommConfig: rankIds is null");
     HC_TRY(hc_comm_check_size("HcclCreateSubCommConfig", rankNum, subCommRankId));
-    HC_CHECK(rankIds[0] == parent->rank, HCCL_E_PARA, "HcclCreateSubCommConfig: rankIds[0] is %u, wanted this rank, %u",
-             rankIds[0], parent->rank);
+    HC_CHECK(rankIds[0] == parent->rank, HCCL_E_PARA,
+             "HcclCreateSubCommConfig: rankIds[0] is %u, wanted this rank, %u", rankIds[0], parent->rank);
     return hc_comm_create("HcclCreateSubCommConfig", rankNum, subCommRankId, config, subComm);
 }
 
@@ -161,12 +165,15 @@ HcclResult HcclCommResume(HcclComm comm) { return set_suspended("HcclCommResume"
 HcclResult HcclCommWorkingDevNicSet(HcclComm comm, uint32_t *ranks, bool *useBackup, uint32_t nRanks) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclCommWorkingDevNicSet", comm, &c));
-    HC_CHECK(ranks != NULL && useBackup != NULL, HCCL_E_PTR, "HcclCommWorkingDevNicSet: ranks or useBackup is null");
+    HC_CHECK(ranks != NULL && useBackup != NULL, HCCL_E_PTR,
+             "HcclCommWorkingDevNicSet: ranks or useBackup is null");
     for (uint32_t i = 0; i < nRanks; i++) {
-        HC_CHECK(ranks[i] < c->num_ranks, HCCL_E_PARA, "HcclCommWorkingDevNicSet: rank %u, wanted 0 to %u", ranks[i],
-                 c->num_ranks - 1);
-        HC_CHECK(!useBackup[i], HCCL_E_NOT_SUPPORT,
-                 "HcclCommWorkingDevNicSet: rank %u asks for its backup network card; a virtual device has none", ranks[i]);
+        HC_CHECK(ranks[i] < c->num_ranks, HCCL_E_PARA, "HcclCommWorkingDevNicSet: rank %u, wanted 0 to %u",
+                 ranks[i], c->num_ranks - 1);
+        HC_CHECK(
+            !useBackup[i], HCCL_E_NOT_SUPPORT,
+            "HcclCommWorkingDevNicSet: rank %u asks for its backup network card; a virtual device has none",
+            ranks[i]);
     }
     return HCCL_SUCCESS;
 }
@@ -195,7 +202,8 @@ HcclResult HcclGetCommName(HcclComm comm, char *commName) {
     return HCCL_SUCCESS;
 }
 
-/* Errors of queued transfers stick to their stream; a communicator of one rank has no peer that could fail. */
+/* Errors of queued transfers stick to their stream; a communicator of one rank has no peer that could fail.
+ */
 HcclResult HcclGetCommAsyncError(HcclComm comm, HcclResult *asyncError) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclGetCommAsyncError", comm, &c));

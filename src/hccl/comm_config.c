@@ -28,7 +28,8 @@ HcclResult hc_comm_configure(const char *caller, struct hc_comm *comm, const Hcc
              "%s: config says it has %zu bytes, wanted at least %zu", caller, filled,
              offsetof(HcclCommConfig, hcclCommName));
     if (config->hcclBufferSize != HCCL_COMM_CONFIG_NOT_SET) comm->buffer_megabytes = config->hcclBufferSize;
-    if (config->hcclDeterministic != HCCL_COMM_CONFIG_NOT_SET) comm->deterministic = config->hcclDeterministic;
+    if (config->hcclDeterministic != HCCL_COMM_CONFIG_NOT_SET)
+        comm->deterministic = config->hcclDeterministic;
     if (!HAS(hcclCommName) || config->hcclCommName[0] == '\0') return HCCL_SUCCESS;
     HC_CHECK(memchr(config->hcclCommName, '\0', sizeof config->hcclCommName) != NULL, HCCL_E_PARA,
              "%s: hcclCommName has no end within %zu bytes", caller, sizeof config->hcclCommName);
@@ -40,8 +41,8 @@ HcclResult hc_comm_configure(const char *caller, struct hc_comm *comm, const Hcc
 uint32_t HcclGetCommConfigCapability(void) { return HCCL_COMM_CONFIG_RESERVED; }
 
 static HcclResult check_config(const char *caller, HcclConfig config) {
-    HC_CHECK((unsigned)config < HCCL_CONFIG_RESERVED, HCCL_E_PARA, "%s: option %d, wanted 0 to %d", caller, (int)config,
-             HCCL_CONFIG_RESERVED - 1);
+    HC_CHECK((unsigned)config < HCCL_CONFIG_RESERVED, HCCL_E_PARA, "%s: option %d, wanted 0 to %d", caller,
+             (int)config, HCCL_CONFIG_RESERVED - 1);
     return HCCL_SUCCESS;
 }
 
@@ -62,7 +63,8 @@ HcclResult HcclGetConfig(HcclConfig config, HcclConfigValue *configValue) {
 static HcclResult find_option(const char *caller, HcclComm comm, HcclConfig config, struct hc_comm **found) {
     HC_TRY(check_config(caller, config));
     HC_CHECK(config == HCCL_DETERMINISTIC, HCCL_E_NOT_SUPPORT,
-             "%s: option %d is of the process, wanted %d (HCCL_DETERMINISTIC)", caller, (int)config, HCCL_DETERMINISTIC);
+             "%s: option %d is of the process, wanted %d (HCCL_DETERMINISTIC)", caller, (int)config,
+             HCCL_DETERMINISTIC);
     return hc_comm_find(caller, comm, found);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Memory that a communicator may use without copies in between: registered windows, and a range of virtual addresses
- * parts of which are activated. All ranks of a host see the same addresses here, so this is book-keeping; it is kept
- * exactly, because a caller's mistake must show up on a laptop too. */
+/* Memory that a communicator may use without copies in between: registered windows, and a range of virtual
+ * addresses parts of which are activated. All ranks of a host see the same addresses here, so this is
+ * book-keeping; it is kept exactly, because a caller's mistake must show up on a laptop too. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -35,8 +35,8 @@ static struct hc_window **find_window(struct hc_comm *comm, enum window_kind kin
     return link;
 }
 
-static HcclResult add_window(const char *name, struct hc_comm *comm, enum window_kind kind, void *start, size_t size,
-                             struct hc_window **added) {
+static HcclResult add_window(const char *name, struct hc_comm *comm, enum window_kind kind, void *start,
+                             size_t size, struct hc_window **added) {
     HC_CHECK(start != NULL, HCCL_E_PTR, "%s: the address is null", name);
     HC_CHECK(size > 0, HCCL_E_PARA, "%s: the size is 0", name);
     struct hc_window *w = malloc(sizeof *w);
@@ -57,7 +57,8 @@ static HcclResult add_window(const char *name, struct hc_comm *comm, enum window
     return HCCL_SUCCESS;
 }
 
-static HcclResult remove_window(const char *name, struct hc_comm *comm, enum window_kind kind, const void *start) {
+static HcclResult remove_window(const char *name, struct hc_comm *comm, enum window_kind kind,
+                                const void *start) {
     hc_comm_lock();
     struct hc_window **link = find_window(comm, kind, start);
     struct hc_window *w = *link;
@@ -90,20 +91,23 @@ HcclResult HcclCommExchangeMem(HcclComm comm, void *windowHandle, uint32_t *peer
     HC_TRY(hc_comm_find("HcclCommExchangeMem", comm, &c));
     HC_CHECK(peerRanks != NULL || peerRankNum == 0, HCCL_E_PTR, "HcclCommExchangeMem: peerRanks is null");
     for (uint32_t i = 0; i < peerRankNum; i++) {
-        HC_CHECK(peerRanks[i] < c->num_ranks, HCCL_E_PARA, "HcclCommExchangeMem: rank %u, wanted 0 to %u", peerRanks[i],
-                 c->num_ranks - 1);
+        HC_CHECK(peerRanks[i] < c->num_ranks, HCCL_E_PARA, "HcclCommExchangeMem: rank %u, wanted 0 to %u",
+                 peerRanks[i], c->num_ranks - 1);
     }
     hc_comm_lock();
     const bool known = *find_window(c, WINDOW_REGISTERED, windowHandle) != NULL;
     hc_comm_unlock();
-    HC_CHECK(known, HCCL_E_NOT_FOUND, "HcclCommExchangeMem: %p is no registered window of %s", windowHandle, c->name);
+    HC_CHECK(known, HCCL_E_NOT_FOUND, "HcclCommExchangeMem: %p is no registered window of %s", windowHandle,
+             c->name);
     return HCCL_SUCCESS;
 }
 
-HcclResult HcclCommSetMemoryRange(HcclComm comm, void *baseVirPtr, size_t size, size_t alignment, uint64_t flags) {
+HcclResult HcclCommSetMemoryRange(HcclComm comm, void *baseVirPtr, size_t size, size_t alignment,
+                                  uint64_t flags) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclCommSetMemoryRange", comm, &c));
-    HC_CHECK(flags == 0, HCCL_E_PARA, "HcclCommSetMemoryRange: flags are %llu, wanted 0", (unsigned long long)flags);
+    HC_CHECK(flags == 0, HCCL_E_PARA, "HcclCommSetMemoryRange: flags are %llu, wanted 0",
+             (unsigned long long)flags);
     HC_CHECK(alignment == 0 || (uintptr_t)baseVirPtr % alignment == 0, HCCL_E_PARA,
              "HcclCommSetMemoryRange: %p is not aligned to %zu bytes", baseVirPtr, alignment);
     return add_window("HcclCommSetMemoryRange", c, WINDOW_RANGE, baseVirPtr, size, NULL);
@@ -125,15 +129,16 @@ static bool in_a_range(struct hc_comm *comm, const char *start, size_t size) {
     return found;
 }
 
-HcclResult HcclCommActivateCommMemory(HcclComm comm, void *virPtr, size_t size, size_t offset, aclrtDrvMemHandle handle,
-                                      uint64_t flags) {
+HcclResult HcclCommActivateCommMemory(HcclComm comm, void *virPtr, size_t size, size_t offset,
+                                      aclrtDrvMemHandle handle, uint64_t flags) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclCommActivateCommMemory", comm, &c));
     HC_CHECK(handle != NULL, HCCL_E_PTR, "HcclCommActivateCommMemory: handle is null");
-    HC_CHECK(flags == 0 && offset == 0, HCCL_E_PARA, "HcclCommActivateCommMemory: offset %zu and flags %llu, wanted 0",
-             offset, (unsigned long long)flags);
-    HC_CHECK(in_a_range(c, virPtr, size), HCCL_E_PARA, "HcclCommActivateCommMemory: %zu bytes at %p lie in no range of %s",
-             size, virPtr, c->name);
+    HC_CHECK(flags == 0 && offset == 0, HCCL_E_PARA,
+             "HcclCommActivateCommMemory: offset %zu and flags %llu, wanted 0", offset,
+             (unsigned long long)flags);
+    HC_CHECK(in_a_range(c, virPtr, size), HCCL_E_PARA,
+             "HcclCommActivateCommMemory: %zu bytes at %p lie in no range of %s", size, virPtr, c->name);
     return add_window("HcclCommActivateCommMemory", c, WINDOW_ACTIVE, virPtr, size, NULL);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Communicators described by a rank table: a JSON file with one object with the key "rank_id" per rank. Only the number
- * of ranks and whether ours is among them matter while a communicator has one rank. */
+/* Communicators described by a rank table: a JSON file with one object with the key "rank_id" per rank. Only
+ * the number of ranks and whether ours is among them matter while a communicator has one rank. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +18,9 @@ static HcclResult read_table(const char *name, const char *path, char **text) {
     fclose(file);
     if (!complete) {
         free(buffer);
-        return hc_fail(HCCL_E_OPEN_FILE_FAILURE, "%s: cannot read the rank table %s, or it has more than %d bytes", name,
-                       path, MAX_TABLE_BYTES);
+        return hc_fail(HCCL_E_OPEN_FILE_FAILURE,
+                       "%s: cannot read the rank table %s, or it has more than %d bytes", name, path,
+                       MAX_TABLE_BYTES);
     }
     buffer[length] = '\0';
     *text = buffer;
@@ -39,7 +40,8 @@ static bool next_rank(const char **at, unsigned long *rank) {
     return end != p;
 }
 
-static HcclResult init(const char *name, const char *path, uint32_t rank, const HcclCommConfig *config, HcclComm *comm) {
+static HcclResult init(const char *name, const char *path, uint32_t rank, const HcclCommConfig *config,
+                       HcclComm *comm) {
     HC_CHECK(path != NULL, HCCL_E_PTR, "%s: clusterInfo is null", name);
     char *text = NULL;
     HC_TRY(read_table(name, path, &text));
@@ -58,7 +60,8 @@ HcclResult HcclCommInitClusterInfo(const char *clusterInfo, uint32_t rank, HcclC
     return init("HcclCommInitClusterInfo", clusterInfo, rank, NULL, comm);
 }
 
-HcclResult HcclCommInitClusterInfoConfig(const char *clusterInfo, uint32_t rank, HcclCommConfig *config, HcclComm *comm) {
+HcclResult HcclCommInitClusterInfoConfig(const char *clusterInfo, uint32_t rank, HcclCommConfig *config,
+                                         HcclComm *comm) {
     HC_CHECK(config != NULL, HCCL_E_PTR, "HcclCommInitClusterInfoConfig: config is null");
     return init("HcclCommInitClusterInfoConfig", clusterInfo, rank, config, comm);
 }

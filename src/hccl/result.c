@@ -5,12 +5,10 @@
 size_t hc_hccl_type_size(HcclDataType type) {
     switch (type) {
 #define X(name, bytes)                                                                                       \
-    case HCCL_DATA_TYPE_##name:                                                                              \
-        return bytes;
+    case HCCL_DATA_TYPE_##name: return bytes;
         HC_FOR_HCCL_TYPES(X)
 #undef X
-    default:
-        return 0;
+    default: return 0;
     }
 }
 
@@ -45,11 +43,9 @@ size_t hc_hccl_type_size(HcclDataType type) {
 const char *HcclGetErrorString(HcclResult code) {
     switch (code) {
 #define X(name, text)                                                                                        \
-    case name:                                                                                               \
-        return text;
+    case name: return text;
         FOR_RESULTS(X)
 #undef X
-    default:
-        return "unknown result code";
+    default: return "unknown result code";
     }
 }

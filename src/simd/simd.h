@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Vectors of the instruction set that a kernel pass is compiled for (HC_ISA): vf floats, vi 32-bit integers.
  *
- * GCC vector types carry + - * / and comparisons (which give a vi mask of 0 and -1); what they cannot say is one
- * static inline function here. The only file with intrinsics. */
+ * GCC vector types carry + - * / and comparisons (which give a vi mask of 0 and -1); what they cannot say is
+ * one static inline function here. The only file with intrinsics. */
 #pragma once
 #include <math.h>
 #include <string.h>

@@ -27,7 +27,8 @@ static inline hc_bf16 hc_f32_to_bf16(float f) {
     return (hc_bf16){(uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded)};
 }
 
-/* Branch-free by scaling: the exponent is re-based with a multiplication, which also makes subnormals right. */
+/* Branch-free by scaling: the exponent is re-based with a multiplication, which also makes subnormals right.
+ */
 static inline float hc_f16_to_f32(hc_f16 x) {
     const uint32_t w = (uint32_t)x.bits << 16, sign = w & 0x80000000u, two_w = w + w;
     const float normalized = hc_bits_f32((two_w >> 4) + (0xe0u << 23)) * 0x1.0p-112f;

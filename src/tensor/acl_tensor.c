@@ -7,8 +7,9 @@
 #include "hc_tensor.h"
 
 static int check_create(const int64_t *dims, uint64_t rank) {
-    HC_CHECK(rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID, "aclCreateTensor: %llu dimensions, at most %d are supported",
-             (unsigned long long)rank, HC_MAX_RANK);
+    HC_CHECK(rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
+             "aclCreateTensor: %llu dimensions, at most %d are supported", (unsigned long long)rank,
+             HC_MAX_RANK);
     HC_CHECK(rank == 0 || dims != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclCreateTensor: viewDims is null");
     for (uint64_t i = 0; i < rank; i++) {
         HC_CHECK(dims[i] >= 0, ACLNN_ERR_PARAM_INVALID, "aclCreateTensor: dimension %d is %lld", (int)i,
@@ -25,9 +26,9 @@ static void fill_strides(aclTensor *t, const int64_t *strides) {
     }
 }
 
-aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum, aclDataType dataType, const int64_t *stride,
-                           int64_t offset, aclFormat format, const int64_t *storageDims, uint64_t storageDimsNum,
-                           void *tensorData) {
+aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum, aclDataType dataType,
+                           const int64_t *stride, int64_t offset, aclFormat format,
+                           const int64_t *storageDims, uint64_t storageDimsNum, void *tensorData) {
     if (check_create(viewDims, viewDimsNum) != 0) return NULL;
     aclTensor *t = malloc(sizeof *t);
     if (t == NULL) {

@@ -25,10 +25,18 @@ enum hc_dtype_class { HC_CLASS_BOOL, HC_CLASS_INT, HC_CLASS_FLOAT, HC_CLASS_COMP
     X(ACL_COMPLEX128, hc_c128, HC_CLASS_COMPLEX, "complex128")
 
 /* Storage of the 16-bit floats; arithmetic on them is done in float (simd_half.h). */
-typedef struct { uint16_t bits; } hc_f16;
-typedef struct { uint16_t bits; } hc_bf16;
-typedef struct { float re, im; } hc_c64;
-typedef struct { double re, im; } hc_c128;
+typedef struct {
+    uint16_t bits;
+} hc_f16;
+typedef struct {
+    uint16_t bits;
+} hc_bf16;
+typedef struct {
+    float re, im;
+} hc_c64;
+typedef struct {
+    double re, im;
+} hc_c128;
 
 /* Bytes of an element; 0 for a type that is not in the table. */
 HC_SHARED size_t hc_dtype_size(aclDataType dtype);

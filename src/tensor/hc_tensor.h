@@ -9,7 +9,7 @@
 enum { HC_MAX_RANK = 16 };
 
 struct aclTensor {
-    char *base; /* start of the storage; NULL is legal while it has no elements */
+    char *base;     /* start of the storage; NULL is legal while it has no elements */
     int64_t offset; /* of the first element, in elements */
     int64_t numel;
     aclDataType dtype;
@@ -30,11 +30,26 @@ struct aclScalar {
     aclDataType dtype;
     union hc_scalar_value value; /* f for floats, i for integers and bool, c for complex */
 };
-struct aclIntArray { size_t size; int64_t *data; };
-struct aclFloatArray { size_t size; float *data; };
-struct aclBoolArray { size_t size; bool *data; };
-struct aclTensorList { size_t size; aclTensor **data; };
-struct aclScalarList { size_t size; aclScalar **data; };
+struct aclIntArray {
+    size_t size;
+    int64_t *data;
+};
+struct aclFloatArray {
+    size_t size;
+    float *data;
+};
+struct aclBoolArray {
+    size_t size;
+    bool *data;
+};
+struct aclTensorList {
+    size_t size;
+    aclTensor **data;
+};
+struct aclScalarList {
+    size_t size;
+    aclScalar **data;
+};
 
 /* Address of the first element. */
 static inline char *hc_data(const aclTensor *t) { return t->base + t->offset * t->item_size; }

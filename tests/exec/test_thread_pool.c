@@ -38,7 +38,8 @@ static bool counts_once(size_t grain) {
 }
 
 TEST(every_index_once_in_fixed_pieces) {
-    for (size_t grain = 1; grain < 2 * N; grain = grain * 3 + 1) CHECK_MSG(counts_once(grain), "grain %zu", grain);
+    for (size_t grain = 1; grain < 2 * N; grain = grain * 3 + 1)
+        CHECK_MSG(counts_once(grain), "grain %zu", grain);
 }
 
 TEST(empty_and_zero_grain) {
@@ -75,7 +76,8 @@ TEST(nested_calls_run_in_the_caller) {
 }
 
 TEST(works_in_the_child_of_a_fork) {
-    if (getenv("HC_EMULATED")) SKIP("qemu-user 7.2 fails an assertion of its own when a process with threads forks");
+    if (getenv("HC_EMULATED"))
+        SKIP("qemu-user 7.2 fails an assertion of its own when a process with threads forks");
     CHECK(counts_once(1000));
     const pid_t child = fork();
     if (child == 0) _exit(counts_once(1000) ? 0 : 1);

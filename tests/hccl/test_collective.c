@@ -17,7 +17,8 @@ static bool make_fixture(struct fixture *f) {
     void *send, *recv;
     if (!ready) ready = aclInit(NULL) == 0;
     if (!ready || aclrtSetDevice(0) != 0 || aclrtCreateStream(&f->stream) != 0) return false;
-    if (aclrtMalloc(&send, N * sizeof(float), 0) != 0 || aclrtMalloc(&recv, N * sizeof(float), 0) != 0) return false;
+    if (aclrtMalloc(&send, N * sizeof(float), 0) != 0 || aclrtMalloc(&recv, N * sizeof(float), 0) != 0)
+        return false;
     f->send = send;
     f->recv = recv;
     for (int i = 0; i < N; i++) {
@@ -54,26 +55,33 @@ static bool received(const struct fixture *f, int count) {
     }
 #define FP32 HCCL_DATA_TYPE_FP32
 TEST_ARRIVES(all_reduce, N, HcclAllReduce(f.send, f.recv, N, FP32, HCCL_REDUCE_SUM, f.comm, f.stream))
-TEST_ARRIVES(all_reduce_bytes, 500, HcclAllReduce(f.send, f.recv, 1000, HCCL_DATA_TYPE_BFP16, HCCL_REDUCE_MAX, f.comm, f.stream))
+TEST_ARRIVES(all_reduce_bytes, 500,
+             HcclAllReduce(f.send, f.recv, 1000, HCCL_DATA_TYPE_BFP16, HCCL_REDUCE_MAX, f.comm, f.stream))
 TEST_ARRIVES(all_reduce_nothing, 0, HcclAllReduce(NULL, NULL, 0, FP32, HCCL_REDUCE_SUM, f.comm, f.stream))
 TEST_ARRIVES(reduce, N, HcclReduce(f.send, f.recv, N, FP32, HCCL_REDUCE_MIN, 0, f.comm, f.stream))
 TEST_ARRIVES(all_gather, 3, HcclAllGather(f.send, f.recv, 3, FP32, f.comm, f.stream))
-TEST_ARRIVES(reduce_scatter, N, HcclReduceScatter(f.send, f.recv, N, FP32, HCCL_REDUCE_PROD, f.comm, f.stream))
+TEST_ARRIVES(reduce_scatter, N,
+             HcclReduceScatter(f.send, f.recv, N, FP32, HCCL_REDUCE_PROD, f.comm, f.stream))
 TEST_ARRIVES(scatter, N, HcclScatter(f.send, f.recv, N, FP32, 0, f.comm, f.stream))
 TEST_ARRIVES(all_to_all, N, HcclAlltoAll(f.send, N, FP32, f.recv, N, FP32, f.comm, f.stream))
-TEST_ARRIVES(all_to_all_two_types, N, HcclAlltoAll(f.send, N, FP32, f.recv, N / 2, HCCL_DATA_TYPE_INT64, f.comm, f.stream))
+TEST_ARRIVES(all_to_all_two_types, N,
+             HcclAlltoAll(f.send, N, FP32, f.recv, N / 2, HCCL_DATA_TYPE_INT64, f.comm, f.stream))
 static const uint64_t HUNDRED[] = {100}, ZERO[] = {0};
-TEST_ARRIVES(all_to_all_v, 100, HcclAlltoAllV(f.send, HUNDRED, ZERO, FP32, f.recv, HUNDRED, ZERO, FP32, f.comm, f.stream))
+TEST_ARRIVES(all_to_all_v, 100,
+             HcclAlltoAllV(f.send, HUNDRED, ZERO, FP32, f.recv, HUNDRED, ZERO, FP32, f.comm, f.stream))
 TEST_ARRIVES(all_to_all_vc, 100, HcclAlltoAllVC(f.send, HUNDRED, FP32, f.recv, FP32, f.comm, f.stream))
 TEST_ARRIVES(all_gather_v, 100, HcclAllGatherV(f.send, 100, f.recv, HUNDRED, ZERO, FP32, f.comm, f.stream))
-TEST_ARRIVES(reduce_scatter_v, 100, HcclReduceScatterV(f.send, HUNDRED, ZERO, f.recv, 100, FP32, HCCL_REDUCE_SUM, f.comm, f.stream))
+TEST_ARRIVES(reduce_scatter_v, 100,
+             HcclReduceScatterV(f.send, HUNDRED, ZERO, f.recv, 100, FP32, HCCL_REDUCE_SUM, f.comm, f.stream))
 TEST_ARRIVES(barrier, 0, HcclBarrier(f.comm, f.stream))
 
 TEST(displacements) {
     struct fixture f;
     CHECK(make_fixture(&f));
-    CHECK_EQ(HcclAlltoAllV(f.send, ZERO + 0, ZERO, FP32, NULL, ZERO, ZERO, FP32, f.comm, f.stream), HCCL_SUCCESS);
-    CHECK_EQ(HcclAlltoAllV(f.send, HUNDRED, HUNDRED, FP32, f.recv, HUNDRED, HUNDRED, FP32, f.comm, f.stream), HCCL_SUCCESS);
+    CHECK_EQ(HcclAlltoAllV(f.send, ZERO + 0, ZERO, FP32, NULL, ZERO, ZERO, FP32, f.comm, f.stream),
+             HCCL_SUCCESS);
+    CHECK_EQ(HcclAlltoAllV(f.send, HUNDRED, HUNDRED, FP32, f.recv, HUNDRED, HUNDRED, FP32, f.comm, f.stream),
+             HCCL_SUCCESS);
     CHECK_EQ(aclrtSynchronizeStream(f.stream), 0);
     for (int i = 0; i < N; i++) CHECK_EQ(f.recv[i], i >= 100 && i < 200 ? i : -1);
     drop_fixture(&f);

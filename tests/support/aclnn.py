@@ -180,7 +180,9 @@ class Arguments:
             handles = [self.scalar(v) for v in value.values]
             return self.array("ScalarList", ctypes.c_void_p, handles)
         if isinstance(value, (list, tuple)):
-            return self.array("TensorList", ctypes.c_void_p, [None if t is None else acl_tensor(t) for t in value])
+            return self.array(
+                "TensorList", ctypes.c_void_p, [None if t is None else acl_tensor(t) for t in value]
+            )
         if isinstance(value, torch.dtype):
             return ctypes.c_int(DTYPES[value])
         if isinstance(value, str):
@@ -199,7 +201,9 @@ def view_shape(handle: ctypes.c_void_p) -> tuple[int, ...]:
     return tuple(dims[i] for i in range(rank.value))
 
 
-def call(name: str, *args: Any, stream: int | None = None, shapes_of: Sequence[int] = ()) -> list[tuple[int, ...]]:
+def call(
+    name: str, *args: Any, stream: int | None = None, shapes_of: Sequence[int] = ()
+) -> list[tuple[int, ...]]:
     """Run both phases and synchronise. Returns the view shapes of the arguments numbered in `shapes_of`.
 
     Raises OperatorError with the phase, code and text of the library.

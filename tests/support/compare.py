@@ -11,7 +11,17 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 INTS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)
 COMPLEX = (torch.complex64, torch.complex128)
 # Empty, scalar, one, odd, several dimensions, more than one block, enough for several threads.
-SHAPES: tuple[tuple[int, ...], ...] = ((0,), (3, 0, 2), (), (1,), (7,), (3, 5), (2, 3, 4, 5), (1027,), (129, 1031))
+SHAPES: tuple[tuple[int, ...], ...] = (
+    (0,),
+    (3, 0, 2),
+    (),
+    (1,),
+    (7,),
+    (3, 5),
+    (2, 3, 4, 5),
+    (1027,),
+    (129, 1031),
+)
 
 
 def ulp(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -41,7 +51,9 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, max_ulp: float = 
     finite = got.isfinite() & want.isfinite()
     error = torch.where(finite, (got - want).abs(), torch.zeros_like(got))
     allowed = max_ulp * ulp(torch.where(finite, want, torch.ones_like(want)), actual.dtype) + atol
-    near_limit = ~finite & ~got.isnan() & ~want.isnan() & (want.abs() >= torch.finfo(actual.dtype).max * (1 - 1e-2))
+    near_limit = (
+        ~finite & ~got.isnan() & ~want.isnan() & (want.abs() >= torch.finfo(actual.dtype).max * (1 - 1e-2))
+    )
     bad = ~(same | (finite & (error <= allowed)) | near_limit)
     if bad.any():
         first = tuple(int(i) for i in bad.nonzero()[0])
@@ -51,7 +63,9 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, max_ulp: float = 
         )
 
 
-def make(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0, low: float = -4, high: float = 4) -> torch.Tensor:
+def make(
+    shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0, low: float = -4, high: float = 4
+) -> torch.Tensor:
     """Reproducible values: uniform floats in [low, high), integers over the range clipped to the dtype, bools."""
     g = torch.Generator().manual_seed(seed)
     if dtype == torch.bool:
@@ -89,7 +103,14 @@ def layouts(t: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def broadcast_pairs() -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    yield from (((3, 5), (5,)), ((3, 5), (3, 1)), ((4, 1, 6), (5, 1)), ((), (2, 3)), ((1,), (1031,)), ((0, 3), (1, 3)))
+    yield from (
+        ((3, 5), (5,)),
+        ((3, 5), (3, 1)),
+        ((4, 1, 6), (5, 1)),
+        ((), (2, 3)),
+        ((1,), (1031,)),
+        ((0, 3), (1, 3)),
+    )
 
 
 def combinations(*axes: tuple) -> list[tuple]:

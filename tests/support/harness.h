@@ -17,7 +17,7 @@ static int test_failures, test_skipped;
 
 #define TEST(id)                                                                                             \
     static void test_##id(void);                                                                             \
-    __attribute__((constructor)) static void test_register_##id(void) {                                     \
+    __attribute__((constructor)) static void test_register_##id(void) {                                      \
         static struct test_case self = {#id, test_##id, NULL};                                               \
         *test_last = &self;                                                                                  \
         test_last = &self.next;                                                                              \

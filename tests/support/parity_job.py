@@ -87,7 +87,11 @@ def train_plain() -> tuple[list[float], int]:
 
 def build_megatron() -> tuple[torch.nn.Module, Any]:
     from megatron.core import parallel_state, tensor_parallel
-    from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
+    from megatron.core.distributed import (
+        DistributedDataParallel,
+        DistributedDataParallelConfig,
+        finalize_model_grads,
+    )
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
     from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
@@ -98,9 +102,16 @@ def build_megatron() -> tuple[torch.nn.Module, Any]:
     torch.distributed.init_process_group("hccl", store=torch.distributed.HashStore(), rank=0, world_size=1)
     parallel_state.initialize_model_parallel(create_gloo_process_groups=False)
     tensor_parallel.model_parallel_cuda_manual_seed(1)
-    config = TransformerConfig(num_layers=SHAPE.layers, hidden_size=SHAPE.hidden, num_attention_heads=SHAPE.heads,
-                               hidden_dropout=0.0, attention_dropout=0.0)
-    gpt = GPTModel(config, get_gpt_layer_local_spec(), SHAPE.vocab, SHAPE.sequence, position_embedding_type="rope")
+    config = TransformerConfig(
+        num_layers=SHAPE.layers,
+        hidden_size=SHAPE.hidden,
+        num_attention_heads=SHAPE.heads,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+    )
+    gpt = GPTModel(
+        config, get_gpt_layer_local_spec(), SHAPE.vocab, SHAPE.sequence, position_embedding_type="rope"
+    )
     weights = initial_weights()
     with torch.no_grad():
         for name, parameter in gpt.named_parameters():
@@ -108,12 +119,33 @@ def build_megatron() -> tuple[torch.nn.Module, Any]:
     ddp_config = DistributedDataParallelConfig(use_distributed_optimizer=True)
     model = DistributedDataParallel(config, ddp_config, gpt.to("npu:0"))
     optimizer = get_megatron_optimizer(
-        OptimizerConfig(optimizer="adam", lr=RATE, min_lr=RATE, weight_decay=DECAY, adam_beta1=BETAS[0], adam_beta2=BETAS[1],
-                        clip_grad=CLIP, use_distributed_optimizer=True), [model], use_gloo_process_groups=False)
+        OptimizerConfig(
+            optimizer="adam",
+            lr=RATE,
+            min_lr=RATE,
+            weight_decay=DECAY,
+            adam_beta1=BETAS[0],
+            adam_beta2=BETAS[1],
+            clip_grad=CLIP,
+            use_distributed_optimizer=True,
+        ),
+        [model],
+        use_gloo_process_groups=False,
+    )
     # It tells the groups their weight decay: none for vectors.
-    OptimizerParamScheduler(optimizer, init_lr=RATE, max_lr=RATE, min_lr=RATE, lr_warmup_steps=0, lr_decay_steps=STEPS,
-                            lr_decay_style="constant", start_wd=DECAY, end_wd=DECAY, wd_incr_steps=STEPS,
-                            wd_incr_style="constant")
+    OptimizerParamScheduler(
+        optimizer,
+        init_lr=RATE,
+        max_lr=RATE,
+        min_lr=RATE,
+        lr_warmup_steps=0,
+        lr_decay_steps=STEPS,
+        lr_decay_style="constant",
+        start_wd=DECAY,
+        end_wd=DECAY,
+        wd_incr_steps=STEPS,
+        wd_incr_style="constant",
+    )
     config.grad_scale_func = optimizer.scale_loss
     config.finalize_model_grads_func = finalize_model_grads
     return model, optimizer
@@ -126,7 +158,9 @@ def train_megatron() -> tuple[list[float], int]:
     model, optimizer = build_megatron()
     positions = torch.arange(SHAPE.sequence, device="npu:0").expand(BATCH, -1)
 
-    def forward_step(source: Iterator[tuple[Tensor, Tensor]], gpt: torch.nn.Module) -> tuple[Tensor, Callable]:
+    def forward_step(
+        source: Iterator[tuple[Tensor, Tensor]], gpt: torch.nn.Module
+    ) -> tuple[Tensor, Callable]:
         tokens, labels = (t.to("npu:0") for t in next(source))
         output = gpt(tokens, positions, None, labels=labels)
         return output, lambda losses: (losses.float().mean(), {"loss": losses.detach().float().mean()})
@@ -136,8 +170,14 @@ def train_megatron() -> tuple[list[float], int]:
         model.zero_grad_buffer()
         optimizer.zero_grad()
         reports = get_forward_backward_func()(
-            forward_step_func=forward_step, data_iterator=source, model=[model], num_microbatches=1,
-            seq_length=SHAPE.sequence, micro_batch_size=BATCH, forward_only=False)
+            forward_step_func=forward_step,
+            data_iterator=source,
+            model=[model],
+            num_microbatches=1,
+            seq_length=SHAPE.sequence,
+            micro_batch_size=BATCH,
+            forward_only=False,
+        )
         optimizer.step()
         losses.append(reports[0]["loss"].item())
     return losses, checksum({plain_name(name): value for name, value in model.named_parameters()})

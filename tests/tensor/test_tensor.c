@@ -8,7 +8,8 @@
 #include "hc_tensor.h"
 #include "simd_half.h"
 
-static aclTensor *make(const int64_t *dims, const int64_t *strides, uint64_t rank, aclDataType dtype, void *data) {
+static aclTensor *make(const int64_t *dims, const int64_t *strides, uint64_t rank, aclDataType dtype,
+                       void *data) {
     const int64_t storage = 1000;
     return aclCreateTensor(dims, rank, dtype, strides, 0, ACL_FORMAT_ND, &storage, 1, data);
 }
@@ -65,7 +66,8 @@ TEST(broadcast) {
 TEST(overlap) {
     float memory[100];
     const int64_t eight[] = {8}, two[] = {2};
-    aclTensor a = hc_tensor_view(ACL_FLOAT, eight, 1, memory), b = hc_tensor_view(ACL_FLOAT, eight, 1, memory + 4);
+    aclTensor a = hc_tensor_view(ACL_FLOAT, eight, 1, memory),
+              b = hc_tensor_view(ACL_FLOAT, eight, 1, memory + 4);
     aclTensor c = hc_tensor_view(ACL_FLOAT, two, 1, memory + 50);
     CHECK(!hc_overlaps_partly(&a, &a));
     CHECK(hc_overlaps_partly(&a, &b));

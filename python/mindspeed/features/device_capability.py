@@ -38,6 +38,10 @@ FEATURE = Feature(
     level=Level.COMPATIBILITY,
     patches=(
         Patch("torch.cuda:get_device_capability", answer, wraps=True),
-        Patch("megatron.training.utils:get_device_arch_version", get_device_arch_version, requires="megatron.training"),
+        Patch(
+            "megatron.training.utils:get_device_arch_version",
+            get_device_arch_version,
+            requires="megatron.training",
+        ),
     ),
 )

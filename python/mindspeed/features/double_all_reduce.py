@@ -40,7 +40,10 @@ def accept_double(all_reduce: Callable[..., Any]) -> Callable[..., Any]:
     """Take float64 tensors of an NPU out of PyTorch's hands."""
 
     def reduce(
-        tensor: torch.Tensor, op: Any = torch.distributed.ReduceOp.SUM, group: Any = None, async_op: bool = False
+        tensor: torch.Tensor,
+        op: Any = torch.distributed.ReduceOp.SUM,
+        group: Any = None,
+        async_op: bool = False,
     ) -> Any:
         if tensor.dtype is not torch.float64 or tensor.device.type != "npu":
             return all_reduce(tensor, op, group, async_op)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = scale x for x > 0, else scale alpha (e^(inputScale x) - 1), element by element, and its gradient from x or,
- * with isResult, from y. */
+/* y = scale x for x > 0, else scale alpha (e^(inputScale x) - 1), element by element, and its gradient from x
+ * or, with isResult, from y. */
 #include "binary.h"
 
 struct elu {
@@ -34,7 +34,9 @@ void HC_FN(elu_backward_F32)(size_t n, void *const *out, const void *const *in, 
     float *y = out[0];
     size_t i = 0;
     for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, elu_backward_vf(vf_load(g + i), vf_load(x + i), args));
-    if (i < n) vf_store_part(y + i, elu_backward_vf(vf_load_part(g + i, n - i), vf_load_part(x + i, n - i), args), n - i);
+    if (i < n)
+        vf_store_part(y + i, elu_backward_vf(vf_load_part(g + i, n - i), vf_load_part(x + i, n - i), args),
+                      n - i);
 }
 static inline double elu_f64(double x, const struct elu *a) {
     return x <= 0 ? expm1(x * a->input) * a->negative : x * a->positive;
@@ -49,11 +51,14 @@ HC_EW_BODY2_ARGS(elu_backward_F64, double, double, struct elu, elu_backward_f64)
 static const struct hc_ew FORWARD = {"aclnnElu", HC_EW_TABLE_FLOAT(elu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnEluBackward", HC_EW_TABLE_FLOAT(elu_backward), 0, HC_CLASS_FLOAT};
 
-static aclnnStatus set_args(const char *name, const aclScalar *alpha, const aclScalar *scale, const aclScalar *inputScale,
-                            struct elu *args) {
+static aclnnStatus set_args(const char *name, const aclScalar *alpha, const aclScalar *scale,
+                            const aclScalar *inputScale, struct elu *args) {
     HC_CHECK(alpha && scale && inputScale, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             !alpha ? "alpha" : !scale ? "scale" : "inputScale");
-    *args = (struct elu){.negative = hc_scalar_f64(alpha) * hc_scalar_f64(scale), .positive = hc_scalar_f64(scale),
+             !alpha   ? "alpha"
+             : !scale ? "scale"
+                      : "inputScale");
+    *args = (struct elu){.negative = hc_scalar_f64(alpha) * hc_scalar_f64(scale),
+                         .positive = hc_scalar_f64(scale),
                          .input = hc_scalar_f64(inputScale)};
     return 0;
 }
@@ -64,8 +69,9 @@ static aclnnStatus plan(const char *name, const aclTensor *self, const struct el
     return hc_ew_plan_as(name, &FORWARD, -1, outs, 1, ins, 1, args, sizeof *args, workspaceSize, executor);
 }
 
-HC_API aclnnStatus aclnnEluGetWorkspaceSize(const aclTensor *self, const aclScalar *alpha, const aclScalar *scale,
-                                            const aclScalar *inputScale, aclTensor *out, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnEluGetWorkspaceSize(const aclTensor *self, const aclScalar *alpha,
+                                            const aclScalar *scale, const aclScalar *inputScale,
+                                            aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
     struct elu args;
     HC_TRY(set_args("aclnnElu", alpha, scale, inputScale, &args));
@@ -73,18 +79,20 @@ HC_API aclnnStatus aclnnEluGetWorkspaceSize(const aclTensor *self, const aclScal
 }
 HC_OP_LAUNCH(aclnnElu)
 
-HC_API aclnnStatus aclnnInplaceEluGetWorkspaceSize(aclTensor *selfRef, const aclScalar *alpha, const aclScalar *scale,
-                                                   const aclScalar *inputScale, uint64_t *workspaceSize,
-                                                   aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceEluGetWorkspaceSize(aclTensor *selfRef, const aclScalar *alpha,
+                                                   const aclScalar *scale, const aclScalar *inputScale,
+                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct elu args;
     HC_TRY(set_args("aclnnInplaceElu", alpha, scale, inputScale, &args));
     return plan("aclnnInplaceElu", selfRef, &args, selfRef, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceElu)
 
-HC_API aclnnStatus aclnnEluBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclScalar *alpha, const aclScalar *scale,
-                                                    const aclScalar *inputScale, bool isResult, const aclTensor *selfOrResult,
-                                                    aclTensor *gradInput, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnEluBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclScalar *alpha,
+                                                    const aclScalar *scale, const aclScalar *inputScale,
+                                                    bool isResult, const aclTensor *selfOrResult,
+                                                    aclTensor *gradInput, uint64_t *workspaceSize,
+                                                    aclOpExecutor **executor) {
     struct elu args;
     HC_TRY(set_args("aclnnEluBackward", alpha, scale, inputScale, &args));
     args.is_result = isResult;

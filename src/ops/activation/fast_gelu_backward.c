@@ -18,6 +18,7 @@ static inline double backward_f64(double g, double x) {
 HC_EW_BODY2_VF(fast_gelu_backward_F32, backward_vf)
 HC_EW_BODY2(fast_gelu_backward_F64, double, double, backward_f64)
 #else
-static const struct hc_ew SPEC = {"aclnnFastGeluBackward", HC_EW_TABLE_FLOAT(fast_gelu_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnFastGeluBackward", HC_EW_TABLE_FLOAT(fast_gelu_backward), 0,
+                                  HC_CLASS_FLOAT};
 HC_BINARY(aclnnFastGeluBackward, SPEC)
 #endif

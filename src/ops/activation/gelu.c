@@ -17,12 +17,13 @@ static const struct hc_ew MODES[] = {{"aclnnGelu", HC_EW_TABLE_FLOAT(gelu), 0, H
                                      {"aclnnGeluV2", HC_EW_TABLE_FLOAT(gelu_tanh), 0, HC_CLASS_FLOAT}};
 HC_UNARY(aclnnGelu, MODES[0])
 
-HC_API aclnnStatus aclnnGeluV2GetWorkspaceSize(const aclTensor *x, int64_t approximate, aclTensor *y, uint64_t *workspaceSize,
-                                               aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnGeluV2GetWorkspaceSize(const aclTensor *x, int64_t approximate, aclTensor *y,
+                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(approximate == 0 || approximate == 1, ACLNN_ERR_PARAM_INVALID,
              "aclnnGeluV2: approximate is %lld, wanted 0 (none) or 1 (tanh)", (long long)approximate);
     const aclTensor *outs[] = {y}, *ins[] = {x};
-    return hc_ew_plan_as("aclnnGeluV2", &MODES[approximate], -1, outs, 1, ins, 1, NULL, 0, workspaceSize, executor);
+    return hc_ew_plan_as("aclnnGeluV2", &MODES[approximate], -1, outs, 1, ins, 1, NULL, 0, workspaceSize,
+                         executor);
 }
 HC_OP_LAUNCH(aclnnGeluV2)
 #endif

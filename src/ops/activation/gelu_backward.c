@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of GELU: gradOutput times the derivative at self; GeluBackwardV2 takes approximate "none" or "tanh". */
+/* Gradient of GELU: gradOutput times the derivative at self; GeluBackwardV2 takes approximate "none" or
+ * "tanh". */
 #include "binary.h"
 
 #include <string.h>
@@ -20,17 +21,19 @@ HC_EW_BODY2_VF(gelu_tanh_backward_F32, tanh_vf)
 HC_EW_BODY2(gelu_tanh_backward_F64, double, double, tanh_f64)
 #else
 static const struct hc_ew EXACT = {"aclnnGeluBackward", HC_EW_TABLE_FLOAT(gelu_backward), 0, HC_CLASS_FLOAT};
-static const struct hc_ew BY_TANH = {"aclnnGeluBackwardV2", HC_EW_TABLE_FLOAT(gelu_tanh_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew BY_TANH = {"aclnnGeluBackwardV2", HC_EW_TABLE_FLOAT(gelu_tanh_backward), 0,
+                                     HC_CLASS_FLOAT};
 HC_BINARY_TYPED(aclnnGeluBackward, EXACT, const aclTensor)
 
-HC_API aclnnStatus aclnnGeluBackwardV2GetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self, char *approximate,
-                                                       aclTensor *gradInput, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnGeluBackwardV2GetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
+                                                       char *approximate, aclTensor *gradInput,
+                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(approximate, ACLNN_ERR_PARAM_NULLPTR, "aclnnGeluBackwardV2: approximate is null");
     const bool by_tanh = strcmp(approximate, "tanh") == 0;
     HC_CHECK(by_tanh || strcmp(approximate, "none") == 0, ACLNN_ERR_PARAM_INVALID,
              "aclnnGeluBackwardV2: approximate is \"%s\", wanted \"none\" or \"tanh\"", approximate);
-    return hc_ew_plan_binary("aclnnGeluBackwardV2", by_tanh ? &BY_TANH : &EXACT, gradOutput, self, gradInput, workspaceSize,
-                             executor);
+    return hc_ew_plan_binary("aclnnGeluBackwardV2", by_tanh ? &BY_TANH : &EXACT, gradOutput, self, gradInput,
+                             workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnGeluBackwardV2)
 #endif

@@ -29,14 +29,15 @@ HC_EW_BODY_GATED_GRAD_F64(glu_grad_F64, backward_f64)
 static const struct hc_ew FORWARD = {"aclnnGlu", HC_EW_TABLE_FLOAT(glu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnGluBackward", HC_EW_TABLE_FLOAT(glu_grad), 0, HC_CLASS_FLOAT};
 
-HC_API aclnnStatus aclnnGluGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *out, uint64_t *workspaceSize,
-                                             aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnGluGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *out,
+                                            uint64_t *workspaceSize, aclOpExecutor **executor) {
     return hc_gated_plan(&FORWARD, self, dim, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnGlu)
 
-HC_API aclnnStatus aclnnGluBackwardGetWorkspaceSize(const aclTensor *grad, const aclTensor *self, int64_t dim, const aclTensor *out,
-                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnGluBackwardGetWorkspaceSize(const aclTensor *grad, const aclTensor *self, int64_t dim,
+                                                    const aclTensor *out, uint64_t *workspaceSize,
+                                                    aclOpExecutor **executor) {
     return hc_gated_grad_plan(&BACKWARD, grad, self, dim, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnGluBackward)

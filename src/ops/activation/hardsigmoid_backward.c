@@ -12,6 +12,7 @@ static inline double backward_f64(double g, double x) { return x > -3 && x < 3 ?
 HC_EW_BODY2(hardsigmoid_backward_F32, float, float, backward_f32)
 HC_EW_BODY2(hardsigmoid_backward_F64, double, double, backward_f64)
 #else
-static const struct hc_ew SPEC = {"aclnnHardsigmoidBackward", HC_EW_TABLE_FLOAT(hardsigmoid_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnHardsigmoidBackward", HC_EW_TABLE_FLOAT(hardsigmoid_backward), 0,
+                                  HC_CLASS_FLOAT};
 HC_BINARY(aclnnHardsigmoidBackward, SPEC)
 #endif

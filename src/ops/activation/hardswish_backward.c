@@ -12,7 +12,8 @@ static inline double backward_f64(double g, double x) { return x <= -3 ? 0 : x <
 HC_EW_BODY2(hardswish_backward_F32, float, float, backward_f32)
 HC_EW_BODY2(hardswish_backward_F64, double, double, backward_f64)
 #else
-static const struct hc_ew SPEC = {"aclnnHardswishBackward", HC_EW_TABLE_FLOAT(hardswish_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnHardswishBackward", HC_EW_TABLE_FLOAT(hardswish_backward), 0,
+                                  HC_CLASS_FLOAT};
 HC_BINARY(aclnnHardswishBackward, SPEC)
 HC_BINARY(aclnnHardswishBackwardV2, SPEC)
 #endif

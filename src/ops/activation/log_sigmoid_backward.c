@@ -13,10 +13,12 @@ static inline double backward_f64(double g, double x) { return g / (1 + exp(x));
 HC_EW_BODY2_VF(log_sigmoid_backward_F32, backward_vf)
 HC_EW_BODY2(log_sigmoid_backward_F64, double, double, backward_f64)
 #else
-static const struct hc_ew SPEC = {"aclnnLogSigmoidBackward", HC_EW_TABLE_FLOAT(log_sigmoid_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnLogSigmoidBackward", HC_EW_TABLE_FLOAT(log_sigmoid_backward), 0,
+                                  HC_CLASS_FLOAT};
 
-HC_API aclnnStatus aclnnLogSigmoidForwardGetWorkspaceSize(const aclTensor *self, aclTensor *out, aclTensor *buffer,
-                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnLogSigmoidForwardGetWorkspaceSize(const aclTensor *self, aclTensor *out,
+                                                          aclTensor *buffer, uint64_t *workspaceSize,
+                                                          aclOpExecutor **executor) {
     (void)buffer;
     return aclnnLogSigmoidGetWorkspaceSize(self, out, workspaceSize, executor);
 }
@@ -24,9 +26,11 @@ HC_OP_LAUNCH(aclnnLogSigmoidForward)
 
 HC_API aclnnStatus aclnnLogSigmoidBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                            const aclTensor *buffer, aclTensor *gradInput,
-                                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                           uint64_t *workspaceSize,
+                                                           aclOpExecutor **executor) {
     (void)buffer;
-    return hc_ew_plan_binary("aclnnLogSigmoidBackward", &SPEC, gradOutput, self, gradInput, workspaceSize, executor);
+    return hc_ew_plan_binary("aclnnLogSigmoidBackward", &SPEC, gradOutput, self, gradInput, workspaceSize,
+                             executor);
 }
 HC_OP_LAUNCH(aclnnLogSigmoidBackward)
 #endif

@@ -12,6 +12,7 @@ static inline double backward_f64(double g, double y) { return g * (1 - y) * y; 
 HC_EW_BODY2_VF(sigmoid_backward_F32, backward_vf)
 HC_EW_BODY2(sigmoid_backward_F64, double, double, backward_f64)
 #else
-static const struct hc_ew SPEC = {"aclnnSigmoidBackward", HC_EW_TABLE_FLOAT(sigmoid_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnSigmoidBackward", HC_EW_TABLE_FLOAT(sigmoid_backward), 0,
+                                  HC_CLASS_FLOAT};
 HC_BINARY(aclnnSigmoidBackward, SPEC)
 #endif

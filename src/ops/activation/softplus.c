@@ -55,15 +55,19 @@ void HC_FN(softplus_backward_F64)(size_t n, void *const *out, const void *const 
     const struct softplus *a = args;
     const double *g = in[0], *x = in[1];
     double *y = out[0];
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * a->beta > a->threshold ? g[i] : g[i] / (1 + exp(-x[i] * a->beta));
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] * a->beta > a->threshold ? g[i] : g[i] / (1 + exp(-x[i] * a->beta));
 }
 #else
 static const struct hc_ew FORWARD = {"aclnnSoftplus", HC_EW_TABLE_FLOAT(softplus), 0, HC_CLASS_FLOAT};
-static const struct hc_ew BACKWARD = {"aclnnSoftplusBackward", HC_EW_TABLE_FLOAT(softplus_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew BACKWARD = {"aclnnSoftplusBackward", HC_EW_TABLE_FLOAT(softplus_backward), 0,
+                                      HC_CLASS_FLOAT};
 
-HC_API aclnnStatus aclnnSoftplusGetWorkspaceSize(const aclTensor *self, const aclScalar *beta, const aclScalar *threshold,
-                                                 aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(beta && threshold, ACLNN_ERR_PARAM_NULLPTR, "aclnnSoftplus: %s is null", beta ? "threshold" : "beta");
+HC_API aclnnStatus aclnnSoftplusGetWorkspaceSize(const aclTensor *self, const aclScalar *beta,
+                                                 const aclScalar *threshold, aclTensor *out,
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(beta && threshold, ACLNN_ERR_PARAM_NULLPTR, "aclnnSoftplus: %s is null",
+             beta ? "threshold" : "beta");
     const struct softplus args = {hc_scalar_f64(beta), hc_scalar_f64(threshold)};
     const aclTensor *outs[] = {out}, *ins[] = {self};
     return hc_ew_plan(&FORWARD, -1, outs, 1, ins, 1, &args, sizeof args, workspaceSize, executor);
@@ -72,8 +76,10 @@ HC_OP_LAUNCH(aclnnSoftplus)
 
 HC_API aclnnStatus aclnnSoftplusBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                          const aclScalar *beta, const aclScalar *threshold,
-                                                         aclTensor *gradInput, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(beta && threshold, ACLNN_ERR_PARAM_NULLPTR, "aclnnSoftplusBackward: %s is null", beta ? "threshold" : "beta");
+                                                         aclTensor *gradInput, uint64_t *workspaceSize,
+                                                         aclOpExecutor **executor) {
+    HC_CHECK(beta && threshold, ACLNN_ERR_PARAM_NULLPTR, "aclnnSoftplusBackward: %s is null",
+             beta ? "threshold" : "beta");
     const struct softplus args = {hc_scalar_f64(beta), hc_scalar_f64(threshold)};
     const aclTensor *outs[] = {gradInput}, *ins[] = {gradOutput, self};
     return hc_ew_plan(&BACKWARD, -1, outs, 1, ins, 2, &args, sizeof args, workspaceSize, executor);

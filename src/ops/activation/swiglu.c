@@ -29,14 +29,15 @@ HC_EW_BODY_GATED_GRAD_F64(swiglu_grad_F64, backward_f64)
 static const struct hc_ew FORWARD = {"aclnnSwiGlu", HC_EW_TABLE_FLOAT(swiglu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnSwiGluGrad", HC_EW_TABLE_FLOAT(swiglu_grad), 0, HC_CLASS_FLOAT};
 
-HC_API aclnnStatus aclnnSwiGluGetWorkspaceSize(const aclTensor *x, int64_t dim, const aclTensor *out, uint64_t *workspaceSize,
-                                             aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSwiGluGetWorkspaceSize(const aclTensor *x, int64_t dim, const aclTensor *out,
+                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     return hc_gated_plan(&FORWARD, x, dim, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSwiGlu)
 
-HC_API aclnnStatus aclnnSwiGluGradGetWorkspaceSize(const aclTensor *grad, const aclTensor *x, int64_t dim, const aclTensor *out,
-                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSwiGluGradGetWorkspaceSize(const aclTensor *grad, const aclTensor *x, int64_t dim,
+                                                   const aclTensor *out, uint64_t *workspaceSize,
+                                                   aclOpExecutor **executor) {
     return hc_gated_grad_plan(&BACKWARD, grad, x, dim, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSwiGluGrad)

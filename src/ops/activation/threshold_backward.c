@@ -10,9 +10,10 @@ HC_EW_BODIES2_SCALAR_REAL(threshold_backward, b <= s ? 0 : a)
 static const struct hc_ew SPEC = {"aclnnThresholdBackward", HC_EW_TABLE_REAL(threshold_backward), 0, 0};
 
 HC_API aclnnStatus aclnnThresholdBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
-                                                          const aclScalar *threshold, aclTensor *out, uint64_t *workspaceSize,
-                                                          aclOpExecutor **executor) {
-    return hc_ew_plan_binary_scalar("aclnnThresholdBackward", &SPEC, gradOutput, self, threshold, out, workspaceSize, executor);
+                                                          const aclScalar *threshold, aclTensor *out,
+                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return hc_ew_plan_binary_scalar("aclnnThresholdBackward", &SPEC, gradOutput, self, threshold, out,
+                                    workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnThresholdBackward)
 #endif

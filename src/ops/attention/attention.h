@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Scaled dot product attention with everything the interface can ask for, described once for forward and backward.
+/* Scaled dot product attention with everything the interface can ask for, described once for forward and
+ * backward.
  *
  *     P = dropout(softmax(mask(scale * (q k^T + pse)))),  out = P v
  *
- * All layouts become strides over batch, head, sequence and element; packed sequences (TND) become batches of their
- * own lengths. */
+ * All layouts become strides over batch, head, sequence and element; packed sequences (TND) become batches of
+ * their own lengths. */
 #pragma once
 #include "op.h"
 
@@ -23,12 +24,38 @@ struct attn_inputs {
     const aclTensor *dy, *dq, *dk, *dv, *dpse, *dsink;
 };
 
-enum attn_sparse { SPARSE_DEFAULT, SPARSE_ALL, SPARSE_LEFT_UP, SPARSE_RIGHT_DOWN, SPARSE_BAND, SPARSE_PREFIX,
-                   SPARSE_PREFIX_COMPRESSED, SPARSE_RIGHT_DOWN_BAND, SPARSE_LEFT_UP_BAND };
+enum attn_sparse {
+    SPARSE_DEFAULT,
+    SPARSE_ALL,
+    SPARSE_LEFT_UP,
+    SPARSE_RIGHT_DOWN,
+    SPARSE_BAND,
+    SPARSE_PREFIX,
+    SPARSE_PREFIX_COMPRESSED,
+    SPARSE_RIGHT_DOWN_BAND,
+    SPARSE_LEFT_UP_BAND
+};
 
 /* Operands of the plan, in the order of the interface's arguments. */
-enum attn_slot { SLOT_Q, SLOT_K, SLOT_V, SLOT_DY, SLOT_PSE, SLOT_DROP, SLOT_MASK, SLOT_MAX, SLOT_SUM, SLOT_OUT, SLOT_SINK,
-                 SLOT_DQ, SLOT_DK, SLOT_DV, SLOT_DPSE, SLOT_DSINK, SLOT_COUNT };
+enum attn_slot {
+    SLOT_Q,
+    SLOT_K,
+    SLOT_V,
+    SLOT_DY,
+    SLOT_PSE,
+    SLOT_DROP,
+    SLOT_MASK,
+    SLOT_MAX,
+    SLOT_SUM,
+    SLOT_OUT,
+    SLOT_SINK,
+    SLOT_DQ,
+    SLOT_DK,
+    SLOT_DV,
+    SLOT_DPSE,
+    SLOT_DSINK,
+    SLOT_COUNT
+};
 
 enum attn_layout { LAYOUT_BSH, LAYOUT_SBH, LAYOUT_BNSD, LAYOUT_BSND, LAYOUT_TND };
 
@@ -41,7 +68,7 @@ struct attn_args {
     double scale, keep_prob;
     int64_t pre, next, q_start, kv_start;
     int sparse_mode, pse_type;
-    bool masked;           /* an attention mask was given: only then do the sparse modes count */
+    bool masked;            /* an attention mask was given: only then do the sparse modes count */
     bool softmax_per_token; /* TND: statistics are [T, N, 8], not [N, s, 8] batch after batch */
     size_t num_prefix;
     int64_t numbers[]; /* TND: lengths added up, queries then keys, `batches` each; then prefixes */

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Attention backward: probabilities are computed again from q, k and the saved maximum and sum.
  *
- *     dV = P'^T dy,  dS = P * (dropout(dy V^T) - delta),  dQ = scale dS K,  dK = scale dS^T Q,  delta = sum(dy * out)
+ *     dV = P'^T dy,  dS = P * (dropout(dy V^T) - delta),  dQ = scale dS K,  dK = scale dS^T Q,  delta =
+ * sum(dy * out)
  *
- * A work item is one key head and a range of its key blocks, all query heads that share it: dK and dV are complete in
- * the item, dQ is summed up in float32 in a buffer per range, and the ranges are added in order at the end. How many
- * ranges there are depends on the shapes only, so the result does not depend on the threads. */
+ * A work item is one key head and a range of its key blocks, all query heads that share it: dK and dV are
+ * complete in the item, dQ is summed up in float32 in a buffer per range, and the ranges are added in order
+ * at the end. How many ranges there are depends on the shapes only, so the result does not depend on the
+ * threads. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -31,9 +33,20 @@ struct tiles {
 
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     const size_t scores = ATTN_QUERIES * ATTN_KEYS, ld = job->ld, ldv = job->ldv;
-    const size_t sizes[] = {ATTN_QUERIES * ld, ATTN_QUERIES * ldv, ATTN_KEYS * ld, ATTN_KEYS * ld, ATTN_KEYS * ldv,
-                            ATTN_KEYS * ldv, scores, scores, scores, ATTN_KEYS * ld, ATTN_KEYS * ldv, ATTN_KEYS};
-    float **const to[] = {&t->q, &t->dy, &t->k, &t->kt, &t->v, &t->vt, &t->s, &t->p, &t->dp, &t->dk, &t->dv, &t->bias};
+    const size_t sizes[] = {ATTN_QUERIES * ld,
+                            ATTN_QUERIES * ldv,
+                            ATTN_KEYS * ld,
+                            ATTN_KEYS * ld,
+                            ATTN_KEYS * ldv,
+                            ATTN_KEYS * ldv,
+                            scores,
+                            scores,
+                            scores,
+                            ATTN_KEYS * ld,
+                            ATTN_KEYS * ldv,
+                            ATTN_KEYS};
+    float **const to[] = {&t->q, &t->dy, &t->k,  &t->kt, &t->v,  &t->vt,
+                          &t->s, &t->p,  &t->dp, &t->dk, &t->dv, &t->bias};
     size_t used = 0;
     for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
         if (memory != NULL) *to[i] = (float *)(memory + used);
@@ -42,24 +55,26 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
-static void store_bias_gradient(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i, size_t k,
-                                size_t keys, const float *ds, float *row) {
+static void store_bias_gradient(const struct backward *w, const struct attn_batch *batch, size_t head,
+                                size_t i, size_t k, size_t keys, const float *ds, float *row) {
     const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
     memcpy(row, ds, keys * sizeof(float));
     if (a->pse_type == 1) HC_DISPATCH(attn_scale_row)(keys, row, (float)a->scale);
     if (w->dpse != NULL) {
-        memcpy(w->dpse + ((batch->index * a->heads + head) * a->sq + i) * a->skv + k, row, keys * sizeof(float));
+        memcpy(w->dpse + ((batch->index * a->heads + head) * a->sq + i) * a->skv + k, row,
+               keys * sizeof(float));
         return;
     }
     const struct attn_view *v = &job->dpse;
-    const int64_t at = (int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)i * v->s + (int64_t)k * v->d;
+    const int64_t at =
+        (int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)i * v->s + (int64_t)k * v->d;
     v->store(keys, v->data + at * v->item_size, v->d, row);
 }
 
 /* s: scores in, probabilities out; p: those after dropout; dp: dy V^T in, dS out. */
-static void score_rows(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
-                       size_t k, size_t keys, const struct tiles *t) {
+static void score_rows(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i,
+                       size_t rows, size_t k, size_t keys, const struct tiles *t) {
     const struct attn_job *job = &w->job;
     const float keep = attn_keep_factor(job->a);
     for (size_t r = 0; r < rows; r++) {
@@ -80,8 +95,8 @@ static void score_rows(const struct backward *w, const struct attn_batch *batch,
     }
 }
 
-static void query_tile(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
-                       size_t k, size_t keys, size_t split, const struct tiles *t) {
+static void query_tile(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i,
+                       size_t rows, size_t k, size_t keys, size_t split, const struct tiles *t) {
     const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
     const size_t ld = job->ld, ldv = job->ldv;
@@ -98,8 +113,8 @@ static void query_tile(const struct backward *w, const struct attn_batch *batch,
     gemm(rows, a->d, keys, t->dp, ATTN_KEYS, 1, t->k, ld, dq, a->heads * ld, true);
 }
 
-static void key_block(const struct backward *w, const struct attn_batch *batch, size_t kv_head, size_t k, size_t keys,
-                      size_t split, const struct tiles *t) {
+static void key_block(const struct backward *w, const struct attn_batch *batch, size_t kv_head, size_t k,
+                      size_t keys, size_t split, const struct tiles *t) {
     const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
     const size_t ld = job->ld, ldv = job->ldv, group = a->heads / a->kv_heads;
@@ -112,7 +127,8 @@ static void key_block(const struct backward *w, const struct attn_batch *batch, 
     for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
         for (size_t i = 0; i < batch->sq; i += ATTN_QUERIES) {
             const size_t rows = hc_min_size(ATTN_QUERIES, batch->sq - i);
-            if (attn_tile_visible(job, batch, head, i, rows, k, keys)) query_tile(w, batch, head, i, rows, k, keys, split, t);
+            if (attn_tile_visible(job, batch, head, i, rows, k, keys))
+                query_tile(w, batch, head, i, rows, k, keys, split, t);
         }
     }
     for (size_t r = 0; r < keys; r++) {
@@ -181,7 +197,8 @@ static void store_dq(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* The sink is a key whose value is zero: its gradient is -P delta, summed over all rows of a head in order. */
+/* The sink is a key whose value is zero: its gradient is -P delta, summed over all rows of a head in order.
+ */
 static void store_dsink(const struct backward *w, const aclTensor *dsink) {
     const struct attn_job *job = &w->job;
     for (size_t head = 0; head < job->a->heads; head++) {
@@ -192,7 +209,8 @@ static void store_dsink(const struct backward *w, const aclTensor *dsink) {
             sum -= exp((double)(job->sink[head] - job->max[at])) / (double)job->sum[at] *
                    (double)w->delta[token * job->a->heads + head];
         }
-        hc_store_for(dsink->dtype, HC_F64)(1, hc_data(dsink) + (int64_t)head * dsink->stride[0] * dsink->item_size, 1, &sum);
+        hc_store_for(dsink->dtype, HC_F64)(
+            1, hc_data(dsink) + (int64_t)head * dsink->stride[0] * dsink->item_size, 1, &sum);
     }
 }
 
@@ -208,7 +226,8 @@ static aclnnStatus sum_dpse(const struct backward *w) {
     return hc_copy(dpse, &total);
 }
 
-/* What no item writes: rows of packed tensors beyond the last sequence, and biases of tiles that nobody sees. */
+/* What no item writes: rows of packed tensors beyond the last sequence, and biases of tiles that nobody sees.
+ */
 static aclnnStatus clear_outputs(const struct backward *w) {
     const struct hc_call *call = w->job.call;
     const struct hc_element zero = {{0}};
@@ -227,7 +246,8 @@ static aclnnStatus allocate(struct backward *w) {
     w->splits = hc_max_size(1, hc_min_size(w->splits, hc_ceil_div(a->skv, ATTN_KEYS)));
     w->dq = calloc(w->splits * rows * w->job.ld + 1, sizeof(float));
     w->delta = malloc((rows + 1) * sizeof(float));
-    HC_CHECK(w->dq && w->delta, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of %zu query rows", a->name, rows);
+    HC_CHECK(w->dq && w->delta, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of %zu query rows",
+             a->name, rows);
     const aclTensor *dpse = hc_arg(w->job.call, SLOT_DPSE);
     if (dpse == NULL || a->batches == 1 || dpse->shape[0] != 1) return 0;
     w->dpse = calloc(rows * a->skv + 1, sizeof(float));
@@ -239,8 +259,8 @@ static aclnnStatus run_job(struct backward *w) {
     struct tiles ignored;
     HC_TRY(allocate(w));
     HC_TRY(clear_outputs(w));
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(&w->job, NULL, &ignored)), ACLNN_ERR_INNER, "%s: out of host memory for tiles",
-             w->job.a->name);
+    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(&w->job, NULL, &ignored)), ACLNN_ERR_INNER,
+             "%s: out of host memory for tiles", w->job.a->name);
     const size_t rows = w->job.tokens * w->job.a->heads;
     hc_parallel_for(rows, 64, compute_delta, w);
     hc_parallel_for(w->job.a->batches * w->job.a->kv_heads * w->splits, 1, run_items, w);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attention forward: for each block of queries, one pass over the keys it sees, softmax on the way (streaming maximum
- * and sum, earlier results rescaled when the maximum grows). Scores exist for one tile at a time, so memory is linear
- * in the sequence. Work items are query blocks of one head: independent, each computed in a fixed order. */
+/* Attention forward: for each block of queries, one pass over the keys it sees, softmax on the way (streaming
+ * maximum and sum, earlier results rescaled when the maximum grows). Scores exist for one tile at a time, so
+ * memory is linear in the sequence. Work items are query blocks of one head: independent, each computed in a
+ * fixed order. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -15,8 +16,15 @@ struct tiles {
 };
 
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
-    const size_t sizes[] = {ATTN_QUERIES * job->ld, ATTN_KEYS * job->ld, ATTN_KEYS * job->ld, ATTN_KEYS * job->ldv,
-                            ATTN_QUERIES * ATTN_KEYS, ATTN_QUERIES * job->ldv, ATTN_QUERIES, ATTN_QUERIES, ATTN_KEYS};
+    const size_t sizes[] = {ATTN_QUERIES * job->ld,
+                            ATTN_KEYS * job->ld,
+                            ATTN_KEYS * job->ld,
+                            ATTN_KEYS * job->ldv,
+                            ATTN_QUERIES * ATTN_KEYS,
+                            ATTN_QUERIES * job->ldv,
+                            ATTN_QUERIES,
+                            ATTN_QUERIES,
+                            ATTN_KEYS};
     float **const to[] = {&t->q, &t->k, &t->kt, &t->v, &t->s, &t->out, &t->max, &t->sum, &t->bias};
     size_t used = 0;
     for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
@@ -26,8 +34,8 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
-static void softmax_tile(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
-                         size_t k, size_t keys, const struct tiles *t) {
+static void softmax_tile(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                         size_t rows, size_t k, size_t keys, const struct tiles *t) {
     for (size_t r = 0; r < rows; r++) {
         struct attn_row row;
         float rescale, *s = t->s + r * ATTN_KEYS;
@@ -42,8 +50,8 @@ static void softmax_tile(const struct attn_job *job, const struct attn_batch *ba
 }
 
 /* Rows without any key: zeros, and statistics that make every later exponential or weight zero. */
-static void finish_rows(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
-                        const struct tiles *t) {
+static void finish_rows(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                        size_t rows, const struct tiles *t) {
     for (size_t r = 0; r < rows; r++) {
         float max = t->max[r], sum = t->sum[r], *out = t->out + r * job->ldv, factor = 1;
         if (job->sink != NULL) {
@@ -63,8 +71,8 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
     }
 }
 
-static void query_block(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
-                        const struct tiles *t) {
+static void query_block(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                        size_t rows, const struct tiles *t) {
     const struct attn_args *a = job->a;
     const size_t kv_head = head / (a->heads / a->kv_heads);
     size_t low, high, ignored;
@@ -110,8 +118,8 @@ static aclnnStatus run_job(struct attn_job *job) {
     const struct hc_element zero = {{0}};
     struct tiles ignored;
     if (job->a->layout == LAYOUT_TND && job->tokens < (size_t)out->shape[0]) HC_TRY(hc_fill(out, &zero));
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(job, NULL, &ignored)), ACLNN_ERR_INNER, "%s: out of host memory for tiles",
-             job->a->name);
+    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(job, NULL, &ignored)), ACLNN_ERR_INNER,
+             "%s: out of host memory for tiles", job->a->name);
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
     hc_parallel_for(job->a->batches * job->a->heads * blocks, 1, run_blocks, job);
     return 0;

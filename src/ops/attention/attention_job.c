@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Addresses and visibility. Every sparse mode but the explicit masks is an interval of keys per query, so tiles
- * outside it are never touched, and no mask is read. */
+/* Addresses and visibility. Every sparse mode but the explicit masks is an interval of keys per query, so
+ * tiles outside it are never touched, and no mask is read. */
 #include "attention_job.h"
 
 #include <stdlib.h>
@@ -9,12 +9,16 @@
 #include "temporary.h"
 
 /* Token counts beyond any sequence: sums with them cannot overflow. */
-static int64_t clamp_tokens(int64_t t) { return hc_min_i64(hc_max_i64(t, -((int64_t)1 << 40)), (int64_t)1 << 40); }
+static int64_t clamp_tokens(int64_t t) {
+    return hc_min_i64(hc_max_i64(t, -((int64_t)1 << 40)), (int64_t)1 << 40);
+}
 
 static struct attn_view make_view(const struct attn_args *a, const aclTensor *t, size_t d) {
     if (t == NULL) return (struct attn_view){0};
     const int64_t *s = t->stride, head = (int64_t)d;
-    struct attn_view v = {.data = hc_data(t), .item_size = t->item_size, .load = hc_load_for(t->dtype, HC_F32),
+    struct attn_view v = {.data = hc_data(t),
+                          .item_size = t->item_size,
+                          .load = hc_load_for(t->dtype, HC_F32),
                           .store = hc_store_for(t->dtype, HC_F32)};
     switch (a->layout) {
     case LAYOUT_BSH: v.b = s[0], v.s = s[1], v.n = head * s[2], v.d = s[2]; break;
@@ -29,7 +33,9 @@ static struct attn_view make_view(const struct attn_args *a, const aclTensor *t,
 /* Position bias: batch, head, query row, key. */
 static struct attn_view make_pse_view(const aclTensor *t) {
     if (t == NULL) return (struct attn_view){0};
-    struct attn_view v = {.data = hc_data(t), .item_size = t->item_size, .load = hc_load_for(t->dtype, HC_F32),
+    struct attn_view v = {.data = hc_data(t),
+                          .item_size = t->item_size,
+                          .load = hc_load_for(t->dtype, HC_F32),
                           .store = hc_store_for(t->dtype, HC_F32)};
     if (t->rank == 4) {
         v.b = t->shape[0] == 1 ? 0 : t->stride[0], v.n = t->stride[1];
@@ -44,7 +50,8 @@ static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
     const int mode = job->a->sparse_mode;
     if (m == NULL || !(mode == SPARSE_DEFAULT || mode == SPARSE_ALL || mode == SPARSE_PREFIX)) return 0;
     aclTensor view = *m;
-    if (m->stride[m->rank - 1] != 1 && m->shape[m->rank - 1] > 1) HC_TRY(hc_contiguous(m, m->dtype, &view, &job->mask_owned));
+    if (m->stride[m->rank - 1] != 1 && m->shape[m->rank - 1] > 1)
+        HC_TRY(hc_contiguous(m, m->dtype, &view, &job->mask_owned));
     const int r = view.rank;
     job->mask = (const uint8_t *)hc_data(&view);
     job->mask_i = view.stride[r - 2];
@@ -57,7 +64,8 @@ static aclnnStatus set_batches(struct attn_job *job) {
     const struct attn_args *a = job->a;
     const bool packed = a->layout == LAYOUT_TND;
     job->batches = calloc(a->batches + 1, sizeof *job->batches);
-    HC_CHECK(job->batches != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu batches", a->name, a->batches);
+    HC_CHECK(job->batches != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu batches", a->name,
+             a->batches);
     size_t token = 0, drop = 0;
     struct attn_batch *last = NULL;
     for (size_t i = 0; i < a->batches; i++) {
@@ -113,21 +121,24 @@ void attn_job_free(struct attn_job *job) {
     free(job->mask_owned);
 }
 
-static char *address(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position) {
-    return v->data + ((int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)position * v->s) * v->item_size;
+static char *address(const struct attn_view *v, const struct attn_batch *batch, size_t head,
+                     size_t position) {
+    return v->data +
+           ((int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)position * v->s) * v->item_size;
 }
 
-void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at, size_t rows,
-               size_t d, float *tile, size_t ld) {
+void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
+               size_t rows, size_t d, float *tile, size_t ld) {
     for (size_t r = 0; r < rows; r++) v->load(d, tile + r * ld, address(v, batch, head, base + at + r), v->d);
 }
 
-void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position, size_t d,
-                    const float *row) {
+void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position,
+                    size_t d, const float *row) {
     v->store(d, address(v, batch, head, position), v->d, row);
 }
 
-void attn_visible(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t *low, size_t *high) {
+void attn_visible(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t *low,
+                  size_t *high) {
     const struct attn_args *a = job->a;
     const int64_t keys = (int64_t)batch->skv, row = (int64_t)i, corner = row + keys - (int64_t)batch->sq;
     const int64_t pre = clamp_tokens(a->pre), next = clamp_tokens(a->next);
@@ -140,7 +151,9 @@ void attn_visible(const struct attn_job *job, const struct attn_batch *batch, si
     case SPARSE_LEFT_UP: to = row + 1; break;
     case SPARSE_RIGHT_DOWN: to = corner + 1; break;
     case SPARSE_BAND: from = corner - pre, to = corner + next + 1; break;
-    case SPARSE_PREFIX_COMPRESSED: to = hc_max_i64(corner + 1, a->numbers[2 * a->batches + batch->index]); break;
+    case SPARSE_PREFIX_COMPRESSED:
+        to = hc_max_i64(corner + 1, a->numbers[2 * a->batches + batch->index]);
+        break;
     default: break;
     }
     to = hc_min_i64(hc_max_i64(to, 0), keys);
@@ -148,12 +161,14 @@ void attn_visible(const struct attn_job *job, const struct attn_batch *batch, si
     *high = (size_t)to;
 }
 
-static const uint8_t *mask_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i) {
-    return job->mask + (int64_t)batch->index * job->mask_b + (int64_t)head * job->mask_n + (int64_t)i * job->mask_i;
+static const uint8_t *mask_row(const struct attn_job *job, const struct attn_batch *batch, size_t head,
+                               size_t i) {
+    return job->mask + (int64_t)batch->index * job->mask_b + (int64_t)head * job->mask_n +
+           (int64_t)i * job->mask_i;
 }
 
-bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
-                       size_t k, size_t keys) {
+bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                       size_t rows, size_t k, size_t keys) {
     size_t low, high, ignored;
     attn_visible(job, batch, i, &low, &ignored);
     attn_visible(job, batch, i + rows - 1, &ignored, &high);
@@ -165,25 +180,30 @@ bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batc
     return false;
 }
 
-/* The last 1024 rows of a linear bias stand for all: it depends on key minus query only, so an earlier row is the last
- * one moved along the keys. */
-static void load_bias(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t k,
-                      size_t keys, float *bias) {
+/* The last 1024 rows of a linear bias stand for all: it depends on key minus query only, so an earlier row is
+ * the last one moved along the keys. */
+static void load_bias(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                      size_t k, size_t keys, float *bias) {
     const aclTensor *t = hc_arg(job->call, SLOT_PSE);
     const size_t rows = (size_t)t->shape[2];
     if (rows == 1 || rows == batch->sq || batch->sq <= rows) {
-        job->pse.load(keys, bias, address(&job->pse, batch, head, i) + (int64_t)k * job->pse.d * job->pse.item_size, job->pse.d);
+        job->pse.load(keys, bias,
+                      address(&job->pse, batch, head, i) + (int64_t)k * job->pse.d * job->pse.item_size,
+                      job->pse.d);
         return;
     }
     const size_t shift = i + rows >= batch->sq ? 0 : batch->sq - rows - i, row = i + rows + shift - batch->sq;
-    const size_t width = (size_t)t->shape[3], from = hc_min_size(k + shift, width), n = hc_min_size(keys, width - from);
-    job->pse.load(n, bias, address(&job->pse, batch, head, row) + (int64_t)from * job->pse.d * job->pse.item_size, job->pse.d);
+    const size_t width = (size_t)t->shape[3], from = hc_min_size(k + shift, width),
+                 n = hc_min_size(keys, width - from);
+    job->pse.load(n, bias,
+                  address(&job->pse, batch, head, row) + (int64_t)from * job->pse.d * job->pse.item_size,
+                  job->pse.d);
     memset(bias + n, 0, (keys - n) * sizeof(float));
 }
 
 /* -slope * distance, or -slope * sqrt(distance). */
-static void make_bias(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t k,
-                      size_t keys, float *bias) {
+static void make_bias(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                      size_t k, size_t keys, float *bias) {
     float slope;
     job->pse.load(1, &slope, address(&job->pse, batch, head, 0), 1);
     const int64_t row = (int64_t)i + job->a->q_start - job->a->kv_start;
@@ -193,8 +213,8 @@ static void make_bias(const struct attn_job *job, const struct attn_batch *batch
     }
 }
 
-void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t k,
-                      size_t keys, float *bias, struct attn_row *row) {
+void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                      size_t k, size_t keys, float *bias, struct attn_row *row) {
     size_t low, high;
     attn_visible(job, batch, i, &low, &high);
     *row = (struct attn_row){.n = keys, .scale = (float)job->a->scale};
@@ -215,7 +235,8 @@ size_t attn_statistic(const struct attn_job *job, const struct attn_batch *batch
     return rows * heads + head * batch->sq + i;
 }
 
-size_t attn_drop_bit(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t k) {
+size_t attn_drop_bit(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                     size_t k) {
     (void)job;
     return batch->drop0 + (head * batch->sq + i) * batch->skv + k;
 }

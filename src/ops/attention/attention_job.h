@@ -5,12 +5,12 @@
 #include "attention_kernels.h"
 #include "convert.h"
 
-/* Keys of a tile, and the most queries of one. Tiles of q, k, v, scores and output together fill half a second-level
- * cache of 1 MiB at a head size of 128. */
+/* Keys of a tile, and the most queries of one. Tiles of q, k, v, scores and output together fill half a
+ * second-level cache of 1 MiB at a head size of 128. */
 enum { ATTN_KEYS = 128, ATTN_QUERIES = 128 };
 
 struct attn_view {
-    char *data; /* NULL: not there */
+    char *data;         /* NULL: not there */
     int64_t b, n, s, d; /* strides in elements */
     int64_t item_size;
     hc_load_fn *load;
@@ -18,10 +18,10 @@ struct attn_view {
 };
 
 struct attn_batch {
-    size_t q0, sq;  /* first query row in the packed sequence (0 unless TND), and how many */
+    size_t q0, sq; /* first query row in the packed sequence (0 unless TND), and how many */
     size_t kv0, skv;
-    size_t token0;  /* queries of the batches before */
-    size_t drop0;   /* bits of the batches before */
+    size_t token0; /* queries of the batches before */
+    size_t drop0;  /* bits of the batches before */
     size_t index;
     bool first, last;
 };
@@ -45,22 +45,26 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call);
 void attn_job_free(struct attn_job *job);
 
 /* rows x d elements of a head, from sequence position `at`, as float32 rows of ld. */
-void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at, size_t rows,
-               size_t d, float *tile, size_t ld);
+void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
+               size_t rows, size_t d, float *tile, size_t ld);
 /* One row back, at sequence position base + at of the head. */
-void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position, size_t d,
-                    const float *row);
+void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position,
+                    size_t d, const float *row);
 /* Query row i sees keys [*low, *high), before the mask tensor. Both grow with i. */
-void attn_visible(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t *low, size_t *high);
+void attn_visible(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t *low,
+                  size_t *high);
 /* Whether queries [i, i + rows) see any of keys [k, k + keys). */
-bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t rows,
-                       size_t k, size_t keys);
+bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                       size_t rows, size_t k, size_t keys);
 /* How the scores of query i with keys [k, k + keys) become logits; bias: room for ATTN_KEYS floats. */
-void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t k,
-                      size_t keys, float *bias, struct attn_row *row);
+void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                      size_t k, size_t keys, float *bias, struct attn_row *row);
 /* Index of the statistics of a query row, in units of 8 floats. */
 size_t attn_statistic(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i);
 /* Number of the dropout bit of query i and key k. */
-size_t attn_drop_bit(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i, size_t k);
+size_t attn_drop_bit(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                     size_t k);
 /* Factor of what dropout keeps. */
-static inline float attn_keep_factor(const struct attn_args *a) { return a->keep_prob > 0 ? (float)(1 / a->keep_prob) : 0; }
+static inline float attn_keep_factor(const struct attn_args *a) {
+    return a->keep_prob > 0 ? (float)(1 / a->keep_prob) : 0;
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The product keeps a block of c in registers: 6 rows of 4 vectors with 32 registers, of 2 vectors with 16. A panel of b
- * (128 keys by 64 columns, 32 KiB) stays in the first-level cache while the rows of a pass over it. */
+/* The product keeps a block of c in registers: 6 rows of 4 vectors with 32 registers, of 2 vectors with 16. A
+ * panel of b (128 keys by 64 columns, 32 KiB) stays in the first-level cache while the rows of a pass over
+ * it. */
 #include "attention_kernels.h"
 
 #ifdef HC_ISA
@@ -15,11 +16,12 @@ enum { ROWS = 6 };
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb,
-                  float *c, size_t ldc, bool accumulate) {
+INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am, size_t ak, const float *b,
+                  size_t ldb, float *c, size_t ldc, bool accumulate) {
     vf sum[ROWS][WIDTH];
     for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < width; j++) sum[i][j] = accumulate ? vf_load(c + i * ldc + j * HC_VL) : vf_zero();
+        for (size_t j = 0; j < width; j++)
+            sum[i][j] = accumulate ? vf_load(c + i * ldc + j * HC_VL) : vf_zero();
     }
     for (size_t at = 0; at < k; at++) {
         vf column[WIDTH];
@@ -35,14 +37,16 @@ INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am
 }
 
 /* Constant row counts, so that the sums live in registers. */
-#define CASE(count, width) case count: block(count, width, k, a, am, ak, b, ldb, c, ldc, accumulate); break;
+#define CASE(count, width)                                                                                   \
+    case count: block(count, width, k, a, am, ak, b, ldb, c, ldc, accumulate); break;
 #define PANEL(name, width)                                                                                   \
-    static void name(size_t m, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb, float *c, \
-                     size_t ldc, bool accumulate) {                                                          \
+    static void name(size_t m, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb,   \
+                     float *c, size_t ldc, bool accumulate) {                                                \
         for (; m > 0; m -= m < ROWS ? m : ROWS) {                                                            \
             switch (m) {                                                                                     \
-            CASE(1, width) CASE(2, width) CASE(3, width) CASE(4, width) CASE(5, width)                       \
-            default: block(ROWS, width, k, a, am, ak, b, ldb, c, ldc, accumulate);                           \
+                CASE(1, width)                                                                               \
+                CASE(2, width) CASE(3, width) CASE(4, width) CASE(5, width) default                          \
+                    : block(ROWS, width, k, a, am, ak, b, ldb, c, ldc, accumulate);                          \
             }                                                                                                \
             a += ROWS * am;                                                                                  \
             c += ROWS * ldc;                                                                                 \
@@ -51,15 +55,17 @@ INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am
 PANEL(wide_panel, WIDTH)
 PANEL(narrow_panel, 1)
 
-void HC_FN(attn_gemm)(size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb,
-                      float *c, size_t ldc, bool accumulate) {
+void HC_FN(attn_gemm)(size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b,
+                      size_t ldb, float *c, size_t ldc, bool accumulate) {
     size_t j = 0;
-    for (; j + (WIDTH - 1) * HC_VL < n; j += WIDTH * HC_VL) wide_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
+    for (; j + (WIDTH - 1) * HC_VL < n; j += WIDTH * HC_VL)
+        wide_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
     for (; j < n; j += HC_VL) narrow_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
 }
 
 /* By squares that fit a few cache lines each way. */
-void HC_FN(attn_transpose)(size_t rows, size_t columns, const float *src, size_t lds, float *dst, size_t ldd) {
+void HC_FN(attn_transpose)(size_t rows, size_t columns, const float *src, size_t lds, float *dst,
+                           size_t ldd) {
     enum { SQUARE = 16 };
     for (size_t r0 = 0; r0 < rows; r0 += SQUARE) {
         const size_t r1 = hc_min_size(r0 + SQUARE, rows);

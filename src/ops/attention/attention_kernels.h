@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Kernels over tiles of attention: rows are queries, columns are keys or head elements. Everything is float32; leading
- * dimensions are multiples of ATTN_PAD, and buffers are padded to them (contents of the padding do not matter). */
+/* Kernels over tiles of attention: rows are queries, columns are keys or head elements. Everything is
+ * float32; leading dimensions are multiples of ATTN_PAD, and buffers are padded to them (contents of the
+ * padding do not matter). */
 #pragma once
 #include "op.h"
 
 enum { ATTN_PAD = 16 };
 
-/* c[m][n] = (accumulate ? c : 0) + sum_k a[m * am + k * ak] * b[k * ldb + n]. Columns up to the next multiple of
- * ATTN_PAD are written too. One chain of additions in k per element: the result does not depend on the tiling. */
-HC_KERNEL(attn_gemm, (size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb,
-                      float *c, size_t ldc, bool accumulate))
+/* c[m][n] = (accumulate ? c : 0) + sum_k a[m * am + k * ak] * b[k * ldb + n]. Columns up to the next multiple
+ * of ATTN_PAD are written too. One chain of additions in k per element: the result does not depend on the
+ * tiling. */
+HC_KERNEL(attn_gemm, (size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b,
+                      size_t ldb, float *c, size_t ldc, bool accumulate))
 /* dst[c * ldd + r] = src[r * lds + c]. */
 HC_KERNEL(attn_transpose, (size_t rows, size_t columns, const float *src, size_t lds, float *dst, size_t ldd))
 
-/* How a row of scores becomes logits: (s + before) * scale + after, or -inf where masked. before and after (position
- * bias) may be NULL; mask: non-zero bytes are masked, may be NULL; columns outside [low, high) are masked. */
+/* How a row of scores becomes logits: (s + before) * scale + after, or -inf where masked. before and after
+ * (position bias) may be NULL; mask: non-zero bytes are masked, may be NULL; columns outside [low, high) are
+ * masked. */
 struct attn_row {
     size_t n;
     float scale;
@@ -22,8 +25,8 @@ struct attn_row {
     const uint8_t *mask;
     size_t low, high;
 };
-/* One step of the streaming softmax: s becomes exp(logit - max); *max and *sum are carried on; *rescale is what
- * earlier contributions are to be multiplied with. */
+/* One step of the streaming softmax: s becomes exp(logit - max); *max and *sum are carried on; *rescale is
+ * what earlier contributions are to be multiplied with. */
 HC_KERNEL(attn_softmax_row, (const struct attn_row *row, float *s, float *max, float *sum, float *rescale))
 /* s becomes exp(logit - max) * inverse_sum, for a max and a sum that are final. */
 HC_KERNEL(attn_probability_row, (const struct attn_row *row, float *s, float max, float inverse_sum))

@@ -14,18 +14,19 @@ static aclnnStatus parse_layout(const struct attn_inputs *in, struct attn_args *
     HC_CHECK(in->layout != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: inputLayout is null", in->name);
     int i = 0;
     while (i < 5 && strcasecmp(in->layout, NAMES[i]) != 0) i++;
-    HC_CHECK(i < 5, ACLNN_ERR_PARAM_INVALID, "%s: inputLayout is \"%s\", wanted BSH, SBH, BNSD, BSND or TND", in->name,
-             in->layout);
+    HC_CHECK(i < 5, ACLNN_ERR_PARAM_INVALID, "%s: inputLayout is \"%s\", wanted BSH, SBH, BNSD, BSND or TND",
+             in->name, in->layout);
     a->layout = (enum attn_layout)i;
     const aclTensor *tensors[] = {in->query, in->key, in->value};
     for (int k = 0; k < 3; k++) {
         static const char *const WHAT[] = {"query", "key", "value"};
         HC_CHECK(tensors[k] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, WHAT[k]);
-        HC_CHECK(tensors[k]->rank == RANKS[i], ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, layout %s wants %d dimensions",
-                 in->name, WHAT[k], HC_SHOW(tensors[k]), NAMES[i], RANKS[i]);
-        HC_CHECK(is_supported(tensors[k]->dtype) && tensors[k]->dtype == in->query->dtype, ACLNN_ERR_PARAM_INVALID,
-                 "%s: %s is %s, wanted float32, float16 or bfloat16 as query %s", in->name, WHAT[k], HC_SHOW(tensors[k]),
-                 HC_SHOW(in->query));
+        HC_CHECK(tensors[k]->rank == RANKS[i], ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s is %s, layout %s wants %d dimensions", in->name, WHAT[k], HC_SHOW(tensors[k]),
+                 NAMES[i], RANKS[i]);
+        HC_CHECK(is_supported(tensors[k]->dtype) && tensors[k]->dtype == in->query->dtype,
+                 ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted float32, float16 or bfloat16 as query %s",
+                 in->name, WHAT[k], HC_SHOW(tensors[k]), HC_SHOW(in->query));
     }
     return 0;
 }
@@ -41,34 +42,38 @@ static size_t extent(const aclTensor *t, int axis) { return axis < 0 ? 1 : (size
 static aclnnStatus parse_sizes(const struct attn_inputs *in, struct attn_args *a) {
     const struct axes x = AXES[a->layout];
     const aclTensor *q = in->query, *k = in->key, *v = in->value;
-    HC_CHECK(in->head_num > 0, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %lld, wanted a positive number", in->name,
-             (long long)in->head_num);
+    HC_CHECK(in->head_num > 0, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %lld, wanted a positive number",
+             in->name, (long long)in->head_num);
     a->heads = (size_t)in->head_num;
     a->batches = extent(q, x.b);
     a->sq = extent(q, x.s);
     a->skv = extent(k, x.s);
     if (x.n >= 0) {
-        HC_CHECK(extent(q, x.n) == a->heads, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %zu, query is %s", in->name, a->heads,
-                 HC_SHOW(q));
+        HC_CHECK(extent(q, x.n) == a->heads, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %zu, query is %s",
+                 in->name, a->heads, HC_SHOW(q));
         a->kv_heads = extent(k, x.n);
         a->d = extent(q, x.d);
         a->dv = extent(v, x.d);
     } else {
         HC_CHECK(extent(q, x.d) % a->heads == 0 && extent(q, x.d) > 0, ACLNN_ERR_PARAM_INVALID,
-                 "%s: the hidden size of query %s is not a multiple of headNum %zu", in->name, HC_SHOW(q), a->heads);
+                 "%s: the hidden size of query %s is not a multiple of headNum %zu", in->name, HC_SHOW(q),
+                 a->heads);
         a->d = extent(q, x.d) / a->heads;
         a->kv_heads = extent(k, x.d) / a->d;
         HC_CHECK(a->kv_heads > 0 && extent(k, x.d) % a->d == 0 && extent(v, x.d) % a->kv_heads == 0,
-                 ACLNN_ERR_PARAM_INVALID, "%s: the hidden sizes of key %s and value %s do not make heads of %zu", in->name,
-                 HC_SHOW(k), HC_SHOW(v), a->d);
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: the hidden sizes of key %s and value %s do not make heads of %zu", in->name, HC_SHOW(k),
+                 HC_SHOW(v), a->d);
         a->dv = extent(v, x.d) / a->kv_heads;
     }
     HC_CHECK(a->kv_heads > 0 && a->heads % a->kv_heads == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: %zu query heads are not a multiple of %zu key heads", in->name, a->heads, a->kv_heads);
-    const bool same = extent(k, x.b) == a->batches && extent(v, x.b) == a->batches && extent(v, x.s) == a->skv &&
+    const bool same = extent(k, x.b) == a->batches && extent(v, x.b) == a->batches &&
+                      extent(v, x.s) == a->skv &&
                       (x.n < 0 || (extent(v, x.n) == a->kv_heads && extent(k, x.d) == a->d));
-    HC_CHECK(same && a->d > 0 && a->dv > 0, ACLNN_ERR_PARAM_INVALID, "%s: query %s, key %s and value %s do not go together",
-             in->name, HC_SHOW(q), HC_SHOW(k), HC_SHOW(v));
+    HC_CHECK(same && a->d > 0 && a->dv > 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: query %s, key %s and value %s do not go together", in->name, HC_SHOW(q), HC_SHOW(k),
+             HC_SHOW(v));
     return 0;
 }
 
@@ -82,8 +87,10 @@ static aclnnStatus parse_lengths(const struct attn_inputs *in, struct attn_args 
         q[b] = in->q_lengths->data[b] == 0 ? q0 : in->q_lengths->data[b];
         kv[b] = in->kv_lengths->data[b] == 0 ? kv0 : in->kv_lengths->data[b];
         HC_CHECK(q[b] >= q0 && kv[b] >= kv0 && (size_t)q[b] <= total_q && (size_t)kv[b] <= total_kv,
-                 ACLNN_ERR_PARAM_INVALID, "%s: actual sequence lengths %lld and %lld of batch %zu do not fit query %s and "
-                 "key %s", in->name, (long long)q[b], (long long)kv[b], b, HC_SHOW(in->query), HC_SHOW(in->key));
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: actual sequence lengths %lld and %lld of batch %zu do not fit query %s and "
+                 "key %s",
+                 in->name, (long long)q[b], (long long)kv[b], b, HC_SHOW(in->query), HC_SHOW(in->key));
         a->sq = hc_max_size(a->sq, (size_t)(q[b] - q0));
         a->skv = hc_max_size(a->skv, (size_t)(kv[b] - kv0));
     }
@@ -96,32 +103,33 @@ static aclnnStatus check_mask(const struct attn_inputs *in, const struct attn_ar
     HC_CHECK(m->dtype == ACL_BOOL || m->dtype == ACL_UINT8 || m->dtype == ACL_INT8, ACLNN_ERR_PARAM_INVALID,
              "%s: attenMask is %s, wanted bool or uint8", in->name, HC_SHOW(m));
     if (a->sparse_mode > SPARSE_ALL && a->sparse_mode != SPARSE_PREFIX) return 0; /* the mode says it all */
-    HC_CHECK(m->rank == 2 || m->rank == 4, ACLNN_ERR_PARAM_INVALID, "%s: attenMask is %s, wanted 2 or 4 dimensions",
-             in->name, HC_SHOW(m));
+    HC_CHECK(m->rank == 2 || m->rank == 4, ACLNN_ERR_PARAM_INVALID,
+             "%s: attenMask is %s, wanted 2 or 4 dimensions", in->name, HC_SHOW(m));
     const int64_t rows = m->shape[m->rank - 2], columns = m->shape[m->rank - 1];
     const bool exact = rows == (int64_t)a->sq && columns == (int64_t)a->skv;
     const bool covers = rows >= (int64_t)a->sq && columns >= (int64_t)a->skv;
     HC_CHECK(a->layout == LAYOUT_TND ? covers : exact, ACLNN_ERR_PARAM_INVALID,
-             "%s: attenMask is %s, wanted %zu x %zu in the last dimensions (sparseMode %d)", in->name, HC_SHOW(m), a->sq,
-             a->skv, a->sparse_mode);
+             "%s: attenMask is %s, wanted %zu x %zu in the last dimensions (sparseMode %d)", in->name,
+             HC_SHOW(m), a->sq, a->skv, a->sparse_mode);
     HC_CHECK(m->rank == 2 || ((m->shape[0] == 1 || m->shape[0] == (int64_t)a->batches) &&
                               (m->shape[1] == 1 || m->shape[1] == (int64_t)a->heads)),
-             ACLNN_ERR_PARAM_INVALID, "%s: attenMask is %s, wanted 1 or %zu batches and 1 or %zu heads", in->name,
-             HC_SHOW(m), a->batches, a->heads);
+             ACLNN_ERR_PARAM_INVALID, "%s: attenMask is %s, wanted 1 or %zu batches and 1 or %zu heads",
+             in->name, HC_SHOW(m), a->batches, a->heads);
     return 0;
 }
 
 static aclnnStatus check_pse(const struct attn_inputs *in, const struct attn_args *a) {
     const aclTensor *p = in->pse;
-    HC_CHECK(a->pse_type >= 0 && a->pse_type <= 3, ACLNN_ERR_PARAM_INVALID, "%s: pseType is %d, wanted 0 to 3", in->name,
-             a->pse_type);
+    HC_CHECK(a->pse_type >= 0 && a->pse_type <= 3, ACLNN_ERR_PARAM_INVALID,
+             "%s: pseType is %d, wanted 0 to 3", in->name, a->pse_type);
     if (p == NULL) return 0;
     if (a->pse_type >= 2) {
-        const bool slopes = (p->rank == 1 && p->shape[0] == (int64_t)a->heads) ||
-                            (p->rank == 2 && p->shape[0] == (int64_t)a->batches && p->shape[1] == (int64_t)a->heads);
+        const bool slopes =
+            (p->rank == 1 && p->shape[0] == (int64_t)a->heads) ||
+            (p->rank == 2 && p->shape[0] == (int64_t)a->batches && p->shape[1] == (int64_t)a->heads);
         HC_CHECK(slopes && hc_dtype_is_float(p->dtype), ACLNN_ERR_PARAM_INVALID,
-                 "%s: pseType %d wants slopes [%zu] or [%zu,%zu], pse is %s", in->name, a->pse_type, a->heads, a->batches,
-                 a->heads, HC_SHOW(p));
+                 "%s: pseType %d wants slopes [%zu] or [%zu,%zu], pse is %s", in->name, a->pse_type, a->heads,
+                 a->batches, a->heads, HC_SHOW(p));
         return 0;
     }
     HC_CHECK(p->rank == 4 && is_supported(p->dtype), ACLNN_ERR_PARAM_INVALID,
@@ -130,8 +138,8 @@ static aclnnStatus check_pse(const struct attn_inputs *in, const struct attn_arg
     HC_CHECK((p->shape[0] == 1 || p->shape[0] == (int64_t)a->batches) && p->shape[1] == (int64_t)a->heads &&
                  (rows == 1 || rows == sq || (rows == 1024 && sq > 1024)) &&
                  (p->shape[3] == (int64_t)a->skv || a->layout == LAYOUT_TND),
-             ACLNN_ERR_PARAM_INVALID, "%s: pse is %s, wanted [1 or %zu, %zu, 1 or %zu or 1024, %zu]", in->name, HC_SHOW(p),
-             a->batches, a->heads, a->sq, a->skv);
+             ACLNN_ERR_PARAM_INVALID, "%s: pse is %s, wanted [1 or %zu, %zu, 1 or %zu or 1024, %zu]",
+             in->name, HC_SHOW(p), a->batches, a->heads, a->sq, a->skv);
     HC_CHECK(a->layout != LAYOUT_TND || p->shape[3] >= (int64_t)a->skv, ACLNN_ERR_PARAM_INVALID,
              "%s: pse is %s, the longest key sequence %zu", in->name, HC_SHOW(p), a->skv);
     return 0;
@@ -139,26 +147,29 @@ static aclnnStatus check_pse(const struct attn_inputs *in, const struct attn_arg
 
 static aclnnStatus check_options(const struct attn_inputs *in, const struct attn_args *a) {
     HC_CHECK(in->padding_mask == NULL || in->padding_mask->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: paddingMaskOptional is %s; the interface reserves it, it must be null", in->name, HC_SHOW(in->padding_mask));
+             "%s: paddingMaskOptional is %s; the interface reserves it, it must be null", in->name,
+             HC_SHOW(in->padding_mask));
     HC_CHECK(a->sparse_mode >= 0 && a->sparse_mode <= SPARSE_LEFT_UP_BAND, ACLNN_ERR_PARAM_INVALID,
              "%s: sparseMode is %d, wanted 0 to 8", in->name, a->sparse_mode);
     HC_CHECK(a->sparse_mode < SPARSE_RIGHT_DOWN_BAND || a->layout == LAYOUT_TND, ACLNN_ERR_PARAM_INVALID,
-             "%s: sparseMode %d is for layout TND only, the layout is %s", in->name, a->sparse_mode, in->layout);
+             "%s: sparseMode %d is for layout TND only, the layout is %s", in->name, a->sparse_mode,
+             in->layout);
     HC_CHECK(!a->masked || a->sparse_mode != SPARSE_PREFIX_COMPRESSED || a->num_prefix == a->batches,
-             ACLNN_ERR_PARAM_INVALID, "%s: sparseMode 6 wants a prefix for each of %zu batches, got %zu", in->name,
-             a->batches, a->num_prefix);
-    HC_CHECK(a->keep_prob >= 0 && a->keep_prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: keepProb is %g, wanted 0 to 1", in->name,
-             a->keep_prob);
+             ACLNN_ERR_PARAM_INVALID, "%s: sparseMode 6 wants a prefix for each of %zu batches, got %zu",
+             in->name, a->batches, a->num_prefix);
+    HC_CHECK(a->keep_prob >= 0 && a->keep_prob <= 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: keepProb is %g, wanted 0 to 1", in->name, a->keep_prob);
     const size_t bits = in->drop_mask ? hc_numel(in->drop_mask) * 8 : 0;
     HC_CHECK(in->drop_mask == NULL || in->drop_mask->item_size == 1, ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional is %s, wanted uint8", in->name, HC_SHOW(in->drop_mask));
     HC_CHECK(in->drop_mask == NULL || hc_is_contiguous(in->drop_mask), ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional is not contiguous", in->name);
     const size_t all = a->layout == LAYOUT_TND ? 0 : a->batches * a->heads * a->sq * a->skv;
-    HC_CHECK(in->drop_mask == NULL || bits >= all, ACLNN_ERR_PARAM_INVALID, "%s: dropMaskOptional has %zu bits, wanted %zu",
-             in->name, bits, all);
-    HC_CHECK(in->sink == NULL || (hc_numel(in->sink) == a->heads && in->sink->dtype == ACL_FLOAT), ACLNN_ERR_PARAM_INVALID,
-             "%s: sink is %s, wanted float32[%zu]", in->name, HC_SHOW(in->sink), a->heads);
+    HC_CHECK(in->drop_mask == NULL || bits >= all, ACLNN_ERR_PARAM_INVALID,
+             "%s: dropMaskOptional has %zu bits, wanted %zu", in->name, bits, all);
+    HC_CHECK(in->sink == NULL || (hc_numel(in->sink) == a->heads && in->sink->dtype == ACL_FLOAT),
+             ACLNN_ERR_PARAM_INVALID, "%s: sink is %s, wanted float32[%zu]", in->name, HC_SHOW(in->sink),
+             a->heads);
     HC_TRY(check_mask(in, a));
     return check_pse(in, a);
 }
@@ -169,22 +180,24 @@ static aclnnStatus check_statistics(const struct attn_inputs *in, const struct a
     for (int i = 0; i < 2; i++) {
         const char *what = i == 0 ? "softmaxMax" : "softmaxSum";
         HC_CHECK(all[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, what);
-        HC_CHECK(all[i]->dtype == ACL_FLOAT && hc_numel(all[i]) == rows * a->heads * 8 && hc_is_contiguous(all[i]),
-                 ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %zu contiguous float32 (8 for each row and head)", in->name,
-                 what, HC_SHOW(all[i]), rows * a->heads * 8);
+        HC_CHECK(
+            all[i]->dtype == ACL_FLOAT && hc_numel(all[i]) == rows * a->heads * 8 && hc_is_contiguous(all[i]),
+            ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %zu contiguous float32 (8 for each row and head)",
+            in->name, what, HC_SHOW(all[i]), rows * a->heads * 8);
     }
     return 0;
 }
 
 /* The attention output: the query's layout with heads of dv. */
-static aclnnStatus check_output(const struct attn_inputs *in, const struct attn_args *a, const aclTensor *t, const char *what) {
+static aclnnStatus check_output(const struct attn_inputs *in, const struct attn_args *a, const aclTensor *t,
+                                const char *what) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, what);
     const int d = AXES[a->layout].d;
     aclTensor want = *in->query;
     want.shape[d] = (int64_t)(AXES[a->layout].n < 0 ? a->heads * a->dv : a->dv);
     HC_CHECK(hc_same_shape(t, &want) && is_supported(t->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted the shape of query %s with %lld in the last dimension", in->name, what, HC_SHOW(t),
-             HC_SHOW(in->query), (long long)want.shape[d]);
+             "%s: %s is %s, wanted the shape of query %s with %lld in the last dimension", in->name, what,
+             HC_SHOW(t), HC_SHOW(in->query), (long long)want.shape[d]);
     return 0;
 }
 
@@ -198,20 +211,24 @@ static aclnnStatus check_gradients(const struct attn_inputs *in, const struct at
                  "%s: %s is %s, wanted the shape %s", in->name, NAMES[i], HC_SHOW(grads[i]), HC_SHOW(of[i]));
     }
     if (in->dpse == NULL || in->dpse->numel == 0 || in->pse == NULL || a->pse_type >= 2) return 0;
-    HC_CHECK(hc_same_shape(in->dpse, in->pse), ACLNN_ERR_PARAM_INVALID, "%s: dpseOut is %s, pse is %s", in->name,
-             HC_SHOW(in->dpse), HC_SHOW(in->pse));
+    HC_CHECK(hc_same_shape(in->dpse, in->pse), ACLNN_ERR_PARAM_INVALID, "%s: dpseOut is %s, pse is %s",
+             in->name, HC_SHOW(in->dpse), HC_SHOW(in->pse));
     HC_CHECK(a->layout != LAYOUT_TND && in->pse->shape[2] == (int64_t)a->sq, ACLNN_ERR_PARAM_INVALID,
-             "%s: dpseOut is supported where pse has a row for each of %zu queries, pse is %s", in->name, a->sq,
-             HC_SHOW(in->pse));
+             "%s: dpseOut is supported where pse has a row for each of %zu queries, pse is %s", in->name,
+             a->sq, HC_SHOW(in->pse));
     return 0;
 }
 
 static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) {
     HC_TRY(parse_sizes(in, a));
     if (a->layout == LAYOUT_TND) {
-        HC_CHECK(in->q_lengths && in->kv_lengths && in->q_lengths->size > 0 && in->q_lengths->size == in->kv_lengths->size,
-                 ACLNN_ERR_PARAM_INVALID, "%s: layout TND wants actualSeqQLen and actualSeqKvLen of the same length, got "
-                 "%zu and %zu", in->name, in->q_lengths ? in->q_lengths->size : 0, in->kv_lengths ? in->kv_lengths->size : 0);
+        HC_CHECK(in->q_lengths && in->kv_lengths && in->q_lengths->size > 0 &&
+                     in->q_lengths->size == in->kv_lengths->size,
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: layout TND wants actualSeqQLen and actualSeqKvLen of the same length, got "
+                 "%zu and %zu",
+                 in->name, in->q_lengths ? in->q_lengths->size : 0,
+                 in->kv_lengths ? in->kv_lengths->size : 0);
         a->batches = in->q_lengths->size;
         HC_TRY(parse_lengths(in, a));
     }
@@ -236,18 +253,32 @@ static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) 
 
 #define OPTIONAL(t, role) {(t), NULL, (role) | HC_ROLE_OPTIONAL, #t}
 
-static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_args *a, size_t bytes, uint64_t *workspaceSize,
-                             aclOpExecutor **executor) {
+static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_args *a, size_t bytes,
+                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     const int kept = in->backward ? HC_ROLE_IN : HC_ROLE_OUT;
     const bool dpse = in->dpse && in->dpse->numel > 0 && in->pse && a->pse_type < 2;
-    const struct hc_operand operands[] = {
-        HC_IN(in->query), HC_IN(in->key), HC_IN(in->value), HC_IN_OPT(in->dy), HC_IN_OPT(in->pse), HC_IN_OPT(in->drop_mask),
-        HC_IN_OPT(in->atten_mask), OPTIONAL(in->softmax_max, kept), OPTIONAL(in->softmax_sum, kept),
-        OPTIONAL(in->attention_out, kept), HC_IN_OPT(in->sink), HC_OUT_OPT(in->dq), HC_OUT_OPT(in->dk), HC_OUT_OPT(in->dv),
-        OPTIONAL(dpse ? in->dpse : NULL, HC_ROLE_OUT), HC_OUT_OPT(in->dsink)};
+    const struct hc_operand operands[] = {HC_IN(in->query),
+                                          HC_IN(in->key),
+                                          HC_IN(in->value),
+                                          HC_IN_OPT(in->dy),
+                                          HC_IN_OPT(in->pse),
+                                          HC_IN_OPT(in->drop_mask),
+                                          HC_IN_OPT(in->atten_mask),
+                                          OPTIONAL(in->softmax_max, kept),
+                                          OPTIONAL(in->softmax_sum, kept),
+                                          OPTIONAL(in->attention_out, kept),
+                                          HC_IN_OPT(in->sink),
+                                          HC_OUT_OPT(in->dq),
+                                          HC_OUT_OPT(in->dk),
+                                          HC_OUT_OPT(in->dv),
+                                          OPTIONAL(dpse ? in->dpse : NULL, HC_ROLE_OUT),
+                                          HC_OUT_OPT(in->dsink)};
     const uint64_t products = 2 * (uint64_t)(in->backward ? 5 : 2) * a->sq * a->skv * a->d;
-    return hc_plan(&(const struct hc_plan){.name = in->name, .run = in->backward ? attn_backward : attn_forward, .args = a,
-                                           .args_size = bytes, .operands = operands,
+    return hc_plan(&(const struct hc_plan){.name = in->name,
+                                           .run = in->backward ? attn_backward : attn_forward,
+                                           .args = a,
+                                           .args_size = bytes,
+                                           .operands = operands,
                                            .num_operands = HC_ARRAY_SIZE(operands),
                                            .flops = products * a->batches * a->heads},
                    workspaceSize, executor);
@@ -256,7 +287,9 @@ static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_arg
 aclnnStatus attn_plan(const struct attn_inputs *in, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct attn_args head = {0};
     HC_TRY(parse_layout(in, &head));
-    const size_t batches = in->q_lengths && head.layout == LAYOUT_TND ? in->q_lengths->size : (size_t)in->query->shape[AXES[head.layout].b < 0 ? 0 : AXES[head.layout].b];
+    const size_t batches = in->q_lengths && head.layout == LAYOUT_TND
+                               ? in->q_lengths->size
+                               : (size_t)in->query->shape[AXES[head.layout].b < 0 ? 0 : AXES[head.layout].b];
     const size_t numbers = 2 * batches + (in->prefix ? in->prefix->size : 0);
     const size_t bytes = sizeof(struct attn_args) + numbers * sizeof(int64_t);
     struct attn_args *a = calloc(1, bytes);

@@ -27,11 +27,11 @@ static void set_shape(struct hc_advanced *a, const aclTensor *self) {
     }
 }
 
-aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices, size_t count,
-                              struct hc_advanced *a) {
+aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices,
+                              size_t count, struct hc_advanced *a) {
     *a = (struct hc_advanced){.empty = true};
-    HC_CHECK(count > 0 && count <= (size_t)self->rank, ACLNN_ERR_PARAM_INVALID, "%s: %zu index tensors for self %s", op,
-             count, HC_SHOW(self));
+    HC_CHECK(count > 0 && count <= (size_t)self->rank, ACLNN_ERR_PARAM_INVALID,
+             "%s: %zu index tensors for self %s", op, count, HC_SHOW(self));
     for (size_t i = 0; i < count; i++) a->empty = a->empty && (indices[i] == NULL || indices[i]->numel == 0);
     if (a->empty) return 0;
     aclTensor joined = {.rank = 0, .numel = 1};
@@ -48,7 +48,8 @@ aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTe
     a->index_rank = joined.rank;
     memcpy(a->index_shape, joined.shape, sizeof a->index_shape);
     HC_CHECK(self->rank - a->num_indexed + a->index_rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
-             "%s: self %s with indices of rank %d has more than %d dimensions", op, HC_SHOW(self), a->index_rank, HC_MAX_RANK);
+             "%s: self %s with indices of rank %d has more than %d dimensions", op, HC_SHOW(self),
+             a->index_rank, HC_MAX_RANK);
     set_shape(a, self);
     return 0;
 }
@@ -72,8 +73,8 @@ aclTensor hc_advanced_view(const struct hc_advanced *a, const aclTensor *target)
 }
 
 /* sum[i] += index[i] * stride over the broadcast shape. */
-static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const aclTensor *index, int32_t dim, int64_t size,
-                             int64_t stride, int64_t *sum, size_t n) {
+static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const aclTensor *index, int32_t dim,
+                             int64_t size, int64_t stride, int64_t *sum, size_t n) {
     struct hc_index loaded;
     aclTensor view, whole;
     void *owned;
@@ -113,8 +114,8 @@ aclnnStatus hc_advanced_load(const char *op, const struct hc_advanced *a, const 
         char name[32];
         snprintf(name, sizeof name, "index tensor %d", dim);
         HC_TRY(hc_index_load(op, name, indices[dim], target->shape[dim], true, &loaded));
-        *offsets = (struct hc_advanced_offsets){loaded.view, target->stride[dim] * target->item_size, target->shape[dim],
-                                                loaded.owned};
+        *offsets = (struct hc_advanced_offsets){loaded.view, target->stride[dim] * target->item_size,
+                                                target->shape[dim], loaded.owned};
         spread(a, &offsets->view);
         return 0;
     }

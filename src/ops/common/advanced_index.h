@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Indexing by a list of index tensors, as tensor[i, :, j] in Python: shapes in phase one, offsets in phase two. */
+/* Indexing by a list of index tensors, as tensor[i, :, j] in Python: shapes in phase one, offsets in phase
+ * two. */
 #pragma once
 #include "index_load.h"
 
-/* `indices` has a member per leading dimension of self; one without elements stands for ":" if any other has some. */
+/* `indices` has a member per leading dimension of self; one without elements stands for ":" if any other has
+ * some. */
 struct hc_advanced {
     int32_t num_indexed;
-    int32_t dims[HC_MAX_RANK]; /* of self, that are indexed */
+    int32_t dims[HC_MAX_RANK];    /* of self, that are indexed */
     int32_t index_rank, index_at; /* the broadcast index shape, and where it stands in the result */
     int64_t index_shape[HC_MAX_RANK];
     int32_t rank; /* of the result */
@@ -14,10 +16,11 @@ struct hc_advanced {
     bool empty; /* every index tensor is empty */
 };
 /* Index dimensions replace the indexed ones in place where those are neighbours, else they come first. */
-aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices, size_t count,
-                              struct hc_advanced *a);
+aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices,
+                              size_t count, struct hc_advanced *a);
 
-/* Offsets of the elements: `view` is int64 with the result's shape (stride 0 along dimensions that are not indexed). */
+/* Offsets of the elements: `view` is int64 with the result's shape (stride 0 along dimensions that are not
+ * indexed). */
 struct hc_advanced_offsets {
     aclTensor view;
     int64_t step;  /* bytes of `target` per unit */

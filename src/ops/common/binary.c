@@ -3,7 +3,9 @@
 #include "binary.h"
 
 static enum hc_dtype_class class_of_block(enum hc_block block) {
-    return block == HC_C128 ? HC_CLASS_COMPLEX : block == HC_F32 || block == HC_F64 ? HC_CLASS_FLOAT : HC_CLASS_INT;
+    return block == HC_C128                     ? HC_CLASS_COMPLEX
+           : block == HC_F32 || block == HC_F64 ? HC_CLASS_FLOAT
+                                                : HC_CLASS_INT;
 }
 
 enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out, const aclTensor *self,
@@ -15,8 +17,9 @@ enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out,
     return wanted == HC_CLASS_COMPLEX ? HC_C128 : HC_F32;
 }
 
-static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self, const aclScalar *scalar,
-                               const aclTensor *out, bool round, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
+                               const aclScalar *scalar, const aclTensor *out, bool round,
+                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
     HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
     const aclTensor *outs[] = {out}, *ins[] = {self};
@@ -24,11 +27,13 @@ static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const a
     struct hc_ew_scalar value = hc_ew_scalar(scalar);
     if (round && self->dtype == ACL_BF16) value.F32 = hc_bf16_to_f32(hc_f32_to_bf16(value.F32));
     if (round && self->dtype == ACL_FLOAT16) value.F32 = hc_f16_to_f32(hc_f32_to_f16(value.F32));
-    return hc_ew_plan_as(name, op, (int)block, outs, 1, ins, 1, &value, sizeof value, workspaceSize, executor);
+    return hc_ew_plan_as(name, op, (int)block, outs, 1, ins, 1, &value, sizeof value, workspaceSize,
+                         executor);
 }
 
-aclnnStatus hc_ew_plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self, const aclScalar *scalar,
-                              const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus hc_ew_plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
+                              const aclScalar *scalar, const aclTensor *out, uint64_t *workspaceSize,
+                              aclOpExecutor **executor) {
     return plan_scalar(name, op, self, scalar, out, false, workspaceSize, executor);
 }
 
@@ -39,22 +44,26 @@ aclnnStatus hc_ew_plan_compare_scalar(const char *name, const struct hc_ew *op, 
 }
 
 /* As in PyTorch: a float result does not go into an integer output, nor a complex one into a real one. */
-static aclnnStatus check_result_class(const char *name, const struct hc_ew *op, const aclTensor *self, const aclTensor *other,
-                                      const aclTensor *out) {
+static aclnnStatus check_result_class(const char *name, const struct hc_ew *op, const aclTensor *self,
+                                      const aclTensor *other, const aclTensor *out) {
     if (op->truth & 1) return 0;
     const aclDataType type = hc_dtype_promote(self->dtype, other->dtype);
     enum hc_dtype_class result = hc_dtype_class(type);
     if (result < op->at_least) result = op->at_least;
     HC_CHECK(result <= hc_dtype_class(out->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: the result of %s with %s can't be cast to the desired output type of %s", name, HC_SHOW(self), HC_SHOW(other),
-             HC_SHOW(out));
+             "%s: the result of %s with %s can't be cast to the desired output type of %s", name,
+             HC_SHOW(self), HC_SHOW(other), HC_SHOW(out));
     return 0;
 }
 
-aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self, const aclTensor *other,
-                              const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self,
+                              const aclTensor *other, const aclTensor *out, uint64_t *workspaceSize,
+                              aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
-    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, !self ? "self" : !other ? "other" : "out");
+    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             !self    ? "self"
+             : !other ? "other"
+                      : "out");
     HC_TRY(check_result_class(name, op, self, other, out));
     return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
 }
@@ -63,7 +72,10 @@ aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, c
                                      const aclTensor *other, const aclScalar *scalar, const aclTensor *out,
                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
-    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, !self ? "self" : !other ? "other" : "out");
+    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             !self    ? "self"
+             : !other ? "other"
+                      : "out");
     HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
     HC_TRY(check_result_class(name, op, self, other, out));
     const struct hc_ew_scalar value = hc_ew_scalar(scalar);

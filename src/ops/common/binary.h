@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Interface halves of operators with two operands, of which one may be a scalar argument.
  *
- * The scalar never widens the computation: its type counts only where its class (bool < integer < float < complex)
- * is above the tensors', as in PyTorch. `type` is what the interface declares for the output or in-place operand. */
+ * The scalar never widens the computation: its type counts only where its class (bool < integer < float <
+ * complex) is above the tensors', as in PyTorch. `type` is what the interface declares for the output or
+ * in-place operand. */
 #pragma once
 #include "elementwise.h"
 
@@ -10,14 +11,16 @@
 enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out, const aclTensor *self,
                                    const aclScalar *scalar);
 /* Plan op(self, scalar) or op(scalar, self): the kernel's args are a struct hc_ew_scalar. */
-aclnnStatus hc_ew_plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self, const aclScalar *scalar,
-                              const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor);
+aclnnStatus hc_ew_plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
+                              const aclScalar *scalar, const aclTensor *out, uint64_t *workspaceSize,
+                              aclOpExecutor **executor);
 /* As above for comparisons: the scalar is rounded to the tensor's type first. */
 aclnnStatus hc_ew_plan_compare_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
                                       const aclScalar *scalar, const aclTensor *out, uint64_t *workspaceSize,
                                       aclOpExecutor **executor);
-aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self, const aclTensor *other,
-                              const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor);
+aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self,
+                              const aclTensor *other, const aclTensor *out, uint64_t *workspaceSize,
+                              aclOpExecutor **executor);
 
 /* As hc_ew_plan_binary, with a scalar as the kernel's args. */
 aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
@@ -34,8 +37,8 @@ bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *produc
     HC_OP_LAUNCH(op_name)
 #define HC_BINARY(op_name, spec) HC_BINARY_TYPED(op_name, spec, aclTensor)
 #define HC_BINARY_INPLACE_TYPED(op_name, spec, type)                                                         \
-    HC_API aclnnStatus op_name##GetWorkspaceSize(type *selfRef, const aclTensor *other, uint64_t *workspaceSize, \
-                                                 aclOpExecutor **executor) {                                 \
+    HC_API aclnnStatus op_name##GetWorkspaceSize(type *selfRef, const aclTensor *other,                      \
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {        \
         return hc_ew_plan_binary(#op_name, &(spec), selfRef, other, selfRef, workspaceSize, executor);       \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
@@ -56,8 +59,8 @@ bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *produc
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
 #define HC_SCALAR_INPLACE_TYPED(op_name, spec, type)                                                         \
-    HC_API aclnnStatus op_name##GetWorkspaceSize(type *selfRef, const aclScalar *other, uint64_t *workspaceSize, \
-                                                 aclOpExecutor **executor) {                                 \
+    HC_API aclnnStatus op_name##GetWorkspaceSize(type *selfRef, const aclScalar *other,                      \
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {        \
         return hc_ew_plan_scalar(#op_name, &(spec), selfRef, other, selfRef, workspaceSize, executor);       \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)

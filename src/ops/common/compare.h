@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Skeleton of comparisons: tensor with tensor (kernels op_*), tensor with scalar (kernels ops_*), also in place.
- * Computed in the promoted type of the inputs, 64-bit integers exactly; the output is a truth value. */
+/* Skeleton of comparisons: tensor with tensor (kernels op_*), tensor with scalar (kernels ops_*), also in
+ * place. Computed in the promoted type of the inputs, 64-bit integers exactly; the output is a truth value.
+ */
 #pragma once
 #include "binary.h"
 
@@ -19,15 +20,17 @@
     HC_COMPARE_BODY(op, F32, sign) HC_COMPARE_BODY(op, F64, sign) HC_COMPARE_BODY(op, I64, sign)
 #else
 #define HC_COMPARE_SCALAR(op_name, spec)                                                                     \
-    HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensor *self, const aclScalar *other, aclTensor *out, \
-                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {        \
+    HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensor *self, const aclScalar *other,              \
+                                                 aclTensor *out, uint64_t *workspaceSize,                    \
+                                                 aclOpExecutor **executor) {                                 \
         return hc_ew_plan_compare_scalar(#op_name, &(spec), self, other, out, workspaceSize, executor);      \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
 #define HC_COMPARE_SCALAR_INPLACE(op_name, spec, type)                                                       \
-    HC_API aclnnStatus op_name##GetWorkspaceSize(type *selfRef, const aclScalar *other, uint64_t *workspaceSize, \
-                                                 aclOpExecutor **executor) {                                 \
-        return hc_ew_plan_compare_scalar(#op_name, &(spec), selfRef, other, selfRef, workspaceSize, executor); \
+    HC_API aclnnStatus op_name##GetWorkspaceSize(type *selfRef, const aclScalar *other,                      \
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {        \
+        return hc_ew_plan_compare_scalar(#op_name, &(spec), selfRef, other, selfRef, workspaceSize,          \
+                                         executor);                                                          \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
 #endif

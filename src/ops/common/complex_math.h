@@ -18,7 +18,8 @@ static inline hc_c128 hc_cmul(hc_c128 a, hc_c128 b) {
 static inline hc_c128 hc_cdiv(hc_c128 a, hc_c128 b) { return hc_from_c99(hc_c99(a) / hc_c99(b)); }
 static inline bool hc_ceq(hc_c128 a, hc_c128 b) { return a.re == b.re && a.im == b.im; }
 
-#define HC_COMPLEX_FN(name, fn) static inline hc_c128 name(hc_c128 x) { return hc_from_c99(fn(hc_c99(x))); }
+#define HC_COMPLEX_FN(name, fn)                                                                              \
+    static inline hc_c128 name(hc_c128 x) { return hc_from_c99(fn(hc_c99(x))); }
 HC_COMPLEX_FN(hc_cexp, cexp)
 HC_COMPLEX_FN(hc_clog, clog)
 HC_COMPLEX_FN(hc_csqrt, csqrt)

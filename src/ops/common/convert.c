@@ -6,12 +6,15 @@
  * repeated (stride 0) and the strided run in its own loop: the first two vectorise. */
 #include "convert.h"
 
-#define DECLARE_LOAD(dtype, block) HC_KERNEL(hc_load_##dtype##_##block, (size_t n, void *dst, const void *src, int64_t stride))
-#define DECLARE_STORE(dtype, block) HC_KERNEL(hc_store_##dtype##_##block, (size_t n, void *dst, int64_t stride, const void *src))
+#define DECLARE_LOAD(dtype, block)                                                                           \
+    HC_KERNEL(hc_load_##dtype##_##block, (size_t n, void *dst, const void *src, int64_t stride))
+#define DECLARE_STORE(dtype, block)                                                                          \
+    HC_KERNEL(hc_store_##dtype##_##block, (size_t n, void *dst, int64_t stride, const void *src))
 #define DECLARE(dtype, type, class_, name)                                                                   \
-    DECLARE_LOAD(dtype, F32) DECLARE_LOAD(dtype, F64) DECLARE_LOAD(dtype, I64) DECLARE_LOAD(dtype, C128)      \
-    DECLARE_LOAD(dtype, B8) DECLARE_STORE(dtype, F32) DECLARE_STORE(dtype, F64) DECLARE_STORE(dtype, I64)     \
-    DECLARE_STORE(dtype, C128) DECLARE_STORE(dtype, B8)
+    DECLARE_LOAD(dtype, F32)                                                                                 \
+    DECLARE_LOAD(dtype, F64) DECLARE_LOAD(dtype, I64) DECLARE_LOAD(dtype, C128) DECLARE_LOAD(dtype, B8)      \
+        DECLARE_STORE(dtype, F32) DECLARE_STORE(dtype, F64) DECLARE_STORE(dtype, I64)                        \
+            DECLARE_STORE(dtype, C128) DECLARE_STORE(dtype, B8)
 HC_FOR_DTYPES(DECLARE)
 
 #if defined(HC_ISA)
@@ -39,7 +42,8 @@ AS_INT(ACL_UINT16, uint16_t)
 AS_INT(ACL_UINT32, uint32_t)
 AS_INT(ACL_UINT64, uint64_t)
 /* A bool of memory may hold any non-zero byte (a view of uint8). */
-#define AS_BOOL(block, type) static inline type as_##block##_ACL_BOOL(uint8_t x) { return (type)(x != 0); }
+#define AS_BOOL(block, type)                                                                                 \
+    static inline type as_##block##_ACL_BOOL(uint8_t x) { return (type)(x != 0); }
 AS_BOOL(F32, float)
 AS_BOOL(F64, double)
 AS_BOOL(I64, int64_t)
@@ -137,22 +141,26 @@ TO_COMPLEX(ACL_COMPLEX128, hc_c128, double)
         }                                                                                                    \
     }
 #define DEFINE(dtype, type, class_, name)                                                                    \
-    DEFINE_LOAD(dtype, type, F32) DEFINE_LOAD(dtype, type, F64) DEFINE_LOAD(dtype, type, I64)                 \
-    DEFINE_LOAD(dtype, type, C128) DEFINE_LOAD(dtype, type, B8) DEFINE_STORE(dtype, type, F32)                \
-    DEFINE_STORE(dtype, type, F64) DEFINE_STORE(dtype, type, I64) DEFINE_STORE(dtype, type, C128)             \
-    DEFINE_STORE(dtype, type, B8)
+    DEFINE_LOAD(dtype, type, F32)                                                                            \
+    DEFINE_LOAD(dtype, type, F64) DEFINE_LOAD(dtype, type, I64) DEFINE_LOAD(dtype, type, C128)               \
+        DEFINE_LOAD(dtype, type, B8) DEFINE_STORE(dtype, type, F32) DEFINE_STORE(dtype, type, F64)           \
+            DEFINE_STORE(dtype, type, I64) DEFINE_STORE(dtype, type, C128) DEFINE_STORE(dtype, type, B8)
 HC_FOR_DTYPES(DEFINE)
 
 #else
 
 enum { ROWS = 64 };
 #define LOAD_ROW(dtype, type, class_, name)                                                                  \
-    [dtype] = {[HC_F32] = hc_load_##dtype##_F32_table, [HC_F64] = hc_load_##dtype##_F64_table,               \
-               [HC_I64] = hc_load_##dtype##_I64_table, [HC_C128] = hc_load_##dtype##_C128_table,             \
+    [dtype] = {[HC_F32] = hc_load_##dtype##_F32_table,                                                       \
+               [HC_F64] = hc_load_##dtype##_F64_table,                                                       \
+               [HC_I64] = hc_load_##dtype##_I64_table,                                                       \
+               [HC_C128] = hc_load_##dtype##_C128_table,                                                     \
                [HC_B8] = hc_load_##dtype##_B8_table},
 #define STORE_ROW(dtype, type, class_, name)                                                                 \
-    [dtype] = {[HC_F32] = hc_store_##dtype##_F32_table, [HC_F64] = hc_store_##dtype##_F64_table,             \
-               [HC_I64] = hc_store_##dtype##_I64_table, [HC_C128] = hc_store_##dtype##_C128_table,           \
+    [dtype] = {[HC_F32] = hc_store_##dtype##_F32_table,                                                      \
+               [HC_F64] = hc_store_##dtype##_F64_table,                                                      \
+               [HC_I64] = hc_store_##dtype##_I64_table,                                                      \
+               [HC_C128] = hc_store_##dtype##_C128_table,                                                    \
                [HC_B8] = hc_store_##dtype##_B8_table},
 static hc_load_fn *const *const LOADS[ROWS][HC_BLOCK_COUNT] = {HC_FOR_DTYPES(LOAD_ROW)};
 static hc_store_fn *const *const STORES[ROWS][HC_BLOCK_COUNT] = {HC_FOR_DTYPES(STORE_ROW)};

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Blocks: runs of elements in the type that kernels compute in, and their conversion from and to any dtype. */
+/* Blocks: runs of elements in the type that kernels compute in, and their conversion from and to any dtype.
+ */
 #pragma once
 #include "op.h"
 
-/* X(block type, C type). Kernels see only these: 16-bit floats become float, integers int64, complex double. */
+/* X(block type, C type). Kernels see only these: 16-bit floats become float, integers int64, complex double.
+ */
 #define HC_FOR_BLOCKS(X) X(F32, float) X(F64, double) X(I64, int64_t) X(C128, hc_c128) X(B8, uint8_t)
 enum hc_block {
 #define X(id, type) HC_##id,
@@ -25,7 +27,8 @@ typedef void hc_store_fn(size_t n, void *dst, int64_t stride, const void *src);
 
 hc_load_fn *hc_load_for(aclDataType dtype, enum hc_block block);
 hc_store_fn *hc_store_for(aclDataType dtype, enum hc_block block);
-/* The block type with the same memory layout as the dtype, or -1: then runs of stride 1 need no conversion. */
+/* The block type with the same memory layout as the dtype, or -1: then runs of stride 1 need no conversion.
+ */
 int hc_block_of(aclDataType dtype);
 /* The block type in which values of this dtype are computed with. */
 enum hc_block hc_compute_block(aclDataType dtype);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* hc_copy: elements of one view into another of the same shape, converting.
  *
- * Equal representations are moved as bits: rows by memcpy, other runs by strided loops. Others are converted run by
- * run through a block in the cache, or straight from or into the block type's own layout. Where the source runs
- * along another dimension than the destination, both go through square tiles, so that every cache line is used
- * whole: a strided loop would fetch a line per element. */
+ * Equal representations are moved as bits: rows by memcpy, other runs by strided loops. Others are converted
+ * run by run through a block in the cache, or straight from or into the block type's own layout. Where the
+ * source runs along another dimension than the destination, both go through square tiles, so that every cache
+ * line is used whole: a strided loop would fetch a line per element. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +27,8 @@ struct copier {
 
 static bool same_bits(aclDataType a, aclDataType b) {
     if (a == b) return true;
-    return hc_dtype_class(a) == HC_CLASS_INT && hc_dtype_class(b) == HC_CLASS_INT && hc_dtype_size(a) == hc_dtype_size(b);
+    return hc_dtype_class(a) == HC_CLASS_INT && hc_dtype_class(b) == HC_CLASS_INT &&
+           hc_dtype_size(a) == hc_dtype_size(b);
 }
 
 /* The block that both sides convert to or from with one rounding at most. */
@@ -37,7 +38,8 @@ static enum hc_block conversion_block(aclDataType dst, aclDataType src) {
 }
 
 static struct copier make_copier(aclDataType dst, aclDataType src) {
-    struct copier c = {.dst_size = hc_dtype_size(dst), .src_size = hc_dtype_size(src), .same_bits = same_bits(dst, src)};
+    struct copier c = {
+        .dst_size = hc_dtype_size(dst), .src_size = hc_dtype_size(src), .same_bits = same_bits(dst, src)};
     if (c.same_bits) {
         c.block_size = c.dst_size;
         c.move = hc_move_for(c.dst_size);
@@ -80,7 +82,7 @@ struct tiles {
     struct hc_strided s;
     const struct copier *copier;
     hc_transpose_fn *transpose;
-    int across; /* the dimension along which the source is contiguous; the destination's is 0 */
+    int across;            /* the dimension along which the source is contiguous; the destination's is 0 */
     size_t side, count[2]; /* tiles along dimension 0 and along `across` */
 };
 
@@ -151,7 +153,8 @@ static void run_copy(const aclTensor *dst, const aclTensor *src) {
     t.count[1] = hc_ceil_div((size_t)t.s.shape[t.across], t.side);
     size_t planes = 1;
     for (int d = 1; d < t.s.rank; d++) planes *= d == t.across ? 1 : (size_t)t.s.shape[d];
-    const size_t tile = hc_min_size(t.side, (size_t)t.s.shape[0]) * hc_min_size(t.side, (size_t)t.s.shape[t.across]);
+    const size_t tile =
+        hc_min_size(t.side, (size_t)t.s.shape[0]) * hc_min_size(t.side, (size_t)t.s.shape[t.across]);
     hc_parallel_for(planes * t.count[0] * t.count[1], hc_max_size(1, 16 * 1024 / tile), copy_tiles, &t);
 }
 
@@ -167,13 +170,15 @@ aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src) {
     char *copy = NULL;
     if (hc_overlaps_partly(dst, src)) {
         copy = malloc((size_t)src->numel * (size_t)src->item_size);
-        HC_CHECK(copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping source %s", HC_SHOW(src));
+        HC_CHECK(copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping source %s",
+                 HC_SHOW(src));
         view = hc_tensor_view(src->dtype, src->shape, src->rank, copy);
         run_copy(&view, src);
     }
     if (!hc_broadcast_to(&view, dst->shape, dst->rank, &whole)) {
         free(copy);
-        return hc_fail(ACLNN_ERR_PARAM_INVALID, "copy: source %s does not broadcast to %s", HC_SHOW(src), HC_SHOW(dst));
+        return hc_fail(ACLNN_ERR_PARAM_INVALID, "copy: source %s does not broadcast to %s", HC_SHOW(src),
+                       HC_SHOW(dst));
     }
     run_copy(dst, &whole);
     free(copy);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rounded division and remainders with PyTorch's rules, for kernels.
  *
- * Integers: division by zero has no value; we return quotient and remainder 0 rather than raise SIGFPE. The lowest
- * integer by -1 wraps. */
+ * Integers: division by zero has no value; we return quotient and remainder 0 rather than raise SIGFPE. The
+ * lowest integer by -1 wraps. */
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -21,7 +21,8 @@ static inline int64_t hc_remainder_i64(int64_t a, int64_t b) {
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
-/* floor(a / b) as if the quotient were exact: from the remainder, rounded to the nearest integer at the end. */
+/* floor(a / b) as if the quotient were exact: from the remainder, rounded to the nearest integer at the end.
+ */
 #define HC_DEFINE_DIVIDE(type, suffix)                                                                       \
     static inline type hc_div_trunc_##suffix(type a, type b) { return trunc##suffix(a / b); }                \
     static inline type hc_div_floor_##suffix(type a, type b) {                                               \

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Skeleton of every operator that computes element i of its outputs from element i of its (broadcast) inputs.
  *
- * An operator supplies kernels over contiguous blocks of at most HC_EW_BLOCK elements (or more, when no operand
- * needs conversion), one per block type it supports. The skeleton broadcasts, merges dimensions, runs in
- * parallel, gathers strided runs, converts dtypes block by block in the cache, and copies inputs that the output
- * partly overlaps. So each operator has every dtype and every stride. */
+ * An operator supplies kernels over contiguous blocks of at most HC_EW_BLOCK elements (or more, when no
+ * operand needs conversion), one per block type it supports. The skeleton broadcasts, merges dimensions, runs
+ * in parallel, gathers strided runs, converts dtypes block by block in the cache, and copies inputs that the
+ * output partly overlaps. So each operator has every dtype and every stride. */
 #pragma once
 #include "convert.h"
 
@@ -17,14 +17,16 @@ struct hc_ew {
     const char *name;
     /* Table of kernels per instruction set (`name_table` of HC_KERNEL) by block type; NULL: not supported. */
     hc_ew_kernel *const *kernel[HC_BLOCK_COUNT];
-    /* Bit k: operand k (outputs first, then inputs) is a block of truth values (B8) whatever the others are. */
+    /* Bit k: operand k (outputs first, then inputs) is a block of truth values (B8) whatever the others are.
+     */
     unsigned truth;
     /* Lowest class to compute in: HC_CLASS_FLOAT makes integer inputs float (sqrt, true division). */
     enum hc_dtype_class at_least;
 };
 
 /* Declares the kernels of an operator: HC_EW_KERNEL(add_f32). */
-#define HC_EW_KERNEL(name) HC_KERNEL(name, (size_t n, void *const *out, const void *const *in, const void *args))
+#define HC_EW_KERNEL(name)                                                                                   \
+    HC_KERNEL(name, (size_t n, void *const *out, const void *const *in, const void *args))
 
 /* Declarations and tables by the block types an operator `op` has kernels for, named op_F32, op_F64, ...:
  * FLOAT real floats, REAL also integers, MATH floats and complex, ALL everything. */
@@ -38,17 +40,17 @@ struct hc_ew {
 #define HC_EW_TABLE_MATH(op) {HC_EW_ROWS_FLOAT(op), [HC_C128] = op##_C128_table}
 #define HC_EW_TABLE_ALL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table}
 
-/* Plan it: outputs have the broadcast shape of all inputs. compute: the block type to compute in, or -1 to derive
- * it from the dtypes of all operands that are no truth values. args: copied, args_size bytes, may be NULL if 0.
- * Checks null, shapes and supported dtypes; messages name op->name. */
+/* Plan it: outputs have the broadcast shape of all inputs. compute: the block type to compute in, or -1 to
+ * derive it from the dtypes of all operands that are no truth values. args: copied, args_size bytes, may be
+ * NULL if 0. Checks null, shapes and supported dtypes; messages name op->name. */
 aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
                        const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
                        uint64_t *workspaceSize, aclOpExecutor **executor);
 
 /* The same under another name: variants of an operator (in-place, scalar) share its kernels. */
 aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute, const aclTensor *const *outs,
-                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
-                          uint64_t *workspaceSize, aclOpExecutor **executor);
+                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
+                          size_t args_size, uint64_t *workspaceSize, aclOpExecutor **executor);
 
 /* Run at once, in the calling thread and the pool: for operators built of several steps. Same semantics. */
 aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,

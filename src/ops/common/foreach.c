@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A chunk of each of four float operands is 256 KiB: the per-chunk cost vanishes, and two threads share 1 MiB. */
+/* A chunk of each of four float operands is 256 KiB: the per-chunk cost vanishes, and two threads share 1
+ * MiB. */
 enum { CHUNK = 16 * 1024 };
 
 struct member {
@@ -31,7 +32,6 @@ struct job {
     size_t count;
     struct item *items;
 };
-
 
 bool hc_is_dense(const aclTensor *t) {
     int64_t expected = 1;
@@ -126,7 +126,8 @@ static void set_item(const struct job *job, struct item *item, const aclTensor *
     item->numel = hc_numel(t[0]);
     item->all_direct = true;
     for (int k = 0; k < job->num; k++) {
-        item->member[k] = (struct member){.data = hc_data(t[k]), .item_size = (size_t)t[k]->item_size,
+        item->member[k] = (struct member){.data = hc_data(t[k]),
+                                          .item_size = (size_t)t[k]->item_size,
                                           .direct = hc_block_of(t[k]->dtype) == (int)item->block,
                                           .load = hc_load_for(t[k]->dtype, item->block),
                                           .store = hc_store_for(t[k]->dtype, item->block)};
@@ -145,7 +146,8 @@ static aclnnStatus run_copied(const struct job *job, const aclTensor *const *t, 
         views[k] = hc_tensor_view(t[k]->dtype, t[k]->shape, t[k]->rank, memory[k]);
         pointers[k] = &views[k];
         if (memory[k] == NULL) {
-            status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: copy of %s", job->op->name, HC_SHOW(t[k]));
+            status =
+                hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: copy of %s", job->op->name, HC_SHOW(t[k]));
         } else if (k >= job->num_outs) {
             status = hc_copy(&views[k], t[k]);
         }
@@ -161,11 +163,13 @@ static aclnnStatus run_copied(const struct job *job, const aclTensor *const *t, 
     return status;
 }
 
-aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclTensor *const *outs, int num_outs,
-                           const aclTensor *const *ins, int num_ins, const void *args, size_t args_stride) {
+aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclTensor *const *outs,
+                           int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
+                           size_t args_stride) {
     if (count == 0) return 0;
     struct job job = {op, num_outs, num_outs + num_ins, 0, malloc(count * sizeof(struct item))};
-    HC_CHECK(job.items != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", op->name, count);
+    HC_CHECK(job.items != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", op->name,
+             count);
     size_t chunks = 0;
     aclnnStatus status = 0;
     for (size_t i = 0; i < count && status == 0; i++) {
@@ -188,18 +192,24 @@ aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclT
     return status;
 }
 
-aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *lists, const char *const *names, int num) {
+aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *lists, const char *const *names,
+                             int num) {
     for (int k = 0; k < num; k++) {
         HC_CHECK(lists[k] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: list %s is null", op_name, names[k]);
-        HC_CHECK(lists[k]->size == lists[0]->size, ACLNN_ERR_PARAM_INVALID, "%s: list %s has %zu tensors, %s has %zu",
-                 op_name, names[k], lists[k]->size, names[0], lists[0]->size);
+        HC_CHECK(lists[k]->size == lists[0]->size, ACLNN_ERR_PARAM_INVALID,
+                 "%s: list %s has %zu tensors, %s has %zu", op_name, names[k], lists[k]->size, names[0],
+                 lists[0]->size);
         for (size_t i = 0; i < lists[k]->size; i++) {
             const aclTensor *t = lists[k]->data[i], *first = lists[0]->data[i];
-            HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: tensor %zu of list %s is null", op_name, i, names[k]);
-            HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: tensor %zu of list %s has element type %s, which is "
-                     "not supported", op_name, i, names[k], hc_dtype_name(t->dtype));
-            HC_CHECK(hc_same_shape(t, first), ACLNN_ERR_PARAM_INVALID, "%s: tensor %zu is %s in list %s and %s in list %s",
-                     op_name, i, HC_SHOW(t), names[k], HC_SHOW(first), names[0]);
+            HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: tensor %zu of list %s is null", op_name, i,
+                     names[k]);
+            HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID,
+                     "%s: tensor %zu of list %s has element type %s, which is "
+                     "not supported",
+                     op_name, i, names[k], hc_dtype_name(t->dtype));
+            HC_CHECK(hc_same_shape(t, first), ACLNN_ERR_PARAM_INVALID,
+                     "%s: tensor %zu is %s in list %s and %s in list %s", op_name, i, HC_SHOW(t), names[k],
+                     HC_SHOW(first), names[0]);
         }
     }
     return 0;
@@ -209,8 +219,8 @@ aclnnStatus hc_foreach_check_dtypes(const struct hc_foreach *op, const aclTensor
     for (size_t i = 0; i < lists[0]->size; i++) {
         const aclTensor *t[HC_FOREACH_MAX_LISTS];
         for (int k = 0; k < num; k++) t[k] = lists[k]->data[i];
-        HC_CHECK(op->kernel[block_of(op, t, num)] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s (tensor %zu)",
-                 op->name, HC_SHOW(t[num - 1]), i);
+        HC_CHECK(op->kernel[block_of(op, t, num)] != NULL, ACLNN_ERR_PARAM_INVALID,
+                 "%s: not supported for %s (tensor %zu)", op->name, HC_SHOW(t[num - 1]), i);
     }
     return 0;
 }
@@ -253,16 +263,19 @@ static aclnnStatus run_planned(const struct hc_call *call) {
 
 static aclnnStatus check_scalars(const struct hc_foreach *op, const struct hc_foreach_args *args) {
     if (args->mode == HC_FOREACH_NO_SCALAR) return 0;
-    HC_CHECK(args->scalar || args->scalars || args->device_scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: scalar is null", op->name);
+    HC_CHECK(args->scalar || args->scalars || args->device_scalar, ACLNN_ERR_PARAM_NULLPTR,
+             "%s: scalar is null", op->name);
     const size_t want = args->mode == HC_FOREACH_EACH ? args->out->size : 1;
-    const size_t have = args->device_scalar ? hc_numel(args->device_scalar) : args->scalars ? args->scalars->size : 1;
+    const size_t have = args->device_scalar ? hc_numel(args->device_scalar)
+                        : args->scalars     ? args->scalars->size
+                                            : 1;
     const bool enough = args->mode == HC_FOREACH_EACH ? have == want : have >= 1;
     HC_CHECK(enough, ACLNN_ERR_PARAM_INVALID, "%s: %zu scalars, wanted %zu", op->name, have, want);
     return 0;
 }
 
-aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach_args *args, uint64_t *workspaceSize,
-                            aclOpExecutor **executor) {
+aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach_args *args,
+                            uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAMES[] = {"out", "x1", "x2", "x3"};
     const aclTensorList *lists[4] = {args->out};
     const int num = args->num_ins + 1;
@@ -271,16 +284,23 @@ aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach
     HC_TRY(hc_foreach_check_dtypes(op, lists, num));
     HC_TRY(check_scalars(op, args));
     const bool device = args->device_scalar != NULL;
-    const size_t scalars = device || args->mode == HC_FOREACH_NO_SCALAR ? 0 : args->scalars ? args->scalars->size : 1;
+    const size_t scalars = device || args->mode == HC_FOREACH_NO_SCALAR ? 0
+                           : args->scalars                              ? args->scalars->size
+                                                                        : 1;
     const size_t bytes = sizeof(struct planned) + scalars * sizeof(struct hc_ew_scalar);
     struct planned *p = malloc(bytes);
     HC_CHECK(p != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu scalars", op->name, scalars);
     *p = (struct planned){op, args->num_ins, args->mode, device};
-    for (size_t i = 0; i < scalars; i++) p->scalars[i] = hc_ew_scalar(args->scalars ? args->scalars->data[i] : args->scalar);
-    const struct hc_operand operands[] = {HC_IN_LIST(args->ins[0]), HC_IN_LIST(args->ins[1]), HC_IN_LIST(args->ins[2]),
-                                          HC_IN_OPT(args->device_scalar), HC_OUT_LIST(args->out)};
-    const aclnnStatus status = hc_plan(&(const struct hc_plan){.name = op->name, .run = run_planned, .args = p,
-                                                               .args_size = bytes, .operands = operands,
+    for (size_t i = 0; i < scalars; i++)
+        p->scalars[i] = hc_ew_scalar(args->scalars ? args->scalars->data[i] : args->scalar);
+    const struct hc_operand operands[] = {HC_IN_LIST(args->ins[0]), HC_IN_LIST(args->ins[1]),
+                                          HC_IN_LIST(args->ins[2]), HC_IN_OPT(args->device_scalar),
+                                          HC_OUT_LIST(args->out)};
+    const aclnnStatus status = hc_plan(&(const struct hc_plan){.name = op->name,
+                                                               .run = run_planned,
+                                                               .args = p,
+                                                               .args_size = bytes,
+                                                               .operands = operands,
                                                                .num_operands = HC_ARRAY_SIZE(operands)},
                                        workspaceSize, executor);
     free(p);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Skeleton of operators over lists of tensors: element i of tensor t of each output list is computed from element
- * i of tensor t of each input list.
+/* Skeleton of operators over lists of tensors: element i of tensor t of each output list is computed from
+ * element i of tensor t of each input list.
  *
- * A list is one loop: its tensors are cut into chunks of fixed size that the pool shares, so that a list of one
- * large tensor and a list of hundreds of small ones both use every thread. Kernels are those of the elementwise
- * skeleton. Tensors whose operands do not have the same memory layout are worked on in contiguous copies. */
+ * A list is one loop: its tensors are cut into chunks of fixed size that the pool shares, so that a list of
+ * one large tensor and a list of hundreds of small ones both use every thread. Kernels are those of the
+ * elementwise skeleton. Tensors whose operands do not have the same memory layout are worked on in contiguous
+ * copies. */
 #pragma once
 #include "elementwise.h"
 
@@ -19,18 +20,22 @@ struct hc_foreach {
 /* Where a list's scalar comes from, one struct hc_ew_scalar for each tensor. */
 enum hc_foreach_scalars { HC_FOREACH_NO_SCALAR, HC_FOREACH_ONE, HC_FOREACH_EACH };
 
-/* Run at once. outs[k] and ins[k] point to the first of `count` descriptors. args: what kernels get, args_stride
- * bytes further for each tensor (0: the same for all). */
-aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclTensor *const *outs, int num_outs,
-                           const aclTensor *const *ins, int num_ins, const void *args, size_t args_stride);
+/* Run at once. outs[k] and ins[k] point to the first of `count` descriptors. args: what kernels get,
+ * args_stride bytes further for each tensor (0: the same for all). */
+aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclTensor *const *outs,
+                           int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
+                           size_t args_stride);
 
-/* Every list as long as the first, every tensor of the shape of its counterpart in the first; names op_name. */
-aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *lists, const char *const *names, int num);
+/* Every list as long as the first, every tensor of the shape of its counterpart in the first; names op_name.
+ */
+aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *lists, const char *const *names,
+                             int num);
 /* Whether kernels exist for the tensors' dtypes; needs checked lists. */
 aclnnStatus hc_foreach_check_dtypes(const struct hc_foreach *op, const aclTensorList *const *lists, int num);
 
-/* Plan out = f(ins..., scalar). The scalar is a value (scalar), one per tensor (scalars), or memory read when the
- * operator runs (device_scalar: one element, or one per tensor with HC_FOREACH_EACH); at most one is given. */
+/* Plan out = f(ins..., scalar). The scalar is a value (scalar), one per tensor (scalars), or memory read when
+ * the operator runs (device_scalar: one element, or one per tensor with HC_FOREACH_EACH); at most one is
+ * given. */
 struct hc_foreach_args {
     const aclTensorList *ins[3];
     int num_ins;
@@ -40,8 +45,8 @@ struct hc_foreach_args {
     const aclScalarList *scalars;
     const aclTensor *device_scalar;
 };
-aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach_args *args, uint64_t *workspaceSize,
-                            aclOpExecutor **executor);
+aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach_args *args,
+                            uint64_t *workspaceSize, aclOpExecutor **executor);
 /* Dense in some order of dimensions: a run of numel elements, each of them one element of the tensor. */
 bool hc_is_dense(const aclTensor *t);
 /* One element of any dtype as every block type. */
@@ -49,14 +54,19 @@ struct hc_ew_scalar hc_foreach_read(const aclTensor *t, int64_t index);
 
 /* The kernels of an operator: kernel_F32, kernel_F64 and so on, for float types, with integers, and all. */
 #define HC_FOREACH_SPEC2(id, op_name, kernel_)                                                               \
-    static const struct hc_foreach id = {op_name, {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table}, 0};
+    static const struct hc_foreach id = {                                                                    \
+        op_name, {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table}, 0};
 #define HC_FOREACH_SPEC3(id, op_name, kernel_)                                                               \
     static const struct hc_foreach id = {                                                                    \
-        op_name, {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table, [HC_I64] = kernel_##_I64_table}, 0};
+        op_name,                                                                                             \
+        {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table, [HC_I64] = kernel_##_I64_table},    \
+        0};
 #define HC_FOREACH_SPEC4(id, op_name, kernel_)                                                               \
     static const struct hc_foreach id = {op_name,                                                            \
-                                         {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table,    \
-                                          [HC_I64] = kernel_##_I64_table, [HC_C128] = kernel_##_C128_table}, \
+                                         {[HC_F32] = kernel_##_F32_table,                                    \
+                                          [HC_F64] = kernel_##_F64_table,                                    \
+                                          [HC_I64] = kernel_##_I64_table,                                    \
+                                          [HC_C128] = kernel_##_C128_table},                                 \
                                          0};
 
 /* Interface halves by argument list. */
@@ -82,7 +92,10 @@ struct hc_ew_scalar hc_foreach_read(const aclTensor *t, int64_t index);
     HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensorList *x, const kind *scalar,                 \
                                                  const aclTensorList *out, uint64_t *workspaceSize,          \
                                                  aclOpExecutor **executor) {                                 \
-        const struct hc_foreach_args args = {.ins = {x}, .num_ins = 1, .out = out, .mode = HC_FOREACH_ONE,   \
+        const struct hc_foreach_args args = {.ins = {x},                                                     \
+                                             .num_ins = 1,                                                   \
+                                             .out = out,                                                     \
+                                             .mode = HC_FOREACH_ONE,                                         \
                                              .HC_FOREACH_FIELD_##kind = scalar};                             \
         return hc_foreach_plan(&(spec), &args, workspaceSize, executor);                                     \
     }                                                                                                        \
@@ -91,8 +104,8 @@ struct hc_ew_scalar hc_foreach_read(const aclTensor *t, int64_t index);
     HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensorList *x, const aclScalarList *scalars,       \
                                                  const aclTensorList *out, uint64_t *workspaceSize,          \
                                                  aclOpExecutor **executor) {                                 \
-        const struct hc_foreach_args args = {.ins = {x}, .num_ins = 1, .out = out, .mode = HC_FOREACH_EACH,  \
-                                             .scalars = scalars};                                            \
+        const struct hc_foreach_args args = {                                                                \
+            .ins = {x}, .num_ins = 1, .out = out, .mode = HC_FOREACH_EACH, .scalars = scalars};              \
         return hc_foreach_plan(&(spec), &args, workspaceSize, executor);                                     \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
@@ -100,19 +113,24 @@ struct hc_ew_scalar hc_foreach_read(const aclTensor *t, int64_t index);
     HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensorList *x1, const aclTensorList *x2,           \
                                                  const kind *scalar, const aclTensorList *out,               \
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {        \
-        const struct hc_foreach_args args = {.ins = {x1, x2}, .num_ins = 2, .out = out,                      \
-                                             .mode = HC_FOREACH_ONE, .HC_FOREACH_FIELD_##kind = scalar};     \
+        const struct hc_foreach_args args = {.ins = {x1, x2},                                                \
+                                             .num_ins = 2,                                                   \
+                                             .out = out,                                                     \
+                                             .mode = HC_FOREACH_ONE,                                         \
+                                             .HC_FOREACH_FIELD_##kind = scalar};                             \
         return hc_foreach_plan(&(spec), &args, workspaceSize, executor);                                     \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
 /* scalar_mode: HC_FOREACH_ONE, or HC_FOREACH_EACH for a tensor with an element for each member. */
 #define HC_FOREACH_TERNARY_SCALAR(op_name, spec, kind, scalar_mode)                                          \
-    HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensorList *x1, const aclTensorList *x2,           \
-                                                 const aclTensorList *x3, const kind *scalar,                \
-                                                 const aclTensorList *out, uint64_t *workspaceSize,          \
-                                                 aclOpExecutor **executor) {                                 \
-        const struct hc_foreach_args args = {.ins = {x1, x2, x3}, .num_ins = 3, .out = out,                  \
-                                             .mode = (scalar_mode), .HC_FOREACH_FIELD_##kind = scalar};      \
+    HC_API aclnnStatus op_name##GetWorkspaceSize(                                                            \
+        const aclTensorList *x1, const aclTensorList *x2, const aclTensorList *x3, const kind *scalar,       \
+        const aclTensorList *out, uint64_t *workspaceSize, aclOpExecutor **executor) {                       \
+        const struct hc_foreach_args args = {.ins = {x1, x2, x3},                                            \
+                                             .num_ins = 3,                                                   \
+                                             .out = out,                                                     \
+                                             .mode = (scalar_mode),                                          \
+                                             .HC_FOREACH_FIELD_##kind = scalar};                             \
         return hc_foreach_plan(&(spec), &args, workspaceSize, executor);                                     \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)

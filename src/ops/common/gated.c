@@ -15,17 +15,20 @@ aclTensor hc_half(const aclTensor *x, int64_t dim, int which) {
     return half;
 }
 
-aclnnStatus hc_check_half(const char *name, const aclTensor *x, int64_t dim, const aclTensor *half, const char *half_name,
-                          int64_t *wrapped) {
+aclnnStatus hc_check_half(const char *name, const aclTensor *x, int64_t dim, const aclTensor *half,
+                          const char *half_name, int64_t *wrapped) {
     HC_CHECK(x && half, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, x ? half_name : "the input");
     *wrapped = hc_wrap_dim(dim, x->rank);
-    HC_CHECK(x->rank > 0 && *wrapped >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, the input %s has %d dimensions", name,
-             (long long)dim, HC_SHOW(x), (int)x->rank);
+    HC_CHECK(x->rank > 0 && *wrapped >= 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: dim is %lld, the input %s has %d dimensions", name, (long long)dim, HC_SHOW(x),
+             (int)x->rank);
     HC_CHECK(x->shape[*wrapped] % 2 == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: the input %s has an odd size along dim %lld, wanted an even one", name, HC_SHOW(x), (long long)dim);
+             "%s: the input %s has an odd size along dim %lld, wanted an even one", name, HC_SHOW(x),
+             (long long)dim);
     const aclTensor view = hc_half(x, *wrapped, 0);
-    HC_CHECK(hc_same_shape(&view, half), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted the shape of %s halved along dim %lld",
-             name, half_name, HC_SHOW(half), HC_SHOW(x), (long long)dim);
+    HC_CHECK(hc_same_shape(&view, half), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted the shape of %s halved along dim %lld", name, half_name, HC_SHOW(half),
+             HC_SHOW(x), (long long)dim);
     return 0;
 }
 
@@ -48,8 +51,8 @@ static aclnnStatus run_grad(const struct hc_call *call) {
 
 static aclnnStatus check_kernel(const struct hc_ew *op, const aclTensor *out, const aclTensor *x) {
     const aclTensor *outs[] = {out}, *ins[] = {x};
-    HC_CHECK(op->kernel[hc_ew_compute(op, outs, 1, ins, 1)] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s",
-             op->name, HC_SHOW(x));
+    HC_CHECK(op->kernel[hc_ew_compute(op, outs, 1, ins, 1)] != NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: not supported for %s", op->name, HC_SHOW(x));
     return 0;
 }
 
@@ -62,11 +65,12 @@ aclnnStatus hc_gated_plan(const struct hc_ew *op, const aclTensor *x, int64_t di
 }
 
 aclnnStatus hc_gated_grad_plan(const struct hc_ew *op, const aclTensor *grad, const aclTensor *x, int64_t dim,
-                               const aclTensor *gradInput, uint64_t *workspaceSize, aclOpExecutor **executor) {
+                               const aclTensor *gradInput, uint64_t *workspaceSize,
+                               aclOpExecutor **executor) {
     struct gated args = {.op = op};
     HC_TRY(hc_check_half(op->name, x, dim, grad, "the gradient", &args.dim));
-    HC_CHECK(gradInput && hc_same_shape(gradInput, x), ACLNN_ERR_PARAM_INVALID, "%s: the output is %s, the input %s", op->name,
-             HC_SHOW(gradInput), HC_SHOW(x));
+    HC_CHECK(gradInput && hc_same_shape(gradInput, x), ACLNN_ERR_PARAM_INVALID,
+             "%s: the output is %s, the input %s", op->name, HC_SHOW(gradInput), HC_SHOW(x));
     HC_TRY(check_kernel(op, gradInput, x));
     return HC_PLAN(op->name, run_grad, &args, HC_IN(grad), HC_IN(x), HC_OUT(gradInput));
 }

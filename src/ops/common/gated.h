@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Skeleton of gated activations: x is cut in two halves a and b along a dimension, y = f(a, b); backward gives the
- * gradients of both halves, side by side in one tensor. The halves are views, so any layout works without copies. */
+/* Skeleton of gated activations: x is cut in two halves a and b along a dimension, y = f(a, b); backward
+ * gives the gradients of both halves, side by side in one tensor. The halves are views, so any layout works
+ * without copies. */
 #pragma once
 #include "elementwise.h"
 
 /* out has x's shape with `dim` halved. op: kernels with one output and the inputs a, b. */
 aclnnStatus hc_gated_plan(const struct hc_ew *op, const aclTensor *x, int64_t dim, const aclTensor *out,
                           uint64_t *workspaceSize, aclOpExecutor **executor);
-/* gradInput has x's shape. op: kernels with the outputs (gradient of a, of b) and the inputs gradient, a, b. */
+/* gradInput has x's shape. op: kernels with the outputs (gradient of a, of b) and the inputs gradient, a, b.
+ */
 aclnnStatus hc_gated_grad_plan(const struct hc_ew *op, const aclTensor *grad, const aclTensor *x, int64_t dim,
                                const aclTensor *gradInput, uint64_t *workspaceSize, aclOpExecutor **executor);
 /* Half number `which` of x along dim (0 <= dim < rank, an even size). */
 aclTensor hc_half(const aclTensor *x, int64_t dim, int which);
 /* dim made non-negative in *wrapped; checks that x can be halved along it and that `half` has that shape. */
-aclnnStatus hc_check_half(const char *name, const aclTensor *x, int64_t dim, const aclTensor *half, const char *half_name,
-                          int64_t *wrapped);
+aclnnStatus hc_check_half(const char *name, const aclTensor *x, int64_t dim, const aclTensor *half,
+                          const char *half_name, int64_t *wrapped);
 
 #ifdef HC_ISA
 #include "simd.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The loop of gather.h: runs with one index are moved whole (rows of an embedding), others element by element. */
+/* The loop of gather.h: runs with one index are moved whole (rows of an embedding), others element by
+ * element. */
 #include "gather.h"
 
 #include "strided.h"
@@ -10,7 +11,9 @@
 FOR_SIZES(DECLARE)
 
 #ifdef HC_ISA
-struct wide { uint64_t low, high; };
+struct wide {
+    uint64_t low, high;
+};
 
 #define DEFINE(size, type)                                                                                   \
     void HC_FN(hc_gather_##size) PARAMS {                                                                    \
@@ -19,13 +22,14 @@ struct wide { uint64_t low, high; };
         if (stride[0] == size && stride[2] == 8) {                                                           \
             type *y = (type *)data[0];                                                                       \
             const int64_t *index = (const int64_t *)data[2];                                                 \
-            _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++)                                              \
-                y[i] = *(const type *)(x + index[i] * step + (int64_t)i * across);                           \
+            _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] =                                       \
+                *(const type *)(x + index[i] * step + (int64_t)i * across);                                  \
             return;                                                                                          \
         }                                                                                                    \
         for (size_t i = 0; i < n; i++) {                                                                     \
             const int64_t at = *(const int64_t *)(data[2] + (int64_t)i * stride[2]);                         \
-            *(type *)(data[0] + (int64_t)i * stride[0]) = *(const type *)(x + at * step + (int64_t)i * across); \
+            *(type *)(data[0] + (int64_t)i * stride[0]) =                                                    \
+                *(const type *)(x + at * step + (int64_t)i * across);                                        \
         }                                                                                                    \
     }
 FOR_SIZES(DEFINE)
@@ -39,13 +43,14 @@ struct job {
 
 static void run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
     const struct job *j = ctx;
-    if (stride[2] == 0) j->move(n, data[0], stride[0], data[1] + *(const int64_t *)data[2] * j->step, stride[1]);
+    if (stride[2] == 0)
+        j->move(n, data[0], stride[0], data[1] + *(const int64_t *)data[2] * j->step, stride[1]);
     else j->gather(n, data, stride, j->step);
 }
 
 void hc_gather(const aclTensor *dst, const aclTensor *src, const aclTensor *index, int64_t step) {
-    static gather_fn *const *const TABLES[] = {hc_gather_1_table, hc_gather_2_table, hc_gather_4_table, hc_gather_8_table,
-                                               hc_gather_16_table};
+    static gather_fn *const *const TABLES[] = {hc_gather_1_table, hc_gather_2_table, hc_gather_4_table,
+                                               hc_gather_8_table, hc_gather_16_table};
     if (dst->numel == 0) return;
     const size_t size = (size_t)dst->item_size;
     const struct job job = {TABLES[hc_size_index(size)][hc_isa()], hc_move_for(size), step};

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The loops below hc_gemm (private to gemm*.c).
  *
- * Operands are packed into panels: A by `mr` rows, B by `nr` columns, k-major, so that the micro kernel reads both
- * front to back whatever the strides were. Panel p of A at step k holds A[p*mr .. p*mr+mr)[k] side by side; rows
- * that do not exist are zero. */
+ * Operands are packed into panels: A by `mr` rows, B by `nr` columns, k-major, so that the micro kernel reads
+ * both front to back whatever the strides were. Panel p of A at step k holds A[p*mr .. p*mr+mr)[k] side by
+ * side; rows that do not exist are zero. */
 #pragma once
 #include "gemm.h"
 
-/* Register block and k-slab of one block type. A slab of a B panel (nr * kc elements) fits the first-level cache. */
+/* Register block and k-slab of one block type. A slab of a B panel (nr * kc elements) fits the first-level
+ * cache. */
 struct gemm_geometry {
     size_t mr, nr, kc;
     size_t row_step, col_step; /* the micro kernel writes whole multiples of these */
@@ -17,15 +18,16 @@ HC_KERNEL(gemm_geometry, (enum hc_block block, struct gemm_geometry *g))
 /* Slack: packing may write up to one vector beyond a panel. */
 enum { GEMM_PANEL_ALIGN = 64, GEMM_PANEL_SLACK = 64, GEMM_MAX_TILE_BYTES = 14 * 32 * 4 };
 
-/* c[i*ldc+j] (add ? += : =) sum over k of a[k*mr+i] * b[k*nr+j], for i < rows and j < cols, both rounded up to the
- * geometry's steps. a and b are aligned panels. */
+/* c[i*ldc+j] (add ? += : =) sum over k of a[k*mr+i] * b[k*nr+j], for i < rows and j < cols, both rounded up
+ * to the geometry's steps. a and b are aligned panels. */
 #define GEMM_MICRO_PARAMS                                                                                    \
     (size_t k, size_t rows, size_t cols, const void *a, const void *b, void *c, size_t ldc, bool add)
 HC_KERNEL(gemm_micro_F32, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_F64, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_I64, GEMM_MICRO_PARAMS)
 
-/* One panel of `width` rows or columns, of which `valid` exist, over k steps; float32, bfloat16 or float16. */
+/* One panel of `width` rows or columns, of which `valid` exist, over k steps; float32, bfloat16 or float16.
+ */
 struct gemm_pack {
     const void *src;
     aclDataType dtype;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Packing of float operands into panels, converting 16-bit floats on the way.
  *
- * Three layouts: contiguous across the panel (copy rows of vectors), contiguous along k (transpose square blocks in
- * registers), anything else (element by element). */
+ * Three layouts: contiguous across the panel (copy rows of vectors), contiguous along k (transpose square
+ * blocks in registers), anything else (element by element). */
 #include "gemm_kernels.h"
 
 #ifdef HC_ISA
@@ -33,18 +33,20 @@ ALWAYS_INLINE void transpose(vf *x) {
 #endif
 }
 
-/* HC_VL steps (or the `steps` left) of up to HC_VL rows that are contiguous along k. Vectors are stored whole and
- * in order: what one writes beyond the panel's width, the next overwrites. */
-ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k0, size_t steps, aclDataType dtype) {
+/* HC_VL steps (or the `steps` left) of up to HC_VL rows that are contiguous along k. Vectors are stored whole
+ * and in order: what one writes beyond the panel's width, the next overwrites. */
+ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k0, size_t steps,
+                               aclDataType dtype) {
     const size_t rows = p->valid > first ? hc_min_size(p->valid - first, HC_VL) : 0;
     const char *src = element(p->src, (int64_t)first * p->width_stride + (int64_t)k0, dtype);
     const int64_t pitch = p->width_stride * (dtype == ACL_FLOAT ? 4 : 2);
     vf x[HC_VL];
     if (steps == HC_VL) {
-        _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++)
-            x[i] = i < rows ? load_vector(src + (int64_t)i * pitch, dtype) : vf_zero();
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =
+            i < rows ? load_vector(src + (int64_t)i * pitch, dtype) : vf_zero();
     } else {
-        for (size_t i = 0; i < HC_VL; i++) x[i] = i < rows ? load_some(src + (int64_t)i * pitch, steps, dtype) : vf_zero();
+        for (size_t i = 0; i < HC_VL; i++)
+            x[i] = i < rows ? load_some(src + (int64_t)i * pitch, steps, dtype) : vf_zero();
     }
     transpose(x);
     float *dst = p->dst + k0 * p->width + first;
@@ -56,11 +58,13 @@ ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k
 }
 
 ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
-    /* Column blocks from right to left: the overrun of one falls on the next step's left block, written later. */
+    /* Column blocks from right to left: the overrun of one falls on the next step's left block, written
+     * later. */
     const size_t last = (p->width - 1) / HC_VL * HC_VL;
     for (size_t k0 = 0; k0 < p->k; k0 += HC_VL) {
         const size_t steps = hc_min_size(p->k - k0, HC_VL);
-        for (size_t first = last + HC_VL; first > 0; first -= HC_VL) pack_square(p, first - HC_VL, k0, steps, dtype);
+        for (size_t first = last + HC_VL; first > 0; first -= HC_VL)
+            pack_square(p, first - HC_VL, k0, steps, dtype);
     }
 }
 

@@ -12,8 +12,8 @@ bool gemm_is_skinny(const struct hc_gemm *g, enum hc_block block);
 /* One product of the float family; g's data pointers are those of batch index `batch`. */
 aclnnStatus gemm_skinny(const struct hc_gemm *g, size_t batch);
 
-/* y[i*ldy + j] = sum over k of a[i*lda + k] * b(k, first + j), i < m, j < n, k < steps. a is float32, zero beyond
- * `steps` up to a whole vector; y has room for a whole vector more. */
+/* y[i*ldy + j] = sum over k of a[i*lda + k] * b(k, first + j), i < m, j < n, k < steps. a is float32, zero
+ * beyond `steps` up to a whole vector; y has room for a whole vector more. */
 struct gemm_few_rows {
     const float *a;
     size_t lda, m, n, steps;

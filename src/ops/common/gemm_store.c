@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The end of a tile of the float family: scale, add self, the caller's epilogue, round into out. Row by row in a
- * small buffer, while the tile is still in the first-level cache. */
+/* The end of a tile of the float family: scale, add self, the caller's epilogue, round into out. Row by row
+ * in a small buffer, while the tile is still in the first-level cache. */
 #include "gemm_kernels.h"
 
 #ifdef HC_ISA
@@ -19,9 +19,11 @@ static void add_self(size_t n, float *x, const void *self, aclDataType dtype, in
     } else if (dtype == ACL_FLOAT) {
         for (size_t j = 0; j < n; j++) x[j] += beta * ((const float *)self)[(int64_t)j * stride];
     } else if (dtype == ACL_BF16) {
-        for (size_t j = 0; j < n; j++) x[j] += beta * hc_bf16_to_f32(((const hc_bf16 *)self)[(int64_t)j * stride]);
+        for (size_t j = 0; j < n; j++)
+            x[j] += beta * hc_bf16_to_f32(((const hc_bf16 *)self)[(int64_t)j * stride]);
     } else {
-        for (size_t j = 0; j < n; j++) x[j] += beta * hc_f16_to_f32(((const hc_f16 *)self)[(int64_t)j * stride]);
+        for (size_t j = 0; j < n; j++)
+            x[j] += beta * hc_f16_to_f32(((const hc_f16 *)self)[(int64_t)j * stride]);
     }
 }
 
@@ -53,13 +55,16 @@ void HC_FN(gemm_store_F32)(const struct gemm_store *s) {
     const int64_t out_pitch = g->out.row * (g->out.dtype == ACL_FLOAT ? 4 : 2);
     for (size_t i = 0; i < s->rows; i++) {
         _Alignas(64) float x[MAX_COLS + HC_VL];
-        const float *tile = (const float *)s->tile + i * s->ld_tile, *acc = (const float *)s->acc + i * s->ld_acc;
+        const float *tile = (const float *)s->tile + i * s->ld_tile,
+                    *acc = (const float *)s->acc + i * s->ld_acc;
         for (size_t j = 0; j < s->cols; j += HC_VL) {
             vf y = vf_load(tile + j);
-            if (s->acc != NULL) y += s->cols - j >= HC_VL ? vf_load(acc + j) : vf_load_part(acc + j, s->cols - j);
+            if (s->acc != NULL)
+                y += s->cols - j >= HC_VL ? vf_load(acc + j) : vf_load_part(acc + j, s->cols - j);
             vf_store(x + j, alpha == 1 ? y : alpha * y);
         }
-        if (s->self != NULL) add_self(s->cols, x, s->self + (int64_t)i * self_pitch, g->self.dtype, g->self.col, beta);
+        if (s->self != NULL)
+            add_self(s->cols, x, s->self + (int64_t)i * self_pitch, g->self.dtype, g->self.col, beta);
         if (g->epilogue != NULL) g->epilogue(g->epilogue_ctx, s->batch, s->row + i, s->col, s->cols, x);
         store_row(s->cols, x, s->out + (int64_t)i * out_pitch, g->out.dtype, g->out.col);
     }

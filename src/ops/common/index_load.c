@@ -54,8 +54,9 @@ static aclnnStatus fail_at(const char *op, const char *arg, const aclTensor *vie
         used += (size_t)snprintf(position + used, sizeof position - used, d ? ",%zu" : "%zu", rest / below);
         rest %= below;
     }
-    return hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: index %lld at position [%s] of %s is out of range: wanted %lld to %lld",
-                   op, (long long)s->data[bad], position, arg, (long long)s->lowest, (long long)s->bound - 1);
+    return hc_fail(ACLNN_ERR_PARAM_INVALID,
+                   "%s: index %lld at position [%s] of %s is out of range: wanted %lld to %lld", op,
+                   (long long)s->data[bad], position, arg, (long long)s->lowest, (long long)s->bound - 1);
 }
 
 aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, int64_t bound, bool wraps,
@@ -69,7 +70,8 @@ aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, i
         const aclTensor original = index->view;
         const size_t bytes = hc_align_up(n * sizeof(int64_t), 64);
         index->owned = aligned_alloc(64, bytes);
-        if (index->owned == NULL) return hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: %zu bytes for %s", op, bytes, arg);
+        if (index->owned == NULL)
+            return hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: %zu bytes for %s", op, bytes, arg);
         index->view = hc_tensor_view(ACL_INT64, original.shape, original.rank, index->owned);
         status = hc_copy(&index->view, &original);
         s.data = index->owned;
@@ -81,8 +83,8 @@ aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, i
 
 aclnnStatus hc_index_check_dtype(const char *op, const char *arg, const aclTensor *t) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op, arg);
-    HC_CHECK(hc_dtype_class(t->dtype) == HC_CLASS_INT, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted int64 or int32", op,
-             arg, HC_SHOW(t));
+    HC_CHECK(hc_dtype_class(t->dtype) == HC_CLASS_INT, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted int64 or int32", op, arg, HC_SHOW(t));
     return 0;
 }
 #endif

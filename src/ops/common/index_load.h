@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Index tensors as kernels want them: contiguous int64, in range. Only run functions can check values, so that an
- * index out of range is an error of the operator, found before anything is written. */
+/* Index tensors as kernels want them: contiguous int64, in range. Only run functions can check values, so
+ * that an index out of range is an error of the operator, found before anything is written. */
 #pragma once
 #include "temporary.h"
 

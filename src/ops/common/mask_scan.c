@@ -47,10 +47,12 @@ static void visit_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
-aclnnStatus hc_mask_scan(const char *op, const aclTensor *mask, const int64_t *shape, int32_t rank, struct hc_mask_scan *s) {
+aclnnStatus hc_mask_scan(const char *op, const aclTensor *mask, const int64_t *shape, int32_t rank,
+                         struct hc_mask_scan *s) {
     aclTensor view;
     *s = (struct hc_mask_scan){0};
-    HC_CHECK(hc_broadcast_to(mask, shape, rank, &view), ACLNN_ERR_PARAM_INVALID, "%s: mask %s does not broadcast", op, HC_SHOW(mask));
+    HC_CHECK(hc_broadcast_to(mask, shape, rank, &view), ACLNN_ERR_PARAM_INVALID,
+             "%s: mask %s does not broadcast", op, HC_SHOW(mask));
     HC_TRY(hc_contiguous(&view, view.dtype, &s->mask, &s->owned));
     s->n = hc_numel(&view);
     s->blocks = hc_ceil_div(s->n, HC_MASK_BLOCK);

@@ -25,10 +25,11 @@ static void set_matrix(struct hc_gemm_matrix *m, const aclTensor *view) {
     for (int32_t d = 0; d < view->rank - 2; d++) m->batch[d] = view->stride[d];
 }
 
-static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, const char *name, int32_t rank) {
+static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, const char *name,
+                              int32_t rank) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, name);
-    HC_CHECK(rank == 0 || t->rank == rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %d dimensions", op->name, name,
-             HC_SHOW(t), rank);
+    HC_CHECK(rank == 0 || t->rank == rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %d dimensions",
+             op->name, name, HC_SHOW(t), rank);
     HC_CHECK(t->rank >= (rank == 0) && t->rank < HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted 1 to %d dimensions", op->name, name, HC_SHOW(t), HC_MAX_RANK - 1);
     return 0;
@@ -37,32 +38,36 @@ static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, co
 static aclnnStatus check_dtypes(const struct hc_matmul *op) {
     const int block = hc_gemm_compute(op->a->dtype, op->b->dtype, op->out->dtype);
     HC_CHECK(block >= 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, %s %s, out %s: wanted numbers of one kind (float32, float16 and bfloat16; float64; integers; complex)",
+             "%s: %s is %s, %s %s, out %s: wanted numbers of one kind (float32, float16 and bfloat16; "
+             "float64; integers; complex)",
              op->name, op->a_name, HC_SHOW(op->a), op->b_name, HC_SHOW(op->b), HC_SHOW(op->out));
-    HC_CHECK(op->self == NULL || hc_compute_block(op->self->dtype) == (enum hc_block)block, ACLNN_ERR_PARAM_INVALID,
-             "%s: self is %s, wanted the kind of number of %s, %s", op->name, HC_SHOW(op->self), op->a_name, HC_SHOW(op->a));
+    HC_CHECK(op->self == NULL || hc_compute_block(op->self->dtype) == (enum hc_block)block,
+             ACLNN_ERR_PARAM_INVALID, "%s: self is %s, wanted the kind of number of %s, %s", op->name,
+             HC_SHOW(op->self), op->a_name, HC_SHOW(op->a));
     const aclScalar *factors[] = {op->alpha, op->beta};
     for (int i = 0; i < 2; i++) {
         const bool real = factors[i] != NULL && !hc_dtype_is_integral(factors[i]->dtype);
-        HC_CHECK(block != HC_I64 || !real, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted an integer to scale %s",
-                 op->name, i == 0 ? "alpha" : "beta", hc_dtype_name(factors[i]->dtype), HC_SHOW(op->a));
+        HC_CHECK(block != HC_I64 || !real, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s is %s, wanted an integer to scale %s", op->name, i == 0 ? "alpha" : "beta",
+                 hc_dtype_name(factors[i]->dtype), HC_SHOW(op->a));
     }
     return 0;
 }
 
 /* a and b as stacks of matrices; shape becomes that of the product, with both its matrix dimensions. */
-static aclnnStatus matrix_views(const struct hc_matmul *op, aclTensor *a, aclTensor *b, int64_t *shape, int32_t *rank) {
+static aclnnStatus matrix_views(const struct hc_matmul *op, aclTensor *a, aclTensor *b, int64_t *shape,
+                                int32_t *rank) {
     *a = op->a->rank == 1 ? insert_dim(op->a, 0) : *op->a;
     *b = op->b->rank == 1 ? insert_dim(op->b, 1) : *op->b;
     const int64_t rows = a->shape[a->rank - 2], steps = a->shape[a->rank - 1], cols = b->shape[b->rank - 1];
     HC_CHECK(steps == b->shape[b->rank - 2], ACLNN_ERR_PARAM_INVALID,
-             "%s: %s %s and %s %s cannot be multiplied: %lld columns, %lld rows", op->name, op->a_name, HC_SHOW(op->a),
-             op->b_name, HC_SHOW(op->b), (long long)steps, (long long)b->shape[b->rank - 2]);
+             "%s: %s %s and %s %s cannot be multiplied: %lld columns, %lld rows", op->name, op->a_name,
+             HC_SHOW(op->a), op->b_name, HC_SHOW(op->b), (long long)steps, (long long)b->shape[b->rank - 2]);
     aclTensor batch_a = *a, batch_b = *b;
     batch_a.rank -= 2, batch_b.rank -= 2;
     HC_CHECK(hc_broadcast_shape(&batch_a, &batch_b, shape, rank), ACLNN_ERR_PARAM_INVALID,
-             "%s: the leading dimensions of %s %s and %s %s do not broadcast", op->name, op->a_name, HC_SHOW(op->a),
-             op->b_name, HC_SHOW(op->b));
+             "%s: the leading dimensions of %s %s and %s %s do not broadcast", op->name, op->a_name,
+             HC_SHOW(op->a), op->b_name, HC_SHOW(op->b));
     aclTensor view;
     shape[*rank] = rows, shape[*rank + 1] = steps;
     hc_broadcast_to(a, shape, *rank + 2, &view);
@@ -76,7 +81,8 @@ static aclnnStatus matrix_views(const struct hc_matmul *op, aclTensor *a, aclTen
 }
 
 /* t, which has the product's shape less the dimensions that vectors do not give, with those dimensions. */
-static bool product_view(const struct hc_matmul *op, const aclTensor *t, const int64_t *shape, int32_t rank, aclTensor *view) {
+static bool product_view(const struct hc_matmul *op, const aclTensor *t, const int64_t *shape, int32_t rank,
+                         aclTensor *view) {
     const bool row = op->a->rank > 1, col = op->b->rank > 1;
     if (t->rank != rank - 2 + row + col) return false;
     *view = *t;
@@ -101,10 +107,12 @@ aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     HC_TRY(matrix_views(op, &a, &b, shape, &rank));
     const aclTensor wanted = hc_tensor_view(op->out->dtype, shape, rank, NULL);
     HC_CHECK(product_view(op, op->out, shape, rank, &out), ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s, wanted the shape of the product %s of %s %s and %s %s", op->name, HC_SHOW(op->out),
-             HC_SHOW(&wanted), op->a_name, HC_SHOW(op->a), op->b_name, HC_SHOW(op->b));
-    *g = (struct hc_gemm){.m = (size_t)shape[rank - 2], .n = (size_t)shape[rank - 1],
-                          .k = (size_t)a.shape[rank - 1], .batch_rank = rank - 2};
+             "%s: out is %s, wanted the shape of the product %s of %s %s and %s %s", op->name,
+             HC_SHOW(op->out), HC_SHOW(&wanted), op->a_name, HC_SHOW(op->a), op->b_name, HC_SHOW(op->b));
+    *g = (struct hc_gemm){.m = (size_t)shape[rank - 2],
+                          .n = (size_t)shape[rank - 1],
+                          .k = (size_t)a.shape[rank - 1],
+                          .batch_rank = rank - 2};
     for (int32_t d = 0; d < rank - 2; d++) g->batch_shape[d] = shape[d];
     set_matrix(&g->a, &a);
     set_matrix(&g->b, &b);
@@ -114,8 +122,8 @@ aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     if (op->self == NULL) return 0;
     HC_CHECK(hc_broadcast_to(op->self, op->out->shape, op->out->rank, &spread) &&
                  product_view(op, &spread, shape, rank, &self),
-             ACLNN_ERR_PARAM_INVALID, "%s: self is %s, which does not broadcast to %s", op->name, HC_SHOW(op->self),
-             HC_SHOW(op->out));
+             ACLNN_ERR_PARAM_INVALID, "%s: self is %s, which does not broadcast to %s", op->name,
+             HC_SHOW(op->self), HC_SHOW(op->out));
     set_matrix(&g->self, &self);
     return 0;
 }
@@ -125,13 +133,14 @@ static bool overlap(const aclTensor *a, const aclTensor *b) {
     return hc_byte_range(a, &a0, &a1) && hc_byte_range(b, &b0, &b1) && a0 < b1 && b0 < a1;
 }
 
-aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *out, const aclTensor *const *read,
-                          size_t num_read) {
+aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *out,
+                          const aclTensor *const *read, size_t num_read) {
     bool overlaps = false;
     for (size_t i = 0; i < num_read; i++) overlaps |= overlap(out, read[i]);
     if (!overlaps) return hc_gemm(g);
     void *memory = hc_scratch(HC_SCRATCH_D, hc_numel(out) * (size_t)out->item_size);
-    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a copy of out, %s", name, HC_SHOW(out));
+    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a copy of out, %s", name,
+             HC_SHOW(out));
     const aclTensor copy = hc_tensor_view(out->dtype, out->shape, out->rank, memory);
     struct hc_gemm_matrix *m = &g->out;
     m->data = memory;
@@ -154,7 +163,8 @@ static aclnnStatus run(const struct hc_call *call) {
     g.out.data = hc_data(out);
     if (self != NULL) g.self.data = hc_data(self);
     const bool same = self != NULL && (args->in_place || !hc_overlaps_partly(out, self));
-    return hc_matmul_run(call->name, &g, out, (const aclTensor *const[]){a, b, self}, self != NULL && !same ? 3 : 2);
+    return hc_matmul_run(call->name, &g, out, (const aclTensor *const[]){a, b, self},
+                         self != NULL && !same ? 3 : 2);
 }
 
 aclnnStatus hc_matmul_plan(const struct hc_matmul *op, uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -162,13 +172,20 @@ aclnnStatus hc_matmul_plan(const struct hc_matmul *op, uint64_t *workspaceSize, 
     HC_TRY(hc_matmul_describe(op, &args.g));
     struct hc_operand operands[4];
     size_t n = 0;
-    if (op->self != NULL) operands[n++] = (struct hc_operand){op->self, NULL, op->in_place ? HC_ROLE_INOUT : HC_ROLE_IN, "self"};
+    if (op->self != NULL)
+        operands[n++] =
+            (struct hc_operand){op->self, NULL, op->in_place ? HC_ROLE_INOUT : HC_ROLE_IN, "self"};
     operands[n++] = (struct hc_operand){op->a, NULL, HC_ROLE_IN, op->a_name};
     operands[n++] = (struct hc_operand){op->b, NULL, HC_ROLE_IN, op->b_name};
     if (!op->in_place) operands[n++] = (struct hc_operand){op->out, NULL, HC_ROLE_OUT, "out"};
     uint64_t flops = 2 * args.g.m * args.g.n * args.g.k;
     for (int d = 0; d < args.g.batch_rank; d++) flops *= (uint64_t)args.g.batch_shape[d];
-    const struct hc_plan plan = {.name = op->name, .run = run, .args = &args, .args_size = sizeof args,
-                                 .operands = operands, .num_operands = n, .flops = flops};
+    const struct hc_plan plan = {.name = op->name,
+                                 .run = run,
+                                 .args = &args,
+                                 .args_size = sizeof args,
+                                 .operands = operands,
+                                 .num_operands = n,
+                                 .flops = flops};
     return hc_plan(&plan, workspaceSize, executor);
 }

@@ -15,14 +15,15 @@ struct hc_matmul {
     int8_t cube_math_type; /* accepted and checked; products of float32 are always exact to float32 */
 };
 
-/* out = alpha * (a @ b) + beta * self with the rules of torch.matmul: a vector is a row on the left and a column on
- * the right, leading dimensions broadcast. self broadcasts to out. Operands are numbered self, a, b, out with self
- * first where it is given, as in every such operator. */
+/* out = alpha * (a @ b) + beta * self with the rules of torch.matmul: a vector is a row on the left and a
+ * column on the right, leading dimensions broadcast. self broadcasts to out. Operands are numbered self, a,
+ * b, out with self first where it is given, as in every such operator. */
 aclnnStatus hc_matmul_plan(const struct hc_matmul *op, uint64_t *workspaceSize, aclOpExecutor **executor);
 
 /* The product's description from the tensors: everything but data pointers. Checks shapes and dtypes. */
 aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g);
 
-/* Run g, where out may overlap what is read: then by way of a copy. data pointers are set. `out` describes g->out. */
-aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *out, const aclTensor *const *read,
-                          size_t num_read);
+/* Run g, where out may overlap what is read: then by way of a copy. data pointers are set. `out` describes
+ * g->out. */
+aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *out,
+                          const aclTensor *const *read, size_t num_read);

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Runs of elements moved by size, whatever they mean: strided copies, fills and small transposes.
  *
- * A transpose works on squares of 16-byte vectors: log2(N) rounds that interleave vector i with vector i + N/2
- * exchange rows and columns of an N x N square, N elements to a vector. */
+ * A transpose works on squares of 16-byte vectors: log2(N) rounds that interleave vector i with vector i +
+ * N/2 exchange rows and columns of an N x N square, N elements to a vector. */
 #include <string.h>
 
 #include "strided.h"
 
 #define FOR_SIZES(X) X(1, uint8_t) X(2, uint16_t) X(4, uint32_t) X(8, uint64_t) X(16, struct wide)
 #define DECLARE(size, type)                                                                                  \
-    HC_KERNEL(hc_move_##size, (size_t n, void *dst, int64_t dst_stride, const void *src, int64_t src_stride)) \
-    HC_KERNEL(hc_transpose_##size, (size_t rows, size_t cols, void *dst, int64_t dst_stride, const void *src, \
-                                    int64_t src_stride))
+    HC_KERNEL(hc_move_##size,                                                                                \
+              (size_t n, void *dst, int64_t dst_stride, const void *src, int64_t src_stride))                \
+    HC_KERNEL(hc_transpose_##size, (size_t rows, size_t cols, void *dst, int64_t dst_stride,                 \
+                                    const void *src, int64_t src_stride))
 FOR_SIZES(DECLARE)
 
 #ifdef HC_ISA
-struct wide { uint64_t low, high; };
+struct wide {
+    uint64_t low, high;
+};
 
 #define DEFINE_MOVE(size, type)                                                                              \
-    void HC_FN(hc_move_##size)(size_t n, void *dst, int64_t dst_stride, const void *src, int64_t src_stride) { \
+    void HC_FN(hc_move_##size)(size_t n, void *dst, int64_t dst_stride, const void *src,                     \
+                               int64_t src_stride) {                                                         \
         const char *x = src;                                                                                 \
         char *y = dst;                                                                                       \
         if (src_stride == size && dst_stride == size) {                                                      \
@@ -29,7 +33,8 @@ struct wide { uint64_t low, high; };
             for (size_t i = 0; i < n; i++) run[i] = value;                                                   \
         } else if (dst_stride == size) {                                                                     \
             type *run = dst;                                                                                 \
-            _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) run[i] = *(const type *)(x + (int64_t)i * src_stride); \
+            _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) run[i] =                                     \
+                *(const type *)(x + (int64_t)i * src_stride);                                                \
         } else {                                                                                             \
             for (size_t i = 0; i < n; i++, x += src_stride, y += dst_stride) *(type *)y = *(const type *)x;  \
         }                                                                                                    \
@@ -41,7 +46,8 @@ typedef uint16_t v2 __attribute__((vector_size(16)));
 typedef uint32_t v4 __attribute__((vector_size(16)));
 typedef uint64_t v8 __attribute__((vector_size(16)));
 #define LOW_1(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define HIGH_1(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define HIGH_1(a, b)                                                                                         \
+    __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #define LOW_2(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
 #define HIGH_2(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #define LOW_4(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
@@ -88,8 +94,8 @@ DEFINE_SQUARE(8)
 FOR_SIZES(DEFINE_EDGE)
 
 #define DEFINE_TRANSPOSE(size, type)                                                                         \
-    void HC_FN(hc_transpose_##size)(size_t rows, size_t cols, void *dst, int64_t dst_stride, const void *src, \
-                                    int64_t src_stride) {                                                    \
+    void HC_FN(hc_transpose_##size)(size_t rows, size_t cols, void *dst, int64_t dst_stride,                 \
+                                    const void *src, int64_t src_stride) {                                   \
         enum { N = 16 / size };                                                                              \
         const size_t whole_rows = rows / N * N, whole_cols = cols / N * N;                                   \
         const char *x = src;                                                                                 \
@@ -107,19 +113,21 @@ DEFINE_TRANSPOSE(1, uint8_t)
 DEFINE_TRANSPOSE(2, uint16_t)
 DEFINE_TRANSPOSE(4, uint32_t)
 DEFINE_TRANSPOSE(8, uint64_t)
-void HC_FN(hc_transpose_16)(size_t rows, size_t cols, void *dst, int64_t dst_stride, const void *src, int64_t src_stride) {
+void HC_FN(hc_transpose_16)(size_t rows, size_t cols, void *dst, int64_t dst_stride, const void *src,
+                            int64_t src_stride) {
     edge_16(rows, cols, dst, dst_stride, src, src_stride);
 }
 #else
 hc_move_fn *hc_move_for(size_t item_size) {
-    static hc_move_fn *const *const TABLES[] = {hc_move_1_table, hc_move_2_table, hc_move_4_table, hc_move_8_table,
-                                                hc_move_16_table};
+    static hc_move_fn *const *const TABLES[] = {hc_move_1_table, hc_move_2_table, hc_move_4_table,
+                                                hc_move_8_table, hc_move_16_table};
     return TABLES[hc_size_index(item_size)][hc_isa()];
 }
 
 hc_transpose_fn *hc_transpose_for(size_t item_size) {
-    static hc_transpose_fn *const *const TABLES[] = {hc_transpose_1_table, hc_transpose_2_table, hc_transpose_4_table,
-                                                     hc_transpose_8_table, hc_transpose_16_table};
+    static hc_transpose_fn *const *const TABLES[] = {hc_transpose_1_table, hc_transpose_2_table,
+                                                     hc_transpose_4_table, hc_transpose_8_table,
+                                                     hc_transpose_16_table};
     return TABLES[hc_size_index(item_size)][hc_isa()];
 }
 #endif

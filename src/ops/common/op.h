@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The only header that an operator file includes (with simd.h and a skeleton where it uses them).
  *
- * A file with kernels has two halves. `#ifdef HC_ISA` is compiled once per instruction set and defines functions
- * HC_FN(name); `#else` is compiled once and defines the interface functions. HC_KERNEL, before both, declares the
- * kernel for every set, so that a definition with another signature does not compile. */
+ * A file with kernels has two halves. `#ifdef HC_ISA` is compiled once per instruction set and defines
+ * functions HC_FN(name); `#else` is compiled once and defines the interface functions. HC_KERNEL, before
+ * both, declares the kernel for every set, so that a definition with another signature does not compile. */
 #pragma once
 #include "aclnnop/aclnn_ops.h"
 #include "hc_error.h"
@@ -23,7 +23,8 @@
     void name##__avx2 params;                                                                                \
     void name##__avx512 params;                                                                              \
     typedef void name##_fn params;                                                                           \
-    static name##_fn *const name##_table[] __attribute__((unused)) = {name##__scalar, name##__avx2, name##__avx512};
+    static name##_fn *const name##_table[]                                                                   \
+        __attribute__((unused)) = {name##__scalar, name##__avx2, name##__avx512};
 #else
 #define HC_KERNEL(name, params)                                                                              \
     void name##__neon params;                                                                                \

@@ -32,7 +32,8 @@ void HC_FN(hc_philox_words)(const struct hc_philox *p, uint64_t first, size_t co
             c[3][i] = (uint32_t)(p->offset >> 32);
         }
         uint32_t key0 = (uint32_t)p->seed, key1 = (uint32_t)(p->seed >> 32);
-        for (int round = 0; round < ROUNDS; round++, key0 += WEYL_0, key1 += WEYL_1) philox_round(c, key0, key1);
+        for (int round = 0; round < ROUNDS; round++, key0 += WEYL_0, key1 += WEYL_1)
+            philox_round(c, key0, key1);
         memcpy(words + group * HC_PHILOX_GROUP, c, sizeof c);
     }
 }

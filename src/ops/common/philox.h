@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
+/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+ * 2011).
  *
- * Word number `index` of a stream is a function of (seed, offset, index) only, so any piece can be made by any
- * thread. Words come in groups of 64 (16 counters of 4 results each) so that the sixteen counters of a group are
- * computed side by side in vectors of any width, with the same result on every instruction set. */
+ * Word number `index` of a stream is a function of (seed, offset, index) only, so any piece can be made by
+ * any thread. Words come in groups of 64 (16 counters of 4 results each) so that the sixteen counters of a
+ * group are computed side by side in vectors of any width, with the same result on every instruction set. */
 #pragma once
 #include "convert.h"
 
@@ -24,8 +25,8 @@ static inline uint64_t hc_philox_u64(const uint32_t *group, size_t i) {
 /* Uniform in [0, 1): a multiple of 2^-53. */
 static inline double hc_philox_unit_f64(uint64_t word) { return (double)(word >> 11) * 0x1p-53; }
 
-/* Make n <= HC_RANDOM_BLOCK elements of a block type from the words of ceil(n / elements per group) groups; may write
- * up to the end of the last group. `index` is the first element's. */
+/* Make n <= HC_RANDOM_BLOCK elements of a block type from the words of ceil(n / elements per group) groups;
+ * may write up to the end of the last group. `index` is the first element's. */
 typedef void hc_random_fn(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args);
 
 /* How an operator makes its values. */
@@ -36,8 +37,8 @@ struct hc_random {
     hc_random_fn *fn;
     const void *args;
 };
-/* Fill every element of out (any dtype, any strides), in parallel. Element i in row-major order is a function of
- * (seed, offset, i) only. */
+/* Fill every element of out (any dtype, any strides), in parallel. Element i in row-major order is a function
+ * of (seed, offset, i) only. */
 aclnnStatus hc_random_fill(const struct hc_random *r, const aclTensor *out);
 #define HC_RANDOM_KERNEL(name)                                                                               \
     HC_KERNEL(name, (size_t n, uint64_t index, const uint32_t *words, void *block, const void *args))

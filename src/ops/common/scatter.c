@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The loop of scatter.h.
  *
- * Dimensions where the destination moves ("free") never meet: threads share them. The indexed dimensions ("ordered")
- * are walked in order by each. Where too few free elements are left for the threads, each thread also owns a range
- * of index values and skips the rest. Who writes an element changes, the order of its writes does not. */
+ * Dimensions where the destination moves ("free") never meet: threads share them. The indexed dimensions
+ * ("ordered") are walked in order by each. Where too few free elements are left for the threads, each thread
+ * also owns a range of index values and skips the rest. Who writes an element changes, the order of its
+ * writes does not. */
 #include "scatter.h"
 
 #include <stdlib.h>
 
 #include "strided.h"
 
-struct range { int64_t step, low, high; struct hc_ew_scalar alpha; };
+struct range {
+    int64_t step, low, high;
+    struct hc_ew_scalar alpha;
+};
 #define PARAMS                                                                                               \
-    (size_t n, char *dst, int64_t d0, const char *index, int64_t i0, const char *src, int64_t s0, const struct range *r)
+    (size_t n, char *dst, int64_t d0, const char *index, int64_t i0, const char *src, int64_t s0,            \
+     const struct range *r)
 
 #define FOR_SIZES(X) X(1, uint8_t) X(2, uint16_t) X(4, uint32_t) X(8, uint64_t) X(16, struct wide)
 #define FOR_OPS(X, block) X(add, block) X(mul, block) X(max, block) X(min, block)
@@ -27,7 +32,9 @@ DECLARE_OP(mul, C128)
 
 #ifdef HC_ISA
 #include "convert.h"
-struct wide { uint64_t low, high; };
+struct wide {
+    uint64_t low, high;
+};
 
 /* combine(old, new, alpha) for one element; a run with one index is a plain vector loop. */
 #define DEFINE(name, type, combine, factor)                                                                  \
@@ -71,7 +78,9 @@ DEFINE(mul_F64, double, MUL, alpha.F64)
 DEFINE(max_F64, double, MAX, alpha.F64)
 DEFINE(min_F64, double, MIN, alpha.F64)
 /* Integers wrap around: computed unsigned. */
-static inline int64_t add_i64(int64_t a, int64_t b, int64_t f) { return (int64_t)((uint64_t)a + (uint64_t)f * (uint64_t)b); }
+static inline int64_t add_i64(int64_t a, int64_t b, int64_t f) {
+    return (int64_t)((uint64_t)a + (uint64_t)f * (uint64_t)b);
+}
 static inline int64_t mul_i64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
 #define MUL_I64(old, new, factor) mul_i64(old, new)
 #define MAX_I64(old, new, factor) ((new) > (old) ? (new) : (old))
@@ -98,8 +107,10 @@ static scatter_fn *kernel_for(enum hc_scatter_op op, aclDataType dtype) {
     static scatter_fn *const *const SETS[] = {scatter_set_1_table, scatter_set_2_table, scatter_set_4_table,
                                               scatter_set_8_table, scatter_set_16_table};
     static scatter_fn *const *const TABLES[HC_SCATTER_OP_COUNT][HC_BLOCK_COUNT] = {
-        [HC_SCATTER_ADD] = {scatter_add_F32_table, scatter_add_F64_table, scatter_add_I64_table, scatter_add_C128_table},
-        [HC_SCATTER_MUL] = {scatter_mul_F32_table, scatter_mul_F64_table, scatter_mul_I64_table, scatter_mul_C128_table},
+        [HC_SCATTER_ADD] = {scatter_add_F32_table, scatter_add_F64_table, scatter_add_I64_table,
+                            scatter_add_C128_table},
+        [HC_SCATTER_MUL] = {scatter_mul_F32_table, scatter_mul_F64_table, scatter_mul_I64_table,
+                            scatter_mul_C128_table},
         [HC_SCATTER_MAX] = {scatter_max_F32_table, scatter_max_F64_table, scatter_max_I64_table},
         [HC_SCATTER_MIN] = {scatter_min_F32_table, scatter_min_F64_table, scatter_min_I64_table},
     };
@@ -108,7 +119,8 @@ static scatter_fn *kernel_for(enum hc_scatter_op op, aclDataType dtype) {
 }
 
 aclDataType hc_scatter_dtype(enum hc_scatter_op op, aclDataType dtype) {
-    static const aclDataType DTYPES[HC_BLOCK_COUNT] = {ACL_FLOAT, ACL_DOUBLE, ACL_INT64, ACL_COMPLEX128, ACL_BOOL};
+    static const aclDataType DTYPES[HC_BLOCK_COUNT] = {ACL_FLOAT, ACL_DOUBLE, ACL_INT64, ACL_COMPLEX128,
+                                                       ACL_BOOL};
     return op == HC_SCATTER_SET ? dtype : DTYPES[hc_compute_block(dtype)];
 }
 
@@ -126,7 +138,8 @@ enum { DST, INDEX, SRC };
 
 static void add_dimension(struct hc_strided *s, int64_t size, const int64_t *strides) {
     bool merges = s->rank > 0;
-    for (int k = 0; k < s->num && merges; k++) merges = strides[k] == s->stride[k][s->rank - 1] * s->shape[s->rank - 1];
+    for (int k = 0; k < s->num && merges; k++)
+        merges = strides[k] == s->stride[k][s->rank - 1] * s->shape[s->rank - 1];
     if (merges) {
         s->shape[s->rank - 1] *= size;
         return;
@@ -159,7 +172,8 @@ static void split_dimensions(struct job *j, const struct hc_scatter *s) {
 }
 
 static int64_t widest(const struct hc_strided *s) {
-    return hc_max_i64(llabs(s->stride[DST][0]), hc_max_i64(llabs(s->stride[INDEX][0]), llabs(s->stride[SRC][0])));
+    return hc_max_i64(llabs(s->stride[DST][0]),
+                      hc_max_i64(llabs(s->stride[INDEX][0]), llabs(s->stride[SRC][0])));
 }
 
 static void scatter_unit(const struct job *j, size_t row, size_t first, size_t owner) {
@@ -201,7 +215,8 @@ static void scatter_units(void *ctx, size_t begin, size_t end) {
 
 void hc_scatter(const struct hc_scatter *s) {
     if (s->dst.numel == 0) return;
-    struct job j = {.kernel = kernel_for(s->op, s->dst.dtype), .range = {s->step, 0, INT64_MAX, s->alpha}, .owners = 1};
+    struct job j = {
+        .kernel = kernel_for(s->op, s->dst.dtype), .range = {s->step, 0, INT64_MAX, s->alpha}, .owners = 1};
     split_dimensions(&j, s);
     size_t rows = 1, ordered = 1;
     for (int d = 1; d < j.free.rank; d++) rows *= (size_t)j.free.shape[d];

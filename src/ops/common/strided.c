@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The loop of strided.h. Pieces are about PIECE_BYTES so that many small runs share one hand-out and a long run is
- * shared by several threads; they depend on the shape only. */
+/* The loop of strided.h. Pieces are about PIECE_BYTES so that many small runs share one hand-out and a long
+ * run is shared by several threads; they depend on the shape only. */
 #include "strided.h"
 
 #include <stdlib.h>

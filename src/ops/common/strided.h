@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A loop over several views of one shape that hands out runs: the driver of operators that move elements without
- * computing (copy, gather, masked fill). Nothing is converted; strides are in bytes. */
+/* A loop over several views of one shape that hands out runs: the driver of operators that move elements
+ * without computing (copy, gather, masked fill). Nothing is converted; strides are in bytes. */
 #pragma once
 #include "op.h"
 
@@ -13,8 +13,8 @@ struct hc_strided {
     char *data[HC_STRIDED_MAX];
 };
 
-/* Dimensions of size 1 dropped, the rest ordered by the stride of views[0] (then of the others) and merged where
- * every view allows. All views have the shape of views[0], which has elements. */
+/* Dimensions of size 1 dropped, the rest ordered by the stride of views[0] (then of the others) and merged
+ * where every view allows. All views have the shape of views[0], which has elements. */
 void hc_strided_init(struct hc_strided *s, const aclTensor *const *views, int num);
 
 /* One run: element i of view k is at data[k] + i * stride[k], i < n. */
@@ -22,7 +22,8 @@ typedef void hc_strided_fn(const void *ctx, size_t n, char *const *data, const i
 /* Call fn for runs that together cover the shape once, on the pool. `cost` is the bytes an element moves. */
 void hc_strided_for(const struct hc_strided *s, size_t cost, hc_strided_fn *fn, const void *ctx);
 
-/* Offset in bytes of view k at the linear position over dimensions first, first + 1, ... (first is innermost). */
+/* Offset in bytes of view k at the linear position over dimensions first, first + 1, ... (first is
+ * innermost). */
 static inline int64_t hc_strided_offset(const struct hc_strided *s, int k, int first, size_t linear) {
     int64_t offset = 0;
     for (int d = first; d < s->rank && linear > 0; d++) {
@@ -37,7 +38,8 @@ typedef void hc_move_fn(size_t n, void *dst, int64_t dst_stride, const void *src
 hc_move_fn *hc_move_for(size_t item_size);
 
 /* dst[c][r] = src[r][c]: r < rows, c < cols, elements of the size; row strides in bytes. */
-typedef void hc_transpose_fn(size_t rows, size_t cols, void *dst, int64_t dst_stride, const void *src, int64_t src_stride);
+typedef void hc_transpose_fn(size_t rows, size_t cols, void *dst, int64_t dst_stride, const void *src,
+                             int64_t src_stride);
 hc_transpose_fn *hc_transpose_for(size_t item_size);
 
 /* Index of a size of 1, 2, 4, 8 or 16 bytes in a table of kernels. */

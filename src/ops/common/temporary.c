@@ -7,7 +7,8 @@
 static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
     const size_t bytes = (size_t)t->numel * hc_dtype_size(dtype);
     *owned = aligned_alloc(64, hc_align_up(bytes + 1, 64));
-    HC_CHECK(*owned != NULL, ACLNN_ERR_INNER, "out of host memory: %zu bytes for a copy of %s", bytes, HC_SHOW(t));
+    HC_CHECK(*owned != NULL, ACLNN_ERR_INNER, "out of host memory: %zu bytes for a copy of %s", bytes,
+             HC_SHOW(t));
     *view = hc_tensor_view(dtype, t->shape, t->rank, *owned);
     return 0;
 }
@@ -34,12 +35,14 @@ aclnnStatus hc_contiguous(const aclTensor *t, aclDataType dtype, aclTensor *view
     return copy_of(t, dtype, view, owned);
 }
 
-aclnnStatus hc_contiguous_apart(const aclTensor *t, aclDataType dtype, const aclTensor *other, aclTensor *view, void **owned) {
+aclnnStatus hc_contiguous_apart(const aclTensor *t, aclDataType dtype, const aclTensor *other,
+                                aclTensor *view, void **owned) {
     if (hc_overlaps(t, other)) return copy_of(t, dtype, view, owned);
     return hc_contiguous(t, dtype, view, owned);
 }
 
-aclnnStatus hc_apart(const aclTensor *t, aclDataType dtype, const aclTensor *other, aclTensor *view, void **owned) {
+aclnnStatus hc_apart(const aclTensor *t, aclDataType dtype, const aclTensor *other, aclTensor *view,
+                     void **owned) {
     *owned = NULL;
     *view = *t;
     if (t->dtype == dtype && !hc_overlaps(t, other)) return 0;

@@ -4,8 +4,8 @@
 #include "elementwise.h"
 
 #define HC_UNARY(op_name, spec)                                                                              \
-    HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensor *self, aclTensor *out, uint64_t *workspaceSize, \
-                                                 aclOpExecutor **executor) {                                 \
+    HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensor *self, aclTensor *out,                      \
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {        \
         const aclTensor *outs[] = {out}, *ins[] = {self};                                                    \
         return hc_ew_plan_as(#op_name, &(spec), -1, outs, 1, ins, 1, NULL, 0, workspaceSize, executor);      \
     }                                                                                                        \

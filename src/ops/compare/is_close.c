@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = whether |a - b| <= atol + rtol |b|, element by element: equal infinities are close, NaN only with equalNan. */
+/* y = whether |a - b| <= atol + rtol |b|, element by element: equal infinities are close, NaN only with
+ * equalNan. */
 #include "elementwise.h"
 
 struct tolerance {
@@ -14,7 +15,8 @@ HC_EW_KERNELS_REAL(is_close)
 
 static inline uint8_t close_f64(double a, double b, const struct tolerance *t) {
     const double error = fabs(a - b);
-    return (a == b) | ((error <= t->atol + t->rtol * fabs(b)) & (error < INFINITY)) | (t->equal_nan & (a != a) & (b != b));
+    return (a == b) | ((error <= t->atol + t->rtol * fabs(b)) & (error < INFINITY)) |
+           (t->equal_nan & (a != a) & (b != b));
 }
 /* In float like PyTorch, so that the limit is rounded the same way. */
 static inline uint8_t close_f32(float a, float b, const struct tolerance *t) {
@@ -30,11 +32,11 @@ HC_EW_BODY2_ARGS(is_close_I64, uint8_t, int64_t, struct tolerance, close_i64)
 #else
 static const struct hc_ew SPEC = {"aclnnIsClose", HC_EW_TABLE_REAL(is_close), 1, 0};
 
-HC_API aclnnStatus aclnnIsCloseGetWorkspaceSize(const aclTensor *self, const aclTensor *other, double rtol, double atol,
-                                                bool equalNan, aclTensor *out, uint64_t *workspaceSize,
-                                                aclOpExecutor **executor) {
-    HC_CHECK(rtol >= 0 && atol >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnIsClose: rtol is %g and atol %g, wanted 0 or more", rtol,
-             atol);
+HC_API aclnnStatus aclnnIsCloseGetWorkspaceSize(const aclTensor *self, const aclTensor *other, double rtol,
+                                                double atol, bool equalNan, aclTensor *out,
+                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(rtol >= 0 && atol >= 0, ACLNN_ERR_PARAM_INVALID,
+             "aclnnIsClose: rtol is %g and atol %g, wanted 0 or more", rtol, atol);
     const struct tolerance t = {rtol, atol, equalNan};
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
     return hc_ew_plan(&SPEC, -1, outs, 1, ins, 2, &t, sizeof t, workspaceSize, executor);

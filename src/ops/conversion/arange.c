@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Arithmetic sequences: out[i] = start + i * step (Arange, Range) and steps points from start to end (Linspace).
- * Integers are exact; floats are computed in double and rounded once, so an error does not add up. */
+/* Arithmetic sequences: out[i] = start + i * step (Arange, Range) and steps points from start to end
+ * (Linspace). Integers are exact; floats are computed in double and rounded once, so an error does not add
+ * up. */
 #include <stdlib.h>
 
 #include "temporary.h"
@@ -8,7 +9,7 @@
 struct sequence {
     double start, step, end;
     int64_t start_i64, step_i64;
-    int64_t count;   /* Linspace: the second half counts back from the end, so that it ends there exactly */
+    int64_t count; /* Linspace: the second half counts back from the end, so that it ends there exactly */
     bool from_both_ends;
 };
 HC_KERNEL(sequence_f64, (double *y, size_t n, size_t first, const struct sequence *s))
@@ -42,7 +43,10 @@ struct job {
 
 static void run_blocks(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
-    union { double f64[BLOCK]; int64_t i64[BLOCK]; } block;
+    union {
+        double f64[BLOCK];
+        int64_t i64[BLOCK];
+    } block;
     hc_store_fn *store = hc_store_for(j->out->dtype, j->integers ? HC_I64 : HC_F64);
     for (size_t at = begin; at < end; at += BLOCK) {
         const size_t n = hc_min_size(BLOCK, end - at);
@@ -69,35 +73,49 @@ static aclnnStatus run(const struct hc_call *call) {
 static aclnnStatus plan(const char *name, const aclScalar *start, const aclScalar *end, const aclScalar *step,
                         aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(start && end && step && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             !start ? "start" : !end ? "end" : step ? "out" : "step");
-    const struct sequence s = {.start = hc_scalar_f64(start), .step = hc_scalar_f64(step), .start_i64 = hc_scalar_i64(start),
+             !start ? "start"
+             : !end ? "end"
+             : step ? "out"
+                    : "step");
+    const struct sequence s = {.start = hc_scalar_f64(start),
+                               .step = hc_scalar_f64(step),
+                               .start_i64 = hc_scalar_i64(start),
                                .step_i64 = hc_scalar_i64(step)};
     HC_CHECK(s.step != 0, ACLNN_ERR_PARAM_INVALID, "%s: step is zero", name);
-    HC_CHECK(!hc_dtype_is_complex(out->dtype), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, complex is not supported", name,
-             HC_SHOW(out));
+    HC_CHECK(!hc_dtype_is_complex(out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, complex is not supported", name, HC_SHOW(out));
     return HC_PLAN(name, run, &s, HC_OUT(out));
 }
 
-HC_API aclnnStatus aclnnArangeGetWorkspaceSize(const aclScalar *start, const aclScalar *end, const aclScalar *step,
-                                               aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnArangeGetWorkspaceSize(const aclScalar *start, const aclScalar *end,
+                                               const aclScalar *step, aclTensor *out, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
     return plan("aclnnArange", start, end, step, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnArange)
 
-HC_API aclnnStatus aclnnRangeGetWorkspaceSize(const aclScalar *start, const aclScalar *end, const aclScalar *step,
-                                              aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRangeGetWorkspaceSize(const aclScalar *start, const aclScalar *end,
+                                              const aclScalar *step, aclTensor *out, uint64_t *workspaceSize,
+                                              aclOpExecutor **executor) {
     return plan("aclnnRange", start, end, step, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRange)
 
-HC_API aclnnStatus aclnnLinspaceGetWorkspaceSize(const aclScalar *start, const aclScalar *end, int64_t steps, aclTensor *out,
-                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(start && end && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnLinspace: %s is null", !start ? "start" : end ? "out" : "end");
-    HC_CHECK(steps == out->numel, ACLNN_ERR_PARAM_INVALID, "aclnnLinspace: steps is %lld, out is %s", (long long)steps,
-             HC_SHOW(out));
-    HC_CHECK(!hc_dtype_is_complex(out->dtype), ACLNN_ERR_PARAM_INVALID, "aclnnLinspace: out is %s, complex is not supported",
-             HC_SHOW(out));
-    struct sequence s = {.start = hc_scalar_f64(start), .end = hc_scalar_f64(end), .count = steps, .from_both_ends = steps > 1};
+HC_API aclnnStatus aclnnLinspaceGetWorkspaceSize(const aclScalar *start, const aclScalar *end, int64_t steps,
+                                                 aclTensor *out, uint64_t *workspaceSize,
+                                                 aclOpExecutor **executor) {
+    HC_CHECK(start && end && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnLinspace: %s is null",
+             !start ? "start"
+             : end  ? "out"
+                    : "end");
+    HC_CHECK(steps == out->numel, ACLNN_ERR_PARAM_INVALID, "aclnnLinspace: steps is %lld, out is %s",
+             (long long)steps, HC_SHOW(out));
+    HC_CHECK(!hc_dtype_is_complex(out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "aclnnLinspace: out is %s, complex is not supported", HC_SHOW(out));
+    struct sequence s = {.start = hc_scalar_f64(start),
+                         .end = hc_scalar_f64(end),
+                         .count = steps,
+                         .from_both_ends = steps > 1};
     s.step = steps > 1 ? (s.end - s.start) / (double)(steps - 1) : 0;
     return HC_PLAN("aclnnLinspace", run, &s, HC_OUT(out));
 }

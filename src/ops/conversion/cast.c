@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = self in another dtype, element by element; and selfRef = src with broadcasting, strides and dtype changed.
- * All the work is hc_copy's. */
+/* out = self in another dtype, element by element; and selfRef = src with broadcasting, strides and dtype
+ * changed. All the work is hc_copy's. */
 #include "elementwise.h"
 
 static aclnnStatus run(const struct hc_call *call) { return hc_copy(hc_arg(call, 0), hc_arg(call, 1)); }
@@ -10,16 +10,17 @@ HC_API aclnnStatus aclnnCastGetWorkspaceSize(const aclTensor *self, const aclDat
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnCast: %s is null", self ? "out" : "self");
     HC_CHECK(out->dtype == dtype, ACLNN_ERR_PARAM_INVALID, "aclnnCast: out is %s, dtype is %s", HC_SHOW(out),
              hc_dtype_name(dtype));
-    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "aclnnCast: out is %s, self is %s: shapes must be equal",
-             HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID,
+             "aclnnCast: out is %s, self is %s: shapes must be equal", HC_SHOW(out), HC_SHOW(self));
     return HC_PLAN0("aclnnCast", run, HC_OUT(out), HC_IN(self));
 }
 HC_OP_LAUNCH(aclnnCast)
 
-HC_API aclnnStatus aclnnInplaceCopyGetWorkspaceSize(aclTensor *selfRef, const aclTensor *src, uint64_t *workspaceSize,
-                                                    aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceCopyGetWorkspaceSize(aclTensor *selfRef, const aclTensor *src,
+                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     aclTensor view;
-    HC_CHECK(selfRef && src, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceCopy: %s is null", selfRef ? "src" : "selfRef");
+    HC_CHECK(selfRef && src, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceCopy: %s is null",
+             selfRef ? "src" : "selfRef");
     HC_CHECK(hc_broadcast_to(src, selfRef->shape, selfRef->rank, &view), ACLNN_ERR_PARAM_INVALID,
              "aclnnInplaceCopy: src %s does not broadcast to selfRef %s", HC_SHOW(src), HC_SHOW(selfRef));
     return HC_PLAN0("aclnnInplaceCopy", run, HC_OUT(selfRef), HC_IN(src));

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Concatenation along a dimension (Cat), along a new one (Stack), and its inverse (SplitWithSize): copies between
- * the parts and slices of the whole, converting where dtypes differ. */
+/* Concatenation along a dimension (Cat), along a new one (Stack), and its inverse (SplitWithSize): copies
+ * between the parts and slices of the whole, converting where dtypes differ. */
 #include "elementwise.h"
 
-struct args { int64_t dim; };
+struct args {
+    int64_t dim;
+};
 
 /* PyTorch's legacy: a tensor of shape [0] takes part in any concatenation. */
 static bool is_skipped(const aclTensor *t) { return t->rank == 1 && t->shape[0] == 0; }
@@ -56,52 +58,59 @@ static aclnnStatus run_stack(const struct hc_call *call) {
 }
 
 /* Parts fit the whole: same rank and sizes but along dim, where they add up. */
-static aclnnStatus check_parts(const char *name, const aclTensorList *parts, const aclTensor *whole, int64_t dim) {
+static aclnnStatus check_parts(const char *name, const aclTensorList *parts, const aclTensor *whole,
+                               int64_t dim) {
     int64_t total = 0;
     for (size_t i = 0; i < parts->size; i++) {
         const aclTensor *part = parts->data[i];
         HC_CHECK(part != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: tensor %zu of the list is null", name, i);
         if (is_skipped(part)) continue;
-        HC_CHECK(part->rank == whole->rank, ACLNN_ERR_PARAM_INVALID, "%s: tensor %zu of the list is %s, the whole is %s",
-                 name, i, HC_SHOW(part), HC_SHOW(whole));
+        HC_CHECK(part->rank == whole->rank, ACLNN_ERR_PARAM_INVALID,
+                 "%s: tensor %zu of the list is %s, the whole is %s", name, i, HC_SHOW(part), HC_SHOW(whole));
         for (int32_t d = 0; d < whole->rank; d++) {
             HC_CHECK(d == dim || part->shape[d] == whole->shape[d], ACLNN_ERR_PARAM_INVALID,
-                     "%s: tensor %zu of the list is %s, the whole is %s: dimension %d differs (dim is %lld)", name, i,
-                     HC_SHOW(part), HC_SHOW(whole), d, (long long)dim);
+                     "%s: tensor %zu of the list is %s, the whole is %s: dimension %d differs (dim is %lld)",
+                     name, i, HC_SHOW(part), HC_SHOW(whole), d, (long long)dim);
         }
         total += part->shape[dim];
     }
     HC_CHECK(total == whole->shape[dim] || whole->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: the parts have %lld elements along dimension %lld, the whole %s", name, (long long)total, (long long)dim,
-             HC_SHOW(whole));
+             "%s: the parts have %lld elements along dimension %lld, the whole %s", name, (long long)total,
+             (long long)dim, HC_SHOW(whole));
     return 0;
 }
 
 HC_API aclnnStatus aclnnCatGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, aclTensor *out,
                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnCat: %s is null", tensors ? "out" : "tensors");
-    HC_CHECK(out->rank > 0, ACLNN_ERR_PARAM_INVALID, "aclnnCat: out is %s: zero-dimensional tensors have no dimension", HC_SHOW(out));
+    HC_CHECK(out->rank > 0, ACLNN_ERR_PARAM_INVALID,
+             "aclnnCat: out is %s: zero-dimensional tensors have no dimension", HC_SHOW(out));
     const struct args args = {hc_wrap_dim(dim, out->rank)};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnCat: dim is %lld, out is %s", (long long)dim, HC_SHOW(out));
+    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnCat: dim is %lld, out is %s", (long long)dim,
+             HC_SHOW(out));
     HC_TRY(check_parts("aclnnCat", tensors, out, args.dim));
     return HC_PLAN("aclnnCat", run_cat, &args, HC_OUT(out), HC_IN_LIST(tensors));
 }
 HC_OP_LAUNCH(aclnnCat)
 
-HC_API aclnnStatus aclnnSplitWithSizeGetWorkspaceSize(const aclTensor *self, const aclIntArray *splitSize, int64_t dim,
-                                                      aclTensorList *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSplitWithSizeGetWorkspaceSize(const aclTensor *self, const aclIntArray *splitSize,
+                                                      int64_t dim, aclTensorList *out,
+                                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && splitSize && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnSplitWithSize: %s is null",
-             !self ? "self" : splitSize ? "out" : "splitSize");
+             !self       ? "self"
+             : splitSize ? "out"
+                         : "splitSize");
     const struct args args = {hc_wrap_dim(dim, self->rank)};
-    HC_CHECK(self->rank > 0 && args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnSplitWithSize: dim is %lld, self is %s",
-             (long long)dim, HC_SHOW(self));
-    HC_CHECK(out->size == splitSize->size, ACLNN_ERR_PARAM_INVALID, "aclnnSplitWithSize: out has %zu tensors, splitSize %zu",
-             out->size, splitSize->size);
+    HC_CHECK(self->rank > 0 && args.dim >= 0, ACLNN_ERR_PARAM_INVALID,
+             "aclnnSplitWithSize: dim is %lld, self is %s", (long long)dim, HC_SHOW(self));
+    HC_CHECK(out->size == splitSize->size, ACLNN_ERR_PARAM_INVALID,
+             "aclnnSplitWithSize: out has %zu tensors, splitSize %zu", out->size, splitSize->size);
     HC_TRY(check_parts("aclnnSplitWithSize", out, self, args.dim));
     for (size_t i = 0; i < out->size; i++) {
         const int64_t size = is_skipped(out->data[i]) ? 0 : out->data[i]->shape[args.dim];
-        HC_CHECK(size == splitSize->data[i], ACLNN_ERR_PARAM_INVALID, "aclnnSplitWithSize: out %zu is %s, splitSize is %lld",
-                 i, HC_SHOW(out->data[i]), (long long)splitSize->data[i]);
+        HC_CHECK(size == splitSize->data[i], ACLNN_ERR_PARAM_INVALID,
+                 "aclnnSplitWithSize: out %zu is %s, splitSize is %lld", i, HC_SHOW(out->data[i]),
+                 (long long)splitSize->data[i]);
     }
     return HC_PLAN("aclnnSplitWithSize", run_split, &args, HC_OUT_LIST(out), HC_IN(self));
 }
@@ -111,17 +120,20 @@ HC_API aclnnStatus aclnnStackGetWorkspaceSize(const aclTensorList *tensors, int6
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnStack: %s is null", tensors ? "out" : "tensors");
     const struct args args = {hc_wrap_dim(dim, out->rank)};
-    HC_CHECK(out->rank > 0 && args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnStack: dim is %lld, out is %s", (long long)dim,
-             HC_SHOW(out));
+    HC_CHECK(out->rank > 0 && args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnStack: dim is %lld, out is %s",
+             (long long)dim, HC_SHOW(out));
     HC_CHECK((int64_t)tensors->size == out->shape[args.dim], ACLNN_ERR_PARAM_INVALID,
-             "aclnnStack: %zu tensors, but out is %s (dim %lld)", tensors->size, HC_SHOW(out), (long long)args.dim);
+             "aclnnStack: %zu tensors, but out is %s (dim %lld)", tensors->size, HC_SHOW(out),
+             (long long)args.dim);
     for (size_t i = 0; i < tensors->size; i++) {
         const aclTensor *t = tensors->data[i];
         HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnStack: tensor %zu of the list is null", i);
         bool fits = t->rank == out->rank - 1;
-        for (int32_t d = 0; fits && d < t->rank; d++) fits = t->shape[d] == out->shape[d < args.dim ? d : d + 1];
-        HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnStack: tensor %zu of the list is %s, out is %s (dim %lld)", i,
-                 HC_SHOW(t), HC_SHOW(out), (long long)args.dim);
+        for (int32_t d = 0; fits && d < t->rank; d++)
+            fits = t->shape[d] == out->shape[d < args.dim ? d : d + 1];
+        HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID,
+                 "aclnnStack: tensor %zu of the list is %s, out is %s (dim %lld)", i, HC_SHOW(t),
+                 HC_SHOW(out), (long long)args.dim);
     }
     return HC_PLAN("aclnnStack", run_stack, &args, HC_OUT(out), HC_IN_LIST(tensors));
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Each tensor is cut into numChunks equal chunks along dim (the last ones short or empty, filled up with zeros),
- * chunks are flattened from dim on, and chunk c of all tensors are laid side by side: out[..., c, :]. */
+/* Each tensor is cut into numChunks equal chunks along dim (the last ones short or empty, filled up with
+ * zeros), chunks are flattened from dim on, and chunk c of all tensors are laid side by side: out[..., c, :].
+ */
 #include "temporary.h"
 
-struct args { int64_t dim, chunks; };
+struct args {
+    int64_t dim, chunks;
+};
 
 static int64_t trailing(const aclTensor *t, int64_t dim) {
     int64_t n = 1;
@@ -11,9 +14,10 @@ static int64_t trailing(const aclTensor *t, int64_t dim) {
     return n;
 }
 
-/* The rows [first, first + length) of t along dim, and where they go in out: the same dimensions, contiguous. */
-static aclnnStatus copy_chunk(const aclTensor *out, const aclTensor *t, const struct args *a, int64_t chunk, int64_t column,
-                              int64_t rows_per_chunk) {
+/* The rows [first, first + length) of t along dim, and where they go in out: the same dimensions, contiguous.
+ */
+static aclnnStatus copy_chunk(const aclTensor *out, const aclTensor *t, const struct args *a, int64_t chunk,
+                              int64_t column, int64_t rows_per_chunk) {
     const int64_t dim = a->dim, first = chunk * rows_per_chunk, inner = trailing(t, dim);
     const int64_t have = hc_max_i64(0, hc_min_i64(rows_per_chunk, t->shape[dim] - first));
     aclTensor from = *t, to = *t;
@@ -54,24 +58,27 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
-HC_API aclnnStatus aclnnChunkCatGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, int64_t numChunks, aclTensor *out,
-                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnChunkCat: %s is null", tensors ? "out" : "tensors");
-    HC_CHECK(numChunks >= 1 && dim >= 0 && out->rank == dim + 2 && out->shape[dim] == numChunks, ACLNN_ERR_PARAM_INVALID,
-             "aclnnChunkCat: out is %s, wanted rank dim + 2 = %lld and %lld chunks in dimension dim", HC_SHOW(out),
-             (long long)dim + 2, (long long)numChunks);
+HC_API aclnnStatus aclnnChunkCatGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, int64_t numChunks,
+                                                 aclTensor *out, uint64_t *workspaceSize,
+                                                 aclOpExecutor **executor) {
+    HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnChunkCat: %s is null",
+             tensors ? "out" : "tensors");
+    HC_CHECK(numChunks >= 1 && dim >= 0 && out->rank == dim + 2 && out->shape[dim] == numChunks,
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnChunkCat: out is %s, wanted rank dim + 2 = %lld and %lld chunks in dimension dim",
+             HC_SHOW(out), (long long)dim + 2, (long long)numChunks);
     int64_t columns = 0;
     for (size_t i = 0; i < tensors->size; i++) {
         const aclTensor *t = tensors->data[i];
         HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnChunkCat: tensor %zu of the list is null", i);
         bool fits = t->rank > dim;
         for (int64_t d = 0; fits && d < dim; d++) fits = t->shape[d] == out->shape[d];
-        HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnChunkCat: tensor %zu is %s, out is %s (dim %lld)", i, HC_SHOW(t),
-                 HC_SHOW(out), (long long)dim);
+        HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnChunkCat: tensor %zu is %s, out is %s (dim %lld)", i,
+                 HC_SHOW(t), HC_SHOW(out), (long long)dim);
         columns += (t->shape[dim] + numChunks - 1) / numChunks * trailing(t, dim);
     }
-    HC_CHECK(columns == out->shape[dim + 1], ACLNN_ERR_PARAM_INVALID, "aclnnChunkCat: out is %s, the chunks have %lld columns",
-             HC_SHOW(out), (long long)columns);
+    HC_CHECK(columns == out->shape[dim + 1], ACLNN_ERR_PARAM_INVALID,
+             "aclnnChunkCat: out is %s, the chunks have %lld columns", HC_SHOW(out), (long long)columns);
     const struct args args = {dim, numChunks};
     return HC_PLAN("aclnnChunkCat", run, &args, HC_OUT(out), HC_IN_LIST(tensors));
 }

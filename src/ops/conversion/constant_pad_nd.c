@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* self with a border of one value; negative widths crop. The border is filled slab by slab, each element once:
- * the slabs of dimension d span the interior of the dimensions before d and all of those after it. */
+/* self with a border of one value; negative widths crop. The border is filled slab by slab, each element
+ * once: the slabs of dimension d span the interior of the dimensions before d and all of those after it. */
 #include "temporary.h"
 
 struct args {
@@ -32,14 +32,21 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_copy(&inside, &source);
 }
 
-HC_API aclnnStatus aclnnConstantPadNdGetWorkspaceSize(const aclTensor *self, const aclIntArray *pad, const aclScalar *value,
-                                                      aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnConstantPadNdGetWorkspaceSize(const aclTensor *self, const aclIntArray *pad,
+                                                      const aclScalar *value, aclTensor *out,
+                                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && pad && value && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnConstantPadNd: %s is null",
-             !self ? "self" : !pad ? "pad" : value ? "out" : "value");
+             !self   ? "self"
+             : !pad  ? "pad"
+             : value ? "out"
+                     : "value");
     HC_CHECK(pad->size % 2 == 0 && pad->size <= 2 * (size_t)self->rank, ACLNN_ERR_PARAM_INVALID,
-             "aclnnConstantPadNd: pad has %zu numbers, wanted an even count up to %d", pad->size, 2 * self->rank);
-    HC_CHECK(out->rank == self->rank && out->dtype == self->dtype && out->item_size > 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnConstantPadNd: out is %s, self is %s: rank and dtype must be equal", HC_SHOW(out), HC_SHOW(self));
+             "aclnnConstantPadNd: pad has %zu numbers, wanted an even count up to %d", pad->size,
+             2 * self->rank);
+    HC_CHECK(out->rank == self->rank && out->dtype == self->dtype && out->item_size > 0,
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnConstantPadNd: out is %s, self is %s: rank and dtype must be equal", HC_SHOW(out),
+             HC_SHOW(self));
     struct args args = {.value = hc_scalar_element(value, out->dtype)};
     for (size_t i = 0; i < pad->size / 2; i++) {
         args.before[self->rank - 1 - (int32_t)i] = pad->data[2 * i];
@@ -47,8 +54,8 @@ HC_API aclnnStatus aclnnConstantPadNdGetWorkspaceSize(const aclTensor *self, con
     }
     for (int32_t d = 0; d < self->rank; d++) {
         HC_CHECK(out->shape[d] == self->shape[d] + args.before[d] + args.after[d], ACLNN_ERR_PARAM_INVALID,
-                 "aclnnConstantPadNd: out is %s, self is %s padded by %lld and %lld in dimension %d", HC_SHOW(out),
-                 HC_SHOW(self), (long long)args.before[d], (long long)args.after[d], d);
+                 "aclnnConstantPadNd: out is %s, self is %s padded by %lld and %lld in dimension %d",
+                 HC_SHOW(out), HC_SHOW(self), (long long)args.before[d], (long long)args.after[d], d);
     }
     return HC_PLAN("aclnnConstantPadNd", run, &args, HC_OUT(out), HC_IN(self));
 }

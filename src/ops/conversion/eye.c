@@ -16,8 +16,9 @@ static aclnnStatus run(const struct hc_call *call) {
 HC_API aclnnStatus aclnnEyeGetWorkspaceSize(int64_t n, int64_t m, aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnEye: out is null");
-    HC_CHECK(out->rank == 2 && out->shape[0] == n && out->shape[1] == m && out->item_size > 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnEye: out is %s, wanted shape [%lld,%lld]", HC_SHOW(out), (long long)n, (long long)m);
+    HC_CHECK(out->rank == 2 && out->shape[0] == n && out->shape[1] == m && out->item_size > 0,
+             ACLNN_ERR_PARAM_INVALID, "aclnnEye: out is %s, wanted shape [%lld,%lld]", HC_SHOW(out),
+             (long long)n, (long long)m);
     const struct hc_element one = hc_scalar_element(&(aclScalar){ACL_INT64, {.i = 1}}, out->dtype);
     return HC_PLAN("aclnnEye", run, &one, HC_OUT(out));
 }

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* selfRef = one value everywhere: a scalar, a tensor of one element, zero or one. A copy of a repeated element. */
+/* selfRef = one value everywhere: a scalar, a tensor of one element, zero or one. A copy of a repeated
+ * element. */
 #include "temporary.h"
 
 static aclnnStatus run_value(const struct hc_call *call) { return hc_fill(hc_arg(call, 0), call->args); }
-static aclnnStatus run_tensor(const struct hc_call *call) { return hc_copy(hc_arg(call, 0), hc_arg(call, 1)); }
+static aclnnStatus run_tensor(const struct hc_call *call) {
+    return hc_copy(hc_arg(call, 0), hc_arg(call, 1));
+}
 
-static aclnnStatus plan_value(const char *name, const aclTensor *selfRef, const aclScalar *value, uint64_t *workspaceSize,
-                              aclOpExecutor **executor) {
-    HC_CHECK(selfRef && value, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, selfRef ? "value" : "selfRef");
-    HC_CHECK(selfRef->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: selfRef has element type %s, which is not supported",
-             name, hc_dtype_name(selfRef->dtype));
+static aclnnStatus plan_value(const char *name, const aclTensor *selfRef, const aclScalar *value,
+                              uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(selfRef && value, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             selfRef ? "value" : "selfRef");
+    HC_CHECK(selfRef->item_size > 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: selfRef has element type %s, which is not supported", name, hc_dtype_name(selfRef->dtype));
     const struct hc_element element = hc_scalar_element(value, selfRef->dtype);
     return HC_PLAN(name, run_value, &element, HC_OUT(selfRef));
 }
@@ -20,8 +24,10 @@ HC_API aclnnStatus aclnnInplaceFillScalarGetWorkspaceSize(aclTensor *selfRef, co
 }
 HC_OP_LAUNCH(aclnnInplaceFillScalar)
 
-HC_API aclnnStatus aclnnInplaceZeroGetWorkspaceSize(aclTensor *selfRef, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return plan_value("aclnnInplaceZero", selfRef, &(aclScalar){ACL_INT64, {.i = 0}}, workspaceSize, executor);
+HC_API aclnnStatus aclnnInplaceZeroGetWorkspaceSize(aclTensor *selfRef, uint64_t *workspaceSize,
+                                                    aclOpExecutor **executor) {
+    return plan_value("aclnnInplaceZero", selfRef, &(aclScalar){ACL_INT64, {.i = 0}}, workspaceSize,
+                      executor);
 }
 HC_OP_LAUNCH(aclnnInplaceZero)
 
@@ -33,9 +39,11 @@ HC_OP_LAUNCH(aclnnInplaceOne)
 
 HC_API aclnnStatus aclnnInplaceFillTensorGetWorkspaceSize(aclTensor *selfRef, const aclTensor *value,
                                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(selfRef && value, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceFillTensor: %s is null", selfRef ? "value" : "selfRef");
+    HC_CHECK(selfRef && value, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceFillTensor: %s is null",
+             selfRef ? "value" : "selfRef");
     HC_CHECK(value->numel == 1 && value->rank <= 1, ACLNN_ERR_PARAM_INVALID,
-             "aclnnInplaceFillTensor: value is %s, wanted one element and at most one dimension", HC_SHOW(value));
+             "aclnnInplaceFillTensor: value is %s, wanted one element and at most one dimension",
+             HC_SHOW(value));
     return HC_PLAN0("aclnnInplaceFillTensor", run_tensor, HC_OUT(selfRef), HC_IN(value));
 }
 HC_OP_LAUNCH(aclnnInplaceFillTensor)

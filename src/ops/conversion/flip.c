@@ -2,7 +2,9 @@
 /* self with the order along some dimensions reversed: a copy from a view with negative strides. */
 #include "elementwise.h"
 
-struct args { bool flipped[HC_MAX_RANK]; };
+struct args {
+    bool flipped[HC_MAX_RANK];
+};
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
@@ -18,13 +20,18 @@ static aclnnStatus run(const struct hc_call *call) {
 
 HC_API aclnnStatus aclnnFlipGetWorkspaceSize(const aclTensor *self, const aclIntArray *dims, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self && dims && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnFlip: %s is null", !self ? "self" : dims ? "out" : "dims");
-    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "aclnnFlip: out is %s, self is %s", HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(self && dims && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnFlip: %s is null",
+             !self  ? "self"
+             : dims ? "out"
+                    : "dims");
+    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "aclnnFlip: out is %s, self is %s",
+             HC_SHOW(out), HC_SHOW(self));
     struct args args = {{false}};
     for (size_t i = 0; i < dims->size; i++) {
         const int64_t d = hc_wrap_dim(dims->data[i], self->rank);
-        HC_CHECK(d >= 0 && !args.flipped[d], ACLNN_ERR_PARAM_INVALID, "aclnnFlip: dims[%zu] is %lld%s, self is %s", i,
-                 (long long)dims->data[i], d >= 0 ? " again" : "", HC_SHOW(self));
+        HC_CHECK(d >= 0 && !args.flipped[d], ACLNN_ERR_PARAM_INVALID,
+                 "aclnnFlip: dims[%zu] is %lld%s, self is %s", i, (long long)dims->data[i],
+                 d >= 0 ? " again" : "", HC_SHOW(self));
         args.flipped[d] = true;
     }
     return HC_PLAN("aclnnFlip", run, &args, HC_OUT(out), HC_IN(self));

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = self tiled repeats[d] times along dimension d. Each output dimension is seen as (repeats, size); the source
- * is repeated by a stride of 0. */
+/* out = self tiled repeats[d] times along dimension d. Each output dimension is seen as (repeats, size); the
+ * source is repeated by a stride of 0. */
 #include "elementwise.h"
 
-struct args { int64_t repeats[HC_MAX_RANK]; };
+struct args {
+    int64_t repeats[HC_MAX_RANK];
+};
 
 static void add_dimension(aclTensor *t, int64_t size, int64_t stride) {
     t->shape[t->rank] = size;
@@ -33,11 +35,16 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_copy(&to, &from);
 }
 
-HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclIntArray *repeats, aclTensor *out,
-                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self && repeats && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnRepeat: %s is null", !self ? "self" : repeats ? "out" : "repeats");
-    HC_CHECK(repeats->size >= (size_t)self->rank && (size_t)out->rank == repeats->size, ACLNN_ERR_PARAM_INVALID,
-             "aclnnRepeat: %zu repeats for self %s and out %s", repeats->size, HC_SHOW(self), HC_SHOW(out));
+HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclIntArray *repeats,
+                                               aclTensor *out, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
+    HC_CHECK(self && repeats && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnRepeat: %s is null",
+             !self     ? "self"
+             : repeats ? "out"
+                       : "repeats");
+    HC_CHECK(repeats->size >= (size_t)self->rank && (size_t)out->rank == repeats->size,
+             ACLNN_ERR_PARAM_INVALID, "aclnnRepeat: %zu repeats for self %s and out %s", repeats->size,
+             HC_SHOW(self), HC_SHOW(out));
     struct args args = {{0}};
     int dimensions = 0;
     for (int32_t d = 0; d < out->rank; d++) {
@@ -45,11 +52,12 @@ HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclI
         const int64_t size = own >= 0 ? self->shape[own] : 1;
         args.repeats[d] = repeats->data[d];
         HC_CHECK(repeats->data[d] >= 0 && out->shape[d] == size * repeats->data[d], ACLNN_ERR_PARAM_INVALID,
-                 "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s", d, (long long)repeats->data[d], HC_SHOW(self), HC_SHOW(out));
+                 "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s", d, (long long)repeats->data[d],
+                 HC_SHOW(self), HC_SHOW(out));
         dimensions += (repeats->data[d] > 1) + (size > 1);
     }
-    HC_CHECK(dimensions <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID, "aclnnRepeat: self %s to out %s has too many dimensions",
-             HC_SHOW(self), HC_SHOW(out));
+    HC_CHECK(dimensions <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
+             "aclnnRepeat: self %s to out %s has too many dimensions", HC_SHOW(self), HC_SHOW(out));
     return HC_PLAN("aclnnRepeat", run, &args, HC_OUT(out), HC_IN(self));
 }
 HC_OP_LAUNCH(aclnnRepeat)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Each element (or slice along dim) repeated in a row: one count for all, or one each. Counts of their own become an
- * index per output position, and the rest is a gather; the gradient sums where the forward repeated. */
+/* Each element (or slice along dim) repeated in a row: one count for all, or one each. Counts of their own
+ * become an index per output position, and the rest is a gather; the gradient sums where the forward
+ * repeated. */
 #include <stdlib.h>
 
 #include "gather.h"
@@ -8,7 +9,9 @@
 #include "scatter.h"
 
 enum { FLAT = -1 };
-struct args { int64_t dim, repeats; };
+struct args {
+    int64_t dim, repeats;
+};
 
 /* self as one dimension, contiguous; *owned where that took a copy. */
 static aclnnStatus flatten(const aclTensor *self, aclTensor *line, void **owned) {
@@ -52,24 +55,29 @@ static aclnnStatus run_int(const struct hc_call *call) {
 }
 
 /* The source position of each of `total` outputs; `size` positions share one count or have one each. */
-static aclnnStatus expand(const char *name, const aclTensor *repeats, int64_t size, int64_t total, int64_t **source) {
+static aclnnStatus expand(const char *name, const aclTensor *repeats, int64_t size, int64_t total,
+                          int64_t **source) {
     aclTensor counts;
     void *owned;
     *source = NULL;
     HC_TRY(hc_contiguous(repeats, ACL_INT64, &counts, &owned));
     const int64_t *count = (const int64_t *)hc_data(&counts);
     int64_t *position = malloc((size_t)(total + 1) * sizeof *position), at = 0;
-    aclnnStatus status = position ? 0 : hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %lld positions", name, (long long)total);
+    aclnnStatus status = position ? 0
+                                  : hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %lld positions",
+                                            name, (long long)total);
     for (int64_t i = 0; i < size && status == 0; i++) {
         const int64_t n = count[repeats->numel == 1 ? 0 : i];
         if (n < 0 || n > total - at) {
-            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: repeats is %lld at position [%lld], with %lld of %lld outputs left", name,
+            status = hc_fail(ACLNN_ERR_PARAM_INVALID,
+                             "%s: repeats is %lld at position [%lld], with %lld of %lld outputs left", name,
                              (long long)n, (long long)i, (long long)(total - at), (long long)total);
         }
         for (int64_t k = 0; k < n && status == 0; k++) position[at++] = i;
     }
     if (status == 0 && at != total) {
-        status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: repeats sum up to %lld, out has %lld", name, (long long)at, (long long)total);
+        status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: repeats sum up to %lld, out has %lld", name,
+                         (long long)at, (long long)total);
     }
     free(owned);
     if (status == 0) *source = position;
@@ -96,7 +104,8 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
     const int32_t dim = a->dim == FLAT ? 0 : (int32_t)a->dim;
     if (a->dim == FLAT) HC_TRY(flatten(hc_arg(call, 1), &self, &owned));
     int64_t *position;
-    const aclnnStatus status = expand(call->name, hc_arg(call, 2), self.shape[dim], out->shape[dim], &position);
+    const aclnnStatus status =
+        expand(call->name, hc_arg(call, 2), self.shape[dim], out->shape[dim], &position);
     if (status == 0) {
         const aclTensor index = along(out, dim, position);
         const int64_t step = self.stride[dim] * self.item_size;
@@ -131,11 +140,17 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     int64_t *position = NULL;
     HC_TRY(hc_apart(grad, dtype, out, &from, &copy));
     aclnnStatus status = dtype != out->dtype ? hc_contiguous(out, dtype, &target, &wide) : 0;
-    if (status == 0) status = expand(call->name, hc_arg(call, 2), out->shape[dim], grad->shape[dim], &position);
+    if (status == 0)
+        status = expand(call->name, hc_arg(call, 2), out->shape[dim], grad->shape[dim], &position);
     if (status == 0) status = hc_fill(&target, &zero);
     if (status == 0) {
-        struct hc_scatter s = {.op = HC_SCATTER_ADD, .dst = target, .src = from, .index = along(grad, dim, position),
-                               .step = target.stride[dim] * target.item_size, .range = out->shape[dim], .alpha = hc_scatter_one()};
+        struct hc_scatter s = {.op = HC_SCATTER_ADD,
+                               .dst = target,
+                               .src = from,
+                               .index = along(grad, dim, position),
+                               .step = target.stride[dim] * target.item_size,
+                               .range = out->shape[dim],
+                               .alpha = hc_scatter_one()};
         s.dst.shape[dim] = grad->shape[dim];
         s.dst.stride[dim] = 0;
         s.dst.numel = grad->numel;
@@ -150,7 +165,8 @@ static aclnnStatus run_grad(const struct hc_call *call) {
 
 /* Everything but dim is equal; without dim, out is one line. */
 static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, const aclTensor *out) {
-    HC_CHECK(self->dtype == out->dtype && out->rank == (dim == FLAT ? 1 : self->rank) && self->rank < HC_MAX_RANK,
+    HC_CHECK(self->dtype == out->dtype && out->rank == (dim == FLAT ? 1 : self->rank) &&
+                 self->rank < HC_MAX_RANK,
              ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s", name, HC_SHOW(out), HC_SHOW(self));
     for (int32_t d = 0; d < out->rank; d++) {
         HC_CHECK(dim == FLAT || d == dim || out->shape[d] == self->shape[d], ACLNN_ERR_PARAM_INVALID,
@@ -159,18 +175,19 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, c
     return 0;
 }
 
-static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t repeats, int64_t dim, const aclTensor *out,
-                            uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t repeats, int64_t dim,
+                            const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, self, dim, out));
     const int64_t size = dim == FLAT ? self->numel : self->shape[dim];
     HC_CHECK(repeats >= 0 && out->shape[dim == FLAT ? 0 : dim] == size * repeats, ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s for self %s and %lld repeats", name, HC_SHOW(out), HC_SHOW(self), (long long)repeats);
+             "%s: out is %s for self %s and %lld repeats", name, HC_SHOW(out), HC_SHOW(self),
+             (long long)repeats);
     const struct args args = {dim, repeats};
     return HC_PLAN(name, run_int, &args, HC_OUT(out), HC_IN(self));
 }
 
-static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const aclTensor *repeats, int64_t dim, const aclTensor *out,
-                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const aclTensor *repeats, int64_t dim,
+                               const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, self, dim, out));
     HC_TRY(hc_index_check_dtype(name, "repeats", repeats));
     const int64_t size = dim == FLAT ? self->numel : self->shape[dim];
@@ -183,65 +200,78 @@ static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const ac
 #define CHECK_PRESENT(name, a, b)                                                                            \
     HC_CHECK((a) && (b), ACLNN_ERR_PARAM_NULLPTR, name ": %s is null", (a) ? #b : #a)
 #define CHECK_DIM(name, dim, self)                                                                           \
-    HC_CHECK((self)->rank > 0 && hc_wrap_dim(dim, (self)->rank) >= 0, ACLNN_ERR_PARAM_INVALID, name ": dim is %lld, self is %s", \
-             (long long)(dim), HC_SHOW(self))
+    HC_CHECK((self)->rank > 0 && hc_wrap_dim(dim, (self)->rank) >= 0, ACLNN_ERR_PARAM_INVALID,               \
+             name ": dim is %lld, self is %s", (long long)(dim), HC_SHOW(self))
 
-HC_API aclnnStatus aclnnRepeatInterleaveIntGetWorkspaceSize(const aclTensor *self, int64_t repeats, int64_t outputSize,
-                                                            aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRepeatInterleaveIntGetWorkspaceSize(const aclTensor *self, int64_t repeats,
+                                                            int64_t outputSize, aclTensor *out,
+                                                            uint64_t *workspaceSize,
+                                                            aclOpExecutor **executor) {
     (void)outputSize; /* out's shape says it */
     CHECK_PRESENT("aclnnRepeatInterleaveInt", self, out);
     return plan_int("aclnnRepeatInterleaveInt", self, repeats, FLAT, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveInt)
 
-HC_API aclnnStatus aclnnRepeatInterleaveIntWithDimGetWorkspaceSize(const aclTensor *self, int64_t repeats, int64_t dim,
-                                                                   int64_t outputSize, aclTensor *out, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnRepeatInterleaveIntWithDimGetWorkspaceSize(const aclTensor *self, int64_t repeats,
+                                                                   int64_t dim, int64_t outputSize,
+                                                                   aclTensor *out, uint64_t *workspaceSize,
                                                                    aclOpExecutor **executor) {
     (void)outputSize;
     CHECK_PRESENT("aclnnRepeatInterleaveIntWithDim", self, out);
     CHECK_DIM("aclnnRepeatInterleaveIntWithDim", dim, self);
-    return plan_int("aclnnRepeatInterleaveIntWithDim", self, repeats, hc_wrap_dim(dim, self->rank), out, workspaceSize, executor);
+    return plan_int("aclnnRepeatInterleaveIntWithDim", self, repeats, hc_wrap_dim(dim, self->rank), out,
+                    workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveIntWithDim)
 
-HC_API aclnnStatus aclnnRepeatInterleaveGetWorkspaceSize(const aclTensor *self, const aclTensor *repeats, int64_t outputSize,
-                                                         aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRepeatInterleaveGetWorkspaceSize(const aclTensor *self, const aclTensor *repeats,
+                                                         int64_t outputSize, aclTensor *out,
+                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)outputSize;
     CHECK_PRESENT("aclnnRepeatInterleave", self, out);
     return plan_tensor("aclnnRepeatInterleave", self, repeats, FLAT, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRepeatInterleave)
 
-HC_API aclnnStatus aclnnRepeatInterleaveWithDimGetWorkspaceSize(const aclTensor *self, const aclTensor *repeats, int64_t dim,
-                                                                int64_t outputSize, aclTensor *out, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnRepeatInterleaveWithDimGetWorkspaceSize(const aclTensor *self,
+                                                                const aclTensor *repeats, int64_t dim,
+                                                                int64_t outputSize, aclTensor *out,
+                                                                uint64_t *workspaceSize,
                                                                 aclOpExecutor **executor) {
     (void)outputSize;
     CHECK_PRESENT("aclnnRepeatInterleaveWithDim", self, out);
     CHECK_DIM("aclnnRepeatInterleaveWithDim", dim, self);
-    return plan_tensor("aclnnRepeatInterleaveWithDim", self, repeats, hc_wrap_dim(dim, self->rank), out, workspaceSize, executor);
+    return plan_tensor("aclnnRepeatInterleaveWithDim", self, repeats, hc_wrap_dim(dim, self->rank), out,
+                       workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveWithDim)
 
-HC_API aclnnStatus aclnnRepeatInterleaveTensorGetWorkspaceSize(const aclTensor *repeats, int64_t outputSize, aclTensor *out,
-                                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRepeatInterleaveTensorGetWorkspaceSize(const aclTensor *repeats, int64_t outputSize,
+                                                               aclTensor *out, uint64_t *workspaceSize,
+                                                               aclOpExecutor **executor) {
     (void)outputSize;
     CHECK_PRESENT("aclnnRepeatInterleaveTensor", repeats, out);
     HC_TRY(hc_index_check_dtype("aclnnRepeatInterleaveTensor", "repeats", repeats));
     HC_CHECK(repeats->rank == 1 && out->rank == 1, ACLNN_ERR_PARAM_INVALID,
-             "aclnnRepeatInterleaveTensor: repeats is %s, out is %s, wanted one dimension each", HC_SHOW(repeats), HC_SHOW(out));
+             "aclnnRepeatInterleaveTensor: repeats is %s, out is %s, wanted one dimension each",
+             HC_SHOW(repeats), HC_SHOW(out));
     return HC_PLAN0("aclnnRepeatInterleaveTensor", run_positions, HC_OUT(out), HC_IN(repeats));
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveTensor)
 
-HC_API aclnnStatus aclnnRepeatInterleaveGradGetWorkspaceSize(const aclTensor *yGrad, const aclTensor *repeats, int64_t axis,
-                                                             const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRepeatInterleaveGradGetWorkspaceSize(const aclTensor *yGrad, const aclTensor *repeats,
+                                                             int64_t axis, const aclTensor *out,
+                                                             uint64_t *workspaceSize,
+                                                             aclOpExecutor **executor) {
     CHECK_PRESENT("aclnnRepeatInterleaveGrad", yGrad, out);
     CHECK_DIM("aclnnRepeatInterleaveGrad", axis, yGrad);
     const struct args args = {hc_wrap_dim(axis, yGrad->rank), 0};
     HC_TRY(check("aclnnRepeatInterleaveGrad", yGrad, args.dim, out));
     HC_TRY(hc_index_check_dtype("aclnnRepeatInterleaveGrad", "repeats", repeats));
     HC_CHECK(repeats->numel == 1 || repeats->numel == out->shape[args.dim], ACLNN_ERR_PARAM_INVALID,
-             "aclnnRepeatInterleaveGrad: repeats is %s, wanted 1 or %lld elements", HC_SHOW(repeats), (long long)out->shape[args.dim]);
+             "aclnnRepeatInterleaveGrad: repeats is %s, wanted 1 or %lld elements", HC_SHOW(repeats),
+             (long long)out->shape[args.dim]);
     return HC_PLAN("aclnnRepeatInterleaveGrad", run_grad, &args, HC_OUT(out), HC_IN(yGrad), HC_IN(repeats));
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveGrad)

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Cyclic shift: out[(i + shift) mod n] = x[i] along each of dims; without dims, of the flattened tensor. Every
- * dimension is cut in two, and each combination of parts is one copy. */
+/* Cyclic shift: out[(i + shift) mod n] = x[i] along each of dims; without dims, of the flattened tensor.
+ * Every dimension is cut in two, and each combination of parts is one copy. */
 #include <stdlib.h>
 
 #include "temporary.h"
 
-struct args { int64_t shift[HC_MAX_RANK]; bool flat; }; /* shifts in [0, size) */
+struct args {
+    int64_t shift[HC_MAX_RANK];
+    bool flat;
+}; /* shifts in [0, size) */
 
-/* Copy the block whose part along each dimension is chosen by the bits of `parts`; set: what wraps to the front. */
-static aclnnStatus copy_block(const aclTensor *out, const aclTensor *x, const int64_t *shift, unsigned parts) {
+/* Copy the block whose part along each dimension is chosen by the bits of `parts`; set: what wraps to the
+ * front. */
+static aclnnStatus copy_block(const aclTensor *out, const aclTensor *x, const int64_t *shift,
+                              unsigned parts) {
     aclTensor to = *out, from = *x;
     to.numel = 1;
     for (int32_t d = 0; d < out->rank; d++) {
@@ -52,18 +57,23 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnRollGetWorkspaceSize(const aclTensor *x, const aclIntArray *shifts, const aclIntArray *dims,
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRollGetWorkspaceSize(const aclTensor *x, const aclIntArray *shifts,
+                                             const aclIntArray *dims, aclTensor *out, uint64_t *workspaceSize,
+                                             aclOpExecutor **executor) {
     HC_CHECK(x && shifts && dims && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnRoll: %s is null",
-             !x ? "x" : !shifts ? "shifts" : dims ? "out" : "dims");
-    HC_CHECK(hc_same_shape(x, out) && x->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID, "aclnnRoll: out is %s, x is %s",
-             HC_SHOW(out), HC_SHOW(x));
+             !x        ? "x"
+             : !shifts ? "shifts"
+             : dims    ? "out"
+                       : "dims");
+    HC_CHECK(hc_same_shape(x, out) && x->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID,
+             "aclnnRoll: out is %s, x is %s", HC_SHOW(out), HC_SHOW(x));
     struct args args = {.flat = dims->size == 0};
-    HC_CHECK(shifts->size == (args.flat ? 1 : dims->size), ACLNN_ERR_PARAM_INVALID, "aclnnRoll: %zu shifts for %zu dims",
-             shifts->size, dims->size);
+    HC_CHECK(shifts->size == (args.flat ? 1 : dims->size), ACLNN_ERR_PARAM_INVALID,
+             "aclnnRoll: %zu shifts for %zu dims", shifts->size, dims->size);
     for (size_t i = 0; i < shifts->size; i++) {
         const int64_t d = args.flat ? 0 : hc_wrap_dim(dims->data[i], x->rank);
-        HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnRoll: dims[%zu] is %lld, x is %s", i, (long long)dims->data[i], HC_SHOW(x));
+        HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnRoll: dims[%zu] is %lld, x is %s", i,
+                 (long long)dims->data[i], HC_SHOW(x));
         const int64_t size = args.flat ? x->numel : x->rank > 0 ? x->shape[d] : 1;
         if (size > 0) args.shift[d] = (args.shift[d] + (shifts->data[i] % size + size) % size) % size;
     }

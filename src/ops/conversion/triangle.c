@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Triu and Tril of matrices in the last two dimensions: row r keeps columns c with c - r >= diagonal (upper) or
- * c - r <= diagonal (lower); the rest becomes zero, which is all zero bits in every dtype. */
+/* Triu and Tril of matrices in the last two dimensions: row r keeps columns c with c - r >= diagonal (upper)
+ * or c - r <= diagonal (lower); the rest becomes zero, which is all zero bits in every dtype. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "temporary.h"
 
-struct args { int64_t diagonal; bool upper; };
+struct args {
+    int64_t diagonal;
+    bool upper;
+};
 struct job {
     char *dst;
     const char *src;
@@ -21,7 +24,8 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
         const int64_t row = (int64_t)i % j->rows, low = -row, high = j->cols - row;
         const int64_t first = j->upper ? j->diagonal : j->diagonal < INT64_MAX ? j->diagonal + 1 : INT64_MAX;
         const int64_t split = row + hc_min_i64(hc_max_i64(first, low), high);
-        const size_t left = (size_t)(split * j->item_size), right = (size_t)((j->cols - split) * j->item_size);
+        const size_t left = (size_t)(split * j->item_size),
+                     right = (size_t)((j->cols - split) * j->item_size);
         char *dst = j->dst + (int64_t)i * j->cols * j->item_size;
         const char *src = j->src + (int64_t)i * j->cols * j->item_size;
         memset(j->upper ? dst : dst + left, 0, j->upper ? left : right);
@@ -55,9 +59,10 @@ static aclnnStatus run(const struct hc_call *call) {
 static aclnnStatus plan(const char *name, const aclTensor *self, int64_t diagonal, bool upper, aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
-    HC_CHECK(self->rank >= 2, ACLNN_ERR_PARAM_INVALID, "%s: self is %s, wanted at least two dimensions", name, HC_SHOW(self));
-    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s: shapes must be equal", name,
-             HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(self->rank >= 2, ACLNN_ERR_PARAM_INVALID, "%s: self is %s, wanted at least two dimensions", name,
+             HC_SHOW(self));
+    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, self is %s: shapes must be equal", name, HC_SHOW(out), HC_SHOW(self));
     const struct args args = {diagonal, upper};
     return HC_PLAN(name, run, &args, HC_OUT(out), HC_IN(self));
 }

@@ -15,7 +15,9 @@ HC_EW_KERNEL(foreach_add_scalar_C128)
 /* Integers wrap, as unsigned arithmetic does. */
 #define ADD(a, b, s) ((a) + (s) * (b))
 #define ADD_SCALAR(a, s) ((a) + (s))
-static inline int64_t add_i64(int64_t a, int64_t b, int64_t s) { return (int64_t)((uint64_t)a + (uint64_t)s * (uint64_t)b); }
+static inline int64_t add_i64(int64_t a, int64_t b, int64_t s) {
+    return (int64_t)((uint64_t)a + (uint64_t)s * (uint64_t)b);
+}
 static inline int64_t add_scalar_i64(int64_t a, int64_t s) { return (int64_t)((uint64_t)a + (uint64_t)s); }
 static inline hc_c128 add_c128(hc_c128 a, hc_c128 b, hc_c128 s) {
     return (hc_c128){a.re + (s.re * b.re - s.im * b.im), a.im + (s.re * b.im + s.im * b.re)};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 / x2, and out = x / scalar, over lists: true division, so of floats only (clients promote integers). */
+/* out = x1 / x2, and out = x / scalar, over lists: true division, so of floats only (clients promote
+ * integers). */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_div_F32)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* scaledGrads *= invScale, in place, over a list; foundInf becomes 1 where a gradient was infinite or NaN before the
- * multiplication, and keeps its value otherwise (clients call this for several lists). One pass over memory. */
+/* scaledGrads *= invScale, in place, over a list; foundInf becomes 1 where a gradient was infinite or NaN
+ * before the multiplication, and keeps its value otherwise (clients call this for several lists). One pass
+ * over memory. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_unscale_F32)
@@ -53,8 +54,8 @@ HC_API aclnnStatus aclnnForeachNonFiniteCheckAndUnscaleGetWorkspaceSize(const ac
     HC_TRY(hc_foreach_check_dtypes(&UNSCALE, &scaledGrads, 1));
     HC_CHECK(foundInf && invScale, ACLNN_ERR_PARAM_NULLPTR, "%s: foundInf or invScale is null", UNSCALE.name);
     HC_CHECK(foundInf->numel == 1 && invScale->numel == 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: foundInf is %s and invScale is %s, each must have one element", UNSCALE.name, HC_SHOW(foundInf),
-             HC_SHOW(invScale));
+             "%s: foundInf is %s and invScale is %s, each must have one element", UNSCALE.name,
+             HC_SHOW(foundInf), HC_SHOW(invScale));
     return HC_PLAN0(UNSCALE.name, run, HC_INOUT_LIST(scaledGrads), HC_INOUT(foundInf), HC_IN(invScale));
 }
 HC_OP_LAUNCH(aclnnForeachNonFiniteCheckAndUnscale)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out[t] = the p-norm of all elements of tensor t of a list: (sum |x|^p)^(1/p), the number of non-zeros for p = 0, the
- * largest or smallest |x| for p = inf or -inf.
+/* out[t] = the p-norm of all elements of tensor t of a list: (sum |x|^p)^(1/p), the number of non-zeros for p
+ * = 0, the largest or smallest |x| for p = inf or -inf.
  *
- * Chunks of fixed size are reduced in float lanes and added up in double, in order: the result depends on the shapes
- * only, and a norm over 10^9 elements keeps float accuracy. */
+ * Chunks of fixed size are reduced in float lanes and added up in double, in order: the result depends on the
+ * shapes only, and a norm over 10^9 elements keeps float accuracy. */
 #include "temporary.h"
 #include "foreach.h"
 
@@ -147,7 +147,8 @@ static aclnnStatus reduce_list(const struct hc_call *call, struct job *job) {
         chunks += hc_ceil_div(t->numel, CHUNK);
     }
     job->partials = malloc((chunks + 1) * sizeof(double));
-    HC_CHECK(job->partials != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu partial sums", NAME, chunks);
+    HC_CHECK(job->partials != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu partial sums", NAME,
+             chunks);
     hc_parallel_for(chunks, 1, reduce_chunks, job);
     for (size_t i = 0; i < job->count; i++) {
         const struct tensor *t = &job->tensors[i];
@@ -165,8 +166,10 @@ static aclnnStatus reduce_list(const struct hc_call *call, struct job *job) {
 static aclnnStatus run(const struct hc_call *call) {
     const size_t count = hc_arg_count(call, 0);
     if (count == 0) return 0;
-    struct job job = {.norm = *(const struct norm *)call->args, .tensors = malloc(count * sizeof(struct tensor))};
-    HC_CHECK(job.tensors != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", NAME, count);
+    struct job job = {.norm = *(const struct norm *)call->args,
+                      .tensors = malloc(count * sizeof(struct tensor))};
+    HC_CHECK(job.tensors != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", NAME,
+             count);
     const aclnnStatus status = reduce_list(call, &job);
     for (size_t i = 0; i < job.count; i++) free(job.tensors[i].owned);
     free(job.partials);
@@ -185,13 +188,15 @@ HC_API aclnnStatus aclnnForeachNormGetWorkspaceSize(const aclTensorList *x, cons
                                                     const aclTensorList *out, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {
     HC_CHECK(x && scalar && out, ACLNN_ERR_PARAM_NULLPTR, "%s: x, scalar or out is null", NAME);
-    HC_CHECK(x->size == out->size, ACLNN_ERR_PARAM_INVALID, "%s: out has %zu tensors, x has %zu", NAME, out->size, x->size);
+    HC_CHECK(x->size == out->size, ACLNN_ERR_PARAM_INVALID, "%s: out has %zu tensors, x has %zu", NAME,
+             out->size, x->size);
     for (size_t i = 0; i < x->size; i++) {
         const aclTensor *t = x->data[i], *to = out->data[i];
         HC_CHECK(t && to, ACLNN_ERR_PARAM_NULLPTR, "%s: tensor %zu of x or out is null", NAME, i);
         HC_CHECK(hc_dtype_is_float(t->dtype) && hc_dtype_is_float(to->dtype), ACLNN_ERR_PARAM_INVALID,
                  "%s: tensor %zu is %s in x and %s in out, wanted floats", NAME, i, HC_SHOW(t), HC_SHOW(to));
-        HC_CHECK(to->numel == 1, ACLNN_ERR_PARAM_INVALID, "%s: out[%zu] is %s, wanted one element", NAME, i, HC_SHOW(to));
+        HC_CHECK(to->numel == 1, ACLNN_ERR_PARAM_INVALID, "%s: out[%zu] is %s, wanted one element", NAME, i,
+                 HC_SHOW(to));
     }
     const double p = hc_scalar_f64(scalar);
     const struct norm args = {p, kind_of(p)};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x rounded to an integer, over lists. Modes, as clients number them: 1 to nearest (ties to even), 2 floor, 3 ceil,
- * 5 truncate, 7 the fraction that truncation drops. */
+/* out = x rounded to an integer, over lists. Modes, as clients number them: 1 to nearest (ties to even), 2
+ * floor, 3 ceil, 5 truncate, 7 the fraction that truncation drops. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_round_F32)
@@ -28,13 +28,17 @@ HC_FOREACH_SPEC2(ROUND_TENSOR, "aclnnForeachRoundOffNumber", foreach_round)
 HC_FOREACH_SPEC2(ROUND_SCALAR, "aclnnForeachRoundOffNumberV2", foreach_round)
 HC_FOREACH_SCALAR(aclnnForeachRoundOffNumber, ROUND_TENSOR, aclTensor)
 
-HC_API aclnnStatus aclnnForeachRoundOffNumberV2GetWorkspaceSize(const aclTensorList *x, const aclScalar *roundMode,
-                                                                const aclTensorList *out, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnForeachRoundOffNumberV2GetWorkspaceSize(const aclTensorList *x,
+                                                                const aclScalar *roundMode,
+                                                                const aclTensorList *out,
+                                                                uint64_t *workspaceSize,
                                                                 aclOpExecutor **executor) {
     const int64_t mode = roundMode ? hc_scalar_i64(roundMode) : 0;
-    HC_CHECK(roundMode == NULL || mode == 1 || mode == 2 || mode == 3 || mode == 5 || mode == 7, ACLNN_ERR_PARAM_INVALID,
-             "aclnnForeachRoundOffNumberV2: roundMode is %lld, not 1, 2, 3, 5 or 7", (long long)mode);
-    const struct hc_foreach_args args = {.ins = {x}, .num_ins = 1, .out = out, .mode = HC_FOREACH_ONE, .scalar = roundMode};
+    HC_CHECK(roundMode == NULL || mode == 1 || mode == 2 || mode == 3 || mode == 5 || mode == 7,
+             ACLNN_ERR_PARAM_INVALID, "aclnnForeachRoundOffNumberV2: roundMode is %lld, not 1, 2, 3, 5 or 7",
+             (long long)mode);
+    const struct hc_foreach_args args = {
+        .ins = {x}, .num_ins = 1, .out = out, .mode = HC_FOREACH_ONE, .scalar = roundMode};
     return hc_foreach_plan(&ROUND_SCALAR, &args, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnForeachRoundOffNumberV2)

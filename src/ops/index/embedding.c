@@ -24,16 +24,21 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
-HC_API aclnnStatus aclnnEmbeddingGetWorkspaceSize(const aclTensor *weight, const aclTensor *indices, const aclTensor *out,
-                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnEmbeddingGetWorkspaceSize(const aclTensor *weight, const aclTensor *indices,
+                                                  const aclTensor *out, uint64_t *workspaceSize,
+                                                  aclOpExecutor **executor) {
     HC_CHECK(weight && indices && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnEmbedding: %s is null",
-             !weight ? "weight" : indices ? "out" : "indices");
+             !weight   ? "weight"
+             : indices ? "out"
+                       : "indices");
     HC_TRY(hc_index_check_dtype("aclnnEmbedding", "indices", indices));
-    HC_CHECK(weight->rank == 2, ACLNN_ERR_PARAM_INVALID, "aclnnEmbedding: weight is %s, wanted two dimensions", HC_SHOW(weight));
-    bool fits = out->rank == indices->rank + 1 && out->dtype == weight->dtype && out->shape[out->rank - 1] == weight->shape[1];
+    HC_CHECK(weight->rank == 2, ACLNN_ERR_PARAM_INVALID,
+             "aclnnEmbedding: weight is %s, wanted two dimensions", HC_SHOW(weight));
+    bool fits = out->rank == indices->rank + 1 && out->dtype == weight->dtype &&
+                out->shape[out->rank - 1] == weight->shape[1];
     for (int32_t d = 0; fits && d < indices->rank; d++) fits = out->shape[d] == indices->shape[d];
-    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnEmbedding: out is %s for weight %s and indices %s", HC_SHOW(out),
-             HC_SHOW(weight), HC_SHOW(indices));
+    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnEmbedding: out is %s for weight %s and indices %s",
+             HC_SHOW(out), HC_SHOW(weight), HC_SHOW(indices));
     return HC_PLAN0("aclnnEmbedding", run, HC_OUT(out), HC_IN(weight), HC_IN(indices));
 }
 HC_OP_LAUNCH(aclnnEmbedding)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of an embedding: out[v] = the sum of grad[t] over the positions t with indices[t] == v, in the order of t.
+/* Gradient of an embedding: out[v] = the sum of grad[t] over the positions t with indices[t] == v, in the
+ * order of t.
  *
- * Positions are first sorted by row (counting sort, stable); then each row of out is summed in one go, in float for
- * the 16-bit types, and written once. Rows are independent, so threads share them. */
+ * Positions are first sorted by row (counting sort, stable); then each row of out is summed in one go, in
+ * float for the 16-bit types, and written once. Rows are independent, so threads share them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,11 +28,14 @@ HC_KERNEL(embedding_scale_F64, (size_t n, void *sum, double factor))
 DEFINE(F32, float)
 DEFINE(F64, double)
 #else
-struct args { int64_t rows, padding; bool scale_by_frequency; };
+struct args {
+    int64_t rows, padding;
+    bool scale_by_frequency;
+};
 
 struct job {
-    aclTensor out, grad;   /* [rows, H], contiguous, and [positions, H], unit inner stride */
-    const int64_t *first;  /* first[v] to first[v + 1]: where row v's positions are in `order` */
+    aclTensor out, grad;  /* [rows, H], contiguous, and [positions, H], unit inner stride */
+    const int64_t *first; /* first[v] to first[v + 1]: where row v's positions are in `order` */
     const int64_t *order;
     size_t width, chunk, chunks;
     bool scale;
@@ -74,7 +78,8 @@ static void sum_units(void *ctx, size_t begin, size_t end) {
 }
 
 /* first[v + 1] counts row v, is summed up, and ends as the start of row v + 1. */
-static void sort_positions(const int64_t *index, size_t n, int64_t rows, int64_t padding, int64_t *first, int64_t *order) {
+static void sort_positions(const int64_t *index, size_t n, int64_t rows, int64_t padding, int64_t *first,
+                           int64_t *order) {
     memset(first, 0, (size_t)(rows + 2) * sizeof *first);
     int64_t *next = first + 1; /* next[v]: where row v's next position goes */
     for (size_t i = 0; i < n; i++) next[index[i] + 1] += index[i] != padding;
@@ -84,15 +89,25 @@ static void sort_positions(const int64_t *index, size_t n, int64_t rows, int64_t
     }
 }
 
-static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, const aclTensor *grad, aclTensor *out) {
+static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, const aclTensor *grad,
+                            aclTensor *out) {
     const struct args *a = call->args;
     const size_t n = hc_numel(index), width = (size_t)out->shape[1];
     int64_t *first = malloc(((size_t)a->rows + 2 + n) * sizeof *first);
     HC_CHECK(first != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu positions", call->name, n);
     sort_positions((const int64_t *)hc_data(index), n, a->rows, a->padding, first, first + a->rows + 2);
     const enum hc_block block = hc_compute_block(grad->dtype);
-    struct job job = {*out, *grad, first, first + a->rows + 2, width, hc_min_size(width, HC_EW_BLOCK), 0,
-                      a->scale_by_frequency, block, hc_load_for(grad->dtype, block), hc_store_for(out->dtype, block),
+    struct job job = {*out,
+                      *grad,
+                      first,
+                      first + a->rows + 2,
+                      width,
+                      hc_min_size(width, HC_EW_BLOCK),
+                      0,
+                      a->scale_by_frequency,
+                      block,
+                      hc_load_for(grad->dtype, block),
+                      hc_store_for(out->dtype, block),
                       block == HC_F32 ? HC_DISPATCH(embedding_add_F32) : HC_DISPATCH(embedding_add_F64),
                       block == HC_F32 ? HC_DISPATCH(embedding_scale_F32) : HC_DISPATCH(embedding_scale_F64)};
     job.chunks = hc_ceil_div(width, job.chunk);
@@ -125,19 +140,24 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnEmbeddingDenseBackwardGetWorkspaceSize(const aclTensor *grad, const aclTensor *indices,
-                                                               uint64_t numWeights, uint64_t paddingIdx,
-                                                               bool scaleGradByFreq, const aclTensor *out,
-                                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnEmbeddingDenseBackwardGetWorkspaceSize(const aclTensor *grad,
+                                                               const aclTensor *indices, uint64_t numWeights,
+                                                               uint64_t paddingIdx, bool scaleGradByFreq,
+                                                               const aclTensor *out, uint64_t *workspaceSize,
+                                                               aclOpExecutor **executor) {
     static const char *const NAME = "aclnnEmbeddingDenseBackward";
-    HC_CHECK(grad && indices && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, !grad ? "grad" : indices ? "out" : "indices");
+    HC_CHECK(grad && indices && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME,
+             !grad     ? "grad"
+             : indices ? "out"
+                       : "indices");
     HC_TRY(hc_index_check_dtype(NAME, "indices", indices));
     HC_CHECK(hc_dtype_is_float(grad->dtype) && hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: grad is %s, out is %s, wanted floats", NAME, HC_SHOW(grad), HC_SHOW(out));
     HC_CHECK(grad->rank >= 1 && out->rank == 2 && out->shape[0] == (int64_t)numWeights &&
-                 out->shape[1] == grad->shape[grad->rank - 1] && grad->numel == indices->numel * out->shape[1],
-             ACLNN_ERR_PARAM_INVALID, "%s: out is %s for grad %s, indices %s and numWeights %llu", NAME, HC_SHOW(out),
-             HC_SHOW(grad), HC_SHOW(indices), (unsigned long long)numWeights);
+                 out->shape[1] == grad->shape[grad->rank - 1] &&
+                 grad->numel == indices->numel * out->shape[1],
+             ACLNN_ERR_PARAM_INVALID, "%s: out is %s for grad %s, indices %s and numWeights %llu", NAME,
+             HC_SHOW(out), HC_SHOW(grad), HC_SHOW(indices), (unsigned long long)numWeights);
     const struct args args = {(int64_t)numWeights, (int64_t)paddingIdx, scaleGradByFreq};
     return HC_PLAN(NAME, run, &args, HC_OUT(out), HC_IN(grad), HC_IN(indices));
 }

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gather: out[p] = self[p with index[p] in dimension dim]. IndexSelect: the index is one line, used for all others. */
+/* Gather: out[p] = self[p with index[p] in dimension dim]. IndexSelect: the index is one line, used for all
+ * others. */
 #include "gather.h"
 
 #include <stdlib.h>
 
 #include "index_load.h"
 
-struct args { int64_t dim; };
+struct args {
+    int64_t dim;
+};
 
 /* out = self at the loaded index, whose view has out's shape. */
-static aclnnStatus gather_from(const aclTensor *out, const aclTensor *self, int64_t dim, const aclTensor *index) {
+static aclnnStatus gather_from(const aclTensor *out, const aclTensor *self, int64_t dim,
+                               const aclTensor *index) {
     aclTensor source;
     void *copy = NULL;
     if (hc_overlaps(out, self)) HC_TRY(hc_contiguous_apart(self, self->dtype, out, &source, &copy));
@@ -34,21 +38,27 @@ static aclnnStatus run_gather(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnGatherGetWorkspaceSize(const aclTensor *self, const int64_t dim, const aclTensor *index,
-                                               aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self && index && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnGather: %s is null", !self ? "self" : index ? "out" : "index");
+HC_API aclnnStatus aclnnGatherGetWorkspaceSize(const aclTensor *self, const int64_t dim,
+                                               const aclTensor *index, aclTensor *out,
+                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(self && index && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnGather: %s is null",
+             !self   ? "self"
+             : index ? "out"
+                     : "index");
     HC_TRY(hc_index_check_dtype("aclnnGather", "index", index));
     const struct args args = {hc_wrap_dim(dim, self->rank)};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnGather: dim is %lld, self is %s", (long long)dim, HC_SHOW(self));
+    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnGather: dim is %lld, self is %s", (long long)dim,
+             HC_SHOW(self));
     HC_CHECK(hc_same_shape(index, out) && out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
-             "aclnnGather: out is %s, wanted index's shape (%s) and self's dtype (%s)", HC_SHOW(out), HC_SHOW(index), HC_SHOW(self));
-    const aclTensor i = hc_at_least_1d(index), s = hc_at_least_1d(self);
-    HC_CHECK(i.rank == s.rank || index->numel == 0, ACLNN_ERR_PARAM_INVALID, "aclnnGather: index is %s, self is %s: ranks differ",
+             "aclnnGather: out is %s, wanted index's shape (%s) and self's dtype (%s)", HC_SHOW(out),
              HC_SHOW(index), HC_SHOW(self));
+    const aclTensor i = hc_at_least_1d(index), s = hc_at_least_1d(self);
+    HC_CHECK(i.rank == s.rank || index->numel == 0, ACLNN_ERR_PARAM_INVALID,
+             "aclnnGather: index is %s, self is %s: ranks differ", HC_SHOW(index), HC_SHOW(self));
     for (int32_t d = 0; d < s.rank && index->numel > 0; d++) {
         HC_CHECK(d == args.dim || i.shape[d] <= s.shape[d], ACLNN_ERR_PARAM_INVALID,
-                 "aclnnGather: index is %s, self is %s: dimension %d of index is larger (dim is %lld)", HC_SHOW(index),
-                 HC_SHOW(self), d, (long long)args.dim);
+                 "aclnnGather: index is %s, self is %s: dimension %d of index is larger (dim is %lld)",
+                 HC_SHOW(index), HC_SHOW(self), d, (long long)args.dim);
     }
     return HC_PLAN("aclnnGather", run_gather, &args, HC_OUT(out), HC_IN(self), HC_IN(index));
 }
@@ -71,14 +81,19 @@ static aclnnStatus run_select(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnIndexSelectGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
-                                                    aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnIndexSelectGetWorkspaceSize(const aclTensor *self, int64_t dim,
+                                                    const aclTensor *index, aclTensor *out,
+                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && index && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnIndexSelect: %s is null",
-             !self ? "self" : index ? "out" : "index");
+             !self   ? "self"
+             : index ? "out"
+                     : "index");
     HC_TRY(hc_index_check_dtype("aclnnIndexSelect", "index", index));
-    HC_CHECK(index->rank <= 1, ACLNN_ERR_PARAM_INVALID, "aclnnIndexSelect: index is %s, wanted one dimension", HC_SHOW(index));
+    HC_CHECK(index->rank <= 1, ACLNN_ERR_PARAM_INVALID, "aclnnIndexSelect: index is %s, wanted one dimension",
+             HC_SHOW(index));
     const struct args args = {hc_wrap_dim(dim, self->rank)};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnIndexSelect: dim is %lld, self is %s", (long long)dim, HC_SHOW(self));
+    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnIndexSelect: dim is %lld, self is %s",
+             (long long)dim, HC_SHOW(self));
     aclTensor want = hc_at_least_1d(self);
     want.shape[args.dim] = index->numel;
     const aclTensor have = hc_at_least_1d(out);

@@ -6,7 +6,10 @@
 #include "gather.h"
 #include "scatter.h"
 
-struct args { struct hc_advanced shape; bool accumulate; };
+struct args {
+    struct hc_advanced shape;
+    bool accumulate;
+};
 
 static size_t members(const struct hc_call *call, int slot, const aclTensor **out) {
     for (size_t i = 0; i < hc_arg_count(call, slot); i++) out[i] = hc_arg_at(call, slot, i);
@@ -32,26 +35,38 @@ static aclnnStatus run_index(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTensorList *indices, aclTensor *out,
-                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self && indices && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnIndex: %s is null", !self ? "self" : indices ? "out" : "indices");
+HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTensorList *indices,
+                                              aclTensor *out, uint64_t *workspaceSize,
+                                              aclOpExecutor **executor) {
+    HC_CHECK(self && indices && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnIndex: %s is null",
+             !self     ? "self"
+             : indices ? "out"
+                       : "indices");
     struct args args = {.accumulate = false};
-    HC_TRY(hc_advanced_shape("aclnnIndex", self, (const aclTensor *const *)indices->data, indices->size, &args.shape));
-    HC_CHECK(out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID, "aclnnIndex: out is %s, self is %s", HC_SHOW(out), HC_SHOW(self));
+    HC_TRY(hc_advanced_shape("aclnnIndex", self, (const aclTensor *const *)indices->data, indices->size,
+                             &args.shape));
+    HC_CHECK(out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID, "aclnnIndex: out is %s, self is %s",
+             HC_SHOW(out), HC_SHOW(self));
     const aclTensor want = hc_advanced_view(&args.shape, self);
     HC_CHECK(args.shape.empty ? out->numel == 0 : hc_same_shape(&want, out), ACLNN_ERR_PARAM_INVALID,
-             "aclnnIndex: out is %s, wanted %s", HC_SHOW(out), args.shape.empty ? "no elements" : HC_SHOW(&want));
+             "aclnnIndex: out is %s, wanted %s", HC_SHOW(out),
+             args.shape.empty ? "no elements" : HC_SHOW(&want));
     return HC_PLAN("aclnnIndex", run_index, &args, HC_OUT(out), HC_IN(self), HC_IN_LIST_OPT(indices));
 }
 HC_OP_LAUNCH(aclnnIndex)
 
-static aclnnStatus put(const struct hc_call *call, const struct args *a, const aclTensor *target, const aclTensor *values) {
+static aclnnStatus put(const struct hc_call *call, const struct args *a, const aclTensor *target,
+                       const aclTensor *values) {
     const aclTensor *indices[HC_MAX_RANK];
     struct hc_advanced_offsets offsets;
     members(call, 1, indices);
     HC_TRY(hc_advanced_load(call->name, &a->shape, target, indices, &offsets));
-    struct hc_scatter s = {.op = a->accumulate ? HC_SCATTER_ADD : HC_SCATTER_SET, .dst = hc_advanced_view(&a->shape, target),
-                           .index = offsets.view, .step = offsets.step, .range = offsets.range, .alpha = hc_scatter_one()};
+    struct hc_scatter s = {.op = a->accumulate ? HC_SCATTER_ADD : HC_SCATTER_SET,
+                           .dst = hc_advanced_view(&a->shape, target),
+                           .index = offsets.view,
+                           .step = offsets.step,
+                           .range = offsets.range,
+                           .alpha = hc_scatter_one()};
     hc_broadcast_to(values, a->shape.shape, a->shape.rank, &s.src);
     hc_scatter(&s);
     free(offsets.owned);
@@ -74,20 +89,27 @@ static aclnnStatus run_put(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnIndexPutImplGetWorkspaceSize(aclTensor *selfRef, const aclTensorList *indices, const aclTensor *values,
-                                                     const bool accumulate, const bool unsafe, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnIndexPutImplGetWorkspaceSize(aclTensor *selfRef, const aclTensorList *indices,
+                                                     const aclTensor *values, const bool accumulate,
+                                                     const bool unsafe, uint64_t *workspaceSize,
                                                      aclOpExecutor **executor) {
     (void)unsafe; /* it would allow to leave out the check of the indices */
     HC_CHECK(selfRef && indices && values, ACLNN_ERR_PARAM_NULLPTR, "aclnnIndexPutImpl: %s is null",
-             !selfRef ? "selfRef" : indices ? "values" : "indices");
+             !selfRef  ? "selfRef"
+             : indices ? "values"
+                       : "indices");
     struct args args = {.accumulate = accumulate};
-    HC_TRY(hc_advanced_shape("aclnnIndexPutImpl", selfRef, (const aclTensor *const *)indices->data, indices->size, &args.shape));
-    HC_CHECK(values->dtype == selfRef->dtype, ACLNN_ERR_PARAM_INVALID, "aclnnIndexPutImpl: values is %s, selfRef is %s",
-             HC_SHOW(values), HC_SHOW(selfRef));
+    HC_TRY(hc_advanced_shape("aclnnIndexPutImpl", selfRef, (const aclTensor *const *)indices->data,
+                             indices->size, &args.shape));
+    HC_CHECK(values->dtype == selfRef->dtype, ACLNN_ERR_PARAM_INVALID,
+             "aclnnIndexPutImpl: values is %s, selfRef is %s", HC_SHOW(values), HC_SHOW(selfRef));
     aclTensor view;
     const aclTensor want = hc_advanced_view(&args.shape, selfRef);
-    HC_CHECK(args.shape.empty || hc_broadcast_to(values, want.shape, want.rank, &view), ACLNN_ERR_PARAM_INVALID,
-             "aclnnIndexPutImpl: values %s does not broadcast to the indexed part %s", HC_SHOW(values), HC_SHOW(&want));
-    return HC_PLAN("aclnnIndexPutImpl", run_put, &args, HC_INOUT(selfRef), HC_IN_LIST_OPT(indices), HC_IN(values));
+    HC_CHECK(args.shape.empty || hc_broadcast_to(values, want.shape, want.rank, &view),
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnIndexPutImpl: values %s does not broadcast to the indexed part %s", HC_SHOW(values),
+             HC_SHOW(&want));
+    return HC_PLAN("aclnnIndexPutImpl", run_put, &args, HC_INOUT(selfRef), HC_IN_LIST_OPT(indices),
+                   HC_IN(values));
 }
 HC_OP_LAUNCH(aclnnIndexPutImpl)

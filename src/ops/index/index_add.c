@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Slices along dim at the positions of a line of indices: out = self, then out[.., index[i], ..] += alpha * source[.., i, ..]
- * (IndexAdd), or = source (IndexCopy), or = one value (IndexFill). */
+/* Slices along dim at the positions of a line of indices: out = self, then out[.., index[i], ..] += alpha *
+ * source[.., i, ..] (IndexAdd), or = source (IndexCopy), or = one value (IndexFill). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,14 +18,20 @@ struct args {
 };
 enum { OUT, SELF, INDEX, SOURCE };
 
-static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *target, const aclTensor *source) {
+static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *target,
+                                  const aclTensor *source) {
     const struct args *a = call->args;
     const aclTensor listed = hc_tensor_view(ACL_INT64, &a->num_list, 1, (void *)a->list);
     const aclTensor *line = hc_arg(call, INDEX) ? hc_arg(call, INDEX) : &listed;
     struct hc_index index;
     HC_TRY(hc_index_load(call->name, "index", line, target->shape[a->dim], a->wraps, &index));
-    struct hc_scatter s = {.op = a->op, .dst = *target, .src = *source, .index = index.view,
-                           .step = target->stride[a->dim] * target->item_size, .range = target->shape[a->dim], .alpha = a->alpha};
+    struct hc_scatter s = {.op = a->op,
+                           .dst = *target,
+                           .src = *source,
+                           .index = index.view,
+                           .step = target->stride[a->dim] * target->item_size,
+                           .range = target->shape[a->dim],
+                           .alpha = a->alpha};
     s.index.rank = s.src.rank = target->rank;
     s.dst.numel = target->shape[a->dim] > 0 ? target->numel / target->shape[a->dim] * index.view.numel : 0;
     for (int32_t d = 0; d < target->rank; d++) {
@@ -51,7 +57,8 @@ static aclnnStatus run(const struct hc_call *call) {
         const aclTensor source = hc_at_least_1d(hc_arg(call, SOURCE));
         HC_TRY(hc_apart(&source, dtype, &out, &values, &copy));
     }
-    aclnnStatus status = dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
+    aclnnStatus status =
+        dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
     if (status == 0 && out.numel > 0) status = scatter_slices(call, &target, &values);
     if (status == 0 && wide != NULL) status = hc_copy(&out, &target);
     free(copy);
@@ -59,11 +66,11 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, int64_t count, const aclTensor *source,
-                         const aclTensor *out) {
+static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, int64_t count,
+                         const aclTensor *source, const aclTensor *out) {
     HC_CHECK(dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is out of range for self %s", name, HC_SHOW(self));
-    HC_CHECK(hc_same_shape(self, out) && self->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s", name,
-             HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(hc_same_shape(self, out) && self->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, self is %s", name, HC_SHOW(out), HC_SHOW(self));
     if (source == NULL) return 0;
     aclTensor want = hc_at_least_1d(self);
     const aclTensor have = hc_at_least_1d(source);
@@ -73,67 +80,83 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, i
     return 0;
 }
 
-static aclnnStatus plan(const char *name, struct args *args, const aclTensor *self, int64_t dim, const aclTensor *index,
-                        const aclTensor *source, const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, struct args *args, const aclTensor *self, int64_t dim,
+                        const aclTensor *index, const aclTensor *source, const aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
     if (args->num_list < 0) HC_TRY(hc_index_check_dtype(name, "index", index));
-    HC_CHECK(index == NULL || index->rank <= 1, ACLNN_ERR_PARAM_INVALID, "%s: index is %s, wanted one dimension", name,
-             HC_SHOW(index));
+    HC_CHECK(index == NULL || index->rank <= 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: index is %s, wanted one dimension", name, HC_SHOW(index));
     HC_CHECK(args->has_value || source != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: source is null", name);
     args->dim = hc_wrap_dim(dim, self->rank);
     HC_TRY(check(name, self, args->dim, index ? index->numel : args->num_list, source, out));
     const struct hc_operand operands[] = {HC_OUT(out), HC_IN(self), HC_IN_OPT(index), HC_IN_OPT(source)};
-    const size_t size = sizeof *args + (args->num_list > 0 ? (size_t)args->num_list * sizeof args->list[0] : 0);
-    return hc_plan(&(const struct hc_plan){.name = name, .run = run, .args = args, .args_size = size, .operands = operands,
+    const size_t size =
+        sizeof *args + (args->num_list > 0 ? (size_t)args->num_list * sizeof args->list[0] : 0);
+    return hc_plan(&(const struct hc_plan){.name = name,
+                                           .run = run,
+                                           .args = args,
+                                           .args_size = size,
+                                           .operands = operands,
                                            .num_operands = HC_ARRAY_SIZE(operands)},
                    workspaceSize, executor);
 }
 
-static aclnnStatus plan_add(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index, const aclTensor *source,
-                            const aclScalar *alpha, const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    struct args args = {.op = HC_SCATTER_ADD, .alpha = alpha ? hc_ew_scalar(alpha) : hc_scatter_one(), .num_list = -1};
+static aclnnStatus plan_add(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
+                            const aclTensor *source, const aclScalar *alpha, const aclTensor *out,
+                            uint64_t *workspaceSize, aclOpExecutor **executor) {
+    struct args args = {
+        .op = HC_SCATTER_ADD, .alpha = alpha ? hc_ew_scalar(alpha) : hc_scatter_one(), .num_list = -1};
     return plan(name, &args, self, dim, index, source, out, workspaceSize, executor);
 }
 
-HC_API aclnnStatus aclnnIndexAddGetWorkspaceSize(const aclTensor *self, const int64_t dim, const aclTensor *index,
-                                                 const aclTensor *source, const aclScalar *alpha, aclTensor *out,
+HC_API aclnnStatus aclnnIndexAddGetWorkspaceSize(const aclTensor *self, const int64_t dim,
+                                                 const aclTensor *index, const aclTensor *source,
+                                                 const aclScalar *alpha, aclTensor *out,
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan_add("aclnnIndexAdd", self, dim, index, source, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIndexAdd)
 
 /* mode only chooses the speed on other hardware. */
-HC_API aclnnStatus aclnnIndexAddV2GetWorkspaceSize(const aclTensor *self, const int64_t dim, const aclTensor *index,
-                                                   const aclTensor *source, const aclScalar *alpha, int64_t mode, aclTensor *out,
+HC_API aclnnStatus aclnnIndexAddV2GetWorkspaceSize(const aclTensor *self, const int64_t dim,
+                                                   const aclTensor *index, const aclTensor *source,
+                                                   const aclScalar *alpha, int64_t mode, aclTensor *out,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)mode;
     return plan_add("aclnnIndexAddV2", self, dim, index, source, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIndexAddV2)
 
-HC_API aclnnStatus aclnnIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index, const aclTensor *source,
-                                                  aclTensor *outRef, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index,
+                                                  const aclTensor *source, aclTensor *outRef,
+                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.op = HC_SCATTER_SET, .num_list = -1};
     return plan("aclnnIndexCopy", &args, selfRef, dim, index, source, outRef, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIndexCopy)
 
-HC_API aclnnStatus aclnnInplaceIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index,
-                                                         const aclTensor *source, uint64_t *workspaceSize,
-                                                         aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim,
+                                                         const aclTensor *index, const aclTensor *source,
+                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.op = HC_SCATTER_SET, .num_list = -1};
-    return plan("aclnnInplaceIndexCopy", &args, selfRef, dim, index, source, selfRef, workspaceSize, executor);
+    return plan("aclnnInplaceIndexCopy", &args, selfRef, dim, index, source, selfRef, workspaceSize,
+                executor);
 }
 HC_OP_LAUNCH(aclnnInplaceIndexCopy)
 
 /* `list` instead of `index` where given. */
-static aclnnStatus plan_fill(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index, const aclIntArray *list,
-                             const aclScalar *value, const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan_fill(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
+                             const aclIntArray *list, const aclScalar *value, const aclTensor *out,
+                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(value && (index || list) && self, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             !value ? "value" : self ? "index" : "self");
+             !value ? "value"
+             : self ? "index"
+                    : "self");
     struct args *args = calloc(1, sizeof *args + (list ? list->size * sizeof(int64_t) : 0));
     HC_CHECK(args != NULL, ACLNN_ERR_INNER, "%s: out of host memory", name);
-    *args = (struct args){.op = HC_SCATTER_SET, .has_value = true, .wraps = true, .num_list = list ? (int64_t)list->size : -1};
+    *args = (struct args){
+        .op = HC_SCATTER_SET, .has_value = true, .wraps = true, .num_list = list ? (int64_t)list->size : -1};
     if (list != NULL && list->size > 0) memcpy(args->list, list->data, list->size * sizeof(int64_t));
     if (self->item_size > 0) args->value = hc_scalar_element(value, self->dtype);
     const aclnnStatus status = plan(name, args, self, dim, index, NULL, out, workspaceSize, executor);
@@ -142,28 +165,34 @@ static aclnnStatus plan_fill(const char *name, const aclTensor *self, int64_t di
 }
 
 HC_API aclnnStatus aclnnIndexFillGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
-                                                  const aclScalar *value, aclTensor *out, uint64_t *workspaceSize,
-                                                  aclOpExecutor **executor) {
+                                                  const aclScalar *value, aclTensor *out,
+                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan_fill("aclnnIndexFill", self, dim, index, NULL, value, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIndexFill)
 
-HC_API aclnnStatus aclnnInplaceIndexFillGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index,
-                                                         const aclScalar *value, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return plan_fill("aclnnInplaceIndexFill", selfRef, dim, index, NULL, value, selfRef, workspaceSize, executor);
+HC_API aclnnStatus aclnnInplaceIndexFillGetWorkspaceSize(aclTensor *selfRef, int64_t dim,
+                                                         const aclTensor *index, const aclScalar *value,
+                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan_fill("aclnnInplaceIndexFill", selfRef, dim, index, NULL, value, selfRef, workspaceSize,
+                     executor);
 }
 HC_OP_LAUNCH(aclnnInplaceIndexFill)
 
-HC_API aclnnStatus aclnnIndexFillTensorGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclIntArray *index,
-                                                        const aclScalar *value, aclTensor *out, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnIndexFillTensorGetWorkspaceSize(const aclTensor *self, int64_t dim,
+                                                        const aclIntArray *index, const aclScalar *value,
+                                                        aclTensor *out, uint64_t *workspaceSize,
                                                         aclOpExecutor **executor) {
     return plan_fill("aclnnIndexFillTensor", self, dim, NULL, index, value, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIndexFillTensor)
 
-HC_API aclnnStatus aclnnInplaceIndexFillTensorGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclIntArray *index,
-                                                               const aclScalar *value, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnInplaceIndexFillTensorGetWorkspaceSize(aclTensor *selfRef, int64_t dim,
+                                                               const aclIntArray *index,
+                                                               const aclScalar *value,
+                                                               uint64_t *workspaceSize,
                                                                aclOpExecutor **executor) {
-    return plan_fill("aclnnInplaceIndexFillTensor", selfRef, dim, NULL, index, value, selfRef, workspaceSize, executor);
+    return plan_fill("aclnnInplaceIndexFillTensor", selfRef, dim, NULL, index, value, selfRef, workspaceSize,
+                     executor);
 }
 HC_OP_LAUNCH(aclnnInplaceIndexFillTensor)

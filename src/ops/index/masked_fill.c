@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* selfRef = value where mask is true; mask broadcasts, value is a scalar or a tensor of one element. Elements keep
- * their bits: nothing is converted. */
+/* selfRef = value where mask is true; mask broadcasts, value is a scalar or a tensor of one element. Elements
+ * keep their bits: nothing is converted. */
 #include "strided.h"
 #include "temporary.h"
 
 #define FOR_SIZES(X) X(1, uint8_t) X(2, uint16_t) X(4, uint32_t) X(8, uint64_t) X(16, struct wide)
-#define PARAMS (size_t n, void *dst, int64_t dst_stride, const uint8_t *mask, int64_t mask_stride, const void *value)
+#define PARAMS                                                                                               \
+    (size_t n, void *dst, int64_t dst_stride, const uint8_t *mask, int64_t mask_stride, const void *value)
 #define DECLARE(size, type) HC_KERNEL(masked_fill_##size, PARAMS)
 FOR_SIZES(DECLARE)
 
 #ifdef HC_ISA
-struct wide { uint64_t low, high; };
+struct wide {
+    uint64_t low, high;
+};
 
 #define DEFINE(size, type)                                                                                   \
     void HC_FN(masked_fill_##size) PARAMS {                                                                  \
@@ -39,8 +42,8 @@ static void fill_run(const void *ctx, size_t n, char *const *data, const int64_t
 }
 
 static void fill_where(const aclTensor *self, const aclTensor *mask, const struct hc_element *value) {
-    static fill_fn *const *const TABLES[] = {masked_fill_1_table, masked_fill_2_table, masked_fill_4_table, masked_fill_8_table,
-                                             masked_fill_16_table};
+    static fill_fn *const *const TABLES[] = {masked_fill_1_table, masked_fill_2_table, masked_fill_4_table,
+                                             masked_fill_8_table, masked_fill_16_table};
     if (self->numel == 0) return;
     aclTensor view;
     hc_broadcast_to(mask, self->shape, self->rank, &view);
@@ -69,16 +72,19 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
 static aclnnStatus check(const char *name, const aclTensor *self, const aclTensor *mask) {
     aclTensor view;
     HC_CHECK(self && mask, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "mask" : "selfRef");
-    HC_CHECK(mask->dtype == ACL_BOOL || mask->dtype == ACL_UINT8, ACLNN_ERR_PARAM_INVALID, "%s: mask is %s, wanted bool", name,
-             HC_SHOW(mask));
+    HC_CHECK(mask->dtype == ACL_BOOL || mask->dtype == ACL_UINT8, ACLNN_ERR_PARAM_INVALID,
+             "%s: mask is %s, wanted bool", name, HC_SHOW(mask));
     HC_CHECK(hc_broadcast_to(mask, self->shape, self->rank, &view), ACLNN_ERR_PARAM_INVALID,
              "%s: mask %s does not broadcast to selfRef %s", name, HC_SHOW(mask), HC_SHOW(self));
-    HC_CHECK(self->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: selfRef is %s, not supported", name, HC_SHOW(self));
+    HC_CHECK(self->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: selfRef is %s, not supported", name,
+             HC_SHOW(self));
     return 0;
 }
 
-HC_API aclnnStatus aclnnInplaceMaskedFillScalarGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask, const aclScalar *value,
-                                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceMaskedFillScalarGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask,
+                                                                const aclScalar *value,
+                                                                uint64_t *workspaceSize,
+                                                                aclOpExecutor **executor) {
     HC_TRY(check("aclnnInplaceMaskedFillScalar", selfRef, mask));
     HC_CHECK(value != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceMaskedFillScalar: value is null");
     const struct hc_element element = hc_scalar_element(value, selfRef->dtype);
@@ -86,12 +92,14 @@ HC_API aclnnStatus aclnnInplaceMaskedFillScalarGetWorkspaceSize(aclTensor *selfR
 }
 HC_OP_LAUNCH(aclnnInplaceMaskedFillScalar)
 
-HC_API aclnnStatus aclnnInplaceMaskedFillTensorGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask, const aclTensor *value,
-                                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceMaskedFillTensorGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask,
+                                                                const aclTensor *value,
+                                                                uint64_t *workspaceSize,
+                                                                aclOpExecutor **executor) {
     HC_TRY(check("aclnnInplaceMaskedFillTensor", selfRef, mask));
     HC_CHECK(value != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceMaskedFillTensor: value is null");
-    HC_CHECK(value->numel == 1, ACLNN_ERR_PARAM_INVALID, "aclnnInplaceMaskedFillTensor: value is %s, wanted one element",
-             HC_SHOW(value));
+    HC_CHECK(value->numel == 1, ACLNN_ERR_PARAM_INVALID,
+             "aclnnInplaceMaskedFillTensor: value is %s, wanted one element", HC_SHOW(value));
     return HC_PLAN0("aclnnInplaceMaskedFillTensor", run_tensor, HC_INOUT(selfRef), HC_IN(mask), HC_IN(value));
 }
 HC_OP_LAUNCH(aclnnInplaceMaskedFillTensor)

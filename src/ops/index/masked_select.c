@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* MaskedSelect: the elements of self where mask is true, packed; both broadcast. InplaceMaskedScatter: the inverse,
- * the next element of source for each true element of mask. */
+/* MaskedSelect: the elements of self where mask is true, packed; both broadcast. InplaceMaskedScatter: the
+ * inverse, the next element of source for each true element of mask. */
 #include <stdlib.h>
 
 #include "mask_scan.h"
@@ -13,7 +13,9 @@
 FOR_SIZES(DECLARE)
 
 #ifdef HC_ISA
-struct wide { uint64_t low, high; };
+struct wide {
+    uint64_t low, high;
+};
 
 /* Without branches: an element that is not wanted is overwritten by the next, so dst has room for n. */
 #define DEFINE(size, type)                                                                                   \
@@ -73,15 +75,16 @@ static aclnnStatus run_select(const struct hc_call *call) {
     if (status == 0) {
         const int64_t count = scan.before[scan.blocks];
         if (count > out->numel) {
-            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: out is %s, but %lld elements are selected", call->name, HC_SHOW(out),
-                             (long long)count);
+            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: out is %s, but %lld elements are selected",
+                             call->name, HC_SHOW(out), (long long)count);
         } else {
             status = hc_contiguous_apart(&view, view.dtype, out, &whole, &copy);
         }
         if (status == 0) {
             const size_t size = (size_t)out->item_size;
-            const struct job job = {hc_data(out), hc_data(&whole), size, out->stride[0] * out->item_size, kernel_for(size, true),
-                                    hc_move_for(size)};
+            const struct job job = {
+                hc_data(out),           hc_data(&whole),  size, out->stride[0] * out->item_size,
+                kernel_for(size, true), hc_move_for(size)};
             hc_mask_for(&scan, select_block, &job);
             hc_set_view_shape(call, 0, &count, 1);
         }
@@ -91,19 +94,29 @@ static aclnnStatus run_select(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnMaskedSelectGetWorkspaceSize(const aclTensor *self, const aclTensor *mask, aclTensor *out,
-                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self && mask && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnMaskedSelect: %s is null", !self ? "self" : mask ? "out" : "mask");
+HC_API aclnnStatus aclnnMaskedSelectGetWorkspaceSize(const aclTensor *self, const aclTensor *mask,
+                                                     aclTensor *out, uint64_t *workspaceSize,
+                                                     aclOpExecutor **executor) {
+    HC_CHECK(self && mask && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnMaskedSelect: %s is null",
+             !self  ? "self"
+             : mask ? "out"
+                    : "mask");
     aclTensor shape = {.numel = 1};
-    HC_CHECK(mask->dtype == ACL_BOOL || mask->dtype == ACL_UINT8, ACLNN_ERR_PARAM_INVALID, "aclnnMaskedSelect: mask is %s, wanted bool",
-             HC_SHOW(mask));
+    HC_CHECK(mask->dtype == ACL_BOOL || mask->dtype == ACL_UINT8, ACLNN_ERR_PARAM_INVALID,
+             "aclnnMaskedSelect: mask is %s, wanted bool", HC_SHOW(mask));
     HC_CHECK(hc_broadcast_shape(self, mask, shape.shape, &shape.rank), ACLNN_ERR_PARAM_INVALID,
              "aclnnMaskedSelect: self %s and mask %s do not broadcast", HC_SHOW(self), HC_SHOW(mask));
     HC_CHECK(out->rank == 1 && out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
-             "aclnnMaskedSelect: out is %s, wanted one dimension and self's dtype (%s)", HC_SHOW(out), HC_SHOW(self));
+             "aclnnMaskedSelect: out is %s, wanted one dimension and self's dtype (%s)", HC_SHOW(out),
+             HC_SHOW(self));
     const struct hc_operand operands[] = {HC_OUT(out), HC_IN(self), HC_IN(mask)};
-    return hc_plan(&(const struct hc_plan){.name = "aclnnMaskedSelect", .run = run_select, .args = "", .args_size = 1,
-                                           .operands = operands, .num_operands = HC_ARRAY_SIZE(operands), .sync = true},
+    return hc_plan(&(const struct hc_plan){.name = "aclnnMaskedSelect",
+                                           .run = run_select,
+                                           .args = "",
+                                           .args_size = 1,
+                                           .operands = operands,
+                                           .num_operands = HC_ARRAY_SIZE(operands),
+                                           .sync = true},
                    workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMaskedSelect)
@@ -116,8 +129,9 @@ static void scatter_block(const void *ctx, const uint8_t *truth, size_t n, size_
 static aclnnStatus scatter(const struct hc_call *call, const struct hc_mask_scan *scan, const aclTensor *self,
                            const aclTensor *source) {
     const int64_t count = scan->before[scan->blocks];
-    HC_CHECK(count <= source->numel, ACLNN_ERR_PARAM_INVALID, "%s: mask has %lld true elements, source %s has %lld", call->name,
-             (long long)count, HC_SHOW(source), (long long)source->numel);
+    HC_CHECK(count <= source->numel, ACLNN_ERR_PARAM_INVALID,
+             "%s: mask has %lld true elements, source %s has %lld", call->name, (long long)count,
+             HC_SHOW(source), (long long)source->numel);
     aclTensor to, from;
     void *result, *copy;
     HC_TRY(hc_contiguous_apart(source, source->dtype, self, &from, &copy));
@@ -142,17 +156,21 @@ static aclnnStatus run_scatter(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnInplaceMaskedScatterGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask, const aclTensor *source,
-                                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceMaskedScatterGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask,
+                                                             const aclTensor *source, uint64_t *workspaceSize,
+                                                             aclOpExecutor **executor) {
     HC_CHECK(selfRef && mask && source, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceMaskedScatter: %s is null",
-             !selfRef ? "selfRef" : mask ? "source" : "mask");
+             !selfRef ? "selfRef"
+             : mask   ? "source"
+                      : "mask");
     aclTensor view;
     HC_CHECK(mask->dtype == ACL_BOOL || mask->dtype == ACL_UINT8, ACLNN_ERR_PARAM_INVALID,
              "aclnnInplaceMaskedScatter: mask is %s, wanted bool", HC_SHOW(mask));
     HC_CHECK(hc_broadcast_to(mask, selfRef->shape, selfRef->rank, &view), ACLNN_ERR_PARAM_INVALID,
-             "aclnnInplaceMaskedScatter: mask %s does not broadcast to selfRef %s", HC_SHOW(mask), HC_SHOW(selfRef));
-    HC_CHECK(source->dtype == selfRef->dtype, ACLNN_ERR_PARAM_INVALID, "aclnnInplaceMaskedScatter: source is %s, selfRef is %s",
-             HC_SHOW(source), HC_SHOW(selfRef));
+             "aclnnInplaceMaskedScatter: mask %s does not broadcast to selfRef %s", HC_SHOW(mask),
+             HC_SHOW(selfRef));
+    HC_CHECK(source->dtype == selfRef->dtype, ACLNN_ERR_PARAM_INVALID,
+             "aclnnInplaceMaskedScatter: source is %s, selfRef is %s", HC_SHOW(source), HC_SHOW(selfRef));
     return HC_PLAN0("aclnnInplaceMaskedScatter", run_scatter, HC_INOUT(selfRef), HC_IN(mask), HC_IN(source));
 }
 HC_OP_LAUNCH(aclnnInplaceMaskedScatter)

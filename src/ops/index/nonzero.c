@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Coordinates of the elements that are not zero, in row-major order: out[i] = the i-th one's (Nonzero), or one line
- * per dimension (NonzeroV2). out has room for all elements; its view shape is set to what was found. */
+/* Coordinates of the elements that are not zero, in row-major order: out[i] = the i-th one's (Nonzero), or
+ * one line per dimension (NonzeroV2). out has room for all elements; its view shape is set to what was found.
+ */
 #include "mask_scan.h"
 
-struct args { bool by_dimension; };
+struct args {
+    bool by_dimension;
+};
 struct job {
     int64_t *out;
     int32_t rank;
@@ -29,9 +32,12 @@ static aclnnStatus write(const struct hc_call *call, const struct hc_mask_scan *
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);
     const int64_t count = scan->before[scan->blocks], rank = self->rank;
-    HC_CHECK(count * rank <= out->numel, ACLNN_ERR_PARAM_INVALID, "%s: out is %s, but %lld elements of %lld dimensions are not zero",
-             call->name, HC_SHOW(out), (long long)count, (long long)rank);
-    struct job job = {.out = (int64_t *)hc_data(out), .rank = self->rank, .step = a->by_dimension ? 1 : rank,
+    HC_CHECK(count * rank <= out->numel, ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, but %lld elements of %lld dimensions are not zero", call->name, HC_SHOW(out),
+             (long long)count, (long long)rank);
+    struct job job = {.out = (int64_t *)hc_data(out),
+                      .rank = self->rank,
+                      .step = a->by_dimension ? 1 : rank,
                       .line = a->by_dimension ? count : 1};
     uint64_t below = 1;
     for (int32_t d = self->rank - 1; d >= 0; d--) {
@@ -52,26 +58,31 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-static aclnnStatus plan(const char *name, bool by_dimension, const aclTensor *self, aclTensor *out, uint64_t *workspaceSize,
-                        aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, bool by_dimension, const aclTensor *self, aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
-    HC_CHECK(out->dtype == ACL_INT64 && hc_is_contiguous(out), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted contiguous int64",
-             name, HC_SHOW(out));
+    HC_CHECK(out->dtype == ACL_INT64 && hc_is_contiguous(out), ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, wanted contiguous int64", name, HC_SHOW(out));
     const struct args args = {by_dimension};
     const struct hc_operand operands[] = {HC_OUT(out), HC_IN(self)};
-    return hc_plan(&(const struct hc_plan){.name = name, .run = run, .args = &args, .args_size = sizeof args, .operands = operands,
-                                           .num_operands = HC_ARRAY_SIZE(operands), .sync = true},
+    return hc_plan(&(const struct hc_plan){.name = name,
+                                           .run = run,
+                                           .args = &args,
+                                           .args_size = sizeof args,
+                                           .operands = operands,
+                                           .num_operands = HC_ARRAY_SIZE(operands),
+                                           .sync = true},
                    workspaceSize, executor);
 }
 
-HC_API aclnnStatus aclnnNonzeroGetWorkspaceSize(const aclTensor *self, aclTensor *out, uint64_t *workspaceSize,
-                                                aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnNonzeroGetWorkspaceSize(const aclTensor *self, aclTensor *out,
+                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnNonzero", false, self, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnNonzero)
 
-HC_API aclnnStatus aclnnNonzeroV2GetWorkspaceSize(const aclTensor *self, aclTensor *out, uint64_t *workspaceSize,
-                                                  aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnNonzeroV2GetWorkspaceSize(const aclTensor *self, aclTensor *out,
+                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnNonzeroV2", true, self, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnNonzeroV2)

@@ -5,7 +5,9 @@
 #include "index_load.h"
 #include "scatter.h"
 
-struct args { int64_t axis; };
+struct args {
+    int64_t axis;
+};
 
 static aclnnStatus read_element(const aclTensor *value, aclDataType dtype, struct hc_element *element) {
     const aclTensor to = hc_tensor_view(dtype, NULL, 0, element->bytes);
@@ -23,8 +25,13 @@ static aclnnStatus run(const struct hc_call *call) {
     HC_TRY(read_element(hc_arg(call, 3), out->dtype, &off));
     HC_TRY(hc_index_load(call->name, "self", self, out->shape[a->axis], false, &index));
     aclnnStatus status = hc_fill(out, &off);
-    struct hc_scatter s = {.op = HC_SCATTER_SET, .dst = *out, .src = *out, .index = index.view,
-                           .step = out->stride[a->axis] * out->item_size, .range = out->shape[a->axis], .alpha = hc_scatter_one()};
+    struct hc_scatter s = {.op = HC_SCATTER_SET,
+                           .dst = *out,
+                           .src = *out,
+                           .index = index.view,
+                           .step = out->stride[a->axis] * out->item_size,
+                           .range = out->shape[a->axis],
+                           .alpha = hc_scatter_one()};
     s.src.base = on.bytes;
     s.src.offset = 0;
     s.dst.numel = s.src.numel = self->numel;
@@ -40,21 +47,26 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnOneHotGetWorkspaceSize(const aclTensor *self, int64_t numClasses, const aclTensor *onValue,
-                                               const aclTensor *offValue, int64_t axis, aclTensor *out,
-                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnOneHotGetWorkspaceSize(const aclTensor *self, int64_t numClasses,
+                                               const aclTensor *onValue, const aclTensor *offValue,
+                                               int64_t axis, aclTensor *out, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
     HC_CHECK(self && onValue && offValue && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnOneHot: %s is null",
-             !self ? "self" : !onValue ? "onValue" : offValue ? "out" : "offValue");
+             !self      ? "self"
+             : !onValue ? "onValue"
+             : offValue ? "out"
+                        : "offValue");
     HC_TRY(hc_index_check_dtype("aclnnOneHot", "self", self));
     HC_CHECK(onValue->numel == 1 && offValue->numel == 1, ACLNN_ERR_PARAM_INVALID,
-             "aclnnOneHot: onValue is %s, offValue is %s, wanted one element each", HC_SHOW(onValue), HC_SHOW(offValue));
+             "aclnnOneHot: onValue is %s, offValue is %s, wanted one element each", HC_SHOW(onValue),
+             HC_SHOW(offValue));
     const struct args args = {hc_wrap_dim(axis, self->rank + 1)};
     bool fits = args.axis >= 0 && out->rank == self->rank + 1;
     for (int32_t d = 0; fits && d < out->rank; d++) {
         fits = out->shape[d] == (d == args.axis ? numClasses : self->shape[d < args.axis ? d : d - 1]);
     }
-    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnOneHot: out is %s for self %s, axis %lld and %lld classes", HC_SHOW(out),
-             HC_SHOW(self), (long long)axis, (long long)numClasses);
+    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnOneHot: out is %s for self %s, axis %lld and %lld classes",
+             HC_SHOW(out), HC_SHOW(self), (long long)axis, (long long)numClasses);
     return HC_PLAN("aclnnOneHot", run, &args, HC_OUT(out), HC_IN(self), HC_IN(onValue), HC_IN(offValue));
 }
 HC_OP_LAUNCH(aclnnOneHot)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Scatter: out = self, then out[p with index[p] in dimension dim] = src[p] (or += or *=), src a tensor or one value. */
+/* Scatter: out = self, then out[p with index[p] in dimension dim] = src[p] (or += or *=), src a tensor or one
+ * value. */
 #include "scatter.h"
 
 #include <stdlib.h>
@@ -22,8 +23,12 @@ static aclnnStatus scatter_into(const struct hc_call *call, const aclTensor *tar
     const aclTensor shaped = hc_at_least_1d(hc_arg(call, INDEX));
     struct hc_index index;
     HC_TRY(hc_index_load(call->name, "index", &shaped, target->shape[a->dim], false, &index));
-    struct hc_scatter s = {.op = a->op, .dst = *target, .src = *src, .index = index.view,
-                           .step = target->stride[a->dim] * target->item_size, .range = target->shape[a->dim],
+    struct hc_scatter s = {.op = a->op,
+                           .dst = *target,
+                           .src = *src,
+                           .index = index.view,
+                           .step = target->stride[a->dim] * target->item_size,
+                           .range = target->shape[a->dim],
                            .alpha = hc_scatter_one()};
     for (int32_t d = 0; d < shaped.rank; d++) s.dst.shape[d] = s.src.shape[d] = shaped.shape[d];
     s.dst.numel = s.src.numel = shaped.numel;
@@ -50,7 +55,8 @@ static aclnnStatus run(const struct hc_call *call) {
         const aclTensor src = hc_at_least_1d(hc_arg(call, SRC));
         HC_TRY(hc_apart(&src, dtype, &out, &values, &copy));
     }
-    aclnnStatus status = dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
+    aclnnStatus status =
+        dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
     if (status == 0 && hc_arg(call, INDEX)->numel > 0) status = scatter_into(call, &target, &values);
     if (status == 0 && wide != NULL) status = hc_copy(&out, &target);
     free(copy);
@@ -58,79 +64,90 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index, const aclTensor *src,
-                         const aclTensor *out) {
+static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
+                         const aclTensor *src, const aclTensor *out) {
     const aclTensor i = hc_at_least_1d(index), s = hc_at_least_1d(self);
-    HC_CHECK(hc_same_shape(self, out) && self->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s", name,
-             HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(hc_same_shape(self, out) && self->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, self is %s", name, HC_SHOW(out), HC_SHOW(self));
     if (index->numel == 0) return 0;
-    HC_CHECK(i.rank == s.rank, ACLNN_ERR_PARAM_INVALID, "%s: index is %s, self is %s: ranks differ", name, HC_SHOW(index),
-             HC_SHOW(self));
+    HC_CHECK(i.rank == s.rank, ACLNN_ERR_PARAM_INVALID, "%s: index is %s, self is %s: ranks differ", name,
+             HC_SHOW(index), HC_SHOW(self));
     for (int32_t d = 0; d < s.rank; d++) {
         HC_CHECK(d == dim || i.shape[d] <= s.shape[d], ACLNN_ERR_PARAM_INVALID,
-                 "%s: index is %s, self is %s: dimension %d of index is larger (dim is %lld)", name, HC_SHOW(index), HC_SHOW(self),
-                 d, (long long)dim);
+                 "%s: index is %s, self is %s: dimension %d of index is larger (dim is %lld)", name,
+                 HC_SHOW(index), HC_SHOW(self), d, (long long)dim);
     }
     if (src == NULL) return 0;
     const aclTensor v = hc_at_least_1d(src);
-    HC_CHECK(v.rank == i.rank && src->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID, "%s: src is %s, self is %s, index is %s",
-             name, HC_SHOW(src), HC_SHOW(self), HC_SHOW(index));
+    HC_CHECK(v.rank == i.rank && src->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
+             "%s: src is %s, self is %s, index is %s", name, HC_SHOW(src), HC_SHOW(self), HC_SHOW(index));
     for (int32_t d = 0; d < i.rank; d++) {
-        HC_CHECK(i.shape[d] <= v.shape[d], ACLNN_ERR_PARAM_INVALID, "%s: index is %s, src is %s: dimension %d of index is larger",
-                 name, HC_SHOW(index), HC_SHOW(src), d);
+        HC_CHECK(i.shape[d] <= v.shape[d], ACLNN_ERR_PARAM_INVALID,
+                 "%s: index is %s, src is %s: dimension %d of index is larger", name, HC_SHOW(index),
+                 HC_SHOW(src), d);
     }
     return 0;
 }
 
-static aclnnStatus plan(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index, const aclTensor *src,
-                        const aclScalar *value, int64_t reduce, const aclTensor *out, uint64_t *workspaceSize,
-                        aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
+                        const aclTensor *src, const aclScalar *value, int64_t reduce, const aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const enum hc_scatter_op OPS[] = {HC_SCATTER_SET, HC_SCATTER_ADD, HC_SCATTER_MUL};
     HC_CHECK(self && index && out && (src || value), ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             !self ? "self" : !index ? "index" : out ? "src or value" : "out");
+             !self    ? "self"
+             : !index ? "index"
+             : out    ? "src or value"
+                      : "out");
     HC_TRY(hc_index_check_dtype(name, "index", index));
     HC_CHECK(reduce >= 0 && reduce < REDUCE_COUNT, ACLNN_ERR_PARAM_INVALID,
              "%s: reduce is %lld, wanted 0 (none), 1 (add) or 2 (multiply)", name, (long long)reduce);
     struct args args = {.dim = hc_wrap_dim(dim, self->rank), .op = OPS[reduce], .has_value = src == NULL};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", name, (long long)dim, HC_SHOW(self));
+    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", name, (long long)dim,
+             HC_SHOW(self));
     HC_TRY(check(name, self, args.dim, index, src, out));
     args.value_dtype = hc_scatter_dtype(args.op, self->dtype);
     if (src == NULL) args.value = hc_scalar_element(value, args.value_dtype);
     return HC_PLAN(name, run, &args, HC_OUT(out), HC_IN(self), HC_IN(index), HC_IN_OPT(src));
 }
 
-HC_API aclnnStatus aclnnScatterGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index, const aclTensor *src,
-                                                int64_t reduce, aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnScatterGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
+                                                const aclTensor *src, int64_t reduce, aclTensor *out,
+                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(src != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnScatter: src is null");
     return plan("aclnnScatter", self, dim, index, src, NULL, reduce, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnScatter)
 
-HC_API aclnnStatus aclnnInplaceScatterGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index,
-                                                       const aclTensor *src, int64_t reduce, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnInplaceScatterGetWorkspaceSize(aclTensor *selfRef, int64_t dim,
+                                                       const aclTensor *index, const aclTensor *src,
+                                                       int64_t reduce, uint64_t *workspaceSize,
                                                        aclOpExecutor **executor) {
     HC_CHECK(src != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceScatter: src is null");
-    return plan("aclnnInplaceScatter", selfRef, dim, index, src, NULL, reduce, selfRef, workspaceSize, executor);
+    return plan("aclnnInplaceScatter", selfRef, dim, index, src, NULL, reduce, selfRef, workspaceSize,
+                executor);
 }
 HC_OP_LAUNCH(aclnnInplaceScatter)
 
-HC_API aclnnStatus aclnnScatterValueGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
-                                                     const aclScalar *value, int64_t reduce, aclTensor *out,
-                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnScatterValueGetWorkspaceSize(const aclTensor *self, int64_t dim,
+                                                     const aclTensor *index, const aclScalar *value,
+                                                     int64_t reduce, aclTensor *out, uint64_t *workspaceSize,
+                                                     aclOpExecutor **executor) {
     return plan("aclnnScatterValue", self, dim, index, NULL, value, reduce, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnScatterValue)
 
-HC_API aclnnStatus aclnnInplaceScatterValueGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index,
-                                                            const aclScalar *value, int64_t reduce, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnInplaceScatterValueGetWorkspaceSize(aclTensor *selfRef, int64_t dim,
+                                                            const aclTensor *index, const aclScalar *value,
+                                                            int64_t reduce, uint64_t *workspaceSize,
                                                             aclOpExecutor **executor) {
-    return plan("aclnnInplaceScatterValue", selfRef, dim, index, NULL, value, reduce, selfRef, workspaceSize, executor);
+    return plan("aclnnInplaceScatterValue", selfRef, dim, index, NULL, value, reduce, selfRef, workspaceSize,
+                executor);
 }
 HC_OP_LAUNCH(aclnnInplaceScatterValue)
 
 HC_API aclnnStatus aclnnScatterAddGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
-                                                   const aclTensor *src, aclTensor *out, uint64_t *workspaceSize,
-                                                   aclOpExecutor **executor) {
+                                                   const aclTensor *src, aclTensor *out,
+                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(src != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnScatterAdd: src is null");
     return plan("aclnnScatterAdd", self, dim, index, src, NULL, REDUCE_ADD, out, workspaceSize, executor);
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Writes into a cache: for each batch b, data[b, .., indices[b] + j, ..] = updates[b, .., j, ..] along axis. Two-column
- * indices name the batch, too: (batch, first). */
+/* Writes into a cache: for each batch b, data[b, .., indices[b] + j, ..] = updates[b, .., j, ..] along axis.
+ * Two-column indices name the batch, too: (batch, first). */
 #include <stdlib.h>
 
 #include "index_load.h"
 
-struct args { int64_t axis; };
+struct args {
+    int64_t axis;
+};
 
 static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length) {
     t.numel = t.shape[dim] > 0 ? t.numel / t.shape[dim] * length : 0;
@@ -14,15 +16,17 @@ static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length)
     return t;
 }
 
-static aclnnStatus check_range(const char *name, size_t row, const char *what, int64_t first, int64_t length, int64_t bound) {
+static aclnnStatus check_range(const char *name, size_t row, const char *what, int64_t first, int64_t length,
+                               int64_t bound) {
     HC_CHECK(first >= 0 && first + length <= bound, ACLNN_ERR_PARAM_INVALID,
-             "%s: index %lld at position [%zu] of indices is out of range: %s, wanted 0 to %lld", name, (long long)first, row,
-             what, (long long)(bound - length));
+             "%s: index %lld at position [%zu] of indices is out of range: %s, wanted 0 to %lld", name,
+             (long long)first, row, what, (long long)(bound - length));
     return 0;
 }
 
 /* Two passes, so that nothing is written where an index is out of range. */
-static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool pairs, const aclTensor *updates, bool write) {
+static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool pairs,
+                          const aclTensor *updates, bool write) {
     const struct args *a = call->args;
     const aclTensor *data = hc_arg(call, 0);
     for (int64_t i = 0; i < updates->shape[0]; i++) {
@@ -30,7 +34,8 @@ static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool
         const int64_t length = updates->shape[a->axis];
         HC_TRY(check_range(call->name, (size_t)i, "batch", batch, 1, data->shape[0]));
         HC_TRY(check_range(call->name, (size_t)i, "along axis", first, length, data->shape[a->axis]));
-        const aclTensor to = narrow(narrow(*data, 0, batch, 1), a->axis, first, length), from = narrow(*updates, 0, i, 1);
+        const aclTensor to = narrow(narrow(*data, 0, batch, 1), a->axis, first, length),
+                        from = narrow(*updates, 0, i, 1);
         if (write) HC_TRY(hc_copy(&to, &from));
     }
     return 0;
@@ -48,21 +53,29 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnInplaceScatterUpdateGetWorkspaceSize(aclTensor *data, const aclTensor *indices, const aclTensor *updates,
-                                                             int64_t axis, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceScatterUpdateGetWorkspaceSize(aclTensor *data, const aclTensor *indices,
+                                                             const aclTensor *updates, int64_t axis,
+                                                             uint64_t *workspaceSize,
+                                                             aclOpExecutor **executor) {
     static const char *const NAME = "aclnnInplaceScatterUpdate";
     HC_CHECK(data && indices && updates, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME,
-             !data ? "data" : indices ? "updates" : "indices");
+             !data     ? "data"
+             : indices ? "updates"
+                       : "indices");
     HC_TRY(hc_index_check_dtype(NAME, "indices", indices));
     const struct args args = {hc_wrap_dim(axis, data->rank)};
-    HC_CHECK(args.axis > 0, ACLNN_ERR_PARAM_INVALID, "%s: axis is %lld, data is %s: wanted a dimension after the first", NAME,
-             (long long)axis, HC_SHOW(data));
+    HC_CHECK(args.axis > 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: axis is %lld, data is %s: wanted a dimension after the first", NAME, (long long)axis,
+             HC_SHOW(data));
     bool fits = data->rank == updates->rank && data->dtype == updates->dtype;
-    for (int32_t d = 1; fits && d < data->rank; d++) fits = d == args.axis || data->shape[d] == updates->shape[d];
-    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "%s: updates is %s, data is %s (axis %lld)", NAME, HC_SHOW(updates), HC_SHOW(data),
-             (long long)axis);
-    HC_CHECK(indices->numel == updates->shape[0] * (indices->rank == 2 ? 2 : 1) && indices->rank >= 1 && indices->rank <= 2,
-             ACLNN_ERR_PARAM_INVALID, "%s: indices is %s, updates is %s", NAME, HC_SHOW(indices), HC_SHOW(updates));
+    for (int32_t d = 1; fits && d < data->rank; d++)
+        fits = d == args.axis || data->shape[d] == updates->shape[d];
+    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "%s: updates is %s, data is %s (axis %lld)", NAME,
+             HC_SHOW(updates), HC_SHOW(data), (long long)axis);
+    HC_CHECK(indices->numel == updates->shape[0] * (indices->rank == 2 ? 2 : 1) && indices->rank >= 1 &&
+                 indices->rank <= 2,
+             ACLNN_ERR_PARAM_INVALID, "%s: indices is %s, updates is %s", NAME, HC_SHOW(indices),
+             HC_SHOW(updates));
     return HC_PLAN(NAME, run, &args, HC_INOUT(data), HC_IN(indices), HC_IN(updates));
 }
 HC_OP_LAUNCH(aclnnInplaceScatterUpdate)

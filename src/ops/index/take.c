@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Elements by their row-major position in self: out[p] = self.flat[index[p]] (Take), and self.flat[index[p]] = source[p],
- * or += with accumulate (InplacePut). Negative positions count from the end. */
+/* Elements by their row-major position in self: out[p] = self.flat[index[p]] (Take), and self.flat[index[p]]
+ * = source[p], or += with accumulate (InplacePut). Negative positions count from the end. */
 #include <stdlib.h>
 
 #include "gather.h"
 #include "index_load.h"
 #include "scatter.h"
 
-struct args { bool accumulate; };
+struct args {
+    bool accumulate;
+};
 
 static aclTensor flat(const aclTensor *contiguous) {
     return hc_tensor_view(contiguous->dtype, &contiguous->numel, 1, hc_data(contiguous));
@@ -34,19 +36,29 @@ static aclnnStatus run_take(const struct hc_call *call) {
 
 HC_API aclnnStatus aclnnTakeGetWorkspaceSize(const aclTensor *self, const aclTensor *index, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self && index && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnTake: %s is null", !self ? "self" : index ? "out" : "index");
+    HC_CHECK(self && index && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnTake: %s is null",
+             !self   ? "self"
+             : index ? "out"
+                     : "index");
     HC_TRY(hc_index_check_dtype("aclnnTake", "index", index));
     HC_CHECK(hc_same_shape(index, out) && out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
-             "aclnnTake: out is %s, wanted index's shape (%s) and self's dtype (%s)", HC_SHOW(out), HC_SHOW(index), HC_SHOW(self));
+             "aclnnTake: out is %s, wanted index's shape (%s) and self's dtype (%s)", HC_SHOW(out),
+             HC_SHOW(index), HC_SHOW(self));
     return HC_PLAN0("aclnnTake", run_take, HC_OUT(out), HC_IN(self), HC_IN(index));
 }
 HC_OP_LAUNCH(aclnnTake)
 
-static aclnnStatus put(const struct hc_call *call, const aclTensor *target, const aclTensor *source, enum hc_scatter_op op) {
+static aclnnStatus put(const struct hc_call *call, const aclTensor *target, const aclTensor *source,
+                       enum hc_scatter_op op) {
     struct hc_index index;
     HC_TRY(hc_index_load(call->name, "index", hc_arg(call, 1), target->numel, true, &index));
-    struct hc_scatter s = {.op = op, .dst = flat(target), .src = flat(source), .index = flat(&index.view),
-                           .step = target->item_size, .range = target->numel, .alpha = hc_scatter_one()};
+    struct hc_scatter s = {.op = op,
+                           .dst = flat(target),
+                           .src = flat(source),
+                           .index = flat(&index.view),
+                           .step = target->item_size,
+                           .range = target->numel,
+                           .alpha = hc_scatter_one()};
     s.dst.numel = s.dst.shape[0] = index.view.numel;
     s.dst.stride[0] = 0;
     hc_scatter(&s);
@@ -72,14 +84,17 @@ static aclnnStatus run_put(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnInplacePutGetWorkspaceSize(aclTensor *selfRef, const aclTensor *index, const aclTensor *source,
-                                                   bool accumulate, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplacePutGetWorkspaceSize(aclTensor *selfRef, const aclTensor *index,
+                                                   const aclTensor *source, bool accumulate,
+                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(selfRef && index && source, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplacePut: %s is null",
-             !selfRef ? "selfRef" : index ? "source" : "index");
+             !selfRef ? "selfRef"
+             : index  ? "source"
+                      : "index");
     HC_TRY(hc_index_check_dtype("aclnnInplacePut", "index", index));
     HC_CHECK(source->numel == index->numel && source->dtype == selfRef->dtype, ACLNN_ERR_PARAM_INVALID,
-             "aclnnInplacePut: source is %s, wanted as many elements as index (%s) and selfRef's dtype (%s)", HC_SHOW(source),
-             HC_SHOW(index), HC_SHOW(selfRef));
+             "aclnnInplacePut: source is %s, wanted as many elements as index (%s) and selfRef's dtype (%s)",
+             HC_SHOW(source), HC_SHOW(index), HC_SHOW(selfRef));
     const struct args args = {accumulate};
     return HC_PLAN("aclnnInplacePut", run_put, &args, HC_INOUT(selfRef), HC_IN(index), HC_IN(source));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self + alpha * other, element by element; other is a tensor or a scalar, or self is a scalar (AddV3). */
+/* y = self + alpha * other, element by element; other is a tensor or a scalar, or self is a scalar (AddV3).
+ */
 #include "binary.h"
 
 HC_EW_KERNELS_ALL(add)
@@ -32,42 +33,52 @@ static const struct hc_ew TENSOR = {"aclnnAdd", HC_EW_TABLE_ALL(add), 0, 0};
 static const struct hc_ew SCALAR = {"aclnnAdds", HC_EW_TABLE_ALL(adds), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnAddV3", HC_EW_TABLE_ALL(addv), 0, 0};
 
-static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other, const aclScalar *alpha,
-                               const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other,
+                               const aclScalar *alpha, const aclTensor *out, uint64_t *workspaceSize,
+                               aclOpExecutor **executor) {
     aclScalar product;
     HC_CHECK(hc_scalar_product(other, alpha, &product), ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
              other ? "alpha" : "other");
     return hc_ew_plan_scalar(name, &SCALAR, self, &product, out, workspaceSize, executor);
 }
 
-HC_API aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor *self, const aclTensor *other, const aclScalar *alpha,
-                                            aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
+                                            const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
+                                            aclOpExecutor **executor) {
     return hc_ew_plan_binary_scalar("aclnnAdd", &TENSOR, self, other, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnAdd)
 
-HC_API aclnnStatus aclnnInplaceAddGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *other, const aclScalar *alpha,
-                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return hc_ew_plan_binary_scalar("aclnnInplaceAdd", &TENSOR, selfRef, other, alpha, selfRef, workspaceSize, executor);
+HC_API aclnnStatus aclnnInplaceAddGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *other,
+                                                   const aclScalar *alpha, uint64_t *workspaceSize,
+                                                   aclOpExecutor **executor) {
+    return hc_ew_plan_binary_scalar("aclnnInplaceAdd", &TENSOR, selfRef, other, alpha, selfRef, workspaceSize,
+                                    executor);
 }
 HC_OP_LAUNCH(aclnnInplaceAdd)
 
-HC_API aclnnStatus aclnnAddsGetWorkspaceSize(const aclTensor *self, const aclScalar *other, const aclScalar *alpha,
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnAddsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
+                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
+                                             aclOpExecutor **executor) {
     return plan_scalar("aclnnAdds", self, other, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnAdds)
 
-HC_API aclnnStatus aclnnInplaceAddsGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *other, const aclScalar *alpha,
-                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceAddsGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *other,
+                                                    const aclScalar *alpha, uint64_t *workspaceSize,
+                                                    aclOpExecutor **executor) {
     return plan_scalar("aclnnInplaceAdds", selfRef, other, alpha, selfRef, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceAdds)
 
-HC_API aclnnStatus aclnnAddV3GetWorkspaceSize(const aclScalar *self, const aclTensor *other, const aclScalar *alpha,
-                                              aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnAddV3GetWorkspaceSize(const aclScalar *self, const aclTensor *other,
+                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
+                                              aclOpExecutor **executor) {
     HC_CHECK(self && other && alpha && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnAddV3: %s is null",
-             !self ? "self" : !other ? "other" : !alpha ? "alpha" : "out");
+             !self    ? "self"
+             : !other ? "other"
+             : !alpha ? "alpha"
+                      : "out");
     const struct hc_ew_scalar args[] = {hc_ew_scalar(self), hc_ew_scalar(alpha)};
     const aclTensor *outs[] = {out}, *ins[] = {other};
     const int block = (int)hc_ew_compute_scalar(&SCALAR_FIRST, out, other, self);

@@ -14,16 +14,17 @@ HC_EW_BODY3_SCALAR(addcmul, C128, hc_cadd(a, hc_cmul(hc_cmul(s, b), c)))
 #else
 static const struct hc_ew SPEC = {"aclnnAddcmul", HC_EW_TABLE_ALL(addcmul), 0, 0};
 
-HC_API aclnnStatus aclnnAddcmulGetWorkspaceSize(const aclTensor *self, const aclTensor *tensor1, const aclTensor *tensor2,
-                                             const aclScalar *value, aclTensor *out, uint64_t *workspaceSize,
-                                             aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnAddcmulGetWorkspaceSize(const aclTensor *self, const aclTensor *tensor1,
+                                                const aclTensor *tensor2, const aclScalar *value,
+                                                aclTensor *out, uint64_t *workspaceSize,
+                                                aclOpExecutor **executor) {
     HC_TERNARY_SCALAR("aclnnAddcmul", SPEC, self, tensor1, tensor2, value, out);
 }
 HC_OP_LAUNCH(aclnnAddcmul)
 
 HC_API aclnnStatus aclnnInplaceAddcmulGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *tensor1,
-                                                    const aclTensor *tensor2, const aclScalar *value,
-                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                       const aclTensor *tensor2, const aclScalar *value,
+                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TERNARY_SCALAR("aclnnInplaceAddcmul", SPEC, selfRef, tensor1, tensor2, value, selfRef);
 }
 HC_OP_LAUNCH(aclnnInplaceAddcmul)

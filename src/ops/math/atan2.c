@@ -14,8 +14,8 @@ HC_EW_BODY2(atan2_F64, double, double, atan2)
 static const struct hc_ew SPEC = {"aclnnAtan2", HC_EW_TABLE_FLOAT(atan2), 0, HC_CLASS_FLOAT};
 HC_BINARY(aclnnAtan2, SPEC)
 
-HC_API aclnnStatus aclnnInplaceAtan2GetWorkspaceSize(aclTensor *selfRef, aclTensor *other, uint64_t *workspaceSize,
-                                                     aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceAtan2GetWorkspaceSize(aclTensor *selfRef, aclTensor *other,
+                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
     return hc_ew_plan_binary("aclnnInplaceAtan2", &SPEC, selfRef, other, selfRef, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceAtan2)

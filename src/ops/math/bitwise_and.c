@@ -8,7 +8,7 @@ HC_EW_KERNEL(bitwise_ands_I64)
 #ifdef HC_ISA
 #define COMBINE(a, b) ((a) & (b))
 HC_EW_BODY2(bitwise_and_I64, int64_t, int64_t, COMBINE)
-HC_EW_BODY_SCALAR(bitwise_ands, I64, int64_t, x & s)
+HC_EW_BODY_SCALAR(bitwise_ands, I64, int64_t, x &s)
 #else
 static const struct hc_ew TENSOR = {"aclnnBitwiseAndTensor", {[HC_I64] = bitwise_and_I64_table}, 0, 0};
 static const struct hc_ew SCALAR = {"aclnnBitwiseAndScalar", {[HC_I64] = bitwise_ands_I64_table}, 0, 0};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = min(max(self, low), high), element by element; NaN anywhere gives NaN. A bound that is null does not bound.
- * Hardtanh is the same operator. */
+/* y = min(max(self, low), high), element by element; NaN anywhere gives NaN. A bound that is null does not
+ * bound. Hardtanh is the same operator. */
 #include "binary.h"
 
 struct bounds {
@@ -18,7 +18,8 @@ HC_EW_KERNELS_REAL(clamp_tensor)
     void HC_FN(clamp_##block)(size_t n, void *const *out, const void *const *in, const void *args) {         \
         type *y = out[0];                                                                                    \
         const type *x = in[0];                                                                               \
-        const type low = ((const struct bounds *)args)->low.block, high = ((const struct bounds *)args)->high.block; \
+        const type low = ((const struct bounds *)args)->low.block,                                           \
+                   high = ((const struct bounds *)args)->high.block;                                         \
         _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {                                                \
             const type t = LARGER(x[i], low);                                                                \
             y[i] = SMALLER(t, high);                                                                         \
@@ -46,7 +47,8 @@ static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar
                         const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
     HC_CHECK(low || high, ACLNN_ERR_PARAM_NULLPTR, "%s: both bounds are null", name);
-    struct bounds bounds = {.low = {-INFINITY, -INFINITY, INT64_MIN, {0, 0}}, .high = {INFINITY, INFINITY, INT64_MAX, {0, 0}}};
+    struct bounds bounds = {.low = {-INFINITY, -INFINITY, INT64_MIN, {0, 0}},
+                            .high = {INFINITY, INFINITY, INT64_MAX, {0, 0}}};
     enum hc_block block = hc_ew_compute_scalar(&SCALARS, out, self, low ? low : high);
     if (low) bounds.low = hc_ew_scalar(low);
     if (high) {
@@ -55,43 +57,48 @@ static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar
         if (other != HC_I64) block = other;
     }
     const aclTensor *outs[] = {out}, *ins[] = {self};
-    return hc_ew_plan_as(name, &SCALARS, (int)block, outs, 1, ins, 1, &bounds, sizeof bounds, workspaceSize, executor);
+    return hc_ew_plan_as(name, &SCALARS, (int)block, outs, 1, ins, 1, &bounds, sizeof bounds, workspaceSize,
+                         executor);
 }
 
 HC_API aclnnStatus aclnnClampGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
-                                              const aclScalar *clipValueMax, aclTensor *out, uint64_t *workspaceSize,
-                                              aclOpExecutor **executor) {
+                                              const aclScalar *clipValueMax, aclTensor *out,
+                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnClamp", self, clipValueMin, clipValueMax, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnClamp)
 
 HC_API aclnnStatus aclnnHardtanhGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
-                                                 const aclScalar *clipValueMax, aclTensor *out, uint64_t *workspaceSize,
-                                                 aclOpExecutor **executor) {
+                                                 const aclScalar *clipValueMax, aclTensor *out,
+                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnHardtanh", self, clipValueMin, clipValueMax, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnHardtanh)
 
 HC_API aclnnStatus aclnnInplaceHardtanhGetWorkspaceSize(aclTensor *selfRef, const aclScalar *clipValueMin,
-                                                        const aclScalar *clipValueMax, uint64_t *workspaceSize,
-                                                        aclOpExecutor **executor) {
-    return plan("aclnnInplaceHardtanh", selfRef, clipValueMin, clipValueMax, selfRef, workspaceSize, executor);
+                                                        const aclScalar *clipValueMax,
+                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan("aclnnInplaceHardtanh", selfRef, clipValueMin, clipValueMax, selfRef, workspaceSize,
+                executor);
 }
 HC_OP_LAUNCH(aclnnInplaceHardtanh)
 
-HC_API aclnnStatus aclnnClampMinGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin, aclTensor *out,
-                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnClampMinGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
+                                                 aclTensor *out, uint64_t *workspaceSize,
+                                                 aclOpExecutor **executor) {
     return plan("aclnnClampMin", self, clipValueMin, NULL, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnClampMin)
 
-HC_API aclnnStatus aclnnClampMaxGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMax, aclTensor *out,
-                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnClampMaxGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMax,
+                                                 aclTensor *out, uint64_t *workspaceSize,
+                                                 aclOpExecutor **executor) {
     return plan("aclnnClampMax", self, NULL, clipValueMax, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnClampMax)
 
-HC_API aclnnStatus aclnnInplaceClampMaxGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *clipValueMax,
+HC_API aclnnStatus aclnnInplaceClampMaxGetWorkspaceSize(const aclTensor *selfRef,
+                                                        const aclScalar *clipValueMax,
                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnInplaceClampMax", selfRef, NULL, clipValueMax, selfRef, workspaceSize, executor);
 }
@@ -99,11 +106,13 @@ HC_OP_LAUNCH(aclnnInplaceClampMax)
 
 /* A missing bound is the operator with one bound, whose kernels are those of maximum and minimum. */
 HC_API aclnnStatus aclnnClampTensorGetWorkspaceSize(const aclTensor *self, const aclTensor *clipValueMin,
-                                                    const aclTensor *clipValueMax, aclTensor *out, uint64_t *workspaceSize,
-                                                    aclOpExecutor **executor) {
+                                                    const aclTensor *clipValueMax, aclTensor *out,
+                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(clipValueMin || clipValueMax, ACLNN_ERR_PARAM_NULLPTR, "aclnnClampTensor: both bounds are null");
-    if (clipValueMin == NULL) return aclnnClampMaxTensorGetWorkspaceSize(self, clipValueMax, out, workspaceSize, executor);
-    if (clipValueMax == NULL) return aclnnClampMinTensorGetWorkspaceSize(self, clipValueMin, out, workspaceSize, executor);
+    if (clipValueMin == NULL)
+        return aclnnClampMaxTensorGetWorkspaceSize(self, clipValueMax, out, workspaceSize, executor);
+    if (clipValueMax == NULL)
+        return aclnnClampMinTensorGetWorkspaceSize(self, clipValueMin, out, workspaceSize, executor);
     const aclTensor *outs[] = {out}, *ins[] = {self, clipValueMin, clipValueMax};
     return hc_ew_plan(&TENSORS, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
 }

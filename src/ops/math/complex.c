@@ -10,7 +10,9 @@ HC_EW_KERNEL(polar_C128)
 
 /* The inputs arrive as complex numbers without imaginary part. */
 static inline hc_c128 from_parts(hc_c128 a, hc_c128 b) { return (hc_c128){a.re, b.re}; }
-static inline hc_c128 from_polar(hc_c128 a, hc_c128 b) { return (hc_c128){a.re * cos(b.re), a.re * sin(b.re)}; }
+static inline hc_c128 from_polar(hc_c128 a, hc_c128 b) {
+    return (hc_c128){a.re * cos(b.re), a.re * sin(b.re)};
+}
 HC_EW_BODY2(complex_C128, hc_c128, hc_c128, from_parts)
 HC_EW_BODY2(polar_C128, hc_c128, hc_c128, from_polar)
 #else

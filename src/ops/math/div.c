@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self / other, element by element; other is a tensor or a scalar. Mode 0 is the true quotient (integers become
- * float), 1 rounds it toward zero, 2 down; FloorDivide is mode 2. */
+/* y = self / other, element by element; other is a tensor or a scalar. Mode 0 is the true quotient (integers
+ * become float), 1 rounds it toward zero, 2 down; FloorDivide is mode 2. */
 #include "binary.h"
 
 HC_EW_KERNELS_MATH(div)
@@ -49,13 +49,14 @@ HC_SCALAR(aclnnFloorDivides, SCALAR[FLOOR])
 HC_SCALAR_INPLACE(aclnnInplaceFloorDivides, SCALAR[FLOOR])
 
 static aclnnStatus check_mode(const char *name, int mode) {
-    HC_CHECK(mode >= 0 && mode < MODES, ACLNN_ERR_PARAM_INVALID, "%s: mode is %d, wanted 0 (true), 1 (trunc) or 2 (floor)",
-             name, mode);
+    HC_CHECK(mode >= 0 && mode < MODES, ACLNN_ERR_PARAM_INVALID,
+             "%s: mode is %d, wanted 0 (true), 1 (trunc) or 2 (floor)", name, mode);
     return 0;
 }
 
-HC_API aclnnStatus aclnnDivModGetWorkspaceSize(const aclTensor *self, const aclTensor *other, int mode, aclTensor *out,
-                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnDivModGetWorkspaceSize(const aclTensor *self, const aclTensor *other, int mode,
+                                               aclTensor *out, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
     HC_TRY(check_mode("aclnnDivMod", mode));
     return hc_ew_plan_binary("aclnnDivMod", &TENSOR[mode], self, other, out, workspaceSize, executor);
 }
@@ -64,12 +65,14 @@ HC_OP_LAUNCH(aclnnDivMod)
 HC_API aclnnStatus aclnnInplaceDivModGetWorkspaceSize(aclTensor *selfRef, const aclTensor *other, int mode,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check_mode("aclnnInplaceDivMod", mode));
-    return hc_ew_plan_binary("aclnnInplaceDivMod", &TENSOR[mode], selfRef, other, selfRef, workspaceSize, executor);
+    return hc_ew_plan_binary("aclnnInplaceDivMod", &TENSOR[mode], selfRef, other, selfRef, workspaceSize,
+                             executor);
 }
 HC_OP_LAUNCH(aclnnInplaceDivMod)
 
-HC_API aclnnStatus aclnnDivModsGetWorkspaceSize(const aclTensor *self, const aclScalar *other, int mode, aclTensor *out,
-                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnDivModsGetWorkspaceSize(const aclTensor *self, const aclScalar *other, int mode,
+                                                aclTensor *out, uint64_t *workspaceSize,
+                                                aclOpExecutor **executor) {
     HC_TRY(check_mode("aclnnDivMods", mode));
     return hc_ew_plan_scalar("aclnnDivMods", &SCALAR[mode], self, other, out, workspaceSize, executor);
 }
@@ -78,7 +81,8 @@ HC_OP_LAUNCH(aclnnDivMods)
 HC_API aclnnStatus aclnnInplaceDivModsGetWorkspaceSize(aclTensor *selfRef, const aclScalar *other, int mode,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check_mode("aclnnInplaceDivMods", mode));
-    return hc_ew_plan_scalar("aclnnInplaceDivMods", &SCALAR[mode], selfRef, other, selfRef, workspaceSize, executor);
+    return hc_ew_plan_scalar("aclnnInplaceDivMods", &SCALAR[mode], selfRef, other, selfRef, workspaceSize,
+                             executor);
 }
 HC_OP_LAUNCH(aclnnInplaceDivMods)
 #endif

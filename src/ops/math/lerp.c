@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self + weight * (end - self), element by element, computed from the nearer end: exact at weights 0 and 1. */
+/* y = self + weight * (end - self), element by element, computed from the nearer end: exact at weights 0
+ * and 1. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(lerp)
@@ -27,29 +28,34 @@ HC_EW_BODY2_SCALAR(lerps, F64, double, LERP(a, b, s))
 static const struct hc_ew TENSOR = {"aclnnLerp", HC_EW_TABLE_FLOAT(lerp), 0, HC_CLASS_FLOAT};
 static const struct hc_ew SCALAR = {"aclnnLerps", HC_EW_TABLE_FLOAT(lerps), 0, HC_CLASS_FLOAT};
 
-HC_API aclnnStatus aclnnLerpGetWorkspaceSize(const aclTensor *self, const aclTensor *end, const aclTensor *weight,
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnLerpGetWorkspaceSize(const aclTensor *self, const aclTensor *end,
+                                             const aclTensor *weight, aclTensor *out, uint64_t *workspaceSize,
+                                             aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self, end, weight};
     return hc_ew_plan(&TENSOR, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnLerp)
 
-HC_API aclnnStatus aclnnInplaceLerpGetWorkspaceSize(aclTensor *selfRef, const aclTensor *end, const aclTensor *weight,
-                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceLerpGetWorkspaceSize(aclTensor *selfRef, const aclTensor *end,
+                                                    const aclTensor *weight, uint64_t *workspaceSize,
+                                                    aclOpExecutor **executor) {
     const aclTensor *outs[] = {selfRef}, *ins[] = {selfRef, end, weight};
     return hc_ew_plan_as("aclnnInplaceLerp", &TENSOR, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceLerp)
 
-HC_API aclnnStatus aclnnLerpsGetWorkspaceSize(const aclTensor *self, const aclTensor *end, const aclScalar *weight,
-                                              aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnLerpsGetWorkspaceSize(const aclTensor *self, const aclTensor *end,
+                                              const aclScalar *weight, aclTensor *out,
+                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     return hc_ew_plan_binary_scalar("aclnnLerps", &SCALAR, self, end, weight, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnLerps)
 
-HC_API aclnnStatus aclnnInplaceLerpsGetWorkspaceSize(aclTensor *selfRef, const aclTensor *end, const aclScalar *weight,
-                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return hc_ew_plan_binary_scalar("aclnnInplaceLerps", &SCALAR, selfRef, end, weight, selfRef, workspaceSize, executor);
+HC_API aclnnStatus aclnnInplaceLerpsGetWorkspaceSize(aclTensor *selfRef, const aclTensor *end,
+                                                     const aclScalar *weight, uint64_t *workspaceSize,
+                                                     aclOpExecutor **executor) {
+    return hc_ew_plan_binary_scalar("aclnnInplaceLerps", &SCALAR, selfRef, end, weight, selfRef,
+                                    workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceLerps)
 #endif

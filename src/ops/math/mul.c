@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self * other, element by element; other is a tensor or a scalar. Bools: the product of 0 and 1 is "and". */
+/* y = self * other, element by element; other is a tensor or a scalar. Bools: the product of 0 and 1 is
+ * "and". */
 #include "binary.h"
 
 HC_EW_KERNELS_ALL(mul)
@@ -13,7 +14,7 @@ HC_EW_BODY2(mul_F32, float, float, MUL)
 HC_EW_BODY2(mul_F64, double, double, MUL)
 HC_EW_BODY2(mul_I64, int64_t, int64_t, MUL)
 HC_EW_BODY2(mul_C128, hc_c128, hc_c128, hc_cmul)
-HC_EW_BODIES_SCALAR_REAL(muls, x * s)
+HC_EW_BODIES_SCALAR_REAL(muls, x *s)
 HC_EW_BODY_SCALAR(muls, C128, hc_c128, hc_cmul(x, s))
 #else
 static const struct hc_ew TENSOR = {"aclnnMul", HC_EW_TABLE_ALL(mul), 0, 0};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x with NaN and the infinities replaced by given numbers, element by element; integers are themselves. */
+/* y = x with NaN and the infinities replaced by given numbers, element by element; integers are themselves.
+ */
 #include "elementwise.h"
 
 struct replacements {
@@ -11,7 +12,8 @@ HC_EW_KERNELS_REAL(nan_to_num)
 #ifdef HC_ISA
 #include <math.h>
 
-#define REPLACE(x, r) ((x) != (x) ? (r)->nan : (x) == INFINITY ? (r)->posinf : (x) == -INFINITY ? (r)->neginf : (x))
+#define REPLACE(x, r)                                                                                        \
+    ((x) != (x) ? (r)->nan : (x) == INFINITY ? (r)->posinf : (x) == -INFINITY ? (r)->neginf : (x))
 #define SAME(x) (x)
 HC_EW_BODY1_ARGS(nan_to_num_F32, float, float, struct replacements, REPLACE)
 HC_EW_BODY1_ARGS(nan_to_num_F64, double, double, struct replacements, REPLACE)
@@ -26,15 +28,18 @@ static aclnnStatus plan(const char *name, const aclTensor *self, struct replacem
 }
 
 HC_API aclnnStatus aclnnNanToNumGetWorkspaceSize(const aclTensor *self, float nan, float posinf, float neginf,
-                                                 aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return plan("aclnnNanToNum", self, (struct replacements){nan, posinf, neginf}, out, workspaceSize, executor);
+                                                 aclTensor *out, uint64_t *workspaceSize,
+                                                 aclOpExecutor **executor) {
+    return plan("aclnnNanToNum", self, (struct replacements){nan, posinf, neginf}, out, workspaceSize,
+                executor);
 }
 HC_OP_LAUNCH(aclnnNanToNum)
 
-HC_API aclnnStatus aclnnInplaceNanToNumGetWorkspaceSize(aclTensor *selfRef, float nan, float posinf, float neginf,
-                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return plan("aclnnInplaceNanToNum", selfRef, (struct replacements){nan, posinf, neginf}, selfRef, workspaceSize,
-                executor);
+HC_API aclnnStatus aclnnInplaceNanToNumGetWorkspaceSize(aclTensor *selfRef, float nan, float posinf,
+                                                        float neginf, uint64_t *workspaceSize,
+                                                        aclOpExecutor **executor) {
+    return plan("aclnnInplaceNanToNum", selfRef, (struct replacements){nan, posinf, neginf}, selfRef,
+                workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceNanToNum)
 #endif

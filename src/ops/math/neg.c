@@ -16,8 +16,13 @@ HC_EW_BODY1(neg_F64, double, double, NEG)
 HC_EW_BODY1(neg_I64, int64_t, int64_t, neg_i64)
 HC_EW_BODY1(neg_C128, hc_c128, hc_c128, neg_c128)
 #else
-static const struct hc_ew NEG = {
-    "aclnnNeg", {[HC_F32] = neg_F32_table, [HC_F64] = neg_F64_table, [HC_I64] = neg_I64_table, [HC_C128] = neg_C128_table}, 0, 0};
+static const struct hc_ew NEG = {"aclnnNeg",
+                                 {[HC_F32] = neg_F32_table,
+                                  [HC_F64] = neg_F64_table,
+                                  [HC_I64] = neg_I64_table,
+                                  [HC_C128] = neg_C128_table},
+                                 0,
+                                 0};
 HC_UNARY(aclnnNeg, NEG)
 HC_UNARY_INPLACE(aclnnInplaceNeg, NEG)
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = self ^ exponent, element by element; either may be a scalar. Frequent scalar exponents are products and
- * roots, as in PyTorch; the rest is 2^(y log2 x) in double. Integers wrap; a negative exponent gives the truncated
- * reciprocal (0 but for the bases 1 and -1). */
+ * roots, as in PyTorch; the rest is 2^(y log2 x) in double. Integers wrap; a negative exponent gives the
+ * truncated reciprocal (0 but for the bases 1 and -1). */
 #include "binary.h"
 
 HC_EW_KERNELS_ALL(pow)
@@ -39,7 +39,7 @@ HC_EW_BODY2(pow_C128, hc_c128, hc_c128, hc_cpow)
         if (s == 2) LOOP(x[i] * x[i])                                                                        \
         if (s == (type)0.5) LOOP(root(x[i]))                                                                 \
         if (s == 3) LOOP(x[i] * x[i] * x[i])                                                                 \
-        if (s == (type)-0.5) LOOP(1 / root(x[i]))                                                            \
+        if (s == (type) - 0.5) LOOP(1 / root(x[i]))                                                          \
         if (s == -1) LOOP(1 / x[i])                                                                          \
         if (s == -2) LOOP(1 / (x[i] * x[i]))                                                                 \
         LOOP(power(x[i], s))                                                                                 \

@@ -32,48 +32,59 @@ static const struct hc_ew TENSOR = {"aclnnSub", HC_EW_TABLE_ALL(sub), 0, 0};
 static const struct hc_ew SCALAR = {"aclnnSubs", HC_EW_TABLE_ALL(subs), 0, 0};
 static const struct hc_ew REVERSED = {"aclnnRsubs", HC_EW_TABLE_ALL(rsubs), 0, 0};
 
-static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other, const aclScalar *alpha,
-                               const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other,
+                               const aclScalar *alpha, const aclTensor *out, uint64_t *workspaceSize,
+                               aclOpExecutor **executor) {
     aclScalar product;
     HC_CHECK(hc_scalar_product(other, alpha, &product), ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
              other ? "alpha" : "other");
     return hc_ew_plan_scalar(name, &SCALAR, self, &product, out, workspaceSize, executor);
 }
 
-HC_API aclnnStatus aclnnSubGetWorkspaceSize(const aclTensor *self, const aclTensor *other, const aclScalar *alpha,
-                                            aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
+                                            const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
+                                            aclOpExecutor **executor) {
     return hc_ew_plan_binary_scalar("aclnnSub", &TENSOR, self, other, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSub)
 
-HC_API aclnnStatus aclnnInplaceSubGetWorkspaceSize(aclTensor *selfRef, const aclTensor *other, const aclScalar *alpha,
-                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return hc_ew_plan_binary_scalar("aclnnInplaceSub", &TENSOR, selfRef, other, alpha, selfRef, workspaceSize, executor);
+HC_API aclnnStatus aclnnInplaceSubGetWorkspaceSize(aclTensor *selfRef, const aclTensor *other,
+                                                   const aclScalar *alpha, uint64_t *workspaceSize,
+                                                   aclOpExecutor **executor) {
+    return hc_ew_plan_binary_scalar("aclnnInplaceSub", &TENSOR, selfRef, other, alpha, selfRef, workspaceSize,
+                                    executor);
 }
 HC_OP_LAUNCH(aclnnInplaceSub)
 
-HC_API aclnnStatus aclnnSubsGetWorkspaceSize(const aclTensor *self, const aclScalar *other, const aclScalar *alpha,
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSubsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
+                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
+                                             aclOpExecutor **executor) {
     return plan_scalar("aclnnSubs", self, other, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSubs)
 
-HC_API aclnnStatus aclnnInplaceSubsGetWorkspaceSize(aclTensor *selfRef, const aclScalar *other, const aclScalar *alpha,
-                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnInplaceSubsGetWorkspaceSize(aclTensor *selfRef, const aclScalar *other,
+                                                    const aclScalar *alpha, uint64_t *workspaceSize,
+                                                    aclOpExecutor **executor) {
     return plan_scalar("aclnnInplaceSubs", selfRef, other, alpha, selfRef, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceSubs)
 
-HC_API aclnnStatus aclnnRsubGetWorkspaceSize(const aclTensor *self, const aclTensor *other, const aclScalar *alpha,
-                                             aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRsubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
+                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
+                                             aclOpExecutor **executor) {
     return hc_ew_plan_binary_scalar("aclnnRsub", &TENSOR, other, self, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRsub)
 
-HC_API aclnnStatus aclnnRsubsGetWorkspaceSize(const aclTensor *self, const aclScalar *other, const aclScalar *alpha,
-                                              aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRsubsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
+                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
+                                              aclOpExecutor **executor) {
     HC_CHECK(self && other && alpha && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnRsubs: %s is null",
-             !self ? "self" : !other ? "other" : !alpha ? "alpha" : "out");
+             !self    ? "self"
+             : !other ? "other"
+             : !alpha ? "alpha"
+                      : "out");
     const struct hc_ew_scalar args[] = {hc_ew_scalar(other), hc_ew_scalar(alpha)};
     const aclTensor *outs[] = {out}, *ins[] = {self};
     const int block = (int)hc_ew_compute_scalar(&REVERSED, out, self, other);

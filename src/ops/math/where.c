@@ -23,8 +23,9 @@ BODY(C128)
 #else
 static const struct hc_ew SPEC = {"aclnnSWhere", HC_EW_TABLE_ALL(where), 1u << 1, 0};
 
-HC_API aclnnStatus aclnnSWhereGetWorkspaceSize(const aclTensor *condition, const aclTensor *self, const aclTensor *other,
-                                               aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnSWhereGetWorkspaceSize(const aclTensor *condition, const aclTensor *self,
+                                               const aclTensor *other, aclTensor *out,
+                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {condition, self, other};
     return hc_ew_plan(&SPEC, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
 }

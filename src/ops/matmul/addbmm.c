@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* out = beta * self + alpha * sum over b of batch1[b] @ batch2[b].
  *
- * One product per batch index; sums of 16-bit floats wait in a float32 workspace, so that they are rounded once. */
+ * One product per batch index; sums of 16-bit floats wait in a float32 workspace, so that they are rounded
+ * once. */
 #include "matmul.h"
 
 struct args {
@@ -10,13 +11,12 @@ struct args {
 };
 
 /* Products all but the last go to `sums`, in a type of the same kind that loses nothing. */
-static aclDataType sum_type(aclDataType out) {
-    return hc_compute_block(out) == HC_F32 ? ACL_FLOAT : out;
-}
+static aclDataType sum_type(aclDataType out) { return hc_compute_block(out) == HC_F32 ? ACL_FLOAT : out; }
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *args = call->args;
-    const aclTensor *self = hc_arg(call, 0), *a = hc_arg(call, 1), *b = hc_arg(call, 2), *out = hc_arg(call, 3);
+    const aclTensor *self = hc_arg(call, 0), *a = hc_arg(call, 1), *b = hc_arg(call, 2),
+                    *out = hc_arg(call, 3);
     struct hc_gemm g = args->g;
     const struct hc_gemm_matrix to = g.out;
     const struct hc_gemm_matrix sums = {call->workspace, sum_type(out->dtype), (int64_t)g.n, 1, {0}};
@@ -34,18 +34,24 @@ static aclnnStatus run(const struct hc_call *call) {
         g.out = to;
         g.out.data = hc_data(out);
         const bool reads_self = i == 0 && apart;
-        HC_TRY(hc_matmul_run(call->name, &g, out, (const aclTensor *const[]){a, b, self}, reads_self ? 3 : 2));
+        HC_TRY(
+            hc_matmul_run(call->name, &g, out, (const aclTensor *const[]){a, b, self}, reads_self ? 3 : 2));
     }
     return 0;
 }
 
 static aclnnStatus check(const aclTensor *self, const aclTensor *a, const aclTensor *b, const aclScalar *beta,
                          const aclScalar *alpha) {
-    const char *missing = !self ? "self" : !a ? "batch1" : !b ? "batch2" : !beta ? "beta" : !alpha ? "alpha" : NULL;
+    const char *missing = !self    ? "self"
+                          : !a     ? "batch1"
+                          : !b     ? "batch2"
+                          : !beta  ? "beta"
+                          : !alpha ? "alpha"
+                                   : NULL;
     HC_CHECK(missing == NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnAddbmm: %s is null", missing);
     HC_CHECK(a->rank == 3 && b->rank == 3 && a->shape[0] == b->shape[0], ACLNN_ERR_PARAM_INVALID,
-             "aclnnAddbmm: batch1 is %s and batch2 %s, wanted 3 dimensions and as many matrices in both", HC_SHOW(a),
-             HC_SHOW(b));
+             "aclnnAddbmm: batch1 is %s and batch2 %s, wanted 3 dimensions and as many matrices in both",
+             HC_SHOW(a), HC_SHOW(b));
     return 0;
 }
 
@@ -59,21 +65,37 @@ static aclTensor first_matrix(const aclTensor *t, int32_t steps_dim) {
     return v;
 }
 
-HC_API aclnnStatus aclnnAddbmmGetWorkspaceSize(const aclTensor *self, const aclTensor *batch1, const aclTensor *batch2,
-                                               const aclScalar *beta, const aclScalar *alpha, aclTensor *out,
-                                               int8_t cubeMathType, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnAddbmmGetWorkspaceSize(const aclTensor *self, const aclTensor *batch1,
+                                               const aclTensor *batch2, const aclScalar *beta,
+                                               const aclScalar *alpha, aclTensor *out, int8_t cubeMathType,
+                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(self, batch1, batch2, beta, alpha));
     const aclTensor a = first_matrix(batch1, 1), b = first_matrix(batch2, 0);
-    const struct hc_matmul op = {.name = "aclnnAddbmm", .self = self, .a = &a, .b = &b, .out = out, .a_name = "batch1",
-                                 .b_name = "batch2", .a_rank = 2, .b_rank = 2, .alpha = alpha, .beta = beta,
+    const struct hc_matmul op = {.name = "aclnnAddbmm",
+                                 .self = self,
+                                 .a = &a,
+                                 .b = &b,
+                                 .out = out,
+                                 .a_name = "batch1",
+                                 .b_name = "batch2",
+                                 .a_rank = 2,
+                                 .b_rank = 2,
+                                 .alpha = alpha,
+                                 .beta = beta,
                                  .cube_math_type = cubeMathType};
-    struct args args = {.batches = hc_max_i64(batch1->shape[0], 1), .a_stride = batch1->stride[0],
+    struct args args = {.batches = hc_max_i64(batch1->shape[0], 1),
+                        .a_stride = batch1->stride[0],
                         .b_stride = batch2->stride[0]};
     HC_TRY(hc_matmul_describe(&op, &args.g));
     const size_t sums = args.batches > 1 ? args.g.m * args.g.n * hc_dtype_size(sum_type(out->dtype)) : 0;
     const struct hc_operand operands[] = {HC_IN(self), HC_IN(batch1), HC_IN(batch2), HC_OUT(out)};
-    const struct hc_plan plan = {.name = "aclnnAddbmm", .run = run, .args = &args, .args_size = sizeof args,
-                                 .operands = operands, .num_operands = HC_ARRAY_SIZE(operands), .workspace = sums,
+    const struct hc_plan plan = {.name = "aclnnAddbmm",
+                                 .run = run,
+                                 .args = &args,
+                                 .args_size = sizeof args,
+                                 .operands = operands,
+                                 .num_operands = HC_ARRAY_SIZE(operands),
+                                 .workspace = sums,
                                  .flops = 2 * (uint64_t)args.batches * args.g.m * args.g.n * args.g.k};
     return hc_plan(&plan, workspaceSize, executor);
 }

@@ -4,8 +4,14 @@
 
 HC_API aclnnStatus aclnnDotGetWorkspaceSize(const aclTensor *self, const aclTensor *tensor, aclTensor *out,
                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
-    const struct hc_matmul op = {.name = "aclnnDot", .a = self, .b = tensor, .out = out, .a_name = "self",
-                                 .b_name = "tensor", .a_rank = 1, .b_rank = 1};
+    const struct hc_matmul op = {.name = "aclnnDot",
+                                 .a = self,
+                                 .b = tensor,
+                                 .out = out,
+                                 .a_name = "self",
+                                 .b_name = "tensor",
+                                 .a_rank = 1,
+                                 .b_rank = 1};
     return hc_matmul_plan(&op, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDot)

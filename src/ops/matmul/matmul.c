@@ -3,9 +3,15 @@
 #include "matmul.h"
 
 HC_API aclnnStatus aclnnMatmulGetWorkspaceSize(const aclTensor *self, const aclTensor *mat2, aclTensor *out,
-                                               int8_t cubeMathType, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    const struct hc_matmul op = {.name = "aclnnMatmul", .a = self, .b = mat2, .out = out, .a_name = "self",
-                                 .b_name = "mat2", .cube_math_type = cubeMathType};
+                                               int8_t cubeMathType, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
+    const struct hc_matmul op = {.name = "aclnnMatmul",
+                                 .a = self,
+                                 .b = mat2,
+                                 .out = out,
+                                 .a_name = "self",
+                                 .b_name = "mat2",
+                                 .cube_math_type = cubeMathType};
     return hc_matmul_plan(&op, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMatmul)

@@ -2,10 +2,18 @@
 /* out = self @ vec, a matrix and a vector. */
 #include "matmul.h"
 
-HC_API aclnnStatus aclnnMvGetWorkspaceSize(const aclTensor *self, const aclTensor *vec, aclTensor *out, int8_t cubeMathType,
-                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
-    const struct hc_matmul op = {.name = "aclnnMv", .a = self, .b = vec, .out = out, .a_name = "self", .b_name = "vec",
-                                 .a_rank = 2, .b_rank = 1, .cube_math_type = cubeMathType};
+HC_API aclnnStatus aclnnMvGetWorkspaceSize(const aclTensor *self, const aclTensor *vec, aclTensor *out,
+                                           int8_t cubeMathType, uint64_t *workspaceSize,
+                                           aclOpExecutor **executor) {
+    const struct hc_matmul op = {.name = "aclnnMv",
+                                 .a = self,
+                                 .b = vec,
+                                 .out = out,
+                                 .a_name = "self",
+                                 .b_name = "vec",
+                                 .a_rank = 2,
+                                 .b_rank = 1,
+                                 .cube_math_type = cubeMathType};
     return hc_matmul_plan(&op, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMv)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The formulas, in PyTorch's order of operations (m by lerp, denominator sqrt(v) / sqrt(bias2) + eps). One pass: 28
- * bytes move per float32 element, so memory bandwidth is the cost; square root and division hide behind it. */
+/* The formulas, in PyTorch's order of operations (m by lerp, denominator sqrt(v) / sqrt(bias2) + eps). One
+ * pass: 28 bytes move per float32 element, so memory bandwidth is the cost; square root and division hide
+ * behind it. */
 #include "adam_step.h"
 
 HC_EW_KERNEL(adam_F32)
@@ -8,9 +9,9 @@ HC_EW_KERNEL(adam_F64)
 
 #ifdef HC_ISA
 #define STEP(name, type, sqrt_)                                                                              \
-    static inline __attribute__((always_inline)) void name##_loop(size_t n, void *const *out, const void *const *in, \
-                                                                  const struct adam *a, bool amsgrad,        \
-                                                                  bool decoupled, bool nesterov) {           \
+    static inline __attribute__((always_inline)) void name##_loop(                                           \
+        size_t n, void *const *out, const void *const *in, const struct adam *a, bool amsgrad,               \
+        bool decoupled, bool nesterov) {                                                                     \
         type *var_out = out[0], *m_out = out[1], *v_out = out[2], *max_out = amsgrad ? out[3] : NULL;        \
         const type *var = in[0], *m = in[1], *v = in[2], *max_v = amsgrad ? in[3] : NULL;                    \
         const type *grad = in[amsgrad ? 4 : 3];                                                              \
@@ -24,7 +25,7 @@ HC_EW_KERNEL(adam_F64)
             const type mean = m[i] + one_beta1 * (g - m[i]);                                                 \
             const type square = beta2 * v[i] + one_beta2 * g * g;                                            \
             type largest = square;                                                                           \
-            if (amsgrad) largest = max_v[i] > square || max_v[i] != max_v[i] ? max_v[i] : square;                \
+            if (amsgrad) largest = max_v[i] > square || max_v[i] != max_v[i] ? max_v[i] : square;            \
             const type direction = nesterov ? beta1 * mean + one_beta1 * g : mean;                           \
             var_out[i] = p - rate * direction / (sqrt_(largest) / root + eps);                               \
             m_out[i] = mean;                                                                                 \
@@ -50,14 +51,16 @@ STEP(adam_F64, double, __builtin_sqrt)
 
 HC_FOREACH_SPEC2(ADAM, "adam", adam)
 
-aclnnStatus adam_run(const char *name, size_t count, const aclTensor *var, const aclTensor *m, const aclTensor *v,
-                     const aclTensor *max_v, const aclTensor *grad, const struct adam *steps, bool each) {
+aclnnStatus adam_run(const char *name, size_t count, const aclTensor *var, const aclTensor *m,
+                     const aclTensor *v, const aclTensor *max_v, const aclTensor *grad,
+                     const struct adam *steps, bool each) {
     struct hc_foreach op = ADAM;
     op.name = name;
     const bool amsgrad = max_v != NULL;
     const aclTensor *outs[] = {var, m, v, max_v};
     const aclTensor *ins[] = {var, m, v, amsgrad ? max_v : grad, grad};
-    return hc_foreach_run(&op, count, outs, amsgrad ? 4 : 3, ins, amsgrad ? 5 : 4, steps, each ? sizeof *steps : 0);
+    return hc_foreach_run(&op, count, outs, amsgrad ? 4 : 3, ins, amsgrad ? 5 : 4, steps,
+                          each ? sizeof *steps : 0);
 }
 
 aclnnStatus adam_check(const char *name, const aclTensor *var, const aclTensor *m, const aclTensor *v,
@@ -68,10 +71,10 @@ aclnnStatus adam_check(const char *name, const aclTensor *var, const aclTensor *
         const aclTensor *t = tensors[i];
         if (t == NULL && i == 4) continue;
         HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, NAMES[i]);
-        HC_CHECK(hc_same_shape(var, t), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, var is %s", name, NAMES[i], HC_SHOW(t),
-                 HC_SHOW(var));
-        HC_CHECK(hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted a float type", name, NAMES[i],
-                 HC_SHOW(t));
+        HC_CHECK(hc_same_shape(var, t), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, var is %s", name, NAMES[i],
+                 HC_SHOW(t), HC_SHOW(var));
+        HC_CHECK(hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted a float type",
+                 name, NAMES[i], HC_SHOW(t));
     }
     return 0;
 }

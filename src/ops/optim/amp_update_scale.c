@@ -11,7 +11,9 @@ struct factors {
     int64_t interval;
 };
 
-static void write(const aclTensor *t, double value) { hc_store_for(t->dtype, HC_F64)(1, hc_data(t), 1, &value); }
+static void write(const aclTensor *t, double value) {
+    hc_store_for(t->dtype, HC_F64)(1, hc_data(t), 1, &value);
+}
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct factors *f = call->args;
@@ -32,20 +34,20 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
-HC_API aclnnStatus aclnnAmpUpdateScaleGetWorkspaceSize(const aclTensor *currentScale, const aclTensor *growthTracker,
-                                                       const aclTensor *foundInf, double growthFactor,
-                                                       double backoffFactor, int64_t growthInterval,
-                                                       const aclTensor *updatedScale,
-                                                       const aclTensor *updatedGrowthTracker, uint64_t *workspaceSize,
-                                                       aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnAmpUpdateScaleGetWorkspaceSize(
+    const aclTensor *currentScale, const aclTensor *growthTracker, const aclTensor *foundInf,
+    double growthFactor, double backoffFactor, int64_t growthInterval, const aclTensor *updatedScale,
+    const aclTensor *updatedGrowthTracker, uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *tensors[] = {currentScale, growthTracker, foundInf, updatedScale, updatedGrowthTracker};
-    static const char *const NAMES[] = {"currentScale", "growthTracker", "foundInf", "updatedScale", "updatedGrowthTracker"};
+    static const char *const NAMES[] = {"currentScale", "growthTracker", "foundInf", "updatedScale",
+                                        "updatedGrowthTracker"};
     for (size_t i = 0; i < HC_ARRAY_SIZE(tensors); i++) {
-        HC_CHECK(tensors[i] && tensors[i]->numel == 1, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted one element", NAME,
-                 NAMES[i], tensors[i] ? HC_SHOW(tensors[i]) : "null");
+        HC_CHECK(tensors[i] && tensors[i]->numel == 1, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s is %s, wanted one element", NAME, NAMES[i],
+                 tensors[i] ? HC_SHOW(tensors[i]) : "null");
     }
     const struct factors args = {growthFactor, backoffFactor, growthInterval};
-    return HC_PLAN(NAME, run, &args, HC_IN(currentScale), HC_IN(growthTracker), HC_IN(foundInf), HC_OUT(updatedScale),
-                   HC_OUT(updatedGrowthTracker));
+    return HC_PLAN(NAME, run, &args, HC_IN(currentScale), HC_IN(growthTracker), HC_IN(foundInf),
+                   HC_OUT(updatedScale), HC_OUT(updatedGrowthTracker));
 }
 HC_OP_LAUNCH(aclnnAmpUpdateScale)

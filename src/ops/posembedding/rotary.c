@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Row by row: a row of x and of the tables is brought into float, turned, and stored. Neighbouring rows mostly share
- * their tables (heads), so a table row is converted only when it changes. */
+/* Row by row: a row of x and of the tables is brought into float, turned, and stored. Neighbouring rows
+ * mostly share their tables (heads), so a table row is converted only when it changes. */
 #include "rotary.h"
 
 #include <string.h>
@@ -10,7 +10,8 @@ HC_KERNEL(rotary_row_grad, (int mode, size_t d, float *dx, const float *dy, cons
 HC_KERNEL(rotary_row_table_grad, (int mode, size_t d, float *dc, float *ds, const float *dy, const float *x))
 
 #ifdef HC_ISA
-static void half(size_t d, float *restrict y, const float *restrict x, const float *restrict c, const float *restrict s) {
+static void half(size_t d, float *restrict y, const float *restrict x, const float *restrict c,
+                 const float *restrict s) {
     const size_t h = d / 2;
     for (size_t j = 0; j < h; j++) {
         y[j] = x[j] * c[j] - x[j + h] * s[j];
@@ -115,16 +116,18 @@ void HC_FN(rotary_row_table_grad)(int mode, size_t d, float *dc, float *ds, cons
 /* Elements that one piece of work handles, so that short rows do not pay for being handed out. */
 enum { GRAIN = 16 * 1024 };
 
-static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTensor *t, const char *what, bool partial) {
-    HC_CHECK(t->rank == x->rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, x is %s: the ranks differ", name, what,
-             HC_SHOW(t), HC_SHOW(x));
+static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTensor *t, const char *what,
+                               bool partial) {
+    HC_CHECK(t->rank == x->rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, x is %s: the ranks differ", name,
+             what, HC_SHOW(t), HC_SHOW(x));
     for (int32_t d = 0; d + 1 < x->rank; d++) {
         HC_CHECK(t->shape[d] == 1 || t->shape[d] == x->shape[d], ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, which does not broadcast to x %s", name, what, HC_SHOW(t), HC_SHOW(x));
     }
     const int64_t have = t->shape[t->rank - 1], want = x->shape[x->rank - 1];
     HC_CHECK(have == want || (partial && have < want), ACLNN_ERR_PARAM_INVALID,
-             "%s: the last dimension of %s is %lld, wanted %lld", name, what, (long long)have, (long long)want);
+             "%s: the last dimension of %s is %lld, wanted %lld", name, what, (long long)have,
+             (long long)want);
     return 0;
 }
 
@@ -133,19 +136,24 @@ static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOA
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                          const aclTensor *out, int64_t mode, bool partial) {
     HC_CHECK(x && cos && sin && out, ACLNN_ERR_PARAM_NULLPTR, "%s: x, cos, sin or out is null", name);
-    HC_CHECK(is_supported(x->dtype) && is_supported(cos->dtype) && is_supported(sin->dtype) && is_supported(out->dtype),
-             ACLNN_ERR_PARAM_INVALID, "%s: x is %s, cos %s, sin %s, out %s: wanted float32, float16 or bfloat16", name,
-             HC_SHOW(x), HC_SHOW(cos), HC_SHOW(sin), HC_SHOW(out));
-    HC_CHECK(x->rank >= 1 && hc_same_shape(x, out), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, x is %s", name, HC_SHOW(out),
-             HC_SHOW(x));
+    HC_CHECK(is_supported(x->dtype) && is_supported(cos->dtype) && is_supported(sin->dtype) &&
+                 is_supported(out->dtype),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: x is %s, cos %s, sin %s, out %s: wanted float32, float16 or bfloat16", name, HC_SHOW(x),
+             HC_SHOW(cos), HC_SHOW(sin), HC_SHOW(out));
+    HC_CHECK(x->rank >= 1 && hc_same_shape(x, out), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, x is %s", name,
+             HC_SHOW(out), HC_SHOW(x));
     HC_CHECK(mode >= ROTARY_HALF && mode <= ROTARY_INTERLEAVE_HALF, ACLNN_ERR_PARAM_INVALID,
-             "%s: mode is %lld, wanted 0 (half), 1 (interleave), 2 (quarter) or 3 (interleave-half)", name, (long long)mode);
+             "%s: mode is %lld, wanted 0 (half), 1 (interleave), 2 (quarter) or 3 (interleave-half)", name,
+             (long long)mode);
     HC_TRY(check_table(name, x, cos, "cos", partial));
     HC_TRY(check_table(name, x, sin, "sin", partial));
-    HC_CHECK(hc_same_shape(cos, sin), ACLNN_ERR_PARAM_INVALID, "%s: cos is %s, sin is %s", name, HC_SHOW(cos), HC_SHOW(sin));
+    HC_CHECK(hc_same_shape(cos, sin), ACLNN_ERR_PARAM_INVALID, "%s: cos is %s, sin is %s", name, HC_SHOW(cos),
+             HC_SHOW(sin));
     const int64_t d = cos->shape[cos->rank - 1], unit = mode == ROTARY_QUARTER ? 4 : 2;
-    HC_CHECK(d % unit == 0, ACLNN_ERR_PARAM_INVALID, "%s: the last dimension is %lld, mode %lld needs a multiple of %lld",
-             name, (long long)d, (long long)mode, (long long)unit);
+    HC_CHECK(d % unit == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: the last dimension is %lld, mode %lld needs a multiple of %lld", name, (long long)d,
+             (long long)mode, (long long)unit);
     return 0;
 }
 
@@ -207,22 +215,27 @@ static aclnnStatus turn(rotary_row_fn *kernel, const aclTensor *x, const aclTens
                         const aclTensor *out, int mode) {
     if (x->numel == 0) return 0;
     const aclTensor *tensors[] = {x, cos, sin, out};
-    struct turn t = {.kernel = kernel, .mode = mode, .d = (size_t)cos->shape[cos->rank - 1],
-                     .whole = (size_t)x->shape[x->rank - 1], .store = hc_store_for(out->dtype, HC_F32)};
+    struct turn t = {.kernel = kernel,
+                     .mode = mode,
+                     .d = (size_t)cos->shape[cos->rank - 1],
+                     .whole = (size_t)x->shape[x->rank - 1],
+                     .store = hc_store_for(out->dtype, HC_F32)};
     rotary_rows_init(&t.rows, tensors, 4);
     for (int k = 0; k < 4; k++) t.stride[k] = tensors[k]->stride[tensors[k]->rank - 1];
     for (int k = 0; k < 3; k++) t.load[k] = hc_load_for(tensors[k]->dtype, HC_F32);
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.whole * sizeof(float)), ACLNN_ERR_INNER, "out of host memory for a row of %zu",
-             t.whole);
+    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.whole * sizeof(float)), ACLNN_ERR_INNER,
+             "out of host memory for a row of %zu", t.whole);
     hc_parallel_for(t.rows.count, hc_max_size(1, GRAIN / t.whole), turn_rows, &t);
     return 0;
 }
 
-aclnnStatus rotary_forward(const aclTensor *x, const aclTensor *cos, const aclTensor *sin, const aclTensor *out, int mode) {
+aclnnStatus rotary_forward(const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
+                           const aclTensor *out, int mode) {
     return turn(HC_DISPATCH(rotary_row), x, cos, sin, out, mode);
 }
 
-aclnnStatus rotary_backward(const aclTensor *dy, const aclTensor *cos, const aclTensor *sin, const aclTensor *dx, int mode) {
+aclnnStatus rotary_backward(const aclTensor *dy, const aclTensor *cos, const aclTensor *sin,
+                            const aclTensor *dx, int mode) {
     return turn(HC_DISPATCH(rotary_row_grad), dy, cos, sin, dx, mode);
 }
 
@@ -257,8 +270,8 @@ static void table_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
-aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const aclTensor *dcos, const aclTensor *dsin,
-                                  int mode) {
+aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const aclTensor *dcos,
+                                  const aclTensor *dsin, int mode) {
     if (dcos->numel == 0) return 0;
     const aclTensor *all[] = {dcos, dsin, dy, x};
     aclTensor outer[2] = {*dy, *x}, repeated[2] = {*dy, *x};
@@ -268,13 +281,15 @@ aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const
             else repeated[k].shape[d] = 1;
         }
     }
-    struct table_grad t = {.mode = mode, .d = (size_t)dcos->shape[dcos->rank - 1],
+    struct table_grad t = {.mode = mode,
+                           .d = (size_t)dcos->shape[dcos->rank - 1],
                            .load = {hc_load_for(dy->dtype, HC_F32), hc_load_for(x->dtype, HC_F32)},
                            .store = {hc_store_for(dcos->dtype, HC_F32), hc_store_for(dsin->dtype, HC_F32)}};
     for (int k = 0; k < 4; k++) t.stride[k] = all[k]->stride[all[k]->rank - 1];
     rotary_rows_init(&t.tables, (const aclTensor *[]){dcos, dsin, &outer[0], &outer[1]}, 4);
     rotary_rows_init(&t.inner, (const aclTensor *[]){&repeated[0], &repeated[1]}, 2);
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.d * sizeof(float)), ACLNN_ERR_INNER, "out of host memory for a row of %zu", t.d);
+    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.d * sizeof(float)), ACLNN_ERR_INNER,
+             "out of host memory for a row of %zu", t.d);
     hc_parallel_for(t.tables.count, hc_max_size(1, GRAIN / (t.d * t.inner.count + 1)), table_rows, &t);
     return 0;
 }

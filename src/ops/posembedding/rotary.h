@@ -11,16 +11,18 @@ enum rotary_mode {
     ROTARY_INTERLEAVE_HALF /* neighbours are first gathered into halves, then as half */
 };
 
-/* Null, float dtypes, same rank, tables broadcast to x in all dimensions but the last, which may be shorter with
- * `partial` (the rest of each row is then copied); sizes divisible by what the mode needs. */
+/* Null, float dtypes, same rank, tables broadcast to x in all dimensions but the last, which may be shorter
+ * with `partial` (the rest of each row is then copied); sizes divisible by what the mode needs. */
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                          const aclTensor *out, int64_t mode, bool partial);
 /* out may be x. */
-aclnnStatus rotary_forward(const aclTensor *x, const aclTensor *cos, const aclTensor *sin, const aclTensor *out, int mode);
-aclnnStatus rotary_backward(const aclTensor *dy, const aclTensor *cos, const aclTensor *sin, const aclTensor *dx, int mode);
+aclnnStatus rotary_forward(const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
+                           const aclTensor *out, int mode);
+aclnnStatus rotary_backward(const aclTensor *dy, const aclTensor *cos, const aclTensor *sin,
+                            const aclTensor *dx, int mode);
 /* dcos = sum of dy * x, dsin = sum of dy * turn(x) over the dimensions in which the tables are repeated. */
-aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const aclTensor *dcos, const aclTensor *dsin,
-                                  int mode);
+aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const aclTensor *dcos,
+                                  const aclTensor *dsin, int mode);
 
 /* Rows (last dimensions) of several tensors in step: strides in bytes, 0 where a tensor repeats. */
 enum { ROTARY_MAX_ROWS = 4 };

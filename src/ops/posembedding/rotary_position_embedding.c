@@ -7,27 +7,32 @@
 #include "rotary.h"
 #include "temporary.h"
 
-HC_KERNEL(rotary_combine, (size_t d, float *y, const float *x, const float *turned, const float *c, const float *s))
+HC_KERNEL(rotary_combine,
+          (size_t d, float *y, const float *x, const float *turned, const float *c, const float *s))
 
 #ifdef HC_ISA
-void HC_FN(rotary_combine)(size_t d, float *y, const float *x, const float *turned, const float *c, const float *s) {
+void HC_FN(rotary_combine)(size_t d, float *y, const float *x, const float *turned, const float *c,
+                           const float *s) {
     _Pragma("GCC ivdep") for (size_t j = 0; j < d; j++) y[j] = x[j] * c[j] + turned[j] * s[j];
 }
 #else
 static aclnnStatus run(const struct hc_call *call) {
-    return rotary_forward(hc_arg(call, 0), hc_arg(call, 1), hc_arg(call, 2), hc_arg(call, 3), *(const int *)call->args);
+    return rotary_forward(hc_arg(call, 0), hc_arg(call, 1), hc_arg(call, 2), hc_arg(call, 3),
+                          *(const int *)call->args);
 }
 
-static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin, int64_t mode,
-                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
+                        int64_t mode, const aclTensor *out, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     HC_TRY(rotary_check(name, x, cos, sin, out, mode, false));
     const int args = (int)mode;
     return HC_PLAN(name, run, &args, HC_IN(x), HC_IN(cos), HC_IN(sin), HC_OUT(out));
 }
 
 HC_API aclnnStatus aclnnRotaryPositionEmbeddingGetWorkspaceSize(const aclTensor *x, const aclTensor *cos,
-                                                                const aclTensor *sin, int64_t mode, aclTensor *out,
-                                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                                const aclTensor *sin, int64_t mode,
+                                                                aclTensor *out, uint64_t *workspaceSize,
+                                                                aclOpExecutor **executor) {
     return plan("aclnnRotaryPositionEmbedding", x, cos, sin, mode, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRotaryPositionEmbedding)
@@ -49,11 +54,18 @@ static void combine_rows(void *ctx, size_t begin, size_t end) {
 }
 
 /* Contiguous float32 views of x, cos, sin and out; x @ rotate by hc_gemm; then the sum row by row. */
-static aclnnStatus turn_by_matrix(const aclTensor *t, const aclTensor *rotate, const aclTensor *out, float *turned) {
+static aclnnStatus turn_by_matrix(const aclTensor *t, const aclTensor *rotate, const aclTensor *out,
+                                  float *turned) {
     const size_t d = (size_t)t[0].shape[t[0].rank - 1], rows = hc_numel(&t[0]) / d;
-    const struct hc_gemm g = {.m = rows, .n = d, .k = d, .alpha = HC_GEMM_REAL(1), .beta = HC_GEMM_REAL(0),
+    const struct hc_gemm g = {.m = rows,
+                              .n = d,
+                              .k = d,
+                              .alpha = HC_GEMM_REAL(1),
+                              .beta = HC_GEMM_REAL(0),
                               .a = {.data = hc_data(&t[0]), .dtype = ACL_FLOAT, .row = (int64_t)d, .col = 1},
-                              .b = {.data = hc_data(rotate), .dtype = rotate->dtype, .row = rotate->stride[0],
+                              .b = {.data = hc_data(rotate),
+                                    .dtype = rotate->dtype,
+                                    .row = rotate->stride[0],
                                     .col = rotate->stride[1]},
                               .out = {.data = turned, .dtype = ACL_FLOAT, .row = (int64_t)d, .col = 1}};
     HC_TRY(hc_gemm(&g));
@@ -86,14 +98,16 @@ static aclnnStatus run_matrix(const struct hc_call *call) {
 HC_API aclnnStatus aclnnRotaryPositionEmbeddingV2GetWorkspaceSize(const aclTensor *x, const aclTensor *cos,
                                                                   const aclTensor *sin, int64_t mode,
                                                                   const aclTensor *rotate, aclTensor *out,
-                                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                                  uint64_t *workspaceSize,
+                                                                  aclOpExecutor **executor) {
     static const char NAME[] = "aclnnRotaryPositionEmbeddingV2";
     if (rotate == NULL) return plan(NAME, x, cos, sin, mode, out, workspaceSize, executor);
     HC_TRY(rotary_check(NAME, x, cos, sin, out, ROTARY_HALF, false));
     const int64_t d = x->shape[x->rank - 1];
-    HC_CHECK(rotate->rank == 2 && rotate->shape[0] == d && rotate->shape[1] == d && hc_dtype_is_float(rotate->dtype),
-             ACLNN_ERR_PARAM_INVALID, "%s: rotate is %s, wanted a float matrix of %lld x %lld", NAME, HC_SHOW(rotate),
-             (long long)d, (long long)d);
+    HC_CHECK(rotate->rank == 2 && rotate->shape[0] == d && rotate->shape[1] == d &&
+                 hc_dtype_is_float(rotate->dtype),
+             ACLNN_ERR_PARAM_INVALID, "%s: rotate is %s, wanted a float matrix of %lld x %lld", NAME,
+             HC_SHOW(rotate), (long long)d, (long long)d);
     return HC_PLAN0(NAME, run_matrix, HC_IN(x), HC_IN(cos), HC_IN(sin), HC_IN(rotate), HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnRotaryPositionEmbeddingV2)

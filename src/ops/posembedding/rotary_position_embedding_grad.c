@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradients of the rotary embedding. dcos and dsin need x; without it they are not wanted, and become zero. */
+/* Gradients of the rotary embedding. dcos and dsin need x; without it they are not wanted, and become zero.
+ */
 #include "rotary.h"
 #include "temporary.h"
 
@@ -17,18 +18,19 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_fill(dsin, &zero);
 }
 
-HC_API aclnnStatus aclnnRotaryPositionEmbeddingGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *cos,
-                                                                    const aclTensor *sin, const aclTensor *xOptional,
-                                                                    int64_t mode, const aclTensor *dxOut,
-                                                                    const aclTensor *dcosOut, const aclTensor *dsinOut,
-                                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnRotaryPositionEmbeddingGradGetWorkspaceSize(
+    const aclTensor *dy, const aclTensor *cos, const aclTensor *sin, const aclTensor *xOptional, int64_t mode,
+    const aclTensor *dxOut, const aclTensor *dcosOut, const aclTensor *dsinOut, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
     HC_TRY(rotary_check(NAME, dy, cos, sin, dxOut, mode, false));
-    HC_CHECK(xOptional == NULL || hc_same_shape(xOptional, dy), ACLNN_ERR_PARAM_INVALID, "%s: xOptional is %s, dy is %s",
-             NAME, HC_SHOW(xOptional), HC_SHOW(dy));
+    HC_CHECK(xOptional == NULL || hc_same_shape(xOptional, dy), ACLNN_ERR_PARAM_INVALID,
+             "%s: xOptional is %s, dy is %s", NAME, HC_SHOW(xOptional), HC_SHOW(dy));
     HC_CHECK(xOptional == NULL || (dcosOut && dsinOut), ACLNN_ERR_PARAM_NULLPTR,
              "%s: xOptional is given but dcosOut or dsinOut is null", NAME);
-    HC_CHECK((dcosOut == NULL || hc_same_shape(dcosOut, cos)) && (dsinOut == NULL || hc_same_shape(dsinOut, sin)),
-             ACLNN_ERR_PARAM_INVALID, "%s: dcosOut and dsinOut must have the shape of cos, %s", NAME, HC_SHOW(cos));
+    HC_CHECK((dcosOut == NULL || hc_same_shape(dcosOut, cos)) &&
+                 (dsinOut == NULL || hc_same_shape(dsinOut, sin)),
+             ACLNN_ERR_PARAM_INVALID, "%s: dcosOut and dsinOut must have the shape of cos, %s", NAME,
+             HC_SHOW(cos));
     const int args = (int)mode;
     return HC_PLAN(NAME, run, &args, HC_IN(dy), HC_IN(cos), HC_IN(sin), HC_IN_OPT(xOptional), HC_OUT(dxOut),
                    HC_OUT_OPT(dcosOut), HC_OUT_OPT(dsinOut));

@@ -17,13 +17,15 @@ static void one_probability(size_t n, uint64_t index, const uint32_t *words, voi
     const struct bernoulli *a = args;
     uint8_t *y = block;
     (void)index;
-    for (size_t i = 0; i < n; i++) y[i] = below(hc_philox_u64(words + i / 32 * HC_PHILOX_GROUP, i % 32), a->prob);
+    for (size_t i = 0; i < n; i++)
+        y[i] = below(hc_philox_u64(words + i / 32 * HC_PHILOX_GROUP, i % 32), a->prob);
 }
 
 static void each_probability(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const double *prob = (const double *)args + index;
     uint8_t *y = block;
-    for (size_t i = 0; i < n; i++) y[i] = below(hc_philox_u64(words + i / 32 * HC_PHILOX_GROUP, i % 32), prob[i]);
+    for (size_t i = 0; i < n; i++)
+        y[i] = below(hc_philox_u64(words + i / 32 * HC_PHILOX_GROUP, i % 32), prob[i]);
 }
 
 static aclnnStatus bernoulli_run(const struct hc_call *call) {
@@ -55,9 +57,11 @@ static aclnnStatus bernoulli_tensor_run(const struct hc_call *call) {
     return status;
 }
 
-aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *prob, int64_t seed,
-                                                  int64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(selfRef != NULL && prob != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceBernoulli: null argument");
+aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *prob,
+                                                  int64_t seed, int64_t offset, uint64_t *workspaceSize,
+                                                  aclOpExecutor **executor) {
+    HC_CHECK(selfRef != NULL && prob != NULL, ACLNN_ERR_PARAM_NULLPTR,
+             "aclnnInplaceBernoulli: null argument");
     const struct bernoulli args = {{(uint64_t)seed, (uint64_t)offset}, hc_scalar_f64(prob)};
     HC_CHECK(args.prob >= 0 && args.prob <= 1, ACLNN_ERR_PARAM_INVALID,
              "aclnnInplaceBernoulli: probability %g is outside [0, 1]", args.prob);
@@ -65,13 +69,15 @@ aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, cons
 }
 HC_OP_LAUNCH(aclnnInplaceBernoulli)
 
-aclnnStatus aclnnInplaceBernoulliTensorGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *prob, int64_t seed,
-                                                        int64_t offset, uint64_t *workspaceSize,
+aclnnStatus aclnnInplaceBernoulliTensorGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *prob,
+                                                        int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                         aclOpExecutor **executor) {
     aclTensor view;
-    HC_CHECK(selfRef != NULL && prob != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceBernoulliTensor: null argument");
+    HC_CHECK(selfRef != NULL && prob != NULL, ACLNN_ERR_PARAM_NULLPTR,
+             "aclnnInplaceBernoulliTensor: null argument");
     HC_CHECK(hc_broadcast_to(prob, selfRef->shape, selfRef->rank, &view), ACLNN_ERR_PARAM_INVALID,
-             "aclnnInplaceBernoulliTensor: prob %s does not broadcast to %s", HC_SHOW(prob), HC_SHOW(selfRef));
+             "aclnnInplaceBernoulliTensor: prob %s does not broadcast to %s", HC_SHOW(prob),
+             HC_SHOW(selfRef));
     const struct bernoulli args = {{(uint64_t)seed, (uint64_t)offset}, 0};
     return HC_PLAN("aclnnInplaceBernoulliTensor", bernoulli_tensor_run, &args, HC_OUT(selfRef), HC_IN(prob));
 }

@@ -9,7 +9,8 @@ HC_KERNEL(hc_dropout_scale_F32, (size_t n, float *x, const uint8_t *mask, float 
 HC_KERNEL(hc_dropout_scale_F64, (size_t n, double *x, const uint8_t *mask, double scale))
 
 #ifdef HC_ISA
-/* In place; n may end inside a byte. A dropped NaN or infinity becomes 0, so the mask selects, it does not multiply. */
+/* In place; n may end inside a byte. A dropped NaN or infinity becomes 0, so the mask selects, it does not
+ * multiply. */
 #define SCALE(block, type)                                                                                   \
     void HC_FN(hc_dropout_scale_##block)(size_t n, type *x, const uint8_t *mask, type scale) {               \
         for (size_t i = 0; i < n; i++) x[i] = (mask[i >> 3] >> (i & 7) & 1) ? x[i] * scale : 0;              \
@@ -48,8 +49,14 @@ aclnnStatus hc_dropout_apply(const aclTensor *out, const aclTensor *self, const 
     HC_TRY(hc_contiguous(self, out->dtype, &in, &owned_in));
     aclnnStatus status = hc_contiguous_out(out, out->dtype, &to, &owned_out);
     if (status == 0) {
-        struct apply a = {mask, hc_data(&in), hc_data(&to), (size_t)to.item_size, scale, block == HC_F64,
-                          hc_load_for(out->dtype, block), hc_store_for(out->dtype, block)};
+        struct apply a = {mask,
+                          hc_data(&in),
+                          hc_data(&to),
+                          (size_t)to.item_size,
+                          scale,
+                          block == HC_F64,
+                          hc_load_for(out->dtype, block),
+                          hc_store_for(out->dtype, block)};
         hc_parallel_for(hc_numel(&in), GRAIN, apply_range, &a);
         if (owned_out) status = hc_copy(out, &to);
     }
@@ -68,11 +75,13 @@ static aclnnStatus do_mask_run(const struct hc_call *call) {
     return hc_dropout_apply(hc_arg(call, 2), hc_arg(call, 0), hc_data(hc_arg(call, 1)), scale);
 }
 
-aclnnStatus aclnnDropoutDoMaskGetWorkspaceSize(const aclTensor *self, const aclTensor *mask, double prob, aclTensor *out,
-                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnDropoutDoMaskGetWorkspaceSize(const aclTensor *self, const aclTensor *mask, double prob,
+                                               aclTensor *out, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
     HC_CHECK(self != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnDropoutDoMask: self or out is null");
     HC_CHECK(hc_dtype_is_float(self->dtype) && self->dtype == out->dtype && hc_same_shape(self, out),
-             ACLNN_ERR_PARAM_INVALID, "aclnnDropoutDoMask: self %s and out %s must be the same floating-point type and shape",
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnDropoutDoMask: self %s and out %s must be the same floating-point type and shape",
              HC_SHOW(self), HC_SHOW(out));
     HC_TRY(hc_dropout_check("aclnnDropoutDoMask", prob, mask, hc_numel(self)));
     const struct do_mask args = {prob};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The keep mask of dropout: 1 bit an element (first element in the lowest bit of the first byte), padded with 0 to a
- * multiple of 128 bits. An element is kept where its word is at least prob * 2^32. */
+/* The keep mask of dropout: 1 bit an element (first element in the lowest bit of the first byte), padded with
+ * 0 to a multiple of 128 bits. An element is kept where its word is at least prob * 2^32. */
 #include <math.h>
 
 #include "dropout_mask.h"
@@ -43,7 +43,8 @@ static void fill_groups(void *ctx, size_t begin, size_t end) {
     for (size_t at = begin; at < end; at += BLOCK_GROUPS) {
         const size_t count = hc_min_size(end - at, BLOCK_GROUPS);
         HC_DISPATCH(hc_philox_words)(&f->philox, at, count, words);
-        HC_DISPATCH(hc_dropout_bits)(words, count * BYTES_PER_GROUP, f->threshold, f->mask + at * BYTES_PER_GROUP);
+        HC_DISPATCH(hc_dropout_bits)(words, count * BYTES_PER_GROUP, f->threshold,
+                                     f->mask + at * BYTES_PER_GROUP);
     }
     if (end * HC_PHILOX_GROUP > f->numel) clear_tail(f, begin * BYTES_PER_GROUP, end * BYTES_PER_GROUP);
 }
@@ -54,11 +55,12 @@ void hc_dropout_fill_mask(struct hc_philox philox, double prob, size_t numel, vo
 }
 
 aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mask, size_t numel) {
-    HC_CHECK(prob >= 0 && prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: probability %g is outside [0, 1]", name, prob);
+    HC_CHECK(prob >= 0 && prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: probability %g is outside [0, 1]", name,
+             prob);
     HC_CHECK(mask != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the mask is null", name);
     HC_CHECK(mask->item_size == 1 && hc_is_contiguous(mask) && hc_numel(mask) >= hc_dropout_mask_bytes(numel),
-             ACLNN_ERR_PARAM_INVALID, "%s: mask %s, %zu contiguous bytes are needed for %zu elements", name, HC_SHOW(mask),
-             hc_dropout_mask_bytes(numel), numel);
+             ACLNN_ERR_PARAM_INVALID, "%s: mask %s, %zu contiguous bytes are needed for %zu elements", name,
+             HC_SHOW(mask), hc_dropout_mask_bytes(numel), numel);
     return 0;
 }
 
@@ -74,29 +76,31 @@ static aclnnStatus gen_mask_run(const struct hc_call *call) {
     return 0;
 }
 
-static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob, struct hc_philox philox, aclTensor *out,
-                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob, struct hc_philox philox,
+                        aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(shape != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: shape is null", name);
     struct gen_mask args = {philox, prob, 1};
     for (size_t i = 0; i < shape->size; i++) {
-        HC_CHECK(shape->data[i] >= 0, ACLNN_ERR_PARAM_INVALID, "%s: shape[%zu] is %lld", name, i, (long long)shape->data[i]);
+        HC_CHECK(shape->data[i] >= 0, ACLNN_ERR_PARAM_INVALID, "%s: shape[%zu] is %lld", name, i,
+                 (long long)shape->data[i]);
         args.numel *= (size_t)shape->data[i];
     }
     HC_TRY(hc_dropout_check(name, prob, out, args.numel));
     return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out));
 }
 
-aclnnStatus aclnnDropoutGenMaskGetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed, int64_t offset,
-                                                aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnDropoutGenMaskGetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed,
+                                                int64_t offset, aclTensor *out, uint64_t *workspaceSize,
+                                                aclOpExecutor **executor) {
     const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
     return plan("aclnnDropoutGenMask", shape, prob, philox, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDropoutGenMask)
 
 /* probDataType is the dtype that prob came from; prob itself is a double here. */
-aclnnStatus aclnnDropoutGenMaskV2GetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed, int64_t offset,
-                                                  aclDataType probDataType, aclTensor *out, uint64_t *workspaceSize,
-                                                  aclOpExecutor **executor) {
+aclnnStatus aclnnDropoutGenMaskV2GetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed,
+                                                  int64_t offset, aclDataType probDataType, aclTensor *out,
+                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
     (void)probDataType;
     return plan("aclnnDropoutGenMaskV2", shape, prob, philox, out, workspaceSize, executor);

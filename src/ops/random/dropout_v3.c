@@ -15,14 +15,17 @@ static aclnnStatus dropout_run(const struct hc_call *call) {
     return hc_dropout_apply(hc_arg(call, 1), self, mask, a->prob < 1 ? 1 / (1 - a->prob) : 0);
 }
 
-aclnnStatus aclnnDropoutV3GetWorkspaceSize(const aclTensor *input, const aclTensor *optionalNoiseShape, double p,
-                                           int64_t seed, int64_t offset, aclTensor *out, aclTensor *maskOut,
-                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnDropoutV3GetWorkspaceSize(const aclTensor *input, const aclTensor *optionalNoiseShape,
+                                           double p, int64_t seed, int64_t offset, aclTensor *out,
+                                           aclTensor *maskOut, uint64_t *workspaceSize,
+                                           aclOpExecutor **executor) {
     HC_CHECK(input != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnDropoutV3: input or out is null");
     HC_CHECK(optionalNoiseShape == NULL, ACLNN_ERR_PARAM_INVALID,
-             "aclnnDropoutV3: optionalNoiseShape %s is not supported, only null", HC_SHOW(optionalNoiseShape));
+             "aclnnDropoutV3: optionalNoiseShape %s is not supported, only null",
+             HC_SHOW(optionalNoiseShape));
     HC_CHECK(hc_dtype_is_float(input->dtype) && input->dtype == out->dtype && hc_same_shape(input, out),
-             ACLNN_ERR_PARAM_INVALID, "aclnnDropoutV3: input %s and out %s must be the same floating-point type and shape",
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnDropoutV3: input %s and out %s must be the same floating-point type and shape",
              HC_SHOW(input), HC_SHOW(out));
     HC_TRY(hc_dropout_check("aclnnDropoutV3", p, maskOut, hc_numel(input)));
     const struct dropout args = {{(uint64_t)seed, (uint64_t)offset}, p};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Category indices drawn by weight, a row at a time.
  *
- * With replacement: a uniform number is looked up in the cumulative weights. Without: every category gets the key
- * log(u) / weight and the largest keys win, which draws in the right distribution (Efraimidis and Spirakis, 2006). */
+ * With replacement: a uniform number is looked up in the cumulative weights. Without: every category gets the
+ * key log(u) / weight and the largest keys win, which draws in the right distribution (Efraimidis and
+ * Spirakis, 2006). */
 #include <math.h>
 #include <stdlib.h>
 
@@ -27,24 +28,28 @@ static double unit_at(const struct hc_philox *philox, uint64_t index) {
     return hc_philox_unit_f64(hc_philox_u64(group, index % 32));
 }
 
-static aclnnStatus check_row(const double *weight, int64_t categories, int64_t row, const struct multinomial *a) {
+static aclnnStatus check_row(const double *weight, int64_t categories, int64_t row,
+                             const struct multinomial *a) {
     double sum = 0;
     int64_t positive = 0;
     for (int64_t i = 0; i < categories; i++) {
         HC_CHECK(weight[i] >= 0 && isfinite(weight[i]), ACLNN_ERR_PARAM_INVALID,
-                 "aclnnMultinomial: weight %g of category %lld in row %lld is not a finite number >= 0", weight[i],
-                 (long long)i, (long long)row);
+                 "aclnnMultinomial: weight %g of category %lld in row %lld is not a finite number >= 0",
+                 weight[i], (long long)i, (long long)row);
         sum += weight[i];
         positive += weight[i] > 0;
     }
-    HC_CHECK(sum > 0, ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: the weights of row %lld sum to 0", (long long)row);
+    HC_CHECK(sum > 0, ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: the weights of row %lld sum to 0",
+             (long long)row);
     HC_CHECK(a->replacement || positive >= a->samples, ACLNN_ERR_PARAM_INVALID,
-             "aclnnMultinomial: %lld samples without replacement from %lld categories of positive weight in row %lld",
+             "aclnnMultinomial: %lld samples without replacement from %lld categories of positive weight in "
+             "row %lld",
              (long long)a->samples, (long long)positive, (long long)row);
     return 0;
 }
 
-/* The first category whose cumulative weight exceeds `at`; at < the sum, and zero weights are never chosen. */
+/* The first category whose cumulative weight exceeds `at`; at < the sum, and zero weights are never chosen.
+ */
 static int64_t look_up(const double *cumulative, int64_t categories, double at) {
     int64_t low = 0, high = categories - 1;
     while (low < high) {
@@ -55,7 +60,8 @@ static int64_t look_up(const double *cumulative, int64_t categories, double at) 
     return low;
 }
 
-static void with_replacement(const struct multinomial *a, double *weight, int64_t categories, int64_t row, int64_t *out) {
+static void with_replacement(const struct multinomial *a, double *weight, int64_t categories, int64_t row,
+                             int64_t *out) {
     for (int64_t i = 1; i < categories; i++) weight[i] += weight[i - 1];
     for (int64_t s = 0; s < a->samples; s++) {
         const double unit = unit_at(&a->philox, (uint64_t)(row * a->samples + s));
@@ -69,8 +75,8 @@ static int descending(const void *x, const void *y) {
     return a->index < b->index ? -1 : 1;
 }
 
-static void without_replacement(const struct multinomial *a, const double *weight, int64_t categories, int64_t row,
-                                struct key *keys, int64_t *out) {
+static void without_replacement(const struct multinomial *a, const double *weight, int64_t categories,
+                                int64_t row, struct key *keys, int64_t *out) {
     for (int64_t i = 0; i < categories; i++) {
         const double unit = unit_at(&a->philox, (uint64_t)(row * categories + i)) + 0x1p-54; /* never 0 */
         keys[i] = (struct key){weight[i] > 0 ? log(unit) / weight[i] : -INFINITY, i};
@@ -113,16 +119,17 @@ static aclnnStatus multinomial_run(const struct hc_call *call) {
     return status;
 }
 
-aclnnStatus aclnnMultinomialGetWorkspaceSize(const aclTensor *self, int64_t numsamples, bool replacement, int64_t seed,
-                                             int64_t offset, aclTensor *out, uint64_t *workspaceSize,
-                                             aclOpExecutor **executor) {
+aclnnStatus aclnnMultinomialGetWorkspaceSize(const aclTensor *self, int64_t numsamples, bool replacement,
+                                             int64_t seed, int64_t offset, aclTensor *out,
+                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnMultinomial: self or out is null");
     HC_CHECK((self->rank == 1 || self->rank == 2) && hc_dtype_is_float(self->dtype) && self->numel > 0,
-             ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: self %s, a floating-point vector or matrix of weights is needed",
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnMultinomial: self %s, a floating-point vector or matrix of weights is needed",
              HC_SHOW(self));
-    HC_CHECK(numsamples > 0 && (replacement || numsamples <= self->shape[self->rank - 1]), ACLNN_ERR_PARAM_INVALID,
-             "aclnnMultinomial: %lld samples from %s%s", (long long)numsamples, HC_SHOW(self),
-             replacement ? "" : " without replacement");
+    HC_CHECK(numsamples > 0 && (replacement || numsamples <= self->shape[self->rank - 1]),
+             ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: %lld samples from %s%s", (long long)numsamples,
+             HC_SHOW(self), replacement ? "" : " without replacement");
     HC_CHECK(out->rank == self->rank && out->shape[out->rank - 1] == numsamples &&
                  (self->rank == 1 || out->shape[0] == self->shape[0]) && out->dtype == ACL_INT64,
              ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: out %s for %lld samples of %s", HC_SHOW(out),

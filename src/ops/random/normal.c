@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Normal numbers by the Box-Muller transform: r = sqrt(-2 ln u), r cos(2 pi v) and r sin(2 pi v). A pair of words makes
- * a pair of values half a group apart, so the loop is straight vector code. u is in (0, 1], so r is finite. */
+/* Normal numbers by the Box-Muller transform: r = sqrt(-2 ln u), r cos(2 pi v) and r sin(2 pi v). A pair of
+ * words makes a pair of values half a group apart, so the loop is straight vector code. u is in (0, 1], so r
+ * is finite. */
 #include <math.h>
 
 #include "elementwise.h"
@@ -84,22 +85,24 @@ static aclnnStatus normal_run(const struct hc_call *call) { return fill_normal(c
 
 static aclnnStatus check(const char *name, const aclTensor *out, double std) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the output is null", name);
-    HC_CHECK(hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID, "%s: output %s, a floating-point tensor is needed",
-             name, HC_SHOW(out));
+    HC_CHECK(hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: output %s, a floating-point tensor is needed", name, HC_SHOW(out));
     HC_CHECK(std >= 0, ACLNN_ERR_PARAM_INVALID, "%s: std is %g, at least 0 is needed", name, std);
     return 0;
 }
 
 aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float mean, float std, int64_t seed,
-                                               int64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                               int64_t offset, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
     HC_TRY(check("aclnnInplaceNormal", selfRef, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN("aclnnInplaceNormal", normal_run, &args, HC_OUT(selfRef));
 }
 HC_OP_LAUNCH(aclnnInplaceNormal)
 
-aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t seed, int64_t offset, aclTensor *out,
-                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t seed, int64_t offset,
+                                                  aclTensor *out, uint64_t *workspaceSize,
+                                                  aclOpExecutor **executor) {
     HC_TRY(check("aclnnNormalFloatFloat", out, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN("aclnnNormalFloatFloat", normal_run, &args, HC_OUT(out));
@@ -107,7 +110,8 @@ aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t
 HC_OP_LAUNCH(aclnnNormalFloatFloat)
 
 /* mean and std per element: standard normals first, then mean + z * std with broadcasting. */
-static const struct hc_ew AFFINE = {"aclnnNormal", {[HC_F32] = affine_F32_table, [HC_F64] = affine_F64_table}, 0, 0};
+static const struct hc_ew AFFINE = {
+    "aclnnNormal", {[HC_F32] = affine_F32_table, [HC_F64] = affine_F64_table}, 0, 0};
 
 struct with_tensors {
     struct hc_philox philox;
@@ -126,9 +130,9 @@ static aclnnStatus with_tensors_run(const struct hc_call *call) {
     return hc_ew_run(&AFFINE, out->dtype == ACL_DOUBLE ? HC_F64 : HC_F32, outs, 1, ins, 3, NULL);
 }
 
-static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, double mean_value, const aclTensor *std,
-                                     double std_value, struct hc_philox philox, aclTensor *out, uint64_t *workspaceSize,
-                                     aclOpExecutor **executor) {
+static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, double mean_value,
+                                     const aclTensor *std, double std_value, struct hc_philox philox,
+                                     aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     aclTensor view;
     HC_TRY(check(name, out, std_value));
     HC_CHECK(mean == NULL || hc_broadcast_to(mean, out->shape, out->rank, &view), ACLNN_ERR_PARAM_INVALID,
@@ -139,19 +143,23 @@ static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, do
     return HC_PLAN(name, with_tensors_run, &args, HC_OUT(out), HC_IN_OPT(mean), HC_IN_OPT(std));
 }
 
-aclnnStatus aclnnNormalTensorFloatGetWorkspaceSize(const aclTensor *mean, float std, int64_t seed, int64_t offset,
-                                                   aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnNormalTensorFloatGetWorkspaceSize(const aclTensor *mean, float std, int64_t seed,
+                                                   int64_t offset, aclTensor *out, uint64_t *workspaceSize,
+                                                   aclOpExecutor **executor) {
     const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
     HC_CHECK(mean != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnNormalTensorFloat: mean is null");
-    return plan_with_tensors("aclnnNormalTensorFloat", mean, 0, NULL, (double)std, philox, out, workspaceSize, executor);
+    return plan_with_tensors("aclnnNormalTensorFloat", mean, 0, NULL, (double)std, philox, out, workspaceSize,
+                             executor);
 }
 HC_OP_LAUNCH(aclnnNormalTensorFloat)
 
-aclnnStatus aclnnNormalFloatTensorGetWorkspaceSize(float mean, const aclTensor *std, int64_t seed, int64_t offset,
-                                                   aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnNormalFloatTensorGetWorkspaceSize(float mean, const aclTensor *std, int64_t seed,
+                                                   int64_t offset, aclTensor *out, uint64_t *workspaceSize,
+                                                   aclOpExecutor **executor) {
     const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
     HC_CHECK(std != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnNormalFloatTensor: std is null");
-    return plan_with_tensors("aclnnNormalFloatTensor", NULL, (double)mean, std, 0, philox, out, workspaceSize, executor);
+    return plan_with_tensors("aclnnNormalFloatTensor", NULL, (double)mean, std, 0, philox, out, workspaceSize,
+                             executor);
 }
 HC_OP_LAUNCH(aclnnNormalFloatTensor)
 
@@ -159,8 +167,10 @@ aclnnStatus aclnnNormalTensorTensorGetWorkspaceSize(const aclTensor *mean, const
                                                     int64_t offset, aclTensor *out, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {
     const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
-    HC_CHECK(mean != NULL && std != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnNormalTensorTensor: mean or std is null");
-    return plan_with_tensors("aclnnNormalTensorTensor", mean, 0, std, 0, philox, out, workspaceSize, executor);
+    HC_CHECK(mean != NULL && std != NULL, ACLNN_ERR_PARAM_NULLPTR,
+             "aclnnNormalTensorTensor: mean or std is null");
+    return plan_with_tensors("aclnnNormalTensorTensor", mean, 0, std, 0, philox, out, workspaceSize,
+                             executor);
 }
 HC_OP_LAUNCH(aclnnNormalTensorTensor)
 #endif

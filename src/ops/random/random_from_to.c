@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whole numbers, uniform in [from, to): from + floor(word * (to - from) / 2^64), whose bias is below range / 2^64. */
+/* Whole numbers, uniform in [from, to): from + floor(word * (to - from) / 2^64), whose bias is below range /
+ * 2^64. */
 #include <float.h>
 
 #include "philox.h"
@@ -27,19 +28,20 @@ static aclnnStatus random_run(const struct hc_call *call) {
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
-static aclnnStatus plan(const char *name, const aclTensor *selfRef, int64_t from, uint64_t count, int64_t seed,
-                        int64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, const aclTensor *selfRef, int64_t from, uint64_t count,
+                        int64_t seed, int64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(selfRef != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: selfRef is null", name);
-    HC_CHECK(!hc_dtype_is_complex(selfRef->dtype), ACLNN_ERR_PARAM_INVALID, "%s: selfRef is %s, not supported", name,
-             HC_SHOW(selfRef));
+    HC_CHECK(!hc_dtype_is_complex(selfRef->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: selfRef is %s, not supported", name, HC_SHOW(selfRef));
     const struct range args = {{(uint64_t)seed, (uint64_t)offset}, from, count};
     return HC_PLAN(name, random_run, &args, HC_OUT(selfRef));
 }
 
-aclnnStatus aclnnInplaceRandomGetWorkspaceSize(const aclTensor *selfRef, int64_t from, int64_t to, int64_t seed,
-                                               int64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(from < to, ACLNN_ERR_PARAM_INVALID, "aclnnInplaceRandom: from %lld to %lld is no range", (long long)from,
-             (long long)to);
+aclnnStatus aclnnInplaceRandomGetWorkspaceSize(const aclTensor *selfRef, int64_t from, int64_t to,
+                                               int64_t seed, int64_t offset, uint64_t *workspaceSize,
+                                               aclOpExecutor **executor) {
+    HC_CHECK(from < to, ACLNN_ERR_PARAM_INVALID, "aclnnInplaceRandom: from %lld to %lld is no range",
+             (long long)from, (long long)to);
     const uint64_t count = (uint64_t)to - (uint64_t)from;
     return plan("aclnnInplaceRandom", selfRef, from, count, seed, offset, workspaceSize, executor);
 }
@@ -61,8 +63,9 @@ static uint64_t whole_range(aclDataType dtype) {
     }
 }
 
-aclnnStatus aclnnInplaceRandomWithoutFromToGetWorkspaceSize(const aclTensor *selfRef, int64_t seed, int64_t offset,
-                                                            uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnInplaceRandomWithoutFromToGetWorkspaceSize(const aclTensor *selfRef, int64_t seed,
+                                                            int64_t offset, uint64_t *workspaceSize,
+                                                            aclOpExecutor **executor) {
     const uint64_t count = selfRef ? whole_range(selfRef->dtype) : 0;
     return plan("aclnnInplaceRandomWithoutFromTo", selfRef, 0, count, seed, offset, workspaceSize, executor);
 }

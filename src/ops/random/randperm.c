@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A random permutation of 0 .. n - 1: Fisher and Yates' shuffle, one 64-bit word a step. Steps depend on each other, so
- * it runs in one thread. */
+/* A random permutation of 0 .. n - 1: Fisher and Yates' shuffle, one 64-bit word a step. Steps depend on each
+ * other, so it runs in one thread. */
 #include <stdlib.h>
 
 #include "elementwise.h"
@@ -38,8 +38,8 @@ static aclnnStatus randperm_run(const struct hc_call *call) {
     return status;
 }
 
-aclnnStatus aclnnRandpermGetWorkspaceSize(int64_t n, int64_t seed, int64_t offset, aclTensor *out, uint64_t *workspaceSize,
-                                          aclOpExecutor **executor) {
+aclnnStatus aclnnRandpermGetWorkspaceSize(int64_t n, int64_t seed, int64_t offset, aclTensor *out,
+                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnRandperm: out is null");
     HC_CHECK(n >= 0 && out->rank == 1 && out->shape[0] == n, ACLNN_ERR_PARAM_INVALID,
              "aclnnRandperm: out %s for n = %lld", HC_SHOW(out), (long long)n);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Uniform in [from, to): from + u * (to - from) with u a multiple of 2^-p below 1, p the significand of the dtype, as
- * PyTorch does. Rounding could still reach `to`: values are cut at the largest one below it. */
+/* Uniform in [from, to): from + u * (to - from) with u a multiple of 2^-p below 1, p the significand of the
+ * dtype, as PyTorch does. Rounding could still reach `to`: values are cut at the largest one below it. */
 #include <math.h>
 
 #include "philox.h"
@@ -11,7 +11,7 @@ HC_RANDOM_KERNEL(uniform_F64)
 struct uniform {
     struct hc_philox philox;
     double from, range, below; /* below: the largest value of the dtype under `to` */
-    float scale; /* 2^-p: (word >> shift) * scale is in [0, 1) */
+    float scale;               /* 2^-p: (word >> shift) * scale is in [0, 1) */
     int shift;
 };
 
@@ -39,7 +39,9 @@ void HC_FN(uniform_F64)(size_t n, uint64_t index, const uint32_t *words, void *b
 #else
 
 /* Significand bits, hidden one included. */
-static int significand_bits(aclDataType dtype) { return dtype == ACL_BF16 ? 8 : dtype == ACL_FLOAT16 ? 11 : 24; }
+static int significand_bits(aclDataType dtype) {
+    return dtype == ACL_BF16 ? 8 : dtype == ACL_FLOAT16 ? 11 : 24;
+}
 
 /* The next value of the dtype under a finite `to`. */
 static double value_below(double to, aclDataType dtype) {
@@ -63,15 +65,17 @@ static aclnnStatus uniform_run(const struct hc_call *call) {
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
-aclnnStatus aclnnInplaceUniformGetWorkspaceSize(const aclTensor *selfRef, double from, double to, uint64_t seed,
-                                                uint64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus aclnnInplaceUniformGetWorkspaceSize(const aclTensor *selfRef, double from, double to,
+                                                uint64_t seed, uint64_t offset, uint64_t *workspaceSize,
+                                                aclOpExecutor **executor) {
     HC_CHECK(selfRef != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceUniform: selfRef is null");
     HC_CHECK(hc_dtype_is_float(selfRef->dtype), ACLNN_ERR_PARAM_INVALID,
              "aclnnInplaceUniform: selfRef is %s, a floating-point tensor is needed", HC_SHOW(selfRef));
     HC_CHECK(isfinite(from) && isfinite(to) && from <= to, ACLNN_ERR_PARAM_INVALID,
              "aclnnInplaceUniform: from %g to %g is no range", from, to);
     const int bits = significand_bits(selfRef->dtype);
-    const struct uniform args = {{seed, offset}, from, to - from, from < to ? value_below(to, selfRef->dtype) : from,
+    const struct uniform args = {{seed, offset},   from,
+                                 to - from,        from < to ? value_below(to, selfRef->dtype) : from,
                                  ldexpf(1, -bits), 32 - bits};
     return HC_PLAN("aclnnInplaceUniform", uniform_run, &args, HC_OUT(selfRef));
 }

@@ -48,7 +48,9 @@ def test_forward(name: str, dtype: torch.dtype) -> None:
         for _, x in layouts(make(shape, dtype, low=-8, high=8)):
             out = torch.empty(shape, dtype=dtype)
             call(f"aclnn{name}", x, *args, out)
-            assert_close(out, reference(x.double()), max_ulp=4 if dtype == torch.float32 else 1, atol=ATOL[dtype])
+            assert_close(
+                out, reference(x.double()), max_ulp=4 if dtype == torch.float32 else 1, atol=ATOL[dtype]
+            )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -92,7 +94,9 @@ def swiglu(x: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(("forward", "backward", "reference"), (("SwiGlu", "SwiGluGrad", swiglu), ("Glu", "GluBackward", F.glu)))
+@pytest.mark.parametrize(
+    ("forward", "backward", "reference"), (("SwiGlu", "SwiGluGrad", swiglu), ("Glu", "GluBackward", F.glu))
+)
 def test_gated(forward: str, backward: str, reference: Callable, dtype: torch.dtype) -> None:
     for shape, dim in (((6, 514), -1), ((6, 514), 0), ((4, 6, 3), 1), ((0, 4), 1), ((2,), 0)):
         for _, x in layouts(make(shape, dtype)):
@@ -120,7 +124,16 @@ def test_elu_backward(is_result: bool) -> None:
     x, g = make((101,), torch.float32), make((101,), torch.float32, seed=1)
     y = F.elu(x.double(), 1.5)
     out = torch.empty_like(x)
-    call("aclnnEluBackward", g, Scalar(1.5), Scalar(1), Scalar(1), is_result, y.float() if is_result else x, out)
+    call(
+        "aclnnEluBackward",
+        g,
+        Scalar(1.5),
+        Scalar(1),
+        Scalar(1),
+        is_result,
+        y.float() if is_result else x,
+        out,
+    )
     assert_close(out, gradient(lambda t: F.elu(t, 1.5), g, x), max_ulp=4, atol=1e-6)
 
 

@@ -162,7 +162,9 @@ def test_every_layout_and_dtype(layout: str, dtype: torch.dtype) -> None:
     check(make_case(layout=layout, dtype=dtype))
 
 
-@pytest.mark.parametrize(("sq", "skv", "d"), [(1, 1, 1), (1, 300, 64), (129, 257, 24), (300, 1, 8), (260, 260, 40)])
+@pytest.mark.parametrize(
+    ("sq", "skv", "d"), [(1, 1, 1), (1, 300, 64), (129, 257, 24), (300, 1, 8), (260, 260, 40)]
+)
 def test_sizes_around_the_tiles(sq: int, skv: int, d: int) -> None:
     check(make_case(b=1, n=2, nkv=2, sq=sq, skv=skv, d=d))
 
@@ -257,7 +259,10 @@ def packed(lengths_q: list[int], lengths_kv: list[int], per_token: bool) -> None
         "dqOut": grads[0], "dkOut": grads[1], "dvOut": grads[2],
     }  # fmt: skip
     version = "V4" if per_token else ""
-    for name in (f"aclnnFlashAttentionVarLenScore{version}", f"aclnnFlashAttentionUnpaddingScoreGrad{version}"):
+    for name in (
+        f"aclnnFlashAttentionVarLenScore{version}",
+        f"aclnnFlashAttentionUnpaddingScoreGrad{version}",
+    ):
         call(name, *arguments(name, options))
     q0 = k0 = 0
     for sq, skv in zip(lengths_q, lengths_kv, strict=True):
@@ -301,7 +306,7 @@ def test_strided_inputs() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"inputLayout": "BXYZ"}, "inputLayout is \"BXYZ\""),
+        ({"inputLayout": "BXYZ"}, 'inputLayout is "BXYZ"'),
         ({"headNum": 3}, "headNum is 3"),
         ({"sparseMode": 11}, "sparseMode is 11"),
         ({"keepProb": 1.5}, "keepProb is 1.5"),

@@ -24,7 +24,9 @@ def coarse(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> torch.Tenso
 @pytest.mark.parametrize("name", ALL)
 def test_tensors(name: str, dtype: torch.dtype) -> None:
     for shape in SHAPES if dtype in LARGE else SHAPES[:-1]:
-        for (_, a), (_, b) in zip(layouts(coarse(shape, dtype, 0)), layouts(coarse(shape, dtype, 1)), strict=True):
+        for (_, a), (_, b) in zip(
+            layouts(coarse(shape, dtype, 0)), layouts(coarse(shape, dtype, 1)), strict=True
+        ):
             out = torch.empty(shape, dtype=torch.bool)
             call(f"aclnn{name}Tensor", a, b, out)
             assert torch.equal(out, ALL[name](a, b))
@@ -64,7 +66,9 @@ def test_64_bit_integers_are_exact() -> None:
         assert torch.equal(out, reference(a, 2**53))
 
 
-@pytest.mark.parametrize("pair", ((torch.int64, torch.float32), (torch.uint8, torch.int8), (torch.bfloat16, torch.float32)))
+@pytest.mark.parametrize(
+    "pair", ((torch.int64, torch.float32), (torch.uint8, torch.int8), (torch.bfloat16, torch.float32))
+)
 def test_mixed_types(pair: tuple[torch.dtype, torch.dtype]) -> None:
     a, b, out = coarse((99,), pair[0], 0), coarse((99,), pair[1], 1), torch.empty(99, dtype=torch.bool)
     for name, reference in ALL.items():

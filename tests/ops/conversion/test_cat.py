@@ -66,7 +66,9 @@ def test_chunk_cat(dim: int, chunks: int) -> None:
 
 
 def test_bad_input_is_named() -> None:
-    with pytest.raises(OperatorError, match=r"aclnnCat: tensor 1 of the list is float32\[3,2\].*dimension 1 differs"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnCat: tensor 1 of the list is float32\[3,2\].*dimension 1 differs"
+    ):
         call("aclnnCat", [torch.ones(2, 3), torch.ones(3, 2)], 0, torch.empty(5, 3))
     with pytest.raises(OperatorError, match="aclnnCat: dim is 2"):
         call("aclnnCat", [torch.ones(2, 3)], 2, torch.empty(2, 3))

@@ -35,7 +35,13 @@ def test_every_pair_of_dtypes(source: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_special_values_round_as_in_pytorch(dtype: torch.dtype) -> None:
-    x = torch.cat([special_values(dtype), make((999,), dtype, low=-1e-7, high=1e-7), make((999,), dtype, low=-7e4, high=7e4)])
+    x = torch.cat(
+        [
+            special_values(dtype),
+            make((999,), dtype, low=-1e-7, high=1e-7),
+            make((999,), dtype, low=-7e4, high=7e4),
+        ]
+    )
     for target in FLOATS:
         out = torch.empty(x.shape, dtype=target)
         call("aclnnCast", x, target, out)
@@ -46,14 +52,20 @@ def test_special_values_round_as_in_pytorch(dtype: torch.dtype) -> None:
 
 
 def test_same_dtype_keeps_the_bits_of_nan() -> None:
-    x = torch.tensor([0x7FC1, 0x7F81, 0xFFFF, 0x8000, 1], dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
+    x = (
+        torch.tensor([0x7FC1, 0x7F81, 0xFFFF, 0x8000, 1], dtype=torch.int32)
+        .to(torch.uint16)
+        .view(torch.bfloat16)
+    )
     out = torch.empty_like(x)
     call("aclnnInplaceCopy", out, x)
     assert torch.equal(bits(out), bits(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.int64, torch.complex128])
-@pytest.mark.parametrize("shape", [(300, 517), (5, 64, 129), (2, 3, 70, 33), (4097, 3), (3, 4097), (2, 9, 8, 65)])
+@pytest.mark.parametrize(
+    "shape", [(300, 517), (5, 64, 129), (2, 3, 70, 33), (4097, 3), (3, 4097), (2, 9, 8, 65)]
+)
 def test_transposed_copies(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     for a in range(len(shape)):
         for b in range(a):
@@ -107,7 +119,9 @@ def test_any_strides(source: torch.Tensor) -> None:
     call("aclnnInplaceCopy", out, source)
     assert torch.equal(out, source.to(torch.float32))
     reverse = tuple(reversed(range(source.dim())))
-    back = torch.zeros([2 * n for n in reversed(source.shape)], dtype=source.dtype)[(slice(None, None, 2),) * source.dim()]
+    back = torch.zeros([2 * n for n in reversed(source.shape)], dtype=source.dtype)[
+        (slice(None, None, 2),) * source.dim()
+    ]
     call("aclnnInplaceCopy", back.permute(reverse), source)
     assert torch.equal(back.permute(reverse), source)
 

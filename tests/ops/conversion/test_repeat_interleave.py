@@ -31,7 +31,13 @@ def test_one_count(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", ALL)
 def test_own_counts(dtype: torch.dtype) -> None:
     for _, x in layouts(make((3, 4, 5), dtype)):
-        for dim, counts in ((0, [1, 0, 3]), (1, [2, 2, 0, 1]), (2, [0, 0, 1, 5, 0]), (-1, [2]), (0, [0, 0, 0])):
+        for dim, counts in (
+            (0, [1, 0, 3]),
+            (1, [2, 2, 0, 1]),
+            (2, [0, 0, 1, 5, 0]),
+            (-1, [2]),
+            (0, [0, 0, 0]),
+        ):
             repeats = torch.tensor(counts)
             expected = x.repeat_interleave(repeats, dim)
             out = torch.empty_like(expected)
@@ -64,9 +70,21 @@ def test_bad_input_is_named() -> None:
     for name, args, text in (
         ("aclnnRepeatInterleaveInt", (x, 2, 12, torch.empty(13)), "2 repeats"),
         ("aclnnRepeatInterleaveIntWithDim", (x, 2, 2, 6, torch.empty(2, 6)), "dim is 2"),
-        ("aclnnRepeatInterleaveWithDim", (x, torch.tensor([1, 2, 3]), 0, 6, torch.empty(6, 3)), "wanted 1 or 2 elements"),
-        ("aclnnRepeatInterleaveWithDim", (x, torch.tensor([1, -2]), 0, 6, torch.empty(6, 3)), "repeats is -2"),
-        ("aclnnRepeatInterleaveWithDim", (x, torch.tensor([1, 2]), 0, 6, torch.empty(6, 3)), "sum up to 3, out has 6"),
+        (
+            "aclnnRepeatInterleaveWithDim",
+            (x, torch.tensor([1, 2, 3]), 0, 6, torch.empty(6, 3)),
+            "wanted 1 or 2 elements",
+        ),
+        (
+            "aclnnRepeatInterleaveWithDim",
+            (x, torch.tensor([1, -2]), 0, 6, torch.empty(6, 3)),
+            "repeats is -2",
+        ),
+        (
+            "aclnnRepeatInterleaveWithDim",
+            (x, torch.tensor([1, 2]), 0, 6, torch.empty(6, 3)),
+            "sum up to 3, out has 6",
+        ),
     ):
         with pytest.raises(OperatorError, match=f"{name}: .*{text}"):
             call(name, *args)

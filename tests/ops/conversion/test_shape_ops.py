@@ -83,7 +83,14 @@ def test_flip_roll_repeat(dtype: torch.dtype) -> None:
             out = torch.empty_like(x)
             call("aclnnFlip", view, IntArray(list(dims)), out)
             assert torch.equal(out, torch.flip(x, dims))
-        for shifts, dims in (((3,), ()), ((-1,), (0,)), ((7, -2), (1, 2)), ((5, 5, 5), (0, 1, -1)), ((1, 2), (0, 0)), ((0,), (1,))):
+        for shifts, dims in (
+            ((3,), ()),
+            ((-1,), (0,)),
+            ((7, -2), (1, 2)),
+            ((5, 5, 5), (0, 1, -1)),
+            ((1, 2), (0, 0)),
+            ((0,), (1,)),
+        ):
             out = torch.empty_like(x)
             call("aclnnRoll", view, IntArray(list(shifts)), IntArray(list(dims)), out)
             assert torch.equal(out, torch.roll(x, shifts, dims))

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 ALL = (*FLOATS, *INTS, torch.bool, *COMPLEX)
 
 
-def indices(shape: tuple[int, ...], bound: int, dtype: torch.dtype = torch.int64, low: int = 0) -> torch.Tensor:
+def indices(
+    shape: tuple[int, ...], bound: int, dtype: torch.dtype = torch.int64, low: int = 0
+) -> torch.Tensor:
     return torch.randint(low, bound, shape, generator=torch.Generator().manual_seed(bound)).to(dtype)
 
 
@@ -63,7 +65,13 @@ def test_gather_of_any_shape(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_embedding(dtype: torch.dtype) -> None:
-    for rows, width, shape in ((10, 7, (3, 4)), (1000, 65, (2000,)), (5, 0, (3,)), (5, 3, ()), (5, 3, (0, 2))):
+    for rows, width, shape in (
+        (10, 7, (3, 4)),
+        (1000, 65, (2000,)),
+        (5, 0, (3,)),
+        (5, 3, ()),
+        (5, 3, (0, 2)),
+    ):
         weight = make((rows, width), dtype)
         for _, w in layouts(weight):
             index = indices(shape, rows)
@@ -84,12 +92,22 @@ def test_embedding_backward(dtype: torch.dtype, rows: int) -> None:
             grad = make((50, 5, width), dtype)
             out = torch.full((rows, width), 7, dtype=dtype)
             call("aclnnEmbeddingDenseBackward", grad, index, rows, padding % 2**64, by_frequency, out)
-            expected = torch.ops.aten.embedding_dense_backward(grad.double(), index, rows, padding, by_frequency)
+            expected = torch.ops.aten.embedding_dense_backward(
+                grad.double(), index, rows, padding, by_frequency
+            )
             # Sums of up to n terms of size up to 4, accumulated in float (double for float64).
             bound = 120 * 4 * (2**-24 if dtype != torch.float64 else 2**-53)
             assert_close(out, expected, max_ulp=1, atol=bound)
             strided = torch.empty((width, rows), dtype=dtype).t()
-            call("aclnnEmbeddingDenseBackward", grad.transpose(0, 1), index.t(), rows, padding % 2**64, by_frequency, strided)
+            call(
+                "aclnnEmbeddingDenseBackward",
+                grad.transpose(0, 1),
+                index.t(),
+                rows,
+                padding % 2**64,
+                by_frequency,
+                strided,
+            )
             assert_close(strided, expected, max_ulp=1, atol=bound)
 
 
@@ -104,15 +122,27 @@ def test_embedding_backward_sums_in_float() -> None:
 def test_index_out_of_range_is_named_and_nothing_is_written() -> None:
     x, out = torch.ones(4, 5), torch.zeros(2, 5)
     index = torch.tensor([[0, 1, 2, 3, 0], [0, 1, -1, 0, 0]])
-    with pytest.raises(OperatorError, match=r"aclnnGather: index -1 at position \[1,2\] of index.*wanted 0 to 3") as error:
+    with pytest.raises(
+        OperatorError, match=r"aclnnGather: index -1 at position \[1,2\] of index.*wanted 0 to 3"
+    ) as error:
         call("aclnnGather", x, 0, index, out)
     assert error.value.code == 161002
     with pytest.raises(OperatorError, match=r"aclnnIndexSelect: index 4 at position \[1\].*wanted 0 to 3"):
         call("aclnnIndexSelect", x, 0, torch.tensor([0, 4]), out)
-    with pytest.raises(OperatorError, match=r"aclnnEmbedding: index 9 at position \[1\] of indices.*wanted 0 to 3"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnEmbedding: index 9 at position \[1\] of indices.*wanted 0 to 3"
+    ):
         call("aclnnEmbedding", x, torch.tensor([0, 9]), out)
     with pytest.raises(OperatorError, match=r"aclnnEmbeddingDenseBackward: index 2 at position \[0,1\]"):
-        call("aclnnEmbeddingDenseBackward", torch.ones(1, 2, 5), torch.tensor([[0, 2]]), 2, 2**64 - 1, False, out)
+        call(
+            "aclnnEmbeddingDenseBackward",
+            torch.ones(1, 2, 5),
+            torch.tensor([[0, 2]]),
+            2,
+            2**64 - 1,
+            False,
+            out,
+        )
     assert torch.equal(out, torch.zeros(2, 5))
 
 
@@ -121,7 +151,11 @@ def test_bad_input_is_named() -> None:
     for name, args, text in (
         ("aclnnGather", (x, 2, index, torch.empty(2, 5)), "dim is 2"),
         ("aclnnGather", (x, 0, index.float(), torch.empty(2, 5)), "index is float32.*wanted int64"),
-        ("aclnnGather", (x, 1, torch.zeros(5, 5, dtype=torch.int64), torch.empty(5, 5)), "dimension 0 of index is larger"),
+        (
+            "aclnnGather",
+            (x, 1, torch.zeros(5, 5, dtype=torch.int64), torch.empty(5, 5)),
+            "dimension 0 of index is larger",
+        ),
         ("aclnnGather", (x, 0, index, torch.empty(2, 4)), r"out is float32\[2,4\]"),
         ("aclnnIndexSelect", (x, 0, index, torch.empty(2, 5)), "wanted one dimension"),
         ("aclnnEmbedding", (torch.ones(3), index, x), r"weight is float32\[3\]"),

@@ -17,7 +17,7 @@ CASES = (
 
 
 def as_list(case: tuple, like: torch.Tensor) -> list[torch.Tensor]:
-    """":" is passed as an empty tensor of self's dtype, as torch_npu does."""
+    """ ":" is passed as an empty tensor of self's dtype, as torch_npu does."""
     return [torch.empty(0, dtype=like.dtype) if i is None else i for i in case]
 
 
@@ -34,7 +34,11 @@ def test_index_and_put(dtype: torch.dtype, case: tuple) -> None:
         call("aclnnIndex", x, as_list(case, x), out)
         assert torch.equal(out, expected)
         unique = torch.arange(4)[: case[0].numel()].flip(0) if case[0] is not None else None
-        put = (unique, *case[1:]) if len([i for i in case if i is not None]) == 1 and unique is not None else case
+        put = (
+            (unique, *case[1:])
+            if len([i for i in case if i is not None]) == 1 and unique is not None
+            else case
+        )
         for values in (torch.ones((), dtype=dtype), make(tuple(x[key(put)].shape), dtype, seed=9)):
             if values.numel() > 1 and put is case:
                 continue  # which of two writes to one element wins is not defined by PyTorch
@@ -52,7 +56,12 @@ def test_accumulate(dtype: torch.dtype, case: tuple) -> None:
     expected = torch.ops.aten.index_put(x.to(wide), list(case), values.to(wide), True)
     call("aclnnIndexPutImpl", x, as_list(case, x), values, True, False)
     # Up to 15 terms below 4, summed in float (double for float64).
-    assert_close(x, expected.to(dtype) if wide == torch.int64 else expected, max_ulp=1, atol=64 * (2**-52 if dtype == torch.float64 else 2**-23))
+    assert_close(
+        x,
+        expected.to(dtype) if wide == torch.int64 else expected,
+        max_ulp=1,
+        atol=64 * (2**-52 if dtype == torch.float64 else 2**-23),
+    )
 
 
 def test_last_write_wins_and_sums_are_in_order() -> None:
@@ -60,7 +69,9 @@ def test_last_write_wins_and_sums_are_in_order() -> None:
     index = indices((n,), 100)
     x = torch.zeros(100, dtype=torch.int64)
     call("aclnnIndexPutImpl", x, [index], torch.arange(n), False, False)
-    assert torch.equal(x, torch.zeros(100, dtype=torch.int64).scatter_reduce(0, index, torch.arange(n), "amax"))
+    assert torch.equal(
+        x, torch.zeros(100, dtype=torch.int64).scatter_reduce(0, index, torch.arange(n), "amax")
+    )
     values = torch.rand(n)
     x = torch.zeros(100)
     call("aclnnIndexPutImpl", x, [index], values, True, False)
@@ -78,14 +89,23 @@ def test_empty() -> None:
 def test_errors_are_named_and_nothing_is_written() -> None:
     x = torch.zeros(4, 6)
     bad = torch.tensor([1, 6])
-    with pytest.raises(OperatorError, match=r"aclnnIndex: index 6 at position \[1\] of index tensor 1.*wanted -6 to 5"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnIndex: index 6 at position \[1\] of index tensor 1.*wanted -6 to 5"
+    ):
         call("aclnnIndex", x, [torch.tensor([0, 1]), bad], torch.empty(2))
-    with pytest.raises(OperatorError, match=r"aclnnIndexPutImpl: index -5 at position \[0\] of index tensor 0.*wanted -4 to 3"):
+    with pytest.raises(
+        OperatorError,
+        match=r"aclnnIndexPutImpl: index -5 at position \[0\] of index tensor 0.*wanted -4 to 3",
+    ):
         call("aclnnIndexPutImpl", x, [torch.tensor([-5])], torch.ones(1, 6), True, False)
     assert torch.equal(x, torch.zeros(4, 6))
     for name, args, text in (
         ("aclnnIndex", (x, [bad, bad, bad], torch.empty(2)), "3 index tensors for self"),
-        ("aclnnIndex", (x, [bad, torch.tensor([1, 2, 3])], torch.empty(2)), "index tensor 1 int64.*does not broadcast"),
+        (
+            "aclnnIndex",
+            (x, [bad, torch.tensor([1, 2, 3])], torch.empty(2)),
+            "index tensor 1 int64.*does not broadcast",
+        ),
         ("aclnnIndex", (x, [bad], torch.empty(2)), r"out is float32\[2\], wanted float32\[2,6\]"),
         ("aclnnIndex", (x, [bad.bool()], torch.empty(2)), "index tensor is bool"),
         ("aclnnIndexPutImpl", (x, [bad], torch.ones(3), False, False), "values float32.*does not broadcast"),

@@ -91,7 +91,11 @@ def test_bad_input_is_named() -> None:
         ("aclnnMaskedSelect", (x, mask, torch.empty(19)), "20 elements are selected"),
         ("aclnnInplaceMaskedScatter", (x, mask, torch.ones(3)), "20 true elements, source float32.*has 3"),
         ("aclnnNonzero", (x, torch.empty(20, 2)), "wanted contiguous int64"),
-        ("aclnnNonzero", (x, torch.empty(5, 2, dtype=torch.int64)), "20 elements of 2 dimensions are not zero"),
+        (
+            "aclnnNonzero",
+            (x, torch.empty(5, 2, dtype=torch.int64)),
+            "20 elements of 2 dimensions are not zero",
+        ),
     ):
         with pytest.raises(OperatorError, match=f"{name}: .*{text}"):
             call(name, *args)

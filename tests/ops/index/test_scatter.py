@@ -53,7 +53,11 @@ def test_scatter_adds_and_multiplies(dtype: torch.dtype) -> None:
         index = indices(tuple(sizes), shape[dim])
         src = make(tuple(sizes), dtype, seed=5)
         # 40 terms below 4 in float, or in double.
-        bound = 40 * 40 * 4 * (2.0**-24 if dtype != torch.float64 else 2.0**-53) if not wide.is_signed or wide != torch.int64 else 0
+        bound = (
+            40 * 40 * 4 * (2.0**-24 if dtype != torch.float64 else 2.0**-53)
+            if not wide.is_signed or wide != torch.int64
+            else 0
+        )
         out = torch.empty(shape, dtype=dtype)
         call("aclnnScatterAdd", x, dim, index, src, out)
         assert_close(out, x.to(wide).scatter_add(dim, index, src.to(wide)), max_ulp=1, atol=bound)
@@ -86,7 +90,13 @@ def test_index_add_copy_fill(dtype: torch.dtype, dim: int) -> None:
         count = shape[dim]
         sizes = list(shape)
         line = permutation((count,), 0, count)
-        wide = torch.float64 if dtype.is_floating_point else torch.complex128 if dtype.is_complex else torch.int64
+        wide = (
+            torch.float64
+            if dtype.is_floating_point
+            else torch.complex128
+            if dtype.is_complex
+            else torch.int64
+        )
         source = make(tuple(sizes), dtype, seed=3)
         for _, x in layouts(make(shape, dtype)):
             out = torch.empty(shape, dtype=dtype)
@@ -139,11 +149,15 @@ def test_scatter_add_of_any_shape(data: st.DataObject) -> None:
 
 def test_errors_are_named_and_nothing_is_written() -> None:
     x, index = torch.zeros(4, 5), torch.tensor([[0, 1, 2, 3, 4]])
-    with pytest.raises(OperatorError, match=r"aclnnInplaceScatter: index 4 at position \[0,4\] of index.*wanted 0 to 3"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnInplaceScatter: index 4 at position \[0,4\] of index.*wanted 0 to 3"
+    ):
         call("aclnnInplaceScatter", x, 0, index, torch.ones(1, 5), 0)
     with pytest.raises(OperatorError, match=r"aclnnIndexAdd: index -1 at position \[0\]"):
         call("aclnnIndexAdd", x, 0, torch.tensor([-1]), torch.ones(1, 5), Scalar(1), x)
-    with pytest.raises(OperatorError, match=r"aclnnInplaceIndexFill: index -5 at position \[1\].*wanted -4 to 3"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnInplaceIndexFill: index -5 at position \[1\].*wanted -4 to 3"
+    ):
         call("aclnnInplaceIndexFill", x, 0, torch.tensor([-4, -5]), Scalar(1))
     assert torch.equal(x, torch.zeros(4, 5))
     for name, args, text in (
@@ -151,7 +165,11 @@ def test_errors_are_named_and_nothing_is_written() -> None:
         ("aclnnScatter", (x, 0, index, torch.ones(1, 5), 3, x), "reduce is 3"),
         ("aclnnScatter", (x, 0, index, torch.ones(1, 5).half(), 0, x), "src is float16"),
         ("aclnnScatterAdd", (x, 5, index, torch.ones(1, 5), x), "dim is 5"),
-        ("aclnnIndexAdd", (x, 0, torch.tensor([1]), torch.ones(2, 5), Scalar(1), x), r"source is float32\[2,5\], wanted float32\[1,5\]"),
+        (
+            "aclnnIndexAdd",
+            (x, 0, torch.tensor([1]), torch.ones(2, 5), Scalar(1), x),
+            r"source is float32\[2,5\], wanted float32\[1,5\]",
+        ),
     ):
         with pytest.raises(OperatorError, match=f"{name}: .*{text}"):
             call(name, *args)

@@ -29,7 +29,9 @@ def test_put_accumulates(dtype: torch.dtype) -> None:
     source = make((6,), dtype, seed=2)
     expected = x.double().put(index, source.double(), accumulate=True)
     call("aclnnInplacePut", x, index, source, True)
-    assert_close(x, expected.to(torch.int64) if not dtype.is_floating_point else expected, max_ulp=1, atol=1e-6)
+    assert_close(
+        x, expected.to(torch.int64) if not dtype.is_floating_point else expected, max_ulp=1, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
@@ -39,7 +41,15 @@ def test_one_hot(dtype: torch.dtype) -> None:
         expected = torch.nn.functional.one_hot(x, 6)
         for axis in (-1, 0):
             out = torch.empty(expected.movedim(-1, axis).shape, dtype=dtype)
-            call("aclnnOneHot", x.to(dtype), 6, torch.ones(1, dtype=dtype), torch.zeros(1, dtype=dtype), axis, out)
+            call(
+                "aclnnOneHot",
+                x.to(dtype),
+                6,
+                torch.ones(1, dtype=dtype),
+                torch.zeros(1, dtype=dtype),
+                axis,
+                out,
+            )
             assert torch.equal(out, expected.movedim(-1, axis).to(dtype))
 
 
@@ -63,9 +73,17 @@ def test_bad_input_is_named() -> None:
         ("aclnnTake", (x, index, torch.empty(2)), r"out is float32\[2\]"),
         ("aclnnInplacePut", (x, index - 41, torch.ones(1), False), "index -21 at position"),
         ("aclnnInplacePut", (x, index, torch.ones(2), False), r"source is float32\[2\]"),
-        ("aclnnOneHot", (index, 20, index, index, -1, torch.empty(1, 20)), "index 20 at position .*wanted 0 to 19"),
+        (
+            "aclnnOneHot",
+            (index, 20, index, index, -1, torch.empty(1, 20)),
+            "index 20 at position .*wanted 0 to 19",
+        ),
         ("aclnnOneHot", (index, 20, index, index, -1, torch.empty(1, 21)), "20 classes"),
-        ("aclnnInplaceScatterUpdate", (x, torch.tensor([0, 4, 0, 0]), torch.ones(4, 2), 1), "index 4 at position .*wanted 0 to 3"),
+        (
+            "aclnnInplaceScatterUpdate",
+            (x, torch.tensor([0, 4, 0, 0]), torch.ones(4, 2), 1),
+            "index 4 at position .*wanted 0 to 3",
+        ),
     ):
         with pytest.raises(OperatorError, match=f"{name}: .*{text}"):
             call(name, *args)

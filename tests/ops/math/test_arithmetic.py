@@ -7,7 +7,17 @@ import math
 import pytest
 import torch
 from aclnn import OperatorError, Scalar, call
-from compare import COMPLEX, FLOATS, INTS, SHAPES, assert_close, broadcast_pairs, layouts, make, special_values
+from compare import (
+    COMPLEX,
+    FLOATS,
+    INTS,
+    SHAPES,
+    assert_close,
+    broadcast_pairs,
+    layouts,
+    make,
+    special_values,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,13 +35,21 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 def test_add_sub_mul_in_every_layout(dtype: torch.dtype) -> None:
     alpha = Scalar(2)
     for shape in SHAPES if dtype in LARGE else SHAPES[:-1]:
-        for (_, a), (_, b) in zip(layouts(make(shape, dtype)), layouts(make(shape, dtype, seed=5)), strict=True):
+        for (_, a), (_, b) in zip(
+            layouts(make(shape, dtype)), layouts(make(shape, dtype, seed=5)), strict=True
+        ):
             out = torch.empty(shape, dtype=dtype)
-            x, y = (a.to(torch.complex128), b.to(torch.complex128)) if dtype.is_complex else (wide(a), wide(b))
+            x, y = (
+                (a.to(torch.complex128), b.to(torch.complex128)) if dtype.is_complex else (wide(a), wide(b))
+            )
             call("aclnnAdd", a, b, alpha, out)
-            assert_close(out, torch.add(x, y, alpha=2), max_ulp=1, atol=1e-6 if dtype != torch.float64 else 1e-15)
+            assert_close(
+                out, torch.add(x, y, alpha=2), max_ulp=1, atol=1e-6 if dtype != torch.float64 else 1e-15
+            )
             call("aclnnSub", a, b, alpha, out)
-            assert_close(out, torch.sub(x, y, alpha=2), max_ulp=1, atol=1e-6 if dtype != torch.float64 else 1e-15)
+            assert_close(
+                out, torch.sub(x, y, alpha=2), max_ulp=1, atol=1e-6 if dtype != torch.float64 else 1e-15
+            )
             call("aclnnMul", a, b, out)
             assert_close(out, torch.mul(x, y), max_ulp=1, atol=4e-6 if dtype.is_complex else 0)
 
@@ -84,7 +102,12 @@ def test_special_values(dtype: torch.dtype) -> None:
     values = special_values(dtype)
     a, b = values[:, None], values[None, :]
     out = torch.empty(len(values), len(values), dtype=dtype)
-    for name, reference in (("Mul", torch.mul), ("Div", torch.div), ("Maximum", torch.maximum), ("Minimum", torch.minimum)):
+    for name, reference in (
+        ("Mul", torch.mul),
+        ("Div", torch.div),
+        ("Maximum", torch.maximum),
+        ("Minimum", torch.minimum),
+    ):
         call(f"aclnn{name}", a, b, out)
         assert_close(out, reference(a, b), max_ulp=0)
 
@@ -327,7 +350,9 @@ def test_bool_sum_and_product() -> None:
 
 
 def test_errors_name_operator_argument_and_shapes() -> None:
-    with pytest.raises(OperatorError, match=r"aclnnAdd: input 1 float32\[3\] does not broadcast.*float32\[2\]"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnAdd: input 1 float32\[3\] does not broadcast.*float32\[2\]"
+    ):
         call("aclnnAdd", torch.ones(2), torch.ones(3), Scalar(1), torch.ones(2))
     with pytest.raises(OperatorError, match=r"aclnnMul: output float32\[3\]"):
         call("aclnnMul", torch.ones(2), torch.ones(2), torch.ones(3))

@@ -23,7 +23,15 @@ SHAPES = {
 }  # fmt: skip
 
 
-def run(name: str, self: torch.Tensor, a: torch.Tensor, b: torch.Tensor, beta: Scalar, alpha: Scalar, out: torch.Tensor) -> None:
+def run(
+    name: str,
+    self: torch.Tensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    beta: Scalar,
+    alpha: Scalar,
+    out: torch.Tensor,
+) -> None:
     if name == "aclnnAddmv":
         call(name, self, a, b, alpha, beta, out, 0)
     else:
@@ -40,7 +48,12 @@ def test_add_product(name: str, dtype: torch.dtype) -> None:
             out = torch.empty(expected.shape, dtype=dtype)
             run(name, self, a, b, Scalar(beta), Scalar(alpha), out)
             scale = 4 if dtype.is_floating_point or dtype.is_complex else 1
-            assert_product(out, expected, torch.cat([a * scale, a * 0 + scale], -1), torch.cat([b, b], -2 if b.dim() > 1 else 0))
+            assert_product(
+                out,
+                expected,
+                torch.cat([a * scale, a * 0 + scale], -1),
+                torch.cat([b, b], -2 if b.dim() > 1 else 0),
+            )
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -61,7 +74,11 @@ def test_inplace_addmm_accumulates_a_weight_gradient() -> None:
 
 
 def test_addmm_transposed_out_and_strided_self() -> None:
-    self, a, b = values((33, 40), torch.bfloat16).t(), values((40, 300), torch.bfloat16, 1), values((300, 33), torch.bfloat16, 2)
+    self, a, b = (
+        values((33, 40), torch.bfloat16).t(),
+        values((40, 300), torch.bfloat16, 1),
+        values((300, 33), torch.bfloat16, 2),
+    )
     out = torch.empty(33, 40, dtype=torch.bfloat16).t()
     call("aclnnAddmm", self, a, b, Scalar(1), Scalar(1), out, 0)
     assert_product(out, self.double() + a.double() @ b.double(), a, b)

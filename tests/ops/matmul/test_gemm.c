@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* hc_gemm against a double precision triple loop.
  *
- * Rounding errors of a running sum of K terms of random sign add up to about u * sqrt(K) * |terms|, in the 2-norm;
- * allowed is 4 * u * (sqrt(K) + 1) * |alpha| * |terms| + 4 * u * |beta * self|, plus out's own rounding. Matrices are
- * allocated exactly, so that a sanitizer sees any access beside them. */
+ * Rounding errors of a running sum of K terms of random sign add up to about u * sqrt(K) * |terms|, in the
+ * 2-norm; allowed is 4 * u * (sqrt(K) + 1) * |alpha| * |terms| + 4 * u * |beta * self|, plus out's own
+ * rounding. Matrices are allocated exactly, so that a sanitizer sees any access beside them. */
 #include <math.h>
 
 #include "gemm.h"
@@ -50,14 +50,16 @@ static struct operand make_operand(size_t rows, size_t cols, size_t batches, acl
     o.m.dtype = dtype;
     o.m.row = layout == 0 ? (int64_t)cols : layout == 1 ? 1 : (int64_t)cols * 3 + 1;
     o.m.col = layout == 0 ? 1 : layout == 1 ? (int64_t)rows : 3;
-    const int64_t one = rows > 0 && cols > 0 ? (int64_t)(rows - 1) * o.m.row + (int64_t)(cols - 1) * o.m.col + 1 : 0;
+    const int64_t one =
+        rows > 0 && cols > 0 ? (int64_t)(rows - 1) * o.m.row + (int64_t)(cols - 1) * o.m.col + 1 : 0;
     o.m.batch[0] = one;
     o.memory = malloc((size_t)one * batches * hc_dtype_size(dtype) + (one == 0));
     o.exact = malloc(rows * cols * batches * sizeof(double) + 1);
     o.m.data = o.memory;
     for (size_t b = 0; b < batches; b++) {
         for (size_t i = 0; i < rows * cols; i++) {
-            const int64_t at = (int64_t)b * one + (int64_t)(i / cols) * o.m.row + (int64_t)(i % cols) * o.m.col;
+            const int64_t at =
+                (int64_t)b * one + (int64_t)(i / cols) * o.m.row + (int64_t)(i % cols) * o.m.col;
             put(o.memory, dtype, at, next_random());
             o.exact[b * rows * cols + i] = get(o.memory, dtype, at);
         }
@@ -71,7 +73,10 @@ static void free_operand(struct operand *o) {
 }
 
 static double unit(aclDataType dtype) {
-    return dtype == ACL_BF16 ? 0x1p-8 : dtype == ACL_FLOAT16 ? 0x1p-11 : dtype == ACL_FLOAT ? 0x1p-24 : 0x1p-53;
+    return dtype == ACL_BF16      ? 0x1p-8
+           : dtype == ACL_FLOAT16 ? 0x1p-11
+           : dtype == ACL_FLOAT   ? 0x1p-24
+                                  : 0x1p-53;
 }
 
 struct scenario {
@@ -83,8 +88,14 @@ struct scenario {
 
 static struct hc_gemm describe(const struct scenario *s, const struct operand *a, const struct operand *b,
                                const struct operand *out, const struct operand *self) {
-    struct hc_gemm g = {.m = s->m, .n = s->n, .k = s->k, .a = a->m, .b = b->m, .out = out->m,
-                        .alpha = HC_GEMM_REAL(s->alpha), .beta = HC_GEMM_REAL(s->beta)};
+    struct hc_gemm g = {.m = s->m,
+                        .n = s->n,
+                        .k = s->k,
+                        .a = a->m,
+                        .b = b->m,
+                        .out = out->m,
+                        .alpha = HC_GEMM_REAL(s->alpha),
+                        .beta = HC_GEMM_REAL(s->beta)};
     g.batch_rank = s->batches > 1;
     g.batch_shape[0] = (int64_t)s->batches;
     if (self != NULL) g.self = self->m;
@@ -101,16 +112,19 @@ static double worst_error(const struct scenario *s, const struct operand *a, con
             for (size_t j = 0; j < s->n; j++) {
                 double sum = 0, squares = 0;
                 for (size_t k = 0; k < s->k; k++) {
-                    const double term = a->exact[(t * s->m + i) * s->k + k] * b->exact[(t * s->k + k) * s->n + j];
+                    const double term =
+                        a->exact[(t * s->m + i) * s->k + k] * b->exact[(t * s->k + k) * s->n + j];
                     sum += term, squares += term * term;
                 }
-                const double add = self != NULL && s->beta != 0 ? s->beta * self->exact[(t * s->m + i) * s->n + j] : 0;
+                const double add =
+                    self != NULL && s->beta != 0 ? s->beta * self->exact[(t * s->m + i) * s->n + j] : 0;
                 const double want = s->alpha * sum + add;
-                const int64_t at = (int64_t)t * out->m.batch[0] + (int64_t)i * out->m.row + (int64_t)j * out->m.col;
+                const int64_t at =
+                    (int64_t)t * out->m.batch[0] + (int64_t)i * out->m.row + (int64_t)j * out->m.col;
                 const double got = get(out->memory, s->out, at);
                 const double terms = (sqrt((double)s->k) + 1) * sqrt(squares);
-                const double bound = 4 * u * (fabs(s->alpha) * terms + fabs(add)) + unit(s->out) * fabs(want) +
-                                     (s->out == ACL_FLOAT16 ? 0x1p-25 : 0x1p-140);
+                const double bound = 4 * u * (fabs(s->alpha) * terms + fabs(add)) +
+                                     unit(s->out) * fabs(want) + (s->out == ACL_FLOAT16 ? 0x1p-25 : 0x1p-140);
                 const double error = fabs(got - want) / bound;
                 if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
             }
@@ -135,13 +149,15 @@ static double run(const struct scenario *s, int self_mode) {
 #define CHECK_RUN(s, self_mode)                                                                              \
     do {                                                                                                     \
         const double worst_ = run(&(s), (self_mode));                                                        \
-        CHECK_MSG(worst_ <= 1, "%zux%zux%zu batch %zu in %d out %d layouts %d%d%d alpha %g beta %g self %d: %g", (s).m, \
+        CHECK_MSG(worst_ <= 1,                                                                               \
+                  "%zux%zux%zu batch %zu in %d out %d layouts %d%d%d alpha %g beta %g self %d: %g", (s).m,   \
                   (s).n, (s).k, (s).batches, (s).in, (s).out, (s).la, (s).lb, (s).lo, (s).alpha, (s).beta,   \
                   (self_mode), worst_);                                                                      \
     } while (0)
 
-static const size_t SIZES[][3] = {{1, 1, 1},    {1, 17, 300},  {3, 70, 33},   {16, 16, 16},  {13, 31, 7},  {14, 32, 256},
-                                  {15, 33, 257}, {29, 65, 600}, {65, 1, 129},  {100, 3, 70},  {64, 64, 64}, {5, 4, 9000},
+static const size_t SIZES[][3] = {{1, 1, 1},     {1, 17, 300},   {3, 70, 33},     {16, 16, 16},
+                                  {13, 31, 7},   {14, 32, 256},  {15, 33, 257},   {29, 65, 600},
+                                  {65, 1, 129},  {100, 3, 70},   {64, 64, 64},    {5, 4, 9000},
                                   {2, 600, 515}, {97, 130, 513}, {12, 2050, 140}, {31, 47, 1}};
 
 TEST(float_all_layouts) {
@@ -159,7 +175,8 @@ TEST(dtypes_and_transposes) {
     for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
         for (int t = 0; t < 4; t++) {
             for (int l = 0; l < 4; l++) {
-                struct scenario s = {SIZES[i][0], SIZES[i][1], SIZES[i][2], 1, IN[t], IN[t], l % 2, l / 2, 0, 1, 0};
+                struct scenario s = {SIZES[i][0], SIZES[i][1], SIZES[i][2], 1, IN[t], IN[t],
+                                     l % 2,       l / 2,       0,           1, 0};
                 CHECK_RUN(s, 0);
                 s.out = IN[t] == ACL_DOUBLE ? ACL_DOUBLE : ACL_FLOAT;
                 CHECK_RUN(s, 2);
@@ -176,8 +193,8 @@ TEST(factors_and_self) {
                 for (int dtype = 0; dtype < 3; dtype++) {
                     const aclDataType in = dtype == 1 ? ACL_BF16 : dtype == 2 ? ACL_DOUBLE : ACL_FLOAT;
                     for (int lo = 0; lo < 3; lo++) {
-                        const struct scenario s = {SIZES[i][0], SIZES[i][1], SIZES[i][2],   1, in, in, 0, 1, lo,
-                                                   FACTORS[f][0], FACTORS[f][1]};
+                        const struct scenario s = {SIZES[i][0], SIZES[i][1],   SIZES[i][2],  1, in, in, 0, 1,
+                                                   lo,          FACTORS[f][0], FACTORS[f][1]};
                         CHECK_RUN(s, mode);
                     }
                 }
@@ -213,9 +230,15 @@ TEST(no_steps_leave_beta_self) {
 TEST(self_is_not_read_when_beta_is_zero) {
     float a[6], b[6], out[4] = {NAN, NAN, NAN, NAN};
     for (int i = 0; i < 6; i++) a[i] = b[i] = 1;
-    const struct hc_gemm g = {.m = 2, .n = 2, .k = 3, .a = {a, ACL_FLOAT, 3, 1, {0}}, .b = {b, ACL_FLOAT, 2, 1, {0}},
-                              .out = {out, ACL_FLOAT, 2, 1, {0}}, .self = {out, ACL_FLOAT, 2, 1, {0}},
-                              .alpha = HC_GEMM_REAL(1), .beta = HC_GEMM_REAL(0)};
+    const struct hc_gemm g = {.m = 2,
+                              .n = 2,
+                              .k = 3,
+                              .a = {a, ACL_FLOAT, 3, 1, {0}},
+                              .b = {b, ACL_FLOAT, 2, 1, {0}},
+                              .out = {out, ACL_FLOAT, 2, 1, {0}},
+                              .self = {out, ACL_FLOAT, 2, 1, {0}},
+                              .alpha = HC_GEMM_REAL(1),
+                              .beta = HC_GEMM_REAL(0)};
     CHECK_EQ(hc_gemm(&g), 0);
     for (int i = 0; i < 4; i++) CHECK(out[i] == 3);
 }
@@ -224,7 +247,8 @@ TEST(integers_wrap_exactly) {
     for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
         const size_t m = SIZES[i][0], n = SIZES[i][1], k = SIZES[i][2];
         for (int l = 0; l < 4; l++) {
-            struct operand a = make_operand(m, k, 1, ACL_INT32, l % 2), b = make_operand(k, n, 1, ACL_INT32, l / 2);
+            struct operand a = make_operand(m, k, 1, ACL_INT32, l % 2),
+                           b = make_operand(k, n, 1, ACL_INT32, l / 2);
             struct operand out = make_operand(m, n, 1, ACL_INT32, 0);
             const struct scenario s = {m, n, k, 1, ACL_INT32, ACL_INT32, 0, 0, 0, 3, 0};
             struct hc_gemm g = describe(&s, &a, &b, &out, NULL);
@@ -233,7 +257,8 @@ TEST(integers_wrap_exactly) {
             for (size_t e = 0; e < m * n; e++) {
                 uint32_t want = 0;
                 for (size_t p = 0; p < k; p++) {
-                    want += (uint32_t)(int32_t)a.exact[e / n * k + p] * (uint32_t)(int32_t)b.exact[p * n + e % n];
+                    want +=
+                        (uint32_t)(int32_t)a.exact[e / n * k + p] * (uint32_t)(int32_t)b.exact[p * n + e % n];
                 }
                 same &= (uint32_t)((const int32_t *)out.memory)[e] == 3 * want;
             }
@@ -247,9 +272,13 @@ TEST(integers_wrap_exactly) {
 TEST(complex_products) {
     for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
         const size_t m = SIZES[i][0], n = SIZES[i][1], k = hc_min_size(SIZES[i][2], 700);
-        struct operand a = make_operand(m, 2 * k, 1, ACL_FLOAT, 0), b = make_operand(k, 2 * n, 1, ACL_FLOAT, 0);
+        struct operand a = make_operand(m, 2 * k, 1, ACL_FLOAT, 0),
+                       b = make_operand(k, 2 * n, 1, ACL_FLOAT, 0);
         struct operand out = make_operand(m, 2 * n, 1, ACL_FLOAT, 0);
-        const struct hc_gemm g = {.m = m, .n = n, .k = k, .a = {a.memory, ACL_COMPLEX64, (int64_t)k, 1, {0}},
+        const struct hc_gemm g = {.m = m,
+                                  .n = n,
+                                  .k = k,
+                                  .a = {a.memory, ACL_COMPLEX64, (int64_t)k, 1, {0}},
                                   .b = {b.memory, ACL_COMPLEX64, (int64_t)n, 1, {0}},
                                   .out = {out.memory, ACL_COMPLEX64, (int64_t)n, 1, {0}},
                                   .alpha = {ACL_COMPLEX128, {.c = {0, 1}}}};
@@ -314,8 +343,13 @@ TEST(epilogue_sees_each_element_once) {
 
 TEST(dtypes_that_do_not_go_together) {
     float x = 1;
-    const struct hc_gemm g = {.m = 1, .n = 1, .k = 1, .a = {&x, ACL_FLOAT, 1, 1, {0}}, .b = {&x, ACL_DOUBLE, 1, 1, {0}},
-                              .out = {&x, ACL_FLOAT, 1, 1, {0}}, .alpha = HC_GEMM_REAL(1)};
+    const struct hc_gemm g = {.m = 1,
+                              .n = 1,
+                              .k = 1,
+                              .a = {&x, ACL_FLOAT, 1, 1, {0}},
+                              .b = {&x, ACL_DOUBLE, 1, 1, {0}},
+                              .out = {&x, ACL_FLOAT, 1, 1, {0}},
+                              .alpha = HC_GEMM_REAL(1)};
     CHECK(hc_gemm(&g) != 0);
     CHECK(strstr(hc_error_text(), "float64") != NULL);
 }

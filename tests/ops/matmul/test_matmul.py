@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matmul_cases import DTYPES, FLOATS, assert_product, values, wide
 
-SIZES = ((1, 1, 1), (5, 7, 3), (17, 33, 70), (64, 64, 64), (1, 130, 300), (130, 1, 300), (97, 65, 600), (3, 2, 20000))
+SIZES = (
+    (1, 1, 1),
+    (5, 7, 3),
+    (17, 33, 70),
+    (64, 64, 64),
+    (1, 130, 300),
+    (130, 1, 300),
+    (97, 65, 600),
+    (3, 2, 20000),
+)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -81,7 +90,9 @@ MATMUL = [((3,), (3,)), ((4, 3), (3,)), ((3,), (3, 5)), ((2, 4, 3), (3,)), ((3,)
           ((0, 4, 3), (3, 5)), ((2, 3, 40, 64), (2, 3, 64, 40))]  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int32, torch.complex64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int32, torch.complex64], ids=str
+)
 @pytest.mark.parametrize("shapes", MATMUL, ids=str)
 def test_matmul_broadcasts(dtype: torch.dtype, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     a, b = values(shapes[0], dtype), values(shapes[1], dtype, 1)
@@ -114,7 +125,9 @@ def test_matmul_any_view(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", [(3, 5, 7, 9), (32, 16, 16, 16), (4, 65, 130, 33), (0, 2, 2, 2), (2, 3, 4, 0)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 7, 9), (32, 16, 16, 16), (4, 65, 130, 33), (0, 2, 2, 2), (2, 3, 4, 0)], ids=str
+)
 def test_batch_mat_mul(dtype: torch.dtype, shape: tuple[int, int, int, int]) -> None:
     batch, m, n, k = shape
     a, b = values((batch, m, k), dtype), values((batch, k, n), dtype, 1)
@@ -145,9 +158,17 @@ def test_mv_and_dot(dtype: torch.dtype) -> None:
 BAD = [
     ("aclnnMm", (torch.ones(2, 3), torch.ones(4, 5), torch.ones(2, 5), 0), "3 columns, 4 rows"),
     ("aclnnMm", (torch.ones(2, 3), torch.ones(3, 5), torch.ones(2, 4), 0), "out is float32[2,4], wanted"),
-    ("aclnnMm", (torch.ones(2, 3), torch.ones(3), torch.ones(2), 0), "mat2 is float32[3], wanted 2 dimensions"),
+    (
+        "aclnnMm",
+        (torch.ones(2, 3), torch.ones(3), torch.ones(2), 0),
+        "mat2 is float32[3], wanted 2 dimensions",
+    ),
     ("aclnnMm", (torch.ones(2, 3), torch.ones(3, 5).double(), torch.ones(2, 5), 0), "mat2 float64[3,5]"),
-    ("aclnnMm", (torch.ones(2, 2).bool(), torch.ones(2, 2).bool(), torch.ones(2, 2).bool(), 0), "self is bool[2,2]"),
+    (
+        "aclnnMm",
+        (torch.ones(2, 2).bool(), torch.ones(2, 2).bool(), torch.ones(2, 2).bool(), 0),
+        "self is bool[2,2]",
+    ),
     ("aclnnMm", (torch.ones(2, 2), torch.ones(2, 2), torch.ones(2, 2), 9), "cubeMathType is 9"),
     ("aclnnMm", (None, torch.ones(2, 2), torch.ones(2, 2), 0), "self is null"),
     ("aclnnMatmul", (torch.ones(2, 2), torch.ones(2, 2), None, 0), "out is null"),
@@ -193,6 +214,8 @@ def test_same_bits_for_any_thread_count() -> None:
 
     def digest(threads: int) -> str:
         env = {**os.environ, "MINDSPEED_NUM_THREADS": str(threads), "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
-        return subprocess.run([sys.executable, "-c", program], env=env, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [sys.executable, "-c", program], env=env, check=True, capture_output=True, text=True
+        ).stdout
 
     assert digest(1) == digest(2) == digest(5)

@@ -26,7 +26,9 @@ def normal_cdf(x: torch.Tensor) -> torch.Tensor:
 
 # With a fixed seed the outcome is fixed; 1.95 / sqrt(n) is the 0.1 % point of the Kolmogorov-Smirnov test. A 16-bit
 # float is a grid: half a grid step of probability is added.
-@pytest.mark.parametrize(("dtype", "grid"), [(torch.float32, 0), (torch.float64, 0), (torch.float16, 2e-3), (torch.bfloat16, 8e-3)])
+@pytest.mark.parametrize(
+    ("dtype", "grid"), [(torch.float32, 0), (torch.float64, 0), (torch.float16, 2e-3), (torch.bfloat16, 8e-3)]
+)
 def test_uniform_and_normal_are_distributed_so(dtype: torch.dtype, grid: float) -> None:
     x = torch.empty(N, dtype=dtype)
     call("aclnnInplaceUniform", x, -1.0, 3.0, SEED, OFFSET)
@@ -178,11 +180,23 @@ def test_multinomial_without_replacement() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "samples", "message"),
-    [([1.0, -1], 1, "weight -1 of category 1"), ([0.0, 0], 1, "sum to 0"), ([1.0, 0], 2, "1 categories of positive weight")],
+    [
+        ([1.0, -1], 1, "weight -1 of category 1"),
+        ([0.0, 0], 1, "sum to 0"),
+        ([1.0, 0], 2, "1 categories of positive weight"),
+    ],
 )
 def test_multinomial_names_what_is_wrong(weights: list[float], samples: int, message: str) -> None:
     with pytest.raises(OperatorError, match=message):
-        call("aclnnMultinomial", torch.tensor(weights), samples, False, 1, 0, torch.empty(samples, dtype=torch.int64))
+        call(
+            "aclnnMultinomial",
+            torch.tensor(weights),
+            samples,
+            False,
+            1,
+            0,
+            torch.empty(samples, dtype=torch.int64),
+        )
 
 
 @pytest.mark.parametrize("kind", ["FloatFloat", "TensorFloat", "FloatTensor", "TensorTensor"])
@@ -204,4 +218,12 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(OperatorError, match="int32"):
         call("aclnnInplaceNormal", torch.empty(3, dtype=torch.int32), 0.0, 1.0, 0, 0)
     with pytest.raises(OperatorError, match="32 contiguous bytes"):
-        call("aclnnDropoutGenMaskV2", IntArray([129]), 0.5, 0, 0, torch.float32, torch.empty(16, dtype=torch.uint8))
+        call(
+            "aclnnDropoutGenMaskV2",
+            IntArray([129]),
+            0.5,
+            0,
+            0,
+            torch.float32,
+            torch.empty(16, dtype=torch.uint8),
+        )
