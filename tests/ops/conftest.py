@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operator tests call the C libraries directly: torch must not load torch_npu by itself."""
 
 from __future__ import annotations
@@ -5,3 +6,16 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+
+import aclnn
+import operator_record
+import pytest
+
+if operator_record.VARIABLE in os.environ:
+    # Before the test modules take the function by `from aclnn import call`.
+    aclnn.call = operator_record.recording(aclnn.call)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if operator_record.VARIABLE in os.environ:
+        operator_record.save()

@@ -292,7 +292,10 @@ def test_lerp_addcmul_addcdiv(dtype: torch.dtype) -> None:
     w = make((300,), dtype, seed=3, low=0, high=1)
     x, y, z = a.double(), b.double(), c.double()
     out = torch.empty_like(a)
-    near = dict(max_ulp=2, atol=1e-5 if dtype == torch.float32 else 0.0 if dtype != torch.float64 else 1e-14)
+    near = {
+        "max_ulp": 2,
+        "atol": 1e-5 if dtype == torch.float32 else 0.0 if dtype != torch.float64 else 1e-14,
+    }
     call("aclnnAddcmul", a, b, c, Scalar(0.5), out)
     assert_close(out, x + 0.5 * y * z, **near)
     call("aclnnAddcdiv", a, b, c, Scalar(0.5), out)
