@@ -11,6 +11,9 @@ STACK     := $(VENV)/.stack
 TESTS     := $(VENV)/.tests
 LINT      := $(VENV)/.lint
 INSTALLED := $(VENV)/.mindspeed
+RECORD    := $(BUILD)/operators.json
+RECORDING := MINDSPEED_OPERATOR_RECORD=$(RECORD)
+OPERATORS := $(PY) tools/gen_operators_doc.py $(RECORD)
 SOURCES   := $(shell find src abi cmake python tools/gen_headers.py -type f -not -name '*.pyc') \
              CMakeLists.txt pyproject.toml LICENSE README.md
 
@@ -63,8 +66,10 @@ test-c: $(TESTS) ## C tests
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH && cmake -S . -B $(BUILD)/c -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(PY) >/dev/null \
 	    && cmake --build $(BUILD)/c -j $(JOBS) && ctest --test-dir $(BUILD)/c --output-on-failure -j $(JOBS)
 
-test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel
-	$(PY) -m pytest -q $(ARGS)
+# A whole run also records what the operator tests computed, and compares docs/operators.md with it.
+test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel; ARGS="a part of them"
+	$(if $(ARGS),,$(RECORDING)) $(PY) -m pytest -q $(ARGS)
+	$(if $(ARGS),,$(OPERATORS) --check)
 
 doctor: $(INSTALLED) ## check the installation
 	$(VENV)/bin/mindspeed doctor
@@ -78,9 +83,10 @@ lint: $(LINT) ## formatting, types, budgets of the style guide
 format: $(LINT) ## format the whole tree
 	$(PY) tools/lint.py --fix
 
-docs: $(INSTALLED) $(TESTS) ## regenerate the generated documents
-	$(PY) tools/gen_operators_doc.py
+docs: $(INSTALLED) $(TESTS) ## regenerate the generated documents (runs the operator tests)
 	$(PY) tools/gen_options_doc.py
+	$(RECORDING) $(PY) -m pytest -q tests/ops
+	$(OPERATORS)
 
 clean: ## remove build/
 	rm -rf $(BUILD)
