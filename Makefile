@@ -64,7 +64,7 @@ test: test-c test-python ## the whole test suite
 
 test-c: $(TESTS) ## C tests
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH && cmake -S . -B $(BUILD)/c -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(PY) >/dev/null \
-	    && cmake --build $(BUILD)/c -j $(JOBS) && ctest --test-dir $(BUILD)/c --output-on-failure -j $(JOBS)
+	    && cmake --build $(BUILD)/c -j $(JOBS) && ctest --test-dir $(BUILD)/c --output-on-failure -j $(JOBS) $(CTEST)
 
 # A whole run also records what the operator tests computed, and compares docs/operators.md with it.
 test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel; ARGS="a part of them"
