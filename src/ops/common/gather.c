@@ -22,6 +22,11 @@ struct wide {
         if (stride[0] == size && stride[2] == 8) {                                                           \
             type *y = (type *)data[0];                                                                       \
             const int64_t *index = (const int64_t *)data[2];                                                 \
+            if (step == size && across == 0) { /* along the last dimension: a plain table look-up */         \
+                const type *table = (const type *)x;                                                         \
+                _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = table[index[i]];                  \
+                return;                                                                                      \
+            }                                                                                                \
             _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] =                                       \
                 *(const type *)(x + index[i] * step + (int64_t)i * across);                                  \
             return;                                                                                          \

@@ -16,9 +16,41 @@
 FOR_SIZES(DECLARE)
 
 #ifdef HC_ISA
+#include "simd.h"
+
 struct wide {
     uint64_t low, high;
 };
+
+/* memcpy for rows: from 2 KiB on the library's uses string instructions, whose start costs as much as such a
+ * row. */
+enum { ROW_BYTES = 16 * 1024 };
+static inline void copy_row(char *dst, const char *src, size_t bytes) {
+    if (bytes < 4 * HC_VBYTES || bytes > ROW_BYTES) {
+        memcpy(dst, src, bytes);
+        return;
+    }
+    vf a, b, c, d;
+    size_t i = 0;
+    for (; i + 4 * HC_VBYTES <= bytes; i += 4 * HC_VBYTES) {
+        memcpy(&a, src + i, sizeof a);
+        memcpy(&b, src + i + HC_VBYTES, sizeof b);
+        memcpy(&c, src + i + 2 * HC_VBYTES, sizeof c);
+        memcpy(&d, src + i + 3 * HC_VBYTES, sizeof d);
+        __asm__ volatile("" ::: "memory"); /* else the compiler turns the loop into a call of memcpy again */
+        memcpy(dst + i, &a, sizeof a);
+        memcpy(dst + i + HC_VBYTES, &b, sizeof b);
+        memcpy(dst + i + 2 * HC_VBYTES, &c, sizeof c);
+        memcpy(dst + i + 3 * HC_VBYTES, &d, sizeof d);
+    }
+    for (; i + HC_VBYTES <= bytes; i += HC_VBYTES) {
+        memcpy(&a, src + i, sizeof a);
+        __asm__ volatile("" ::: "memory");
+        memcpy(dst + i, &a, sizeof a);
+    }
+    memcpy(&a, src + bytes - HC_VBYTES, sizeof a); /* the last bytes, some of them again */
+    memcpy(dst + bytes - HC_VBYTES, &a, sizeof a);
+}
 
 #define DEFINE_MOVE(size, type)                                                                              \
     void HC_FN(hc_move_##size)(size_t n, void *dst, int64_t dst_stride, const void *src,                     \
@@ -26,7 +58,7 @@ struct wide {
         const char *x = src;                                                                                 \
         char *y = dst;                                                                                       \
         if (src_stride == size && dst_stride == size) {                                                      \
-            memcpy(y, x, n * size);                                                                          \
+            copy_row(y, x, n * size);                                                                        \
         } else if (src_stride == 0 && dst_stride == size) {                                                  \
             const type value = *(const type *)src;                                                           \
             type *run = dst;                                                                                 \

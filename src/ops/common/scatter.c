@@ -53,6 +53,14 @@ struct wide {
                 *(type *)dst = combine(*(type *)dst, *(const type *)src, r->factor);                         \
             return;                                                                                          \
         }                                                                                                    \
+        if (r->low == 0 && r->high == INT64_MAX && i0 == 8 && s0 == sizeof(type) && d0 == 0 &&               \
+            r->step == sizeof(type)) {                                                                       \
+            type *y = (type *)dst; /* along the last dimension, all indices mine */                          \
+            const type *x = (const type *)src;                                                               \
+            const int64_t *at = (const int64_t *)index;                                                      \
+            for (size_t i = 0; i < n; i++) y[at[i]] = combine(y[at[i]], x[i], r->factor);                    \
+            return;                                                                                          \
+        }                                                                                                    \
         for (size_t i = 0; i < n; i++, dst += d0, src += s0, index += i0) {                                  \
             const int64_t at = *(const int64_t *)index;                                                      \
             if (at < r->low || at >= r->high) continue;                                                      \
