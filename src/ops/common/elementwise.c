@@ -257,6 +257,13 @@ static void store_block(const struct loop *l, const struct operand *o, struct po
 /* Blocks of several operands at equal offsets of a page would alias in the store buffer: each starts a little later. */
 enum { STAGGER = 192, POOL = HC_EW_MAX_OPERANDS * (HC_EW_BLOCK * (int)sizeof(hc_c128) + STAGGER) };
 
+/* Asks for the block after this one while this one is computed: conversion reads in bursts too short for the
+ * hardware's prefetcher. */
+static void prefetch_next(const struct operand *o, const char *p, size_t n) {
+    const size_t bytes = n * o->item_size;
+    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + bytes + at, 0, 2);
+}
+
 static void run_block(const struct loop *l, const struct position *at, size_t n, bool one_run) {
     _Alignas(64) char pool[POOL];
     bool buffered[HC_EW_MAX_OPERANDS];
@@ -270,6 +277,7 @@ static void run_block(const struct loop *l, const struct position *at, size_t n,
         if (buffered[k]) {
             p = next;
             next += HC_EW_BLOCK * hc_block_size(o->block) + STAGGER;
+            if (one_run && o->inner == 1) prefetch_next(o, address(l, o, at), n);
             if (k >= l->num_outs) load_block(l, o, *at, n, p);
         } else {
             p = address(l, o, at);
@@ -312,6 +320,20 @@ static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, 
     return 0;
 }
 
+/* Whether the operator's bfloat16 kernel can run: long runs of it in every operand. */
+static bool all_bf16_runs(const struct loop *l, const aclTensor *views) {
+    for (int k = 0; k < l->num_operands; k++) {
+        if (views[k].dtype != ACL_BF16 || l->operand[k].inner != 1) return false;
+    }
+    return l->rank == 1 || l->shape[0] >= LONG_ROW;
+}
+
+static void use_bf16_kernel(struct loop *l, const struct hc_ew *op) {
+    for (int k = 0; k < l->num_operands; k++) l->operand[k].direct = true;
+    l->all_direct = true;
+    l->kernel = op->kernel[HC_EW_BF16][hc_isa()];
+}
+
 static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTensor *views, int num_outs, int num,
                      const void *args) {
     struct loop l;
@@ -322,6 +344,7 @@ static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTen
     l.args = args;
     set_dimensions(&l, views);
     for (int k = 0; k < num; k++) set_operand(&l, k, &views[k], op->truth >> k & 1 ? HC_B8 : compute);
+    if (compute == HC_F32 && op->kernel[HC_EW_BF16] != NULL && all_bf16_runs(&l, views)) use_bf16_kernel(&l, op);
     hc_parallel_for((size_t)views[0].numel, GRAIN, run_range, &l);
 }
 

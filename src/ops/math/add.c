@@ -2,10 +2,13 @@
 /* y = self + alpha * other, element by element; other is a tensor or a scalar, or self is a scalar (AddV3).
  */
 #include "binary.h"
+#include "direct_bf16.h"
 
 HC_EW_KERNELS_ALL(add)
 HC_EW_KERNELS_ALL(adds)
 HC_EW_KERNELS_ALL(addv)
+HC_EW_KERNEL(add_BF16)
+HC_EW_KERNEL(adds_BF16)
 
 #ifdef HC_ISA
 #include "complex_math.h"
@@ -14,6 +17,9 @@ HC_EW_BODIES2_SCALAR_REAL(add, a + s * b)
 HC_EW_BODY2_SCALAR(add, C128, hc_c128, hc_cadd(a, hc_cmul(s, b)))
 HC_EW_BODIES_SCALAR_REAL(adds, x + s)
 HC_EW_BODY_SCALAR(adds, C128, hc_c128, hc_cadd(x, s))
+
+HC_EW_BODY2_BF16(add_BF16, const float s = ((const struct hc_ew_scalar *)args)->F32, a + s * b)
+HC_EW_BODY1_BF16(adds_BF16, x + s)
 
 /* self + alpha * x; args are both scalars. */
 #define BODY(block, sum)                                                                                     \
@@ -29,8 +35,8 @@ BODY(F64, self + alpha * x[i])
 BODY(I64, self + alpha * x[i])
 BODY(C128, hc_cadd(self, hc_cmul(alpha, x[i])))
 #else
-static const struct hc_ew TENSOR = {"aclnnAdd", HC_EW_TABLE_ALL(add), 0, 0};
-static const struct hc_ew SCALAR = {"aclnnAdds", HC_EW_TABLE_ALL(adds), 0, 0};
+static const struct hc_ew TENSOR = {"aclnnAdd", HC_EW_TABLE_ALL_BF16(add), 0, 0};
+static const struct hc_ew SCALAR = {"aclnnAdds", HC_EW_TABLE_ALL_BF16(adds), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnAddV3", HC_EW_TABLE_ALL(addv), 0, 0};
 
 static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other,

@@ -2,9 +2,12 @@
 /* y = self * other, element by element; other is a tensor or a scalar. Bools: the product of 0 and 1 is
  * "and". */
 #include "binary.h"
+#include "direct_bf16.h"
 
 HC_EW_KERNELS_ALL(mul)
 HC_EW_KERNELS_ALL(muls)
+HC_EW_KERNEL(mul_BF16)
+HC_EW_KERNEL(muls_BF16)
 
 #ifdef HC_ISA
 #include "complex_math.h"
@@ -16,9 +19,11 @@ HC_EW_BODY2(mul_I64, int64_t, int64_t, MUL)
 HC_EW_BODY2(mul_C128, hc_c128, hc_c128, hc_cmul)
 HC_EW_BODIES_SCALAR_REAL(muls, x *s)
 HC_EW_BODY_SCALAR(muls, C128, hc_c128, hc_cmul(x, s))
+HC_EW_BODY2_BF16(mul_BF16, (void)0, a * b)
+HC_EW_BODY1_BF16(muls_BF16, x * s)
 #else
-static const struct hc_ew TENSOR = {"aclnnMul", HC_EW_TABLE_ALL(mul), 0, 0};
-static const struct hc_ew SCALAR = {"aclnnMuls", HC_EW_TABLE_ALL(muls), 0, 0};
+static const struct hc_ew TENSOR = {"aclnnMul", HC_EW_TABLE_ALL_BF16(mul), 0, 0};
+static const struct hc_ew SCALAR = {"aclnnMuls", HC_EW_TABLE_ALL_BF16(muls), 0, 0};
 HC_BINARY(aclnnMul, TENSOR)
 HC_BINARY_INPLACE(aclnnInplaceMul, TENSOR)
 HC_SCALAR(aclnnMuls, SCALAR)

@@ -21,8 +21,8 @@ FLOAT_FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float, 
     "Sqrt": (torch.sqrt, 1, 0, 50),
     "Rsqrt": (torch.rsqrt, 1.5, 0.01, 50),
     "Reciprocal": (torch.reciprocal, 1, -50, 50),
-    "Sin": (torch.sin, 1, -1000, 1000),
-    "Cos": (torch.cos, 1, -1000, 1000),
+    "Sin": (torch.sin, 2, -1000, 1000),
+    "Cos": (torch.cos, 2, -1000, 1000),
     "Tan": (torch.tan, 1, -10, 10),
     "Sinh": (torch.sinh, 1, -10, 10),
     "Cosh": (torch.cosh, 1, -10, 10),
@@ -116,8 +116,8 @@ def test_in_place(name: str) -> None:
 
 def test_large_arguments_of_sine() -> None:
     x = torch.tensor([2.0**19, 2.0**20 + 1, 1e6, 1e7, 3e30, -1e9, 2.0**100], dtype=torch.float32)
-    assert_close(unary("Sin", x), torch.sin(x.double()), max_ulp=1)
-    assert_close(unary("Cos", x), torch.cos(x.double()), max_ulp=1)
+    assert_close(unary("Sin", x), torch.sin(x.double()), max_ulp=2)
+    assert_close(unary("Cos", x), torch.cos(x.double()), max_ulp=2)
 
 
 def test_lowest_integer() -> None:
