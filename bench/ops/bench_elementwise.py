@@ -20,7 +20,11 @@ def cases() -> list[common.Case]:
         for shape in ((16,), MIDDLE, LARGE):
             a = torch.ones(shape, dtype=dtype)
             b, out = torch.ones_like(a), torch.empty_like(a)
-            rows.append(common.Case("add", "aclnnAdd", (a, b, Scalar(1), out), lambda a=a, b=b, o=out: torch.add(a, b, out=o)))
+            rows.append(
+                common.Case(
+                    "add", "aclnnAdd", (a, b, Scalar(1), out), lambda a=a, b=b, o=out: torch.add(a, b, out=o)
+                )
+            )
     for dtype in (torch.float32, torch.bfloat16):
         x, g = torch.randn(MIDDLE).to(dtype), torch.randn(MIDDLE).to(dtype)
         out, row = torch.empty_like(x), torch.randn(MIDDLE[1]).to(dtype)
@@ -36,21 +40,37 @@ def cases() -> list[common.Case]:
              lambda x=x.t(), g=g.t().contiguous(): torch.add(x, g))  # fmt: skip
         case("muls", "Muls", (x, Scalar(0.5), out), lambda x=x, o=out: torch.mul(x, 0.5, out=o))
         case("gt scalar", "GtScalar", (x, Scalar(0.5), mask), lambda x=x, o=mask: torch.gt(x, 0.5, out=o))
-        case("where", "SWhere", (mask, x, g, out), lambda m=mask, x=x, g=g, o=out: torch.where(m, x, g, out=o))
+        case(
+            "where", "SWhere", (mask, x, g, out), lambda m=mask, x=x, g=g, o=out: torch.where(m, x, g, out=o)
+        )
         case("exp", "Exp", (x, out), lambda x=x, o=out: torch.exp(x, out=o))
         case("log", "Log", (positive, out), lambda x=positive, o=out: torch.log(x, out=o))
         case("sin", "Sin", (x, out), lambda x=x, o=out: torch.sin(x, out=o))
         case("tanh", "Tanh", (x, out), lambda x=x, o=out: torch.tanh(x, out=o))
         case("sqrt", "Sqrt", (positive, out), lambda x=positive, o=out: torch.sqrt(x, out=o))
         case("pow 2", "PowTensorScalar", (x, Scalar(2), out), lambda x=x, o=out: torch.pow(x, 2, out=o))
-        case("pow 1.7", "PowTensorScalar", (positive, Scalar(1.7), out), lambda x=positive, o=out: torch.pow(x, 1.7, out=o))
+        case(
+            "pow 1.7",
+            "PowTensorScalar",
+            (positive, Scalar(1.7), out),
+            lambda x=positive, o=out: torch.pow(x, 1.7, out=o),
+        )
         case("gelu", "Gelu", (x, out), lambda x=x: F.gelu(x))
         case("gelu tanh", "GeluV2", (x, 1, out), lambda x=x: F.gelu(x, approximate="tanh"))
-        case("gelu backward", "GeluBackward", (g, x, out), lambda g=g, x=x: torch.ops.aten.gelu_backward(g, x))
+        case(
+            "gelu backward", "GeluBackward", (g, x, out), lambda g=g, x=x: torch.ops.aten.gelu_backward(g, x)
+        )
         case("silu", "Silu", (x, out), lambda x=x: F.silu(x))
-        case("silu backward", "SiluBackward", (g, x, out), lambda g=g, x=x: torch.ops.aten.silu_backward(g, x))
+        case(
+            "silu backward", "SiluBackward", (g, x, out), lambda g=g, x=x: torch.ops.aten.silu_backward(g, x)
+        )
         case("swiglu", "SwiGlu", (x, -1, half), lambda x=x: F.silu(x.chunk(2, -1)[0]) * x.chunk(2, -1)[1])
-        case("addcmul", "Addcmul", (x, g, g, Scalar(0.5), out), lambda x=x, g=g: torch.addcmul(x, g, g, value=0.5))
+        case(
+            "addcmul",
+            "Addcmul",
+            (x, g, g, Scalar(0.5), out),
+            lambda x=x, g=g: torch.addcmul(x, g, g, value=0.5),
+        )
     return rows
 
 

@@ -2,15 +2,16 @@
 /* Elementary functions of float vectors, for every input: NaN, infinities, subnormals, the whole range.
  *
  * Each reduces its argument to a small interval and evaluates a polynomial fitted there (minimax, Lawson's
- * iteration, coefficients rounded to float). Errors against the exact value over all floats, in units in the last
- * place: exp 1, log 1, tanh 2, erf 2, sigmoid 3, expm1 2, log2 2, log1p 3, sin and cos 2,
- * pow 1 (tests/ops/math/test_accuracy.py). The
- * `scalar` set has no fused multiply-add: constants that are split in two have trailing zeros for its sake. */
+ * iteration, coefficients rounded to float). Errors against the exact value over all floats, in units in the
+ * last place: exp 1, log 1, tanh 2, erf 2, sigmoid 3, expm1 2, log2 2, log1p 3, sin and cos 2, pow 1
+ * (tests/ops/math/test_accuracy.py). The `scalar` set has no fused multiply-add: constants that are split in
+ * two have trailing zeros for its sake. */
 #pragma once
 #include "simd.h"
 
 /* c0 + c1 x + c2 x^2 + ..., Horner. */
-#define VF_POLY(x, first, ...) vf_poly((x), (const float[]){(first), __VA_ARGS__}, sizeof((float[]){(first), __VA_ARGS__}) / 4)
+#define VF_POLY(x, first, ...)                                                                               \
+    vf_poly((x), (const float[]){(first), __VA_ARGS__}, sizeof((float[]){(first), __VA_ARGS__}) / 4)
 static inline __attribute__((always_inline)) vf vf_poly(vf x, const float *c, size_t n) {
     vf sum = vf_set(c[n - 1]);
 #pragma GCC unroll 16
@@ -39,8 +40,8 @@ static inline vf vf_scale2(vf x, vf n) {
 #endif
 }
 
-/* a / b for 1 <= b <= 2^100 and |a| <= b, within 1 unit: an estimate of 1/b improved once, then the quotient corrected
- * by its remainder. A third of the machine division's cost where vectors are wide. */
+/* a / b for 1 <= b <= 2^100 and |a| <= b, within 1 unit: an estimate of 1/b improved once, then the quotient
+ * corrected by its remainder. A third of the machine division's cost where vectors are wide. */
 static inline vf vf_divide_fast(vf a, vf b) {
 #if defined(HC_ISA_avx512) || defined(HC_ISA_avx2)
 #if defined(HC_ISA_avx512)
@@ -127,8 +128,9 @@ static inline vf vf_log1p(vf x) {
 /* Small |x|: odd polynomial; else 1 - 2 / (e^2|x| + 1), where the rounding of e^2|x| is harmless. */
 static inline vf vf_tanh(vf x) {
     const vf t = vf_abs(x), z = x * x;
-    const vf small = vf_fma(VF_POLY(z, -0x1.55552ap-2f, 0x1.110552p-3f, -0x1.b7fd5p-5f, 0x1.508204p-6f, -0x1.6e698ap-8f),
-                            z * x, x);
+    const vf small =
+        vf_fma(VF_POLY(z, -0x1.55552ap-2f, 0x1.110552p-3f, -0x1.b7fd5p-5f, 0x1.508204p-6f, -0x1.6e698ap-8f),
+               z * x, x);
     const vf u = vf_exp(vf_clamp(t + t, 0.0f, 40.0f)) + 1.0f;
     const vf large = 1.0f - vf_divide_fast(vf_set(2.0f), u);
     return vf_select(t < 0.625f, small, vf_copysign(large, x));
@@ -137,8 +139,8 @@ static inline vf vf_tanh(vf x) {
 /* Small |x|: odd polynomial; else 1 - e^-(x + x Q(x)), with Q fitted to the logarithm of erfc. */
 static inline vf vf_erf(vf x) {
     const vf t = vf_clamp(vf_abs(x), 0.0f, 4.0f), z = x * x;
-    const vf small = vf_fma(VF_POLY(z, 0x1.06eba8p-3f, -0x1.812742p-2f, 0x1.ce2dcap-4f, -0x1.b80962p-6f, 0x1.549662p-8f,
-                                    -0x1.a88d86p-11f, 0x1.574ebep-14f),
+    const vf small = vf_fma(VF_POLY(z, 0x1.06eba8p-3f, -0x1.812742p-2f, 0x1.ce2dcap-4f, -0x1.b80962p-6f,
+                                    0x1.549662p-8f, -0x1.a88d86p-11f, 0x1.574ebep-14f),
                             x, x);
     const vf q = VF_POLY(t, 0x1.0740bcp-3f, 0x1.4576f4p-1f, 0x1.aec636p-4f, -0x1.71e0fep-6f, 0x1.780fbap-9f,
                          -0x1.cc4908p-16f, -0x1.a2ee6p-15f, 0x1.6379d2p-18f);
@@ -167,40 +169,60 @@ static inline uint64_t hc_f64_bits(double d) {
     return bits;
 }
 
-/* Up to this a multiple of pi/2's first part (33 bits) is exact; beyond it the caller asks the C library for those elements. */
+/* Up to this a multiple of pi/2's first part (33 bits) is exact; beyond it the caller asks the C library for
+ * those elements. */
 #define HC_TRIG_LIMIT 0x1p20f
-/* sin(x + shift * pi/2) for |x| <= HC_TRIG_LIMIT: shift 0 is the sine, 1 the cosine. The quadrant is read from the
- * low bits of the sum with 1.5 * 2^52, whose last place is 1. */
+/* sin(x + shift * pi/2) for |x| <= HC_TRIG_LIMIT: shift 0 is the sine, 1 the cosine. The quadrant is read
+ * from the low bits of the sum with 1.5 * 2^52, whose last place is 1. */
 static inline float hc_sin_quadrant(float x, uint32_t shift) {
     const double magic = 0x1.8p52, shifted = (double)x * 0x1.45f306dc9c883p-1 + magic;
     const double n = shifted - magic;
     const uint32_t quadrant = (uint32_t)hc_f64_bits(shifted) + shift;
-    /* Reduced in double, so r has a float's full precision even near a multiple of pi/2; the rest is float. */
+    /* Reduced in double, so r has a float's full precision even near a multiple of pi/2; the rest is float.
+     */
     const float r = (float)(((double)x - n * 0x1.921fb544p0) - n * 0x1.0b4611a626331p-34), z = r * r;
-    const float s = r + r * z * (-0x1.555556p-3f + z * (0x1.111108p-7f + z * (-0x1.a00f94p-13f + z * 0x1.6cd5ecp-19f)));
-    const float c = 1.0f - (z * 0.5f - z * z * (0x1.555556p-5f + z * (-0x1.6c16b8p-10f + z * (0x1.a01118p-16f - z * 0x1.242908p-22f))));
+    const float s =
+        r + r * z * (-0x1.555556p-3f + z * (0x1.111108p-7f + z * (-0x1.a00f94p-13f + z * 0x1.6cd5ecp-19f)));
+    const float c =
+        1.0f -
+        (z * 0.5f -
+         z * z * (0x1.555556p-5f + z * (-0x1.6c16b8p-10f + z * (0x1.a01118p-16f - z * 0x1.242908p-22f))));
     const uint32_t use_cos = 0 - (quadrant & 1), sign = (quadrant & 2) << 30;
     return hc_bits_f32(((hc_f32_bits(c) & use_cos) | (hc_f32_bits(s) & ~use_cos)) ^ sign);
 }
 
-/* log2 of a positive finite double that is normal (any positive float is): 2^-46 absolute near 1, relative beyond. */
+/* log2 of a positive finite double that is normal (any positive float is): 2^-46 absolute near 1, relative
+ * beyond. */
 static inline double hc_log2_f64(double x) {
     const uint64_t bits = hc_f64_bits(x) - 0x3fe6a09e667f3bcdull;
-    /* Arithmetic shift right by 52 through the sign-biased exponent, since AVX2 has no 64-bit one; then to double. */
+    /* Arithmetic shift right by 52 through the sign-biased exponent, since AVX2 has no 64-bit one; then to
+     * double. */
     const uint64_t biased = (bits + 0x4000000000000000ull) >> 52;
     const double k = hc_bits_f64(biased | 0x4330000000000000ull) - (0x1p52 + 0x400);
     const double m = hc_bits_f64(hc_f64_bits(x) - ((biased - 0x400) << 52));
     const double s = (m - 1) / (m + 1), z = s * s;
-    const double p = 0x1.71547652b8314p+1 + z * (0x1.ec709dc39c34ep-1 + z * (0x1.2776c5170dd0cp-1 + z * (0x1.a61756632ba85p-2 +
-                     z * (0x1.484f8226e4b9ap-2 + z * (0x1.0bc81dda7632ap-2 + z * (0x1.ed25b3d615e1cp-3 + z * 0x1.9438e14521f1cp-6))))));
+    const double p = 0x1.71547652b8314p+1 +
+                     z * (0x1.ec709dc39c34ep-1 +
+                          z * (0x1.2776c5170dd0cp-1 +
+                               z * (0x1.a61756632ba85p-2 +
+                                    z * (0x1.484f8226e4b9ap-2 +
+                                         z * (0x1.0bc81dda7632ap-2 +
+                                              z * (0x1.ed25b3d615e1cp-3 + z * 0x1.9438e14521f1cp-6))))));
     return k + s * p;
 }
 /* 2^x, |x| <= 1000. */
 static inline double hc_exp2_f64(double x) {
     const double magic = 0x1.8p52, shifted = x + magic, r = x - (shifted - magic);
-    const double p = 1 + r * (0x1.62e42fefa3911p-1 + r * (0x1.ebfbdff82bbbdp-3 + r * (0x1.c6b08d7074d58p-5 + r * (0x1.3b2ab6fd825b1p-7 +
-                     r * (0x1.5d87fe369bc9cp-10 + r * (0x1.43090bd6cab6ep-13 + r * (0x1.ffcc6e94e2180p-17 + r * (0x1.62d415259bd43p-20 +
-                     r * (0x1.b57531a7b46d9p-24 + r * 0x1.c0c52a3699351p-28)))))))));
+    const double p = 1 + r * (0x1.62e42fefa3911p-1 +
+                              r * (0x1.ebfbdff82bbbdp-3 +
+                                   r * (0x1.c6b08d7074d58p-5 +
+                                        r * (0x1.3b2ab6fd825b1p-7 +
+                                             r * (0x1.5d87fe369bc9cp-10 +
+                                                  r * (0x1.43090bd6cab6ep-13 +
+                                                       r * (0x1.ffcc6e94e2180p-17 +
+                                                            r * (0x1.62d415259bd43p-20 +
+                                                                 r * (0x1.b57531a7b46d9p-24 +
+                                                                      r * 0x1.c0c52a3699351p-28)))))))));
     return hc_bits_f64(hc_f64_bits(p) + (hc_f64_bits(shifted) << 52));
 }
 
@@ -208,8 +230,8 @@ static inline float hc_select_f32(bool c, float a, float b) {
     const uint32_t mask = 0 - (uint32_t)c;
     return hc_bits_f32((hc_f32_bits(a) & mask) | (hc_f32_bits(b) & ~mask));
 }
-/* x^y as the C library defines it, all special cases included: 2^(y log2 |x|) in double, then the sign of an odd
- * power of a negative number, NaN for other powers of one, and the fixed points. */
+/* x^y as the C library defines it, all special cases included: 2^(y log2 |x|) in double, then the sign of an
+ * odd power of a negative number, NaN for other powers of one, and the fixed points. */
 static inline float hc_pow_f32(float x, float y) {
     const float a = fabsf(x), magnitude_y = fabsf(y);
     /* Powers of 0 and infinity come out of the clamp below: their logarithms are replaced by huge ones. */
@@ -222,10 +244,12 @@ static inline float hc_pow_f32(float x, float y) {
     t = t < -300 ? -300 : t;
     float result = (float)hc_exp2_f64(t);
     const float whole = truncf(y), half = y * 0.5f;
-    const bool integer = (whole == y) | (magnitude_y >= 0x1p24f), odd = integer & (truncf(half) != half) & (magnitude_y < 0x1p24f);
+    const bool integer = (whole == y) | (magnitude_y >= 0x1p24f),
+               odd = integer & (truncf(half) != half) & (magnitude_y < 0x1p24f);
     const bool negative = (hc_f32_bits(x) >> 31) != 0;
     result = hc_select_f32(negative & odd, -result, result);
     result = hc_select_f32((x < 0.0f) & (x > -INFINITY) & !integer, NAN, result);
     result = hc_select_f32((x != x) | (y != y), NAN, result);
-    return hc_select_f32((x == 1.0f) | (y == 0.0f) | ((x == -1.0f) & (magnitude_y == INFINITY)), 1.0f, result);
+    return hc_select_f32((x == 1.0f) | (y == 0.0f) | ((x == -1.0f) & (magnitude_y == INFINITY)), 1.0f,
+                         result);
 }

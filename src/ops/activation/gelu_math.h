@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* GELU for kernels, exact (x Phi(x), by erf) and by tanh, and their derivatives.
  *
- * (1 + tanh u) / 2 is the sigmoid of 2u, which keeps the small values of negative x that 1 + tanh would cancel. */
+ * (1 + tanh u) / 2 is the sigmoid of 2u, which keeps the small values of negative x that 1 + tanh would
+ * cancel. */
 #pragma once
 #include "simd_math.h"
 
@@ -32,9 +33,11 @@ static inline double hc_gelu_tanh_f64(double x) {
 }
 static inline vf hc_gelu_tanh_grad_vf(vf x) {
     const vf square = x * x, cubic = vf_fma(square * (float)HC_GELU_TANH_CUBIC, x, x);
-    const vf t = cubic * (float)(2 * HC_GELU_TANH_SCALE), e = vf_exp(-vf_abs(t)), large = vf_divide_fast(vf_set(1.0f), e + 1.0f);
+    const vf t = cubic * (float)(2 * HC_GELU_TANH_SCALE), e = vf_exp(-vf_abs(t)),
+             large = vf_divide_fast(vf_set(1.0f), e + 1.0f);
     const vf s = vf_select(t < 0.0f, e * large, large); /* s (1 - s) is e / (1 + e)^2, without cancellation */
-    const vf du = vf_fma(square, vf_set((float)(6 * HC_GELU_TANH_SCALE * HC_GELU_TANH_CUBIC)), vf_set((float)(2 * HC_GELU_TANH_SCALE)));
+    const vf du = vf_fma(square, vf_set((float)(6 * HC_GELU_TANH_SCALE * HC_GELU_TANH_CUBIC)),
+                         vf_set((float)(2 * HC_GELU_TANH_SCALE)));
     return vf_fma(x * e * large * large, du, s);
 }
 static inline double hc_gelu_tanh_grad_f64(double x) {

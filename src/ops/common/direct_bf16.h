@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Kernels that read and write bfloat16 themselves, for the few operators whose arithmetic is so short that the
- * conversion through blocks costs as much as the memory (HC_EW_BF16 of elementwise.h). Computed in float, as ever. */
+/* Kernels that read and write bfloat16 themselves, for the few operators whose arithmetic is so short that
+ * the conversion through blocks costs as much as the memory (HC_EW_BF16 of elementwise.h). Computed in float,
+ * as ever. */
 #pragma once
 #include "elementwise.h"
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The loop of elementwise.h.
  *
- * The iteration space is the outputs' shape with dimensions ordered by the first output's stride and merged where
- * every operand allows. It is cut into pieces for the pool, and each piece into blocks. A long innermost dimension
- * ends a block at its row, so that each operand is one run; short rows are gathered across rows. */
+ * The iteration space is the outputs' shape with dimensions ordered by the first output's stride and merged
+ * where every operand allows. It is cut into pieces for the pool, and each piece into blocks. A long
+ * innermost dimension ends a block at its row, so that each operand is one run; short rows are gathered
+ * across rows. */
 #include "elementwise.h"
 
 #include <stdlib.h>
@@ -18,7 +19,6 @@ struct operand {
     int64_t inner; /* stride[0] in elements */
     enum hc_block block;
     bool direct; /* runs of stride 1 are blocks already */
-    bool flat;   /* one run over all dimensions */
     hc_load_fn *load;
     hc_store_fn *store;
 };
@@ -53,30 +53,46 @@ enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs
     return hc_compute_block(type);
 }
 
+static bool all_same_shape(const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
+                           int num_ins) {
+    for (int i = 1; i < num_outs; i++) {
+        if (!hc_same_shape(outs[0], outs[i])) return false;
+    }
+    for (int i = 0; i < num_ins; i++) {
+        if (!hc_same_shape(outs[0], ins[i])) return false;
+    }
+    return true;
+}
+
 static aclnnStatus check_shapes(const char *name, const aclTensor *const *outs, int num_outs,
                                 const aclTensor *const *ins, int num_ins) {
+    if (all_same_shape(outs, num_outs, ins, num_ins)) return 0;
     aclTensor shape = {.rank = 0, .numel = 1}, view;
     for (int i = 0; i < num_ins; i++) {
         aclTensor joined;
         HC_CHECK(hc_broadcast_shape(&shape, ins[i], joined.shape, &joined.rank), ACLNN_ERR_PARAM_INVALID,
-                 "%s: input %d %s does not broadcast with the inputs before it, the first is %s", name, i, HC_SHOW(ins[i]),
-                 HC_SHOW(ins[0]));
+                 "%s: input %d %s does not broadcast with the inputs before it, the first is %s", name, i,
+                 HC_SHOW(ins[i]), HC_SHOW(ins[0]));
         shape.rank = joined.rank;
         memcpy(shape.shape, joined.shape, sizeof shape.shape[0] * (size_t)joined.rank);
     }
     for (int i = 0; i < num_outs; i++) {
-        HC_CHECK(hc_broadcast_to(&shape, outs[i]->shape, outs[i]->rank, &view) && hc_same_shape(outs[0], outs[i]),
-                 ACLNN_ERR_PARAM_INVALID, "%s: output %s does not have the broadcast shape of the inputs, the first is %s",
-                 name, HC_SHOW(outs[i]), num_ins > 0 ? HC_SHOW(ins[0]) : "none");
+        HC_CHECK(hc_broadcast_to(&shape, outs[i]->shape, outs[i]->rank, &view) &&
+                     hc_same_shape(outs[0], outs[i]),
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: output %s does not have the broadcast shape of the inputs, the first is %s", name,
+                 HC_SHOW(outs[i]), num_ins > 0 ? HC_SHOW(ins[0]) : "none");
     }
     return 0;
 }
 
-static aclnnStatus check_tensors(const char *name, const char *role, const aclTensor *const *tensors, int num) {
+static aclnnStatus check_tensors(const char *name, const char *role, const aclTensor *const *tensors,
+                                 int num) {
     for (int i = 0; i < num; i++) {
         HC_CHECK(tensors[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s %d is null", name, role, i);
-        HC_CHECK(tensors[i]->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s %d has element type %s, which is not supported",
-                 name, role, i, hc_dtype_name(tensors[i]->dtype));
+        HC_CHECK(tensors[i]->item_size > 0, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s %d has element type %s, which is not supported", name, role, i,
+                 hc_dtype_name(tensors[i]->dtype));
     }
     return 0;
 }
@@ -85,13 +101,14 @@ static aclnnStatus ew_call(const struct hc_call *call) {
     const struct planned *p = call->args;
     const aclTensor *operands[HC_EW_MAX_OPERANDS];
     for (int i = 0; i < p->num_outs + p->num_ins; i++) operands[i] = hc_arg(call, p->slot[i]);
-    return hc_ew_run(p->op, (int)p->compute, operands, p->num_outs, operands + p->num_outs, p->num_ins, p->args);
+    return hc_ew_run(p->op, (int)p->compute, operands, p->num_outs, operands + p->num_outs, p->num_ins,
+                     p->args);
 }
 
 /* Operands in the order of the operator's arguments, inputs first, because aclSetTensorAddr counts them so; a
  * tensor that is input and output is one operand. */
-static size_t list_operands(struct hc_operand *operands, uint8_t *slot, const aclTensor *const *outs, int num_outs,
-                            const aclTensor *const *ins, int num_ins) {
+static size_t list_operands(struct hc_operand *operands, uint8_t *slot, const aclTensor *const *outs,
+                            int num_outs, const aclTensor *const *ins, int num_ins) {
     size_t n = 0;
     for (int i = 0; i < num_ins; i++) {
         slot[num_outs + i] = (uint8_t)n;
@@ -110,17 +127,19 @@ static size_t list_operands(struct hc_operand *operands, uint8_t *slot, const ac
 aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
                        const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
                        uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return hc_ew_plan_as(op->name, op, compute, outs, num_outs, ins, num_ins, args, args_size, workspaceSize, executor);
+    return hc_ew_plan_as(op->name, op, compute, outs, num_outs, ins, num_ins, args, args_size, workspaceSize,
+                         executor);
 }
 
 aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute, const aclTensor *const *outs,
-                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
-                          uint64_t *workspaceSize, aclOpExecutor **executor) {
+                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
+                          size_t args_size, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct hc_operand operands[HC_EW_MAX_OPERANDS];
     HC_TRY(check_tensors(name, "input", ins, num_ins));
     HC_TRY(check_tensors(name, "output", outs, num_outs));
     HC_TRY(check_shapes(name, outs, num_outs, ins, num_ins));
-    const enum hc_block block = compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
+    const enum hc_block block =
+        compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
     HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", name,
              HC_SHOW(num_ins > 0 ? ins[0] : outs[0]));
     union {
@@ -134,15 +153,19 @@ aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute,
     planned.p.num_ins = num_ins;
     if (args_size > 0) memcpy(planned.p.args, args, args_size);
     const size_t num = list_operands(operands, planned.p.slot, outs, num_outs, ins, num_ins);
-    return hc_plan(&(const struct hc_plan){.name = name, .run = ew_call, .args = &planned,
-                                           .args_size = sizeof(struct planned) + args_size, .operands = operands,
-                                           .num_operands = num, .flops = (uint64_t)outs[0]->numel},
+    return hc_plan(&(const struct hc_plan){.name = name,
+                                           .run = ew_call,
+                                           .args = &planned,
+                                           .args_size = sizeof(struct planned) + args_size,
+                                           .operands = operands,
+                                           .num_operands = num,
+                                           .flops = (uint64_t)outs[0]->numel},
                    workspaceSize, executor);
 }
 
 /* Dimensions of size 1 go; the rest is sorted so that the first output's smallest stride is innermost. */
-static void order_dimensions(const aclTensor *views, int num, int *order, int *rank) {
-    const aclTensor *lead = &views[0];
+static void order_dimensions(const aclTensor *const *views, int num, int *order, int *rank) {
+    const aclTensor *lead = views[0];
     int n = 0;
     for (int32_t d = lead->rank - 1; d >= 0; d--) {
         if (lead->shape[d] == 1) continue;
@@ -150,8 +173,8 @@ static void order_dimensions(const aclTensor *views, int num, int *order, int *r
         for (; at > 0; at--) {
             int64_t key = 0, other = 0;
             for (int k = 0; k < num && key == other; k++) {
-                key = llabs(views[k].stride[d]);
-                other = llabs(views[k].stride[order[at - 1]]);
+                key = llabs(views[k]->stride[d]);
+                other = llabs(views[k]->stride[order[at - 1]]);
                 if (key == 0 || other == 0) key = other = 0; /* a repeated dimension says nothing */
             }
             if (key >= other) break;
@@ -170,25 +193,25 @@ static bool can_merge(const struct loop *l, const int64_t strides[HC_EW_MAX_OPER
     return true;
 }
 
-static void set_dimensions(struct loop *l, const aclTensor *views) {
+static void set_dimensions(struct loop *l, const aclTensor *const *views) {
     int order[HC_MAX_RANK], rank;
     order_dimensions(views, l->num_operands, order, &rank);
     l->rank = 0;
     for (int i = 0; i < rank; i++) {
         int64_t strides[HC_EW_MAX_OPERANDS];
         const int d = order[i];
-        for (int k = 0; k < l->num_operands; k++) strides[k] = views[k].stride[d] * views[k].item_size;
+        for (int k = 0; k < l->num_operands; k++) strides[k] = views[k]->stride[d] * views[k]->item_size;
         if (l->rank > 0 && can_merge(l, strides)) {
-            l->shape[l->rank - 1] *= views[0].shape[d];
+            l->shape[l->rank - 1] *= views[0]->shape[d];
             continue;
         }
         for (int k = 0; k < l->num_operands; k++) l->operand[k].stride[l->rank] = strides[k];
-        l->shape[l->rank++] = views[0].shape[d];
+        l->shape[l->rank++] = views[0]->shape[d];
     }
     if (l->rank == 0) {
         l->rank = 1;
         l->shape[0] = 1;
-        for (int k = 0; k < l->num_operands; k++) l->operand[k].stride[0] = views[k].item_size;
+        for (int k = 0; k < l->num_operands; k++) l->operand[k].stride[0] = views[k]->item_size;
     }
 }
 
@@ -198,7 +221,6 @@ static void set_operand(struct loop *l, int k, const aclTensor *view, enum hc_bl
     o->item_size = (size_t)view->item_size;
     o->block = block;
     o->inner = o->stride[0] / view->item_size;
-    o->flat = l->rank == 1;
     o->direct = o->inner == 1 && hc_block_of(view->dtype) == (int)block;
     if (view->dtype == ACL_BOOL && block == HC_B8 && k < l->num_outs) o->direct = o->inner == 1;
     o->load = hc_load_for(view->dtype, block);
@@ -232,7 +254,8 @@ static void advance(const struct loop *l, struct position *at, size_t n) {
     }
 }
 
-static void load_block(const struct loop *l, const struct operand *o, struct position at, size_t n, char *block) {
+static void load_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
+                       char *block) {
     const size_t size = hc_block_size(o->block);
     while (n > 0) {
         const size_t run = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
@@ -243,7 +266,8 @@ static void load_block(const struct loop *l, const struct operand *o, struct pos
     }
 }
 
-static void store_block(const struct loop *l, const struct operand *o, struct position at, size_t n, const char *block) {
+static void store_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
+                        const char *block) {
     const size_t size = hc_block_size(o->block);
     while (n > 0) {
         const size_t run = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
@@ -254,7 +278,8 @@ static void store_block(const struct loop *l, const struct operand *o, struct po
     }
 }
 
-/* Blocks of several operands at equal offsets of a page would alias in the store buffer: each starts a little later. */
+/* Blocks of several operands at equal offsets of a page would alias in the store buffer: each starts a little
+ * later. */
 enum { STAGGER = 192, POOL = HC_EW_MAX_OPERANDS * (HC_EW_BLOCK * (int)sizeof(hc_c128) + STAGGER) };
 
 /* Asks for the block after this one while this one is computed: conversion reads in bursts too short for the
@@ -307,13 +332,15 @@ static void run_range(void *ctx, size_t begin, size_t end) {
 }
 
 /* Copies of inputs that an output overlaps without being the same view; NULL where none is needed. */
-static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, aclTensor *view, char **copy) {
+static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, aclTensor *view,
+                                    char **copy) {
     *copy = NULL;
     bool partly = false;
     for (int k = 0; k < num_outs; k++) partly = partly || hc_overlaps_partly(outs[k], view);
     if (!partly) return 0;
     *copy = malloc((size_t)view->numel * (size_t)view->item_size);
-    HC_CHECK(*copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping input %s", HC_SHOW(view));
+    HC_CHECK(*copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping input %s",
+             HC_SHOW(view));
     const aclTensor to = hc_tensor_view(view->dtype, view->shape, view->rank, *copy);
     HC_TRY(hc_copy(&to, view));
     *view = to;
@@ -321,9 +348,9 @@ static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, 
 }
 
 /* Whether the operator's bfloat16 kernel can run: long runs of it in every operand. */
-static bool all_bf16_runs(const struct loop *l, const aclTensor *views) {
+static bool all_bf16_runs(const struct loop *l, const aclTensor *const *views) {
     for (int k = 0; k < l->num_operands; k++) {
-        if (views[k].dtype != ACL_BF16 || l->operand[k].inner != 1) return false;
+        if (views[k]->dtype != ACL_BF16 || l->operand[k].inner != 1) return false;
     }
     return l->rank == 1 || l->shape[0] >= LONG_ROW;
 }
@@ -334,38 +361,84 @@ static void use_bf16_kernel(struct loop *l, const struct hc_ew *op) {
     l->kernel = op->kernel[HC_EW_BF16][hc_isa()];
 }
 
-static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTensor *views, int num_outs, int num,
-                     const void *args) {
+/* One run over everything: what nearly every call is, decided without copying descriptors. */
+static void set_flat(struct loop *l, const aclTensor *const *views) {
+    l->rank = 1;
+    l->shape[0] = views[0]->numel;
+    for (int k = 0; k < l->num_operands; k++) l->operand[k].stride[0] = views[k]->item_size;
+}
+
+/* The same elements, or no common byte; both are contiguous and of one shape. */
+static bool same_or_apart(const aclTensor *a, const aclTensor *b) {
+    const char *begin_a = hc_data(a), *begin_b = hc_data(b);
+    if (begin_a == begin_b) return a->item_size == b->item_size;
+    return begin_a + a->numel * a->item_size <= begin_b || begin_b + b->numel * b->item_size <= begin_a;
+}
+
+static bool is_flat(const aclTensor *const *outs, int num_outs, const aclTensor *const *ins, int num_ins) {
+    if (!all_same_shape(outs, num_outs, ins, num_ins)) return false;
+    for (int k = 0; k < num_outs; k++) {
+        if (!hc_is_contiguous(outs[k])) return false;
+    }
+    for (int i = 0; i < num_ins; i++) {
+        if (!hc_is_contiguous(ins[i])) return false;
+        for (int k = 0; k < num_outs; k++) {
+            if (!same_or_apart(outs[k], ins[i])) return false;
+        }
+    }
+    return true;
+}
+
+static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTensor *const *views,
+                     int num_outs, int num, bool flat, const void *args) {
     struct loop l;
     l.num_outs = num_outs;
     l.num_operands = num;
     l.all_direct = true;
     l.kernel = op->kernel[compute][hc_isa()];
     l.args = args;
-    set_dimensions(&l, views);
-    for (int k = 0; k < num; k++) set_operand(&l, k, &views[k], op->truth >> k & 1 ? HC_B8 : compute);
-    if (compute == HC_F32 && op->kernel[HC_EW_BF16] != NULL && all_bf16_runs(&l, views)) use_bf16_kernel(&l, op);
-    hc_parallel_for((size_t)views[0].numel, GRAIN, run_range, &l);
+    if (flat) set_flat(&l, views);
+    else set_dimensions(&l, views);
+    for (int k = 0; k < num; k++) set_operand(&l, k, views[k], op->truth >> k & 1 ? HC_B8 : compute);
+    if (compute == HC_F32 && op->kernel[HC_EW_BF16] != NULL && all_bf16_runs(&l, views))
+        use_bf16_kernel(&l, op);
+    hc_parallel_for((size_t)views[0]->numel, GRAIN, run_range, &l);
+}
+
+/* Any strides: inputs are broadcast to the outputs, and copied where an output overlaps them partly. */
+static aclnnStatus run_views(const struct hc_ew *op, enum hc_block compute, const aclTensor *const *outs,
+                             int num_outs, const aclTensor *const *ins, int num_ins, const void *args) {
+    aclTensor views[HC_EW_MAX_OPERANDS];
+    const aclTensor *operands[HC_EW_MAX_OPERANDS];
+    char *copies[HC_EW_MAX_OPERANDS] = {0};
+    aclnnStatus status = 0;
+    for (int i = 0; i < num_outs; i++) operands[i] = outs[i];
+    for (int i = 0; i < num_ins && status == 0; i++) {
+        aclTensor source = *ins[i];
+        operands[num_outs + i] = &views[i];
+        status = copy_overlapping(outs, num_outs, &source, &copies[i]);
+        if (status == 0 && !hc_broadcast_to(&source, outs[0]->shape, outs[0]->rank, &views[i])) {
+            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: input %s does not broadcast to %s", op->name,
+                             HC_SHOW(ins[i]), HC_SHOW(outs[0]));
+        }
+    }
+    if (status == 0) run_loop(op, compute, operands, num_outs, num_outs + num_ins, false, args);
+    for (int i = 0; i < num_ins; i++) free(copies[i]);
+    return status;
 }
 
 aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
                       const aclTensor *const *ins, int num_ins, const void *args) {
-    aclTensor views[HC_EW_MAX_OPERANDS];
-    char *copies[HC_EW_MAX_OPERANDS] = {0};
-    aclnnStatus status = 0;
     if (outs[0]->numel == 0) return 0;
-    const enum hc_block block = compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
-    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name, HC_SHOW(outs[0]));
-    for (int i = 0; i < num_outs; i++) views[i] = *outs[i];
-    for (int i = 0; i < num_ins && status == 0; i++) {
-        aclTensor source = *ins[i];
-        status = copy_overlapping(outs, num_outs, &source, &copies[i]);
-        if (status == 0 && !hc_broadcast_to(&source, outs[0]->shape, outs[0]->rank, &views[num_outs + i])) {
-            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: input %s does not broadcast to %s", op->name, HC_SHOW(ins[i]),
-                             HC_SHOW(outs[0]));
-        }
-    }
-    if (status == 0) run_loop(op, block, views, num_outs, num_outs + num_ins, args);
-    for (int i = 0; i < num_ins; i++) free(copies[i]);
-    return status;
+    const enum hc_block block =
+        compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
+    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name,
+             HC_SHOW(outs[0]));
+    if (!is_flat(outs, num_outs, ins, num_ins))
+        return run_views(op, block, outs, num_outs, ins, num_ins, args);
+    const aclTensor *operands[HC_EW_MAX_OPERANDS];
+    for (int i = 0; i < num_outs; i++) operands[i] = outs[i];
+    for (int i = 0; i < num_ins; i++) operands[num_outs + i] = ins[i];
+    run_loop(op, block, operands, num_outs, num_outs + num_ins, true, args);
+    return 0;
 }

@@ -13,7 +13,8 @@ enum { HC_EW_BLOCK = 1024, HC_EW_MAX_OPERANDS = 8 };
 /* out[k][i] = f(in[0][i], in[1][i], ...) for i < n; an output may be the very memory of an input. */
 typedef void hc_ew_kernel(size_t n, void *const *out, const void *const *in, const void *args);
 
-/* Beside the block types: a kernel over bfloat16 memory, used instead of F32 where every operand is a run of it. */
+/* Beside the block types: a kernel over bfloat16 memory, used instead of F32 where every operand is a run of
+ * it. */
 enum { HC_EW_BF16 = HC_BLOCK_COUNT, HC_EW_KERNELS };
 
 struct hc_ew {
@@ -43,7 +44,8 @@ struct hc_ew {
 #define HC_EW_TABLE_MATH(op) {HC_EW_ROWS_FLOAT(op), [HC_C128] = op##_C128_table}
 #define HC_EW_TABLE_ALL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table}
 #define HC_EW_TABLE_ALL_BF16(op)                                                                             \
-    {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table, [HC_EW_BF16] = op##_BF16_table}
+    {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table,                           \
+     [HC_EW_BF16] = op##_BF16_table}
 
 /* Plan it: outputs have the broadcast shape of all inputs. compute: the block type to compute in, or -1 to
  * derive it from the dtypes of all operands that are no truth values. args: copied, args_size bytes, may be

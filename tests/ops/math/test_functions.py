@@ -57,7 +57,11 @@ def test_float_function(name: str, dtype: torch.dtype) -> None:
     reference, ulps, low, high = FLOAT_FUNCTIONS[name]
     for shape in SHAPES if dtype in LARGE else SHAPES[:-1]:
         for _, x in layouts(make(shape, dtype, low=low, high=high)):
-            assert_close(unary(name, x), reference(x.double()), max_ulp=max(ulps, 4) if dtype == torch.float64 else ulps)
+            assert_close(
+                unary(name, x),
+                reference(x.double()),
+                max_ulp=max(ulps, 4) if dtype == torch.float64 else ulps,
+            )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -101,7 +105,9 @@ def test_abs_of_complex_is_real() -> None:
     assert_close(unary("Abs", x, torch.float32), torch.abs(x.to(torch.complex128)), max_ulp=1)
 
 
-@pytest.mark.parametrize("name", [n for n in (*FLOAT_FUNCTIONS, *EXACT) if f"aclnnInplace{n}" in signatures()])
+@pytest.mark.parametrize(
+    "name", [n for n in (*FLOAT_FUNCTIONS, *EXACT) if f"aclnnInplace{n}" in signatures()]
+)
 def test_in_place(name: str) -> None:
     reference = FLOAT_FUNCTIONS[name][0] if name in FLOAT_FUNCTIONS else EXACT[name]
     wide = make((33, 70), torch.float32, low=0.1, high=0.9)
