@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import torch
-import torch.nn.functional as F
-from aclnn import signatures
-from common import Case, main
+from common import Case, main  # first: it keeps torch_npu out
+
+import torch  # isort: skip
+import torch.nn.functional as F  # isort: skip
+from aclnn import signatures  # isort: skip
 
 
 def arguments(name: str, values: dict) -> tuple:

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import torch
-from aclnn import Scalar
-from common import Case, Prepared, main
+from common import Case, Prepared, best, main  # first: it keeps torch_npu out
+
+import torch  # isort: skip
+from aclnn import Scalar  # isort: skip
 
 LR, BETA1, BETA2, DECAY, EPS = 1e-3, 0.9, 0.999, 0.01, 1e-8
 
@@ -56,8 +57,6 @@ def cases() -> list[Case]:
 
 
 def adam_rows() -> None:
-    from common import best
-
     prepared = ours_adam_w()
     ours = best(lambda: [p() for p in prepared], 2.0)
     for how in ({"foreach": True}, {"fused": True}):

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "pretrain_gpt" / "pretrain.py"
-SMALL = ("--layers 1 --hidden 32 --heads 2 --seq 32 --micro-batch 2 --global-batch 4 --eval-interval 2 --eval-batches 2 "
-         "--save-interval 2 --sample-bytes 8 --warmup 1").split()
+SMALL = (
+    "--layers 1 --hidden 32 --heads 2 --seq 32 --micro-batch 2 --global-batch 4 --eval-interval 2 --eval-batches 2 "
+    "--save-interval 2 --sample-bytes 8 --warmup 1"
+).split()
 TIMEOUT = 300
 
 
@@ -33,7 +35,9 @@ def command(out: Path, *arguments: str) -> list[str]:
 
 
 def run(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(out, *arguments), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    return subprocess.run(
+        command(out, *arguments), capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
 
 
 def succeed(out: Path, *arguments: str) -> str:
@@ -75,7 +79,9 @@ def test_resumed_run_equals_an_unbroken_one(text: Path, tmp_path: Path) -> None:
     checkpoints = tmp_path / "parts" / "checkpoints"
     (checkpoints / "latest").write_text("3\n")
     succeed(tmp_path / "parts", *options)
-    whole, parts = ([r["loss"] for r in records(tmp_path / name) if "loss" in r] for name in ("whole", "parts"))
+    whole, parts = (
+        [r["loss"] for r in records(tmp_path / name) if "loss" in r] for name in ("whole", "parts")
+    )
     assert whole == parts
 
 
@@ -89,8 +95,12 @@ def test_kill_in_the_middle_of_a_save(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ("--data", str(text), "--sample-bytes", "0", "--save-interval", "1")
     succeed(out, *options, "--iters", "2")
-    with subprocess.Popen(command(out, *options, "--iters", "500"), stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(
+        command(out, *options, "--iters", "500"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
         deadline = time.monotonic() + TIMEOUT
         while not list((out / "checkpoints").glob(".tmp-iter_*")):
             assert process.poll() is None and time.monotonic() < deadline

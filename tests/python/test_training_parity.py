@@ -19,7 +19,9 @@ RELATIVE_TOLERANCE = 1e-4
 def run(side: str, threads: int, attempt: int = 0) -> dict[str, Any]:
     """One training run in a process of its own; cached per argument list, `attempt` asks for another one."""
     environment = os.environ | {"MINDSPEED_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, str(JOB), side], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, str(JOB), side], env=environment, capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

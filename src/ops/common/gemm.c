@@ -17,6 +17,7 @@
 enum {
     SUPER_ROWS = 2048, SUPER_COLS = 2048, /* 2 MiB each of packed float slabs */
     TILE_ROWS = 70, TILE_COLS = 256,      /* what one task computes: its operands fit the second-level cache */
+    FEW_STEPS = 64,                       /* of k: then writing C is the cost, and it is written along its rows */
     SERIAL_WORK = 1 << 16,                /* multiply-adds below which waking threads costs more than it saves */
 };
 
@@ -218,6 +219,12 @@ static void compute_tiles(void *ctx, size_t begin, size_t end) {
     for (size_t t = begin; t < end; t++) {
         const size_t i0 = t % p->tiles_down * p->tile_rows, j0 = t / p->tiles_down * p->tile_cols;
         const size_t i1 = hc_min_size(i0 + p->tile_rows, p->rows), j1 = hc_min_size(j0 + p->tile_cols, p->cols);
+        if (p->ks <= FEW_STEPS) {
+            for (size_t i = i0; i < i1; i += p->geo.mr) {
+                for (size_t j = j0; j < j1; j += p->geo.nr) compute_block(p, i, j);
+            }
+            continue;
+        }
         for (size_t j = j0; j < j1; j += p->geo.nr) {
             for (size_t i = i0; i < i1; i += p->geo.mr) compute_block(p, i, j);
         }

@@ -3,7 +3,7 @@
  *
  * Per step: NV vectors of B are loaded, ROWS elements of A are broadcast, ROWS * NV multiply-adds are done. The
  * block is chosen to fill the register file (avx512: 14 x 2 accumulators + 2 + 1 of 32; avx2: 6 x 2 + 2 + 1 of 16)
- * so that the multiply-add units, not the loads, are the limit. Every element is the same chain of multiply-adds
+ * so that the multiply-add units, not the loads, are the limit. C is prefetched meanwhile. Every element is the same chain of multiply-adds
  * over k whatever the block it is computed in, so edges and blocking do not change the result. */
 #include "gemm_kernels.h"
 
@@ -33,7 +33,10 @@ static inline vd vd_fma(vd a, vd b, vd c) {
         enum { LANES = sizeof(V) / sizeof(T) };                                                              \
         typedef V unaligned __attribute__((aligned(sizeof(T)), may_alias));                                  \
         V acc[ROWS][NV] = {{{0}}};                                                                           \
-        for (size_t p = 0; p < k; p++, a += MR, b += NR) {                                                   \
+        _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
+            for (int j = 0; j < NV; j++) __builtin_prefetch(c + (size_t)i * ldc + j * LANES, 1);             \
+        }                                                                                                    \
+        _Pragma("GCC unroll 4") for (size_t p = 0; p < k; p++, a += MR, b += NR) {                           \
             V x[NV];                                                                                         \
             _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = *(const V *)(b + j * LANES);         \
             _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                        \

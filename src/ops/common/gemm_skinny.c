@@ -86,9 +86,11 @@ void HC_FN(gemm_few_sum_F32)(const struct gemm_few_rows *s) {
 #include <string.h>
 
 enum {
-    PIECE = 8192,        /* steps of k in one piece */
-    FEW_COLUMNS = 256,   /* below which k is cut at all */
+    PIECE = 8192,        /* steps of k in one piece of dot products */
+    FEW_COLUMNS = 256,   /* below which k is cut at all for them */
     TASK_WORK = 1 << 15, /* elements of B per task */
+    SUM_COLUMNS = 1024,  /* of sums of rows, so that memory is read in long runs */
+    SUM_TASKS = 16,      /* wanted of them: k is cut to get as many */
     ROOM = 16,           /* a vector of any instruction set, in floats */
 };
 
@@ -145,14 +147,27 @@ static void add_pieces(const struct skinny *s) {
     store_columns(s, 0, s->g->n);
 }
 
+/* Tasks: columns in whole vectors of y, so that neighbours do not write into each other's, and pieces of k. */
+static void cut(struct skinny *s) {
+    const size_t n = s->g->n, k = s->g->k;
+    s->piece = s->lda;
+    if (s->dot) {
+        if (n <= FEW_COLUMNS) s->piece = PIECE;
+        s->columns = hc_align_up(hc_max_size(TASK_WORK / hc_min_size(k, s->piece), ROOM), ROOM);
+        s->column_tasks = hc_ceil_div(n, s->columns);
+    } else {
+        s->columns = SUM_COLUMNS;
+        s->column_tasks = hc_ceil_div(n, s->columns);
+        const size_t pieces = hc_ceil_div(SUM_TASKS, s->column_tasks), least = TASK_WORK / hc_min_size(n, SUM_COLUMNS);
+        s->piece = hc_align_up(hc_max_size(hc_ceil_div(k, pieces), hc_max_size(least, ROOM)), ROOM);
+    }
+    s->pieces = hc_ceil_div(k, s->piece);
+}
+
 aclnnStatus gemm_skinny(const struct hc_gemm *g, size_t batch) {
     struct skinny s = {.g = g, .batch = batch, .dot = g->b.row == 1};
     s.lda = hc_align_up(g->k, ROOM);
-    s.piece = g->n <= FEW_COLUMNS ? PIECE : s.lda;
-    s.pieces = hc_ceil_div(g->k, s.piece);
-    /* Whole vectors of y per task, so that neighbours do not write into each other's. */
-    s.columns = hc_align_up(hc_max_size(TASK_WORK / hc_min_size(g->k, s.piece), ROOM), ROOM);
-    s.column_tasks = hc_ceil_div(g->n, s.columns);
+    cut(&s);
     s.ldy = hc_align_up(g->n, ROOM) + 2 * ROOM;
     s.a = hc_scratch(HC_SCRATCH_GEMM_A, g->m * s.lda * sizeof(float));
     s.y = hc_scratch(HC_SCRATCH_GEMM_C, s.pieces * g->m * s.ldy * sizeof(float));
