@@ -49,6 +49,9 @@ HC_SHARED int32_t hc_stream_device(aclrtStream stream);
 /* For a task that waits for something outside (a peer, a flag in memory): true when it must give up, because
  * its stream is being aborted or destroyed. It then returns ACL_ERROR_RT_STREAM_ABORT. */
 HC_SHARED bool hc_abort_requested(void);
+/* Around a wait in the running task: the stream counts as paused meanwhile, so memory may be moved. The end
+ * of it (false) may block until that is over. */
+HC_SHARED void hc_stream_park(bool parked);
 
 /* A synchronous copy: run now, in this thread, in no stream's order; traced and counted like the rest. */
 HC_SHARED aclError hc_run_unordered(const struct hc_task *task);

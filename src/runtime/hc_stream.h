@@ -81,8 +81,6 @@ bool hc_stream_idle(struct hc_stream *stream);
 bool hc_stream_abort(struct hc_stream *stream, int64_t timeout_ms);
 /* Let no task start until resumed; false if the running one does not end in time. */
 bool hc_stream_pause(struct hc_stream *stream, int64_t timeout_ms);
-/* Around a wait in the running task: the stream counts as paused meanwhile. */
-void hc_stream_park(bool parked);
 void hc_stream_resume(struct hc_stream *stream);
 
 /* The stream whose task this thread is running, NULL if none. */

@@ -294,11 +294,14 @@ bool hc_stream_pause(struct hc_stream *s, int64_t timeout_ms) {
     return !late;
 }
 
-/* The broadcast tells a pausing thread that this task is no longer in its way. */
+/* The broadcast tells a pausing thread that this task is no longer in its way. Coming back waits until
+ * nobody moves memory: what follows may touch it. */
 void hc_stream_park(bool parked) {
     struct hc_stream *s = hc_stream_running();
     if (s == NULL) return;
     pthread_mutex_lock(&s->lock);
+    while (!parked && (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0)
+        pthread_cond_wait(&s->done, &s->lock);
     atomic_store(&s->parked, parked);
     pthread_cond_broadcast(&s->done);
     pthread_mutex_unlock(&s->lock);
@@ -308,6 +311,7 @@ void hc_stream_resume(struct hc_stream *s) {
     pthread_mutex_lock(&s->lock);
     atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PAUSED);
     pthread_cond_signal(&s->work);
+    pthread_cond_broadcast(&s->done); /* a parked task that wants to go on */
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hc_direct.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "hc_share.h"
+
+bool hc_direct_supports(const struct hc_op *op) { return op->comm->board != NULL; }
+
+static bool same_process(const struct hc_comm *c, uint32_t rank) {
+    return c->heaps[rank] == NULL;
+}
+
+static struct hc_signature signature(const struct hc_op *op) {
+    return (struct hc_signature){.kind = (uint8_t)op->kind,
+                                 .type = (uint8_t)op->type,
+                                 .reduce = (uint8_t)op->reduce,
+                                 .root = op->root,
+                                 .count = op->count};
+}
+
+static void post(struct hc_op *op) {
+    struct hc_comm *c = op->comm;
+    struct hc_post *p = hc_post(c->board, c->rank, op->seq);
+    const bool fits = hc_op_fits_post(op);
+    p->head.signature = signature(op);
+    p->head.send_bytes = op->send_bytes;
+    p->head.flags = (op->shared ? HC_POST_SHARED : 0u) | (fits ? HC_POST_INLINE : 0u);
+    if (fits) {
+        if (op->send_bytes > 0) memcpy(p->data, op->send, op->send_bytes);
+    } else {
+        p->buffers.send = op->send_at;
+        p->buffers.recv = op->recv_at;
+    }
+    if (op->uneven) {
+        uint64_t *table = hc_table(c->board, c->rank, op->seq);
+        memcpy(table, op->sends.offsets, c->num_ranks * sizeof *table);
+        memcpy(table + c->num_ranks, op->sends.lengths, c->num_ranks * sizeof *table);
+    }
+    hc_bell_set(&p->head.seq, op->seq);
+}
+
+static HcclResult mismatch(struct hc_op *op, uint32_t rank, const struct hc_signature *other) {
+    const struct hc_comm *c = op->comm;
+    return hc_comm_fail(
+        op->comm, HCCL_E_PARA,
+        "collective number %u of communicator %s differs between ranks: rank %u called %s (%llu %s, %s, root "
+        "%u), rank %u called %s (%llu %s, %s, root %u)",
+        op->seq, c->name, c->rank, hc_kind_name(op->kind), (unsigned long long)op->count,
+        hc_hccl_type_name(op->type), hc_reduce_name(op->reduce), op->root, rank, hc_kind_name(other->kind),
+        (unsigned long long)other->count, hc_hccl_type_name((HcclDataType)other->type),
+        hc_reduce_name((HcclReduceOp)other->reduce), other->root);
+}
+
+HcclResult hc_direct_open(struct hc_op *op, struct hc_views *views) {
+    struct hc_comm *c = op->comm;
+    const struct hc_signature own = signature(op);
+    bool mappable = true, in_posts = true;
+    post(op);
+    for (uint32_t i = 0; i < c->num_ranks; i++) {
+        /* From the next rank on: not everyone looks at the same post at a time. */
+        const uint32_t rank = (c->rank + i) % c->num_ranks;
+        struct hc_post *p = hc_post(c->board, rank, op->seq);
+        HC_TRY(hc_wait(op, &p->head.seq, op->seq));
+        const struct hc_signature other = p->head.signature;
+        const uint32_t flags = p->head.flags;
+        if (memcmp(&other, &own, sizeof own) != 0) return mismatch(op, rank, &other);
+        mappable = mappable && (flags & (HC_POST_SHARED | HC_POST_INLINE)) != 0;
+        in_posts = in_posts && (flags & HC_POST_INLINE) != 0;
+    }
+    *views = (struct hc_views){.op = op, .in_posts = in_posts};
+    return mappable ? HCCL_SUCCESS : HC_DECLINED;
+}
+
+/* Numbers come from another process: they are checked by hc_peer_heap_at. */
+static char *map_buffer(const struct hc_op *op, uint32_t rank, const struct hc_buffer *b) {
+    const struct hc_comm *c = op->comm;
+    if (same_process(c, rank)) return (char *)(uintptr_t)b->address;
+    if (b->num_spans == 0 || b->num_spans > HC_BUFFER_SPANS) return NULL;
+    return hc_peer_heap_at(c->heaps[rank], b->spans, b->num_spans);
+}
+
+const char *hc_view_send(const struct hc_views *v, uint32_t rank) {
+    const struct hc_op *op = v->op;
+    const struct hc_post *p = hc_post(op->comm->board, rank, op->seq);
+    if (rank == op->comm->rank) return op->send;
+    return (p->head.flags & HC_POST_INLINE) != 0 ? p->data : map_buffer(op, rank, &p->buffers.send);
+}
+
+char *hc_view_recv(const struct hc_views *v, uint32_t rank) {
+    const struct hc_op *op = v->op;
+    if (rank == op->comm->rank) return op->recv;
+    return map_buffer(op, rank, &hc_post(op->comm->board, rank, op->seq)->buffers.recv);
+}
+
+size_t hc_view_offset(const struct hc_views *v, uint32_t rank, uint32_t other) {
+    return hc_table(v->op->comm->board, rank, v->op->seq)[other];
+}
+
+size_t hc_view_bytes(const struct hc_views *v, uint32_t rank) {
+    return hc_post(v->op->comm->board, rank, v->op->seq)->head.send_bytes;
+}
+
+size_t hc_view_length(const struct hc_views *v, uint32_t rank, uint32_t other) {
+    return hc_table(v->op->comm->board, rank, v->op->seq)[v->op->comm->num_ranks + other];
+}
+
+HcclResult hc_direct_close(struct hc_op *op, const struct hc_views *views) {
+    struct hc_comm *c = op->comm;
+    if (views->in_posts) return HCCL_SUCCESS;
+    hc_bell_set(hc_done(c->board, c->rank), op->seq);
+    for (uint32_t i = 1; i < c->num_ranks; i++)
+        HC_TRY(hc_wait(op, hc_done(c->board, (c->rank + i) % c->num_ranks), op->seq));
+    return HCCL_SUCCESS;
+}
