@@ -38,9 +38,10 @@ struct hc_task {
     void (*describe)(const void *arg, struct hc_task_info *info);
 };
 
-/* Put a task into a stream; NULL is the current context's default stream. Thread-safe. Returns the task's own
- * code if it ran inline, the stream's sticky error if it has one, or a code of its own (unknown stream);
- * in every case the task is consumed: release has been or will be called. */
+/* Put a task into a stream; NULL is the current context's default stream. Thread-safe. Returns a code only if
+ * the stream cannot take the task (unknown stream, out of memory). An error of the task itself comes back
+ * from the next synchronise, wherever the task ran. In every case the task is consumed: release has been or
+ * will be called. */
 HC_SHARED aclError hc_launch(aclrtStream stream, const struct hc_task *task);
 
 /* The device a stream belongs to, -1 if it is no stream. */

@@ -65,11 +65,18 @@ void hc_streams_destroy(struct hc_device *device);
 
 /* Queue a task for the worker; consumes it. */
 aclError hc_stream_submit(struct hc_stream *stream, const struct hc_task *task);
+/* The caller's inline task has failed: keep its code and this thread's text for the next synchronise. The
+ * caller still owns the stream. */
+void hc_stream_fail(struct hc_stream *stream, aclError code, const char *name);
 /* An inline task is over but someone cared: pass the stream on. */
 void hc_stream_release(struct hc_stream *stream);
 /* Wait for all that was submitted before, at most timeout_ms (-1: for ever); give and forget the sticky
  * error. */
 aclError hc_stream_synchronize(struct hc_stream *stream, int64_t timeout_ms, const char *function);
+/* The error of this thread's latest synchronise, once; its text must still be the thread's. */
+aclError hc_synchronize_failed(void);
+/* Give the sticky error, 0 if there is none or the stream is gone; forget it if it is going to be told. */
+aclError hc_stream_error(struct hc_stream *stream, bool forget);
 /* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A
  * stream whose task this thread is running is left out. */
 void hc_streams_wait(const struct hc_device *device);

@@ -90,6 +90,25 @@ static bool may_start(const struct hc_stream *s) {
     return s->first != NULL && (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PAUSED)) == 0;
 }
 
+/* A task of the caller, who holds OWNED, has failed; this thread's text says how. Gives up the lock for the
+ * client's callback. */
+static void fail_locked(struct hc_stream *s, aclError code, const char *name) {
+    stick(s, code, name, hc_error_text());
+    if (s->failure_mode == ACL_STOP_ON_FAILURE) drop_list(s, detach_queue(s));
+    pthread_mutex_unlock(&s->lock);
+    hc_exception_report(code, s->device->id, s->id);
+    pthread_mutex_lock(&s->lock);
+}
+
+/* The launch succeeds, so no code must be left for aclrtGetLastError. */
+void hc_stream_fail(struct hc_stream *s, aclError code, const char *name) {
+    pthread_mutex_lock(&s->lock);
+    fail_locked(s, code, name);
+    if (s->first == NULL) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PENDING);
+    pthread_mutex_unlock(&s->lock);
+    hc_error_take();
+}
+
 /* The lock is given up while the task runs. Its error is stored before OWNED is cleared, so whoever sees
  * the stream idle sees the error too. */
 static void run_first(struct hc_stream *s) {
@@ -99,12 +118,8 @@ static void run_first(struct hc_stream *s) {
     atomic_fetch_or(&s->state, HC_STREAM_OWNED);
     pthread_mutex_unlock(&s->lock);
     const aclError code = hc_stream_run(s, &node->task);
-    if (code != 0) hc_exception_report(code, s->device->id, s->id);
     pthread_mutex_lock(&s->lock);
-    if (code != 0) {
-        stick(s, code, node->task.name, hc_error_text());
-        if (s->failure_mode == ACL_STOP_ON_FAILURE) drop_list(s, detach_queue(s));
-    }
+    if (code != 0) fail_locked(s, code, node->task.name);
     give_node(s, node);
     s->completed++;
     atomic_fetch_and(&s->state,
@@ -145,13 +160,8 @@ static aclError start_worker(struct hc_stream *s) {
     return ACL_SUCCESS;
 }
 
-/* Refused when an error sticks (nothing may run past it unseen) or when the stream is being destroyed.
- * PENDING is set last: from then on no caller gets in between. */
+/* Refused when the stream is being destroyed. PENDING is set last: from then on no caller gets in between. */
 static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
-    if (s->error != 0) {
-        hc_error_set_text(s->error_text);
-        return s->error;
-    }
     if (!hc_handle_ok(&hc_stream_pool, s) || s->stop) return hc_handle_fail(&hc_stream_pool, s, task->name);
     HC_TRY(start_worker(s));
     struct hc_queued *node = take_node(s);
@@ -167,12 +177,14 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     return ACL_SUCCESS;
 }
 
-/* Without the lock when the task is released: its release may launch or free. */
+/* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
+ * the launch. Without the lock when the task is released: its release may launch or free. */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     pthread_mutex_lock(&s->lock);
-    const aclError code = enqueue(s, task);
+    const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
+    const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
     pthread_mutex_unlock(&s->lock);
-    if (code != 0 && task->release != NULL) task->release(task->arg);
+    if ((drop || code != 0) && task->release != NULL) task->release(task->arg);
     return code;
 }
 
@@ -204,23 +216,49 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     return s->completed >= target && (!running || s->releases != releases);
 }
 
+/* Needs the lock. */
+static aclError tell_error(struct hc_stream *s, bool forget) {
+    const aclError code = s->error;
+    if (code == 0) return ACL_SUCCESS;
+    if (forget) {
+        s->error = 0;
+        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+    }
+    return hc_fail(code, "%s", s->error_text);
+}
+
+aclError hc_stream_error(struct hc_stream *s, bool forget) {
+    if (!hc_handle_pin(&s->handle)) return ACL_SUCCESS;
+    pthread_mutex_lock(&s->lock);
+    const aclError code = tell_error(s, forget);
+    pthread_mutex_unlock(&s->lock);
+    hc_handle_unpin(&s->handle);
+    return code;
+}
+
+static _Thread_local aclError g_synchronize_failed; /* code of this thread's latest synchronise */
+
+aclError hc_synchronize_failed(void) {
+    const aclError code = g_synchronize_failed;
+    if (HC_LIKELY(code == 0)) return ACL_SUCCESS;
+    g_synchronize_failed = 0;
+    return hc_fail(code, "%s", hc_error_text());
+}
+
 /* The idle case is one load: frameworks synchronise far more often than they wait. */
 aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const char *function) {
+    g_synchronize_failed = 0;
     if (HC_LIKELY(atomic_load_explicit(&s->state, memory_order_acquire) == 0)) return ACL_SUCCESS;
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
              "%s: stream %d waits for itself: called from one of its own tasks", function, s->id);
     const struct timespec deadline = hc_deadline(timeout_ms >= 0 ? timeout_ms : 0);
     pthread_mutex_lock(&s->lock);
     const bool over = drain(s, timeout_ms >= 0 ? &deadline : NULL);
-    const aclError code = s->error;
-    if (code != 0) {
-        hc_error_set_text(s->error_text);
-        s->error = 0;
-        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
-    }
+    const aclError code = tell_error(s, true);
     const unsigned long long left = s->submitted - s->completed;
     pthread_mutex_unlock(&s->lock);
-    if (code != 0) return hc_fail(code, "%s", hc_error_text());
+    g_synchronize_failed = code;
+    if (code != 0) return code;
     HC_CHECK(over, ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
              "%s: stream %d of device %d is not done after %lld ms (%llu tasks left)", function, s->id,
              s->device->id, (long long)timeout_ms, left);
