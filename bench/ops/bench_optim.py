@@ -63,7 +63,9 @@ def adam_rows() -> None:
         optimizer = torch_adam_w(how)
         with torch.no_grad():
             theirs = best(optimizer.step, 2.0)
-        print(f"AdamW step, 60 tensors, 21M float32, torch {how}: ours {ours:.0f} us, torch {theirs:.0f} us, {theirs / ours:.2f}")
+        print(
+            f"AdamW step, 60 tensors, 21M float32, torch {how}: ours {ours:.0f} us, torch {theirs:.0f} us, {theirs / ours:.2f}"
+        )
 
 
 if __name__ == "__main__":

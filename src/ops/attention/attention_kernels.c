@@ -45,7 +45,8 @@ INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am
         for (; m > 0; m -= m < ROWS ? m : ROWS) {                                                            \
             switch (m) {                                                                                     \
                 CASE(1, width)                                                                               \
-                CASE(2, width) CASE(3, width) CASE(4, width) CASE(5, width) default                          \
+                CASE(2, width)                                                                               \
+                CASE(3, width) CASE(4, width) CASE(5, width) default                                         \
                     : block(ROWS, width, k, a, am, ak, b, ldb, c, ldc, accumulate);                          \
             }                                                                                                \
             a += ROWS * am;                                                                                  \

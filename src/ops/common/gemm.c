@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Blocked matrix product: pack a slab of k, multiply it tile by tile, next slab.
  *
- * C is cut into super blocks (so that packed slabs stay in the last-level cache), k into slabs of equal length. Per
- * slab all threads pack panels of A and B into shared memory, then take tiles of C. Partial sums wait in C itself
- * where its memory can hold them, else in scratch. Each element of C is one chain of multiply-adds per slab, slabs
- * added in order, whatever the tiles are: the grid may follow the thread count without changing a bit.
+ * C is cut into super blocks (so that packed slabs stay in the last-level cache), k into slabs of equal
+ * length. Per slab all threads pack panels of A and B into shared memory, then take tiles of C. Partial sums
+ * wait in C itself where its memory can hold them, else in scratch. Each element of C is one chain of
+ * multiply-adds per slab, slabs added in order, whatever the tiles are: the grid may follow the thread count
+ * without changing a bit.
  *
- * Complex products are real ones: with rows [re,-im] and [im,re] of A over rows [re;im] of B, a product of 2m x n x
- * 2k gives the real and imaginary parts in alternate rows, with no arithmetic wasted. */
+ * Complex products are real ones: with rows [re,-im] and [im,re] of A over rows [re;im] of B, a product of 2m
+ * x n x 2k gives the real and imaginary parts in alternate rows, with no arithmetic wasted. */
 #include <stdatomic.h>
 #include <string.h>
 
@@ -15,10 +16,12 @@
 #include "gemm_skinny.h"
 
 enum {
-    SUPER_ROWS = 2048, SUPER_COLS = 2048, /* 2 MiB each of packed float slabs */
-    TILE_ROWS = 70, TILE_COLS = 256,      /* what one task computes: its operands fit the second-level cache */
-    FEW_STEPS = 64,                       /* of k: then writing C is the cost, and it is written along its rows */
-    SERIAL_WORK = 1 << 16,                /* multiply-adds below which waking threads costs more than it saves */
+    SUPER_ROWS = 2048,
+    SUPER_COLS = 2048, /* 2 MiB each of packed float slabs */
+    TILE_ROWS = 70,
+    TILE_COLS = 256,       /* what one task computes: its operands fit the second-level cache */
+    FEW_STEPS = 64,        /* of k: then writing C is the cost, and it is written along its rows */
+    SERIAL_WORK = 1 << 16, /* multiply-adds below which waking threads costs more than it saves */
 };
 
 /* One product (one batch index) and its blocking. */
@@ -27,12 +30,12 @@ struct product {
     enum hc_block block;
     struct gemm_geometry geo;
     gemm_micro_F32_fn *micro;
-    size_t batch, item;      /* item: bytes of a packed element */
-    size_t m, n, k;          /* of the real product that the kernels see */
-    size_t slab;             /* steps of k per slab */
+    size_t batch, item; /* item: bytes of a packed element */
+    size_t m, n, k;     /* of the real product that the kernels see */
+    size_t slab;        /* steps of k per slab */
     bool serial;
-    bool plain;              /* out is exactly the sum (or self + the sum, self being out) */
-    bool sums_in_out;        /* partial sums can wait in out */
+    bool plain;       /* out is exactly the sum (or self + the sum, self being out) */
+    bool sums_in_out; /* partial sums can wait in out */
     /* The super block and slab at work: */
     size_t row0, col0, rows, cols, k0, ks;
     bool first, last;
@@ -73,7 +76,8 @@ static void pack_complex(const struct gemm_pack *t, bool is_a) {
     double *dst = (double *)t->dst;
     for (size_t k = 0; k < t->k; k += 2, dst += 2 * t->width) {
         hc_c128 x[GEMM_MAX_TILE_BYTES / sizeof(hc_c128)];
-        load(t->valid / pair, x, (const char *)t->src + (int64_t)(k / 2) * t->k_stride * size, t->width_stride);
+        load(t->valid / pair, x, (const char *)t->src + (int64_t)(k / 2) * t->k_stride * size,
+             t->width_stride);
         memset(dst, 0, 2 * t->width * sizeof(double));
         for (size_t i = 0; i < t->valid / pair; i++) {
             if (is_a) {
@@ -90,10 +94,15 @@ static void pack_panel(const struct product *p, bool is_a, size_t panel) {
     const bool complex = p->block == HC_C128;
     const struct hc_gemm_matrix *m = is_a ? &p->g.a : &p->g.b;
     const size_t width = is_a ? p->geo.mr : p->geo.nr;
-    const size_t origin = (is_a ? p->row0 : p->col0) + panel * width, end = is_a ? p->row0 + p->rows : p->col0 + p->cols;
+    const size_t origin = (is_a ? p->row0 : p->col0) + panel * width,
+                 end = is_a ? p->row0 + p->rows : p->col0 + p->cols;
     const size_t k0 = complex ? p->k0 / 2 : p->k0, first = complex && is_a ? origin / 2 : origin;
-    struct gemm_pack t = {.dtype = m->dtype, .width = width, .valid = hc_min_size(width, end - origin), .k = p->ks,
-                          .width_stride = is_a ? m->row : m->col, .k_stride = is_a ? m->col : m->row};
+    struct gemm_pack t = {.dtype = m->dtype,
+                          .width = width,
+                          .valid = hc_min_size(width, end - origin),
+                          .k = p->ks,
+                          .width_stride = is_a ? m->row : m->col,
+                          .k_stride = is_a ? m->col : m->row};
     t.src = is_a ? at(m, first, k0) : at(m, k0, first);
     t.dst = (float *)(is_a ? p->pack_a + panel * p->panel_a : p->pack_b + panel * p->panel_b);
     if (p->block == HC_F32) HC_DISPATCH(gemm_pack_F32)(&t);
@@ -123,14 +132,16 @@ static void scale_row(const struct product *p, size_t n, void *x, const void *se
             hc_c128 *y = (hc_c128 *)x + j;
             const hc_c128 v = *y, s = self ? ((const hc_c128 *)self)[j] : (hc_c128){0, 0};
             *y = (hc_c128){a.c.re * v.re - a.c.im * v.im, a.c.re * v.im + a.c.im * v.re};
-            if (self) *y = (hc_c128){y->re + b.c.re * s.re - b.c.im * s.im, y->im + b.c.re * s.im + b.c.im * s.re};
+            if (self)
+                *y = (hc_c128){y->re + b.c.re * s.re - b.c.im * s.im, y->im + b.c.re * s.im + b.c.im * s.re};
         }
     }
 }
 
 static void add_block(enum hc_block block, size_t n, const void *x, const void *acc, void *out) {
     for (size_t j = 0; j < n; j++) {
-        if (block == HC_I64) ((uint64_t *)out)[j] = ((const uint64_t *)x)[j] + (acc ? ((const uint64_t *)acc)[j] : 0);
+        if (block == HC_I64)
+            ((uint64_t *)out)[j] = ((const uint64_t *)x)[j] + (acc ? ((const uint64_t *)acc)[j] : 0);
         else ((double *)out)[j] = ((const double *)x)[j] + (acc ? ((const double *)acc)[j] : 0);
     }
 }
@@ -155,7 +166,8 @@ static void store_blocks(const struct product *p, const struct gemm_store *s) {
         const int64_t row = (int64_t)(i / step);
         if (s->self != NULL) {
             hc_load_for(g->self.dtype, p->block)(
-                s->cols, self, s->self + row * g->self.row * (int64_t)hc_dtype_size(g->self.dtype), g->self.col);
+                s->cols, self, s->self + row * g->self.row * (int64_t)hc_dtype_size(g->self.dtype),
+                g->self.col);
         }
         scale_row(p, s->cols, x, s->self != NULL ? self : NULL);
         hc_store_for(g->out.dtype, p->block)(
@@ -201,8 +213,15 @@ static void compute_block(const struct product *p, size_t i, size_t j) {
         return;
     }
     p->micro(p->ks, rows, cols, a, b, tile, geo->nr, false);
-    struct gemm_store s = {.g = &p->g, .batch = p->batch, .row = real_row, .col = p->col0 + j, .rows = rows,
-                           .cols = cols, .tile = tile, .ld_tile = geo->nr, .out = out};
+    struct gemm_store s = {.g = &p->g,
+                           .batch = p->batch,
+                           .row = real_row,
+                           .col = p->col0 + j,
+                           .rows = rows,
+                           .cols = cols,
+                           .tile = tile,
+                           .ld_tile = geo->nr,
+                           .out = out};
     if (raw) {
         store_raw(p, &s, add);
         return;
@@ -218,7 +237,8 @@ static void compute_tiles(void *ctx, size_t begin, size_t end) {
     const struct product *p = ctx;
     for (size_t t = begin; t < end; t++) {
         const size_t i0 = t % p->tiles_down * p->tile_rows, j0 = t / p->tiles_down * p->tile_cols;
-        const size_t i1 = hc_min_size(i0 + p->tile_rows, p->rows), j1 = hc_min_size(j0 + p->tile_cols, p->cols);
+        const size_t i1 = hc_min_size(i0 + p->tile_rows, p->rows),
+                     j1 = hc_min_size(j0 + p->tile_cols, p->cols);
         if (p->ks <= FEW_STEPS) {
             for (size_t i = i0; i < i1; i += p->geo.mr) {
                 for (size_t j = j0; j < j1; j += p->geo.nr) compute_block(p, i, j);
@@ -270,7 +290,8 @@ static aclnnStatus run_super_block(struct product *p) {
         p->ks = hc_min_size(p->slab, p->k - p->k0);
         p->first = p->k0 == 0 && !accumulate;
         p->last = p->k0 + p->ks == p->k;
-        hc_parallel_for(panels, p->serial ? panels : hc_max_size(panels / (8 * hc_num_threads()), 1), pack_panels, p);
+        hc_parallel_for(panels, p->serial ? panels : hc_max_size(panels / (8 * hc_num_threads()), 1),
+                        pack_panels, p);
         hc_parallel_for(tiles, p->serial ? tiles : 1, compute_tiles, p);
         p->k0 += p->slab;
     } while (p->k0 < p->k);
@@ -284,7 +305,8 @@ static size_t super_size(size_t n, size_t most, size_t panel) {
 }
 
 static aclnnStatus run_product(struct product *p) {
-    const size_t rows = super_size(p->m, SUPER_ROWS, p->geo.mr), cols = super_size(p->n, SUPER_COLS, p->geo.nr);
+    const size_t rows = super_size(p->m, SUPER_ROWS, p->geo.mr),
+                 cols = super_size(p->n, SUPER_COLS, p->geo.nr);
     for (p->col0 = 0; p->col0 < p->n; p->col0 += cols) {
         p->cols = hc_min_size(cols, p->n - p->col0);
         for (p->row0 = 0; p->row0 < p->m; p->row0 += rows) {
@@ -323,7 +345,9 @@ static void fold_batches(struct hc_gemm *g) {
         const int d = g->batch_rank - 1;
         const int64_t m = (int64_t)g->m;
         const bool one = g->batch_shape[d] == 1;
-        if (!one && (g->b.batch[d] != 0 || g->a.batch[d] != m * g->a.row || g->out.batch[d] != m * g->out.row)) return;
+        if (!one &&
+            (g->b.batch[d] != 0 || g->a.batch[d] != m * g->a.row || g->out.batch[d] != m * g->out.row))
+            return;
         if (!one && g->self.data != NULL && g->self.batch[d] != m * g->self.row) return;
         g->m *= (size_t)g->batch_shape[d];
         g->batch_rank--;
@@ -337,8 +361,8 @@ static void set_factor(aclScalar *s, enum hc_block block) {
     else s->value.f = hc_scalar_f64(&from);
 }
 
-/* The same product in the form that the rest expects: factors in the block's type, no self that does not count, out
- * contiguous along its rows where it is along anything. */
+/* The same product in the form that the rest expects: factors in the block's type, no self that does not
+ * count, out contiguous along its rows where it is along anything. */
 static void normalise(struct hc_gemm *g, enum hc_block block) {
     set_factor(&g->alpha, block);
     set_factor(&g->beta, block);
@@ -366,8 +390,8 @@ static void prepare(struct product *p, const struct hc_gemm *g, enum hc_block bl
     p->slab = hc_align_up(hc_ceil_div(p->k, slabs), 16);
     p->serial = p->m * p->n * p->k <= SERIAL_WORK;
     const struct hc_gemm_matrix *self = &g->self, *out = &g->out;
-    const bool same = self->data == out->data && self->dtype == out->dtype && (g->m == 1 || self->row == out->row) &&
-                      (g->n == 1 || self->col == out->col);
+    const bool same = self->data == out->data && self->dtype == out->dtype &&
+                      (g->m == 1 || self->row == out->row) && (g->n == 1 || self->col == out->col);
     const bool native = is_native(block, out->dtype) && out->col == 1;
     const bool scaled = !is_one(block, &g->alpha) || (self->data != NULL && !is_one(block, &g->beta));
     p->plain = native && !scaled && g->epilogue == NULL && (self->data == NULL || same);
@@ -409,7 +433,8 @@ static void run_batches(void *ctx, size_t begin, size_t end) {
 static size_t batch_grain(const struct hc_gemm *g, size_t batches) {
     enum { SMALL_PRODUCT = 1 << 20 };
     const size_t work = hc_max_size(g->m * g->n * g->k, 1);
-    if (work > SMALL_PRODUCT && batches < 4 * hc_num_threads() && batches % hc_num_threads() != 0) return batches;
+    if (work > SMALL_PRODUCT && batches < 4 * hc_num_threads() && batches % hc_num_threads() != 0)
+        return batches;
     return work < SERIAL_WORK ? hc_ceil_div(SERIAL_WORK, work) : 1;
 }
 

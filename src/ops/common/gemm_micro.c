@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Micro kernels of the matrix product: a block of C in registers, one outer product per step of k.
  *
- * Per step: NV vectors of B are loaded, ROWS elements of A are broadcast, ROWS * NV multiply-adds are done. The
- * block is chosen to fill the register file (avx512: 14 x 2 accumulators + 2 + 1 of 32; avx2: 6 x 2 + 2 + 1 of 16)
- * so that the multiply-add units, not the loads, are the limit. C is prefetched meanwhile. Every element is the same chain of multiply-adds
- * over k whatever the block it is computed in, so edges and blocking do not change the result. */
+ * Per step: NV vectors of B are loaded, ROWS elements of A are broadcast, ROWS * NV multiply-adds are done.
+ * The block is chosen to fill the register file (avx512: 14 x 2 accumulators + 2 + 1 of 32; avx2: 6 x 2 + 2 +
+ * 1 of 16) so that the multiply-add units, not the loads, are the limit. C is prefetched meanwhile. Every
+ * element is the same chain of multiply-adds over k whatever the block it is computed in, so edges and
+ * blocking do not change the result. */
 #include "gemm_kernels.h"
 
 #ifdef HC_ISA
@@ -41,24 +42,32 @@ static inline vd vd_fma(vd a, vd b, vd c) {
             _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = *(const V *)(b + j * LANES);         \
             _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                        \
                 const V y = V##_set(a[i]);                                                                   \
-                _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) acc[i][j] = V##_fma(y, x[j], acc[i][j]); \
+                _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) acc[i][j] =                             \
+                    V##_fma(y, x[j], acc[i][j]);                                                             \
             }                                                                                                \
         }                                                                                                    \
         _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
             _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) {                                           \
                 unaligned *to = (unaligned *)(c + (size_t)i * ldc + j * LANES);                              \
-                if (add) acc[i][j] += (V)*to;                                                                \
+                if (add) acc[i][j] += (V) * to;                                                              \
                 *to = acc[i][j];                                                                             \
             }                                                                                                \
         }                                                                                                    \
     }
 #define CASE(V, ROWS, NV)                                                                                    \
-    case ROWS:                                                                                               \
-        V##_block_##ROWS##_##NV(k, a, b, c, ldc, add);                                                       \
-        break;
+    case ROWS: V##_block_##ROWS##_##NV(k, a, b, c, ldc, add); break;
 
 #if defined(HC_ISA_avx512)
-enum { MR_F32 = 14, NR_F32 = 32, KC_F32 = 256, MR_F64 = 14, NR_F64 = 16, KC_F64 = 256, MR_I64 = 8, NR_I64 = 16 };
+enum {
+    MR_F32 = 14,
+    NR_F32 = 32,
+    KC_F32 = 256,
+    MR_F64 = 14,
+    NR_F64 = 16,
+    KC_F64 = 256,
+    MR_I64 = 8,
+    NR_I64 = 16
+};
 #define FOR_ROWS_F32(X) X(2) X(4) X(6) X(8) X(10) X(12) X(14)
 #define FULL_VL(X) X(uint64_t, vl, 8, 8, 16, 2)
 #define FULL_VD(X) X(double, vd, 14, 14, 16, 2)

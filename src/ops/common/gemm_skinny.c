@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Matrix times a few vectors. Every element of B is read once, in the order of memory, by whichever of two kernels
- * fits its layout: dot products where columns are contiguous (a Linear's weight), weighted sums of rows where rows
- * are. Threads share the columns; where those are few and k is long (a dot product), also fixed pieces of k, whose
- * sums are added in order: the pieces depend on the sizes only. */
+/* Matrix times a few vectors. Every element of B is read once, in the order of memory, by whichever of two
+ * kernels fits its layout: dot products where columns are contiguous (a Linear's weight), weighted sums of
+ * rows where rows are. Threads share the columns; where those are few and k is long (a dot product), also
+ * fixed pieces of k, whose sums are added in order: the pieces depend on the sizes only. */
 #include "gemm_skinny.h"
 
 #ifdef HC_ISA
 #include "gemm_load.h"
 
 /* ROWS x COLS dot products at once: each vector of A and B loaded serves several. */
-ALWAYS_INLINE void dot_block(const struct gemm_few_rows *s, size_t i, size_t j, int ROWS, int COLS, aclDataType dtype) {
+ALWAYS_INLINE void dot_block(const struct gemm_few_rows *s, size_t i, size_t j, int ROWS, int COLS,
+                             aclDataType dtype) {
     vf acc[4][4];
     const char *b = s->b + (int64_t)j * s->pitch;
     const float *a = s->a + i * s->lda;
@@ -19,15 +20,16 @@ ALWAYS_INLINE void dot_block(const struct gemm_few_rows *s, size_t i, size_t j, 
     for (size_t k = 0; k < s->steps; k += HC_VL) {
         const size_t left = s->steps - k;
         vf x[4];
-        _Pragma("GCC unroll 4") for (int c = 0; c < COLS; c++)
-            x[c] = load_some(element(b + c * s->pitch, (int64_t)k, dtype), left, dtype);
+        _Pragma("GCC unroll 4") for (int c = 0; c < COLS; c++) x[c] =
+            load_some(element(b + c * s->pitch, (int64_t)k, dtype), left, dtype);
         _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {
             const vf y = vf_load(a + (size_t)r * s->lda + k);
             _Pragma("GCC unroll 4") for (int c = 0; c < COLS; c++) acc[r][c] = vf_fma(x[c], y, acc[r][c]);
         }
     }
     for (int r = 0; r < ROWS; r++) {
-        for (int c = 0; c < COLS; c++) s->y[(i + (size_t)r) * s->ldy + j + (size_t)c] = vf_reduce_add(acc[r][c]);
+        for (int c = 0; c < COLS; c++)
+            s->y[(i + (size_t)r) * s->ldy + j + (size_t)c] = vf_reduce_add(acc[r][c]);
     }
 }
 
@@ -45,7 +47,8 @@ ALWAYS_INLINE void few_dot(const struct gemm_few_rows *s, aclDataType dtype) {
 }
 
 /* y[i][j..] += a[i][k..k+4) times four rows of B; the rows stay in the first-level cache over i. */
-ALWAYS_INLINE void sum_rows(const struct gemm_few_rows *s, size_t k, int steps, size_t j0, size_t j1, aclDataType dtype) {
+ALWAYS_INLINE void sum_rows(const struct gemm_few_rows *s, size_t k, int steps, size_t j0, size_t j1,
+                            aclDataType dtype) {
     for (size_t i = 0; i < s->m; i++) {
         float *y = s->y + i * s->ldy;
         vf w[4];
@@ -114,9 +117,16 @@ static void store_columns(const struct skinny *s, size_t first, size_t n) {
     for (size_t j = first; j < first + n; j += RUN) {
         const int64_t out = (int64_t)j * g->out.col, self = (int64_t)j * g->self.col;
         const struct gemm_store store = {
-            .g = g, .batch = s->batch, .col = j, .rows = g->m, .cols = hc_min_size(RUN, first + n - j), .tile = s->y + j,
-            .ld_tile = s->ldy, .out = (char *)g->out.data + out * (int64_t)hc_dtype_size(g->out.dtype),
-            .self = g->self.data ? (char *)g->self.data + self * (int64_t)hc_dtype_size(g->self.dtype) : NULL};
+            .g = g,
+            .batch = s->batch,
+            .col = j,
+            .rows = g->m,
+            .cols = hc_min_size(RUN, first + n - j),
+            .tile = s->y + j,
+            .ld_tile = s->ldy,
+            .out = (char *)g->out.data + out * (int64_t)hc_dtype_size(g->out.dtype),
+            .self =
+                g->self.data ? (char *)g->self.data + self * (int64_t)hc_dtype_size(g->self.dtype) : NULL};
         HC_DISPATCH(gemm_store_F32)(&store);
     }
 }
@@ -127,12 +137,17 @@ static void run_tasks(void *ctx, size_t begin, size_t end) {
     const int64_t size = (int64_t)hc_dtype_size(g->b.dtype);
     for (size_t t = begin; t < end; t++) {
         const size_t first = t % s->column_tasks * s->columns, k = t / s->column_tasks * s->piece;
-        const struct gemm_few_rows few = {
-            .a = s->a + k, .lda = s->lda, .m = g->m, .n = hc_min_size(s->columns, g->n - first),
-            .steps = hc_min_size(s->piece, g->k - k), .dtype = g->b.dtype,
-            .b = (const char *)g->b.data + ((int64_t)k * g->b.row + (int64_t)first * g->b.col) * size,
-            .pitch = (s->dot ? g->b.col : g->b.row) * size,
-            .y = s->y + k / s->piece * g->m * s->ldy + first, .ldy = s->ldy};
+        const struct gemm_few_rows few = {.a = s->a + k,
+                                          .lda = s->lda,
+                                          .m = g->m,
+                                          .n = hc_min_size(s->columns, g->n - first),
+                                          .steps = hc_min_size(s->piece, g->k - k),
+                                          .dtype = g->b.dtype,
+                                          .b = (const char *)g->b.data +
+                                               ((int64_t)k * g->b.row + (int64_t)first * g->b.col) * size,
+                                          .pitch = (s->dot ? g->b.col : g->b.row) * size,
+                                          .y = s->y + k / s->piece * g->m * s->ldy + first,
+                                          .ldy = s->ldy};
         if (s->dot) HC_DISPATCH(gemm_few_dot_F32)(&few);
         else HC_DISPATCH(gemm_few_sum_F32)(&few);
         if (s->pieces == 1) store_columns(s, first, few.n);
@@ -147,7 +162,8 @@ static void add_pieces(const struct skinny *s) {
     store_columns(s, 0, s->g->n);
 }
 
-/* Tasks: columns in whole vectors of y, so that neighbours do not write into each other's, and pieces of k. */
+/* Tasks: columns in whole vectors of y, so that neighbours do not write into each other's, and pieces of k.
+ */
 static void cut(struct skinny *s) {
     const size_t n = s->g->n, k = s->g->k;
     s->piece = s->lda;
@@ -158,7 +174,8 @@ static void cut(struct skinny *s) {
     } else {
         s->columns = SUM_COLUMNS;
         s->column_tasks = hc_ceil_div(n, s->columns);
-        const size_t pieces = hc_ceil_div(SUM_TASKS, s->column_tasks), least = TASK_WORK / hc_min_size(n, SUM_COLUMNS);
+        const size_t pieces = hc_ceil_div(SUM_TASKS, s->column_tasks),
+                     least = TASK_WORK / hc_min_size(n, SUM_COLUMNS);
         s->piece = hc_align_up(hc_max_size(hc_ceil_div(k, pieces), hc_max_size(least, ROOM)), ROOM);
     }
     s->pieces = hc_ceil_div(k, s->piece);
@@ -173,7 +190,8 @@ aclnnStatus gemm_skinny(const struct hc_gemm *g, size_t batch) {
     s.y = hc_scratch(HC_SCRATCH_GEMM_C, s.pieces * g->m * s.ldy * sizeof(float));
     HC_CHECK(s.a && s.y, ACLNN_ERR_INNER, "gemm: out of host memory for vectors of %zu and %zu", g->k, g->n);
     for (size_t i = 0; i < g->m; i++) {
-        const char *row = (const char *)g->a.data + (int64_t)i * g->a.row * (int64_t)hc_dtype_size(g->a.dtype);
+        const char *row =
+            (const char *)g->a.data + (int64_t)i * g->a.row * (int64_t)hc_dtype_size(g->a.dtype);
         hc_load_for(g->a.dtype, HC_F32)(g->k, s.a + i * s.lda, row, g->a.col);
         memset(s.a + i * s.lda + g->k, 0, (s.lda - g->k) * sizeof(float));
     }

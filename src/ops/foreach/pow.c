@@ -17,10 +17,13 @@ HC_FOREACH_SCALAR(aclnnForeachPowScalar, SCALAR, aclTensor)
 HC_FOREACH_SCALAR(aclnnForeachPowScalarV2, SCALAR_V2, aclScalar)
 HC_FOREACH_SCALAR_LIST(aclnnForeachPowScalarList, SCALAR_LIST)
 
-HC_API aclnnStatus aclnnForeachPowScalarAndTensorGetWorkspaceSize(const aclScalar *scalar, const aclTensorList *x,
-                                                                  const aclTensorList *out, uint64_t *workspaceSize,
+HC_API aclnnStatus aclnnForeachPowScalarAndTensorGetWorkspaceSize(const aclScalar *scalar,
+                                                                  const aclTensorList *x,
+                                                                  const aclTensorList *out,
+                                                                  uint64_t *workspaceSize,
                                                                   aclOpExecutor **executor) {
-    const struct hc_foreach_args args = {.ins = {x}, .num_ins = 1, .out = out, .mode = HC_FOREACH_ONE, .scalar = scalar};
+    const struct hc_foreach_args args = {
+        .ins = {x}, .num_ins = 1, .out = out, .mode = HC_FOREACH_ONE, .scalar = scalar};
     return hc_foreach_plan(&SCALAR_FIRST, &args, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnForeachPowScalarAndTensor)

@@ -33,7 +33,8 @@ static void clear_tail(const struct mask_fill *f, size_t begin_byte, size_t end_
     for (size_t b = begin_byte; b < end_byte; b++) {
         const size_t first = b * 8;
         if (first + 8 <= f->numel) continue;
-        f->mask[b] &= first >= f->numel ? 0 : (uint8_t)((1u << (f->numel - first)) - 1);
+        const unsigned kept = first >= f->numel ? 0 : (1u << (f->numel - first)) - 1;
+        f->mask[b] = (uint8_t)(f->mask[b] & kept);
     }
 }
 

@@ -37,7 +37,8 @@ TEST(add_scalar_runs_again_on_new_values) {
         CHECK_EQ(aclrtSynchronizeStream(NULL), 0);
         for (int t = 0; t < COUNT; t++) {
             for (int64_t i = 0; i < SIZES[t]; i++) {
-                CHECK_MSG(y[t][i] == x[t][i] + value, "tensor %d element %lld: %g", t, (long long)i, (double)y[t][i]);
+                CHECK_MSG(y[t][i] == x[t][i] + value, "tensor %d element %lld: %g", t, (long long)i,
+                          (double)y[t][i]);
             }
         }
     }

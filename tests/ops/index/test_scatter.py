@@ -66,7 +66,7 @@ def test_scatter_adds_and_multiplies(dtype: torch.dtype) -> None:
         if not dtype.is_complex and dtype != torch.float16:
             few = index.narrow(dim, 0, 3)
             call("aclnnScatter", x, dim, few, src, 2, out)
-            expected = x.to(wide).scatter(dim, few, src.to(wide), reduce="multiply")
+            expected = x.to(wide).scatter_reduce(dim, few, src.to(wide), "prod")
             assert_close(out, expected.to(dtype), max_ulp=4)
 
 
