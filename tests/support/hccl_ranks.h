@@ -3,11 +3,14 @@
 #pragma once
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "harness.h"
 #include "hccl/hccl.h"
 
 /* What a rank's function gets. */
