@@ -32,8 +32,8 @@ struct hc_stream {
     pthread_cond_t done; /* waiters: something ended */
     struct hc_queued *first, *last, *spare;
     uint64_t submitted, completed; /* queued tasks */
+    uint64_t awaited;              /* least number completed that anyone waits for */
     uint64_t releases;             /* inline tasks whose end someone waited for */
-    uint32_t waiters;
     aclError error;
     char error_text[HC_STREAM_TEXT_BYTES];
     pthread_t worker;

@@ -109,6 +109,15 @@ void hc_stream_fail(struct hc_stream *s, aclError code, const char *name) {
     hc_error_take();
 }
 
+/* Waking a thread after every task, to let it see that its number has not come up yet, would cost more than
+ * the tasks. Whoever pauses or ends the stream waits for any task to end. */
+static void tell_waiters(struct hc_stream *s) {
+    const bool paused = (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0;
+    if (s->first != NULL && s->completed < s->awaited && !paused && s->error == 0) return;
+    s->awaited = UINT64_MAX; /* those who wait on say so again */
+    pthread_cond_broadcast(&s->done);
+}
+
 /* The lock is given up while the task runs. Its error is stored before OWNED is cleared, so whoever sees
  * the stream idle sees the error too. */
 static void run_first(struct hc_stream *s) {
@@ -125,7 +134,7 @@ static void run_first(struct hc_stream *s) {
     atomic_fetch_and(&s->state,
                      ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED | (s->first ? 0 : HC_STREAM_PENDING)));
     s->releases++;
-    pthread_cond_broadcast(&s->done);
+    tell_waiters(s);
 }
 
 /* Ends when asked to and the queue is empty: a destroy without force lets it finish the queue first. */
@@ -209,8 +218,10 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     const uint64_t target = s->submitted, releases = s->releases;
     bool late = false;
     const bool running = (atomic_fetch_or(&s->state, HC_STREAM_WAITED) & HC_STREAM_OWNED) != 0;
-    while (!late && (s->completed < target || (running && s->releases == releases)))
+    while (!late && (s->completed < target || (running && s->releases == releases))) {
+        s->awaited = s->completed < target ? (s->awaited < target ? s->awaited : target) : 0;
         wait_on(&s->done, s, deadline, &late);
+    }
     if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0)
         atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
     return s->completed >= target && (!running || s->releases != releases);
