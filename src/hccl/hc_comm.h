@@ -58,6 +58,7 @@ struct hc_comm {
     pthread_mutex_t order_lock;
     uint32_t next_seq;   /* of the next collective, from 1; guarded by order_lock */
     struct hc_bell turn; /* number of the collective that may run: those of one communicator run in order */
+    uint32_t posts;      /* so far, of the collective whose turn it is */
     struct hc_lane_order *lanes; /* [HC_CHANNELS][HC_DIRECTIONS][num_ranks] */
 
     atomic_int failed; /* HcclResult of the first error, for good (until HcclCommResume) */

@@ -98,6 +98,7 @@ HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
     c->members = NULL;
     c->meeting.id[0]++; /* a meeting of its own, the same on all ranks */
     c->next_seq = 1;
+    c->posts = 0;
     atomic_store(&c->turn.value, 1);
     memset(c->lanes, 0, (size_t)HC_CHANNELS * HC_DIRECTIONS * c->num_ranks * sizeof *c->lanes);
     atomic_store(&c->failed, HCCL_SUCCESS);
