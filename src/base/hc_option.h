@@ -32,7 +32,7 @@
       "algorithms to use where they can: all_reduce=ring,broadcast=tree")                                    \
     X(HCCL_EXPLAIN, "MINDSPEED_HCCL_EXPLAIN", "0",                                                           \
       "1: print to stderr which algorithm a collective uses, and why, once per kind and size")               \
-    X(ISA, "HC_ISA", "", "force a weaker instruction set: scalar, avx2, avx512 or neon")                     \
+    X(ISA, "HC_ISA", "", "force a weaker instruction set: scalar, avx2, avx512, avx512bf16 or neon")         \
     X(DEBUG, "HC_DEBUG", "1", "0 to 3: how much the library checks itself")
 
 enum hc_option {

@@ -3,7 +3,8 @@
  *
  * A file with kernels has two halves. `#ifdef HC_ISA` is compiled once per instruction set and defines
  * functions HC_FN(name); `#else` is compiled once. HC_KERNEL, before both, declares the kernel for every set,
- * so that a definition with another signature does not compile. */
+ * so that a definition with another signature does not compile. HC_KERNEL_BF16 declares one that only sets with
+ * dot products of bfloat16 have: HC_DISPATCH of it is NULL elsewhere, and its file names HC_ISA_avx512bf16. */
 #pragma once
 #include "hc_isa.h"
 
@@ -18,12 +19,20 @@
     void name##__avx512 params;                                                                              \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[]                                                                   \
-        __attribute__((unused)) = {name##__scalar, name##__avx2, name##__avx512};
+        __attribute__((unused)) = {name##__scalar, name##__avx2, name##__avx512, name##__avx512};
+#define HC_KERNEL_BF16(name, params)                                                                         \
+    void name##__avx512bf16 params;                                                                          \
+    typedef void name##_fn params;                                                                           \
+    static name##_fn *const name##_table[]                                                                   \
+        __attribute__((unused)) = {NULL, NULL, NULL, name##__avx512bf16};
 #else
 #define HC_KERNEL(name, params)                                                                              \
     void name##__neon params;                                                                                \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[] __attribute__((unused)) = {name##__neon};
+#define HC_KERNEL_BF16(name, params)                                                                         \
+    typedef void name##_fn params;                                                                           \
+    static name##_fn *const name##_table[] __attribute__((unused)) = {NULL};
 #endif
 /* The kernel for this CPU: a function pointer. */
 #define HC_DISPATCH(name) (name##_table[hc_isa()])
