@@ -3,8 +3,8 @@
 #pragma once
 #include "hc_util.h"
 
-/* X(name): the lists of cmake/isa.cmake and of this macro are the same. avx512bf16 is avx512 with dot products
- * of bfloat16, which few kernels have code for (HC_KERNEL_BF16 of hc_kernel.h). */
+/* X(name): the lists of cmake/isa.cmake and of this macro are the same. avx512bf16 is avx512 with dot
+ * products of bfloat16, which few kernels have code for (HC_KERNEL_BF16 of hc_kernel.h). */
 #if defined(__x86_64__)
 #define HC_FOR_ISAS(X) X(scalar) X(avx2) X(avx512) X(avx512bf16)
 #elif defined(__aarch64__)

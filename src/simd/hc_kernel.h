@@ -3,8 +3,9 @@
  *
  * A file with kernels has two halves. `#ifdef HC_ISA` is compiled once per instruction set and defines
  * functions HC_FN(name); `#else` is compiled once. HC_KERNEL, before both, declares the kernel for every set,
- * so that a definition with another signature does not compile. HC_KERNEL_BF16 declares one that only sets with
- * dot products of bfloat16 have: HC_DISPATCH of it is NULL elsewhere, and its file names HC_ISA_avx512bf16. */
+ * so that a definition with another signature does not compile. HC_KERNEL_BF16 declares one that only sets
+ * with dot products of bfloat16 have: HC_DISPATCH of it is NULL elsewhere, and its file names
+ * HC_ISA_avx512bf16. */
 #pragma once
 #include "hc_isa.h"
 
@@ -23,8 +24,7 @@
 #define HC_KERNEL_BF16(name, params)                                                                         \
     void name##__avx512bf16 params;                                                                          \
     typedef void name##_fn params;                                                                           \
-    static name##_fn *const name##_table[]                                                                   \
-        __attribute__((unused)) = {NULL, NULL, NULL, name##__avx512bf16};
+    static name##_fn *const name##_table[] __attribute__((unused)) = {NULL, NULL, NULL, name##__avx512bf16};
 #else
 #define HC_KERNEL(name, params)                                                                              \
     void name##__neon params;                                                                                \

@@ -7,6 +7,8 @@
  * multiply-adds per slab, slabs added in order, whatever the tiles are: the grid may follow the thread count
  * without changing a bit.
  *
+ * Where the CPU multiplies bfloat16 itself, products of two such matrices run on pairs of k: gemm_pairs.c.
+ *
  * Complex products are real ones: with rows [re,-im] and [im,re] of A over rows [re;im] of B, a product of 2m
  * x n x 2k gives the real and imaginary parts in alternate rows, with no arithmetic wasted. */
 #include <stdatomic.h>
@@ -31,8 +33,9 @@ struct product {
     struct gemm_geometry geo;
     gemm_micro_F32_fn *micro;
     size_t batch, item; /* item: bytes of a packed element */
-    size_t m, n, k;     /* of the real product that the kernels see */
+    size_t m, n, k;     /* of the real product that the kernels see; k counts packed elements */
     size_t slab;        /* steps of k per slab */
+    bool pairs;         /* a packed element is two bfloat16 */
     bool serial;
     bool plain;       /* out is exactly the sum (or self + the sum, self being out) */
     bool sums_in_out; /* partial sums can wait in out */
@@ -96,16 +99,18 @@ static void pack_panel(const struct product *p, bool is_a, size_t panel) {
     const size_t width = is_a ? p->geo.mr : p->geo.nr;
     const size_t origin = (is_a ? p->row0 : p->col0) + panel * width,
                  end = is_a ? p->row0 + p->rows : p->col0 + p->cols;
-    const size_t k0 = complex ? p->k0 / 2 : p->k0, first = complex && is_a ? origin / 2 : origin;
+    const size_t k0 = complex ? p->k0 / 2 : p->pairs ? 2 * p->k0 : p->k0;
+    const size_t first = complex && is_a ? origin / 2 : origin;
     struct gemm_pack t = {.dtype = m->dtype,
                           .width = width,
                           .valid = hc_min_size(width, end - origin),
-                          .k = p->ks,
+                          .k = p->pairs ? hc_min_size(2 * p->ks, p->g.k - k0) : p->ks,
                           .width_stride = is_a ? m->row : m->col,
                           .k_stride = is_a ? m->col : m->row};
     t.src = is_a ? at(m, first, k0) : at(m, k0, first);
     t.dst = (float *)(is_a ? p->pack_a + panel * p->panel_a : p->pack_b + panel * p->panel_b);
-    if (p->block == HC_F32) HC_DISPATCH(gemm_pack_F32)(&t);
+    if (p->pairs) HC_DISPATCH(gemm_pack_BF16)(&t);
+    else if (p->block == HC_F32) HC_DISPATCH(gemm_pack_F32)(&t);
     else if (complex) pack_complex(&t, is_a);
     else pack_blocks(p, &t);
 }
@@ -383,9 +388,11 @@ static void prepare(struct product *p, const struct hc_gemm *g, enum hc_block bl
     p->micro = block == HC_F32   ? HC_DISPATCH(gemm_micro_F32)
                : block == HC_I64 ? HC_DISPATCH(gemm_micro_I64)
                                  : HC_DISPATCH(gemm_micro_F64);
+    p->pairs = HC_DISPATCH(gemm_micro_BF16) != NULL && g->a.dtype == ACL_BF16 && g->b.dtype == ACL_BF16;
+    if (p->pairs) p->micro = HC_DISPATCH(gemm_micro_BF16);
     p->m = complex ? 2 * g->m : g->m;
     p->n = g->n;
-    p->k = complex ? 2 * g->k : g->k;
+    p->k = complex ? 2 * g->k : p->pairs ? hc_ceil_div(g->k, 2) : g->k;
     const size_t slabs = hc_max_size(hc_ceil_div(p->k, p->geo.kc), 1);
     p->slab = hc_align_up(hc_ceil_div(p->k, slabs), 16);
     p->serial = p->m * p->n * p->k <= SERIAL_WORK;

@@ -25,6 +25,8 @@ enum { GEMM_PANEL_ALIGN = 64, GEMM_PANEL_SLACK = 64, GEMM_MAX_TILE_BYTES = 14 * 
 HC_KERNEL(gemm_micro_F32, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_F64, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_I64, GEMM_MICRO_PARAMS)
+/* Steps are pairs of k, an element is two bfloat16: the geometry and the sums are float's. */
+HC_KERNEL_BF16(gemm_micro_BF16, GEMM_MICRO_PARAMS)
 
 /* One panel of `width` rows or columns, of which `valid` exist, over k steps; float32, bfloat16 or float16.
  */
@@ -36,6 +38,8 @@ struct gemm_pack {
     float *dst; /* k * width floats, and room for one vector more */
 };
 HC_KERNEL(gemm_pack_F32, (const struct gemm_pack *p))
+/* bfloat16 as pairs along k; the last of an odd k has a zero. */
+HC_KERNEL_BF16(gemm_pack_BF16, (const struct gemm_pack *p))
 
 /* A finished tile: x = alpha * (tile + acc) + beta * self, epilogue, rounded into out. */
 struct gemm_store {

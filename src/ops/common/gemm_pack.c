@@ -8,31 +8,6 @@
 #ifdef HC_ISA
 #include "gemm_load.h"
 
-/* Swap the off-diagonal s x s blocks of each 2s x 2s block: log2(HC_VL) stages transpose. */
-ALWAYS_INLINE void transpose_stage(vf *x, int s) {
-    vi low, high;
-    for (int l = 0; l < HC_VL; l++) {
-        low[l] = (l & s) == 0 ? l : HC_VL + l - s;
-        high[l] = (l & s) == 0 ? l + s : HC_VL + l;
-    }
-    _Pragma("GCC unroll 16") for (int i = 0; i < HC_VL; i++) {
-        if ((i & s) != 0) continue;
-        const vf a = x[i], b = x[i + s];
-        x[i] = __builtin_shuffle(a, b, low);
-        x[i + s] = __builtin_shuffle(a, b, high);
-    }
-}
-ALWAYS_INLINE void transpose(vf *x) {
-    transpose_stage(x, 1);
-    transpose_stage(x, 2);
-#if HC_VL >= 8
-    transpose_stage(x, 4);
-#endif
-#if HC_VL >= 16
-    transpose_stage(x, 8);
-#endif
-}
-
 /* HC_VL steps (or the `steps` left) of up to HC_VL rows that are contiguous along k. Vectors are stored whole
  * and in order: what one writes beyond the panel's width, the next overwrites. */
 ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k0, size_t steps,

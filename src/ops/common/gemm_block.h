@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Micro kernels of the matrix product: a block of C in registers, one outer product per step of k (kernel
+ * passes of gemm_micro.c and gemm_pairs.c only).
+ *
+ * Per step: NV vectors of B are loaded, ROWS elements of A are broadcast, ROWS * NV multiply-adds are done.
+ * The block is chosen to fill the register file (avx512: 14 x 2 accumulators + 2 + 1 of 32; avx2: 6 x 2 + 2 +
+ * 1 of 16) so that the multiply-add units, not the loads, are the limit. C is prefetched meanwhile. Every
+ * element is the same chain of multiply-adds over k whatever the block it is computed in, so edges and
+ * blocking do not change the result. */
+#pragma once
+#include "gemm_kernels.h"
+#include "simd.h"
+
+/* The micro kernel of one block size: MR is the panel's width, ROWS <= MR the rows computed. */
+#define BLOCK(T, V, MR, ROWS, NR, NV)                                                                        \
+    static void V##_block_##ROWS##_##NV(size_t k, const T *restrict a, const T *restrict b, T *restrict c,   \
+                                        size_t ldc, bool add) {                                              \
+        enum { LANES = sizeof(V) / sizeof(T) };                                                              \
+        typedef V unaligned __attribute__((aligned(sizeof(T)), may_alias));                                  \
+        V acc[ROWS][NV] = {{{0}}};                                                                           \
+        _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
+            for (int j = 0; j < NV; j++) __builtin_prefetch(c + (size_t)i * ldc + j * LANES, 1);             \
+        }                                                                                                    \
+        _Pragma("GCC unroll 4") for (size_t p = 0; p < k; p++, a += MR, b += NR) {                           \
+            V x[NV];                                                                                         \
+            _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = *(const V *)(b + j * LANES);         \
+            _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                        \
+                const V y = V##_set(a[i]);                                                                   \
+                _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) acc[i][j] =                             \
+                    V##_fma(y, x[j], acc[i][j]);                                                             \
+            }                                                                                                \
+        }                                                                                                    \
+        _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
+            _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) {                                           \
+                unaligned *to = (unaligned *)(c + (size_t)i * ldc + j * LANES);                              \
+                if (add) acc[i][j] += (V) * to;                                                              \
+                *to = acc[i][j];                                                                             \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+#if defined(HC_ISA_avx512)
+enum { MR_F32 = 14, NR_F32 = 32 };
+#define FOR_ROWS_F32(X, V) X(V, 2) X(V, 4) X(V, 6) X(V, 8) X(V, 10) X(V, 12) X(V, 14)
+#elif defined(HC_ISA_avx2)
+enum { MR_F32 = 6, NR_F32 = 16 };
+#define FOR_ROWS_F32(X, V) X(V, 2) X(V, 4) X(V, 6)
+#elif defined(__aarch64__)
+enum { MR_F32 = 12, NR_F32 = 8 };
+#define FOR_ROWS_F32(X, V) X(V, 2) X(V, 4) X(V, 6) X(V, 8) X(V, 10) X(V, 12)
+#else
+enum { MR_F32 = 6, NR_F32 = 8 };
+#define FOR_ROWS_F32(X, V) X(V, 2) X(V, 4) X(V, 6)
+#endif
+
+/* The blocks of vectors V for every number of rows, one and two vectors wide, and the choice among them. */
+#define BLOCK_1(V, ROWS) BLOCK(float, V, MR_F32, ROWS, NR_F32, 1)
+#define BLOCK_2(V, ROWS) BLOCK(float, V, MR_F32, ROWS, NR_F32, 2)
+#define FOR_BLOCKS(V) FOR_ROWS_F32(BLOCK_1, V) FOR_ROWS_F32(BLOCK_2, V)
+#define CASE_1(V, ROWS)                                                                                      \
+    case ROWS: V##_block_##ROWS##_1(k, a, b, c, ldc, add); break;
+#define CASE_2(V, ROWS)                                                                                      \
+    case ROWS: V##_block_##ROWS##_2(k, a, b, c, ldc, add); break;
+#define RUN_BLOCK(V)                                                                                         \
+    do {                                                                                                     \
+        const size_t blocked_rows = (rows + 1) & ~(size_t)1;                                                 \
+        if (cols <= HC_VL) {                                                                                 \
+            switch (blocked_rows) { FOR_ROWS_F32(CASE_1, V) }                                                \
+        } else {                                                                                             \
+            switch (blocked_rows) { FOR_ROWS_F32(CASE_2, V) }                                                \
+        }                                                                                                    \
+    } while (0)
