@@ -2,9 +2,12 @@
 /* Scratch memory per thread and slot, grown by doubling: packing buffers are asked for by every operator. */
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "hc_error.h"
 #include "hc_parallel.h"
+
+enum { HUGE_PAGE = 2 << 20, LARGE = HUGE_PAGE / 2 };
 
 struct scratch {
     void *memory[HC_SCRATCH_SLOTS];
@@ -32,13 +35,23 @@ static struct scratch *mine(void) {
     return g_scratch;
 }
 
+/* Large memory in huge pages where the system gives them on request: panels are read with strides that would
+ * miss the translation buffers. */
+static void *allocate(size_t bytes) {
+    if (bytes % HUGE_PAGE != 0) return aligned_alloc(64, bytes);
+    void *memory = aligned_alloc(HUGE_PAGE, bytes);
+    if (memory != NULL) madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
+}
+
 void *hc_scratch(enum hc_scratch_slot slot, size_t bytes) {
     struct scratch *s = mine();
     if (s != NULL && bytes <= s->bytes[slot]) return s->memory[slot];
     if (s != NULL) {
-        const size_t want = hc_align_up(hc_max_size(bytes, s->bytes[slot] + s->bytes[slot] / 2), 4096);
+        const size_t most = hc_max_size(bytes, s->bytes[slot] + s->bytes[slot] / 2);
+        const size_t want = hc_align_up(most, most >= LARGE ? HUGE_PAGE : 4096);
         free(s->memory[slot]);
-        s->memory[slot] = aligned_alloc(64, want);
+        s->memory[slot] = allocate(want);
         s->bytes[slot] = s->memory[slot] != NULL ? want : 0;
         if (s->memory[slot] != NULL) return s->memory[slot];
     }

@@ -11,10 +11,17 @@
 #include "gemm_kernels.h"
 #include "simd.h"
 
+/* Only where a step has room for more instructions. */
+#if defined(HC_ISA_avx512)
+#define PREFETCH(p, step) __builtin_prefetch(p, 0, 1), p += (step);
+#else
+#define PREFETCH(p, step) (void)p;
+#endif
+
 /* The micro kernel of one block size: MR is the panel's width, ROWS <= MR the rows computed. */
 #define BLOCK(T, V, MR, ROWS, NR, NV)                                                                        \
     static void V##_block_##ROWS##_##NV(size_t k, const T *restrict a, const T *restrict b, T *restrict c,   \
-                                        size_t ldc, bool add) {                                              \
+                                        size_t ldc, bool add, struct gemm_ahead ahead) {                     \
         enum { LANES = sizeof(V) / sizeof(T) };                                                              \
         typedef V unaligned __attribute__((aligned(sizeof(T)), may_alias));                                  \
         V acc[ROWS][NV] = {{{0}}};                                                                           \
@@ -23,6 +30,8 @@
         }                                                                                                    \
         _Pragma("GCC unroll 4") for (size_t p = 0; p < k; p++, a += MR, b += NR) {                           \
             V x[NV];                                                                                         \
+            PREFETCH(ahead.a, MR * sizeof(T))                                                                \
+            PREFETCH(ahead.b, NR * sizeof(T) / 4)                                                            \
             _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = *(const V *)(b + j * LANES);         \
             _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                        \
                 const V y = V##_set(a[i]);                                                                   \
@@ -57,9 +66,9 @@ enum { MR_F32 = 6, NR_F32 = 8 };
 #define BLOCK_2(V, ROWS) BLOCK(float, V, MR_F32, ROWS, NR_F32, 2)
 #define FOR_BLOCKS(V) FOR_ROWS_F32(BLOCK_1, V) FOR_ROWS_F32(BLOCK_2, V)
 #define CASE_1(V, ROWS)                                                                                      \
-    case ROWS: V##_block_##ROWS##_1(k, a, b, c, ldc, add); break;
+    case ROWS: V##_block_##ROWS##_1(k, a, b, c, ldc, add, ahead); break;
 #define CASE_2(V, ROWS)                                                                                      \
-    case ROWS: V##_block_##ROWS##_2(k, a, b, c, ldc, add); break;
+    case ROWS: V##_block_##ROWS##_2(k, a, b, c, ldc, add, ahead); break;
 #define RUN_BLOCK(V)                                                                                         \
     do {                                                                                                     \
         const size_t blocked_rows = (rows + 1) & ~(size_t)1;                                                 \

@@ -18,24 +18,32 @@ HC_KERNEL(gemm_geometry, (enum hc_block block, struct gemm_geometry *g))
 /* Slack: packing may write up to one vector beyond a panel. */
 enum { GEMM_PANEL_ALIGN = 64, GEMM_PANEL_SLACK = 64, GEMM_MAX_TILE_BYTES = 14 * 32 * 4 };
 
+/* Memory to bring into the second-level cache meanwhile: as much of a as the call's own panel takes, a
+ * quarter of that of b. Any address is allowed. */
+struct gemm_ahead {
+    const char *a, *b;
+};
+
 /* c[i*ldc+j] (add ? += : =) sum over k of a[k*mr+i] * b[k*nr+j], for i < rows and j < cols, both rounded up
  * to the geometry's steps. a and b are aligned panels. */
 #define GEMM_MICRO_PARAMS                                                                                    \
-    (size_t k, size_t rows, size_t cols, const void *a, const void *b, void *c, size_t ldc, bool add)
+    (size_t k, size_t rows, size_t cols, const void *a, const void *b, void *c, size_t ldc, bool add,        \
+     struct gemm_ahead ahead)
 HC_KERNEL(gemm_micro_F32, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_F64, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_I64, GEMM_MICRO_PARAMS)
 /* Steps are pairs of k, an element is two bfloat16: the geometry and the sums are float's. */
 HC_KERNEL_BF16(gemm_micro_BF16, GEMM_MICRO_PARAMS)
 
-/* One panel of `width` rows or columns, of which `valid` exist, over k steps; float32, bfloat16 or float16.
- */
+/* Panels side by side, of `width` rows or columns each, over k steps; `valid` rows or columns exist in all of
+ * them together. */
 struct gemm_pack {
     const void *src;
     aclDataType dtype;
     int64_t width_stride, k_stride;
-    size_t width, valid, k;
-    float *dst; /* k * width floats, and room for one vector more */
+    size_t width, panels, valid, k;
+    char *dst;    /* k * width elements, and room for one vector more, */
+    size_t pitch; /* these bytes before those of the next panel */
 };
 HC_KERNEL(gemm_pack_F32, (const struct gemm_pack *p))
 /* bfloat16 as pairs along k; the last of an odd k has a zero. */
@@ -54,3 +62,5 @@ struct gemm_store {
     char *out;
 };
 HC_KERNEL(gemm_store_F32, (const struct gemm_store *s))
+/* Only for bfloat16 out, contiguous along its rows, as is self, which is not float16; no epilogue. */
+HC_KERNEL_BF16(gemm_store_BF16, (const struct gemm_store *s))

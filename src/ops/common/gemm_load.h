@@ -55,3 +55,12 @@ ALWAYS_INLINE void transpose(vf *x) {
     transpose_stage(x, 8);
 #endif
 }
+
+static inline struct gemm_pack one_panel(const struct gemm_pack *p, size_t i) {
+    struct gemm_pack one = *p;
+    one.src = element(p->src, (int64_t)(i * p->width) * p->width_stride, p->dtype);
+    one.dst = p->dst + i * p->pitch;
+    one.valid = hc_min_size(p->valid - i * p->width, p->width);
+    one.panels = 1;
+    return one;
+}

@@ -46,7 +46,7 @@ FULL_VL(BLOCK)
 
 void HC_FN(gemm_micro_F32) GEMM_MICRO_PARAMS { RUN_BLOCK(vf); }
 
-#define CALL_(T, V, MR, ROWS, NR, NV) V##_block_##ROWS##_##NV(k, a, b, c, ldc, add)
+#define CALL_(T, V, MR, ROWS, NR, NV) V##_block_##ROWS##_##NV(k, a, b, c, ldc, add, ahead)
 void HC_FN(gemm_micro_F64) GEMM_MICRO_PARAMS {
     (void)rows, (void)cols;
     FULL_VD(CALL_);

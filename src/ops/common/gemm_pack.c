@@ -24,7 +24,7 @@ ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k
             x[i] = i < rows ? load_some(src + (int64_t)i * pitch, steps, dtype) : vf_zero();
     }
     transpose(x);
-    float *dst = p->dst + k0 * p->width + first;
+    float *dst = (float *)p->dst + k0 * p->width + first;
     if (steps == HC_VL) {
         _Pragma("GCC unroll 16") for (int i = 0; i < HC_VL; i++) vf_store(dst + (size_t)i * p->width, x[i]);
     } else {
@@ -43,21 +43,31 @@ ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
     }
 }
 
+/* Several panels at a time, so that memory is read in runs of lines. */
 ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
-    const char *src = p->src;
-    float *dst = p->dst;
+    enum { RUN = 128 };
+    const size_t group = hc_max_size(RUN / p->width, 1);
     const int64_t pitch = p->k_stride * (dtype == ACL_FLOAT ? 4 : 2);
-    for (size_t k = 0; k < p->k; k++, src += pitch, dst += p->width) {
-        for (size_t j = 0; j < p->width; j += HC_VL) {
-            const size_t n = p->valid > j ? hc_min_size(p->valid - j, HC_VL) : 0;
-            vf_store(dst + j, n > 0 ? load_some(element(src, (int64_t)j, dtype), n, dtype) : vf_zero());
+    for (size_t first = 0; first < p->panels; first += group) {
+        const size_t end = hc_min_size(first + group, p->panels);
+        const char *src = p->src;
+        for (size_t k = 0; k < p->k; k++, src += pitch) {
+            for (size_t i = first; i < end; i++) {
+                const size_t origin = i * p->width, valid = hc_min_size(p->valid - origin, p->width);
+                float *dst = (float *)(p->dst + i * p->pitch) + k * p->width;
+                for (size_t j = 0; j < p->width; j += HC_VL) {
+                    const size_t n = valid > j ? hc_min_size(valid - j, HC_VL) : 0;
+                    vf_store(dst + j, n > 0 ? load_some(element(src, (int64_t)(origin + j), dtype), n, dtype)
+                                            : vf_zero());
+                }
+            }
         }
     }
 }
 
 ALWAYS_INLINE void pack_any(const struct gemm_pack *p, aclDataType dtype) {
     for (size_t k = 0; k < p->k; k++) {
-        float *dst = p->dst + k * p->width;
+        float *dst = (float *)p->dst + k * p->width;
         for (size_t j = 0; j < p->width; j++) {
             const int64_t at = (int64_t)k * p->k_stride + (int64_t)j * p->width_stride;
             dst[j] = j < p->valid ? load_one(element(p->src, at, dtype), dtype) : 0.0f;
@@ -66,9 +76,15 @@ ALWAYS_INLINE void pack_any(const struct gemm_pack *p, aclDataType dtype) {
 }
 
 ALWAYS_INLINE void pack(const struct gemm_pack *p, aclDataType dtype) {
-    if (p->width_stride == 1) pack_across(p, dtype);
-    else if (p->k_stride == 1) pack_along_k(p, dtype);
-    else pack_any(p, dtype);
+    if (p->width_stride == 1) {
+        pack_across(p, dtype);
+        return;
+    }
+    for (size_t i = 0; i < p->panels; i++) {
+        const struct gemm_pack one = one_panel(p, i);
+        if (p->k_stride == 1) pack_along_k(&one, dtype);
+        else pack_any(&one, dtype);
+    }
 }
 
 void HC_FN(gemm_pack_F32)(const struct gemm_pack *p) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* bfloat16 times bfloat16 on instruction sets with dot products of them (HC_ISA_avx512bf16): nothing is
- * widened. A packed element is a pair, A[i][k] and A[i][k+1] (B[k][j] and B[k+1][j]), and an instruction adds
+ * widened. Here are packing, the micro kernel, and rounding of tiles to bfloat16.
+ *
+ * A packed element is a pair, A[i][k] and A[i][k+1] (B[k][j] and B[k+1][j]), and an instruction adds
  * both products of a pair to a float: twice the multiply-adds of float per cycle, half the memory traffic.
  *
  * The instruction rounds each of its two additions to nearest, ties to even, but takes subnormal operands for
- * zero and gives zero for subnormal sums: the error is that of float sums and at most 2^-125 for each step of
- * k. HC_ISA=avx512 computes with the widened values. */
+ * zero and gives zero for subnormal sums, as does rounding to bfloat16: the error is that of float sums and
+ * at most 2^-125 for each step of k. HC_ISA=avx512 computes with the widened values. */
 #include "gemm_kernels.h"
 
 #if defined(HC_ISA) && defined(HC_ISA_avx512bf16)
@@ -37,7 +39,7 @@ ALWAYS_INLINE void pair_square(const struct gemm_pack *p, size_t first, size_t k
     _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =
         i < rows ? load_pairs(src + (int64_t)i * p->width_stride, left) : vf_zero();
     transpose(x);
-    float *dst = p->dst + k0 / 2 * p->width + first;
+    float *dst = (float *)p->dst + k0 / 2 * p->width + first;
     const size_t steps = hc_min_size((left + 1) / 2, HC_VL);
     if (steps == HC_VL) {
         _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) vf_store(dst + i * p->width, x[i]);
@@ -56,23 +58,45 @@ static void pairs_along_k(const struct gemm_pack *p) {
     }
 }
 
-static inline __m512i load_row(const uint16_t *p, size_t n) {
-    if (n >= HC_VL) return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
-    return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p));
+/* HC_VL columns of two rows of B (rows of A^T), which lie `next` elements apart; 0: there is no second. */
+static inline __m512i two_rows(const uint16_t *p, int64_t next, __mmask16 columns) {
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, p));
+    if (next == 0) return low;
+    const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, p + next));
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
-/* Two rows of B (columns of A) at a time. */
-static void pairs_across(const struct gemm_pack *p) {
-    const uint16_t *src = p->src;
-    float *dst = p->dst;
-    for (size_t k = 0; k < p->k; k += 2, src += 2 * p->k_stride, dst += p->width) {
-        for (size_t j = 0; j < p->width; j += HC_VL) {
-            const size_t n = p->valid > j ? p->valid - j : 0;
-            __m512i x = load_row(src + j, n);
-            if (k + 1 < p->k)
-                x = _mm512_or_si512(x, _mm512_slli_epi32(load_row(src + p->k_stride + j, n), 16));
-            vf_store(dst + j, (vf)x);
+enum { RUN = 512 }; /* elements of a row read at a time, so that memory is read in lines */
+
+/* Panels [0, panels) of WIDTH columns; at most RUN columns. */
+ALWAYS_INLINE void pairs_of_rows(const struct gemm_pack *p, const uint16_t *src, char *to, size_t valid,
+                                 size_t panels, size_t WIDTH) {
+    enum { AHEAD = 8 };
+    for (size_t k = 0; k < p->k; k += 2, src += 2 * p->k_stride, to += WIDTH * sizeof(uint32_t)) {
+        const int64_t next = k + 1 < p->k ? p->k_stride : 0;
+        for (size_t i = 0; i < panels; i++) {
+            const uint16_t *x = src + i * WIDTH;
+            const size_t have = valid - i * WIDTH;
+            uint32_t *dst = (uint32_t *)(to + i * p->pitch);
+            __builtin_prefetch(x + AHEAD * p->k_stride);
+            __builtin_prefetch(x + (AHEAD + 1) * p->k_stride);
+            _Pragma("GCC unroll 2") for (size_t j = 0; j < WIDTH; j += HC_VL) {
+                const size_t most = hc_min_size(WIDTH - j, HC_VL),
+                             n = have > j ? hc_min_size(have - j, most) : 0;
+                _mm512_storeu_si512(dst + j, two_rows(x + j, next, (__mmask16)((1u << n) - 1)));
+            }
         }
+    }
+}
+
+static void pairs_across(const struct gemm_pack *p) {
+    const size_t group = RUN / p->width;
+    for (size_t first = 0; first < p->panels; first += group) {
+        const size_t panels = hc_min_size(group, p->panels - first), origin = first * p->width;
+        const uint16_t *src = (const uint16_t *)p->src + origin;
+        char *to = p->dst + first * p->pitch;
+        if (p->width == MR_F32) pairs_of_rows(p, src, to, p->valid - origin, panels, MR_F32);
+        else pairs_of_rows(p, src, to, p->valid - origin, panels, NR_F32);
     }
 }
 
@@ -90,8 +114,57 @@ static void pairs_of_any(const struct gemm_pack *p) {
 }
 
 void HC_FN(gemm_pack_BF16)(const struct gemm_pack *p) {
-    if (p->width_stride == 1) pairs_across(p);
-    else if (p->k_stride == 1) pairs_along_k(p);
-    else pairs_of_any(p);
+    if (p->width_stride == 1) {
+        pairs_across(p);
+        return;
+    }
+    for (size_t i = 0; i < p->panels; i++) {
+        const struct gemm_pack one = one_panel(p, i);
+        if (p->k_stride == 1) pairs_along_k(&one);
+        else pairs_of_any(&one);
+    }
+}
+
+/* ---- the end of a tile ---- */
+
+static inline vf load_self(const char *p, __mmask16 columns, aclDataType dtype) {
+    if (dtype == ACL_FLOAT) return _mm512_maskz_loadu_ps(columns, p);
+    const __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, p));
+    return (vf)_mm512_slli_epi32(x, 16);
+}
+
+/* Two vectors are a row, rounded to bfloat16 by one instruction. */
+ALWAYS_INLINE void store_rows(const struct gemm_store *s, bool add, bool has_self, aclDataType self_dtype) {
+    const struct hc_gemm *g = s->g;
+    const vf alpha = vf_set((float)g->alpha.value.f), beta = vf_set((float)g->beta.value.f);
+    const bool scaled = g->alpha.value.f != 1;
+    const __mmask32 columns = s->cols < 32 ? (1u << s->cols) - 1 : ~0u;
+    const float *tile = s->tile, *acc = s->acc;
+    const int64_t size = self_dtype == ACL_FLOAT ? 4 : 2;
+    for (size_t i = 0; i < s->rows; i++, tile += s->ld_tile) {
+        const char *self = s->self + (int64_t)i * g->self.row * size;
+        vf x[2];
+        _Pragma("GCC unroll 2") for (int j = 0; j < 2; j++) {
+            const __mmask16 some = (__mmask16)(columns >> 16 * j);
+            x[j] = vf_load(tile + j * HC_VL);
+            if (add) x[j] += (vf)_mm512_maskz_loadu_ps(some, acc + i * s->ld_acc + j * HC_VL);
+            if (scaled) x[j] *= alpha;
+            if (has_self) x[j] += beta * load_self(self + j * HC_VL * size, some, self_dtype);
+        }
+        const __m512i y = (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0]);
+        _mm512_mask_storeu_epi16(s->out + (int64_t)i * g->out.row * 2, columns, y);
+    }
+}
+
+void HC_FN(gemm_store_BF16)(const struct gemm_store *s) {
+    const bool add = s->acc != NULL;
+    if (s->self == NULL) {
+        if (add) store_rows(s, true, false, ACL_BF16);
+        else store_rows(s, false, false, ACL_BF16);
+    } else if (s->g->self.dtype == ACL_FLOAT) {
+        store_rows(s, add, true, ACL_FLOAT);
+    } else {
+        store_rows(s, add, true, ACL_BF16);
+    }
 }
 #endif

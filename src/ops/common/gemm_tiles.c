@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The two loops of a product: packing panels, and computing tiles of C from them.
+ *
+ * A tile is computed slab by slab, so that a slab of a panel of B stays in the first-level cache while all
+ * the tile's rows pass, and the tile's part of A in the second. Between slabs partial sums wait in out where
+ * its memory can hold them, else with the tile, else (where not all of k is packed at a time) in memory of
+ * the super block. */
+#include <string.h>
+
+#include "gemm_product.h"
+
+enum { FEW_STEPS = 64 }; /* of k: then writing C is the cost, and it is written along its rows */
+
+/* ---- packing ---- */
+
+/* `count` panels from `panel` on, steps [k, k + slab) of the chunk. */
+static void pack(const struct gemm_product *p, bool is_a, size_t panel, size_t count, size_t k) {
+    const struct hc_gemm_matrix *m = is_a ? &p->g.a : &p->g.b;
+    const size_t width = is_a ? p->geo.mr : p->geo.nr, bytes = is_a ? p->panel_a : p->panel_b;
+    const size_t origin = (is_a ? p->row0 : p->col0) + panel * width,
+                 end = is_a ? p->row0 + p->rows : p->col0 + p->cols;
+    const bool complex = p->block == HC_C128;
+    const size_t first = complex && is_a ? origin / 2 : origin;
+    size_t k0 = p->k0 + k, steps = hc_min_size(p->slab, p->ks - k);
+    if (complex) k0 /= 2;
+    if (p->pairs) k0 *= 2, steps = hc_min_size(2 * steps, p->g.k - k0);
+    struct gemm_pack t = {.dtype = m->dtype,
+                          .width = width,
+                          .panels = count,
+                          .pitch = bytes,
+                          .valid = hc_min_size(count * width, end - origin),
+                          .k = steps,
+                          .width_stride = is_a ? m->row : m->col,
+                          .k_stride = is_a ? m->col : m->row};
+    t.src = is_a ? gemm_at(m, first, k0) : gemm_at(m, k0, first);
+    t.dst = (is_a ? p->pack_a : p->pack_b) + k / p->slab * (is_a ? p->slab_a : p->slab_b) + panel * bytes;
+    if (p->block == HC_F32) p->pack(&t);
+    else gemm_pack_block(p, &t, is_a);
+}
+
+void gemm_pack_panels(void *product, size_t begin, size_t end) {
+    const struct gemm_product *p = product;
+    const size_t from_b = hc_max_size(begin, p->panels_a);
+    for (size_t k = 0; k < p->ks; k += p->slab) {
+        if (begin < p->panels_a) pack(p, true, begin, hc_min_size(end, p->panels_a) - begin, k);
+        if (end > p->panels_a) pack(p, false, from_b - p->panels_a, end - from_b, k);
+    }
+}
+
+/* ---- tiles ---- */
+
+/* One slab of a tile: steps [k, k + steps) of the chunk. Panels count from the super block's first. */
+struct work {
+    size_t i0, j0, i1, j1; /* panels of A and B in the tile */
+    size_t k, steps;
+    bool first, last; /* slab of the product */
+    char *sums;       /* where partial sums wait, at the tile's first element; NULL where that is out */
+    size_t ld_sums;
+    const char *a, *b; /* the slab's panels of the super block */
+};
+
+/* Raw sums of a block that the micro kernel cannot write in place: an edge. */
+static void store_raw(const struct gemm_product *p, const struct gemm_store *s, bool add) {
+    char *out = s->out;
+    for (size_t i = 0; i < s->rows; i++, out += (size_t)p->g.out.row * p->item) {
+        const char *tile = (const char *)s->tile + i * s->ld_tile * p->item;
+        if (!add) {
+            memcpy(out, tile, s->cols * p->item);
+        } else if (p->block == HC_F32) {
+            for (size_t j = 0; j < s->cols; j++) ((float *)out)[j] += ((const float *)tile)[j];
+        } else {
+            gemm_add_block(p->block, s->cols, tile, out, out);
+        }
+    }
+}
+
+/* What the blocks after this one read: the next panel of A, and a part of the next panel of B; after the last
+ * of a slab the first of the next slab. With few steps, and at the end, just what is at hand. */
+static struct gemm_ahead look_ahead(const struct gemm_product *p, const struct work *w, size_t i, size_t j) {
+    struct gemm_ahead to = {w->a + i * p->panel_a, w->b + j * p->panel_b};
+    if (w->steps <= FEW_STEPS) return to;
+    const size_t part = (i - w->i0) % 4 * (p->panel_b / 4);
+    if (i + 1 < w->i1) to.a += p->panel_a;
+    if (j + 1 < w->j1) {
+        if (i + 1 == w->i1) to.a = w->a + w->i0 * p->panel_a;
+        to.b += p->panel_b + part;
+    } else if (w->k + w->steps < p->ks) {
+        if (i + 1 == w->i1) to.a = w->a + p->slab_a + w->i0 * p->panel_a;
+        to.b = w->b + p->slab_b + w->j0 * p->panel_b + part;
+    }
+    return to;
+}
+
+/* One register block: panel i of A times panel j of B. */
+static void compute_block(const struct gemm_product *p, const struct work *w, size_t i, size_t j) {
+    _Alignas(64) char tile[GEMM_MAX_TILE_BYTES];
+    const struct gemm_geometry *geo = &p->geo;
+    const struct gemm_ahead ahead = look_ahead(p, w, i, j);
+    const char *a = w->a + i * p->panel_a, *b = w->b + j * p->panel_b;
+    const size_t row = i * geo->mr, col = j * geo->nr;
+    const size_t rows = hc_min_size(geo->mr, p->rows - row), cols = hc_min_size(geo->nr, p->cols - col);
+    const bool raw = !w->last || p->plain, add = !w->first;
+    char *sums = w->sums;
+    if (sums != NULL) sums += ((i - w->i0) * geo->mr * w->ld_sums + (j - w->j0) * geo->nr) * p->item;
+    if (raw && sums != NULL) {
+        p->micro(w->steps, rows, cols, a, b, sums, w->ld_sums, add, ahead);
+        return;
+    }
+    const size_t real_row = p->block == HC_C128 ? (p->row0 + row) / 2 : p->row0 + row;
+    char *out = gemm_at(&p->g.out, real_row, p->col0 + col);
+    if (raw && rows % geo->row_step == 0 && cols % geo->col_step == 0) {
+        p->micro(w->steps, rows, cols, a, b, out, (size_t)p->g.out.row, add, ahead);
+        return;
+    }
+    p->micro(w->steps, rows, cols, a, b, tile, geo->nr, false, ahead);
+    struct gemm_store s = {.g = &p->g,
+                           .batch = p->batch,
+                           .row = real_row,
+                           .col = p->col0 + col,
+                           .rows = rows,
+                           .cols = cols,
+                           .tile = tile,
+                           .ld_tile = geo->nr,
+                           .out = out};
+    if (raw) {
+        store_raw(p, &s, add);
+        return;
+    }
+    if (add && sums != NULL) s.acc = sums, s.ld_acc = w->ld_sums;
+    else if (add) s.acc = out, s.ld_acc = (size_t)p->g.out.row;
+    if (p->g.self.data != NULL) s.self = gemm_at(&p->g.self, real_row, p->col0 + col);
+    if (p->block == HC_F32) p->store(&s);
+    else gemm_store_block(p, &s);
+}
+
+static void compute_slab(const struct gemm_product *p, const struct work *w) {
+    if (w->steps <= FEW_STEPS) {
+        for (size_t i = w->i0; i < w->i1; i++) {
+            for (size_t j = w->j0; j < w->j1; j++) compute_block(p, w, i, j);
+        }
+        return;
+    }
+    for (size_t j = w->j0; j < w->j1; j++) {
+        for (size_t i = w->i0; i < w->i1; i++) compute_block(p, w, i, j);
+    }
+}
+
+void gemm_compute_tiles(void *product, size_t begin, size_t end) {
+    const struct gemm_product *p = product;
+    const size_t mr = p->geo.mr, nr = p->geo.nr;
+    /* Rows a line apart from a multiple of the page, as their blocks are in the cache together. */
+    enum { LD_MOST = GEMM_TILE_COLS + GEMM_PANEL_ALIGN / 4 };
+    _Alignas(64) char local[GEMM_TILE_ROWS * LD_MOST * sizeof(float)];
+    for (size_t t = begin; t < end; t++) {
+        struct work w = {.i0 = t % p->tiles_down * p->tile_a, .j0 = t / p->tiles_down * p->tile_b};
+        w.i1 = hc_min_size(w.i0 + p->tile_a, p->panels_a);
+        w.j1 = hc_min_size(w.j0 + p->tile_b, p->panels_b);
+        if (p->sums != NULL) {
+            w.sums = p->sums + (w.i0 * mr * p->ld_sums + w.j0 * nr) * p->item;
+            w.ld_sums = p->ld_sums;
+        } else if (p->block == HC_F32 && !p->sums_in_out && p->ks > p->slab) {
+            w.sums = local;
+            w.ld_sums = p->tile_b * nr + GEMM_PANEL_ALIGN / 4;
+        }
+        w.a = p->pack_a, w.b = p->pack_b;
+        do { /* once even if k is 0: out is then beta * self */
+            w.steps = hc_min_size(p->slab, p->ks - w.k);
+            w.first = p->first && w.k == 0;
+            w.last = p->last && w.k + w.steps == p->ks;
+            compute_slab(p, &w);
+            w.k += p->slab, w.a += p->slab_a, w.b += p->slab_b;
+        } while (w.k < p->ks);
+    }
+}
