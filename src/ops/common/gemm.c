@@ -176,6 +176,7 @@ static void prepare(struct gemm_product *p, const struct hc_gemm *g, enum hc_blo
         p->micro = HC_DISPATCH(gemm_micro_BF16);
         p->pack = HC_DISPATCH(gemm_pack_BF16);
         if (stores_bf16_rows(g)) p->store = HC_DISPATCH(gemm_store_BF16);
+        if (stores_bf16_rows(g) && g->self.data == NULL) p->round = HC_DISPATCH(gemm_round_BF16);
     }
     p->m = complex ? 2 * g->m : g->m;
     p->n = g->n;

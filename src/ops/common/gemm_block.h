@@ -18,27 +18,31 @@
 #define PREFETCH(p, step) (void)p;
 #endif
 
-/* The micro kernel of one block size: MR is the panel's width, ROWS <= MR the rows computed. */
+/* The sums of a block in V acc[ROWS][NV]. MR is the panel's width, ROWS <= MR the rows computed. */
+#define BLOCK_SUMS(T, V, MR, ROWS, NR, NV)                                                                   \
+    enum { LANES = sizeof(V) / sizeof(T) };                                                                  \
+    V acc[ROWS][NV] = {{{0}}};                                                                               \
+    _Pragma("GCC unroll 4") for (size_t p = 0; p < k; p++, a += MR, b += NR) {                               \
+        V x[NV];                                                                                             \
+        PREFETCH(ahead.a, MR * sizeof(T))                                                                    \
+        PREFETCH(ahead.b, NR * sizeof(T) / 4)                                                                \
+        _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = *(const V *)(b + j * LANES);             \
+        _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
+            const V y = V##_set(a[i]);                                                                       \
+            _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) acc[i][j] = V##_fma(y, x[j], acc[i][j]);    \
+        }                                                                                                    \
+    }
+
+/* The micro kernel of one block size. */
 #define BLOCK(T, V, MR, ROWS, NR, NV)                                                                        \
     static void V##_block_##ROWS##_##NV(size_t k, const T *restrict a, const T *restrict b, T *restrict c,   \
                                         size_t ldc, bool add, struct gemm_ahead ahead) {                     \
-        enum { LANES = sizeof(V) / sizeof(T) };                                                              \
         typedef V unaligned __attribute__((aligned(sizeof(T)), may_alias));                                  \
-        V acc[ROWS][NV] = {{{0}}};                                                                           \
         _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
-            for (int j = 0; j < NV; j++) __builtin_prefetch(c + (size_t)i * ldc + j * LANES, 1);             \
+            for (size_t j = 0; j < NV; j++)                                                                  \
+                __builtin_prefetch((const char *)(c + (size_t)i * ldc) + j * sizeof(V), 1);                  \
         }                                                                                                    \
-        _Pragma("GCC unroll 4") for (size_t p = 0; p < k; p++, a += MR, b += NR) {                           \
-            V x[NV];                                                                                         \
-            PREFETCH(ahead.a, MR * sizeof(T))                                                                \
-            PREFETCH(ahead.b, NR * sizeof(T) / 4)                                                            \
-            _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = *(const V *)(b + j * LANES);         \
-            _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                        \
-                const V y = V##_set(a[i]);                                                                   \
-                _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) acc[i][j] =                             \
-                    V##_fma(y, x[j], acc[i][j]);                                                             \
-            }                                                                                                \
-        }                                                                                                    \
+        BLOCK_SUMS(T, V, MR, ROWS, NR, NV)                                                                   \
         _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
             _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) {                                           \
                 unaligned *to = (unaligned *)(c + (size_t)i * ldc + j * LANES);                              \
@@ -47,6 +51,7 @@
             }                                                                                                \
         }                                                                                                    \
     }
+
 #if defined(HC_ISA_avx512)
 enum { MR_F32 = 14, NR_F32 = 32 };
 #define FOR_ROWS_F32(X, V) X(V, 2) X(V, 4) X(V, 6) X(V, 8) X(V, 10) X(V, 12) X(V, 14)

@@ -64,3 +64,14 @@ struct gemm_store {
 HC_KERNEL(gemm_store_F32, (const struct gemm_store *s))
 /* Only for bfloat16 out, contiguous along its rows, as is self, which is not float16; no epilogue. */
 HC_KERNEL_BF16(gemm_store_BF16, (const struct gemm_store *s))
+
+/* Micro kernel and end of a block in one: out = alpha * sums, where there is nothing to add. */
+struct gemm_round {
+    size_t k, rows, cols;
+    const void *a, *b; /* as for the micro kernels */
+    struct gemm_ahead ahead;
+    char *out;
+    int64_t pitch; /* bytes between rows */
+    float alpha;
+};
+HC_KERNEL_BF16(gemm_round_BF16, (const struct gemm_round *r))

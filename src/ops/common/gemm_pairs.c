@@ -22,6 +22,38 @@ FOR_BLOCKS(vp)
 
 void HC_FN(gemm_micro_BF16) GEMM_MICRO_PARAMS { RUN_BLOCK(vp); }
 
+/* Two vectors are a row, rounded to bfloat16 by one instruction. */
+ALWAYS_INLINE void store_row(char *out, vf x0, vf x1, __mmask32 columns) {
+    const __m512i y = (__m512i)_mm512_cvtne2ps_pbh(x1, x0);
+    if (columns == ~0u) _mm512_storeu_si512(out, y);
+    else _mm512_mask_storeu_epi16(out, columns, y);
+}
+ALWAYS_INLINE __mmask32 first_columns(size_t n) { return n < 32 ? (1u << n) - 1 : ~0u; }
+
+/* The micro kernel that is also the end of its block; ROWS is `rows` made even. */
+#define ROUND(V, ROWS)                                                                                       \
+    static void V##_round_##ROWS(const struct gemm_round *r) {                                               \
+        const size_t k = r->k;                                                                               \
+        const float *restrict a = r->a, *restrict b = r->b;                                                  \
+        struct gemm_ahead ahead = r->ahead;                                                                  \
+        const __mmask32 columns = first_columns(r->cols);                                                    \
+        const V alpha = vf_set(r->alpha);                                                                    \
+        for (size_t i = 0; i < ROWS; i++) __builtin_prefetch(r->out + (int64_t)i * r->pitch, 1);             \
+        BLOCK_SUMS(float, V, MR_F32, ROWS, NR_F32, 2)                                                        \
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < ROWS; i++) {                                         \
+            if (i + 1 < ROWS || i < r->rows)                                                                 \
+                store_row(r->out + (int64_t)i * r->pitch, acc[i][0] * alpha, acc[i][1] * alpha, columns);    \
+        }                                                                                                    \
+        (void)LANES;                                                                                         \
+    }
+FOR_ROWS_F32(ROUND, vp)
+
+#define CASE_ROUND(V, ROWS)                                                                                  \
+    case ROWS: V##_round_##ROWS(r); break;
+void HC_FN(gemm_round_BF16)(const struct gemm_round *r) {
+    switch ((r->rows + 1) & ~(size_t)1) { FOR_ROWS_F32(CASE_ROUND, vp) }
+}
+
 /* ---- packing ---- */
 
 /* The first n of 32 elements, the rest zero. */
@@ -36,6 +68,9 @@ ALWAYS_INLINE void pair_square(const struct gemm_pack *p, size_t first, size_t k
     const size_t rows = p->valid > first ? hc_min_size(p->valid - first, HC_VL) : 0;
     const uint16_t *src = (const uint16_t *)p->src + (int64_t)first * p->width_stride + (int64_t)k0;
     vf x[HC_VL];
+    /* The next panel's rows: runs along k may be too short for the hardware to notice. */
+    _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++)
+        __builtin_prefetch(src + (int64_t)(p->width + i) * p->width_stride);
     _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =
         i < rows ? load_pairs(src + (int64_t)i * p->width_stride, left) : vf_zero();
     transpose(x);
@@ -66,7 +101,7 @@ static inline __m512i two_rows(const uint16_t *p, int64_t next, __mmask16 column
     return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
-enum { RUN = 512 }; /* elements of a row read at a time, so that memory is read in lines */
+enum { RUN = 128 }; /* elements of a row read at a time, so that memory is read in lines */
 
 /* Panels [0, panels) of WIDTH columns; at most RUN columns. */
 ALWAYS_INLINE void pairs_of_rows(const struct gemm_pack *p, const uint16_t *src, char *to, size_t valid,
@@ -133,12 +168,11 @@ static inline vf load_self(const char *p, __mmask16 columns, aclDataType dtype) 
     return (vf)_mm512_slli_epi32(x, 16);
 }
 
-/* Two vectors are a row, rounded to bfloat16 by one instruction. */
 ALWAYS_INLINE void store_rows(const struct gemm_store *s, bool add, bool has_self, aclDataType self_dtype) {
     const struct hc_gemm *g = s->g;
     const vf alpha = vf_set((float)g->alpha.value.f), beta = vf_set((float)g->beta.value.f);
     const bool scaled = g->alpha.value.f != 1;
-    const __mmask32 columns = s->cols < 32 ? (1u << s->cols) - 1 : ~0u;
+    const __mmask32 columns = first_columns(s->cols);
     const float *tile = s->tile, *acc = s->acc;
     const int64_t size = self_dtype == ACL_FLOAT ? 4 : 2;
     for (size_t i = 0; i < s->rows; i++, tile += s->ld_tile) {
@@ -151,8 +185,7 @@ ALWAYS_INLINE void store_rows(const struct gemm_store *s, bool add, bool has_sel
             if (scaled) x[j] *= alpha;
             if (has_self) x[j] += beta * load_self(self + j * HC_VL * size, some, self_dtype);
         }
-        const __m512i y = (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0]);
-        _mm512_mask_storeu_epi16(s->out + (int64_t)i * g->out.row * 2, columns, y);
+        store_row(s->out + (int64_t)i * g->out.row * 2, x[0], x[1], columns);
     }
 }
 

@@ -100,6 +100,20 @@ static void compute_block(const struct gemm_product *p, const struct work *w, si
     const size_t row = i * geo->mr, col = j * geo->nr;
     const size_t rows = hc_min_size(geo->mr, p->rows - row), cols = hc_min_size(geo->nr, p->cols - col);
     const bool raw = !w->last || p->plain, add = !w->first;
+    if (p->round != NULL && w->first && w->last) {
+        const struct hc_gemm_matrix *to = &p->g.out;
+        const int64_t at = (int64_t)(p->row0 + row) * to->row + (int64_t)(p->col0 + col);
+        p->round(&(struct gemm_round){.k = w->steps,
+                                      .rows = rows,
+                                      .cols = cols,
+                                      .a = a,
+                                      .b = b,
+                                      .ahead = ahead,
+                                      .out = (char *)to->data + at * (int64_t)sizeof(hc_bf16),
+                                      .pitch = to->row * (int64_t)sizeof(hc_bf16),
+                                      .alpha = (float)p->g.alpha.value.f});
+        return;
+    }
     char *sums = w->sums;
     if (sums != NULL) sums += ((i - w->i0) * geo->mr * w->ld_sums + (j - w->j0) * geo->nr) * p->item;
     if (raw && sums != NULL) {
