@@ -147,13 +147,52 @@ static inline vf vf_load_bf16(const void *p) {
     const vu wide = __builtin_convertvector(*(const vh_unaligned *)p, vu);
     return (vf)(wide << 16);
 }
-/* Round to nearest even; NaN stays NaN. */
+/* The high halves are x rounded to bfloat16 (to nearest even, NaN stays NaN), the low halves anything. */
+static inline vu vf_round_bf16(vf x) {
+#if defined(HC_ISA_avx512)
+    const __m512i bits = (__m512i)x;
+    const __mmask16 odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x10000));
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    __m512i y = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+    y = _mm512_mask_add_epi32(y, odd, y, _mm512_set1_epi32(1));
+    return (vu)_mm512_mask_or_epi32(y, nan, bits, _mm512_set1_epi32(0x400000));
+#else
+    const vu bits = (vu)x, rounded = bits + 0x7fffu + ((bits >> 16) & 1u), mask = (vu)(x != x);
+    return ((bits | 0x400000u) & mask) | (rounded & ~mask);
+#endif
+}
 static inline void vf_store_bf16(void *p, vf x) {
-    const vu bits = (vu)x;
-    const vu rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const vu nan = (bits >> 16) | 0x40u;
-    const vu mask = (vu)(x != x);
-    *(vh_unaligned *)p = __builtin_convertvector((nan & mask) | (rounded & ~mask), vh);
+    *(vh_unaligned *)p = __builtin_convertvector(vf_round_bf16(x) >> 16, vh);
+}
+/* Two vectors, side by side. */
+static inline void vf_store_bf16_pair(void *p, vf x0, vf x1) {
+#if defined(HC_ISA_avx512)
+    static const uint16_t HIGH[32]
+        __attribute__((aligned(64))) = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31,
+                                        33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    const __m512i both = _mm512_permutex2var_epi16((__m512i)vf_round_bf16(x0), _mm512_load_si512(HIGH),
+                                                   (__m512i)vf_round_bf16(x1));
+    _mm512_storeu_si512(p, both);
+#else
+    vf_store_bf16(p, x0);
+    vf_store_bf16((uint16_t *)p + HC_VL, x1);
+#endif
+}
+/* The first n lanes, n < HC_VL; the rest is zero, or left alone in memory. */
+static inline vf vf_load_bf16_part(const void *p, size_t n) {
+#if defined(HC_ISA_avx512)
+    const __m256i x = _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
+#else
+    uint16_t x[HC_VL] = {0};
+    memcpy(x, p, n * sizeof *x);
+    return vf_load_bf16(x);
+#endif
+}
+static inline void vf_store_bf16_part(void *p, vf x, size_t n) {
+    uint16_t y[HC_VL];
+    vf_store_bf16(y, x);
+    memcpy(p, y, n * sizeof *y);
 }
 /* HC_VL float16 values; round to nearest even, subnormals kept. */
 static inline vf vf_load_f16(const void *p) {

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Sums and maxima over a contiguous row of floats: blocks of 1024 in vectors, blocks added up in double. */
+/* Sums and maxima over a contiguous row of floats or bfloat16: blocks of 1024 in vectors, blocks added up in
+ * double. */
 #pragma once
 #include "simd.h"
 
 enum { HC_ROW_BLOCK = 1024 };
 
-/* The n < HC_VL values at p, the other lanes `fill`. */
-static inline vf vf_load_fill(const float *p, size_t n, float fill) {
+/* The first n < HC_VL lanes of x, the others `fill`. */
+static inline vf vf_fill(vf x, size_t n, float fill) {
     static const int32_t LANE[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return vf_select(*(const vi_unaligned *)LANE < (int32_t)n, vf_load_part(p, n), vf_set(fill));
+    return vf_select(*(const vi_unaligned *)LANE < (int32_t)n, x, vf_set(fill));
+}
+static inline vf vf_load_fill(const float *p, size_t n, float fill) {
+    return vf_fill(vf_load_part(p, n), n, fill);
 }
 
 static inline double vf_sum4(const vf *s) { return (double)vf_reduce_add((s[0] + s[1]) + (s[2] + s[3])); }
@@ -63,3 +67,38 @@ static inline float vf_row_max(const float *x, size_t n) {
     if (i < n) m[1] = vf_max(m[1], vf_load_fill(x + i, n - i, low));
     return vf_reduce_max(vf_max(vf_max(m[0], m[1]), vf_max(m[2], m[3])));
 }
+
+/* The larger of x and m; m where x is NaN. */
+static inline vf vf_max_number(vf x, vf m) {
+#if defined(HC_ISA_avx512)
+    return _mm512_max_ps(x, m);
+#elif defined(HC_ISA_avx2)
+    return _mm256_max_ps(x, m);
+#else
+    return vf_select(x > m, x, m);
+#endif
+}
+/* The largest of those that are no NaN, -inf for none: enough where a NaN shows in a sum of exponentials.
+ * load_full and load_tail as for HC_ROW_SUM, with lanes that do not exist below all others. */
+#define HC_ROW_MAX(result, n, load_full, load_tail)                                                          \
+    do {                                                                                                     \
+        const vf hc_low = vf_set(-__builtin_inff());                                                         \
+        vf hc_m[4] = {hc_low, hc_low, hc_low, hc_low};                                                       \
+        size_t i = 0;                                                                                        \
+        for (; i + 4 * HC_VL <= (n); i += 4 * HC_VL) {                                                       \
+            _Pragma("GCC unroll 4") for (size_t hc_u = 0; hc_u < 4; hc_u++) {                                \
+                const size_t at = i + hc_u * HC_VL;                                                          \
+                hc_m[hc_u] = vf_max_number((load_full), hc_m[hc_u]);                                         \
+            }                                                                                                \
+        }                                                                                                    \
+        for (; i + HC_VL <= (n); i += HC_VL) {                                                               \
+            const size_t at = i;                                                                             \
+            hc_m[0] = vf_max_number((load_full), hc_m[0]);                                                   \
+        }                                                                                                    \
+        if (i < (n)) {                                                                                       \
+            const size_t at = i, rest = (n) - i;                                                             \
+            hc_m[1] = vf_max_number((load_tail), hc_m[1]);                                                   \
+        }                                                                                                    \
+        (result) =                                                                                           \
+            vf_reduce_max(vf_max_number(vf_max_number(hc_m[0], hc_m[1]), vf_max_number(hc_m[2], hc_m[3])));  \
+    } while (0)

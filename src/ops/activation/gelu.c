@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = GELU(x), element by element: Gelu is the exact one; GeluV2 takes approximate 0 (exact) or 1 (tanh). */
+#include "direct_bf16.h"
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(gelu)
 HC_EW_KERNELS_FLOAT(gelu_tanh)
+HC_EW_KERNEL(gelu_BF16)
+HC_EW_KERNEL(gelu_tanh_BF16)
 
 #ifdef HC_ISA
 #include "gelu_math.h"
@@ -12,9 +15,11 @@ HC_EW_BODY1_VF(gelu_F32, hc_gelu_vf)
 HC_EW_BODY1(gelu_F64, double, double, hc_gelu_f64)
 HC_EW_BODY1_VF(gelu_tanh_F32, hc_gelu_tanh_vf)
 HC_EW_BODY1(gelu_tanh_F64, double, double, hc_gelu_tanh_f64)
+HC_EW_BODY1_BF16(gelu_BF16, (void)0, hc_gelu_short_vf(x))
+HC_EW_BODY1_BF16(gelu_tanh_BF16, (void)0, hc_gelu_tanh_vf(x))
 #else
-static const struct hc_ew MODES[] = {{"aclnnGelu", HC_EW_TABLE_FLOAT(gelu), 0, HC_CLASS_FLOAT},
-                                     {"aclnnGeluV2", HC_EW_TABLE_FLOAT(gelu_tanh), 0, HC_CLASS_FLOAT}};
+static const struct hc_ew MODES[] = {{"aclnnGelu", HC_EW_TABLE_FLOAT_BF16(gelu), 0, HC_CLASS_FLOAT},
+                                     {"aclnnGeluV2", HC_EW_TABLE_FLOAT_BF16(gelu_tanh), 0, HC_CLASS_FLOAT}};
 HC_UNARY(aclnnGelu, MODES[0])
 
 HC_API aclnnStatus aclnnGeluV2GetWorkspaceSize(const aclTensor *x, int64_t approximate, aclTensor *y,

@@ -2,11 +2,14 @@
 /* Gradient of GELU: gradOutput times the derivative at self; GeluBackwardV2 takes approximate "none" or
  * "tanh". */
 #include "binary.h"
+#include "direct_bf16.h"
 
 #include <string.h>
 
 HC_EW_KERNELS_FLOAT(gelu_backward)
 HC_EW_KERNELS_FLOAT(gelu_tanh_backward)
+HC_EW_KERNEL(gelu_backward_BF16)
+HC_EW_KERNEL(gelu_tanh_backward_BF16)
 
 #ifdef HC_ISA
 #include "gelu_math.h"
@@ -19,9 +22,12 @@ HC_EW_BODY2_VF(gelu_backward_F32, exact_vf)
 HC_EW_BODY2(gelu_backward_F64, double, double, exact_f64)
 HC_EW_BODY2_VF(gelu_tanh_backward_F32, tanh_vf)
 HC_EW_BODY2(gelu_tanh_backward_F64, double, double, tanh_f64)
+HC_EW_BODY2_BF16(gelu_backward_BF16, (void)0, a *hc_gelu_short_grad_vf(b))
+HC_EW_BODY2_BF16(gelu_tanh_backward_BF16, (void)0, a *hc_gelu_tanh_grad_vf(b))
 #else
-static const struct hc_ew EXACT = {"aclnnGeluBackward", HC_EW_TABLE_FLOAT(gelu_backward), 0, HC_CLASS_FLOAT};
-static const struct hc_ew BY_TANH = {"aclnnGeluBackwardV2", HC_EW_TABLE_FLOAT(gelu_tanh_backward), 0,
+static const struct hc_ew EXACT = {"aclnnGeluBackward", HC_EW_TABLE_FLOAT_BF16(gelu_backward), 0,
+                                   HC_CLASS_FLOAT};
+static const struct hc_ew BY_TANH = {"aclnnGeluBackwardV2", HC_EW_TABLE_FLOAT_BF16(gelu_tanh_backward), 0,
                                      HC_CLASS_FLOAT};
 HC_BINARY_TYPED(aclnnGeluBackward, EXACT, const aclTensor)
 

@@ -8,48 +8,48 @@
 #ifdef HC_ISA
 #include "simd.h"
 
-static inline vf hc_load_bf16_part(const hc_bf16 *p, size_t n) {
-    uint16_t lanes[HC_VL] = {0};
-    memcpy(lanes, p, n * sizeof *p);
-    return vf_load_bf16(lanes);
-}
-static inline void hc_store_bf16_part(hc_bf16 *p, vf x, size_t n) {
-    uint16_t lanes[HC_VL];
-    vf_store_bf16(lanes, x);
-    memcpy(p, lanes, n * sizeof *p);
-}
-
-/* y = expression of the vf x and the float s, the scalar argument. */
-#define HC_EW_BODY1_BF16(name, expression)                                                                   \
-    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
-        hc_bf16 *y = out[0];                                                                                 \
-        const hc_bf16 *x_ = in[0];                                                                           \
-        const float s = ((const struct hc_ew_scalar *)args)->F32;                                            \
-        size_t i = 0;                                                                                        \
-        for (; i + HC_VL <= n; i += HC_VL) {                                                                 \
-            const vf x = vf_load_bf16(x_ + i);                                                               \
-            vf_store_bf16(y + i, (expression));                                                              \
-        }                                                                                                    \
-        if (i < n) {                                                                                         \
-            const vf x = hc_load_bf16_part(x_ + i, n - i);                                                   \
-            hc_store_bf16_part(y + i, (expression), n - i);                                                  \
-        }                                                                                                    \
-    }
-/* y = expression of the vf a and b; `prepare` may declare what it needs from args. */
-#define HC_EW_BODY2_BF16(name, prepare, expression)                                                          \
-    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
-        hc_bf16 *y = out[0];                                                                                 \
-        const hc_bf16 *a_ = in[0], *b_ = in[1];                                                              \
+/* y = expression of the vf x; `prepare` may declare what it needs from args. */
+#define HC_EW_BODY1_BF16(name, prepare, expression)                                                          \
+    static inline __attribute__((always_inline)) vf name##_of(vf x, const void *args) {                      \
         (void)args;                                                                                          \
         prepare;                                                                                             \
+        return (expression);                                                                                 \
+    }                                                                                                        \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        hc_bf16 *y = out[0];                                                                                 \
+        const hc_bf16 *x = in[0];                                                                            \
         size_t i = 0;                                                                                        \
-        for (; i + HC_VL <= n; i += HC_VL) {                                                                 \
-            const vf a = vf_load_bf16(a_ + i), b = vf_load_bf16(b_ + i);                                     \
-            vf_store_bf16(y + i, (expression));                                                              \
+        for (; i + 2 * HC_VL <= n; i += 2 * HC_VL) {                                                         \
+            const vf y0 = name##_of(vf_load_bf16(x + i), args);                                              \
+            vf_store_bf16_pair(y + i, y0, name##_of(vf_load_bf16(x + i + HC_VL), args));                     \
         }                                                                                                    \
+        for (; i + HC_VL <= n; i += HC_VL) vf_store_bf16(y + i, name##_of(vf_load_bf16(x + i), args));       \
+        if (i < n) vf_store_bf16_part(y + i, name##_of(vf_load_bf16_part(x + i, n - i), args), n - i);       \
+    }
+/* The float scalar argument, for `prepare`. */
+#define HC_EW_SCALAR_S const float s = ((const struct hc_ew_scalar *)args)->F32
+/* y = expression of the vf a and b. */
+#define HC_EW_BODY2_BF16(name, prepare, expression)                                                          \
+    static inline __attribute__((always_inline)) vf name##_of(vf a, vf b, const void *args) {                \
+        (void)args;                                                                                          \
+        prepare;                                                                                             \
+        return (expression);                                                                                 \
+    }                                                                                                        \
+    void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
+        hc_bf16 *y = out[0];                                                                                 \
+        const hc_bf16 *a = in[0], *b = in[1];                                                                \
+        size_t i = 0;                                                                                        \
+        for (; i + 2 * HC_VL <= n; i += 2 * HC_VL) {                                                         \
+            const size_t j = i + HC_VL;                                                                      \
+            const vf y0 = name##_of(vf_load_bf16(a + i), vf_load_bf16(b + i), args);                         \
+            vf_store_bf16_pair(y + i, y0, name##_of(vf_load_bf16(a + j), vf_load_bf16(b + j), args));        \
+        }                                                                                                    \
+        for (; i + HC_VL <= n; i += HC_VL)                                                                   \
+            vf_store_bf16(y + i, name##_of(vf_load_bf16(a + i), vf_load_bf16(b + i), args));                 \
         if (i < n) {                                                                                         \
-            const vf a = hc_load_bf16_part(a_ + i, n - i), b = hc_load_bf16_part(b_ + i, n - i);             \
-            hc_store_bf16_part(y + i, (expression), n - i);                                                  \
+            const vf last =                                                                                  \
+                name##_of(vf_load_bf16_part(a + i, n - i), vf_load_bf16_part(b + i, n - i), args);           \
+            vf_store_bf16_part(y + i, last, n - i);                                                          \
         }                                                                                                    \
     }
 #endif

@@ -40,6 +40,7 @@ struct hc_ew {
 #define HC_EW_KERNELS_ALL(op) HC_EW_KERNELS_REAL(op) HC_EW_KERNEL(op##_C128)
 #define HC_EW_ROWS_FLOAT(op) [HC_F32] = op##_F32_table, [HC_F64] = op##_F64_table
 #define HC_EW_TABLE_FLOAT(op) {HC_EW_ROWS_FLOAT(op)}
+#define HC_EW_TABLE_FLOAT_BF16(op) {HC_EW_ROWS_FLOAT(op), [HC_EW_BF16] = op##_BF16_table}
 #define HC_EW_TABLE_REAL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table}
 #define HC_EW_TABLE_MATH(op) {HC_EW_ROWS_FLOAT(op), [HC_C128] = op##_C128_table}
 #define HC_EW_TABLE_ALL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table}

@@ -40,11 +40,13 @@ struct operand {
     int rank; /* axes within a row, [0] innermost; strides in elements */
     int64_t size[HC_MAX_RANK], stride[HC_MAX_RANK];
     int64_t kept_stride[HC_MAX_RANK]; /* in bytes */
+    bool linear;                      /* row r is at r * kept_stride[0] */
     size_t n, buffer_bytes;           /* of one row */
 };
 
 struct loop {
     const struct hc_rows *spec;
+    hc_rows_kernel *kernel;
     struct operand operand[HC_ROWS_MAX_OPERANDS];
     int num_operands, kept_rank;
     int64_t kept[HC_MAX_RANK]; /* sizes, [0] has the smallest stride in the shape */
@@ -134,6 +136,9 @@ static void set_operand(struct loop *l, struct operand *o, const struct hc_rows_
         const int d = l->kept_dim[i];
         o->kept_stride[i] = (o->kind == HC_ROWS_VECTOR ? t->stride[d] : one_stride(l, t, d)) * o->item;
     }
+    o->linear = true;
+    for (int i = 1; i < l->kept_rank; i++)
+        o->linear = o->linear && o->kept_stride[i] == o->kept_stride[i - 1] * l->kept[i - 1];
     o->direct = o->rank == 1 && o->stride[0] == 1 &&
                 (hc_block_of(t->dtype) == (int)from->block ||
                  (t->dtype == ACL_BOOL && from->block == HC_B8 && output));
@@ -158,6 +163,7 @@ static size_t choose_tile(const struct loop *l) {
 
 static char *row_address(const struct loop *l, const struct operand *o, size_t row) {
     char *p = o->data;
+    if (o->linear) return p + (int64_t)row * o->kept_stride[0];
     for (int i = 0; i < l->kept_rank; i++) {
         p += (int64_t)(row % (size_t)l->kept[i]) * o->kept_stride[i];
         row /= (size_t)l->kept[i];
@@ -230,7 +236,7 @@ static void call_kernel(const struct loop *l, const struct thread_state *t, size
         else ins[k - spec->num_outs] = p;
     }
     for (int s = 0; s < spec->num_sums; s++) outs[spec->num_outs + s] = sums + (size_t)s * l->sum_bytes;
-    spec->kernel(l->n, outs, ins, row, spec->args);
+    l->kernel(l->n, outs, ins, row, spec->args);
 }
 
 /* Sums of floats since the last flush go into the piece's doubles. */
@@ -320,8 +326,28 @@ static aclnnStatus load_shared(struct loop *l) {
     return 0;
 }
 
+static bool all_bf16_runs(const struct loop *l) {
+    for (int k = 0; k < l->num_operands; k++) {
+        const struct hc_rows_operand *from = &l->spec->operand[k];
+        const struct operand *o = &l->operand[k];
+        if (from->tensor == NULL || from->tensor->dtype != ACL_BF16 || from->kind != HC_ROWS_VECTOR)
+            return false;
+        if (o->rank != 1 || o->stride[0] != 1) return false;
+    }
+    return l->n <= HC_ROWS_BF16_MAX;
+}
+
+static void use_bf16_kernel(struct loop *l) {
+    l->kernel = l->spec->bf16;
+    for (int k = 0; k < l->num_operands; k++) {
+        l->operand[k].direct = true;
+        l->operand[k].buffer_bytes = 0;
+    }
+}
+
 static aclnnStatus set_loop(struct loop *l) {
     const struct hc_rows *spec = l->spec;
+    l->kernel = spec->kernel;
     l->n = hc_rows_length(spec->shape, spec->mask);
     l->rows = 1;
     for (int32_t d = 0; d < spec->shape->rank; d++)
@@ -329,6 +355,7 @@ static aclnnStatus set_loop(struct loop *l) {
     set_kept(l);
     for (int k = 0; k < l->num_operands; k++)
         set_operand(l, &l->operand[k], &spec->operand[k], k < spec->num_outs);
+    if (spec->bf16 != NULL && all_bf16_runs(l)) use_bf16_kernel(l);
     HC_TRY(load_shared(l));
     l->tile = choose_tile(l);
     l->grain = hc_align_up(hc_max_size(GRAIN / hc_max_size(l->n * hc_max_size(spec->work, 1), 1), 1),

@@ -9,7 +9,7 @@
 #pragma once
 #include "elementwise.h"
 
-enum { HC_ROWS_MAX_OPERANDS = 10, HC_ROWS_MAX_SUMS = 2 };
+enum { HC_ROWS_MAX_OPERANDS = 10, HC_ROWS_MAX_SUMS = 2, HC_ROWS_BF16_MAX = 4096 };
 
 /* An output or input: one value per element of the row, one value per row, or one row that all rows share. */
 enum hc_rows_kind { HC_ROWS_VECTOR, HC_ROWS_ONE, HC_ROWS_SHARED };
@@ -29,6 +29,9 @@ struct hc_rows {
     const aclTensor *shape; /* the tensor whose dimensions are split into rows */
     uint32_t mask;          /* bit d: dimension d lies within a row */
     hc_rows_kernel *kernel;
+    /* May be NULL: the same over bfloat16 memory, called instead where every operand is a vector of it, each
+     * row a run of at most HC_ROWS_BF16_MAX values. */
+    hc_rows_kernel *bf16;
     const void *args;
     int num_outs, num_ins, num_sums;
     struct hc_rows_operand operand[HC_ROWS_MAX_OPERANDS]; /* outputs, then inputs */

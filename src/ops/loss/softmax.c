@@ -2,11 +2,12 @@
 /* Softmax and its logarithm along a dimension: y = e^(x - max) / sum, or x - max - ln sum.
  *
  * Three passes over a row, which stays in the cache unless it is a vocabulary of a hundred thousand; the sum
- * is formed in blocks that are added up in double. */
+ * is formed in blocks that are added up in double. A NaN anywhere makes the sum and so the whole row NaN. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(softmax_F32)
 HC_ROWS_KERNEL(softmax_F64)
+HC_ROWS_KERNEL(softmax_BF16)
 HC_ROWS_KERNEL(log_softmax_F32)
 HC_ROWS_KERNEL(log_softmax_F64)
 
@@ -31,7 +32,9 @@ void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_
     const float *x = in[0];
     (void)row;
     (void)args;
-    const vf m = vf_set(vf_row_max(x, n));
+    float max;
+    HC_ROW_MAX(max, n, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
+    const vf m = vf_set(max);
     double sum = 0;
     HC_ROW_SUM(sum, n, exp_store(y + at, x + at, m), exp_store_part(y + at, x + at, m, rest));
     const float scale = (float)(1 / sum);
@@ -40,12 +43,40 @@ void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_
     for (; i < n; i++) y[i] *= scale;
 }
 
+static inline vf exp_keep(float *y, vf x, vf m) {
+    const vf e = vf_exp(x - m);
+    vf_store(y, e);
+    return e;
+}
+/* The exponentials wait in float, so that each result is rounded once. */
+void HC_FN(softmax_BF16)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
+    _Alignas(64) float e[HC_ROWS_BF16_MAX + HC_VL];
+    uint16_t *y = out[0];
+    const uint16_t *x = in[0];
+    const float low = -__builtin_inff();
+    float max;
+    (void)row;
+    (void)args;
+    HC_ROW_MAX(max, n, vf_load_bf16(x + at), vf_fill(vf_load_bf16_part(x + at, rest), rest, low));
+    const vf m = vf_set(max);
+    double sum = 0;
+    HC_ROW_SUM(sum, n, exp_keep(e + at, vf_load_bf16(x + at), m),
+               exp_keep(e + at, vf_fill(vf_load_bf16_part(x + at, rest), rest, low), m));
+    const float scale = (float)(1 / sum);
+    size_t i = 0;
+    for (; i + 2 * HC_VL <= n; i += 2 * HC_VL)
+        vf_store_bf16_pair(y + i, vf_load(e + i) * scale, vf_load(e + i + HC_VL) * scale);
+    for (; i + HC_VL <= n; i += HC_VL) vf_store_bf16(y + i, vf_load(e + i) * scale);
+    if (i < n) vf_store_bf16_part(y + i, vf_load(e + i) * scale, n - i);
+}
+
 void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0];
     (void)row;
     (void)args;
-    const float max = vf_row_max(x, n);
+    float max;
+    HC_ROW_MAX(max, n, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
     const vf m = vf_set(max), low = vf_set(-__builtin_inff());
     double sum = 0;
     HC_ROW_SUM(sum, n, vf_exp(vf_load(x + at) - m), vf_exp(vf_load_fill(x + at, rest, low[0]) - m));
@@ -94,6 +125,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .shape = hc_arg(call, 0),
                                                .mask = a->mask,
                                                .kernel = a->block == HC_F64 ? both : single,
+                                               .bf16 = a->log ? NULL : HC_DISPATCH(softmax_BF16),
                                                .num_outs = 1,
                                                .num_ins = 1,
                                                .work = 4,

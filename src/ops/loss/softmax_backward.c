@@ -4,6 +4,7 @@
 
 HC_ROWS_KERNEL(softmax_backward_F32)
 HC_ROWS_KERNEL(softmax_backward_F64)
+HC_ROWS_KERNEL(softmax_backward_BF16)
 HC_ROWS_KERNEL(log_softmax_backward_F32)
 HC_ROWS_KERNEL(log_softmax_backward_F64)
 
@@ -24,6 +25,27 @@ void HC_FN(softmax_backward_F32)(size_t n, void *const *out, const void *const *
     size_t i = 0;
     for (; i + HC_VL <= n; i += HC_VL) vf_store(dx + i, vf_load(y + i) * (vf_load(g + i) - sum));
     for (; i < n; i++) dx[i] = y[i] * (g[i] - sum);
+}
+
+void HC_FN(softmax_backward_BF16)(size_t n, void *const *out, const void *const *in, size_t row,
+                                  const void *args) {
+    UNPACK(uint16_t);
+    double dot = 0;
+    HC_ROW_SUM(dot, n, vf_load_bf16(g + at) * vf_load_bf16(y + at),
+               vf_load_bf16_part(g + at, rest) * vf_load_bf16_part(y + at, rest));
+    const float sum = (float)dot;
+    size_t i = 0;
+    for (; i + 2 * HC_VL <= n; i += 2 * HC_VL) {
+        const size_t j = i + HC_VL;
+        vf_store_bf16_pair(dx + i, vf_load_bf16(y + i) * (vf_load_bf16(g + i) - sum),
+                           vf_load_bf16(y + j) * (vf_load_bf16(g + j) - sum));
+    }
+    for (; i + HC_VL <= n; i += HC_VL)
+        vf_store_bf16(dx + i, vf_load_bf16(y + i) * (vf_load_bf16(g + i) - sum));
+    if (i < n) {
+        const vf last = vf_load_bf16_part(y + i, n - i) * (vf_load_bf16_part(g + i, n - i) - sum);
+        vf_store_bf16_part(dx + i, last, n - i);
+    }
 }
 
 void HC_FN(log_softmax_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row,
@@ -69,6 +91,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .shape = hc_arg(call, 0),
                                                .mask = a->mask,
                                                .kernel = a->block == HC_F64 ? both : single,
+                                               .bf16 = a->log ? NULL : HC_DISPATCH(softmax_backward_BF16),
                                                .num_outs = 1,
                                                .num_ins = 2,
                                                .work = 2,

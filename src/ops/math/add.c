@@ -18,8 +18,8 @@ HC_EW_BODY2_SCALAR(add, C128, hc_c128, hc_cadd(a, hc_cmul(s, b)))
 HC_EW_BODIES_SCALAR_REAL(adds, x + s)
 HC_EW_BODY_SCALAR(adds, C128, hc_c128, hc_cadd(x, s))
 
-HC_EW_BODY2_BF16(add_BF16, const float s = ((const struct hc_ew_scalar *)args)->F32, a + s * b)
-HC_EW_BODY1_BF16(adds_BF16, x + s)
+HC_EW_BODY2_BF16(add_BF16, HC_EW_SCALAR_S, a + s * b)
+HC_EW_BODY1_BF16(adds_BF16, HC_EW_SCALAR_S, x + s)
 
 /* self + alpha * x; args are both scalars. */
 #define BODY(block, sum)                                                                                     \

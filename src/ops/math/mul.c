@@ -20,7 +20,7 @@ HC_EW_BODY2(mul_C128, hc_c128, hc_c128, hc_cmul)
 HC_EW_BODIES_SCALAR_REAL(muls, x *s)
 HC_EW_BODY_SCALAR(muls, C128, hc_c128, hc_cmul(x, s))
 HC_EW_BODY2_BF16(mul_BF16, (void)0, a *b)
-HC_EW_BODY1_BF16(muls_BF16, x *s)
+HC_EW_BODY1_BF16(muls_BF16, HC_EW_SCALAR_S, x *s)
 #else
 static const struct hc_ew TENSOR = {"aclnnMul", HC_EW_TABLE_ALL_BF16(mul), 0, 0};
 static const struct hc_ew SCALAR = {"aclnnMuls", HC_EW_TABLE_ALL_BF16(muls), 0, 0};
