@@ -26,11 +26,20 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Batch = dict[str, Tensor]
 
 
+@functools.cache
+def _meeting_point() -> tuple[torch.distributed.Store, int, int]:
+    """torchrun's store, this rank and their number."""
+    return next(torch.distributed.rendezvous("env://"))
+
+
 def initialize(layout: Layout) -> None:
     from megatron.core import parallel_state, tensor_parallel
 
+    store, rank, world = _meeting_point()
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("hccl")
+    # Groups are called alike in each layout: without a prefix one would find the keys of the layout before.
+    store = torch.distributed.PrefixStore(layout.name, store)
+    torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=layout.tp,
         pipeline_model_parallel_size=layout.pp,
@@ -48,6 +57,8 @@ def finalize() -> None:
 
     torch.npu.synchronize()
     parallel_state.destroy_model_parallel()
+    parallel_state._EMBEDDING_GLOBAL_RANKS = None  # forgotten there, like the next
+    parallel_state._POSITION_EMBEDDING_GLOBAL_RANKS = None
     torch.distributed.destroy_process_group()
 
 
@@ -65,7 +76,8 @@ def _model_options(layout: Layout) -> dict[str, Any]:
         "moe_ffn_hidden_size": HIDDEN,
         "moe_shared_expert_intermediate_size": HIDDEN,
         "moe_router_topk": 2,
-        "moe_aux_loss_coeff": 1e-2,
+        # This version of Megatron divides the gradient of this loss by the context-parallel size.
+        "moe_aux_loss_coeff": 1e-2 * layout.cp,
         "moe_token_dispatcher_type": layout.dispatcher,
         "expert_model_parallel_size": layout.ep,
         "expert_tensor_parallel_size": layout.etp or layout.tp,
