@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torchrun
-from parallel_layouts import LAYOUTS, Layout
+from parallel_layouts import LAYOUTS, MODELS, Layout
 
 JOB = Path(__file__).parents[1] / "support" / "parallel_job.py"
 # Relative, for losses and for norms. fp32: sums in another order. bf16 has 8 bits: see docs/parallelism.md.
@@ -50,7 +50,8 @@ class Results:
 
     def of(self, layout: Layout) -> Result:
         if layout.name not in self._found:
-            self._found |= train([other for other in self._layouts if other.world == layout.world])
+            wanted = dict.fromkeys([*self._layouts, layout])
+            self._found |= train([other for other in wanted if other.world == layout.world])
         result = self._found[layout.name]
         assert isinstance(result, dict), result
         return result
@@ -80,10 +81,16 @@ def test_layout_trains_like_one_rank(layout: Layout, results: Results) -> None:
         assert difference <= bound, f"{what} differ by {difference:.1e}:\n{found[what]}\n{wanted[what]}"
 
 
-def test_reference_learns(results: Results) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_reference_learns(model: str, results: Results) -> None:
     """Else equal losses would prove little."""
-    losses = results.of(Layout(model="dense"))["losses"]
+    losses = results.of(Layout(model=model))["losses"]
     assert losses[-1] < 0.9 * losses[0], losses
+
+
+def test_choice_of_experts_is_clear(results: Results) -> None:
+    """Else rounding errors would send tokens elsewhere, and the bound for fp32 would not hold."""
+    assert results.of(Layout(model="moe"))["gap"] > 1e-4
 
 
 def test_table_covers() -> None:

@@ -15,6 +15,7 @@ class Layout:
 
     model: str
     dtype: str = "fp32"
+    layers: int = 4
     world: int = 1
     tp: int = 1
     sp: bool = False  # sequence parallel
@@ -25,7 +26,8 @@ class Layout:
     etp: int = 0  # tensor parallel size of experts; 0: tp
     dispatcher: str = "allgather"  # of tokens to experts
     optimizer: str = "plain"  # plain, distributed, overlap (distributed, with its communication overlapped)
-    overlap_p2p: bool = False  # of an interleaved pipeline
+    # Of an interleaved pipeline; Megatron demands it of one with two stages, whose neighbours are the same rank.
+    overlap_p2p: bool = False
     recompute: str = ""  # full or selective
     per_token_loss: bool = False
     fast: bool = False  # part of every test run
@@ -48,12 +50,13 @@ class Layout:
         words += [f"recompute-{self.recompute}"] if self.recompute else []
         flags = (("sp", self.sp), ("p2p", self.overlap_p2p), ("tokens", self.per_token_loss))
         words += [word for word, is_on in flags if is_on]
-        return "-".join([self.model, self.dtype, f"w{self.world}", *sizes, *words])
+        model = self.model if self.layers == 4 else f"{self.model}{self.layers}"
+        return "-".join([model, self.dtype, f"w{self.world}", *sizes, *words])
 
     @property
     def reference(self) -> Layout:
         """The same model and numbers in one rank."""
-        return Layout(model=self.model, dtype=self.dtype)
+        return Layout(model=self.model, dtype=self.dtype, layers=self.layers)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -79,7 +82,7 @@ _FP32 = (
     dense(world=2, tp=2, fast=True),
     dense(world=2, tp=2, sp=True),
     dense(world=2, pp=2, fast=True),
-    dense(world=2, pp=2, vp=2),
+    dense(world=2, pp=2, vp=2, overlap_p2p=True),
     dense(world=2, cp=2, fast=True),
     dense(world=2),
     dense(world=2, optimizer="distributed"),
@@ -95,6 +98,7 @@ _FP32 = (
     dense(world=4, tp=2, pp=2, sp=True, recompute="selective"),
     dense(world=4, tp=4, sp=True, recompute="full"),
     dense(world=4, pp=4),
+    dense(world=4, pp=4, vp=2, layers=8),
     dense(world=4, pp=2, vp=2, overlap_p2p=True, optimizer="distributed"),
     dense(world=4, tp=2, cp=2, sp=True),
     dense(world=4, cp=4, optimizer="distributed"),
@@ -108,7 +112,7 @@ _FP32 = (
     moe(world=4, ep=2, cp=2, dispatcher="alltoall"),
     # Eight ranks: three.
     dense(world=8, tp=2, pp=2, optimizer="distributed"),
-    dense(world=8, tp=2, pp=2, vp=2, sp=True, optimizer="overlap"),
+    dense(world=8, tp=2, pp=2, vp=2, overlap_p2p=True, sp=True, optimizer="overlap"),
     dense(world=8, tp=2, pp=2, cp=2, sp=True),
     dense(world=8, tp=8, sp=True),
     dense(world=8, optimizer="overlap"),
@@ -121,7 +125,7 @@ _BF16 = tuple(
     for layout in (
         dense(world=2, tp=2, sp=True),
         dense(world=2, cp=2),
-        dense(world=2, pp=2, vp=2),
+        dense(world=2, pp=2, vp=2, overlap_p2p=True),
         dense(world=4, tp=2, pp=2, optimizer="distributed"),
         dense(world=8, tp=2, pp=2, optimizer="overlap", sp=True),
         moe(world=2, ep=2, dispatcher="alltoall"),
