@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 MODELS = ("dense", "moe")
+STEPS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,24 @@ class Layout:
         """The same model and numbers in one rank."""
         return Layout(model=self.model, dtype=self.dtype, layers=self.layers)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Steps `first` to `last` of a layout, from a checkpoint and to a checkpoint where one is named."""
+
+    layout: Layout
+    first: int = 0
+    last: int = STEPS
+    load: str = ""
+    save: str = ""
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> Layout:
-        return Layout(**json.loads(text))
+    def from_json(text: str) -> Run:
+        fields = json.loads(text)
+        return Run(**fields | {"layout": Layout(**fields["layout"])})
 
 
 def dense(**sizes: object) -> Layout:
