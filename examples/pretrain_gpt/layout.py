@@ -94,11 +94,14 @@ def _resolve_micro_batch(options: argparse.Namespace, layout: Layout) -> None:
         wanted = max(1, min(MICRO_BATCH, mine // layout.pp))
         options.micro_batch = next(size for size in range(wanted, 0, -1) if mine % size == 0)
     samples = options.micro_batch * layout.dp
+    names, sizes = "--micro-batch", f"{options.micro_batch}"
+    if layout.dp > 1:
+        names, sizes = f"{names} times the data parallel ranks", f"{sizes} x {layout.dp}"
     require(
         options.global_batch % samples == 0,
         "global-batch",
         options.global_batch,
-        f"a multiple of --micro-batch times the data parallel ranks ({options.micro_batch} x {layout.dp})",
+        f"a multiple of {names} ({sizes})",
     )
     count = options.global_batch // samples
     require(

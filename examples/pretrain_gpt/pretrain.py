@@ -121,8 +121,9 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     # isort: split
     import launch
-    from ranks import is_worker
+    from ranks import is_worker, leave_nothing_behind
 
+    leave_nothing_behind()
     if is_worker():
         # torchrun passes Ctrl-C on. A rank ends at once: nothing on disk is ever half written.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,11 +13,27 @@ import torch
 from errors import SharedError, UserError
 
 T = TypeVar("T")
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 def is_worker() -> bool:
     """Whether torchrun started this process."""
     return "RANK" in os.environ and "LOCAL_RANK" in os.environ
+
+
+def _end_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def leave_nothing_behind() -> None:
+    """What this process forks ends with it, and a rank with its launcher, however they end.
+
+    Megatron's checkpoint writer forks a process that ignores Ctrl-C.
+    """
+    os.register_at_fork(after_in_child=_end_with_parent)
+    if is_worker():
+        _end_with_parent()
 
 
 def is_first() -> bool:

@@ -90,10 +90,10 @@ def moe(**sizes: object) -> Layout:
 _FP32 = (
     # One rank: what may not change results there either.
     dense(recompute="full", optimizer="distributed", fast=True),
-    moe(dispatcher="alltoall", recompute="selective", optimizer="distributed", fast=True),
+    moe(dispatcher="alltoall", recompute="selective", optimizer="distributed"),
     # Two ranks: one thing at a time.
-    dense(world=2, tp=2, fast=True),
-    dense(world=2, tp=2, sp=True),
+    dense(world=2, tp=2),
+    dense(world=2, tp=2, sp=True, fast=True),
     dense(world=2, pp=2, fast=True),
     dense(world=2, pp=2, vp=2, overlap_p2p=True),
     dense(world=2, cp=2, fast=True),
@@ -117,7 +117,7 @@ _FP32 = (
     dense(world=4, cp=4, optimizer="distributed"),
     dense(world=4, cp=2, pp=2),
     dense(world=4, optimizer="overlap"),
-    moe(world=4, tp=2, sp=True, ep=2, dispatcher="alltoall", optimizer="distributed", fast=True),
+    moe(world=4, tp=2, sp=True, ep=2, dispatcher="alltoall", optimizer="distributed"),
     moe(world=4, tp=2, sp=True, ep=2),
     moe(world=4, tp=2, sp=True, ep=4, etp=1, dispatcher="alltoall", optimizer="distributed"),
     moe(world=4, ep=4, dispatcher="alltoall", optimizer="overlap"),
