@@ -36,13 +36,14 @@ def _meeting_point() -> tuple[torch.distributed.Store, int, int]:
     return next(torch.distributed.rendezvous("env://"))
 
 
-def initialize(layout: Layout) -> None:
+def initialize(layout: Layout, number: int) -> None:
+    """The `number`-th job of this process."""
     from megatron.core import parallel_state, tensor_parallel
 
     store, rank, world = _meeting_point()
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
-    # Groups are called alike in each layout: without a prefix one would find the keys of the layout before.
-    store = torch.distributed.PrefixStore(layout.name, store)
+    # Groups are called alike in each job: without a prefix one would find the keys of the job before.
+    store = torch.distributed.PrefixStore(f"job{number}", store)
     torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=layout.tp,
@@ -304,9 +305,9 @@ def train_step(
     return mean_loss(reports), float(norm)
 
 
-def train(run: Run) -> dict[str, Any]:
+def train(run: Run, number: int) -> dict[str, Any]:
     layout = run.layout
-    initialize(layout)
+    initialize(layout, number)
     config = transformer_config(layout)
     chunks = build_model(layout, config)
     optimizer = build_optimizer(layout, chunks)
@@ -323,8 +324,8 @@ def train(run: Run) -> dict[str, Any]:
 
 
 def main() -> None:
-    for text in sys.argv[1:]:
-        result = train(Run.from_json(text))
+    for number, text in enumerate(sys.argv[1:]):
+        result = train(Run.from_json(text), number)
         if os.environ["RANK"] == "0":
             print(json.dumps(result), flush=True)
 
