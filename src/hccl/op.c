@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hc_clock.h"
+#include "hc_share.h"
 
 static const char *const KINDS[][2] = {
 #define X(id, name, option) {name, option},
@@ -127,6 +128,7 @@ static aclError run(void *arg) {
         status = hc_is_batch(op->kind)
                      ? hc_exchange(op, HC_CHANNEL_POINT_TO_POINT, op->messages, op->num_messages)
                      : run_collective(op);
+    hc_peer_heap_release();
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
 
