@@ -4,13 +4,13 @@
  * A communicator fails once and for good: a collective that some ranks finished and others did not cannot be
  * repaired. The first text is kept, written on the board, and found there by every rank within a slice of its
  * wait. */
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "hc_clock.h"
+#include "hc_lifeline.h"
 #include "hc_op.h"
 
 static void keep(struct hc_comm *c, HcclResult code, const char *text) {
@@ -132,9 +132,7 @@ static const char *op_text(const struct hc_op *op, char *text, size_t room) {
 }
 
 static bool has_ended(const struct hc_comm *c, uint32_t rank) {
-    if (c->lifelines == NULL || c->lifelines[rank] < 0) return false;
-    struct pollfd p = {c->lifelines[rank], POLLIN, 0};
-    return poll(&p, 1, 0) == 1;
+    return c->lifelines != NULL && hc_lifeline_ended(c->lifelines[rank]);
 }
 
 static HcclResult check_ranks(struct hc_op *op) {
