@@ -271,6 +271,6 @@ HcclResult HcclGetCommAsyncError(HcclComm comm, HcclResult *asyncError) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclGetCommAsyncError", comm, &c));
     HC_CHECK(asyncError != NULL, HCCL_E_PTR, "HcclGetCommAsyncError: asyncError is null");
-    *asyncError = hc_comm_failure(c);
+    *asyncError = hc_comm_poll(c);
     return HCCL_SUCCESS;
 }

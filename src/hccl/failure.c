@@ -189,6 +189,18 @@ static HcclResult check_reports(struct hc_op *op) {
     return hc_comm_failure(c);
 }
 
+HcclResult hc_comm_poll(struct hc_comm *c) {
+    struct hc_report report;
+    if (atomic_load(&c->failed) == HCCL_SUCCESS && c->transport != NULL &&
+        c->transport->reported(c, &report)) {
+        char text[FAILURE_BYTES];
+        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %s", c->name, c->rank,
+                 c->num_ranks, report.rank, report.text);
+        keep(c, report.code, text);
+    }
+    return hc_comm_failure(c);
+}
+
 HcclResult hc_op_trouble(struct hc_op *op) {
     struct hc_comm *c = op->comm;
     char what[300], who[1000];

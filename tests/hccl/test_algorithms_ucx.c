@@ -1,25 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Algorithms over messages through UCX, between ranks of one host: over TCP as between hosts, and over
  * whatever UCX finds. */
-#include <dlfcn.h>
-
 #include "hccl_algorithms.h"
-
-/* Whether the package is there; it is looked for in a process of its own, as ranks are forked from this one.
- */
-static bool has_ucx(void) {
-    const pid_t pid = fork();
-    if (pid == 0) _exit(dlopen("libucp.so.0", RTLD_NOW) != NULL ? 0 : 1);
-    int status = 1;
-    waitpid(pid, &status, 0);
-    return status == 0;
-}
+#include "hccl_ucx.h"
 
 #define TEST_OVER(name, transports, num_ranks, device_memory, large)                                         \
     TEST(name) {                                                                                             \
-        if (!has_ucx()) SKIP("libucp.so.0 is not installed (package libucx0)");                              \
-        setenv("MINDSPEED_HCCL_TRANSPORT", "ucx", 1);                                                        \
-        setenv("UCX_TLS", transports, 1);                                                                    \
+        USE_UCX(transports);                                                                                 \
         CHECK(run_algorithms(num_ranks, device_memory, large));                                              \
     }
 
