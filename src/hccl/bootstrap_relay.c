@@ -34,13 +34,20 @@ void hc_relay_join(struct hc_caller *c, uint64_t group) {
     c->blob = NULL;
 }
 
-/* To one of the group, or to all of it but the sender. Whoever cannot be sent to is found out by reading. */
+bool hc_means_silence(int error) {
+    return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH || error == ENETDOWN;
+}
+
+/* To one of the group, or to all of it but the sender. Whoever cannot be sent to is ended by its next read.
+ */
 static void pass_on(struct hc_caller *all, const struct hc_caller *sender, struct hc_notice *n) {
     n->from = sender->call.member.rank;
     for (struct hc_caller *c = all; c != NULL; c = c->next) {
         if (c == sender || c->group != sender->group || !c->stays || c->left) continue;
         if (n->to != HC_NOTICE_ALL && n->to != c->call.member.rank) continue;
-        if (!hc_server_send(c->socket, n, sizeof *n, SEND_MS)) shutdown(c->socket, SHUT_RDWR);
+        if (hc_server_send(c->socket, n, sizeof *n, SEND_MS)) continue;
+        c->silent = hc_means_silence(errno);
+        shutdown(c->socket, SHUT_RDWR);
     }
 }
 
@@ -75,7 +82,7 @@ static void handle(struct hc_caller *all, struct hc_caller *c) {
 /* The connection is over; `error` is why, 0: closed. Where nobody stays nobody is told. */
 static void end(struct hc_caller **all, struct hc_caller **at, int error) {
     struct hc_caller *c = *at;
-    const bool cut = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH || error == ENETDOWN;
+    const bool cut = c->silent || hc_means_silence(error);
     struct hc_notice n = {.type = cut ? HC_NOTICE_CUT : HC_NOTICE_ENDED, .to = HC_NOTICE_ALL};
     if (!c->left) pass_on(*all, c, &n);
     hc_server_drop(at);

@@ -51,8 +51,9 @@ bool hc_server_send(int socket, const void *bytes, size_t length, int limit_ms) 
         const ssize_t n = send(socket, at, length, MSG_NOSIGNAL);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             struct pollfd p = {socket, POLLOUT, 0};
-            if (poll(&p, 1, limit_ms) <= 0) return false;
-            continue;
+            if (poll(&p, 1, limit_ms) > 0) continue;
+            errno = ETIMEDOUT;
+            return false;
         }
         if (n <= 0) return false;
         at += n;

@@ -26,7 +26,7 @@ static void set_stage(struct hc_net *net, uint32_t rank, enum hc_stage stage) {
  * held. Silent: nothing outside of this host can be told from here any more. */
 static void lose(struct hc_net *net, int error) {
     const struct hc_comm *c = net->comm;
-    const bool cut = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH || error == ENETDOWN;
+    const bool cut = hc_means_silence(error);
     close(net->control);
     net->control = -1;
     for (uint32_t r = 0; r < c->num_ranks && !net->closing; r++) {

@@ -104,6 +104,8 @@ struct hc_notice {
 };
 /* Make TCP find out within ten seconds that the other end, or the way to it, is gone. */
 void hc_watch_silence(int socket);
+/* Whether an error of a socket means that. */
+bool hc_means_silence(int error);
 /* Start answering if this process does not yet; the port it answers on. `port` 0: any free one. */
 HcclResult hc_bootstrap_serve(const char *caller, uint16_t port, const uint64_t token[2], uint16_t *bound);
 /* Stop answering: for aclFinalize. Calls under way are cut off. */

@@ -12,10 +12,11 @@ struct hc_caller {
     unsigned char *blob;
     uint64_t group;   /* 0: waits for its answer; else the meeting that it came from */
     bool stays, left; /* it has said so */
+    bool silent;      /* it did not take what was sent */
     struct hc_notice notice;
 };
 
-/* Send all, waiting at most `limit_ms` at a time: the sockets do not block. */
+/* Send all, waiting at most `limit_ms` at a time: the sockets do not block. On failure errno says why. */
 bool hc_server_send(int socket, const void *bytes, size_t length, int limit_ms);
 /* Close and forget the caller at *at. */
 void hc_server_drop(struct hc_caller **at);

@@ -18,6 +18,9 @@ struct rank {
     HcclRootInfo info;
 };
 
+/* Called first in a rank's process; NULL: nothing to do. Non-zero ends it. */
+static int (*before_rank)(uint32_t rank);
+
 /* Shared by the ranks and the test. */
 struct rank_board {
     HcclRootInfo info;
@@ -41,6 +44,7 @@ struct rank_board {
 static inline int rank_main(struct rank_board *board, uint32_t rank, uint32_t num_ranks,
                             int (*fn)(struct rank *self)) {
     struct rank r = {.rank = rank, .num_ranks = num_ranks}, *self = &r;
+    if (before_rank != NULL && before_rank(rank) != 0) return 1;
     EXPECT_OK(aclInit(NULL));
     EXPECT_OK(aclrtSetDevice((int32_t)rank));
     if (rank == 0) {
