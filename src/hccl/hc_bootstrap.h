@@ -43,8 +43,6 @@ struct hc_member {
 
 /* Make a meeting of a fresh id that this process answers for. */
 HcclResult hc_meeting_create(const char *caller, struct hc_meeting *meeting);
-/* Answer for meetings at a known port as well (rank tables). */
-HcclResult hc_meeting_listen(const char *caller, uint16_t port);
 /* The meeting of a part of the ranks: same place, an id that all of them derive alike. */
 void hc_meeting_derive(const struct hc_meeting *parent, const void *bytes, size_t length,
                        struct hc_meeting *meeting);
