@@ -167,4 +167,4 @@ def test_an_idle_rank_hears_of_an_error() -> None:
 def test_a_rank_that_raises_ends_the_others() -> None:
     waiting, raising = fault("raises")
     ends_with(raising, "rank 1 has had enough")
-    ends_with(waiting, "rank 1 (process", "has destroyed the communicator")
+    ends_with(waiting, "rank 1 (process", "has left the communicator")
