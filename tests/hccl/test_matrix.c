@@ -22,6 +22,8 @@ struct trial {
 
 static char g_what[200];
 
+static bool g_exact; /* only values whose sums are the same in every order */
+
 static bool full(void) { return getenv("HC_TEST_FULL") != NULL; }
 
 static void put(const struct trial *x, uint64_t first, uint64_t count, char *at) {
@@ -389,7 +391,7 @@ static int small(struct rank *self) {
         for (int op = 0; op < 4; op++) {
             x.op = (HcclReduceOp)op;
             for (int v = VALUES_EXACT; v <= VALUES_SPECIAL; v++) {
-                if (v != VALUES_EXACT && x.t->kind != 'F') continue;
+                if (v != VALUES_EXACT && (x.t->kind != 'F' || g_exact)) continue;
                 x.values = (enum values)v;
                 for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
                     x.count = counts[c];
@@ -456,6 +458,36 @@ TEST(instruction_sets) {
     if (before != NULL) setenv("HC_ISA", before, 1);
     else unsetenv("HC_ISA");
     CHECK(tried > 0);
+}
+
+/* The same over messages, which add up in other orders. */
+static bool over_messages(const char *algorithms, uint32_t num_ranks) {
+    g_exact = true;
+    setenv("MINDSPEED_HCCL_ALGO", algorithms, 1);
+    const bool good = run_ranks(num_ranks, 120, small);
+    unsetenv("MINDSPEED_HCCL_ALGO");
+    g_exact = false;
+    return good;
+}
+static const char RING[] =
+    "all_reduce=ring,reduce=tree,broadcast=scatter_all_gather,scatter=linear,all_gather=ring,"
+    "reduce_scatter=ring,all_to_all=pairwise,barrier=dissemination";
+static const char DOUBLING[] =
+    "all_reduce=recursive_doubling,broadcast=tree,all_gather=bruck,reduce_scatter=pairwise";
+TEST(over_messages_three_ranks) {
+    CHECK(over_messages(RING, 3));
+    CHECK(over_messages(DOUBLING, 3));
+    CHECK(over_messages("all_reduce=pairwise", 3));
+    CHECK(over_messages("all_reduce=tree", 3));
+}
+TEST(over_messages_more_ranks) {
+    if (!full()) SKIP("HC_TEST_FULL is not set");
+    for (uint32_t n = 2; n <= 8; n += n == 2 ? 2 : 1) {
+        CHECK(over_messages(RING, n));
+        CHECK(over_messages(DOUBLING, n));
+        CHECK(over_messages("all_reduce=pairwise", n));
+        CHECK(over_messages("all_reduce=tree", n));
+    }
 }
 
 TEST(all_numbers_of_ranks) {
