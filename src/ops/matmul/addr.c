@@ -1,6 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = beta * self + alpha * outer(vec1, vec2): a product with one step. A factor that is null is 1. */
+/* out = beta * self + alpha * outer(vec1, vec2): a product with one step. A factor that is null is 1. Of
+ * truth values: (beta and self) or (alpha and vec1 and vec2), element by element. */
+#include "elementwise.h"
+
+HC_EW_KERNEL(addr_truth)
+
+struct truth {
+    int64_t beta, alpha;
+};
+
+#ifdef HC_ISA
+void HC_FN(addr_truth)(size_t n, void *const *out, const void *const *in, const void *args) {
+    const struct truth *t = args;
+    const int64_t *self = in[0], *a = in[1], *b = in[2];
+    int64_t *y = out[0];
+    for (size_t i = 0; i < n; i++) y[i] = (t->beta && self[i]) || (t->alpha && a[i] && b[i]);
+}
+#else
 #include "matmul.h"
+
+static const struct hc_ew TRUTH = {"aclnnAddr", {[HC_I64] = addr_truth_table}, 0, 0};
 
 static aclnnStatus plan(const char *name, const aclTensor *self, const aclTensor *vec1, const aclTensor *vec2,
                         const aclScalar *beta, const aclScalar *alpha, const aclTensor *out, bool in_place,
@@ -16,6 +35,12 @@ static aclnnStatus plan(const char *name, const aclTensor *self, const aclTensor
     column.shape[1] = row.shape[0] = 1;
     row.shape[1] = vec2->shape[0], row.stride[1] = vec2->stride[0];
     column.stride[1] = row.stride[0] = 0;
+    if (out != NULL && self->dtype == ACL_BOOL && vec1->dtype == ACL_BOOL && vec2->dtype == ACL_BOOL) {
+        const struct truth t = {beta == NULL || hc_scalar_f64(beta) != 0,
+                                alpha == NULL || hc_scalar_f64(alpha) != 0};
+        const aclTensor *outs[] = {out}, *ins[] = {self, &column, &row};
+        return hc_ew_plan_as(name, &TRUTH, -1, outs, 1, ins, 3, &t, sizeof t, workspaceSize, executor);
+    }
     const struct hc_matmul op = {.name = name,
                                  .self = self,
                                  .a = &column,
@@ -48,3 +73,4 @@ HC_API aclnnStatus aclnnInplaceAddrGetWorkspaceSize(aclTensor *selfRef, const ac
                 workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceAddr)
+#endif

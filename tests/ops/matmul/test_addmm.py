@@ -109,6 +109,19 @@ def test_addr(dtype: torch.dtype) -> None:
     assert_product(self, wide(values((30, 41), dtype)) + torch.outer(wide(x), wide(y)), x[:, None], y[None])
 
 
+@pytest.mark.parametrize("beta", [0, 1])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_addr_of_truth_values(beta: int, alpha: bool) -> None:
+    self, x, y = (torch.arange(30 * n) % 3 == 0 for n in (41, 1, 41))
+    self, y = self.reshape(30, 41), y[:41]
+    expected = torch.addr(self, x, y, beta=beta, alpha=alpha)
+    out = torch.empty(30, 41, dtype=torch.bool)
+    call("aclnnAddr", self, x, y, Scalar(beta), Scalar(alpha), out)
+    assert torch.equal(out, expected)
+    call("aclnnInplaceAddr", self, x, y, Scalar(beta), Scalar(alpha))
+    assert torch.equal(self, expected)
+
+
 M = torch.ones(2, 2)
 BAD = [
     ("aclnnAddmm", (torch.ones(3), M, M, Scalar(1), Scalar(1), torch.ones(2, 2), 0), "self is float32[3], which does not broadcast"),
