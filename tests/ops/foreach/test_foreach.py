@@ -23,7 +23,9 @@ def outputs(like: list[torch.Tensor]) -> list[torch.Tensor]:
     return [torch.empty_like(t) for t in like]
 
 
-def compare(actual: list[torch.Tensor], expected: list[torch.Tensor], max_ulp: float = 1, atol: float = 0.0) -> None:
+def compare(
+    actual: list[torch.Tensor], expected: list[torch.Tensor], max_ulp: float = 1, atol: float = 0.0
+) -> None:
     for a, e in zip(actual, expected, strict=True):
         assert_close(a, e, max_ulp=max_ulp, atol=atol)
 
@@ -68,7 +70,12 @@ def alpha_of(dtype: torch.dtype) -> float | int:
     return 0.5 if dtype.is_floating_point else 3
 
 
-BINARY: dict[str, Callable] = {"Mul": torch.mul, "Div": torch.div, "Maximum": torch.maximum, "Minimum": torch.minimum}
+BINARY: dict[str, Callable] = {
+    "Mul": torch.mul,
+    "Div": torch.div,
+    "Maximum": torch.maximum,
+    "Minimum": torch.minimum,
+}
 
 
 @pytest.mark.parametrize("dtype", NUMBERS)
@@ -129,7 +136,10 @@ def test_addc(name: str, dtype: torch.dtype) -> None:
         call(f"aclnnForeach{name}Scalar{version}", a, b, c, scalar, out)
         compare(out, expected, 1, atol=2e-6)
     values = torch.linspace(-1, 1, len(a))
-    expected = [reference(x, y, z, value=v) for x, y, z, v in zip(wide(a), wide(b), wide(c), values.tolist(), strict=True)]
+    expected = [
+        reference(x, y, z, value=v)
+        for x, y, z, v in zip(wide(a), wide(b), wide(c), values.tolist(), strict=True)
+    ]
     call(f"aclnnForeach{name}ScalarList", a, b, c, values, a)
     compare(a, expected, 1, atol=2e-6)
 
@@ -142,7 +152,9 @@ def test_lerp(weight: float, dtype: torch.dtype) -> None:
     call("aclnnForeachLerpScalar", a, b, Scalar(weight), out)
     compare(out, [torch.lerp(x, y, weight) for x, y in zip(wide(a), wide(b), strict=True)], 1, atol=1e-6)
     call("aclnnForeachLerpList", a, b, w, out)
-    compare(out, [torch.lerp(x, y, z) for x, y, z in zip(wide(a), wide(b), wide(w), strict=True)], 1, atol=1e-6)
+    compare(
+        out, [torch.lerp(x, y, z) for x, y, z in zip(wide(a), wide(b), wide(w), strict=True)], 1, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -162,7 +174,10 @@ def test_pow(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize(("mode", "reference"), [(1, torch.round), (2, torch.floor), (3, torch.ceil), (5, torch.trunc), (7, torch.frac)])
+@pytest.mark.parametrize(
+    ("mode", "reference"),
+    [(1, torch.round), (2, torch.floor), (3, torch.ceil), (5, torch.trunc), (7, torch.frac)],
+)
 def test_round_off(mode: int, reference: Callable, dtype: torch.dtype) -> None:
     x = tensors(dtype, 9)
     out = outputs(x)
@@ -210,7 +225,12 @@ def test_norm_of_nan_and_strides() -> None:
 def test_special_values() -> None:
     for dtype in FLOATS:
         x = special_values(dtype)
-        for name, reference in (("Sqrt", torch.sqrt), ("Abs", torch.abs), ("Reciprocal", torch.reciprocal), ("Sign", torch.sign)):
+        for name, reference in (
+            ("Sqrt", torch.sqrt),
+            ("Abs", torch.abs),
+            ("Reciprocal", torch.reciprocal),
+            ("Sign", torch.sign),
+        ):
             out = [torch.empty_like(x)]
             call(f"aclnnForeach{name}", [x], out)
             assert_close(out[0], reference(x.double()).to(dtype), 1)
@@ -249,7 +269,9 @@ def test_non_finite_check_and_unscale(bad: float | None, dtype: torch.dtype) -> 
 
 def test_bad_input_is_named() -> None:
     x, y = [torch.ones(2), torch.ones(3)], [torch.ones(2), torch.ones(4)]
-    with pytest.raises(OperatorError, match=r"aclnnForeachMulList: tensor 1 is float32\[4\] in list x2 and float32\[3\]"):
+    with pytest.raises(
+        OperatorError, match=r"aclnnForeachMulList: tensor 1 is float32\[4\] in list x2 and float32\[3\]"
+    ):
         call("aclnnForeachMulList", x, y, outputs(x))
     with pytest.raises(OperatorError, match="list x1 has 1 tensors, out has 2"):
         call("aclnnForeachSqrt", x[:1], outputs(x))
@@ -264,7 +286,9 @@ def test_bad_input_is_named() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_many_tensors_and_many_chunks(dtype: torch.dtype) -> None:
-    x = [torch.randn(1 + 37 * i).to(dtype) for i in range(300)] + [torch.randn(16384 * k).to(dtype) for k in (1, 9, 2)]
+    x = [torch.randn(1 + 37 * i).to(dtype) for i in range(300)] + [
+        torch.randn(16384 * k).to(dtype) for k in (1, 9, 2)
+    ]
     out = outputs(x)
     call("aclnnForeachAddScalarV2", x, Scalar(1.0), out)
     compare(out, [t.double() + 1 for t in x], 0.51)

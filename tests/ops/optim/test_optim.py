@@ -28,7 +28,14 @@ def adam_w(p: torch.Tensor, state: dict, g: torch.Tensor, step: int, o: dict) ->
 @pytest.mark.parametrize("amsgrad", [False, True])
 @pytest.mark.parametrize("maximize", [False, True])
 def test_adam_w_v2_follows_torch(maximize: bool, amsgrad: bool, implementation: dict) -> None:
-    options = {"lr": 1e-2, "betas": (0.9, 0.999), "weight_decay": 0.1, "eps": 1e-8, "amsgrad": amsgrad, "maximize": maximize}
+    options = {
+        "lr": 1e-2,
+        "betas": (0.9, 0.999),
+        "weight_decay": 0.1,
+        "eps": 1e-8,
+        "amsgrad": amsgrad,
+        "maximize": maximize,
+    }
     ours = parameters(0)
     theirs = [torch.nn.Parameter(p.clone()) for p in ours]
     optimizer = torch.optim.AdamW(theirs, **options, **implementation)
@@ -55,7 +62,22 @@ def test_adam_w_v2_dtypes_mix(param: torch.dtype, state: torch.dtype) -> None:
     v1 = 0.999 * v.double() + 0.001 * g.double() ** 2
     denominator = (v1 / (1 - 0.999**3)).sqrt() + 1e-8
     p1 = p.double() * (1 - 0.01 * 0.1) - 0.01 / (1 - 0.9**3) * m1 / denominator
-    call("aclnnApplyAdamWV2", p, m, v, None, g, torch.tensor([2], dtype=torch.int64), 0.01, 0.9, 0.999, 0.1, 1e-8, False, False)
+    call(
+        "aclnnApplyAdamWV2",
+        p,
+        m,
+        v,
+        None,
+        g,
+        torch.tensor([2], dtype=torch.int64),
+        0.01,
+        0.9,
+        0.999,
+        0.1,
+        1e-8,
+        False,
+        False,
+    )
     for actual, expected in ((p, p1), (m, m1), (v, v1)):
         assert_close(actual, expected, 2, atol=3e-7 if actual.dtype != torch.float64 else 1e-9)
 
@@ -67,7 +89,9 @@ def test_adam_w_takes_its_settings_from_tensors() -> None:
     call("aclnnApplyAdamW", p, m, v, *settings, g, None, False, True)
     call("aclnnApplyAdamWV2", *other, None, g, torch.tensor(2.0), 1e-3, 0.9, 0.999, 0.01, 1e-8, False, True)
     for a, b in zip((p, m, v), other, strict=True):
-        torch.testing.assert_close(a, b, rtol=2e-5, atol=1e-7)  # float32 betas: 1 - 0.999f is off by 1e-5 of itself
+        torch.testing.assert_close(
+            a, b, rtol=2e-5, atol=1e-7
+        )  # float32 betas: 1 - 0.999f is off by 1e-5 of itself
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -115,7 +139,9 @@ def test_fused_sgd_divides_gradients_by_the_scale() -> None:
 @pytest.mark.parametrize(("found", "tracker", "scale", "want_scale", "want_tracker"), [
     (0.0, 0, 8.0, 8.0, 1), (0.0, 4, 8.0, 16.0, 0), (1.0, 4, 8.0, 4.0, 0), (0.0, 4, 3e38, 3e38, 0),
 ])  # fmt: skip
-def test_amp_update_scale(found: float, tracker: int, scale: float, want_scale: float, want_tracker: int) -> None:
+def test_amp_update_scale(
+    found: float, tracker: int, scale: float, want_scale: float, want_tracker: int
+) -> None:
     s, t = torch.tensor([scale]), torch.tensor([tracker], dtype=torch.int32)
     call("aclnnAmpUpdateScale", s, t, torch.tensor([found]), 2.0, 0.5, 5, s, t)
     assert s.item() == torch.tensor(want_scale).item()
@@ -126,7 +152,22 @@ def test_transposed_parameters() -> None:
     p, g, m, v = (torch.randn(30, 40).abs() for _ in range(4))
     other = [t.T.contiguous().T for t in (p, m, v)] + [g.clone()]
     for var, mean, square, grad in ((p, m, v, g), (*other[:3], other[3])):
-        call("aclnnApplyAdamWV2", var, mean, square, None, grad, torch.tensor(0.0), 0.1, 0.9, 0.99, 0.1, 1e-8, False, False)
+        call(
+            "aclnnApplyAdamWV2",
+            var,
+            mean,
+            square,
+            None,
+            grad,
+            torch.tensor(0.0),
+            0.1,
+            0.9,
+            0.99,
+            0.1,
+            1e-8,
+            False,
+            False,
+        )
     assert torch.equal(p, other[0])
 
 
