@@ -23,6 +23,7 @@ import json
 import multiprocessing as mp
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -169,6 +170,7 @@ def run_file(path: Path) -> FileResult:
 
 
 def child_main(path: str, out: str) -> None:
+    os.setpgid(0, 0)  # with its own children it ends as one group, also when its time is over
     with open(out + ".log", "w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -199,6 +201,15 @@ def collect(child: Running, timed_out: bool) -> FileResult:
     return result
 
 
+def kill_group(process: mp.process.BaseProcess) -> None:
+    assert process.pid is not None
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has not made its group yet
+        process.kill()
+    process.join()
+
+
 def run_all(paths: list[Path], jobs: int, timeout: float, verbose: bool) -> list[FileResult]:
     context = mp.get_context("fork")
     waiting, running, results = list(reversed(paths)), [], []
@@ -214,8 +225,7 @@ def run_all(paths: list[Path], jobs: int, timeout: float, verbose: bool) -> list
             for child in list(running):
                 late = time.monotonic() - child.started > timeout
                 if late:
-                    child.process.kill()
-                    child.process.join()
+                    kill_group(child.process)
                 if not child.process.is_alive():
                     child.process.join()
                     running.remove(child)
