@@ -227,15 +227,24 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     return s->completed >= target && (!running || s->releases != releases);
 }
 
-/* Needs the lock. */
+/* Needs the lock. That the device is abandoned is never forgotten. */
 static aclError tell_error(struct hc_stream *s, bool forget) {
-    const aclError code = s->error;
-    if (code == 0) return ACL_SUCCESS;
-    if (forget) {
-        s->error = 0;
-        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
-    }
+    const aclError code = s->error, abandoned = atomic_load(&s->device->abandoned);
+    if (code == 0) return abandoned == 0 ? ACL_SUCCESS : hc_fail(abandoned, "%s", s->device->abandoned_text);
+    if (forget) s->error = 0;
+    if (forget && abandoned == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
     return hc_fail(code, "%s", s->error_text);
+}
+
+/* So that no synchronise takes the short way past the error. */
+static void abandon_one(void *object, void *device) {
+    struct hc_stream *s = object;
+    if (s->device == device) atomic_fetch_or(&s->state, HC_STREAM_FAILED);
+}
+
+void hc_streams_abandon(struct hc_device *device, aclError code) {
+    atomic_store(&device->abandoned, code);
+    hc_handle_each(&hc_stream_pool, abandon_one, device);
 }
 
 aclError hc_stream_error(struct hc_stream *s, bool forget) {
@@ -379,6 +388,7 @@ struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority
     pthread_cond_init(&s->done, NULL);
     hc_copy_gate_enter(); /* who moves memory has paused all streams there are: none may appear meanwhile */
     hc_handle_publish(&s->handle);
+    if (atomic_load(&s->device->abandoned) != 0) atomic_fetch_or(&s->state, HC_STREAM_FAILED);
     hc_copy_gate_leave();
     return s;
 }
