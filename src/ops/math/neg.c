@@ -24,5 +24,4 @@ static const struct hc_ew NEG = {"aclnnNeg",
                                  0,
                                  0};
 HC_UNARY(aclnnNeg, NEG)
-HC_UNARY_INPLACE(aclnnInplaceNeg, NEG)
 #endif

@@ -1,4 +1,4 @@
-"""aclnnNeg, aclnnInplaceNeg."""
+"""aclnnNeg."""
 
 from __future__ import annotations
 
