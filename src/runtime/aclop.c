@@ -4,6 +4,8 @@
 #include "hc_desc.h"
 #include "hc_error.h"
 
+/* One text for both versions of the interface. The first input's type is named because a missing operator
+ * is often only a missing type of one that exists. */
 static aclError refuse(const char *function, const char *type, int inputs,
                        const aclTensorDesc *const desc[]) {
     HC_CHECK(type != NULL, ACL_ERROR_INVALID_PARAM, "%s: opType is null", function);
