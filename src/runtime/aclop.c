@@ -12,6 +12,8 @@ struct refusal {
     char text[384];
 };
 
+/* One text for both versions of the interface. The first input's type is named because a missing operator
+ * is often only a missing type of one that exists. */
 static struct refusal describe(const char *function, const char *type, int inputs,
                                const aclTensorDesc *const desc[]) {
     const aclDataType dtype = inputs > 0 && desc != NULL ? aclGetTensorDescType(desc[0]) : ACL_DT_UNDEFINED;

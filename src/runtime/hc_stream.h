@@ -20,6 +20,8 @@ struct hc_queued {
     struct hc_queued *next;
 };
 
+/* The first cache line is what a launch touches; the second begins with the lock, which only the slow
+ * path takes. All below the lock is guarded by it, but for the atomics. */
 struct hc_stream {
     struct hc_handle handle;
     atomic_uint state;

@@ -19,6 +19,8 @@
 #include "hc_runtime.h"
 
 struct hc_pool hc_stream_pool = HC_POOL("stream", 1024, 65536);
+/* 5 s: longer than any operator of a sensible size, shorter than a user's patience. 2 s for what is left
+ * at the end of a process. */
 enum { FORCE_MS = 5000, SETTLE_MS = 2000 };
 
 struct hc_stream *hc_stream_find(aclrtStream handle, const char *function) {
