@@ -70,8 +70,10 @@ static bool send_all(int socket, const void *bytes, size_t length) {
     return true;
 }
 
+/* Without a deadline it has its answer, and is dropped by the next expire. */
 static bool complete(const struct caller *c) {
-    return c->have >= sizeof c->call && c->have == sizeof c->call + c->call.member.blob_bytes;
+    return c->deadline != 0 && c->have >= sizeof c->call &&
+           c->have == sizeof c->call + c->call.member.blob_bytes;
 }
 
 static bool same_meeting(const struct caller *a, const struct caller *b) {
@@ -110,12 +112,22 @@ static void list_missing(const struct caller *all, const struct caller *c, char 
     }
 }
 
+/* A meeting fails for all who came, with one text: those answered later would miss the ones answered first.
+ */
+static void fail_meeting(struct caller *all, const struct hc_call *call, HcclResult code, const char *text) {
+    for (struct caller *c = all; c != NULL; c = c->next) {
+        if (!complete(c) || memcmp(c->call.id, call->id, sizeof call->id) != 0) continue;
+        answer_error(c, code, text);
+        c->deadline = 0;
+    }
+}
+
 static void answer_late(struct caller *all, struct caller *c) {
     char ranks[300] = "", text[512];
     list_missing(all, c, ranks, sizeof ranks);
     snprintf(text, sizeof text, "rank(s) %s of %u did not come within %.0f s (HCCL_CONNECT_TIMEOUT)", ranks,
              c->call.num_ranks, c->call.timeout_ms / 1e3);
-    answer_error(c, HCCL_E_TIMEOUT, text);
+    fail_meeting(all, &c->call, HCCL_E_TIMEOUT, text);
 }
 
 static size_t count_meeting(const struct caller *all, const struct caller *c) {
@@ -188,7 +200,8 @@ static bool valid_start(const struct hc_call *call) {
 static bool read_call(struct caller *c) {
     for (;;) {
         const bool head = c->have < sizeof c->call;
-        const size_t want = head ? sizeof c->call - c->have : sizeof c->call + c->call.member.blob_bytes - c->have;
+        const size_t want =
+            head ? sizeof c->call - c->have : sizeof c->call + c->call.member.blob_bytes - c->have;
         char *to = head ? (char *)&c->call + c->have : (char *)c->blob + (c->have - sizeof c->call);
         char extra;
         const ssize_t n = want > 0 ? recv(c->socket, to, want, 0) : recv(c->socket, &extra, 1, 0);
@@ -210,7 +223,11 @@ static void serve(struct caller **all, struct caller **at) {
     char text[512];
     const bool was_complete = complete(c);
     if (!read_call(c)) {
+        const struct hc_call call = c->call;
         drop(at);
+        snprintf(text, sizeof text, "rank %u (process %d on %s) came, but has ended or given up",
+                 call.member.rank, call.member.pid, call.member.host_name);
+        if (was_complete) fail_meeting(*all, &call, HCCL_E_REMOTE, text);
         return;
     }
     if (was_complete || !complete(c)) return;
@@ -241,13 +258,11 @@ static void accept_from(int listener, struct caller **all) {
 
 static void expire(struct caller **all) {
     const uint64_t now = hc_now_ns();
+    for (struct caller *c = *all; c != NULL; c = c->next)
+        if (complete(c) && c->deadline <= now) answer_late(*all, c);
     for (struct caller **at = all; *at != NULL;) {
-        if ((*at)->deadline > now) {
-            at = &(*at)->next;
-            continue;
-        }
-        if (complete(*at)) answer_late(*all, *at);
-        drop(at);
+        if ((*at)->deadline > now) at = &(*at)->next;
+        else drop(at);
     }
 }
 
@@ -298,7 +313,8 @@ static bool round_of_calls(struct caller **all) {
 static void *serve_calls(void *unused) {
     struct caller *all = NULL;
     (void)unused;
-    while (round_of_calls(&all)) {}
+    while (round_of_calls(&all)) {
+    }
     while (all != NULL) drop(&all);
     return NULL;
 }

@@ -55,6 +55,22 @@ HcclResult hc_comm_failure(struct hc_comm *c) {
     return code;
 }
 
+/* The lock keeps the board where it is: another thread may resume the communicator. */
+HcclResult hc_comm_listen(struct hc_comm *c) {
+    char text[640] = "";
+    int32_t code = HCCL_SUCCESS;
+    pthread_mutex_lock(&c->failure_lock);
+    const struct hc_board_head *head = c->board != NULL ? hc_board_head(c->board) : NULL;
+    if (head != NULL && atomic_load(&head->failed) == 2 && atomic_load(&c->failed) == HCCL_SUCCESS) {
+        code = head->code;
+        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %.400s", c->name,
+                 c->rank, c->num_ranks, head->rank, head->text);
+    }
+    pthread_mutex_unlock(&c->failure_lock);
+    if (code != HCCL_SUCCESS) keep(c, (HcclResult)code, text);
+    return hc_comm_failure(c);
+}
+
 /* "rank 2 (process 71) waits in HcclBroadcast number 13 (5 float32)" */
 static int describe_rank(const struct hc_comm *c, uint32_t rank, char *text, size_t room) {
     const struct hc_presence *p = hc_presence(c->board, rank);
@@ -126,12 +142,13 @@ static HcclResult check_ranks(struct hc_op *op) {
     char what[300];
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         if (!waits_for(op, r)) continue;
-        if (has_ended(c, r))
-            return hc_comm_fail(c, HCCL_E_REMOTE, "%s: rank %u (process %d on %s) has ended",
-                                op_text(op, what, sizeof what), r, c->members[r].pid, c->members[r].host_name);
         if (atomic_load(&hc_presence(c->board, r)->stage) == HC_LEFT)
             return hc_comm_fail(c, HCCL_E_REMOTE, "%s: rank %u (process %d) has destroyed the communicator",
                                 op_text(op, what, sizeof what), r, c->members[r].pid);
+        if (has_ended(c, r))
+            return hc_comm_fail(c, HCCL_E_REMOTE, "%s: rank %u (process %d on %s) has ended",
+                                op_text(op, what, sizeof what), r, c->members[r].pid,
+                                c->members[r].host_name);
     }
     return HCCL_SUCCESS;
 }

@@ -50,8 +50,8 @@ struct hc_message {
     struct hc_buffer where; /* sender's buffer, if it can be shared */
 };
 
-/* Slices for or of every rank, in bytes from the start of the buffer. What is sent to, or received from, every
- * rank alike is the same slice num_ranks times. */
+/* Slices for or of every rank, in bytes from the start of the buffer. What is sent to, or received from,
+ * every rank alike is the same slice num_ranks times. */
 struct hc_slices {
     uint64_t *offsets, *lengths; /* [num_ranks]; NULL where the collective has no slices */
 };
@@ -97,6 +97,8 @@ HcclResult hc_wait_change(struct hc_op *op, struct hc_bell *bell, uint32_t seen)
 HcclResult hc_comm_fail(struct hc_comm *comm, HcclResult code, const char *fmt, ...) HC_PRINTF(3, 4);
 /* Its first error, with the text set; HCCL_SUCCESS if it has none. */
 HcclResult hc_comm_failure(struct hc_comm *comm);
+/* The same, after a look at what other ranks report. */
+HcclResult hc_comm_listen(struct hc_comm *comm);
 /* HCCL_SUCCESS, or why a wait of `op` is hopeless. */
 HcclResult hc_op_trouble(struct hc_op *op);
 

@@ -29,7 +29,8 @@ const char *hc_reduce_name(HcclReduceOp reduce) {
 /* One piece of memory: the operation, its four arrays of slices, its messages. */
 struct hc_op *hc_op_create(struct hc_comm *comm, enum hc_kind kind, bool slices, size_t num_messages) {
     const size_t n = slices ? comm->num_ranks : 0;
-    struct hc_op *op = calloc(1, sizeof *op + 4 * n * sizeof(uint64_t) + num_messages * sizeof(struct hc_message));
+    struct hc_op *op =
+        calloc(1, sizeof *op + 4 * n * sizeof(uint64_t) + num_messages * sizeof(struct hc_message));
     if (op == NULL) {
         hc_fail(HCCL_E_MEMORY, "%s: out of host memory", hc_kind_name(kind));
         return NULL;
@@ -76,9 +77,8 @@ static void describe(const void *arg, struct hc_task_info *info) {
         snprintf(info->shapes, sizeof info->shapes, "%zu messages, %u ranks, %s", op->num_messages,
                  op->comm->num_ranks, op->comm->name);
     else
-        snprintf(info->shapes, sizeof info->shapes, "%s[%llu] %u ranks, %s, %s",
-                 hc_hccl_type_name(op->type), (unsigned long long)op->count, op->comm->num_ranks,
-                 op->algo->name, op->comm->name);
+        snprintf(info->shapes, sizeof info->shapes, "%s[%llu] %u ranks, %s, %s", hc_hccl_type_name(op->type),
+                 (unsigned long long)op->count, op->comm->num_ranks, op->algo->name, op->comm->name);
 }
 
 static void enter(const struct hc_op *op) {
@@ -108,6 +108,13 @@ static HcclResult run_collective(struct hc_op *op) {
     return status;
 }
 
+/* What is broken already is not begun: a collective that finds the others' posts could finish on some ranks.
+ */
+static HcclResult check_health(struct hc_comm *c) {
+    const bool quiet = c->board == NULL || atomic_load(&hc_board_head(c->board)->failed) == 0;
+    return quiet ? hc_comm_failure(c) : hc_comm_listen(c);
+}
+
 /* The code sticks to the stream, with the text of hc_fail. */
 static aclError run(void *arg) {
     struct hc_op *op = arg;
@@ -115,7 +122,7 @@ static aclError run(void *arg) {
     if (op->comm->num_ranks == 1) return op->algo->run(op) == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
     const uint32_t limit = op->comm->exec_timeout_s;
     op->deadline = limit > 0 ? hc_now_ns() + limit * 1000000000ull : 0;
-    HcclResult status = hc_comm_failure(op->comm);
+    HcclResult status = check_health(op->comm);
     if (status == HCCL_SUCCESS)
         status = hc_is_batch(op->kind)
                      ? hc_exchange(op, HC_CHANNEL_POINT_TO_POINT, op->messages, op->num_messages)
@@ -173,7 +180,8 @@ static HcclResult expose_buffers(struct hc_op *op) {
     return HCCL_SUCCESS;
 }
 
-/* Numbers are given under one lock with the launch, so that the order of numbers is the order in the stream. */
+/* Numbers are given under one lock with the launch, so that the order of numbers is the order in the stream.
+ */
 static void number(struct hc_op *op) {
     struct hc_comm *c = op->comm;
     if (!hc_is_batch(op->kind)) op->seq = c->next_seq++;
