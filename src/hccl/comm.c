@@ -15,6 +15,7 @@
 #include "hc_op.h"
 #include "hc_option.h"
 #include "hc_ranks.h"
+#include "hc_steps.h"
 
 static const char ROOT_MAGIC[16] = "mindspeed-hccl2";
 
@@ -62,6 +63,8 @@ void hc_comm_release(struct hc_comm *c) {
     free(c->lanes);
     free(c->sources);
     free(c->targets);
+    free(c->pieces);
+    free(c->scratch);
     free(c);
 }
 
@@ -80,7 +83,8 @@ static struct hc_comm *create(uint32_t num_ranks, uint32_t rank, int32_t device)
     c->lanes = calloc((size_t)HC_CHANNELS * HC_DIRECTIONS * num_ranks, sizeof *c->lanes);
     c->sources = calloc(num_ranks, sizeof *c->sources);
     c->targets = calloc(num_ranks, sizeof *c->targets);
-    if (c->lanes != NULL && c->sources != NULL && c->targets != NULL) return c;
+    c->pieces = calloc(num_ranks, sizeof *c->pieces);
+    if (c->lanes != NULL && c->sources != NULL && c->targets != NULL && c->pieces != NULL) return c;
     hc_comm_release(c);
     return NULL;
 }
@@ -102,7 +106,8 @@ HcclResult hc_comm_join(const char *caller, const struct hc_meeting *meeting, ui
     struct hc_comm *c = create(num_ranks, rank, device);
     HC_CHECK(c != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
     c->meeting = *meeting;
-    HcclResult status = hc_comm_configure(caller, c, config);
+    HcclResult status = hc_select_check(caller);
+    if (status == HCCL_SUCCESS) status = hc_comm_configure(caller, c, config);
     if (status == HCCL_SUCCESS && num_ranks > 1) status = hc_ranks_meet(caller, c);
     if (status != HCCL_SUCCESS) {
         hc_comm_release(c);

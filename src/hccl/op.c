@@ -82,7 +82,7 @@ static void describe(const void *arg, struct hc_task_info *info) {
 }
 
 static void enter(const struct hc_op *op) {
-    struct hc_presence *p = hc_presence(op->comm->board, op->comm->rank);
+    struct hc_presence *p = op->comm->self;
     atomic_store_explicit(&p->kind, op->kind, memory_order_relaxed);
     atomic_store_explicit(&p->type, op->type, memory_order_relaxed);
     atomic_store_explicit(&p->count, op->count, memory_order_relaxed);
@@ -91,19 +91,19 @@ static void enter(const struct hc_op *op) {
 }
 
 static void leave(const struct hc_op *op) {
-    atomic_store_explicit(&hc_presence(op->comm->board, op->comm->rank)->inside, 0, memory_order_relaxed);
+    atomic_store_explicit(&op->comm->self->inside, 0, memory_order_relaxed);
 }
 
 static HcclResult run_collective(struct hc_op *op) {
     HC_TRY(hc_wait(op, &op->comm->turn, op->seq));
-    if (op->comm->board != NULL) enter(op);
+    enter(op);
     HcclResult status = op->algo->run(op);
     while (status == HC_DECLINED) {
         op->algo = hc_select(op, op->algo);
         status = op->algo != NULL ? op->algo->run(op)
                                   : hc_comm_fail(op->comm, HCCL_E_NOT_SUPPORT, "%s", hc_error_text());
     }
-    if (op->comm->board != NULL) leave(op);
+    leave(op);
     if (status == HCCL_SUCCESS) hc_bell_add(&op->comm->turn);
     return status;
 }
@@ -124,9 +124,7 @@ static aclError run(void *arg) {
     op->deadline = limit > 0 ? hc_now_ns() + limit * 1000000000ull : 0;
     HcclResult status = check_health(op->comm);
     if (status == HCCL_SUCCESS)
-        status = hc_is_batch(op->kind)
-                     ? hc_exchange(op, HC_CHANNEL_POINT_TO_POINT, op->messages, op->num_messages)
-                     : run_collective(op);
+        status = hc_is_batch(op->kind) ? hc_exchange(op, op->messages, op->num_messages) : run_collective(op);
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
 
@@ -172,7 +170,8 @@ static HcclResult expose_buffers(struct hc_op *op) {
         op->shared = true;
         return HCCL_SUCCESS;
     }
-    const bool writes = op->kind == HC_OP_ALL_REDUCE || op->kind == HC_OP_REDUCE;
+    const bool writes =
+        op->kind == HC_OP_ALL_REDUCE || op->kind == HC_OP_REDUCE || op->algo->supports == hc_messages_support;
     HC_TRY(expose(op, op->send, op->send_bytes, &op->send_at));
     if (writes) HC_TRY(expose(op, op->recv, op->recv_bytes, &op->recv_at));
     op->shared = (op->send_bytes == 0 || op->send_at.num_spans > 0) &&

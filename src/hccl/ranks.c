@@ -13,6 +13,7 @@
 #include "hc_op.h"
 #include "hc_option.h"
 #include "hc_share.h"
+#include "hc_transport.h"
 
 /* How long a wait polls: many times what a message takes between two cores (about 50 us), then yielding the
  * core, which costs about 1 us where nobody else wants it. Sleeping and being woken costs 10 us and more, so
@@ -34,9 +35,20 @@ static HcclResult introduce(const char *caller, const struct hc_comm *c, struct 
     return self->board_file >= 0 ? HCCL_SUCCESS : HCCL_E_SYSCALL;
 }
 
+static bool same_host(const struct hc_member *a, const struct hc_member *b) {
+    return memcmp(&a->host, &b->host, sizeof a->host) == 0;
+}
+
 static bool on_one_host(const struct hc_comm *c) {
     for (uint32_t r = 1; r < c->num_ranks; r++)
-        if (memcmp(&c->members[r].host, &c->members[0].host, sizeof c->members[0].host) != 0) return false;
+        if (!same_host(&c->members[r], &c->members[0])) return false;
+    return true;
+}
+
+static bool is_spread(const struct hc_comm *c) {
+    for (uint32_t r = 0; r < c->num_ranks; r++)
+        for (uint32_t k = 0; k < r; k++)
+            if (same_host(&c->members[r], &c->members[k])) return false;
     return true;
 }
 
@@ -89,7 +101,11 @@ HcclResult hc_ranks_meet(const char *caller, struct hc_comm *c) {
         return status;
     }
     set_patience(c);
-    return hc_board_open(caller, c, self.board_file);
+    c->spread = is_spread(c);
+    HC_TRY(hc_board_open(caller, c, self.board_file));
+    c->self = hc_presence(c->board, c->rank);
+    c->transport = &hc_transport_shm;
+    return HCCL_SUCCESS;
 }
 
 HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
@@ -107,6 +123,10 @@ HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
 }
 
 void hc_ranks_leave(struct hc_comm *c) {
+    pthread_mutex_lock(&c->failure_lock); /* see hc_comm_listen */
+    c->transport = NULL;
+    pthread_mutex_unlock(&c->failure_lock);
+    c->self = NULL;
     hc_board_close(c);
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         if (c->heaps != NULL) hc_peer_heap_close(c->heaps[r]);
