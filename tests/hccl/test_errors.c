@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What several ranks get when something is wrong: all of them an error, at once, whose text names the ranks
  * and what they called; and afterwards they can go on. */
+#include "harness.h"
 #include "hccl_ranks.h"
 
 enum { N = 1000 };

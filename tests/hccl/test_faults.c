@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 
+#include "harness.h"
 #include "hccl_ranks.h"
 
 enum { SMALL = 64, LARGE = 40000, MAX_RANKS = 8 };
