@@ -69,8 +69,9 @@ enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT, HC_ENDED };
 struct hc_presence {
     _Alignas(64) atomic_int pid;
     atomic_int stage;
-    /* The collective it is in, or was in last. */
-    atomic_uint seq, kind, type, inside;
+    /* The collective it is in, or was in last. Of one moment while `version` is even and the same before and
+     * after reading. */
+    atomic_uint version, seq, kind, type, inside;
     atomic_ullong count;
     /* The point-to-point call it waits in. */
     atomic_uint message_inside, message_peer, message_direction;

@@ -83,11 +83,14 @@ static void describe(const void *arg, struct hc_task_info *info) {
 
 static void enter(const struct hc_op *op) {
     struct hc_presence *p = op->comm->self;
+    const uint32_t version = atomic_load_explicit(&p->version, memory_order_relaxed);
+    atomic_store(&p->version, version + 1);
     atomic_store_explicit(&p->kind, op->kind, memory_order_relaxed);
     atomic_store_explicit(&p->type, op->type, memory_order_relaxed);
     atomic_store_explicit(&p->count, op->count, memory_order_relaxed);
     atomic_store_explicit(&p->inside, 1, memory_order_relaxed);
-    atomic_store_explicit(&p->seq, op->seq, memory_order_release);
+    atomic_store_explicit(&p->seq, op->seq, memory_order_relaxed);
+    atomic_store_explicit(&p->version, version + 2, memory_order_release);
 }
 
 static void leave(const struct hc_op *op) {

@@ -278,7 +278,7 @@ static void status(const struct hc_comm *c, uint32_t rank, struct hc_rank_status
     const struct hc_presence *p = hc_presence(c->board, rank);
     const bool ended = has_ended(c, rank);
     hc_rank_status_read(p, s);
-    if (ended) s->stage = HC_ENDED;
+    if (ended && s->stage != HC_LEFT) s->stage = HC_ENDED; /* who left first did so on purpose */
 }
 
 static const uint64_t GRACE_NS = 20000000; /* a look or two at the lanes: nothing is on its way here */
