@@ -160,7 +160,7 @@ aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t work
                                  .release = release_task,
                                  .describe = describe_task};
     HC_TRY(hc_launch(stream, &task));
-    return sync ? aclrtSynchronizeStream(stream) : ACLNN_SUCCESS;
+    return sync ? hc_launch_wait(stream) : ACLNN_SUCCESS;
 }
 
 void hc_set_view_shape(const struct hc_call *call, int slot, const int64_t *shape, int32_t rank) {
