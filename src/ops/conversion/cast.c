@@ -16,6 +16,8 @@ HC_API aclnnStatus aclnnCastGetWorkspaceSize(const aclTensor *self, const aclDat
 }
 HC_OP_LAUNCH(aclnnCast)
 
+/* selfRef is written whole, so it is an output only and src may be any view of it: hc_copy sees the
+ * overlap. */
 HC_API aclnnStatus aclnnInplaceCopyGetWorkspaceSize(aclTensor *selfRef, const aclTensor *src,
                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
     aclTensor view;

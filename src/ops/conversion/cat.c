@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Concatenation along a dimension (Cat), along a new one (Stack), and its inverse (SplitWithSize): copies
- * between the parts and slices of the whole, converting where dtypes differ. */
+ * between the parts and slices of the whole, converting where dtypes differ. One parallel copy a part,
+ * each at the speed of memory; a slice of the whole along its first dimension is one run. */
 #include "elementwise.h"
 
+/* Not negative. */
 struct args {
     int64_t dim;
 };
@@ -10,6 +12,7 @@ struct args {
 /* PyTorch's legacy: a tensor of shape [0] takes part in any concatenation. */
 static bool is_skipped(const aclTensor *t) { return t->rank == 1 && t->shape[0] == 0; }
 
+/* [first, first + length) of t along dim, as a view. */
 static aclTensor slice(const aclTensor *t, int64_t dim, int64_t first, int64_t length) {
     aclTensor view = *t;
     view.offset += first * t->stride[dim];
@@ -43,6 +46,7 @@ static aclnnStatus run_split(const struct hc_call *call) {
     return 0;
 }
 
+/* A slice of length 1 whose dimension is dropped has the shape of a part. */
 static aclnnStatus run_stack(const struct hc_call *call) {
     const struct args *a = call->args;
     for (size_t i = 0; i < hc_arg_count(call, 1); i++) {

@@ -8,6 +8,7 @@ struct args {
     int64_t dim, chunks;
 };
 
+/* Elements of t behind dimension dim: columns that one row of it becomes. */
 static int64_t trailing(const aclTensor *t, int64_t dim) {
     int64_t n = 1;
     for (int32_t d = (int32_t)dim + 1; d < t->rank; d++) n *= t->shape[d];
@@ -46,6 +47,8 @@ static aclnnStatus copy_chunk(const aclTensor *out, const aclTensor *t, const st
     return hc_fill(&rest, &zero);
 }
 
+/* Two copies (data and zeros) for each chunk of each tensor: chunks are ranks of a data-parallel group,
+ * so they are few and large. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     int64_t column = 0;

@@ -2,6 +2,7 @@
 /* out[i][j] = 1 where i == j, else 0. */
 #include "temporary.h"
 
+/* The diagonal is a view: its stride is a row and a column at once. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0);
     const struct hc_element zero = {{0}};

@@ -8,6 +8,7 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
     return hc_copy(hc_arg(call, 0), hc_arg(call, 1));
 }
 
+/* The scalar becomes bytes of the tensor's type here, so that the run copies without converting. */
 static aclnnStatus plan_value(const char *name, const aclTensor *selfRef, const aclScalar *value,
                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(selfRef && value, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,

@@ -6,6 +6,7 @@ struct args {
     bool flipped[HC_MAX_RANK];
 };
 
+/* A reversed dimension starts at its last element and steps back. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     aclTensor view = *hc_arg(call, 1);

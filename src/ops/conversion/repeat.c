@@ -7,12 +7,15 @@ struct args {
     int64_t repeats[HC_MAX_RANK];
 };
 
+/* Inwards, after those there are. */
 static void add_dimension(aclTensor *t, int64_t size, int64_t stride) {
     t->shape[t->rank] = size;
     t->stride[t->rank++] = stride;
     t->numel *= size;
 }
 
+/* Dimensions of one element, or repeated once, need no dimension of their own: the rest must not exceed
+ * the 16 of a descriptor, which phase one has checked. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);

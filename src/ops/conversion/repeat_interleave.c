@@ -8,7 +8,8 @@
 #include "index_load.h"
 #include "scatter.h"
 
-enum { FLAT = -1 };
+enum { FLAT = -1 }; /* no dim: of all elements in a line */
+/* repeats: for the form with one count. */
 struct args {
     int64_t dim, repeats;
 };
@@ -21,6 +22,7 @@ static aclnnStatus flatten(const aclTensor *self, aclTensor *line, void **owned)
     return 0;
 }
 
+/* t with one dimension more, before dimension `at`. */
 static aclTensor insert_dimension(const aclTensor *t, int32_t at, int64_t size, int64_t stride) {
     aclTensor view = *t;
     for (int32_t d = t->rank; d > at; d--) {
@@ -54,7 +56,9 @@ static aclnnStatus run_int(const struct hc_call *call) {
     return status;
 }
 
-/* The source position of each of `total` outputs; `size` positions share one count or have one each. */
+/* The source position of each of `total` outputs; `size` positions share one count or have one each. The
+ * counts are device memory, so they are checked here, in the run: negative ones, and a sum that is not
+ * what out was made for. The caller frees *source. */
 static aclnnStatus expand(const char *name, const aclTensor *repeats, int64_t size, int64_t total,
                           int64_t **source) {
     aclTensor counts;
@@ -96,6 +100,8 @@ static aclTensor along(const aclTensor *t, int32_t dim, int64_t *position) {
     return view;
 }
 
+/* self as seen along dim is only the start of the index: its own stride there becomes the step of the
+ * gather. */
 static aclnnStatus run_tensor(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0);
@@ -119,6 +125,7 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
     return status;
 }
 
+/* The positions themselves are the result. */
 static aclnnStatus run_positions(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *repeats = hc_arg(call, 1);
     int64_t *position;
@@ -129,6 +136,8 @@ static aclnnStatus run_positions(const struct hc_call *call) {
     return status;
 }
 
+/* Sums of halves are made in float and rounded once: `wide` is then the gradient until it is copied back.
+ */
 static aclnnStatus run_grad(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *grad = hc_arg(call, 1);
@@ -197,6 +206,7 @@ static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const ac
     return HC_PLAN(name, run_tensor, &args, HC_OUT(out), HC_IN(self), HC_IN(repeats));
 }
 
+/* Checks of arguments, with the interface's names in the message. */
 #define CHECK_PRESENT(name, a, b)                                                                            \
     HC_CHECK((a) && (b), ACLNN_ERR_PARAM_NULLPTR, name ": %s is null", (a) ? #b : #a)
 #define CHECK_DIM(name, dim, self)                                                                           \

@@ -19,6 +19,8 @@ HC_REDUCE_DECLARE(amin_I64)
 #define MIN_I64(s, x) ((x) < (s) ? (x) : (s))
 #define MAX_I64_FOLD(s, x, args) MAX_I64(s, x)
 #define MIN_I64_FOLD(s, x, args) MIN_I64(s, x)
+/* 64 floats or 32 wider values side by side: four vectors of the widest set, enough to hide the latency
+ * of a comparison. */
 #define BOTH(name, type, lanes, low, high, max_fold, max_join, min_fold, min_join)                           \
     HC_REDUCE_BODY(amax_##name, type, type, lanes, low, max_fold, max_join)                                  \
     HC_REDUCE_BODY(amin_##name, type, type, lanes, high, min_fold, min_join)                                 \
@@ -49,6 +51,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
                           executor);
 }
 
+/* Over dimensions (none given: all), or over everything. */
 #define OVER_DIMS(api, op)                                                                                   \
     HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,    \
                                              aclTensor *out, uint64_t *workspaceSize,                        \

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whether any, or all, elements are non-zero (NaN is non-zero). */
+/* Whether any, or all, elements are non-zero (NaN is non-zero). Elements become truth values on the way
+ * into the block, whatever their type; there is no early end, as the loop runs at the speed of memory. */
 #include "reduce.h"
 
 HC_REDUCE_DECLARE(any_B8)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whether two tensors have the same shape and the same values (NaN equals nothing). */
+/* Whether two tensors have the same shape and the same values (NaN equals nothing). Two passes over marks
+ * of one byte: the elementwise loop brings every type and stride, the reduction ends it. */
 #include <stdlib.h>
 
 #include "reduce.h"
@@ -35,6 +36,7 @@ static const struct hc_ew DIFFER = {"aclnnEqual",
 static const struct hc_reduce_kernels EQUAL_B8 = HC_REDUCE_KERNELS(equal_B8, uint8_t, HC_B8, 0);
 static const struct hc_reduce EQUAL = {"aclnnEqual", false, {[HC_B8] = &EQUAL_B8}};
 
+/* Other shapes are unequal and no error: one difference stands for all. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *ins[] = {hc_arg(call, 0), hc_arg(call, 1)}, *out = hc_arg(call, 2);
     const bool comparable = hc_same_shape(ins[0], ins[1]);

@@ -8,6 +8,7 @@
 
 #include "elementwise.h"
 
+/* min == max: the range is that of the data. */
 struct histc_args {
     int64_t bins;
     double min, max;
@@ -23,6 +24,7 @@ static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dt
     return status;
 }
 
+/* Counts, converted to out's type. */
 static aclnnStatus store_counts(const aclTensor *out, aclDataType dtype, void *counts) {
     const aclTensor from = hc_tensor_view(dtype, out->shape, out->rank, counts);
     return hc_copy(out, &from);
@@ -43,6 +45,7 @@ static void find_range(const double *x, size_t n, double *min, double *max) {
     }
 }
 
+/* O(elements); the last bin includes its upper end, as in PyTorch. */
 static aclnnStatus run_histc(const struct hc_call *call) {
     const struct histc_args *a = call->args;
     const aclTensor *self = hc_arg(call, 0), *out = hc_arg(call, 1);
@@ -86,6 +89,8 @@ HC_API aclnnStatus aclnnHistcGetWorkspaceSize(const aclTensor *self, int64_t bin
 }
 HC_OP_LAUNCH(aclnnHistc)
 
+/* Exactly one of sums and counts is used; both have `bins` places. Stops at the first value that has
+ * none. */
 static aclnnStatus count(const struct hc_call *call, const int64_t *x, const double *weights, size_t n,
                          double *sums, int64_t *counts, size_t bins) {
     for (size_t i = 0; i < n; i++) {

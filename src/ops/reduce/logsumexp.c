@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ln sum e^x over dimensions, as max + ln sum e^(x - max); an infinite maximum is the result. */
+/* ln sum e^x over dimensions, as max + ln sum e^(x - max); an infinite maximum is the result. Two passes
+ * over a row, the second from cache; the terms are float vectors, their sum is double. */
 #include "reduce.h"
 #include "rows.h"
 
@@ -31,6 +32,7 @@ void HC_FN(logsumexp_F64)(size_t n, void *const *out, const void *const *in, siz
 }
 
 #else
+/* double if either side is. */
 struct args {
     uint32_t mask;
     enum hc_block block;

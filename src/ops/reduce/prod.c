@@ -9,6 +9,7 @@ HC_REDUCE_DECLARE(prod_I64)
 HC_REDUCE_DECLARE(prod_C128)
 
 #ifdef HC_ISA
+/* 32 partial products side by side, joined by halves: the order is fixed, as for sums. */
 #define MUL(s, x, args) ((s) * (x))
 #define JOIN(a, b) ((a) * (b))
 static inline int64_t join_i64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }

@@ -12,6 +12,8 @@ HC_KERNEL(mean_F64_finish, (size_t n, void *const *out, const void *state, size_
 HC_KERNEL(mean_C128_finish, (size_t n, void *const *out, const void *state, size_t count, const void *args))
 
 #ifdef HC_ISA
+/* 32 doubles side by side are four vectors of the widest set: enough additions in flight to keep up with
+ * memory. */
 #define ADD(s, x, args) ((s) + (x))
 #define JOIN(a, b) ((a) + (b))
 /* Integers wrap, as in PyTorch. */
@@ -41,6 +43,7 @@ static const struct hc_reduce_kernels SUM_F32 = HC_REDUCE_KERNELS(sum_F32, doubl
 static const struct hc_reduce_kernels SUM_F64 = HC_REDUCE_KERNELS(sum_F64, double, HC_F64, 0);
 static const struct hc_reduce_kernels SUM_I64 = HC_REDUCE_KERNELS(sum_I64, int64_t, HC_I64, 0);
 static const struct hc_reduce_kernels SUM_C128 = HC_REDUCE_KERNELS(sum_C128, hc_c128, HC_C128, 0, 0);
+/* A mean is a sum with another end. */
 #define MEAN_KERNELS(type, state_type, block)                                                                \
     {                                                                                                        \
         sum_##type##_row_table, sum_##type##_col_table, sum_##type##_join_table, mean_##type##_finish_table, \
