@@ -2,6 +2,7 @@
 /* out = beta * self + alpha * outer(vec1, vec2): a product with one step. A factor that is null is 1. */
 #include "matmul.h"
 
+/* vec1 as a column, vec2 as a row, both as views: strides of the dimensions of size 1 do not matter. */
 static aclnnStatus plan(const char *name, const aclTensor *self, const aclTensor *vec1, const aclTensor *vec2,
                         const aclScalar *beta, const aclScalar *alpha, const aclTensor *out, bool in_place,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
