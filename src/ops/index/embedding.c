@@ -5,6 +5,8 @@
 #include "gather.h"
 #include "index_load.h"
 
+/* A gather whose source has the output's shape: stride 0 along the positions, and one index for each run
+ * of a row, so rows are moved by memcpy. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *weight = hc_arg(call, 1);
     struct hc_index index;

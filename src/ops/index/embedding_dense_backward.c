@@ -28,6 +28,7 @@ HC_KERNEL(embedding_scale_F64, (size_t n, void *sum, double factor))
 DEFINE(F32, float)
 DEFINE(F64, double)
 #else
+/* padding: a row that gets no gradient, -1 if none. */
 struct args {
     int64_t rows, padding;
     bool scale_by_frequency;
@@ -46,6 +47,8 @@ struct job {
     embedding_scale_F32_fn *scale_by;
 };
 
+/* Columns [column, column + n) of a row of out: at most a block, so the sum stays in the first-level
+ * cache. A row that no position names is zero. */
 static void sum_row(const struct job *j, size_t row, size_t column, size_t n) {
     _Alignas(64) double sum[HC_EW_BLOCK], widened[HC_EW_BLOCK];
     const size_t size = (size_t)j->grad.item_size;
@@ -69,6 +72,7 @@ static void sum_row(const struct job *j, size_t row, size_t column, size_t n) {
     j->store(n, y, 1, sum);
 }
 
+/* A unit is a row, or a part of a wide one. */
 static void sum_units(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     for (size_t unit = begin; unit < end; unit++) {
@@ -89,6 +93,7 @@ static void sort_positions(const int64_t *index, size_t n, int64_t rows, int64_t
     }
 }
 
+/* O(positions + rows) for the order, then each position's row of grad is read once. */
 static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, const aclTensor *grad,
                             aclTensor *out) {
     const struct args *a = call->args;

@@ -7,6 +7,7 @@
 
 #include "index_load.h"
 
+/* Not negative. */
 struct args {
     int64_t dim;
 };
@@ -27,6 +28,7 @@ static aclnnStatus gather_from(const aclTensor *out, const aclTensor *self, int6
     return 0;
 }
 
+/* The index has out's shape; scalars count as lines of one. */
 static aclnnStatus run_gather(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, 0)), self = hc_at_least_1d(hc_arg(call, 1));
@@ -64,6 +66,7 @@ HC_API aclnnStatus aclnnGatherGetWorkspaceSize(const aclTensor *self, const int6
 }
 HC_OP_LAUNCH(aclnnGather)
 
+/* The line of indices becomes a view of out's shape that moves along dim only. */
 static aclnnStatus run_select(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, 0)), self = hc_at_least_1d(hc_arg(call, 1));

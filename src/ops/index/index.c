@@ -6,16 +6,19 @@
 #include "gather.h"
 #include "scatter.h"
 
+/* Phase one works the shapes out; offsets need the values of the indices, so they are made in the run. */
 struct args {
     struct hc_advanced shape;
     bool accumulate;
 };
 
+/* A list operand as an array of pointers. */
 static size_t members(const struct hc_call *call, int slot, const aclTensor **out) {
     for (size_t i = 0; i < hc_arg_count(call, slot); i++) out[i] = hc_arg_at(call, slot, i);
     return hc_arg_count(call, slot);
 }
 
+/* self is copied where out overlaps it: elements would be overwritten before they are read. */
 static aclnnStatus run_index(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *indices[HC_MAX_RANK];
@@ -55,6 +58,7 @@ HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTe
 }
 HC_OP_LAUNCH(aclnnIndex)
 
+/* values broadcast to the indexed part, by strides of 0. */
 static aclnnStatus put(const struct hc_call *call, const struct args *a, const aclTensor *target,
                        const aclTensor *values) {
     const aclTensor *indices[HC_MAX_RANK];
@@ -73,6 +77,7 @@ static aclnnStatus put(const struct hc_call *call, const struct args *a, const a
     return 0;
 }
 
+/* 16-bit floats are accumulated in a float32 copy of self, and rounded once. */
 static aclnnStatus run_put(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0);

@@ -7,6 +7,7 @@
 #include "index_load.h"
 #include "scatter.h"
 
+/* With `has_value` there is no source but `value`; `wraps`: negative indices are legal (IndexFill). */
 struct args {
     int64_t dim;
     enum hc_scatter_op op;
@@ -18,6 +19,7 @@ struct args {
 };
 enum { OUT, SELF, INDEX, SOURCE };
 
+/* The index moves along dim only; a value is a source whose strides are all 0. */
 static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *target,
                                   const aclTensor *source) {
     const struct args *a = call->args;
@@ -47,6 +49,7 @@ static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *t
     return 0;
 }
 
+/* out starts as self; for sums of 16-bit floats as a float32 copy of it. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, OUT)), self = hc_at_least_1d(hc_arg(call, SELF));
@@ -66,6 +69,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* `count` is how many slices the index names. */
 static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, int64_t count,
                          const aclTensor *source, const aclTensor *out) {
     HC_CHECK(dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is out of range for self %s", name, HC_SHOW(self));
@@ -80,6 +84,7 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, i
     return 0;
 }
 
+/* The arguments are of variable length: numbers of a list follow the struct. */
 static aclnnStatus plan(const char *name, struct args *args, const aclTensor *self, int64_t dim,
                         const aclTensor *index, const aclTensor *source, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {

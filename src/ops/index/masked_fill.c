@@ -15,6 +15,8 @@ struct wide {
     uint64_t low, high;
 };
 
+/* The contiguous form is a select, which vectorises; elements that keep their value are written too,
+ * which is safe, as no other thread has them. */
 #define DEFINE(size, type)                                                                                   \
     void HC_FN(masked_fill_##size) PARAMS {                                                                  \
         const type v = *(const type *)value;                                                                 \
@@ -31,6 +33,7 @@ struct wide {
 FOR_SIZES(DEFINE)
 #else
 typedef masked_fill_1_fn fill_fn;
+/* Shared by all runs. */
 struct job {
     fill_fn *fill;
     const void *value;
@@ -58,6 +61,7 @@ static aclnnStatus run_scalar(const struct hc_call *call) {
     return 0;
 }
 
+/* The value lies in device memory: read, and converted, in the run. */
 static aclnnStatus run_tensor(const struct hc_call *call) {
     const aclTensor *self = hc_arg(call, 0);
     struct hc_element value;

@@ -37,6 +37,7 @@ struct wide {
 FOR_SIZES(DEFINE)
 #else
 typedef mask_pack_1_fn mask_fn;
+/* `src` and, for the inverse, `dst` are contiguous. */
 struct job {
     char *dst, *src;
     size_t size;
@@ -46,6 +47,7 @@ struct job {
 };
 enum { WIDEST = 16 };
 
+/* By the size of an element; the two kernels have one signature. */
 static mask_fn *kernel_for(size_t size, bool pack) {
     static mask_fn *const *const TABLES[][2] = {
 #define ROW(bytes, type) {mask_unpack_##bytes##_table, mask_pack_##bytes##_table},
@@ -55,6 +57,8 @@ static mask_fn *kernel_for(size_t size, bool pack) {
     return TABLES[hc_size_index(size)][pack][hc_isa()];
 }
 
+/* Packed on the stack first, as the kernel writes one element too many; then moved to where the block's
+ * own begin. */
 static void select_block(const void *ctx, const uint8_t *truth, size_t n, size_t first, int64_t at) {
     const struct job *j = ctx;
     _Alignas(64) char packed[HC_MASK_BLOCK * WIDEST];
@@ -64,6 +68,7 @@ static void select_block(const void *ctx, const uint8_t *truth, size_t n, size_t
     j->move(count, j->dst + at * j->dst_stride, j->dst_stride, packed, (int64_t)j->size);
 }
 
+/* The number of results is known only now, so the plan is a sync one and sets out's shape. */
 static aclnnStatus run_select(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1), *mask = hc_arg(call, 2);
     aclTensor shape = {.numel = 1}, view, whole;
@@ -121,6 +126,7 @@ HC_API aclnnStatus aclnnMaskedSelectGetWorkspaceSize(const aclTensor *self, cons
 }
 HC_OP_LAUNCH(aclnnMaskedSelect)
 
+/* source from `at` on: as many elements as the blocks before have taken. */
 static void scatter_block(const void *ctx, const uint8_t *truth, size_t n, size_t first, int64_t at) {
     const struct job *j = ctx;
     j->kernel(n, j->dst + first * j->size, j->src + at * (int64_t)j->size, truth);

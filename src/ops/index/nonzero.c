@@ -4,9 +4,11 @@
  */
 #include "mask_scan.h"
 
+/* Nonzero: a row per element. V2: a line per dimension. */
 struct args {
     bool by_dimension;
 };
+/* below[d]: elements that one step of dimension d skips in row-major order. */
 struct job {
     int64_t *out;
     int32_t rank;
@@ -14,6 +16,7 @@ struct job {
     uint64_t below[HC_MAX_RANK], shape[HC_MAX_RANK];
 };
 
+/* A division for each dimension but the last, of found elements only. */
 static void write_block(const void *ctx, const uint8_t *truth, size_t n, size_t first, int64_t at) {
     const struct job *j = ctx;
     for (size_t i = 0; i < n; i++) {
@@ -28,6 +31,7 @@ static void write_block(const void *ctx, const uint8_t *truth, size_t n, size_t 
     }
 }
 
+/* V2's lines are as long as what was found, so they are laid out now. */
 static aclnnStatus write(const struct hc_call *call, const struct hc_mask_scan *scan) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);

@@ -9,6 +9,7 @@ struct args {
     int64_t axis;
 };
 
+/* The value of a tensor of one element, in out's type. */
 static aclnnStatus read_element(const aclTensor *value, aclDataType dtype, struct hc_element *element) {
     const aclTensor to = hc_tensor_view(dtype, NULL, 0, element->bytes);
     aclTensor from = *value;
@@ -16,6 +17,7 @@ static aclnnStatus read_element(const aclTensor *value, aclDataType dtype, struc
     return hc_copy(&to, &from);
 }
 
+/* out is filled with offValue only after the classes have been checked. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);

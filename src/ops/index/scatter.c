@@ -7,7 +7,9 @@
 
 #include "index_load.h"
 
+/* The interface's numbers. */
 enum reduction { REDUCE_NONE, REDUCE_ADD, REDUCE_MUL, REDUCE_COUNT };
+/* The value form keeps its element here, in the type that is scattered in. */
 struct args {
     int64_t dim;
     enum hc_scatter_op op;
@@ -38,6 +40,7 @@ static aclnnStatus scatter_into(const struct hc_call *call, const aclTensor *tar
     return 0;
 }
 
+/* The one value as a view of any shape. */
 static aclTensor repeated(const struct args *a, int32_t rank) {
     aclTensor view = hc_tensor_view(a->value_dtype, NULL, 0, (void *)a->value.bytes);
     view.rank = rank;
@@ -45,6 +48,7 @@ static aclTensor repeated(const struct args *a, int32_t rank) {
     return view;
 }
 
+/* out starts as self; sums and products of 16-bit floats are made in a float32 copy of it. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, OUT)), self = hc_at_least_1d(hc_arg(call, SELF));
@@ -64,6 +68,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* index may be smaller than self and src, as in PyTorch: only its positions count. */
 static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
                          const aclTensor *src, const aclTensor *out) {
     const aclTensor i = hc_at_least_1d(index), s = hc_at_least_1d(self);

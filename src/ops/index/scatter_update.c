@@ -9,6 +9,7 @@ struct args {
     int64_t axis;
 };
 
+/* [first, first + length) along dim, as a view. */
 static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length) {
     t.numel = t.shape[dim] > 0 ? t.numel / t.shape[dim] * length : 0;
     t.offset += first * t.stride[dim];
@@ -16,6 +17,7 @@ static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length)
     return t;
 }
 
+/* first + length cannot overflow: both are below a tensor's size, or first is out of range already. */
 static aclnnStatus check_range(const char *name, size_t row, const char *what, int64_t first, int64_t length,
                                int64_t bound) {
     HC_CHECK(first >= 0 && first + length <= bound, ACLNN_ERR_PARAM_INVALID,

@@ -11,10 +11,12 @@ struct args {
     bool accumulate;
 };
 
+/* All elements in a line. */
 static aclTensor flat(const aclTensor *contiguous) {
     return hc_tensor_view(contiguous->dtype, &contiguous->numel, 1, hc_data(contiguous));
 }
 
+/* Row-major positions mean offsets only in a contiguous tensor: others are copied first. */
 static aclnnStatus run_take(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);
     struct hc_index index;
@@ -48,6 +50,7 @@ HC_API aclnnStatus aclnnTakeGetWorkspaceSize(const aclTensor *self, const aclTen
 }
 HC_OP_LAUNCH(aclnnTake)
 
+/* A scatter along the one dimension of the flattened tensor. */
 static aclnnStatus put(const struct hc_call *call, const aclTensor *target, const aclTensor *source,
                        enum hc_scatter_op op) {
     struct hc_index index;
@@ -66,6 +69,7 @@ static aclnnStatus put(const struct hc_call *call, const aclTensor *target, cons
     return 0;
 }
 
+/* target is self, or its contiguous copy in the type that is added in. */
 static aclnnStatus run_put(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0), *source = hc_arg(call, 2);

@@ -6,6 +6,7 @@
 
 #include "elementwise.h"
 
+/* The interface's numbers. */
 enum { NONE, MEAN, SUM };
 
 struct args {
@@ -22,6 +23,7 @@ static double get(const aclTensor *t, int64_t i, int64_t j) {
     return value;
 }
 
+/* One element, converted to the tensor's type. */
 static void put(const aclTensor *t, int64_t i, int64_t j, double value) {
     const int64_t at = t->rank == 2   ? i * t->stride[0] + j * t->stride[1]
                        : t->rank == 1 ? j * t->stride[0]
@@ -45,10 +47,12 @@ static aclnnStatus target_of(const struct hc_call *call, const aclTensor *target
     return 0;
 }
 
+/* No weights are ones. */
 static double weight_of(const aclTensor *weight, int64_t t) { return weight != NULL ? get(weight, 0, t) : 1; }
 static int64_t rows_of(const aclTensor *self) { return self->rank == 2 ? self->shape[0] : 1; }
 static int64_t classes_of(const aclTensor *self) { return self->shape[self->rank - 1]; }
 
+/* O(rows): one element of each row. The mean of no rows is NaN, as in PyTorch. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0), *target = hc_arg(call, 1), *weight = hc_arg(call, 2),
@@ -67,6 +71,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* Zeros everywhere, then one element a row. totalWeight is the forward's, so ignored rows are left out of
+ * the mean. */
 static aclnnStatus run_backward(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *grad = hc_arg(call, 0), *self = hc_arg(call, 1), *target = hc_arg(call, 2),
@@ -87,6 +93,7 @@ static aclnnStatus run_backward(const struct hc_call *call) {
     return 0;
 }
 
+/* One row without a batch dimension is allowed: then target is a scalar. */
 static aclnnStatus check(const char *name, const aclTensor *self, const aclTensor *target,
                          const aclTensor *weight, int64_t reduction) {
     HC_CHECK(self && target, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "target" : "self");
