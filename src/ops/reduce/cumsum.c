@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Running sum along a dimension, floats in double: each value is the rounded exact sum, as it is for
  * ReduceSum. A row is one chain of additions, by one thread; rows are shared. That is what fixes the
- * order of the additions, and an addition of a double takes 4 cycles, about the time that its element
- * takes from memory. */
+ * order of the additions, a chain of some 4 cycles an element. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(cumsum_F32)
