@@ -41,15 +41,17 @@ def _quieten() -> None:
 def run(options: argparse.Namespace) -> None:
     """The whole job."""
     _quieten()
-    # The order matters: the adaptor before Megatron, which the other modules import.
+    # The order matters: the adaptor before Megatron, which the other modules import. The split keeps sorters out of it.
+    import mindspeed.megatron_adaptor  # noqa: F401
+    import torch
+
+    # isort: split
     import checkpoint
     import corpus
     import dataset
     import history
-    import mindspeed.megatron_adaptor  # noqa: F401
     import model
     import sample
-    import torch
     import training
     from files import remove_leftovers
 

@@ -80,7 +80,14 @@ int hc_option_validate(void) {
     static const struct {
         enum hc_option option;
         int64_t low, high;
-    } INTS[] = {{HC_OPT_NUM_DEVICES, 1, 1024}, {HC_OPT_NUM_THREADS, 1, 1024}, {HC_OPT_DEBUG, 0, 3}};
+    } INTS[] = {{HC_OPT_NUM_DEVICES, 1, 1024},
+                {HC_OPT_NUM_THREADS, 1, 1024},
+                {HC_OPT_HCCL_BUFFSIZE, 1, 65536},
+                {HC_OPT_HCCL_EXEC_TIMEOUT, 0, 2147483},
+                {HC_OPT_HCCL_CONNECT_TIMEOUT, 1, 7200},
+                {HC_OPT_HCCL_IF_BASE_PORT, 1, 65535},
+                {HC_OPT_HCCL_EXPLAIN, 0, 1},
+                {HC_OPT_DEBUG, 0, 3}};
     for (size_t i = 0; i < HC_ARRAY_SIZE(INTS); i++) {
         const char *text = hc_option_text(INTS[i].option);
         int64_t value = 0;
@@ -101,5 +108,9 @@ int hc_option_validate(void) {
     HC_CHECK(is_one_of(hc_option_text(HC_OPT_DEVICE), DEVICES, HC_ARRAY_SIZE(DEVICES)), BAD_OPTION,
              "%s=%s: expected host, ascend or auto", OPTIONS[HC_OPT_DEVICE].env,
              hc_option_text(HC_OPT_DEVICE));
+    static const char *const TRANSPORTS[] = {"auto", "shm", "ucx"};
+    HC_CHECK(is_one_of(hc_option_text(HC_OPT_HCCL_TRANSPORT), TRANSPORTS, HC_ARRAY_SIZE(TRANSPORTS)),
+             BAD_OPTION, "%s=%s: expected auto, shm or ucx", OPTIONS[HC_OPT_HCCL_TRANSPORT].env,
+             hc_option_text(HC_OPT_HCCL_TRANSPORT));
     return 0;
 }

@@ -15,6 +15,25 @@
     X(NUM_THREADS, "MINDSPEED_NUM_THREADS", "", "threads of an operator; default OMP_NUM_THREADS, else all") \
     X(SOC, "MINDSPEED_SOC", "Ascend910B2", "SoC name that clients see")                                      \
     X(TRACE, "MINDSPEED_TRACE", "", "write a Chrome trace to this file at exit")                             \
+    X(HCCL_BUFFSIZE, "HCCL_BUFFSIZE", "200",                                                                 \
+      "MiB that a communicator may take for itself, 1 to 65536")                                             \
+    X(HCCL_EXEC_TIMEOUT, "HCCL_EXEC_TIMEOUT", "1836",                                                        \
+      "seconds that a collective waits for the other ranks; 0: for ever")                                    \
+    X(HCCL_CONNECT_TIMEOUT, "HCCL_CONNECT_TIMEOUT", "120",                                                   \
+      "seconds that the creation of a communicator waits for all ranks")                                     \
+    X(HCCL_DETERMINISTIC, "HCCL_DETERMINISTIC", "false",                                                     \
+      "true, false or strict: the same bits whatever the order of arrival")                                  \
+    X(HCCL_IF_IP, "HCCL_IF_IP", "", "address that other hosts reach this one at")                            \
+    X(HCCL_SOCKET_IFNAME, "HCCL_SOCKET_IFNAME", "",                                                          \
+      "network interfaces to use: eth (prefix), =eth0 (name), ^docker (all others)")                         \
+    X(HCCL_IF_BASE_PORT, "HCCL_IF_BASE_PORT", "60000",                                                       \
+      "port that rank 0 answers on when ranks come from a rank table")                                       \
+    X(HCCL_TRANSPORT, "MINDSPEED_HCCL_TRANSPORT", "auto",                                                    \
+      "auto, shm (shared memory) or ucx: how ranks of one host reach each other")                            \
+    X(HCCL_ALGO, "MINDSPEED_HCCL_ALGO", "",                                                                  \
+      "algorithms to use where they can: all_reduce=ring,broadcast=tree")                                    \
+    X(HCCL_EXPLAIN, "MINDSPEED_HCCL_EXPLAIN", "0",                                                           \
+      "1: print to stderr which algorithm a collective uses, and why, once per kind and size")               \
     X(ISA, "HC_ISA", "", "force a weaker instruction set: scalar, avx2, avx512 or neon")                     \
     X(DEBUG, "HC_DEBUG", "1", "0 to 3: how much the library checks itself")
 

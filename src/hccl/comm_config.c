@@ -4,19 +4,28 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "hc_comm.h"
+#include "hc_option.h"
 
 /* One per HcclConfig, HCCL_CONFIG_RESERVED excluded. */
 static _Atomic int32_t g_config[HCCL_CONFIG_RESERVED];
 
-int32_t hc_process_deterministic(void) { return atomic_load(&g_config[HCCL_DETERMINISTIC]); }
+/* HcclSetConfig, or what the environment says: sums are made in the order of ranks in either case, so the
+ * value is kept for who asks and changes nothing. */
+static uint32_t deterministic(void) {
+    const char *text = hc_option_text(HC_OPT_HCCL_DETERMINISTIC);
+    const bool asked = strcasecmp(text, "true") == 0 || strcasecmp(text, "strict") == 0;
+    const int32_t set = atomic_load(&g_config[HCCL_DETERMINISTIC]);
+    return (uint32_t)(set != 0 ? set : asked);
+}
 
 /* A caller built against an older interface fills fewer bytes; what lies behind them is not read. */
 static bool has_field(size_t filled, size_t offset, size_t size) { return filled >= offset + size; }
 #define HAS(field) has_field(filled, offsetof(HcclCommConfig, field), sizeof config->field)
 
-HcclResult hc_comm_configure(const char *caller, struct hc_comm *comm, const HcclCommConfig *config) {
+static HcclResult apply_config(const char *caller, struct hc_comm *comm, const HcclCommConfig *config) {
     size_t filled;
     uint32_t magic;
     memcpy(&filled, config->reserved, sizeof filled);
@@ -30,11 +39,20 @@ HcclResult hc_comm_configure(const char *caller, struct hc_comm *comm, const Hcc
     if (config->hcclBufferSize != HCCL_COMM_CONFIG_NOT_SET) comm->buffer_megabytes = config->hcclBufferSize;
     if (config->hcclDeterministic != HCCL_COMM_CONFIG_NOT_SET)
         comm->deterministic = config->hcclDeterministic;
+    if (HAS(hcclExecTimeOut) && config->hcclExecTimeOut > 0)
+        comm->exec_timeout_s = (uint32_t)config->hcclExecTimeOut;
     if (!HAS(hcclCommName) || config->hcclCommName[0] == '\0') return HCCL_SUCCESS;
     HC_CHECK(memchr(config->hcclCommName, '\0', sizeof config->hcclCommName) != NULL, HCCL_E_PARA,
              "%s: hcclCommName has no end within %zu bytes", caller, sizeof config->hcclCommName);
     snprintf(comm->name, sizeof comm->name, "%s", config->hcclCommName);
     return HCCL_SUCCESS;
+}
+
+HcclResult hc_comm_configure(const char *caller, struct hc_comm *comm, const HcclCommConfig *config) {
+    comm->deterministic = deterministic();
+    comm->buffer_megabytes = (uint32_t)hc_option_int(HC_OPT_HCCL_BUFFSIZE, 1, 65536);
+    comm->exec_timeout_s = (uint32_t)hc_option_int(HC_OPT_HCCL_EXEC_TIMEOUT, 0, 2147483);
+    return config != NULL ? apply_config(caller, comm, config) : HCCL_SUCCESS;
 }
 
 /* Callers ask whether an item is below this number. */

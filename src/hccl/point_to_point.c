@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Send and receive. With one rank the only peer is the rank itself: the n-th send of a group or batch meets
- * the n-th receive. Outside of both, a send to oneself could only wait for ever, so it is refused. */
+/* Send and receive: alone, in a batch, or between HcclGroupStart and HcclGroupEnd. All messages of a batch or
+ * group make progress side by side, so their order cannot block them. A message to the rank itself needs its
+ * partner in the same batch: outside of one it could only wait for ever, so it is refused. */
 #include <stdlib.h>
 
-#include "hc_comm.h"
 #include "hc_group.h"
+#include "hc_op.h"
 
 /* The calls between the outermost HcclGroupStart and HcclGroupEnd, per thread as in the interface. */
 struct pending {
@@ -21,52 +22,60 @@ static _Thread_local struct {
 static const char *direction(HcclSendRecvType type) { return type == HCCL_SEND ? "send" : "receive"; }
 
 static HcclResult check_item(const char *name, const struct hc_comm *comm, const HcclSendRecvItem *item) {
+    size_t bytes;
     HC_CHECK((unsigned)item->sendRecvType < HCCL_SEND_RECV_RESERVED, HCCL_E_PARA,
              "%s: %d is neither send nor receive", name, (int)item->sendRecvType);
-    HC_CHECK(hc_hccl_type_size(item->dataType) > 0, HCCL_E_PARA, "%s: %d is no data type", name,
-             (int)item->dataType);
+    const size_t element = hc_hccl_type_size(item->dataType);
+    HC_CHECK(element > 0, HCCL_E_PARA, "%s: %d is no data type", name, (int)item->dataType);
     HC_CHECK(item->remoteRank < comm->num_ranks, HCCL_E_PARA, "%s: %s with rank %u, wanted 0 to %u", name,
              direction(item->sendRecvType), item->remoteRank, comm->num_ranks - 1);
     HC_CHECK(item->buf != NULL || item->count == 0, HCCL_E_PTR,
              "%s: the buffer of a %s of %llu elements is null", name, direction(item->sendRecvType),
              (unsigned long long)item->count);
+    HC_CHECK(!__builtin_mul_overflow(item->count, element, &bytes), HCCL_E_PARA,
+             "%s: %llu elements of %zu bytes are too many", name, (unsigned long long)item->count, element);
     return HCCL_SUCCESS;
 }
 
-/* The next item of a direction from `at` on, or `count`. */
-static uint32_t next_item(const HcclSendRecvItem *items, uint32_t count, uint32_t at, HcclSendRecvType type) {
-    while (at < count && items[at].sendRecvType != type) at++;
+static size_t item_bytes(const HcclSendRecvItem *item) { return item->count * hc_hccl_type_size(item->dataType); }
+
+/* The next item with this rank itself of a direction from `at` on, or `count`. */
+static uint32_t next_own(const struct hc_comm *c, const HcclSendRecvItem *items, uint32_t count, uint32_t at,
+                         HcclSendRecvType type) {
+    while (at < count && (items[at].sendRecvType != type || items[at].remoteRank != c->rank)) at++;
     return at;
 }
 
-/* Pair sends and receives in their order. */
-static HcclResult match_items(const char *name, const HcclSendRecvItem *items, uint32_t count,
-                              struct hc_transfer *transfers, size_t *num_transfers) {
-    uint32_t send = next_item(items, count, 0, HCCL_SEND), recv = next_item(items, count, 0, HCCL_RECV);
-    for (; send < count && recv < count; (*num_transfers)++) {
-        const size_t sent = items[send].count * hc_hccl_type_size(items[send].dataType);
-        const size_t wanted = items[recv].count * hc_hccl_type_size(items[recv].dataType);
-        HC_CHECK(sent == wanted, HCCL_E_PARA, "%s: item %u sends %zu bytes, its receive (item %u) takes %zu",
-                 name, send, sent, recv, wanted);
-        transfers[*num_transfers] = (struct hc_transfer){items[recv].buf, items[send].buf, sent};
-        send = next_item(items, count, send + 1, HCCL_SEND);
-        recv = next_item(items, count, recv + 1, HCCL_RECV);
+/* The n-th message to oneself is the n-th from oneself, so they must be as many and as long. */
+static HcclResult check_own(const char *name, const struct hc_comm *c, const HcclSendRecvItem *items,
+                            uint32_t count) {
+    uint32_t send = next_own(c, items, count, 0, HCCL_SEND), recv = next_own(c, items, count, 0, HCCL_RECV);
+    for (; send < count && recv < count; send = next_own(c, items, count, send + 1, HCCL_SEND),
+                                         recv = next_own(c, items, count, recv + 1, HCCL_RECV)) {
+        HC_CHECK(item_bytes(&items[send]) == item_bytes(&items[recv]), HCCL_E_PARA,
+                 "%s: item %u sends %zu bytes, its receive (item %u) takes %zu", name, send,
+                 item_bytes(&items[send]), recv, item_bytes(&items[recv]));
     }
     const uint32_t left = send < recv ? send : recv;
-    HC_CHECK(left == count, HCCL_E_PARA, "%s: item %u, a %s, has no partner in this communicator of 1 rank",
-             name, left, direction(items[left].sendRecvType));
+    HC_CHECK(left == count, HCCL_E_PARA, "%s: item %u, a %s with rank %u itself, has no partner among the %u items",
+             name, left, direction(items[left].sendRecvType), c->rank, count);
     return HCCL_SUCCESS;
 }
 
-static HcclResult run_items(const char *name, struct hc_comm *comm, const HcclSendRecvItem *items,
+static HcclResult run_items(enum hc_kind kind, struct hc_comm *comm, const HcclSendRecvItem *items,
                             uint32_t count, aclrtStream stream) {
-    struct hc_transfer *transfers = calloc(count > 0 ? count : 1, sizeof *transfers);
-    HC_CHECK(transfers != NULL, HCCL_E_MEMORY, "%s: out of host memory", name);
-    size_t num_transfers = 0;
-    HcclResult status = match_items(name, items, count, transfers, &num_transfers);
-    if (status == HCCL_SUCCESS) status = hc_comm_transfer(name, comm, stream, transfers, num_transfers);
-    free(transfers);
-    return status;
+    HC_TRY(check_own(hc_kind_name(kind), comm, items, count));
+    struct hc_op *op = hc_op_create(comm, kind, false, count);
+    if (op == NULL) return HCCL_E_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        op->messages[i] =
+            (struct hc_message){.direction = items[i].sendRecvType == HCCL_SEND ? HC_OUT : HC_IN,
+                                .peer = items[i].remoteRank,
+                                .buffer = items[i].buf,
+                                .bytes = item_bytes(&items[i]),
+                                .type = (uint8_t)items[i].dataType};
+    }
+    return hc_op_launch(op, stream);
 }
 
 HcclResult HcclBatchSendRecv(HcclSendRecvItem *sendRecvInfo, uint32_t itemNum, HcclComm comm,
@@ -75,7 +84,7 @@ HcclResult HcclBatchSendRecv(HcclSendRecvItem *sendRecvInfo, uint32_t itemNum, H
     HC_TRY(hc_comm_find("HcclBatchSendRecv", comm, &c));
     HC_CHECK(sendRecvInfo != NULL || itemNum == 0, HCCL_E_PTR, "HcclBatchSendRecv: sendRecvInfo is null");
     for (uint32_t i = 0; i < itemNum; i++) HC_TRY(check_item("HcclBatchSendRecv", c, &sendRecvInfo[i]));
-    return run_items("HcclBatchSendRecv", c, sendRecvInfo, itemNum, stream);
+    return run_items(HC_OP_BATCH, c, sendRecvInfo, itemNum, stream);
 }
 
 static HcclResult remember(const char *name, const HcclSendRecvItem *item, HcclComm comm,
@@ -91,29 +100,30 @@ static HcclResult remember(const char *name, const HcclSendRecvItem *item, HcclC
     return HCCL_SUCCESS;
 }
 
-static HcclResult send_or_receive(const char *name, const HcclSendRecvItem *item, HcclComm comm,
+static HcclResult send_or_receive(enum hc_kind kind, const HcclSendRecvItem *item, HcclComm comm,
                                   aclrtStream stream) {
+    const char *name = hc_kind_name(kind);
     struct hc_comm *c;
     HC_TRY(hc_comm_find(name, comm, &c));
     HC_TRY(check_item(name, c, item));
-    HC_CHECK(
-        g_group.depth > 0, HCCL_E_PARA,
-        "%s: rank %u is this rank itself, which works only between HcclGroupStart and HcclGroupEnd or in "
-        "HcclBatchSendRecv",
-        name, item->remoteRank);
-    return remember(name, item, comm, stream);
+    if (g_group.depth > 0) return remember(name, item, comm, stream);
+    HC_CHECK(item->remoteRank != c->rank, HCCL_E_PARA,
+             "%s: rank %u is this rank itself; pair its send and receive between HcclGroupStart and "
+             "HcclGroupEnd or in HcclBatchSendRecv",
+             name, item->remoteRank);
+    return run_items(kind, c, item, 1, stream);
 }
 
 HcclResult HcclSend(void *sendBuf, uint64_t count, HcclDataType dataType, uint32_t destRank, HcclComm comm,
                     aclrtStream stream) {
     const HcclSendRecvItem item = {HCCL_SEND, sendBuf, count, dataType, destRank};
-    return send_or_receive("HcclSend", &item, comm, stream);
+    return send_or_receive(HC_OP_SEND, &item, comm, stream);
 }
 
 HcclResult HcclRecv(void *recvBuf, uint64_t count, HcclDataType dataType, uint32_t srcRank, HcclComm comm,
                     aclrtStream stream) {
     const HcclSendRecvItem item = {HCCL_RECV, recvBuf, count, dataType, srcRank};
-    return send_or_receive("HcclRecv", &item, comm, stream);
+    return send_or_receive(HC_OP_RECV, &item, comm, stream);
 }
 
 HcclResult hc_group_start(void) {
@@ -135,7 +145,7 @@ static HcclResult run_first(HcclSendRecvItem *items) {
     g_group.count = left;
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclGroupEnd", comm, &c));
-    return run_items("HcclGroupEnd", c, items, taken, stream);
+    return run_items(HC_OP_GROUP, c, items, taken, stream);
 }
 
 HcclResult hc_group_end(void) {

@@ -51,9 +51,12 @@ static HcclResult init(const char *name, const char *path, uint32_t rank, const 
     for (const char *at = text; next_rank(&at, &found); num_ranks++) listed = listed || found == rank;
     free(text);
     HC_CHECK(num_ranks > 0, HCCL_E_PARA, "%s: the rank table %s names no rank (key \"rank_id\")", name, path);
-    HC_TRY(hc_comm_check_size(name, num_ranks, rank < num_ranks ? rank : num_ranks));
     HC_CHECK(listed, HCCL_E_PARA, "%s: rank %u is not in the rank table %s", name, rank, path);
-    return hc_comm_create(name, num_ranks, rank, config, comm);
+    HC_TRY(hc_comm_check_size(name, num_ranks, rank));
+    HC_CHECK(num_ranks == 1, HCCL_E_NOT_SUPPORT, "%s: %u ranks; only a table of one rank works yet", name,
+             num_ranks);
+    struct hc_meeting meeting = {0};
+    return hc_comm_join(name, &meeting, num_ranks, rank, config, comm);
 }
 
 HcclResult HcclCommInitClusterInfo(const char *clusterInfo, uint32_t rank, HcclComm *comm) {

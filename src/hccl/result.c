@@ -12,6 +12,30 @@ size_t hc_hccl_type_size(HcclDataType type) {
     }
 }
 
+/* As PyTorch names them, where it has the type. */
+const char *hc_hccl_type_name(HcclDataType type) {
+    switch (type) {
+    case HCCL_DATA_TYPE_INT8: return "int8";
+    case HCCL_DATA_TYPE_INT16: return "int16";
+    case HCCL_DATA_TYPE_INT32: return "int32";
+    case HCCL_DATA_TYPE_INT64: return "int64";
+    case HCCL_DATA_TYPE_UINT8: return "uint8";
+    case HCCL_DATA_TYPE_UINT16: return "uint16";
+    case HCCL_DATA_TYPE_UINT32: return "uint32";
+    case HCCL_DATA_TYPE_UINT64: return "uint64";
+    case HCCL_DATA_TYPE_FP16: return "float16";
+    case HCCL_DATA_TYPE_FP32: return "float32";
+    case HCCL_DATA_TYPE_FP64: return "float64";
+    case HCCL_DATA_TYPE_BFP16: return "bfloat16";
+    case HCCL_DATA_TYPE_INT128: return "int128";
+    case HCCL_DATA_TYPE_HIF8: return "hifloat8";
+    case HCCL_DATA_TYPE_FP8E4M3: return "float8_e4m3fn";
+    case HCCL_DATA_TYPE_FP8E5M2: return "float8_e5m2";
+    case HCCL_DATA_TYPE_FP8E8M0: return "float8_e8m0fnu";
+    default: return "no data type";
+    }
+}
+
 /* X(code, text) */
 #define FOR_RESULTS(X)                                                                                       \
     X(HCCL_SUCCESS, "success")                                                                               \

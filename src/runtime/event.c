@@ -31,11 +31,12 @@ struct hc_event *hc_event_find(aclrtEvent handle, const char *function) {
 }
 
 /* Once only: the time is that of the record, not that of its release. */
-static void finish_record(struct hc_record *r) {
+static void finish_record(struct hc_record *r, bool failed) {
     pthread_mutex_lock(&g_lock);
     if (!r->done) {
         r->time_ns = hc_now_ns();
         r->done = true;
+        r->failed = failed;
         pthread_cond_broadcast(&g_changed);
     }
     pthread_mutex_unlock(&g_lock);
@@ -49,14 +50,14 @@ void hc_wake_waits(void) {
 }
 
 static aclError run_record(void *arg) {
-    finish_record(arg);
+    finish_record(arg, (atomic_load(&hc_stream_running()->state) & HC_STREAM_FAILED) != 0);
     return ACL_SUCCESS;
 }
 
 /* A record that is dropped (abort, error in front of it) counts as passed: nobody must wait for it for ever.
  */
 static void release_record(void *arg) {
-    finish_record(arg);
+    finish_record(arg, true);
     unreference(arg);
 }
 
@@ -104,6 +105,12 @@ static aclError await_record(struct hc_record *r, const struct timespec *deadlin
     return done ? ACL_SUCCESS : code;
 }
 
+/* The error in front of a record that is done, if its stream still has it: what was waited for is not there.
+ * `take` when the caller is going to be told. */
+static aclError error_before(const struct hc_record *r, bool take) {
+    return r->failed ? hc_stream_error(r->stream, take) : ACL_SUCCESS;
+}
+
 /* Parked meanwhile: the wait is no work on memory. The time-out is the client's (aclrtSetOpWaitTimeout),
  * none by default. */
 static aclError run_wait(void *arg) {
@@ -114,7 +121,8 @@ static aclError run_wait(void *arg) {
     hc_stream_park(false);
     HC_CHECK(code != ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, code, "wait event: not recorded after %lld s",
              (long long)limit);
-    return code == 0 ? ACL_SUCCESS : hc_fail(code, "wait event: the stream was aborted");
+    HC_CHECK(code == 0, code, "wait event: the stream was aborted");
+    return error_before(arg, false);
 }
 
 /* Also for a wait that never ran: aclrtQueryEventWaitStatus counts what is still to pass. */
@@ -126,12 +134,12 @@ static void release_wait(void *arg) {
     unreference(r);
 }
 
-/* The record to wait for, NULL if nothing is left to wait for. A stream need not wait for what it runs
- * itself. */
+/* The record to wait for, NULL if nothing is left to wait for or to learn from it. A stream need not wait for
+ * what it runs itself. */
 static struct hc_record *capture(struct hc_event *e, const struct hc_stream *s) {
     pthread_mutex_lock(&g_lock);
     struct hc_record *r = e->record;
-    if (r != NULL && (r->done || r->stream == s)) r = NULL;
+    if (r != NULL && ((r->done && !r->failed) || r->stream == s)) r = NULL;
     if (r != NULL) {
         atomic_fetch_add(&r->references, 1);
         r->waits++;
@@ -156,8 +164,8 @@ aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
                                           .release = release_wait});
 }
 
-/* Blocks the calling thread until the latest record has happened. An event that was never recorded is
- * nothing to wait for. */
+/* Blocks the calling thread until the latest record has happened. An error in front of the record comes back
+ * from here, and not again from the stream. An event that was never recorded is nothing to wait for. */
 aclError aclrtSynchronizeEvent(aclrtEvent event) {
     struct hc_event *e = hc_event_find(event, "aclrtSynchronizeEvent");
     if (e == NULL) return hc_error_peek();
@@ -167,8 +175,10 @@ aclError aclrtSynchronizeEvent(aclrtEvent event) {
     HC_CHECK(r->stream != hc_stream_running() || hc_stream_running() == NULL, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtSynchronizeEvent: called by a task of the stream that is to record the event");
     const aclError code = await_record(r, NULL);
+    const aclError before = code == 0 ? error_before(r, true) : 0;
     release_wait(r);
-    return code == 0 ? ACL_SUCCESS : hc_fail(code, "aclrtSynchronizeEvent: the stream was aborted");
+    HC_CHECK(code == 0, code, "aclrtSynchronizeEvent: the stream was aborted");
+    return before;
 }
 
 /* What the event was recorded as, if that has happened. */

@@ -8,6 +8,7 @@
 struct hc_record {
     atomic_uint references;
     bool done;
+    bool failed; /* it stands behind an error that nobody had been told of, or was dropped */
     uint64_t time_ns;
     struct hc_stream *stream;
     uint32_t waits; /* queued waits that have not passed yet */

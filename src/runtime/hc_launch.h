@@ -38,9 +38,10 @@ struct hc_task {
     void (*describe)(const void *arg, struct hc_task_info *info);
 };
 
-/* Put a task into a stream; NULL is the current context's default stream. Thread-safe. Returns the task's own
- * code if it ran inline, the stream's sticky error if it has one, or a code of its own (unknown stream);
- * in every case the task is consumed: release has been or will be called. */
+/* Put a task into a stream; NULL is the current context's default stream. Thread-safe. Returns a code only if
+ * the stream cannot take the task (unknown stream, out of memory). An error of the task itself comes back
+ * from the next synchronise, wherever the task ran. In every case the task is consumed: release has been or
+ * will be called. */
 HC_SHARED aclError hc_launch(aclrtStream stream, const struct hc_task *task);
 
 /* The device a stream belongs to, -1 if it is no stream. */
@@ -49,6 +50,9 @@ HC_SHARED int32_t hc_stream_device(aclrtStream stream);
 /* For a task that waits for something outside (a peer, a flag in memory): true when it must give up, because
  * its stream is being aborted or destroyed. It then returns ACL_ERROR_RT_STREAM_ABORT. */
 HC_SHARED bool hc_abort_requested(void);
+/* Around a wait in the running task: the stream counts as paused meanwhile, so memory may be moved. The end
+ * of it (false) may block until that is over. */
+HC_SHARED void hc_stream_park(bool parked);
 
 /* A synchronous copy: run now, in this thread, in no stream's order; traced and counted like the rest. */
 HC_SHARED aclError hc_run_unordered(const struct hc_task *task);

@@ -34,8 +34,8 @@ struct hc_stream {
     pthread_cond_t done; /* waiters: something ended */
     struct hc_queued *first, *last, *spare;
     uint64_t submitted, completed; /* queued tasks */
+    uint64_t awaited;              /* least number completed that anyone waits for */
     uint64_t releases;             /* inline tasks whose end someone waited for */
-    uint32_t waiters;
     aclError error;
     char error_text[HC_STREAM_TEXT_BYTES];
     pthread_t worker;
@@ -67,11 +67,20 @@ void hc_streams_destroy(struct hc_device *device);
 
 /* Queue a task for the worker; consumes it. */
 aclError hc_stream_submit(struct hc_stream *stream, const struct hc_task *task);
+/* The caller's inline task has failed: keep its code and this thread's text for the next synchronise. The
+ * caller still owns the stream. */
+void hc_stream_fail(struct hc_stream *stream, aclError code, const char *name);
 /* An inline task is over but someone cared: pass the stream on. */
 void hc_stream_release(struct hc_stream *stream);
 /* Wait for all that was submitted before, at most timeout_ms (-1: for ever); give and forget the sticky
  * error. */
 aclError hc_stream_synchronize(struct hc_stream *stream, int64_t timeout_ms, const char *function);
+/* The error of this thread's latest synchronise, once; its text must still be the thread's. */
+aclError hc_synchronize_failed(void);
+/* Give the sticky error, 0 if there is none or the stream is gone; forget it if it is going to be told. */
+aclError hc_stream_error(struct hc_stream *stream, bool forget);
+/* Every synchronise of the device fails from now on, with its abandoned_text. */
+void hc_streams_abandon(struct hc_device *device, aclError code);
 /* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A
  * stream whose task this thread is running is left out. */
 void hc_streams_wait(const struct hc_device *device);
@@ -83,8 +92,6 @@ bool hc_stream_idle(struct hc_stream *stream);
 bool hc_stream_abort(struct hc_stream *stream, int64_t timeout_ms);
 /* Let no task start until resumed; false if the running one does not end in time. */
 bool hc_stream_pause(struct hc_stream *stream, int64_t timeout_ms);
-/* Around a wait in the running task: the stream counts as paused meanwhile. */
-void hc_stream_park(bool parked);
 void hc_stream_resume(struct hc_stream *stream);
 
 /* The stream whose task this thread is running, NULL if none. */
@@ -94,3 +101,5 @@ aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task);
 /* event.c: make threads that wait for a record look at their stream's abort flag. */
 void hc_wake_waits(void);
 void hc_stream_after_fork(void);
+/* client_queue.c: called where a client asks for the text of an error. */
+void hc_client_queue_failed(void);

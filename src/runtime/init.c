@@ -6,6 +6,7 @@
 #include "hc_finalize.h"
 #include "hc_heap.h"
 #include "hc_ipc.h"
+#include "hc_share.h"
 #include "hc_isa.h"
 #include "hc_memory.h"
 #include "hc_observe.h"
@@ -35,6 +36,7 @@ static void after_fork_in_child(void) {
     hc_event_after_fork();
     hc_context_after_fork();
     hc_ipc_after_fork();
+    hc_share_after_fork();
     hc_vmm_after_fork();
     hc_heap_after_fork();
     hc_region_after_fork();

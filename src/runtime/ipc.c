@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Sharing device memory between processes.
- *
- * Ordinary allocations are private pages, which are faster. The first export of one moves it, at its address,
- * into the device's heap (heap.c); streams and synchronous copies are held meanwhile. A key names process,
- * file and unit. */
+/* Keys that let another process map device memory: they name process, file and unit of the heap that an
+ * allocation moves to when it is exported first (share.c). */
 #include "hc_ipc.h"
 
 #include <stdio.h>
@@ -15,16 +12,11 @@
 #include "hc_error.h"
 #include "hc_heap.h"
 #include "hc_memory.h"
+#include "hc_share.h"
 #include "hc_stream.h"
 #include "hc_vmm.h"
 
-enum { KEY_BYTES = 65, PAUSE_MS = 60000 };
-
-struct export {
-    struct hc_heap *heap;
-    uint32_t unit;
-    size_t bytes;
-};
+enum { KEY_BYTES = 65 };
 
 struct import {
     char key[KEY_BYTES];
@@ -56,72 +48,6 @@ static bool parse(const char *text, struct key *key) {
            text[used] == '\0';
 }
 
-/* Called when the allocation is freed. Importers that still map it see zeros from now on. */
-void hc_ipc_export_drop(void *shared) {
-    struct export *e = shared;
-    hc_heap_give(e->heap, e->unit, e->bytes);
-    free(e);
-}
-
-/* Copy the pages that hold something: reading a page that was never touched does not commit it, writing
- * would. */
-static void copy_pages(char *to, const char *from, size_t bytes) {
-    static const char ZEROS[HC_PAGE];
-    for (size_t at = 0; at < bytes; at += HC_PAGE) {
-        if (memcmp(from + at, ZEROS, HC_PAGE) != 0) memcpy(to + at, from + at, HC_PAGE);
-    }
-}
-
-/* The same addresses show the same bytes before and after; nobody looks in between, see promote. */
-static aclError move_to_heap(const struct hc_region *r, struct export *e) {
-    char *copy = hc_heap_map(e->heap, e->unit, 0, r->mapped, NULL);
-    if (copy == NULL)
-        return hc_fail(ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemGetExportKey: the host has no address space");
-    copy_pages(copy, (const char *)r->begin, r->mapped);
-    munmap(copy, r->mapped);
-    HC_CHECK(hc_heap_map(e->heap, e->unit, 0, r->mapped, (void *)r->begin) != NULL, ACL_ERROR_RT_IPC_ERROR,
-             "aclrtIpcMemGetExportKey: cannot map shared memory");
-    hc_region_set_owner((void *)r->begin, e);
-    return ACL_SUCCESS;
-}
-
-/* For hc_handle_each. */
-static void pause_one(void *object, void *ok) {
-    if (!hc_stream_pause(object, PAUSE_MS)) *(bool *)ok = false;
-}
-static void resume_one(void *object, void *ctx) {
-    (void)ctx;
-    hc_stream_resume(object);
-}
-
-/* Needs the lock. Stops what could write the memory while it moves: streams by pausing them, synchronous
- * copies by the gate. A stream that does not pause in a minute makes this fail, with everything as it was. */
-static aclError promote(const struct hc_region *r, struct export **out) {
-    struct hc_heap *heap = hc_heap_own(r->device);
-    if (heap == NULL) return hc_error_peek();
-    struct export *e = malloc(sizeof *e);
-    HC_CHECK(e != NULL, ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtIpcMemGetExportKey: out of host memory");
-    *e = (struct export){heap, 0, r->mapped};
-    if (!hc_heap_take(heap, r->mapped, &e->unit)) {
-        free(e);
-        return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION,
-                       "aclrtIpcMemGetExportKey: no %zu bytes of shareable memory in a row", r->mapped);
-    }
-    bool still = true;
-    hc_copy_gate_close();
-    hc_handle_each(&hc_stream_pool, pause_one, &still);
-    const aclError code = still ? move_to_heap(r, e)
-                                : hc_fail(ACL_ERROR_RT_IPC_ERROR,
-                                          "aclrtIpcMemGetExportKey: a stream is busy for more than "
-                                          "%d s, memory cannot be moved",
-                                          PAUSE_MS / 1000);
-    hc_handle_each(&hc_stream_pool, resume_one, NULL);
-    hc_copy_gate_open();
-    if (code != 0) hc_ipc_export_drop(e);
-    else *out = e;
-    return code;
-}
-
 /* Where the memory at an address is in a heap of this process. */
 static aclError locate(void *devPtr, size_t size, struct key *key, struct hc_heap **heap) {
     struct hc_region r;
@@ -141,8 +67,8 @@ static aclError locate(void *devPtr, size_t size, struct key *key, struct hc_hea
     }
     HC_CHECK(r.kind == HC_REGION_DEVICE, ACL_ERROR_FEATURE_UNSUPPORTED, "aclrtIpcMemGetExportKey: %p is %s",
              devPtr, hc_region_kind_name(r.kind));
-    struct export *e = r.owner;
-    if (e == NULL) HC_TRY(promote(&r, &e));
+    struct hc_share *e = r.owner;
+    if (e == NULL) HC_TRY(hc_share_region(&r, "aclrtIpcMemGetExportKey", &e));
     *heap = e->heap;
     *key = (struct key){getpid(), e->heap->file, e->unit, inside, size};
     return ACL_SUCCESS;

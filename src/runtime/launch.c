@@ -41,15 +41,17 @@ aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
     return code;
 }
 
-/* Fails to clear the word when someone queued behind the task or waits for it. */
+/* Fails to clear the word when someone queued behind the task or waits for it. An error of the task is the
+ * stream's and not the launch's: clients end a queue of theirs whose launch fails (docs/streams.md). */
 static aclError launch_inline(struct hc_stream *stream, const struct hc_task *task) {
     const aclError code = hc_stream_run(stream, task);
+    if (HC_UNLIKELY(code != 0)) hc_stream_fail(stream, code, task->name);
     unsigned owned = HC_STREAM_OWNED;
     if (HC_UNLIKELY(!atomic_compare_exchange_strong_explicit(&stream->state, &owned, 0, memory_order_release,
                                                              memory_order_relaxed))) {
         hc_stream_release(stream);
     }
-    return code;
+    return ACL_SUCCESS;
 }
 
 /* acquire here pairs with the release that ended the last inline task: tasks of one stream see each

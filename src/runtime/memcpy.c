@@ -9,6 +9,7 @@
 #include "hc_error.h"
 #include "hc_launch.h"
 #include "hc_memory.h"
+#include "hc_stream.h"
 
 struct copy {
     void *dst;
@@ -115,8 +116,11 @@ aclError hc_copy_now(void *dst, const void *src, size_t count, aclrtMemcpyKind k
     return count > 0 ? run_now(copy_name(kind), &(struct copy){dst, src, count, 0}) : ACL_SUCCESS;
 }
 
-/* Synchronous and in no stream's order: the client synchronises first, as with the hardware. */
+/* Synchronous and in no stream's order: the client synchronises first, as with the hardware. Right behind a
+ * synchronise that failed the copy fails with the same text, as what it should copy is not there: torch_npu
+ * looks at the copy first, and of the synchronise alone it would tell the code only. */
 aclError aclrtMemcpy(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind) {
+    HC_TRY(hc_synchronize_failed());
     HC_TRY(hc_copy_check("aclrtMemcpy", dst, destMax, src, count, kind));
     return hc_copy_now(dst, src, count, kind);
 }

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 #include "hc_error.h"
-#include "hc_ipc.h"
+#include "hc_share.h"
 #include "hc_stream.h"
 
 /* Sizes are accounted in units of 512 bytes, the alignment that clients are promised. */
@@ -98,7 +98,7 @@ aclError aclrtMallocAlign32(void **devPtr, size_t size, aclrtMemMallocPolicy pol
 
 /* An exported allocation also has a piece of the device's heap behind it. */
 static void give_back(const struct hc_region *r) {
-    if (r->owner != NULL) hc_ipc_export_drop(r->owner);
+    if (r->owner != NULL) hc_share_drop(r->owner);
     hc_pages_unmap((void *)r->begin, r->mapped);
     hc_device_release(r->device, r->charged);
 }

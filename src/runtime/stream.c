@@ -92,6 +92,34 @@ static bool may_start(const struct hc_stream *s) {
     return s->first != NULL && (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PAUSED)) == 0;
 }
 
+/* A task of the caller, who holds OWNED, has failed; this thread's text says how. Gives up the lock for the
+ * client's callback. */
+static void fail_locked(struct hc_stream *s, aclError code, const char *name) {
+    stick(s, code, name, hc_error_text());
+    if (s->failure_mode == ACL_STOP_ON_FAILURE) drop_list(s, detach_queue(s));
+    pthread_mutex_unlock(&s->lock);
+    hc_exception_report(code, s->device->id, s->id);
+    pthread_mutex_lock(&s->lock);
+}
+
+/* The launch succeeds, so no code must be left for aclrtGetLastError. */
+void hc_stream_fail(struct hc_stream *s, aclError code, const char *name) {
+    pthread_mutex_lock(&s->lock);
+    fail_locked(s, code, name);
+    if (s->first == NULL) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PENDING);
+    pthread_mutex_unlock(&s->lock);
+    hc_error_take();
+}
+
+/* Waking a thread after every task, to let it see that its number has not come up yet, would cost more than
+ * the tasks. Whoever pauses or ends the stream waits for any task to end. */
+static void tell_waiters(struct hc_stream *s) {
+    const bool paused = (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0;
+    if (s->first != NULL && s->completed < s->awaited && !paused && s->error == 0) return;
+    s->awaited = UINT64_MAX; /* those who wait on say so again */
+    pthread_cond_broadcast(&s->done);
+}
+
 /* The lock is given up while the task runs. Its error is stored before OWNED is cleared, so whoever sees
  * the stream idle sees the error too. */
 static void run_first(struct hc_stream *s) {
@@ -101,18 +129,14 @@ static void run_first(struct hc_stream *s) {
     atomic_fetch_or(&s->state, HC_STREAM_OWNED);
     pthread_mutex_unlock(&s->lock);
     const aclError code = hc_stream_run(s, &node->task);
-    if (code != 0) hc_exception_report(code, s->device->id, s->id);
     pthread_mutex_lock(&s->lock);
-    if (code != 0) {
-        stick(s, code, node->task.name, hc_error_text());
-        if (s->failure_mode == ACL_STOP_ON_FAILURE) drop_list(s, detach_queue(s));
-    }
+    if (code != 0) fail_locked(s, code, node->task.name);
     give_node(s, node);
     s->completed++;
     atomic_fetch_and(&s->state,
                      ~(unsigned)(HC_STREAM_OWNED | HC_STREAM_WAITED | (s->first ? 0 : HC_STREAM_PENDING)));
     s->releases++;
-    pthread_cond_broadcast(&s->done);
+    tell_waiters(s);
 }
 
 /* Ends when asked to and the queue is empty: a destroy without force lets it finish the queue first. */
@@ -147,13 +171,8 @@ static aclError start_worker(struct hc_stream *s) {
     return ACL_SUCCESS;
 }
 
-/* Refused when an error sticks (nothing may run past it unseen) or when the stream is being destroyed.
- * PENDING is set last: from then on no caller gets in between. */
+/* Refused when the stream is being destroyed. PENDING is set last: from then on no caller gets in between. */
 static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
-    if (s->error != 0) {
-        hc_error_set_text(s->error_text);
-        return s->error;
-    }
     if (!hc_handle_ok(&hc_stream_pool, s) || s->stop) return hc_handle_fail(&hc_stream_pool, s, task->name);
     HC_TRY(start_worker(s));
     struct hc_queued *node = take_node(s);
@@ -169,12 +188,14 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     return ACL_SUCCESS;
 }
 
-/* Without the lock when the task is released: its release may launch or free. */
+/* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
+ * the launch. Without the lock when the task is released: its release may launch or free. */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     pthread_mutex_lock(&s->lock);
-    const aclError code = enqueue(s, task);
+    const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
+    const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
     pthread_mutex_unlock(&s->lock);
-    if (code != 0 && task->release != NULL) task->release(task->arg);
+    if ((drop || code != 0) && task->release != NULL) task->release(task->arg);
     return code;
 }
 
@@ -199,30 +220,67 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     const uint64_t target = s->submitted, releases = s->releases;
     bool late = false;
     const bool running = (atomic_fetch_or(&s->state, HC_STREAM_WAITED) & HC_STREAM_OWNED) != 0;
-    while (!late && (s->completed < target || (running && s->releases == releases)))
+    while (!late && (s->completed < target || (running && s->releases == releases))) {
+        s->awaited = s->completed < target ? (s->awaited < target ? s->awaited : target) : 0;
         wait_on(&s->done, s, deadline, &late);
+    }
     if ((atomic_load(&s->state) & HC_STREAM_OWNED) == 0)
         atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_WAITED);
     return s->completed >= target && (!running || s->releases != releases);
 }
 
+/* Needs the lock. That the device is abandoned is never forgotten. */
+static aclError tell_error(struct hc_stream *s, bool forget) {
+    const aclError code = s->error, abandoned = atomic_load(&s->device->abandoned);
+    if (code == 0) return abandoned == 0 ? ACL_SUCCESS : hc_fail(abandoned, "%s", s->device->abandoned_text);
+    if (forget) s->error = 0;
+    if (forget && abandoned == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+    return hc_fail(code, "%s", s->error_text);
+}
+
+/* So that no synchronise takes the short way past the error. */
+static void abandon_one(void *object, void *device) {
+    struct hc_stream *s = object;
+    if (s->device == device) atomic_fetch_or(&s->state, HC_STREAM_FAILED);
+}
+
+void hc_streams_abandon(struct hc_device *device, aclError code) {
+    atomic_store(&device->abandoned, code);
+    hc_handle_each(&hc_stream_pool, abandon_one, device);
+}
+
+aclError hc_stream_error(struct hc_stream *s, bool forget) {
+    if (!hc_handle_pin(&s->handle)) return ACL_SUCCESS;
+    pthread_mutex_lock(&s->lock);
+    const aclError code = tell_error(s, forget);
+    pthread_mutex_unlock(&s->lock);
+    hc_handle_unpin(&s->handle);
+    return code;
+}
+
+static _Thread_local aclError g_synchronize_failed; /* code of this thread's latest synchronise */
+
+aclError hc_synchronize_failed(void) {
+    const aclError code = g_synchronize_failed;
+    if (HC_LIKELY(code == 0)) return ACL_SUCCESS;
+    g_synchronize_failed = 0;
+    return hc_fail(code, "%s", hc_error_text());
+}
+
 /* The idle case is one load: frameworks synchronise far more often than they wait. */
 aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const char *function) {
+    g_synchronize_failed = 0;
     if (HC_LIKELY(atomic_load_explicit(&s->state, memory_order_acquire) == 0)) return ACL_SUCCESS;
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
              "%s: stream %d waits for itself: called from one of its own tasks", function, s->id);
     const struct timespec deadline = hc_deadline(timeout_ms >= 0 ? timeout_ms : 0);
     pthread_mutex_lock(&s->lock);
     const bool over = drain(s, timeout_ms >= 0 ? &deadline : NULL);
-    const aclError code = s->error;
-    if (code != 0) {
-        hc_error_set_text(s->error_text);
-        s->error = 0;
-        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
-    }
+    const aclError code = tell_error(s, true);
     const unsigned long long left = s->submitted - s->completed;
     pthread_mutex_unlock(&s->lock);
-    if (code != 0) return hc_fail(code, "%s", hc_error_text());
+    g_synchronize_failed = code;
+    if (code != 0) return code;
     HC_CHECK(over, ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
              "%s: stream %d of device %d is not done after %lld ms (%llu tasks left)", function, s->id,
              s->device->id, (long long)timeout_ms, left);
@@ -296,11 +354,14 @@ bool hc_stream_pause(struct hc_stream *s, int64_t timeout_ms) {
     return !late;
 }
 
-/* The broadcast tells a pausing thread that this task is no longer in its way. */
+/* The broadcast tells a pausing thread that this task is no longer in its way. Coming back waits until
+ * nobody moves memory: what follows may touch it. */
 void hc_stream_park(bool parked) {
     struct hc_stream *s = hc_stream_running();
     if (s == NULL) return;
     pthread_mutex_lock(&s->lock);
+    while (!parked && (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0)
+        pthread_cond_wait(&s->done, &s->lock);
     atomic_store(&s->parked, parked);
     pthread_cond_broadcast(&s->done);
     pthread_mutex_unlock(&s->lock);
@@ -310,6 +371,7 @@ void hc_stream_resume(struct hc_stream *s) {
     pthread_mutex_lock(&s->lock);
     atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PAUSED);
     pthread_cond_signal(&s->work);
+    pthread_cond_broadcast(&s->done); /* a parked task that wants to go on */
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -328,6 +390,7 @@ struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority
     pthread_cond_init(&s->done, NULL);
     hc_copy_gate_enter(); /* who moves memory has paused all streams there are: none may appear meanwhile */
     hc_handle_publish(&s->handle);
+    if (atomic_load(&s->device->abandoned) != 0) atomic_fetch_or(&s->state, HC_STREAM_FAILED);
     hc_copy_gate_leave();
     return s;
 }

@@ -40,6 +40,24 @@ typedef uint16_t vh_unaligned __attribute__((vector_size(HC_VBYTES / 2), aligned
 /* Any alignment: on the CPUs in question an unaligned load costs nothing unless it crosses a cache line. */
 static inline vf vf_load(const float *p) { return *(const vf_unaligned *)p; }
 static inline void vf_store(float *p, vf x) { *(vf_unaligned *)p = x; }
+/* To an address that is a multiple of HC_VBYTES, without bringing its line into the caches. Such stores are
+ * seen by others in order only after v_fence_past_caches. */
+static inline void vf_store_past_caches(float *p, vf x) {
+#if defined(HC_ISA_avx512)
+    _mm512_stream_ps(p, x);
+#elif defined(HC_ISA_avx2)
+    _mm256_stream_ps(p, x);
+#elif defined(__x86_64__)
+    _mm_stream_ps(p, (__m128)x);
+#else
+    vf_store(p, x); /* the compiler has no name for it; the hardware notices long runs itself */
+#endif
+}
+static inline void v_fence_past_caches(void) {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
 static inline vf vf_set(float x) { return x - (vf){0}; }
 static inline vi vi_set(int32_t x) { return x - (vi){0}; }
 static inline vf vf_zero(void) { return (vf){0}; }

@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "tensor": {"base", "simd", "tensor"},
     "exec": {"base", "runtime", "tensor", "exec"},
     "ops": {"base", "runtime", "tensor", "exec", "simd", "ops"},
-    "hccl": {"base", "runtime", "tensor", "exec", "hccl"},
+    "hccl": {"base", "runtime", "tensor", "exec", "simd", "hccl"},
     "small": {"base", "runtime", "small"},
 }
 HEADERS = {header.name: header.relative_to(SRC).parts[0] for header in SRC.rglob("*.h")}

@@ -324,6 +324,112 @@ def test_errors_name_what_is_wrong(tmp_path: Path) -> None:
     )
 
 
+QUEUES = pytest.mark.parametrize("queue", ["0", "1", "2"])
+
+
+@QUEUES
+def test_asynchronous_error_is_told_once_and_the_program_goes_on(tmp_path: Path, queue: str) -> None:
+    """Also what was launched behind it must not count as done, and what comes after it must be right."""
+    run(
+        """
+        import warnings
+        import torch.nn.functional as F
+        warnings.simplefilter("ignore")
+        table = torch.arange(40.0, device="npu").view(10, 4)
+        side = torch.npu.Stream()
+        event = torch.npu.Event()
+
+        def bad_index():
+            return F.embedding(torch.tensor([3, 10], device="npu"), table)
+
+        def missing_operator():
+            return F.affine_grid(torch.rand(1, 2, 3, device="npu"), (1, 1, 4, 4))
+
+        def by_event():
+            event.record()
+            event.synchronize()
+
+        def over_streams():
+            side.wait_stream(torch.npu.current_stream())
+            side.synchronize()
+
+        readers = {
+            "cpu": lambda y: y.cpu(),
+            "item": lambda y: y.sum().item(),
+            "device": lambda y: torch.npu.synchronize(),
+            "stream": lambda y: torch.npu.current_stream().synchronize(),
+            "event": lambda y: by_event(),
+            "other stream": lambda y: over_streams(),
+        }
+        for make, word in ((bad_index, "aclnnEmbedding: index 10"), (missing_operator, "operator type AffineGrid")):
+            for name, read in readers.items():
+                try:
+                    y = make() + 1
+                    read(y)
+                except RuntimeError as error:
+                    assert word in str(error), (name, error)
+                else:
+                    raise AssertionError(f"{name}: no error")
+                if name == "other stream":  # each stream tells its own users
+                    try:
+                        torch.npu.synchronize()
+                    except RuntimeError as error:
+                        assert word in str(error), (name, error)
+                torch.npu.synchronize()  # told once
+                for i in range(3):
+                    assert torch.equal((table[0] * 2 + i).cpu(), torch.arange(4.0) * 2 + i), name
+                    assert (torch.ones(3, device="npu") + i).sum().item() == 3 * (i + 1), name
+                    with torch.npu.stream(side):
+                        assert torch.mm(table.t(), table).sum().item() == 81960, name
+        """,
+        tmp_path,
+        TASK_QUEUE_ENABLE=queue,
+    )
+
+
+def test_what_torch_npu_drops_is_never_read_as_a_result(tmp_path: Path) -> None:
+    """With TASK_QUEUE_ENABLE=2 an error in phase one ends torch_npu's queue of operators."""
+    run(
+        """
+        a = torch.ones(2, 3, device="npu")
+        errors = []
+        for _ in range(4):
+            try:
+                if not errors:
+                    torch.addmm(a, torch.ones(2, 4, device="npu"), a).cpu()
+                else:
+                    print((a + 1).sum().item())
+            except RuntimeError as error:
+                errors.append(str(error))
+        assert len(errors) == 4, errors
+        assert all("aclnnAddmm" in e for e in errors), errors
+        assert all("no operator on NPU 0 any more" in e for e in errors[1:]), errors
+        b = torch.ones(3, device="npu:1")
+        assert (b + 1).sum().item() == 6
+        """,
+        tmp_path,
+        TASK_QUEUE_ENABLE="2",
+    )
+
+
+def test_launch_blocking_raises_where_it_happens(tmp_path: Path) -> None:
+    run(
+        """
+        table = torch.zeros(10, 4, device="npu")
+        for _ in range(2):
+            try:
+                torch.nn.functional.embedding(torch.tensor([3, 10], device="npu"), table)
+            except RuntimeError as error:
+                assert "aclnnEmbedding: index 10" in str(error), error
+            else:
+                raise AssertionError("index 10 of 10")
+            assert (table + 1).sum().item() == 40
+        """,
+        tmp_path,
+        ASCEND_LAUNCH_BLOCKING="1",
+    )
+
+
 def test_interrupt_and_exit(tmp_path: Path) -> None:
     process = start(
         """

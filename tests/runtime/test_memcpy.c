@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "hc_error.h"
 #include "runtime_test.h"
 
 enum { N = 4096 };
@@ -97,4 +98,25 @@ TEST(values_and_cache_hints) {
                 "not device memory");
     CHECK_OK(aclrtDestroyStream(a));
     CHECK_OK(aclrtFree(flag));
+}
+
+static aclError fail(void *arg) {
+    (void)arg;
+    return hc_fail(ACL_ERROR_RT_AICORE_EXCEPTION, "index 7 is out of range");
+}
+
+TEST(copy_right_behind_a_failed_synchronise_fails_alike) {
+    use_device(0);
+    char from[8] = "1234567", to[8] = "";
+    CHECK_OK(hc_launch(NULL, &(struct hc_task){.name = "aclnnTest", .run = fail}));
+    CHECK_FAILS(aclrtSynchronizeStream(NULL), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+    CHECK_FAILS(aclrtMemcpy(to, 8, from, 8, ACL_MEMCPY_HOST_TO_HOST), ACL_ERROR_RT_AICORE_EXCEPTION,
+                "aclnnTest: index 7");
+    CHECK_EQ(to[0], '\0');
+    CHECK_OK(aclrtMemcpy(to, 8, from, 8, ACL_MEMCPY_HOST_TO_HOST));
+    CHECK_EQ(to[0], '1');
+    CHECK_OK(hc_launch(NULL, &(struct hc_task){.name = "aclnnTest", .run = fail}));
+    CHECK_FAILS(aclrtSynchronizeStream(NULL), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest");
+    CHECK_OK(aclrtSynchronizeStream(NULL));
+    CHECK_OK(aclrtMemcpy(to, 8, from, 8, ACL_MEMCPY_HOST_TO_HOST));
 }

@@ -106,25 +106,60 @@ TEST(synchronize_with_timeout) {
 TEST(asynchronous_error_sticks_and_names_the_operator) {
     aclrtStream s = fresh(), other = NULL;
     CHECK_OK(aclrtCreateStream(&other));
-    CHECK_OK(put(s, fail, 0, true));
-    sleep_ms(30);
-    CHECK_FAILS(put(s, note, 1, false), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
-    CHECK_EQ(g_count, 0);
-    CHECK_OK(aclrtSynchronizeStream(other)); /* it sticks to its own stream only */
-    hc_error_set_text("");
-    CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
-    CHECK_OK(aclrtSynchronizeStream(s)); /* told once */
-    CHECK_OK(put(s, note, 2, false));
-    CHECK_EQ(g_released, 3);
+    for (int queued = 0; queued < 2; queued++) { /* a task in the caller, then one in the worker */
+        CHECK_OK(put(s, fail, 0, queued != 0));
+        CHECK_EQ(aclrtPeekAtLastError(ACL_RT_THREAD_LEVEL), ACL_SUCCESS);
+        CHECK_OK(put(s, note, 1, false)); /* tasks go on, and the error is not lost by them */
+        CHECK_OK(put(s, note, 2, true));
+        CHECK_OK(aclrtSynchronizeStream(other)); /* it sticks to its own stream only */
+        hc_error_set_text("");
+        CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+        CHECK_EQ(aclrtGetLastError(ACL_RT_THREAD_LEVEL), ACL_ERROR_RT_AICORE_EXCEPTION);
+        CHECK_OK(aclrtSynchronizeStream(s)); /* told once */
+        CHECK_EQ(g_count, 3 * queued + 2);
+        CHECK_OK(put(s, note, 3, false));
+        CHECK(pthread_equal(g_ran_in, pthread_self())); /* inline again */
+    }
+    CHECK_EQ(g_released, 8);
     CHECK_OK(aclrtDestroyStream(s));
     CHECK_OK(aclrtDestroyStream(other));
 }
 
-TEST(inline_error_is_returned_and_does_not_stick) {
+TEST(first_error_is_the_one_told) {
     aclrtStream s = fresh();
-    CHECK_FAILS(put(s, fail, 0, false), ACL_ERROR_RT_AICORE_EXCEPTION, "index 7");
-    CHECK_OK(aclrtSynchronizeStream(s));
+    CHECK_OK(hc_launch(s, &(struct hc_task){.name = "aclnnFirst", .run = fail}));
+    CHECK_OK(hc_launch(s, &(struct hc_task){.name = "aclnnSecond", .run = fail}));
+    CHECK_FAILS(aclrtSynchronizeDevice(), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnFirst");
+    CHECK_OK(aclrtSynchronizeDevice());
     CHECK_OK(aclrtDestroyStream(s));
+}
+
+static void fail_then_record(aclrtStream s, aclrtEvent event, bool queued) {
+    CHECK_OK(put(s, fail, 0, queued));
+    CHECK_OK(aclrtRecordEvent(event, s));
+}
+
+TEST(event_behind_an_error_passes_it_on) {
+    aclrtStream s = fresh(), other = NULL;
+    aclrtEvent event = NULL;
+    CHECK_OK(aclrtCreateStream(&other));
+    CHECK_OK(aclrtCreateEventWithFlag(&event, ACL_EVENT_SYNC));
+    for (int mode = 0; mode < 4; mode++) {
+        CHECK_OK(aclrtSetStreamFailureMode(s, mode / 2 ? ACL_STOP_ON_FAILURE : ACL_CONTINUE_ON_FAILURE));
+        fail_then_record(s, event, mode % 2 != 0);
+        CHECK_FAILS(aclrtSynchronizeEvent(event), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+        CHECK_OK(aclrtSynchronizeEvent(event));
+        CHECK_OK(aclrtSynchronizeStream(s)); /* it has been told */
+        fail_then_record(s, event, mode % 2 != 0);
+        CHECK_OK(aclrtStreamWaitEvent(other, event));
+        CHECK_FAILS(aclrtSynchronizeStream(other), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+        CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+        CHECK_OK(aclrtStreamWaitEvent(other, event));
+        CHECK_OK(aclrtSynchronizeDevice());
+    }
+    CHECK_OK(aclrtDestroyEvent(event));
+    CHECK_OK(aclrtDestroyStream(s));
+    CHECK_OK(aclrtDestroyStream(other));
 }
 
 TEST(failure_mode_stop_drops_the_rest) {
@@ -137,7 +172,12 @@ TEST(failure_mode_stop_drops_the_rest) {
     CHECK_EQ(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION);
     CHECK_EQ(g_count, 1);
     CHECK_EQ(g_released, 6);
-    CHECK_OK(put(s, note, 7, false));
+    CHECK_OK(put(s, fail, 7, false));
+    CHECK_OK(put(s, note, 8, false)); /* dropped too, until someone has been told */
+    CHECK_EQ(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION);
+    CHECK_OK(put(s, note, 9, false));
+    CHECK_EQ(g_count, 2);
+    CHECK_EQ(g_released, 9);
     CHECK_OK(aclrtDestroyStream(s));
 }
 

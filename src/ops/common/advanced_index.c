@@ -32,24 +32,31 @@ static void set_shape(struct hc_advanced *a, const aclTensor *self) {
     }
 }
 
-aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices,
-                              size_t count, struct hc_advanced *a) {
-    *a = (struct hc_advanced){.empty = true};
-    HC_CHECK(count > 0 && count <= (size_t)self->rank, ACLNN_ERR_PARAM_INVALID,
-             "%s: %zu index tensors for self %s", op, count, HC_SHOW(self));
-    for (size_t i = 0; i < count; i++) a->empty = a->empty && (indices[i] == NULL || indices[i]->numel == 0);
-    if (a->empty) return 0;
+/* ":" is passed as an empty tensor of self's type. Where that is a type of indices too, it may as well be an
+ * index without elements (a mask that is false everywhere): `ambiguous` then. */
+enum reading { INDEX, ALL, AMBIGUOUS };
+
+static enum reading read_index(const aclTensor *self, const aclTensor *index) {
+    if (index == NULL) return ALL;
+    if (index->numel > 0 || index->rank != 1 || index->dtype != self->dtype) return INDEX;
+    return self->dtype == ACL_INT32 || self->dtype == ACL_INT64 ? AMBIGUOUS : ALL;
+}
+
+static aclnnStatus shape_of(const char *op, const aclTensor *self, const aclTensor *const *indices,
+                            const bool *all, size_t count, struct hc_advanced *a) {
+    *a = (struct hc_advanced){0};
     aclTensor joined = {.rank = 0, .numel = 1};
     for (size_t i = 0; i < count; i++) {
-        const aclTensor *index = indices[i];
-        if (index == NULL || index->numel == 0) continue;
-        HC_TRY(hc_index_check_dtype(op, "an index tensor", index));
+        if (all[i]) continue;
+        HC_TRY(hc_index_check_dtype(op, "an index tensor", indices[i]));
         aclTensor next = {.numel = 1};
-        HC_CHECK(hc_broadcast_shape(&joined, index, next.shape, &next.rank), ACLNN_ERR_PARAM_INVALID,
-                 "%s: index tensor %zu %s does not broadcast with those before it", op, i, HC_SHOW(index));
+        HC_CHECK(hc_broadcast_shape(&joined, indices[i], next.shape, &next.rank), ACLNN_ERR_PARAM_INVALID,
+                 "%s: index tensor %zu %s does not broadcast with those before it", op, i,
+                 HC_SHOW(indices[i]));
         joined = next;
         a->dims[a->num_indexed++] = (int32_t)i;
     }
+    HC_CHECK(a->num_indexed > 0, ACLNN_ERR_PARAM_INVALID, "%s: there is no index tensor", op);
     a->index_rank = joined.rank;
     memcpy(a->index_shape, joined.shape, sizeof a->index_shape);
     HC_CHECK(self->rank - a->num_indexed + a->index_rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
@@ -57,6 +64,26 @@ aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTe
              a->index_rank, HC_MAX_RANK);
     set_shape(a, self);
     return 0;
+}
+
+aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices,
+                              size_t count, const aclTensor *out, struct hc_advanced *a) {
+    HC_CHECK(count > 0 && count <= (size_t)self->rank, ACLNN_ERR_PARAM_INVALID,
+             "%s: %zu index tensors for self %s", op, count, HC_SHOW(self));
+    bool all[HC_MAX_RANK], ambiguous = false;
+    for (size_t i = 0; i < count; i++) {
+        const enum reading reading = read_index(self, indices[i]);
+        ambiguous = ambiguous || reading == AMBIGUOUS;
+        all[i] = reading == ALL || (reading == AMBIGUOUS && i + 1 < count);
+    }
+    const aclnnStatus status = shape_of(op, self, indices, all, count, a);
+    if (!ambiguous) return status;
+    if (status == 0) {
+        const aclTensor want = hc_advanced_view(a, self);
+        if (out == NULL || hc_same_shape(&want, out)) return 0;
+    }
+    for (size_t i = 0; i < count; i++) all[i] = read_index(self, indices[i]) == ALL;
+    return shape_of(op, self, indices, all, count, a);
 }
 
 aclTensor hc_advanced_view(const struct hc_advanced *a, const aclTensor *target) {

@@ -4,8 +4,7 @@
 #pragma once
 #include "index_load.h"
 
-/* `indices` has a member per leading dimension of self; one without elements stands for ":" if any other has
- * some. */
+/* `indices` has a member per leading dimension of self. */
 struct hc_advanced {
     int32_t num_indexed;
     int32_t dims[HC_MAX_RANK];    /* of self, that are indexed */
@@ -13,11 +12,13 @@ struct hc_advanced {
     int64_t index_shape[HC_MAX_RANK];
     int32_t rank; /* of the result */
     int64_t shape[HC_MAX_RANK];
-    bool empty; /* every index tensor is empty */
 };
-/* Index dimensions replace the indexed ones in place where those are neighbours, else they come first. */
+/* Index dimensions replace the indexed ones in place where those are neighbours, else they come first. A
+ * member that is null or an empty line of self's type stands for ":". Where self's type is one of indices,
+ * `out` decides whether that is an empty index instead; without out, only the last member is (":" at the end
+ * is left out by who writes tensor[i, :]). */
 aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices,
-                              size_t count, struct hc_advanced *a);
+                              size_t count, const aclTensor *out, struct hc_advanced *a);
 
 /* Offsets of the elements: `view` is int64 with the result's shape (stride 0 along dimensions that are not
  * indexed). */

@@ -2,34 +2,13 @@
 /* The only header that an operator file includes (with simd.h and a skeleton where it uses them).
  *
  * A file with kernels has two halves. `#ifdef HC_ISA` is compiled once per instruction set and defines
- * functions HC_FN(name); `#else` is compiled once and defines the interface functions. HC_KERNEL, before
- * both, declares the kernel for every set, so that a definition with another signature does not compile. */
+ * functions HC_FN(name); `#else` is compiled once and defines the interface functions (hc_kernel.h). */
 #pragma once
 #include "aclnnop/aclnn_ops.h"
 #include "hc_error.h"
 #include "hc_executor.h"
 #include "hc_isa.h"
+#include "hc_kernel.h"
 #include "hc_parallel.h"
 #include "hc_tensor.h"
 #include "simd_half.h"
-
-/* The symbol of a kernel for one instruction set: scale_f32__avx2. */
-#define HC_ISA_SYMBOL(name, isa) HC_PASTE(name##__, isa)
-#define HC_FN(name) HC_ISA_SYMBOL(name, HC_ISA)
-
-#if defined(__x86_64__)
-#define HC_KERNEL(name, params)                                                                              \
-    void name##__scalar params;                                                                              \
-    void name##__avx2 params;                                                                                \
-    void name##__avx512 params;                                                                              \
-    typedef void name##_fn params;                                                                           \
-    static name##_fn *const name##_table[]                                                                   \
-        __attribute__((unused)) = {name##__scalar, name##__avx2, name##__avx512};
-#else
-#define HC_KERNEL(name, params)                                                                              \
-    void name##__neon params;                                                                                \
-    typedef void name##_fn params;                                                                           \
-    static name##_fn *const name##_table[] __attribute__((unused)) = {name##__neon};
-#endif
-/* The kernel for this CPU: a function pointer. */
-#define HC_DISPATCH(name) (name##_table[hc_isa()])

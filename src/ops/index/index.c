@@ -22,7 +22,7 @@ static size_t members(const struct hc_call *call, int slot, const aclTensor **ou
 static aclnnStatus run_index(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *indices[HC_MAX_RANK];
-    if (a->shape.empty || out->numel == 0) return 0;
+    if (out->numel == 0) return 0;
     aclTensor self = *hc_arg(call, 1);
     void *copy = NULL;
     if (hc_overlaps(out, &self)) HC_TRY(hc_contiguous_apart(hc_arg(call, 1), self.dtype, out, &self, &copy));
@@ -46,14 +46,13 @@ HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTe
              : indices ? "out"
                        : "indices");
     struct args args = {.accumulate = false};
-    HC_TRY(hc_advanced_shape("aclnnIndex", self, (const aclTensor *const *)indices->data, indices->size,
+    HC_TRY(hc_advanced_shape("aclnnIndex", self, (const aclTensor *const *)indices->data, indices->size, out,
                              &args.shape));
     HC_CHECK(out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID, "aclnnIndex: out is %s, self is %s",
              HC_SHOW(out), HC_SHOW(self));
     const aclTensor want = hc_advanced_view(&args.shape, self);
-    HC_CHECK(args.shape.empty ? out->numel == 0 : hc_same_shape(&want, out), ACLNN_ERR_PARAM_INVALID,
-             "aclnnIndex: out is %s, wanted %s", HC_SHOW(out),
-             args.shape.empty ? "no elements" : HC_SHOW(&want));
+    HC_CHECK(hc_same_shape(&want, out), ACLNN_ERR_PARAM_INVALID, "aclnnIndex: out is %s, wanted %s",
+             HC_SHOW(out), HC_SHOW(&want));
     return HC_PLAN("aclnnIndex", run_index, &args, HC_OUT(out), HC_IN(self), HC_IN_LIST_OPT(indices));
 }
 HC_OP_LAUNCH(aclnnIndex)
@@ -81,7 +80,7 @@ static aclnnStatus put(const struct hc_call *call, const struct args *a, const a
 static aclnnStatus run_put(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0);
-    if (a->shape.empty || self->numel == 0) return 0;
+    if (hc_advanced_view(&a->shape, self).numel == 0) return 0;
     const aclDataType dtype = hc_scatter_dtype(a->accumulate ? HC_SCATTER_ADD : HC_SCATTER_SET, self->dtype);
     aclTensor values, target = *self;
     void *copy, *wide = NULL;
@@ -105,13 +104,12 @@ HC_API aclnnStatus aclnnIndexPutImplGetWorkspaceSize(aclTensor *selfRef, const a
                        : "indices");
     struct args args = {.accumulate = accumulate};
     HC_TRY(hc_advanced_shape("aclnnIndexPutImpl", selfRef, (const aclTensor *const *)indices->data,
-                             indices->size, &args.shape));
+                             indices->size, NULL, &args.shape));
     HC_CHECK(values->dtype == selfRef->dtype, ACLNN_ERR_PARAM_INVALID,
              "aclnnIndexPutImpl: values is %s, selfRef is %s", HC_SHOW(values), HC_SHOW(selfRef));
     aclTensor view;
     const aclTensor want = hc_advanced_view(&args.shape, selfRef);
-    HC_CHECK(args.shape.empty || hc_broadcast_to(values, want.shape, want.rank, &view),
-             ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(hc_broadcast_to(values, want.shape, want.rank, &view), ACLNN_ERR_PARAM_INVALID,
              "aclnnIndexPutImpl: values %s does not broadcast to the indexed part %s", HC_SHOW(values),
              HC_SHOW(&want));
     return HC_PLAN("aclnnIndexPutImpl", run_put, &args, HC_INOUT(selfRef), HC_IN_LIST_OPT(indices),

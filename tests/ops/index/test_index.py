@@ -76,10 +76,9 @@ def test_last_write_wins_and_sums_are_in_order() -> None:
     values = torch.rand(n)
     x = torch.zeros(100)
     call("aclnnIndexPutImpl", x, [index], values, True, False)
-    # Not torch's own index_put: with several threads its order, and with it the last bits, change from run to run.
-    in_order = np.zeros(100, dtype=np.float32)
-    np.add.at(in_order, index.numpy(), values.numpy())
-    assert torch.equal(x, torch.from_numpy(in_order))
+    # One float32 addition after the other: a running sum has no other order, while PyTorch's sum has the CPU's.
+    expected = [np.add.accumulate(values[index == i].numpy(), dtype=np.float32)[-1] for i in range(100)]
+    assert torch.equal(x, torch.tensor(expected))
 
 
 def test_empty() -> None:
@@ -88,6 +87,27 @@ def test_empty() -> None:
     call("aclnnIndex", x, [nothing], torch.empty(0, 6))
     call("aclnnIndexPutImpl", x, [nothing], torch.zeros(()), False, False)
     assert torch.equal(x, torch.ones(4, 6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.int32])
+@pytest.mark.parametrize("index_type", [torch.int64, torch.int32])
+def test_index_without_elements_beside_others(dtype: torch.dtype, index_type: torch.dtype) -> None:
+    """As x[True, False] and x[i, mask] with no True in it are passed on; ":" is an empty tensor of self's dtype."""
+    x = make((3, 4, 5), dtype)
+    nothing, one = torch.empty(0, dtype=index_type), torch.tensor([1], dtype=index_type)
+    for case in ((one, nothing), (nothing, one), (one, nothing, one), (nothing, nothing), (None, nothing)):
+        expected = x[key(case)]
+        out = torch.empty(expected.shape, dtype=dtype)
+        call("aclnnIndex", x, as_list(case, x), out)
+    for case in ((one, nothing), (None, nothing), (nothing, nothing), (nothing,)):
+        target = x.clone()
+        call("aclnnIndexPutImpl", target, as_list(case, x), torch.ones((), dtype=dtype), False, False)
+        assert torch.equal(target, x)
+    for case in ((one, None, one), (None, one)):
+        target = x.clone()
+        call("aclnnIndexPutImpl", target, as_list(case, x), torch.ones((), dtype=dtype), False, False)
+        expected = torch.ops.aten.index_put(x, list(case), torch.ones((), dtype=dtype))
+        assert torch.equal(target, expected)
 
 
 def test_errors_are_named_and_nothing_is_written() -> None:
@@ -110,6 +130,7 @@ def test_errors_are_named_and_nothing_is_written() -> None:
             (x, [bad, torch.tensor([1, 2, 3])], torch.empty(2)),
             "index tensor 1 int64.*does not broadcast",
         ),
+        ("aclnnIndex", (x, [torch.empty(0)], x), "no index tensor"),
         ("aclnnIndex", (x, [bad], torch.empty(2)), r"out is float32\[2\], wanted float32\[2,6\]"),
         ("aclnnIndex", (x, [bad.bool()], torch.empty(2)), "index tensor is bool"),
         ("aclnnIndexPutImpl", (x, [bad], torch.ones(3), False, False), "values float32.*does not broadcast"),

@@ -59,6 +59,51 @@ def test_nll(dtype: torch.dtype, target_dtype: torch.dtype, reduction: int) -> N
         assert_close(dx, grad, 2)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("target_dtype", [torch.int64, torch.int32])
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+def test_nll_of_images(dtype: torch.dtype, target_dtype: torch.dtype, reduction: int) -> None:
+    for shape in ((2, 7, 3, 5), (1, 1, 1, 1), (3, 4, 1, 6), (2, 3, 0, 4)):
+        n, classes, h, w = shape
+        t = torch.randint(0, classes, (n, h, w), generator=torch.Generator().manual_seed(1))
+        t[t == 5] = -100
+        for weight in (None, make((classes,), dtype, 3).abs() + 0.5):
+            for _, x in layouts(make(shape, dtype)):
+                wide = x.double().contiguous()
+                want, total = torch.ops.aten.nll_loss2d_forward(
+                    wide, t, None if weight is None else weight.double(), reduction, -100
+                )
+                out, total_out = torch.empty(want.shape, dtype=dtype), torch.empty((), dtype=dtype)
+                target = t.to(target_dtype)
+                call("aclnnNLLLoss2d", x, target, weight, reduction, -100, out, total_out)
+                # Sums of up to 30 terms below 8, in double, in another order than the reference's.
+                assert_close(out, want, 1, 30 * 8 * 2**-52)
+                assert_close(total_out, total, 1, 30 * 8 * 2**-52)
+                g, dx = make(tuple(want.shape), dtype, 2), torch.full(shape, torch.nan, dtype=dtype)
+                call("aclnnNLLLoss2dBackward", g, x, target, weight, reduction, -100, total_out, dx)
+                if t.numel() == 0:
+                    continue
+                grad = torch.ops.aten.nll_loss2d_backward(
+                    g.double(), wide, t, None if weight is None else weight.double(), reduction, -100,
+                    total_out.double(),
+                )  # fmt: skip
+                assert_close(dx, grad, 1)
+
+
+def test_nll_of_images_errors() -> None:
+    x, out, total = torch.zeros(2, 3, 4, 5), torch.empty(()), torch.empty(())
+    t = torch.zeros(2, 4, 5, dtype=torch.int64)
+    for args, text in (
+        ((x[0], t, None, 1, -100, out, total), r"self is float32\[3,4,5\], want .*\[batch, classes"),
+        ((x, t[:, :, :4], None, 1, -100, out, total), r"target is int64\[2,4,4\].*want 40 integers"),
+        ((x, t, torch.ones(2), 1, -100, out, total), r"weight is float32\[2\]"),
+        ((x, t, None, 0, -100, torch.empty(40), total), r"out is float32\[40\]"),
+        ((x, t + 3, None, 1, -100, out, total), r"target\[0\] is 3, self has 3 classes"),
+    ):
+        with pytest.raises(OperatorError, match="aclnnNLLLoss2d: " + text):
+            call("aclnnNLLLoss2d", *args)
+
+
 def test_nll_one_row_and_errors() -> None:
     out, total = torch.empty(()), torch.empty(())
     call("aclnnNLLLoss", torch.tensor([0.5, 2.0]), torch.tensor(1), None, 1, -100, out, total)

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Each rank combines its slice of all buffers. */
+#include "hc_algo.h"
+#include "hc_direct.h"
+#include "hc_reduce.h"
+
+/* Where rank `r` has my slice, and whether it is as long as I think. */
+static HcclResult map_slice(const struct hc_views *v, uint32_t r) {
+    const struct hc_op *op = v->op;
+    const struct hc_comm *c = op->comm;
+    const char *send = hc_view_send(v, r);
+    if (send == NULL) return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
+    if (op->uneven && hc_view_length(v, r, c->rank) != op->recv_bytes)
+        return hc_comm_fail(op->comm, HCCL_E_PARA,
+                            "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which wants %zu",
+                            hc_kind_name(op->kind), op->seq, c->name, r, hc_view_length(v, r, c->rank),
+                            c->rank, op->recv_bytes);
+    c->sources[r] = send + (op->uneven ? hc_view_offset(v, r, c->rank) : op->sends.offsets[c->rank]);
+    return HCCL_SUCCESS;
+}
+
+static HcclResult run(struct hc_op *op) {
+    const struct hc_comm *c = op->comm;
+    struct hc_views views;
+    const HcclResult status = hc_direct_open(op, &views);
+    if (status != HCCL_SUCCESS) return status;
+    for (uint32_t r = 0; r < c->num_ranks && (op->recv_bytes > 0 || op->uneven); r++)
+        HC_TRY(map_slice(&views, r));
+    c->targets[0] = op->recv;
+    if (op->recv_bytes > 0)
+        hc_reduce(op->type, op->reduce, c->targets, 1, c->sources, c->num_ranks, op->recv_bytes / op->element);
+    return hc_direct_close(op, &views);
+}
+
+const struct hc_algo hc_direct_reduce_scatter = {"direct", hc_direct_supports, run};

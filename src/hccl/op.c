@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Operations as tasks of a stream.
+ *
+ * Collectives of one communicator run one after the other, in the order of their launch, on whatever streams
+ * they are: they share its board. Messages are ordered per peer and direction only. Different communicators
+ * know nothing of each other and run side by side. */
+#include "hc_op.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hc_clock.h"
+
+static const char *const KINDS[][2] = {
+#define X(id, name, option) {name, option},
+    HC_FOR_COLLECTIVES(X)
+#undef X
+};
+
+const char *hc_kind_name(unsigned kind) { return kind < HC_OP_KINDS ? KINDS[kind][0] : "an unknown call"; }
+const char *hc_kind_option(unsigned kind) { return kind < HC_OP_KINDS ? KINDS[kind][1] : ""; }
+
+const char *hc_reduce_name(HcclReduceOp reduce) {
+    static const char *const NAMES[] = {"sum", "prod", "max", "min"};
+    return (unsigned)reduce < HC_ARRAY_SIZE(NAMES) ? NAMES[reduce] : "unknown";
+}
+
+/* One piece of memory: the operation, its four arrays of slices, its messages. */
+struct hc_op *hc_op_create(struct hc_comm *comm, enum hc_kind kind, bool slices, size_t num_messages) {
+    const size_t n = slices ? comm->num_ranks : 0;
+    struct hc_op *op =
+        calloc(1, sizeof *op + 4 * n * sizeof(uint64_t) + num_messages * sizeof(struct hc_message));
+    if (op == NULL) {
+        hc_fail(HCCL_E_MEMORY, "%s: out of host memory", hc_kind_name(kind));
+        return NULL;
+    }
+    op->comm = comm;
+    op->kind = kind;
+    op->num_messages = num_messages;
+    op->messages = (struct hc_message *)(void *)(op + 1);
+    if (slices) {
+        uint64_t *words = (uint64_t *)(void *)(op->messages + num_messages);
+        op->sends = (struct hc_slices){words, words + n};
+        op->recvs = (struct hc_slices){words + 2 * n, words + 3 * n};
+    }
+    hc_comm_retain(comm);
+    return op;
+}
+
+void hc_op_destroy(struct hc_op *op) {
+    hc_comm_release(op->comm);
+    free(op);
+}
+
+/* A collective that never ran leaves the others waiting for it: they should know. The text that says why it
+ * did not run stays this thread's. */
+static void release(void *arg) {
+    struct hc_op *op = arg;
+    if (!op->ran && op->comm->num_ranks > 1) {
+        char why[512];
+        snprintf(why, sizeof why, "%s", hc_error_text());
+        hc_comm_fail(op->comm, HCCL_E_SUSPENDING,
+                     "%s of communicator %s on rank %u was dropped: its stream failed or was aborted",
+                     hc_kind_name(op->kind), op->comm->name, op->comm->rank);
+        hc_error_set_text(why);
+    }
+    hc_op_destroy(op);
+}
+
+static void describe(const void *arg, struct hc_task_info *info) {
+    const struct hc_op *op = arg;
+    info->bytes = op->send_bytes + op->recv_bytes;
+    info->flops = 0;
+    for (size_t i = 0; i < op->num_messages; i++) info->bytes += op->messages[i].bytes;
+    if (hc_is_batch(op->kind))
+        snprintf(info->shapes, sizeof info->shapes, "%zu messages, %u ranks, %s", op->num_messages,
+                 op->comm->num_ranks, op->comm->name);
+    else
+        snprintf(info->shapes, sizeof info->shapes, "%s[%llu] %u ranks, %s, %s", hc_hccl_type_name(op->type),
+                 (unsigned long long)op->count, op->comm->num_ranks, op->algo->name, op->comm->name);
+}
+
+static void enter(const struct hc_op *op) {
+    struct hc_presence *p = op->comm->self;
+    const uint32_t version = atomic_load_explicit(&p->version, memory_order_relaxed);
+    atomic_store(&p->version, version + 1);
+    atomic_store_explicit(&p->kind, op->kind, memory_order_relaxed);
+    atomic_store_explicit(&p->type, op->type, memory_order_relaxed);
+    atomic_store_explicit(&p->count, op->count, memory_order_relaxed);
+    atomic_store_explicit(&p->inside, 1, memory_order_relaxed);
+    atomic_store_explicit(&p->seq, op->seq, memory_order_relaxed);
+    atomic_store_explicit(&p->version, version + 2, memory_order_release);
+}
+
+static void leave(const struct hc_op *op) {
+    atomic_store_explicit(&op->comm->self->inside, 0, memory_order_relaxed);
+}
+
+static HcclResult run_collective(struct hc_op *op) {
+    HC_TRY(hc_wait(op, &op->comm->turn, op->seq));
+    enter(op);
+    HcclResult status = op->algo->run(op);
+    while (status == HC_DECLINED) {
+        op->algo = hc_select(op, op->algo);
+        status = op->algo != NULL ? op->algo->run(op)
+                                  : hc_comm_fail(op->comm, HCCL_E_NOT_SUPPORT, "%s", hc_error_text());
+    }
+    leave(op);
+    if (status == HCCL_SUCCESS) hc_bell_add(&op->comm->turn);
+    return status;
+}
+
+/* What is broken already is not begun: a collective that finds the others' posts could finish on some ranks.
+ */
+static HcclResult check_health(struct hc_comm *c) {
+    const bool quiet = c->board == NULL || atomic_load(&hc_board_head(c->board)->failed) == 0;
+    return quiet ? hc_comm_failure(c) : hc_comm_listen(c);
+}
+
+/* The code sticks to the stream, with the text of hc_fail. */
+static aclError run(void *arg) {
+    struct hc_op *op = arg;
+    op->ran = true;
+    if (op->comm->num_ranks == 1) return op->algo->run(op) == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
+    const uint32_t limit = op->comm->exec_timeout_s;
+    op->deadline = limit > 0 ? hc_now_ns() + limit * 1000000000ull : 0;
+    HcclResult status = check_health(op->comm);
+    if (status == HCCL_SUCCESS)
+        status = hc_is_batch(op->kind) ? hc_exchange(op, op->messages, op->num_messages) : run_collective(op);
+    return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
+}
+
+static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
+    struct hc_comm *c = op->comm;
+    const char *name = hc_kind_name(op->kind);
+    hc_comm_lock();
+    const bool suspended = c->suspended;
+    hc_comm_unlock();
+    HC_CHECK(!suspended, HCCL_E_SUSPENDING, "%s: communicator %s is suspended", name, c->name);
+    HC_TRY(hc_comm_failure(c));
+    if (stream == NULL) return HCCL_SUCCESS;
+    const int32_t device = hc_stream_device(stream);
+    HC_CHECK(device >= 0, HCCL_E_PARA, "%s: %p is no stream", name, stream);
+    HC_CHECK(device == c->device, HCCL_E_PARA, "%s: the stream is of device %d, communicator %s of device %d",
+             name, device, c->name, c->device);
+    return HCCL_SUCCESS;
+}
+
+/* Where the others find a buffer; 0 spans where they cannot. */
+static HcclResult expose(const struct hc_op *op, const void *buffer, size_t bytes, struct hc_buffer *at) {
+    size_t count = 0;
+    at->address = (uint64_t)(uintptr_t)buffer;
+    at->num_spans = 0;
+    if (bytes == 0 || op->comm->board == NULL) return HCCL_SUCCESS;
+    if (hc_share_locate(op->comm->device, buffer, bytes, hc_kind_name(op->kind), at->spans, HC_BUFFER_SPANS,
+                        &count) != 0)
+        return HCCL_E_MEMORY; /* its text is set */
+    at->num_spans = (uint32_t)count;
+    return HCCL_SUCCESS;
+}
+
+/* What fits into a post or a slot is copied there and needs no sharing. */
+static HcclResult expose_buffers(struct hc_op *op) {
+    if (op->comm->board == NULL) return HCCL_SUCCESS;
+    for (size_t i = 0; i < op->num_messages; i++) {
+        struct hc_message *m = &op->messages[i];
+        if (m->direction == HC_OUT && m->bytes > op->comm->board->slot_bytes - sizeof(struct hc_slot))
+            HC_TRY(expose(op, m->buffer, m->bytes, &m->where));
+    }
+    if (hc_is_batch(op->kind)) return HCCL_SUCCESS;
+    if (hc_op_fits_post(op)) {
+        op->shared = true;
+        return HCCL_SUCCESS;
+    }
+    const bool writes =
+        op->kind == HC_OP_ALL_REDUCE || op->kind == HC_OP_REDUCE || op->algo->supports == hc_messages_support;
+    HC_TRY(expose(op, op->send, op->send_bytes, &op->send_at));
+    if (writes) HC_TRY(expose(op, op->recv, op->recv_bytes, &op->recv_at));
+    op->shared = (op->send_bytes == 0 || op->send_at.num_spans > 0) &&
+                 (!writes || op->recv_bytes == 0 || op->recv_at.num_spans > 0);
+    return HCCL_SUCCESS;
+}
+
+/* Numbers are given under one lock with the launch, so that the order of numbers is the order in the stream.
+ */
+static void number(struct hc_op *op) {
+    struct hc_comm *c = op->comm;
+    if (!hc_is_batch(op->kind)) op->seq = c->next_seq++;
+    for (size_t i = 0; hc_is_batch(op->kind) && i < op->num_messages; i++) {
+        struct hc_message *m = &op->messages[i];
+        m->turn = hc_lane_order(c, HC_CHANNEL_POINT_TO_POINT, m->direction, m->peer)->given++;
+    }
+}
+
+static HcclResult prepare(struct hc_op *op, aclrtStream stream) {
+    HC_TRY(check_stream(op, stream));
+    if (!hc_is_batch(op->kind) || op->comm->num_ranks == 1) {
+        op->algo = hc_select(op, NULL);
+        if (op->algo == NULL) return HCCL_E_NOT_SUPPORT;
+    }
+    return expose_buffers(op);
+}
+
+HcclResult hc_op_launch(struct hc_op *op, aclrtStream stream) {
+    const HcclResult status = prepare(op, stream);
+    if (status != HCCL_SUCCESS) {
+        hc_op_destroy(op);
+        return status;
+    }
+    struct hc_comm *c = op->comm;
+    const struct hc_task task = {.name = hc_kind_name(op->kind),
+                                 .kind = HC_TASK_COLLECTIVE,
+                                 .may_block = c->num_ranks > 1,
+                                 .arg = op,
+                                 .run = run,
+                                 .release = release,
+                                 .describe = describe};
+    hc_comm_retain(c);
+    pthread_mutex_lock(&c->order_lock);
+    number(op);
+    const aclError code = hc_launch(stream, &task);
+    pthread_mutex_unlock(&c->order_lock);
+    hc_comm_release(c);
+    return code == 0 ? HCCL_SUCCESS : HCCL_E_RUNTIME; /* its text is set */
+}
