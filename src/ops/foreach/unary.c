@@ -8,9 +8,19 @@
 #define FOR_FLOAT_FUNCTIONS(X)                                                                               \
     X(Acos, acos)                                                                                            \
     X(Asin, asin)                                                                                            \
-    X(Atan, atan) X(Cos, cos) X(Cosh, cosh) X(Erf, erf) X(Erfc, erfc) X(Exp, exp) X(Expm1, expm1)            \
-        X(Log, log) X(Log10, log10) X(Log1p, log1p) X(Log2, log2) X(Reciprocal, reciprocal)                  \
-            X(Sigmoid, sigmoid) X(Sin, sin) X(Sinh, sinh) X(Sqrt, sqrt) X(Tan, tan) X(Tanh, tanh)
+    X(Atan, atan)                                                                                            \
+    X(Cos, cos)                                                                                              \
+    X(Cosh, cosh)                                                                                            \
+    X(Erf, erf)                                                                                              \
+    X(Erfc, erfc)                                                                                            \
+    X(Exp, exp)                                                                                              \
+    X(Expm1, expm1)                                                                                          \
+    X(Log, log)                                                                                              \
+    X(Log10, log10)                                                                                          \
+    X(Log1p, log1p)                                                                                          \
+    X(Log2, log2)                                                                                            \
+    X(Reciprocal, reciprocal)                                                                                \
+    X(Sigmoid, sigmoid) X(Sin, sin) X(Sinh, sinh) X(Sqrt, sqrt) X(Tan, tan) X(Tanh, tanh)
 /* Integers too. */
 #define FOR_REAL_FUNCTIONS(X) X(Abs, abs) X(Neg, neg) X(Sign, sign)
 
