@@ -15,6 +15,8 @@ HC_KERNEL(embedding_scale_F32, (size_t n, void *sum, double factor))
 HC_KERNEL(embedding_scale_F64, (size_t n, void *sum, double factor))
 
 #ifdef HC_ISA
+/* Two loops over a block of columns. Sums are in the block's own type, float for bfloat16 and half: a row
+ * that is named a thousand times would lose its later gradients in 16 bits. */
 #define DEFINE(block, type)                                                                                  \
     void HC_FN(embedding_add_##block)(size_t n, void *sum, const void *x) {                                  \
         type *y = sum;                                                                                       \
@@ -122,6 +124,8 @@ static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, 
     return 0;
 }
 
+/* grad as [positions, H], contiguous (a copy only where it was not), and indices as checked int64. Rows
+ * of out that are strided are summed in a contiguous copy, then moved. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *grad = hc_arg(call, 1);
     aclTensor rows, to;
@@ -145,6 +149,9 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* The gradient of F.embedding for weight. paddingIdx: the row whose gradient stays zero; PyTorch's "none"
+ * is -1, which arrives here as the largest uint64 and becomes -1 again. scaleGradByFreq divides a row's
+ * sum by how often it was named, which the sorted positions say for nothing. */
 HC_API aclnnStatus aclnnEmbeddingDenseBackwardGetWorkspaceSize(const aclTensor *grad,
                                                                const aclTensor *indices, uint64_t numWeights,
                                                                uint64_t paddingIdx, bool scaleGradByFreq,

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Index: out = self[indices]. IndexPutImpl: self[indices] = values, or += with accumulate. */
+/* Indexing by tensors. Index: out = self[indices]. IndexPutImpl: self[indices] = values, or += with
+ * accumulate.
+ *
+ * The list of indices broadcasts to one shape; every position of it becomes an offset in self
+ * (advanced_index.h), and the move itself is the gather or scatter that the operators along one dimension
+ * use. Costs 8 bytes per position for the offsets besides the elements moved; dimensions that are not
+ * indexed cost nothing. */
 #include <stdlib.h>
 
 #include "advanced_index.h"
@@ -38,6 +44,8 @@ static aclnnStatus run_index(const struct hc_call *call) {
     return status;
 }
 
+/* self[indices] in Python, with one member per dimension and ":" for the missing ones; masks have been
+ * made positions by the client. Negative positions count from the end. */
 HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTensorList *indices,
                                               aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {
@@ -93,6 +101,9 @@ static aclnnStatus run_put(const struct hc_call *call) {
     return status;
 }
 
+/* self.index_put_(indices, values, accumulate). Where a position comes twice, the last value wins; with
+ * accumulate all are added, in row-major order of the index, so the result is the same in every run and
+ * for any thread count. */
 HC_API aclnnStatus aclnnIndexPutImplGetWorkspaceSize(aclTensor *selfRef, const aclTensorList *indices,
                                                      const aclTensor *values, const bool accumulate,
                                                      const bool unsafe, uint64_t *workspaceSize,

@@ -17,6 +17,7 @@ struct args {
     int64_t num_list; /* indices that follow as numbers, instead of the tensor */
     int64_t list[];
 };
+/* Operands in the order of the plan; the in-place forms give SELF and OUT the same tensor. */
 enum { OUT, SELF, INDEX, SOURCE };
 
 /* The index moves along dim only; a value is a source whose strides are all 0. */
@@ -107,6 +108,7 @@ static aclnnStatus plan(const char *name, struct args *args, const aclTensor *se
                    workspaceSize, executor);
 }
 
+/* No alpha is one. num_list of -1: the index is a tensor. */
 static aclnnStatus plan_add(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
                             const aclTensor *source, const aclScalar *alpha, const aclTensor *out,
                             uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -115,6 +117,8 @@ static aclnnStatus plan_add(const char *name, const aclTensor *self, int64_t dim
     return plan(name, &args, self, dim, index, source, out, workspaceSize, executor);
 }
 
+/* torch.index_add(self, dim, index, source, alpha=alpha): slices that come twice are added in the order
+ * of index. Sums of 16-bit floats are made in float and rounded once per element. */
 HC_API aclnnStatus aclnnIndexAddGetWorkspaceSize(const aclTensor *self, const int64_t dim,
                                                  const aclTensor *index, const aclTensor *source,
                                                  const aclScalar *alpha, aclTensor *out,
@@ -133,6 +137,8 @@ HC_API aclnnStatus aclnnIndexAddV2GetWorkspaceSize(const aclTensor *self, const 
 }
 HC_OP_LAUNCH(aclnnIndexAddV2)
 
+/* torch.index_copy(self, dim, index, source): the last of equal positions wins. The interface calls both
+ * ends "Ref", but writes outRef only. */
 HC_API aclnnStatus aclnnIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index,
                                                   const aclTensor *source, aclTensor *outRef,
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -169,6 +175,8 @@ static aclnnStatus plan_fill(const char *name, const aclTensor *self, int64_t di
     return status;
 }
 
+/* torch.index_fill(self, dim, index, value); the value is converted to self's type, as assignment does.
+ * Negative positions count from the end here, and only here. */
 HC_API aclnnStatus aclnnIndexFillGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
                                                   const aclScalar *value, aclTensor *out,
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -184,6 +192,8 @@ HC_API aclnnStatus aclnnInplaceIndexFillGetWorkspaceSize(aclTensor *selfRef, int
 }
 HC_OP_LAUNCH(aclnnInplaceIndexFill)
 
+/* Despite its name the form with the positions as numbers. They are copied into the plan, for the caller
+ * may free its array before the stream gets there. */
 HC_API aclnnStatus aclnnIndexFillTensorGetWorkspaceSize(const aclTensor *self, int64_t dim,
                                                         const aclIntArray *index, const aclScalar *value,
                                                         aclTensor *out, uint64_t *workspaceSize,

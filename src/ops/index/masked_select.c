@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* MaskedSelect: the elements of self where mask is true, packed; both broadcast. InplaceMaskedScatter: the
- * inverse, the next element of source for each true element of mask. */
+/* MaskedSelect: the elements of self where mask is true, packed; both broadcast. InplaceMaskedScatter:
+ * the inverse, the next element of source for each true element of mask.
+ *
+ * Where an element goes depends on how many came before it, which is a running count over the whole mask.
+ * Blocks of the mask are counted first, in parallel, and their starts summed up (mask_scan.h); then each
+ * block moves its own without waiting for others. Two passes over the mask, one over the elements. */
 #include <stdlib.h>
 
 #include "mask_scan.h"
@@ -99,6 +103,8 @@ static aclnnStatus run_select(const struct hc_call *call) {
     return status;
 }
 
+/* torch.masked_select(self, mask). out is one line with room for what the mask may select; its length
+ * becomes the number that was. Who launches waits, as that length decides what the client does next. */
 HC_API aclnnStatus aclnnMaskedSelectGetWorkspaceSize(const aclTensor *self, const aclTensor *mask,
                                                      aclTensor *out, uint64_t *workspaceSize,
                                                      aclOpExecutor **executor) {
@@ -132,6 +138,8 @@ static void scatter_block(const void *ctx, const uint8_t *truth, size_t n, size_
     j->kernel(n, j->dst + first * j->size, j->src + at * (int64_t)j->size, truth);
 }
 
+/* Elements of source that no true element takes are left over; too few are an error before anything is
+ * written. A strided self is filled in a contiguous copy. */
 static aclnnStatus scatter(const struct hc_call *call, const struct hc_mask_scan *scan, const aclTensor *self,
                            const aclTensor *source) {
     const int64_t count = scan->before[scan->blocks];
@@ -162,6 +170,8 @@ static aclnnStatus run_scatter(const struct hc_call *call) {
     return status;
 }
 
+/* self.masked_scatter_(mask, source): mask broadcasts to self, source is read in row-major order,
+ * whatever its shape. */
 HC_API aclnnStatus aclnnInplaceMaskedScatterGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask,
                                                              const aclTensor *source, uint64_t *workspaceSize,
                                                              aclOpExecutor **executor) {

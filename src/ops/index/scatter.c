@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Scatter: out = self, then out[p with index[p] in dimension dim] = src[p] (or += or *=), src a tensor or one
- * value. */
+/* Scatter: out = self, then, for dim 1, out[i][index[i][j][k]][k] = src[i][j][k] for every position of the
+ * index (or += or *=); src is a tensor or one value.
+ *
+ * Several positions may name one element: the last one wins, and sums and products go in row-major order of
+ * the index, as hc_scatter gives all positions that can meet to one thread. The in-place forms leave out the
+ * copy of self. */
 #include "scatter.h"
 
 #include <stdlib.h>
@@ -17,6 +21,7 @@ struct args {
     aclDataType value_dtype;
     struct hc_element value;
 };
+/* Operands in the order of the plan; the in-place forms give SELF and OUT the same tensor. */
 enum { OUT, SELF, INDEX, SRC };
 
 /* The slots of `target` for positions of the index's shape, and the values that go there. */
@@ -94,6 +99,8 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, c
     return 0;
 }
 
+/* One of src and value is given. The value is converted here: to the type that sums are made in, not to
+ * self's, or half a unit of a 16-bit type would be lost before it is added. */
 static aclnnStatus plan(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
                         const aclTensor *src, const aclScalar *value, int64_t reduce, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -115,6 +122,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, int64_t dim, co
     return HC_PLAN(name, run, &args, HC_OUT(out), HC_IN(self), HC_IN(index), HC_IN_OPT(src));
 }
 
+/* torch.scatter(self, dim, index, src, reduce=...). */
 HC_API aclnnStatus aclnnScatterGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
                                                 const aclTensor *src, int64_t reduce, aclTensor *out,
                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -133,6 +141,7 @@ HC_API aclnnStatus aclnnInplaceScatterGetWorkspaceSize(aclTensor *selfRef, int64
 }
 HC_OP_LAUNCH(aclnnInplaceScatter)
 
+/* The same with a number for src. */
 HC_API aclnnStatus aclnnScatterValueGetWorkspaceSize(const aclTensor *self, int64_t dim,
                                                      const aclTensor *index, const aclScalar *value,
                                                      int64_t reduce, aclTensor *out, uint64_t *workspaceSize,
@@ -150,6 +159,8 @@ HC_API aclnnStatus aclnnInplaceScatterValueGetWorkspaceSize(aclTensor *selfRef, 
 }
 HC_OP_LAUNCH(aclnnInplaceScatterValue)
 
+/* torch.scatter_add(self, dim, index, src), the gradient of gather; the same bits in every run, as the order
+ * of the additions is fixed. */
 HC_API aclnnStatus aclnnScatterAddGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
                                                    const aclTensor *src, aclTensor *out,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Writes into a cache: for each batch b, data[b, .., indices[b] + j, ..] = updates[b, .., j, ..] along axis.
- * Two-column indices name the batch, too: (batch, first). */
+/* Writes into a cache of keys or values: for each batch b, data[b, .., indices[b] + j, ..] = updates[b,
+ * .., j, ..] along axis. Two-column indices name the batch, too: (batch, first).
+ *
+ * Every update is a block of data, so each is one strided copy. There are as many as sequences in a
+ * batch: few and large, which is why the loop over them is plain and each copy uses all threads. */
 #include <stdlib.h>
 
 #include "index_load.h"
 
+/* Not negative, and not the batch's. */
 struct args {
     int64_t axis;
 };
@@ -43,6 +47,7 @@ static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool
     return 0;
 }
 
+/* Indices are few; they are read as int64 whatever their type. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *indices = hc_arg(call, 1);
     aclTensor loaded;
@@ -55,6 +60,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* Where two updates overlap, the later one wins. What the updates do not cover keeps its bits. */
 HC_API aclnnStatus aclnnInplaceScatterUpdateGetWorkspaceSize(aclTensor *data, const aclTensor *indices,
                                                              const aclTensor *updates, int64_t axis,
                                                              uint64_t *workspaceSize,

@@ -7,6 +7,7 @@
 #include "index_load.h"
 #include "scatter.h"
 
+/* For InplacePut. */
 struct args {
     bool accumulate;
 };
@@ -36,6 +37,7 @@ static aclnnStatus run_take(const struct hc_call *call) {
     return status;
 }
 
+/* torch.take(self, index): out has index's shape. */
 HC_API aclnnStatus aclnnTakeGetWorkspaceSize(const aclTensor *self, const aclTensor *index, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && index && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnTake: %s is null",
@@ -88,6 +90,8 @@ static aclnnStatus run_put(const struct hc_call *call) {
     return status;
 }
 
+/* self.put_(index, source, accumulate). index and source match element by element in row-major order,
+ * whatever their shapes; the last of equal positions wins, sums are made in order. */
 HC_API aclnnStatus aclnnInplacePutGetWorkspaceSize(aclTensor *selfRef, const aclTensor *index,
                                                    const aclTensor *source, bool accumulate,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
