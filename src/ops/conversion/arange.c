@@ -94,6 +94,8 @@ static aclnnStatus plan(const char *name, const aclScalar *start, const aclScala
     return HC_PLAN(name, run, &s, HC_OUT(out));
 }
 
+/* torch.arange(start, end, step). The client has computed the length, so `end` is not needed: out's
+ * elements say where the sequence stops. */
 HC_API aclnnStatus aclnnArangeGetWorkspaceSize(const aclScalar *start, const aclScalar *end,
                                                const aclScalar *step, aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
@@ -109,6 +111,7 @@ HC_API aclnnStatus aclnnRangeGetWorkspaceSize(const aclScalar *start, const aclS
 }
 HC_OP_LAUNCH(aclnnRange)
 
+/* torch.linspace(start, end, steps). One step gives start alone. */
 HC_API aclnnStatus aclnnLinspaceGetWorkspaceSize(const aclScalar *start, const aclScalar *end, int64_t steps,
                                                  aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

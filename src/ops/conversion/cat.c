@@ -34,6 +34,7 @@ static aclnnStatus run_cat(const struct hc_call *call) {
     return 0;
 }
 
+/* Cat read backwards: out's tensors are the parts. */
 static aclnnStatus run_split(const struct hc_call *call) {
     const struct args *a = call->args;
     int64_t first = 0;
@@ -84,6 +85,8 @@ static aclnnStatus check_parts(const char *name, const aclTensorList *parts, con
     return 0;
 }
 
+/* torch.cat(tensors, dim). Dtypes may differ: parts are converted to out's, which the client has
+ * promoted. */
 HC_API aclnnStatus aclnnCatGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, aclTensor *out,
                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnCat: %s is null", tensors ? "out" : "tensors");
@@ -97,6 +100,7 @@ HC_API aclnnStatus aclnnCatGetWorkspaceSize(const aclTensorList *tensors, int64_
 }
 HC_OP_LAUNCH(aclnnCat)
 
+/* torch.split_with_sizes with copies: sizes are checked against the tensors of out, which say the same. */
 HC_API aclnnStatus aclnnSplitWithSizeGetWorkspaceSize(const aclTensor *self, const aclIntArray *splitSize,
                                                       int64_t dim, aclTensorList *out,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -120,6 +124,7 @@ HC_API aclnnStatus aclnnSplitWithSizeGetWorkspaceSize(const aclTensor *self, con
 }
 HC_OP_LAUNCH(aclnnSplitWithSize)
 
+/* torch.stack(tensors, dim). dim counts out's dimensions, so -1 is a new last one. */
 HC_API aclnnStatus aclnnStackGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnStack: %s is null", tensors ? "out" : "tensors");

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each tensor is cut into numChunks equal chunks along dim (the last ones short or empty, filled up with
- * zeros), chunks are flattened from dim on, and chunk c of all tensors are laid side by side: out[..., c, :].
- */
+ * zeros), chunks are flattened from dim on, and chunk c of all tensors are laid side by side: out[..., c,
+ * :].
+ *
+ * This is how gradients of different shapes become the input of one reduce-scatter: chunk c of all of
+ * them is what rank c gets, contiguously. One pass over the data, dtype changed on the way. */
 #include "temporary.h"
 
 struct args {
@@ -61,6 +64,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* torch._chunk_cat(tensors, dim, numChunks). Tensors may differ from dim on, and in rank. */
 HC_API aclnnStatus aclnnChunkCatGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, int64_t numChunks,
                                                  aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

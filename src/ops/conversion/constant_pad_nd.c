@@ -36,6 +36,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_copy(&inside, &source);
 }
 
+/* F.pad(self, pad, "constant", value). pad is in pairs from the last dimension backwards, as in PyTorch;
+ * dimensions it does not reach are kept. Padding of one side and cropping of the other go together. */
 HC_API aclnnStatus aclnnConstantPadNdGetWorkspaceSize(const aclTensor *self, const aclIntArray *pad,
                                                       const aclScalar *value, aclTensor *out,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -3,6 +3,7 @@
  * source is repeated by a stride of 0. */
 #include "elementwise.h"
 
+/* By out's dimensions; leading ones that self lacks have size 1 there. */
 struct args {
     int64_t repeats[HC_MAX_RANK];
 };
@@ -38,6 +39,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_copy(&to, &from);
 }
 
+/* self.repeat(repeats): at least as many repeats as dimensions; one of 0 gives an empty tensor. */
 HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclIntArray *repeats,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Each element (or slice along dim) repeated in a row: one count for all, or one each. Counts of their own
- * become an index per output position, and the rest is a gather; the gradient sums where the forward
- * repeated. */
+/* Each element (or slice along dim) repeated in a row: one count for all, or one each. [a, b] with counts
+ * [2, 3] is [a, a, b, b, b].
+ *
+ * One count is a strided copy (run_int). Counts of their own become an index per output position, 8 bytes
+ * each, and the rest is a gather; the gradient is the scatter that adds where the forward repeated. */
 #include <stdlib.h>
 
 #include "gather.h"
@@ -184,6 +186,7 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, c
     return 0;
 }
 
+/* `dim` is FLAT or not negative. */
 static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t repeats, int64_t dim,
                             const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, self, dim, out));
@@ -195,6 +198,7 @@ static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t rep
     return HC_PLAN(name, run_int, &args, HC_OUT(out), HC_IN(self));
 }
 
+/* Whether the counts add up to out's size is known only in the run: see expand(). */
 static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const aclTensor *repeats, int64_t dim,
                                const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, self, dim, out));
@@ -213,6 +217,7 @@ static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const ac
     HC_CHECK((self)->rank > 0 && hc_wrap_dim(dim, (self)->rank) >= 0, ACLNN_ERR_PARAM_INVALID,               \
              name ": dim is %lld, self is %s", (long long)(dim), HC_SHOW(self))
 
+/* self.repeat_interleave(repeats): of all elements, flattened. */
 HC_API aclnnStatus aclnnRepeatInterleaveIntGetWorkspaceSize(const aclTensor *self, int64_t repeats,
                                                             int64_t outputSize, aclTensor *out,
                                                             uint64_t *workspaceSize,
@@ -223,6 +228,7 @@ HC_API aclnnStatus aclnnRepeatInterleaveIntGetWorkspaceSize(const aclTensor *sel
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveInt)
 
+/* self.repeat_interleave(repeats, dim). */
 HC_API aclnnStatus aclnnRepeatInterleaveIntWithDimGetWorkspaceSize(const aclTensor *self, int64_t repeats,
                                                                    int64_t dim, int64_t outputSize,
                                                                    aclTensor *out, uint64_t *workspaceSize,
@@ -235,6 +241,7 @@ HC_API aclnnStatus aclnnRepeatInterleaveIntWithDimGetWorkspaceSize(const aclTens
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveIntWithDim)
 
+/* The two forms above with a tensor of counts, one per element or slice, or one for all. */
 HC_API aclnnStatus aclnnRepeatInterleaveGetWorkspaceSize(const aclTensor *self, const aclTensor *repeats,
                                                          int64_t outputSize, aclTensor *out,
                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -257,6 +264,8 @@ HC_API aclnnStatus aclnnRepeatInterleaveWithDimGetWorkspaceSize(const aclTensor 
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveWithDim)
 
+/* torch.repeat_interleave(repeats): the positions themselves, 0 repeats[0] times, 1 repeats[1] times, ...
+ */
 HC_API aclnnStatus aclnnRepeatInterleaveTensorGetWorkspaceSize(const aclTensor *repeats, int64_t outputSize,
                                                                aclTensor *out, uint64_t *workspaceSize,
                                                                aclOpExecutor **executor) {
@@ -270,6 +279,8 @@ HC_API aclnnStatus aclnnRepeatInterleaveTensorGetWorkspaceSize(const aclTensor *
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveTensor)
 
+/* out[i] = the sum of yGrad over the positions that i was repeated to, in their order; an element that
+ * was repeated 0 times gets 0. */
 HC_API aclnnStatus aclnnRepeatInterleaveGradGetWorkspaceSize(const aclTensor *yGrad, const aclTensor *repeats,
                                                              int64_t axis, const aclTensor *out,
                                                              uint64_t *workspaceSize,

@@ -60,6 +60,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* torch.roll(x, shifts, dims). Shifts of one dimension add up, negative ones go left, and any may exceed
+ * the size. */
 HC_API aclnnStatus aclnnRollGetWorkspaceSize(const aclTensor *x, const aclIntArray *shifts,
                                              const aclIntArray *dims, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Triu and Tril of matrices in the last two dimensions: row r keeps columns c with c - r >= diagonal (upper)
- * or c - r <= diagonal (lower); the rest becomes zero, which is all zero bits in every dtype. */
+/* Triu and Tril of matrices in the last two dimensions: row r keeps columns c with c - r >= diagonal
+ * (upper) or c - r <= diagonal (lower); the rest becomes zero, which is all zero bits in every dtype.
+ *
+ * One memset and one memcpy a row, in place the memset alone: bytes are moved without looking at them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,6 +61,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* Any diagonal is legal: far off the matrix it keeps all or nothing. */
 static aclnnStatus plan(const char *name, const aclTensor *self, int64_t diagonal, bool upper, aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");

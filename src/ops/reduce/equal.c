@@ -13,6 +13,7 @@ HC_EW_KERNEL(differ_C128)
 HC_REDUCE_DECLARE(equal_B8)
 
 #ifdef HC_ISA
+/* As kernels, a difference and not an equality, so that the fold is an OR whose identity is 0. */
 #define DIFFER(a, b) ((uint8_t)((a) != (b)))
 static inline uint8_t differ_c128(hc_c128 a, hc_c128 b) { return a.re != b.re || a.im != b.im; }
 HC_EW_BODY2(differ_F32, uint8_t, float, DIFFER)
@@ -55,6 +56,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* torch.equal(self, other), for tensors of one dtype (the client sees to that). There is no early end:
+ * the loop runs at the speed of memory, and equal tensors, the usual case, need it whole. */
 HC_API aclnnStatus aclnnEqualGetWorkspaceSize(const aclTensor *self, const aclTensor *other, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnEqual: self, other or out is null");

@@ -73,6 +73,7 @@ static aclnnStatus run_histc(const struct hc_call *call) {
     return status;
 }
 
+/* torch.histc(self, bins, min, max) for real numbers; bins are computed in double for all of them. */
 HC_API aclnnStatus aclnnHistcGetWorkspaceSize(const aclTensor *self, int64_t bins, const aclScalar *min,
                                               const aclScalar *max, aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {
@@ -103,6 +104,7 @@ static aclnnStatus count(const struct hc_call *call, const int64_t *x, const dou
     return 0;
 }
 
+/* totals are int64 counts or double sums: one memory for either, as both have 8 bytes. */
 static aclnnStatus run_bincount(const struct hc_call *call) {
     const aclTensor *self = hc_arg(call, 0), *weights = hc_arg(call, 1), *out = hc_arg(call, 2);
     const size_t bins = hc_numel(out);
@@ -121,6 +123,8 @@ static aclnnStatus run_bincount(const struct hc_call *call) {
     return status;
 }
 
+/* torch.bincount(self, weights, minlength). The client has made out long enough for the largest value, so
+ * a value beyond it, or a negative one, is an error. */
 HC_API aclnnStatus aclnnBincountGetWorkspaceSize(const aclTensor *self, const aclTensor *weights,
                                                  int64_t minlength, aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

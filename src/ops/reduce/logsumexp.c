@@ -11,6 +11,8 @@ HC_ROWS_KERNEL(logsumexp_F64)
 #include "simd_math.h"
 #include "simd_rows.h"
 
+/* The terms are at most 1 after the maximum is taken out, so neither the float terms nor their double sum
+ * overflow. Lanes behind the end are filled with -inf, whose term is 0. */
 void HC_FN(logsumexp_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     const float *x = in[0], max = vf_row_max(x, n);
     (void)row;
@@ -51,6 +53,8 @@ static aclnnStatus run(const struct hc_call *call) {
         .operand = {{hc_arg(call, 1), HC_ROWS_ONE, a->block}, {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
+/* torch.logsumexp(self, dim, keepdim); no dim given: over all. Over no elements it is -inf, the log of 0.
+ * Integers are computed as float. */
 HC_API aclnnStatus aclnnLogSumExpGetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,
                                                   aclTensor *out, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {

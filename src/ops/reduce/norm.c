@@ -118,6 +118,7 @@ FOR_KINDS(KERNELS)
 static const struct hc_reduce NORM[KIND_COUNT] = {FOR_KINDS(ROW_NORM)},
                               LINALG[KIND_COUNT] = {FOR_KINDS(ROW_LINALG)};
 
+/* pow costs tens of times what a multiplication does, hence kernels of their own for the usual powers. */
 static enum kind kind_of(double p) {
     if (p == 0) return KIND_ZERO;
     if (p == 1) return KIND_ONE;
@@ -141,6 +142,7 @@ static aclnnStatus plan(const struct hc_reduce *ops, const aclTensor *self, cons
                           sizeof args, workspaceSize, executor);
 }
 
+/* torch.norm(self, p, dim, keepdim). */
 HC_API aclnnStatus aclnnNormGetWorkspaceSize(const aclTensor *self, const aclScalar *pScalar,
                                              const aclIntArray *dim, bool keepdim, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -38,6 +38,7 @@ static const struct hc_reduce_kernels PROD_C128 = HC_REDUCE_KERNELS(prod_C128, h
 static const struct hc_reduce PROD = {"aclnnProd", false, KERNELS};
 static const struct hc_reduce PROD_DIM = {"aclnnProdDim", false, KERNELS};
 
+/* Values are converted to `dtype` first, as in sums. The product of no values is 1. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
                         aclDataType dtype, const aclTensor *out, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {

@@ -78,6 +78,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
     return hc_reduce_plan(op, hc_compute_block(in), self, dims, out, NULL, NULL, 0, workspaceSize, executor);
 }
 
+/* torch.sum(self, dim, keepdim, dtype); no dims: over all. bool counts its true elements. */
 HC_API aclnnStatus aclnnReduceSumGetWorkspaceSize(const aclTensor *self, const aclIntArray *dims,
                                                   bool keepDims, aclDataType dtype, aclTensor *out,
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -85,6 +86,8 @@ HC_API aclnnStatus aclnnReduceSumGetWorkspaceSize(const aclTensor *self, const a
 }
 HC_OP_LAUNCH(aclnnReduceSum)
 
+/* torch.mean(self, dim, keepdim, dtype), into a float or complex type. Divided in double, so the result
+ * is rounded once. Of no elements it is NaN. */
 HC_API aclnnStatus aclnnMeanGetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,
                                              aclDataType dtype, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {

@@ -21,6 +21,8 @@ struct state {
 #ifdef HC_ISA
 #include <math.h>
 
+/* A block is 4 or 8 KiB: small enough to be read again from the first-level cache, long enough that
+ * Chan's formula, a division per block, costs nothing. */
 enum { BLOCK = 1024, LANES = 32 };
 
 /* Chan's formula: mean and squares of both parts together. Weights are fractions, not products of counts,
@@ -105,6 +107,7 @@ static const struct hc_reduce VAR = {"aclnnVarCorrection", false, TABLE},
 static const struct hc_reduce STD = {"aclnnStd", false, TABLE},
                               STD_MEAN = {"aclnnStdMeanCorrection", false, TABLE};
 
+/* Without a mean output the second one is left out of the plan. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
                         struct args args, const aclTensor *out, const aclTensor *mean,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -115,6 +118,8 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
                           workspaceSize, executor);
 }
 
+/* torch.var_mean, std_mean, var and std with a correction: 1 gives the unbiased estimate, 0 the mean
+ * square. */
 #define WITH_MEAN(api, op, root)                                                                             \
     HC_API aclnnStatus api##GetWorkspaceSize(                                                                \
         const aclTensor *self, const aclIntArray *dim, int64_t correction, bool keepdim, aclTensor *out,     \
