@@ -15,8 +15,7 @@
     X(NUM_THREADS, "MINDSPEED_NUM_THREADS", "", "threads of an operator; default OMP_NUM_THREADS, else all") \
     X(SOC, "MINDSPEED_SOC", "Ascend910B2", "SoC name that clients see")                                      \
     X(TRACE, "MINDSPEED_TRACE", "", "write a Chrome trace to this file at exit")                             \
-    X(HCCL_BUFFSIZE, "HCCL_BUFFSIZE", "200",                                                                 \
-      "MiB that a communicator may take for itself, 1 to 65536")                                             \
+    X(HCCL_BUFFSIZE, "HCCL_BUFFSIZE", "200", "MiB that a communicator may take for itself, 1 to 65536")      \
     X(HCCL_EXEC_TIMEOUT, "HCCL_EXEC_TIMEOUT", "1836",                                                        \
       "seconds that a collective waits for the other ranks; 0: for ever")                                    \
     X(HCCL_CONNECT_TIMEOUT, "HCCL_CONNECT_TIMEOUT", "120",                                                   \

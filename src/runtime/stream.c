@@ -367,8 +367,7 @@ void hc_stream_park(bool parked) {
     struct hc_stream *s = hc_stream_running();
     if (s == NULL) return;
     pthread_mutex_lock(&s->lock);
-    while (!parked && (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0)
-        pthread_cond_wait(&s->done, &s->lock);
+    while (!parked && (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0) pthread_cond_wait(&s->done, &s->lock);
     atomic_store(&s->parked, parked);
     pthread_cond_broadcast(&s->done);
     pthread_mutex_unlock(&s->lock);

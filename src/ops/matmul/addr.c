@@ -57,6 +57,7 @@ static aclnnStatus read_factor(const char *name, const char *factor, const aclSc
     return 0;
 }
 
+/* vec1 as a column, vec2 as a row, both as views: strides of the dimensions of size 1 do not matter. */
 static aclnnStatus plan(const char *name, const aclTensor *self, const aclTensor *vec1, const aclTensor *vec2,
                         const aclScalar *beta, const aclScalar *alpha, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {

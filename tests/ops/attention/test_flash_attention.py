@@ -331,3 +331,13 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
     name = "aclnnFlashAttentionScore"
     with pytest.raises(OperatorError, match=f"{name}: .*{message}"):
         call(name, *arguments(name, values))
+
+
+def test_separate_rotary_parts_are_refused() -> None:
+    c = make_case()
+    for parameter in ("queryRopeOptional", "dScaleQOptional"):
+        values = {"query": c.q, "key": c.k, "value": c.v, "headNum": 4, "inputLayout": "BNSD", parameter: c.q}
+        with pytest.raises(
+            OperatorError, match=rf"ScoreV4: {parameter} is float32\[2,4,37,16\].*must be null"
+        ):
+            call("aclnnFlashAttentionScoreV4", *arguments("aclnnFlashAttentionScoreV4", values))
