@@ -36,6 +36,7 @@ static float log_sum_F32(size_t n, const float *x, float *max) {
     HC_ROW_SUM(sum, n, vf_exp(vf_load(x + at) - m), vf_exp(vf_load_fill(x + at, rest, -INFINITY) - m));
     return (float)log(sum);
 }
+/* As above with the C library; a NaN in the row is its maximum, and so its result. */
 static double log_sum_F64(size_t n, const double *x, double *max) {
     double sum = 0;
     *max = -INFINITY;

@@ -4,6 +4,7 @@
  * which may be infinite again. */
 #include "elementwise.h"
 
+/* As the interface has them; double values are compared with them widened. */
 struct replacements {
     float nan, posinf, neginf;
 };
@@ -28,6 +29,8 @@ static aclnnStatus plan(const char *name, const aclTensor *self, struct replacem
     return hc_ew_plan_as(name, &SPEC, -1, outs, 1, ins, 1, &r, sizeof r, workspaceSize, executor);
 }
 
+/* torch.nan_to_num(self, nan, posinf, neginf): the client fills in the largest and lowest value of the
+ * type where none is given. */
 HC_API aclnnStatus aclnnNanToNumGetWorkspaceSize(const aclTensor *self, float nan, float posinf, float neginf,
                                                  aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

@@ -12,6 +12,7 @@ HC_ROWS_KERNEL(rms_norm_grad_F64)
 #ifdef HC_ISA
 #include "simd_rows.h"
 
+/* dw is a running sum over rows, and so is read and written for each. */
 void HC_FN(rms_norm_grad_F32)(size_t n, void *const *out, const void *const *in, size_t row,
                               const void *args) {
     float *dx = out[0], *dw = out[1];
@@ -80,6 +81,8 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .sum = {hc_arg(call, 5)}});
 }
 
+/* dgammaOut is float32 in the interface whatever gamma is; any float type is taken here, and rounded to
+ * once. */
 HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *x,
                                                     const aclTensor *rstd, const aclTensor *gamma,
                                                     const aclTensor *dxOut, const aclTensor *dgammaOut,
