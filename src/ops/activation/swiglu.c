@@ -32,8 +32,8 @@ HC_EW_BODY_GATED_GRAD_F64(swiglu_grad_F64, backward_f64)
 static const struct hc_ew FORWARD = {"aclnnSwiGlu", HC_EW_TABLE_FLOAT(swiglu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnSwiGluGrad", HC_EW_TABLE_FLOAT(swiglu_grad), 0, HC_CLASS_FLOAT};
 
-/* torch_npu.npu_swiglu(x, dim): the activation of the MLP of Llama and its kin, in place of a chunk, a
- * SiLU and a product, which would move the data three times. */
+/* torch_npu.npu_swiglu(x, dim): the activation of the MLP of Llama and its kin, in place of a chunk, a SiLU
+ * and a product. */
 HC_API aclnnStatus aclnnSwiGluGetWorkspaceSize(const aclTensor *x, int64_t dim, const aclTensor *out,
                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     return hc_gated_plan(&FORWARD, x, dim, out, workspaceSize, executor);

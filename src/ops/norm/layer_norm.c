@@ -62,8 +62,7 @@ void HC_FN(layer_norm_F32)(size_t n, void *const *out, const void *const *in, si
     }
 }
 
-/* As above with one loop: the tests for weight and bias are the same for every element, and the compiler
- * takes them out. */
+/* As above in scalar code, as double rows are for checks and not for training. */
 void HC_FN(layer_norm_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], mean = 0, squares = 0;
     const double *x = in[0], *w = in[1], *b = in[2];

@@ -81,8 +81,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .sum = {hc_arg(call, 5)}});
 }
 
-/* dgammaOut is float32 in the interface whatever gamma is; any float type is taken here, and rounded to
- * once. */
+/* dgammaOut may be wider than gamma, float32 for a 16-bit one: sums are rounded to its type, once. */
 HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *x,
                                                     const aclTensor *rstd, const aclTensor *gamma,
                                                     const aclTensor *dxOut, const aclTensor *dgammaOut,
