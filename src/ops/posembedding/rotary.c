@@ -22,6 +22,8 @@ static void half(size_t d, float *restrict y, const float *restrict x, const flo
         y[j + h] = x[j + h] * c[j + h] + x[j] * s[j + h];
     }
 }
+/* As a matrix, a pair turns by [c, -s; s', c']: this is the transposed one, c' and s' being those of the
+ * second half. */
 static void half_grad(size_t d, float *restrict dx, const float *restrict dy, const float *restrict c,
                       const float *restrict s) {
     const size_t h = d / 2;
@@ -30,6 +32,7 @@ static void half_grad(size_t d, float *restrict dx, const float *restrict dy, co
         dx[j + h] = dy[j + h] * c[j + h] - dy[j] * s[j];
     }
 }
+/* Added to what is there: a table's row gets a term from every row of x that it turned. */
 static void half_table_grad(size_t d, float *restrict dc, float *restrict ds, const float *restrict dy,
                             const float *restrict x) {
     const size_t h = d / 2;
@@ -41,6 +44,7 @@ static void half_table_grad(size_t d, float *restrict dc, float *restrict ds, co
     }
 }
 
+/* The switch is outside the loops, one test a row. y is not x: turn_rows has a buffer for each. */
 void HC_FN(rotary_row)(int mode, size_t d, float *y, const float *x, const float *c, const float *s) {
     const size_t h = d / 2;
     switch (mode) {
@@ -65,6 +69,7 @@ void HC_FN(rotary_row)(int mode, size_t d, float *y, const float *x, const float
     }
 }
 
+/* Where the forward wrote j and j + h from a pair, this reads j and j + h back into it. */
 void HC_FN(rotary_row_grad)(int mode, size_t d, float *dx, const float *dy, const float *c, const float *s) {
     const size_t h = d / 2;
     switch (mode) {
@@ -163,6 +168,7 @@ aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *
     return 0;
 }
 
+/* A dimension of size 1 in a tensor and not in the first one repeats: stride 0. */
 void rotary_rows_init(struct rotary_rows *rows, const aclTensor *const *tensors, int num) {
     rows->rank = tensors[0]->rank - 1;
     rows->num = num;
@@ -180,6 +186,7 @@ void rotary_rows_init(struct rotary_rows *rows, const aclTensor *const *tensors,
     }
 }
 
+/* Divisions by the shape, one a dimension: small against a row of 64 elements or more. */
 void rotary_rows_at(const struct rotary_rows *rows, size_t index, char **at) {
     memcpy(at, rows->data, sizeof rows->data);
     for (int d = rows->rank - 1; d >= 0; d--) {
@@ -281,6 +288,9 @@ static void table_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* The dimensions of x split in two: those that the tables have, over which pieces of work are handed out,
+ * and those in which they repeat, over which a piece sums. No two pieces write one row, so no locks and
+ * no order to keep. */
 aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const aclTensor *dcos,
                                   const aclTensor *dsin, int mode) {
     if (dcos->numel == 0) return 0;
