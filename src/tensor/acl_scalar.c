@@ -21,6 +21,7 @@ static int64_t load_int(const void *value, aclDataType dtype) {
     }
 }
 
+/* Exact for all four types. */
 static double load_float(const void *value, aclDataType dtype) {
     switch (dtype) {
     case ACL_FLOAT: return (double)*(const float *)value;

@@ -5,6 +5,7 @@
 
 #include "hc_tensor.h"
 
+/* Strides of dimensions of size 1 do not matter, nor any of an empty tensor. */
 bool hc_is_contiguous(const aclTensor *t) {
     int64_t running = 1;
     if (t->numel == 0) return true;
