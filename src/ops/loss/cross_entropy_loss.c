@@ -231,6 +231,8 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     return 0;
 }
 
+/* F.cross_entropy(input, target, ...) with logProbOut besides, which the gradient takes instead of the
+ * logits. Outputs of the z-loss may be there, as empty tensors, and are not touched. */
 HC_API aclnnStatus aclnnCrossEntropyLossGetWorkspaceSize(
     const aclTensor *input, const aclTensor *target, const aclTensor *weightOptional, char *reductionOptional,
     int64_t ignoreIndex, double labelSmoothing, double lseSquareScaleForZloss, bool returnZloss,
@@ -256,6 +258,8 @@ HC_API aclnnStatus aclnnCrossEntropyLossGetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnCrossEntropyLoss)
 
+/* Softmax minus one-hot, scaled: from the log-probabilities, so one exponential per element and no
+ * maximum to find again. */
 HC_API aclnnStatus aclnnCrossEntropyLossGradGetWorkspaceSize(
     const aclTensor *gradLoss, const aclTensor *logProb, const aclTensor *target,
     const aclTensor *weightOptional, const aclTensor *gradZlossOptional, const aclTensor *lseForZlossOptional,

@@ -91,6 +91,7 @@ static double weight_of(const aclTensor *weight, int64_t t) {
     return weight != NULL ? get(weight, t * weight->stride[0] * weight->item_size) : 1;
 }
 
+/* Pixels count as rows. */
 static int64_t rows_of(const aclTensor *self) {
     const aclTensor images = as_images(self);
     return images.shape[0] * images.shape[2] * images.shape[3];
@@ -228,6 +229,7 @@ HC_API aclnnStatus aclnnNLLLoss2dGetWorkspaceSize(const aclTensor *self, const a
 }
 HC_OP_LAUNCH(aclnnNLLLoss2d)
 
+/* -weight[t] at the target of each row, times its gradient; zero elsewhere. */
 HC_API aclnnStatus aclnnNLLLossBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                         const aclTensor *target, const aclTensor *weight,
                                                         int64_t reduction, int64_t ignoreIndex,

@@ -79,6 +79,7 @@ void HC_FN(softmax_F64)(size_t n, void *const *out, const void *const *in, size_
     for (size_t i = 0; i < n; i++) y[i] = exp(x[i] - max) / sum;
 }
 
+/* The order of subtractions is that of the float kernel, for the same reason. */
 void HC_FN(log_softmax_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], max;
     const double *x = in[0], log_sum = log(exp_sum_f64(n, x, &max));
