@@ -98,6 +98,8 @@ static aclnnStatus set_batches(struct attn_job *job) {
     return 0;
 }
 
+/* Slots of the other direction are empty: hc_arg gives NULL, and the view has no data. Free the job also
+ * after a failure. */
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     const struct attn_args *a = call->args;
     *job = (struct attn_job){.a = a, .call = call};
@@ -124,6 +126,11 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
 void attn_job_free(struct attn_job *job) {
     free(job->batches);
     free(job->mask_owned);
+}
+
+aclnnStatus attn_job_status(const struct attn_job *job) {
+    HC_CHECK(!atomic_load(&job->failed), ACLNN_ERR_INNER, "%s: out of host memory for tiles", job->a->name);
+    return 0;
 }
 
 /* First element of a row; `position` counts from the start of the packed sequence, or of the batch. */

@@ -4,6 +4,7 @@
  * written once; the turn itself is two multiplications an element. */
 #include "rotary.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 HC_KERNEL(rotary_row, (int mode, size_t d, float *y, const float *x, const float *c, const float *s))
@@ -196,7 +197,7 @@ void rotary_rows_at(const struct rotary_rows *rows, size_t index, char **at) {
     }
 }
 
-/* One run: shared by the pool's threads, read-only. */
+/* One run: shared by the pool's threads, read-only but for `failed`. */
 struct turn {
     struct rotary_rows rows; /* x, cos, sin, out */
     rotary_row_fn *kernel;
@@ -205,13 +206,17 @@ struct turn {
     hc_load_fn *load[3];
     hc_store_fn *store;
     int64_t stride[4]; /* of the last dimension, in elements */
+    atomic_bool failed;
 };
 
 /* Rows [begin, end). What lies behind the turned elements is copied. */
 static void turn_rows(void *ctx, size_t begin, size_t end) {
-    const struct turn *t = ctx;
+    struct turn *t = ctx;
     float *x = hc_scratch(HC_SCRATCH_A, 4 * t->whole * sizeof(float));
-    if (x == NULL) return;
+    if (x == NULL) {
+        atomic_store(&t->failed, true);
+        return;
+    }
     float *y = x + t->whole, *c = y + t->whole, *s = c + t->whole;
     const char *last_c = NULL, *last_s = NULL;
     for (size_t row = begin; row < end; row++) {
@@ -226,7 +231,7 @@ static void turn_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* The scratch is asked for here too, so that a lack of it is an error: a piece cannot return one. */
+/* A piece that has no scratch sets `failed`: it cannot return an error. */
 static aclnnStatus turn(rotary_row_fn *kernel, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                         const aclTensor *out, int mode) {
     if (x->numel == 0) return 0;
@@ -239,9 +244,8 @@ static aclnnStatus turn(rotary_row_fn *kernel, const aclTensor *x, const aclTens
     rotary_rows_init(&t.rows, tensors, 4);
     for (int k = 0; k < 4; k++) t.stride[k] = tensors[k]->stride[tensors[k]->rank - 1];
     for (int k = 0; k < 3; k++) t.load[k] = hc_load_for(tensors[k]->dtype, HC_F32);
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.whole * sizeof(float)), ACLNN_ERR_INNER,
-             "out of host memory for a row of %zu", t.whole);
     hc_parallel_for(t.rows.count, hc_max_size(1, GRAIN / t.whole), turn_rows, &t);
+    HC_CHECK(!atomic_load(&t.failed), ACLNN_ERR_INNER, "out of host memory for a row of %zu", t.whole);
     return 0;
 }
 
@@ -264,14 +268,18 @@ struct table_grad {
     hc_load_fn *load[2];
     hc_store_fn *store[2];
     int64_t stride[4];
+    atomic_bool failed;
 };
 
 /* Sums in float, in the order of the rows: fixed by the shape. */
 static void table_rows(void *ctx, size_t begin, size_t end) {
-    const struct table_grad *t = ctx;
+    struct table_grad *t = ctx;
     const size_t d = t->d;
     float *dc = hc_scratch(HC_SCRATCH_A, 4 * d * sizeof(float));
-    if (dc == NULL) return;
+    if (dc == NULL) {
+        atomic_store(&t->failed, true);
+        return;
+    }
     float *ds = dc + d, *dy = ds + d, *x = dy + d;
     for (size_t row = begin; row < end; row++) {
         char *at[ROTARY_MAX_ROWS], *from[ROTARY_MAX_ROWS];
@@ -309,9 +317,8 @@ aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const
     for (int k = 0; k < 4; k++) t.stride[k] = all[k]->stride[all[k]->rank - 1];
     rotary_rows_init(&t.tables, (const aclTensor *[]){dcos, dsin, &outer[0], &outer[1]}, 4);
     rotary_rows_init(&t.inner, (const aclTensor *[]){&repeated[0], &repeated[1]}, 2);
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.d * sizeof(float)), ACLNN_ERR_INNER,
-             "out of host memory for a row of %zu", t.d);
     hc_parallel_for(t.tables.count, hc_max_size(1, GRAIN / (t.d * t.inner.count + 1)), table_rows, &t);
+    HC_CHECK(!atomic_load(&t.failed), ACLNN_ERR_INNER, "out of host memory for a row of %zu", t.d);
     return 0;
 }
 #endif
