@@ -38,6 +38,7 @@ HC_API aclnnStatus aclnnGluGetWorkspaceSize(const aclTensor *self, int64_t dim, 
 }
 HC_OP_LAUNCH(aclnnGlu)
 
+/* out has self's shape: both halves' gradients, side by side. */
 HC_API aclnnStatus aclnnGluBackwardGetWorkspaceSize(const aclTensor *grad, const aclTensor *self, int64_t dim,
                                                     const aclTensor *out, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {

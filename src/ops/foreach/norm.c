@@ -16,6 +16,8 @@ HC_KERNEL(foreach_norm_F64, (size_t n, const void *x, enum norm_kind kind, doubl
 
 /* As many independent sums as hide the latency of an addition. */
 enum { LANES = 64 };
+/* lane[k] folds elements k, k + LANES, ..; the last ones, then halves onto halves. `first` is the value
+ * of no elements. */
 #define FOLD(first, term, join)                                                                              \
     for (size_t k = 0; k < LANES; k++) lane[k] = (first);                                                    \
     for (; i + LANES <= n; i += LANES) {                                                                     \

@@ -6,6 +6,7 @@
 #include "reduce.h"
 #include "elementwise.h"
 
+/* Float and double only: half and bfloat16 are computed as float. */
 HC_EW_KERNEL(mse_F32)
 HC_EW_KERNEL(mse_F64)
 HC_EW_KERNEL(mse_backward_F32)
@@ -38,6 +39,7 @@ DEFINE(F64, double)
 /* The interface's numbers. */
 enum { NONE, MEAN, SUM };
 
+/* HC_CLASS_FLOAT: integers become float, as a mean of them needs. */
 static const struct hc_ew MSE = {
     "aclnnMseLoss", {[HC_F32] = mse_F32_table, [HC_F64] = mse_F64_table}, 0, HC_CLASS_FLOAT};
 static const struct hc_ew MSE_BACKWARD = {

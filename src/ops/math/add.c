@@ -14,6 +14,8 @@ HC_EW_KERNEL(adds_BF16)
 #ifdef HC_ISA
 #include "complex_math.h"
 
+/* s is alpha. Two roundings in every instruction set, as nothing is contracted (isa.cmake); integers
+ * wrap. */
 HC_EW_BODIES2_SCALAR_REAL(add, a + s * b)
 HC_EW_BODY2_SCALAR(add, C128, hc_c128, hc_cadd(a, hc_cmul(s, b)))
 HC_EW_BODIES_SCALAR_REAL(adds, x + s)

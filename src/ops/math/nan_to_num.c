@@ -23,6 +23,7 @@ HC_EW_BODY1(nan_to_num_I64, int64_t, int64_t, SAME)
 #else
 static const struct hc_ew SPEC = {"aclnnNanToNum", HC_EW_TABLE_REAL(nan_to_num), 0, 0};
 
+/* For both forms: in place, out is self. */
 static aclnnStatus plan(const char *name, const aclTensor *self, struct replacements r, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self};

@@ -32,6 +32,7 @@ void HC_FN(rms_norm_F32)(size_t n, void *const *out, const void *const *in, size
     for (; i < n; i++) y[i] = x[i] * rstd * w[i];
 }
 
+/* As above in scalar code. */
 void HC_FN(rms_norm_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], squares = 0;
     const double *x = in[0], *w = in[1];

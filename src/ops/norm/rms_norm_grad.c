@@ -60,6 +60,7 @@ struct args {
     enum hc_block block;
 };
 
+/* Operands dy, x, rstd, gamma, dx, dgamma; the sum over rows is a sum of the skeleton's (rows.h). */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;

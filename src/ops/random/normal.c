@@ -130,6 +130,7 @@ struct with_tensors {
 /* A double that broadcasts; must outlive the view. */
 static aclTensor scalar_view(double *value) { return hc_tensor_view(ACL_DOUBLE, NULL, 0, value); }
 
+/* The normals lie in out until the second pass, so no memory is needed for them. */
 static aclnnStatus with_tensors_run(const struct hc_call *call) {
     struct with_tensors a = *(const struct with_tensors *)call->args;
     const aclTensor *out = hc_arg(call, 0), *mean = hc_arg(call, 1), *std = hc_arg(call, 2);
