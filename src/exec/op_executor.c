@@ -177,7 +177,7 @@ aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t work
                                  .release = release_task,
                                  .describe = describe_task};
     HC_TRY(hc_launch(stream, &task));
-    return sync ? aclrtSynchronizeStream(stream) : ACLNN_SUCCESS;
+    return sync ? hc_launch_wait(stream) : ACLNN_SUCCESS;
 }
 
 /* Writes to the caller's tensor, not to our copy: aclGetViewShape asks that one after phase two. */

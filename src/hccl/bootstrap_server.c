@@ -19,7 +19,7 @@
 #include "hc_comm.h"
 #include "hc_finalize.h"
 
-enum { MAX_LISTENERS = 8, MAX_TOKENS = 64, RECORD_MS = 30000, SEND_MS = 30000, BACKLOG = 1024 };
+enum { MAX_LISTENERS = 8, RECORD_MS = 30000, SEND_MS = 30000, BACKLOG = 1024 };
 
 const char HC_CALL_MAGIC[8] = "hcclcal";
 
@@ -41,8 +41,8 @@ static struct {
     int listeners[MAX_LISTENERS];
     uint16_t ports[MAX_LISTENERS];
     size_t num_listeners;
-    uint64_t tokens[MAX_TOKENS][2];
-    size_t num_tokens;
+    uint64_t (*tokens)[2];
+    size_t num_tokens, token_room;
 } g_server = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void drop(struct caller **at) {
@@ -363,15 +363,19 @@ static void wake(void) {
     if (write(g_server.wake[1], "", 1) < 0) return; /* full: it will look anyway */
 }
 
-/* Needs the lock. The oldest token gives way: its meeting is long over. */
-static void add_token(const uint64_t token[2]) {
+/* Needs the lock. Tokens are kept: parts of a communicator meet with the token of the whole, at any time. */
+static HcclResult add_token(const char *caller, const uint64_t token[2]) {
     for (size_t i = 0; i < g_server.num_tokens; i++)
-        if (memcmp(g_server.tokens[i], token, sizeof g_server.tokens[i]) == 0) return;
-    if (g_server.num_tokens == MAX_TOKENS) {
-        memmove(g_server.tokens[0], g_server.tokens[1], (MAX_TOKENS - 1) * sizeof g_server.tokens[0]);
-        g_server.num_tokens--;
+        if (memcmp(g_server.tokens[i], token, sizeof g_server.tokens[i]) == 0) return HCCL_SUCCESS;
+    if (g_server.num_tokens == g_server.token_room) {
+        const size_t room = g_server.token_room > 0 ? 2 * g_server.token_room : 64;
+        uint64_t (*tokens)[2] = realloc(g_server.tokens, room * sizeof *tokens);
+        HC_CHECK(tokens != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
+        g_server.tokens = tokens;
+        g_server.token_room = room;
     }
     memcpy(g_server.tokens[g_server.num_tokens++], token, sizeof g_server.tokens[0]);
+    return HCCL_SUCCESS;
 }
 
 HcclResult hc_bootstrap_serve(const char *caller, uint16_t port, const uint64_t token[2], uint16_t *bound) {
@@ -381,10 +385,8 @@ HcclResult hc_bootstrap_serve(const char *caller, uint16_t port, const uint64_t 
     while (known < g_server.num_listeners && port != 0 && g_server.ports[known] != port) known++;
     if (status == HCCL_SUCCESS && known < g_server.num_listeners) *bound = g_server.ports[known];
     else if (status == HCCL_SUCCESS) status = open_listener(caller, port, bound);
-    if (status == HCCL_SUCCESS) {
-        add_token(token);
-        wake();
-    }
+    if (status == HCCL_SUCCESS) status = add_token(caller, token);
+    if (status == HCCL_SUCCESS) wake();
     pthread_mutex_unlock(&g_server.lock);
     return status;
 }
@@ -401,7 +403,9 @@ void hc_bootstrap_stop(void) {
     for (size_t i = 0; i < g_server.num_listeners; i++) close(g_server.listeners[i]);
     close(g_server.wake[0]);
     close(g_server.wake[1]);
-    g_server.num_listeners = g_server.num_tokens = 0;
+    free(g_server.tokens);
+    g_server.tokens = NULL;
+    g_server.num_listeners = g_server.num_tokens = g_server.token_room = 0;
     g_server.running = false;
     pthread_mutex_unlock(&g_server.lock);
 }

@@ -27,6 +27,7 @@ struct hc_presence;
 struct hc_transport;
 /* Stretch of a slice, see hc_steps.h. */
 struct hc_piece;
+struct hc_lifeline;
 
 enum hc_direction { HC_OUT, HC_IN, HC_DIRECTIONS };
 /* Messages within a collective, and those of the interface's point-to-point calls: each in an order of its
@@ -57,7 +58,7 @@ struct hc_comm {
     struct hc_presence *self;             /* what the others see of this rank; NULL: one rank */
     struct hc_board *board;               /* NULL: one rank, or another transport */
     struct hc_peer_heap **heaps;          /* [num_ranks] of the others on this host; NULL: this process */
-    int *lifelines;                       /* [num_ranks] pidfd of the others' processes, -1 if none */
+    struct hc_lifeline **lifelines;       /* [num_ranks] of the others' processes; NULL: this one */
     bool spread;                          /* every rank is alone on its host */
     uint32_t spins, yields;               /* how long a wait polls before it sleeps */
     const char **sources;                 /* [num_ranks] and */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hc_clock.h"
+#include "hc_share.h"
 
 static const char *const KINDS[][2] = {
 #define X(id, name, option) {name, option},
@@ -128,6 +129,7 @@ static aclError run(void *arg) {
     HcclResult status = check_health(op->comm);
     if (status == HCCL_SUCCESS)
         status = hc_is_batch(op->kind) ? hc_exchange(op, op->messages, op->num_messages) : run_collective(op);
+    hc_peer_heap_release();
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
 

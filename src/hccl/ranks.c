@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hc_ranks.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hc_board.h"
+#include "hc_lifeline.h"
 #include "hc_op.h"
 #include "hc_option.h"
 #include "hc_share.h"
@@ -63,16 +62,13 @@ static HcclResult compare_names(const char *caller, const struct hc_comm *c) {
 
 /* Before the board is left by anyone: the process ids are still those of the ranks. */
 static HcclResult open_lifelines(const char *caller, struct hc_comm *c) {
-    c->lifelines = malloc(c->num_ranks * sizeof *c->lifelines);
+    c->lifelines = calloc(c->num_ranks, sizeof *c->lifelines);
     c->heaps = calloc(c->num_ranks, sizeof *c->heaps);
     HC_CHECK(c->lifelines != NULL && c->heaps != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
-    for (uint32_t r = 0; r < c->num_ranks; r++) c->lifelines[r] = -1;
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         const struct hc_member *m = &c->members[r];
         if (m->pid == getpid()) continue;
-        c->lifelines[r] = (int)syscall(SYS_pidfd_open, m->pid, 0);
-        HC_CHECK(c->lifelines[r] >= 0 || errno == ENOSYS || errno == EPERM, HCCL_E_REMOTE,
-                 "%s: rank %u (process %d) cannot be watched: %s", caller, r, m->pid, strerror(errno));
+        HC_TRY((HcclResult)hc_lifeline_open(caller, m->pid, &c->lifelines[r]));
         c->heaps[r] = hc_peer_heap_open(m->pid, m->heap_file, caller);
         if (c->heaps[r] == NULL) return HCCL_E_MEMORY; /* its text is set */
     }
@@ -130,7 +126,7 @@ void hc_ranks_leave(struct hc_comm *c) {
     hc_board_close(c);
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         if (c->heaps != NULL) hc_peer_heap_close(c->heaps[r]);
-        if (c->lifelines != NULL && c->lifelines[r] >= 0) close(c->lifelines[r]);
+        if (c->lifelines != NULL) hc_lifeline_close(c->lifelines[r]);
     }
     free(c->heaps);
     free(c->lifelines);

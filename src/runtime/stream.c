@@ -297,6 +297,13 @@ static void wait_one(void *object, void *device) {
     pthread_mutex_unlock(&s->lock);
 }
 
+aclError hc_launch_wait(aclrtStream handle) {
+    struct hc_stream *s = hc_stream_find(handle, "hc_launch_wait");
+    if (s == NULL) return hc_error_peek();
+    wait_one(s, NULL);
+    return ACL_SUCCESS;
+}
+
 void hc_streams_wait(const struct hc_device *device) {
     hc_handle_each(&hc_stream_pool, wait_one, (void *)device);
 }

@@ -15,7 +15,8 @@ static const double SOON = 2;
 enum { READY, KILLED_RANK, ROUNDS };
 
 /* One round of everything that can be under way when a rank dies. */
-static int round_of_calls(struct rank *self, float *a, float *b, aclrtStream second, HcclComm part) {
+static int round_of_calls(struct rank *self, float *a, float *b, float *c, aclrtStream second,
+                          HcclComm part) {
     const uint32_t n = self->num_ranks, next = (self->rank + 1) % n, last = (self->rank + n - 1) % n;
     HcclSendRecvItem items[] = {{HCCL_SEND, a, LARGE, HCCL_DATA_TYPE_FP32, next},
                                 {HCCL_RECV, b, LARGE, HCCL_DATA_TYPE_FP32, last}};
@@ -23,7 +24,7 @@ static int round_of_calls(struct rank *self, float *a, float *b, aclrtStream sec
         HcclAllReduce(a, b, SMALL, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_MAX, self->comm, self->stream),
         HcclAllReduce(a, b, LARGE, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_MAX, self->comm, self->stream),
         HcclBatchSendRecv(items, 2, self->comm, self->stream),
-        HcclAllGather(a, b, LARGE / n, HCCL_DATA_TYPE_FP32, part, second),
+        HcclAllGather(c + self->rank * (LARGE / n), c, LARGE / n, HCCL_DATA_TYPE_FP32, part, second),
         HcclBroadcast(a, LARGE, HCCL_DATA_TYPE_FP32, 0, self->comm, self->stream),
         aclrtSynchronizeStream(self->stream),
         aclrtSynchronizeStream(second),
@@ -34,18 +35,19 @@ static int round_of_calls(struct rank *self, float *a, float *b, aclrtStream sec
 }
 
 static int loop(struct rank *self) {
-    void *a, *b;
+    void *a, *b, *c;
     aclrtStream second;
     HcclComm part;
     uint32_t all[MAX_RANKS] = {0, 1, 2, 3, 4, 5, 6, 7};
     EXPECT_OK(aclrtMalloc(&a, LARGE * sizeof(float), 0));
     EXPECT_OK(aclrtMalloc(&b, LARGE * sizeof(float), 0));
+    EXPECT_OK(aclrtMalloc(&c, LARGE * sizeof(float), 0));
     EXPECT_OK(aclrtCreateStream(&second));
     EXPECT_OK(HcclCreateSubCommConfig(&self->comm, self->num_ranks, all, 1, self->rank, NULL, &part));
     atomic_fetch_add(&self->shared->word[READY], 1);
     int code = 0;
     for (;;) {
-        code = round_of_calls(self, a, b, second, part);
+        code = round_of_calls(self, a, b, c, second, part);
         if (code != 0) break;
         if (self->rank == 0) atomic_fetch_add(&self->shared->word[ROUNDS], 1);
     }
@@ -60,6 +62,7 @@ static int loop(struct rank *self) {
     self->stream = NULL;
     aclrtFree(a);
     aclrtFree(b);
+    aclrtFree(c);
     return 0;
 }
 
