@@ -120,7 +120,8 @@ static int describe_rank(const struct hc_comm *c, uint32_t rank, const struct hc
     char who[120];
     snprintf(who, sizeof who, "rank %u (process %d on %.60s)", rank, m->pid, m->host_name);
     if (s->stage == HC_ENDED) return snprintf(text, room, "%s has ended", who);
-    if (s->stage == HC_LEFT) return snprintf(text, room, "%s has destroyed the communicator", who);
+    if (s->stage == HC_CUT) return snprintf(text, room, "%s cannot be reached any more", who);
+    if (s->stage == HC_LEFT) return snprintf(text, room, "%s has left the communicator", who);
     if (!s->known) return snprintf(text, room, "%s does not answer", who);
     if (s->inside)
         return snprintf(text, room, "%s waits in %s number %u (%llu %s)", who, hc_kind_name(s->kind), s->seq,
@@ -159,7 +160,7 @@ static void describe_missing(const struct hc_op *op, char *text, size_t room) {
     if (used == 0) snprintf(text, room, "all ranks have come, none is done");
 }
 
-static const char *op_text(const struct hc_op *op, char *text, size_t room) {
+const char *hc_op_text(const struct hc_op *op, char *text, size_t room) {
     const struct hc_comm *c = op->comm;
     if (hc_is_batch(op->kind))
         snprintf(text, room, "%s of communicator %s on rank %u of %u", hc_kind_name(op->kind), c->name,
@@ -201,10 +202,10 @@ static HcclResult check_ranks(struct hc_op *op) {
         struct hc_rank_status s;
         c->transport->status(c, r, &s);
         if (!hc_is_batch(op->kind) && r != c->rank) HC_TRY(check_same_call(op, r, &s));
-        if ((s.stage != HC_ENDED && s.stage != HC_LEFT) || !waits_for(op, r, &s)) continue;
+        if (s.stage < HC_LEFT || !waits_for(op, r, &s)) continue;
         if (!is_suspect(op, r)) return HCCL_SUCCESS;
         describe_rank(c, r, &s, who, sizeof who);
-        return hc_comm_fail(c, HCCL_E_REMOTE, "%s: %s", op_text(op, what, sizeof what), who);
+        return hc_comm_fail(c, HCCL_E_REMOTE, "%s: %s", hc_op_text(op, what, sizeof what), who);
     }
     return HCCL_SUCCESS;
 }
@@ -214,7 +215,7 @@ static HcclResult check_reports(struct hc_op *op) {
     struct hc_report report;
     char text[640], what[300];
     if (!c->transport->reported(c, &report)) return HCCL_SUCCESS;
-    snprintf(text, sizeof text, "%s: rank %u reports: %.400s", op_text(op, what, sizeof what), report.rank,
+    snprintf(text, sizeof text, "%s: rank %u reports: %.400s", hc_op_text(op, what, sizeof what), report.rank,
              report.text);
     keep(c, report.code, text);
     return hc_comm_failure(c);
@@ -226,7 +227,7 @@ HcclResult hc_op_trouble(struct hc_op *op) {
     HC_TRY(hc_comm_failure(c));
     if (hc_abort_requested())
         return hc_comm_fail(c, HCCL_E_SUSPENDING, "%s: given up, its stream is aborted",
-                            op_text(op, what, sizeof what));
+                            hc_op_text(op, what, sizeof what));
     if (c->transport == NULL) return HCCL_SUCCESS;
     HC_TRY(check_reports(op));
     HC_TRY(check_ranks(op));
@@ -234,5 +235,5 @@ HcclResult hc_op_trouble(struct hc_op *op) {
     if (c->transport->ask != NULL) c->transport->ask(c);
     describe_missing(op, who, sizeof who);
     return hc_comm_fail(c, HCCL_E_TIMEOUT, "%s: timed out after %u s (HCCL_EXEC_TIMEOUT): %s",
-                        op_text(op, what, sizeof what), c->exec_timeout_s, who);
+                        hc_op_text(op, what, sizeof what), c->exec_timeout_s, who);
 }

@@ -63,7 +63,7 @@ struct hc_post {
 _Static_assert(sizeof(struct hc_post) == HC_POST_BYTES, "a post has another size");
 enum { HC_INLINE_BYTES = HC_POST_BYTES - sizeof(struct hc_post_head) };
 
-enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT, HC_ENDED };
+enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT, HC_ENDED, HC_CUT };
 
 /* One writer, many readers, who want it for messages only. */
 struct hc_presence {

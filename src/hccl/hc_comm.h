@@ -14,8 +14,9 @@
 #define HC_FOR_HCCL_TYPES(X)                                                                                 \
     X(INT8, 1)                                                                                               \
     X(INT16, 2)                                                                                              \
-    X(INT32, 4) X(FP16, 2) X(FP32, 4) X(INT64, 8) X(UINT64, 8) X(UINT8, 1) X(UINT16, 2) X(UINT32, 4)         \
-        X(FP64, 8) X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
+    X(INT32, 4)                                                                                              \
+    X(FP16, 2) X(FP32, 4) X(INT64, 8) X(UINT64, 8) X(UINT8, 1) X(UINT16, 2) X(UINT32, 4) X(FP64, 8)          \
+        X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
 
 /* Registered memory, see comm_memory.c. */
 struct hc_window;
@@ -25,6 +26,8 @@ struct hc_peer_heap;
 struct hc_presence;
 /* What connects the ranks, see hc_transport.h. */
 struct hc_transport;
+/* Connections to other hosts, see hc_net.h. */
+struct hc_net;
 /* Stretch of a slice, see hc_steps.h. */
 struct hc_piece;
 struct hc_lifeline;
@@ -57,6 +60,7 @@ struct hc_comm {
     const struct hc_transport *transport; /* NULL: one rank */
     struct hc_presence *self;             /* what the others see of this rank; NULL: one rank */
     struct hc_board *board;               /* NULL: one rank, or another transport */
+    struct hc_net *net;                   /* NULL: one rank, or shared memory */
     struct hc_peer_heap **heaps;          /* [num_ranks] of the others on this host; NULL: this process */
     struct hc_lifeline **lifelines;       /* [num_ranks] of the others' processes; NULL: this one */
     bool spread;                          /* every rank is alone on its host */

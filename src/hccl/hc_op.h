@@ -107,6 +107,8 @@ HcclResult hc_comm_failure(struct hc_comm *comm);
 HcclResult hc_comm_listen(struct hc_comm *comm);
 /* HCCL_SUCCESS, or why a wait of `op` is hopeless. */
 HcclResult hc_op_trouble(struct hc_op *op);
+/* "HcclAllReduce number 3 (5 float32) of communicator x on rank 0 of 2"; returns `text`. */
+const char *hc_op_text(const struct hc_op *op, char *text, size_t room);
 /* What this rank called, to compare. */
 struct hc_signature hc_op_signature(const struct hc_op *op);
 /* Fail because `rank` called something else as its collective number `seq`. */

@@ -10,7 +10,7 @@
 struct hc_rank_status {
     bool known;          /* false: it did not tell */
     bool settled;        /* what follows is of one moment */
-    enum hc_stage stage; /* HC_ENDED: its process is gone */
+    enum hc_stage stage; /* HC_ENDED: its process is gone; HC_CUT: its host, or the way to it */
     int32_t pid;
     uint32_t seq, kind, type; /* the collective it is in, or was in last; seq 0: none yet */
     bool inside;
@@ -54,4 +54,4 @@ void hc_rank_status_read(const struct hc_presence *presence, struct hc_rank_stat
 HcclResult hc_message_mismatch(struct hc_op *op, const struct hc_message *m, uint64_t bytes,
                                HcclDataType type);
 
-extern const struct hc_transport hc_transport_shm;
+extern const struct hc_transport hc_transport_shm, hc_transport_ucx;

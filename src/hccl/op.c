@@ -140,7 +140,7 @@ static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     const bool suspended = c->suspended;
     hc_comm_unlock();
     HC_CHECK(!suspended, HCCL_E_SUSPENDING, "%s: communicator %s is suspended", name, c->name);
-    HC_TRY(hc_comm_failure(c));
+    HC_TRY(hc_comm_listen(c));
     if (stream == NULL) return HCCL_SUCCESS;
     const int32_t device = hc_stream_device(stream);
     HC_CHECK(device >= 0, HCCL_E_PARA, "%s: %p is no stream", name, stream);

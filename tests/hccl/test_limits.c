@@ -2,6 +2,7 @@
 /* What communicators take: memory of the board, open files, names at the place where ranks meet. */
 #include <sys/resource.h>
 
+#include "harness.h"
 #include "hc_util.h"
 #include "hccl_ranks.h"
 
