@@ -62,8 +62,8 @@ bool hc_server_send(int socket, const void *bytes, size_t length, int limit_ms) 
     return true;
 }
 
-/* Whether all of the call is here, and it waits for its answer. Without a deadline it has been told of an
- * error, and is dropped by the next expire. */
+/* Whether all of the call is here, and it waits for its answer. Without a deadline it has had one, and is
+ * dropped by the next expire. */
 static bool complete(const struct hc_caller *c) {
     return c->group == 0 && c->deadline != 0 && c->have >= sizeof c->call &&
            c->have == sizeof c->call + c->call.member.blob_bytes;
@@ -107,8 +107,7 @@ static void list_missing(const struct hc_caller *all, const struct hc_caller *c,
 
 /* A meeting fails for all who came, with one text: those answered later would miss the ones answered first.
  */
-static void fail_meeting(struct hc_caller *all, const struct hc_call *call, HcclResult code,
-                         const char *text) {
+static void fail_meeting(struct hc_caller *all, const struct hc_call *call, HcclResult code, const char *text) {
     for (struct hc_caller *c = all; c != NULL; c = c->next) {
         if (!complete(c) || memcmp(c->call.id, call->id, sizeof call->id) != 0) continue;
         answer_error(c, code, text);
@@ -158,15 +157,8 @@ static void answer_meeting(struct hc_caller **all, const uint64_t id[2], uint32_
         if (is_of(c, id) && (members == NULL || !send_list(c, &answer, members))) c->deadline = 0;
     free(members);
     g_server.groups++;
-    for (struct hc_caller **at = all; *at != NULL;) {
-        struct hc_caller *c = *at;
-        if (is_of(c, id) && c->deadline == 0) {
-            hc_server_drop(at);
-            continue;
-        }
+    for (struct hc_caller *c = *all; c != NULL; c = c->next)
         if (is_of(c, id)) hc_relay_join(c, g_server.groups);
-        at = &c->next;
-    }
 }
 
 /* What is wrong with a complete call, NULL if nothing. */

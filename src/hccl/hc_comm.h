@@ -15,16 +15,14 @@
     X(INT8, 1)                                                                                               \
     X(INT16, 2)                                                                                              \
     X(INT32, 4)                                                                                              \
-    X(FP16, 2)                                                                                               \
-    X(FP32, 4) X(INT64, 8) X(UINT64, 8) X(UINT8, 1) X(UINT16, 2) X(UINT32, 4) X(FP64, 8) X(BFP16, 2)         \
-        X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
+    X(FP16, 2) X(FP32, 4) X(INT64, 8) X(UINT64, 8) X(UINT8, 1) X(UINT16, 2) X(UINT32, 4) X(FP64, 8)          \
+        X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
 
 /* Registered memory, see comm_memory.c. */
 struct hc_window;
 /* Memory that all ranks of one host share, see hc_board.h. */
 struct hc_board;
 struct hc_peer_heap;
-struct hc_lifeline;
 struct hc_presence;
 /* What connects the ranks, see hc_transport.h. */
 struct hc_transport;
@@ -32,6 +30,7 @@ struct hc_transport;
 struct hc_net;
 /* Stretch of a slice, see hc_steps.h. */
 struct hc_piece;
+struct hc_lifeline;
 
 enum hc_direction { HC_OUT, HC_IN, HC_DIRECTIONS };
 /* Messages within a collective, and those of the interface's point-to-point calls: each in an order of its
@@ -75,6 +74,7 @@ struct hc_comm {
     pthread_mutex_t order_lock;
     uint32_t next_seq;   /* of the next collective, from 1; guarded by order_lock */
     struct hc_bell turn; /* number of the collective that may run: those of one communicator run in order */
+    uint32_t posts;      /* so far, of the collective whose turn it is */
     struct hc_lane_order *lanes; /* [HC_CHANNELS][HC_DIRECTIONS][num_ranks] */
 
     atomic_ullong explained[16]; /* by kind: size classes whose algorithm has been printed */

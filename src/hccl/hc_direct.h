@@ -8,6 +8,7 @@
 
 struct hc_views {
     const struct hc_op *op;
+    uint32_t number; /* of the posts */
     bool in_posts; /* nobody's buffers are used by others */
 };
 

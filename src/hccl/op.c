@@ -84,11 +84,14 @@ static void describe(const void *arg, struct hc_task_info *info) {
 
 static void enter(const struct hc_op *op) {
     struct hc_presence *p = op->comm->self;
+    const uint32_t version = atomic_load_explicit(&p->version, memory_order_relaxed);
+    atomic_store(&p->version, version + 1);
     atomic_store_explicit(&p->kind, op->kind, memory_order_relaxed);
     atomic_store_explicit(&p->type, op->type, memory_order_relaxed);
     atomic_store_explicit(&p->count, op->count, memory_order_relaxed);
     atomic_store_explicit(&p->inside, 1, memory_order_relaxed);
-    atomic_store_explicit(&p->seq, op->seq, memory_order_release);
+    atomic_store_explicit(&p->seq, op->seq, memory_order_relaxed);
+    atomic_store_explicit(&p->version, version + 2, memory_order_release);
 }
 
 static void leave(const struct hc_op *op) {
@@ -113,7 +116,7 @@ static HcclResult run_collective(struct hc_op *op) {
  */
 static HcclResult check_health(struct hc_comm *c) {
     const bool quiet = c->board == NULL || atomic_load(&hc_board_head(c->board)->failed) == 0;
-    return quiet ? hc_comm_failure(c) : hc_comm_poll(c);
+    return quiet ? hc_comm_failure(c) : hc_comm_listen(c);
 }
 
 /* The code sticks to the stream, with the text of hc_fail. */
@@ -130,6 +133,8 @@ static aclError run(void *arg) {
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
 
+/* What another rank reports is no error here yet: a running operation finds it, and the stream's next
+ * synchronise says so. Only a failure that this rank has met already refuses the launch. */
 static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     struct hc_comm *c = op->comm;
     const char *name = hc_kind_name(op->kind);
@@ -137,7 +142,7 @@ static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     const bool suspended = c->suspended;
     hc_comm_unlock();
     HC_CHECK(!suspended, HCCL_E_SUSPENDING, "%s: communicator %s is suspended", name, c->name);
-    HC_TRY(hc_comm_poll(c));
+    HC_TRY(hc_comm_failure(c));
     if (stream == NULL) return HCCL_SUCCESS;
     const int32_t device = hc_stream_device(stream);
     HC_CHECK(device >= 0, HCCL_E_PARA, "%s: %p is no stream", name, stream);

@@ -267,12 +267,16 @@ static bool reported(struct hc_comm *c, struct hc_report *report) {
     return true;
 }
 
+static bool has_ended(const struct hc_comm *c, uint32_t rank) {
+    return c->lifelines != NULL && hc_lifeline_ended(c->lifelines[rank]);
+}
+
 /* Whether it has ended is asked first: what a process wrote before its end is then seen. */
 static void status(const struct hc_comm *c, uint32_t rank, struct hc_rank_status *s) {
     const struct hc_presence *p = hc_presence(c->board, rank);
-    const bool ended = hc_lifeline_ended(c->lifelines[rank]);
+    const bool ended = has_ended(c, rank);
     hc_rank_status_read(p, s);
-    if (ended && s->stage != HC_LEFT) s->stage = HC_ENDED; /* who has left may end */
+    if (ended && s->stage != HC_LEFT) s->stage = HC_ENDED; /* who left first did so on purpose */
 }
 
 static const uint64_t GRACE_NS = 20000000; /* a look or two at the lanes: nothing is on its way here */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Streams as clients see them. */
+/* Streams as clients see them: arguments are checked here, what happens is in stream.c. */
 #include "hc_error.h"
 #include "hc_stream.h"
 
@@ -138,6 +138,7 @@ aclError aclrtDeviceTaskAbort(int32_t deviceId, uint32_t timeout) {
     return ACL_SUCCESS;
 }
 
+/* Under the lock, since the worker reads it after each failed task. */
 aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode) {
     HC_CHECK(mode == ACL_CONTINUE_ON_FAILURE || mode == ACL_STOP_ON_FAILURE, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtSetStreamFailureMode: mode is %llu, must be 0 (continue) or 1 (stop)",

@@ -2,6 +2,7 @@
 /* What communicators take: memory of the board, open files, names at the place where ranks meet. */
 #include <sys/resource.h>
 
+#include "harness.h"
 #include "hc_util.h"
 #include "hccl_ranks.h"
 
@@ -78,8 +79,8 @@ static bool board_of(uint32_t num_ranks, const char *megabytes, size_t limit) {
 }
 TEST(memory_of_a_communicator_is_bounded) {
     setenv("MINDSPEED_NUM_DEVICES", "32", 1);
-    setenv("MINDSPEED_DEVICE_MEMORY", "1G",
-           1); /* every rank maps all of every other: sanitizers have little room */
+    /* Every rank maps all of every other, and sanitizers leave little room. */
+    setenv("MINDSPEED_DEVICE_MEMORY", "1G", 1);
     const bool good = board_of(2, NULL, 200 << 20) && board_of(8, NULL, 200 << 20) &&
                       board_of(32, NULL, 200 << 20) && board_of(2, "1", 1 << 20) &&
                       board_of(8, "1", 1 << 20) && board_of(16, "4", 4 << 20);

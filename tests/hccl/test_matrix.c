@@ -2,6 +2,7 @@
 /* Every collective x element type x reduction x number of ranks x size x in place or not, against the model
  * in hccl_data.h. HC_TEST_FULL=1 adds all numbers of ranks, instruction sets and 64 MiB. */
 #include "hc_board.h"
+#include "harness.h"
 #include "hccl_data.h"
 #include "hccl_ranks.h"
 

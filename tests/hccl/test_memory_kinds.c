@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Collectives on memory of every kind: parts of allocations, memory of another process, addresses whose
  * pieces lie apart, memory that comes, goes, or is moved while streams are busy. */
+#include "harness.h"
 #include "hc_util.h"
 #include "hccl_ranks.h"
 

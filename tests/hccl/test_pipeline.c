@@ -3,6 +3,7 @@
  * on independent streams, floods. A dead-lock shows as the time limit of run_ranks. */
 #include <pthread.h>
 
+#include "harness.h"
 #include "hccl_ranks.h"
 
 enum { MICROBATCHES = 12, SMALL = 100, LARGE = 50000 };

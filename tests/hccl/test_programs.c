@@ -5,6 +5,7 @@
  *
  * A program is a function of its seed; what ranks may do differently (streams, buffers, pauses) is a function
  * of seed, step and rank. HC_TEST_FULL=1 runs more and longer ones, HC_TEST_SEED=n that one. */
+#include "harness.h"
 #include "hccl_data.h"
 #include "hccl_ranks.h"
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Every collective between several ranks, small (in the posts) and large (mapped buffers). */
+#include "harness.h"
 #include "hccl_ranks.h"
 
 enum { SMALL = 100, LARGE = 300001 };

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "harness.h"
 #include "hccl/hccl.h"
 
 enum values { VALUES_EXACT, VALUES_ANY, VALUES_SPECIAL };

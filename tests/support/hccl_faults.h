@@ -3,6 +3,7 @@
 #pragma once
 #include <time.h>
 
+#include "harness.h"
 #include "hccl_ranks.h"
 
 enum { COUNT = 1000 };

@@ -3,12 +3,15 @@
 #pragma once
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "harness.h"
 #include "hccl/hccl.h"
 
 /* Shared by the ranks and the test. */
