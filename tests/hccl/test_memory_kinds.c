@@ -41,8 +41,8 @@ static int use(struct rank *self, float *send, float *recv, size_t count) {
     return 0;
 }
 
-/* Where a buffer cannot be mapped by others messages pass through slots; collectives need an algorithm over
- * messages, and where there is none all ranks are told. */
+/* Where a buffer cannot be mapped by others its data passes through slots, and collectives go over messages.
+ */
 static int use_unmapped(struct rank *self, float *send, float *recv, size_t count) {
     const uint32_t n = self->num_ranks, next = (self->rank + 1) % n, last = (self->rank + n - 1) % n;
     for (size_t i = 0; i < count; i++) send[i] = value(self->rank, i);
@@ -51,10 +51,7 @@ static int use_unmapped(struct rank *self, float *send, float *recv, size_t coun
     EXPECT_OK(aclrtSynchronizeStream(self->stream));
     for (size_t i = 0; i < count; i++) EXPECT(recv[i] == value(last, i), "message [%zu] is %f", i, recv[i]);
     EXPECT_OK(HcclAllReduce(send, recv, count, FP32, HCCL_REDUCE_SUM, self->comm, self->stream));
-    if (aclrtSynchronizeStream(self->stream) != 0) {
-        EXPECT(strstr(aclGetRecentErrMsg(), "no algorithm carries it out"), "text");
-        return 0;
-    }
+    EXPECT_OK(aclrtSynchronizeStream(self->stream));
     for (size_t i = 0; i < count; i++) {
         float sum = 0;
         for (uint32_t r = 0; r < n; r++) sum += value(r, i);
