@@ -40,6 +40,7 @@ struct hc_stream {
     char error_text[HC_STREAM_TEXT_BYTES];
     pthread_t worker;
     bool has_worker, stop, worker_gone;
+    bool aborted;       /* the error is of before an abort: it drops nothing that is launched later */
     atomic_bool abort;  /* blocking tasks give up */
     atomic_bool parked; /* the running task waits for something else and touches no memory */
     uint32_t priority, flags;

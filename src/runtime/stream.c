@@ -189,10 +189,18 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     return ACL_SUCCESS;
 }
 
+static void forget_error(struct hc_stream *s) {
+    s->error = 0;
+    s->aborted = false;
+    if (atomic_load(&s->device->abandoned) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+}
+
 /* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
- * the launch. Without the lock when the task is released: its release may launch or free. */
+ * the launch. After an abort a client begins anew, and need not synchronise before (torch_npu does not).
+ * Without the lock when the task is released: its release may launch or free. */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     pthread_mutex_lock(&s->lock);
+    if (s->aborted) forget_error(s);
     const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
     pthread_mutex_unlock(&s->lock);
@@ -232,10 +240,12 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
 
 /* Needs the lock. That the device is abandoned is never forgotten. */
 static aclError tell_error(struct hc_stream *s, bool forget) {
-    const aclError code = s->error, abandoned = atomic_load(&s->device->abandoned);
-    if (code == 0) return abandoned == 0 ? ACL_SUCCESS : hc_fail(abandoned, "%s", s->device->abandoned_text);
-    if (forget) s->error = 0;
-    if (forget && abandoned == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+    const aclError code = s->error;
+    if (code == 0) {
+        const aclError abandoned = atomic_load(&s->device->abandoned);
+        return abandoned == 0 ? ACL_SUCCESS : hc_fail(abandoned, "%s", s->device->abandoned_text);
+    }
+    if (forget) forget_error(s);
     return hc_fail(code, "%s", s->error_text);
 }
 
@@ -339,6 +349,7 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     if (s->first == NULL && (atomic_load(&s->state) & HC_STREAM_OWNED) == 0) {
         atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PENDING);
     }
+    s->aborted = s->error != 0;
     pthread_mutex_unlock(&s->lock);
     if (over) atomic_store(&s->abort, false);
     return over;

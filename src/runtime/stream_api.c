@@ -118,11 +118,11 @@ struct abort_all {
     bool over;
 };
 
-/* Idle streams have nothing to abort and get no error. */
+/* Idle streams have nothing to abort and get no error, but those that have one begin anew as well. */
 static void abort_one(void *object, void *ctx) {
     struct hc_stream *s = object;
     struct abort_all *all = ctx;
-    if (s->device == all->device && !hc_stream_idle(s))
+    if (s->device == all->device && (!hc_stream_idle(s) || hc_stream_error(s, false) != 0))
         all->over = hc_stream_abort(s, all->timeout) && all->over;
 }
 
