@@ -23,7 +23,7 @@ SECONDS = 600
 COLLECTIVES = (
     "all_reduce", "average", "bool", "reduce_and_broadcast", "all_gather", "all_gather_uneven", "reduce_scatter",
     "reduce_scatter_uneven", "scatter_and_gather", "all_to_all", "all_to_all_uneven", "async_handles", "streams",
-    "coalesced", "objects", "point_to_point", "barrier",
+    "coalesced", "objects", "point_to_point", "barrier", "torch_npu_collectives",
 )  # fmt: skip
 GROUPS = ("groups", "many_groups", "functional_collectives", "differentiable_collectives", "refused")
 TRAINING = ("ddp", "fsdp", "dtensor")
@@ -105,6 +105,11 @@ def test_a_backend_for_each_device(name: str) -> None:
 def test_a_job_prints_nothing_of_ours() -> None:
     lines = run(2, EVERYTHING)[1].splitlines()
     assert [line for line in lines if line.strip() and not THEIRS.search(line)] == []
+
+
+def test_ranks_stop_and_resume() -> None:
+    assert outcome("stop_and_resume", 2, ("stop_and_resume", "all_reduce")) == "ok"
+    assert outcome("all_reduce", 2, ("stop_and_resume", "all_reduce")) == "ok"
 
 
 @functools.cache

@@ -174,6 +174,51 @@ def check_all_to_all_uneven() -> None:
         same(torch.cat(lists), torch.cat(want))
 
 
+def check_torch_npu_collectives() -> None:
+    """What torch_npu adds to torch.distributed: slices of different sizes in one tensor, scaled sums."""
+    import torch_npu.distributed as more
+
+    sizes = [3 + 2000 * r for r in range(WORLD)]
+    whole = torch.empty(sum(sizes), device="npu")
+    more.all_gather_into_tensor_uneven(whole, on_npu(RANK, sizes[RANK]), sizes)
+    same(whole, torch.cat([data(r, sizes[r]) for r in range(WORLD)]))
+    part = torch.empty(sizes[RANK], device="npu")
+    more.reduce_scatter_tensor_uneven(part, on_npu(RANK, sum(sizes)), sizes)
+    same(part, stacked(sum(sizes), torch.float32).sum(0).float().split(sizes)[RANK])
+    table = [[(r + 2 * c) % 3 * 500 for c in range(WORLD)] for r in range(WORLD)]
+    out = torch.empty(sum(table[r][RANK] for r in range(WORLD)), device="npu")
+    more.all_to_all_vc(out, on_npu(RANK, sum(table[RANK])), torch.tensor(table))
+    same(out, torch.cat([data(r, sum(table[r])).split(table[r])[RANK] for r in range(WORLD)]))
+    x = on_npu(RANK, 1000)
+    dist.all_reduce(x, more._make_hccl_premul_sum(2.0))
+    same(x, 2 * stacked(1000, torch.float32).sum(0).float())
+
+
+def check_stop_and_resume() -> None:
+    """torch_npu's way out of a hang: rank 0 waits for the others, all stop their devices, and go on."""
+    import torch_npu.distributed as more
+
+    x = on_npu(RANK, 100_000)
+    dist.all_reduce(x)
+    torch.npu.synchronize()
+    if RANK == 0:
+        dist.all_reduce(x, async_op=True)
+        time.sleep(0.2)
+    try:
+        torch.npu.stop_device(RANK)
+        torch.npu.synchronize()
+    except RuntimeError as error:
+        assert "FORCE STOP" in str(error), str(error)
+    store = dist.distributed_c10d._get_default_store()
+    store.set(f"stopped/{RANK}", "")
+    store.wait([f"stopped/{r}" for r in range(WORLD)])
+    torch.npu.restart_device(RANK)
+    more.reinit_process_group(None, False)
+    x = on_npu(RANK, 100_000)
+    dist.all_reduce(x)
+    same(x, stacked(100_000, torch.float32).sum(0).float())
+
+
 def check_async_handles() -> None:
     xs = [on_npu(RANK, 10_000, torch.float32, salt) for salt in range(20)]
     works = [dist.all_reduce(x, async_op=True) for x in xs]
