@@ -57,8 +57,8 @@ void hc_net_shut(struct hc_net *net);
 /* Under net->lock: the endpoint to a rank, made at the first call; NULL with net->broken_* set. */
 void *hc_net_endpoint(struct hc_net *net, uint32_t rank);
 
-/* Push out what was sent, for a second or two at most; also while the rest goes on. */
-void hc_net_flush(struct hc_net *net);
+/* The process ends: the worker goes, in order if that works. False: a thread holds on to it. */
+bool hc_net_retire(struct hc_net *net);
 
 /* transport_ucx.c, under net->lock: take back what can be, and, once the worker is gone, what cannot. */
 void hc_wires_cancel(struct hc_net *net);

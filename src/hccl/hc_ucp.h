@@ -154,5 +154,7 @@ struct hc_ucp {
 };
 
 /* The library, loaded and its context made at the first call; NULL with a text that begins with `caller` and
- * names what needed it. It stays for the life of the process. */
+ * names what needed it. */
 const struct hc_ucp *hc_ucp_get(const char *caller);
+/* End the context, and UCX's own thread with it, as the process ends; no worker may be left. */
+void hc_ucp_close(void);

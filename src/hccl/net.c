@@ -97,14 +97,28 @@ void hc_net_shut(struct hc_net *net) {
     hc_wires_abandon(net);
 }
 
-void hc_net_flush(struct hc_net *net) {
+/* Under the lock: push out what was sent, take leave of the others, end the worker. */
+static void retire(struct hc_net *net, uint64_t flush_ms) {
     const struct hc_ucp_request_param param = {0};
-    if (pthread_mutex_trylock(&net->lock) != 0) return; /* someone is busy with it, and pushes as well */
-    if (net->worker != NULL) {
-        hc_ucs_request request = net->ucp->worker_flush_nbx(net->worker, &param);
-        finish_requests(net, &request, 1, FLUSH_MS);
+    if (net->worker == NULL) return;
+    hc_ucs_request request = net->ucp->worker_flush_nbx(net->worker, &param);
+    finish_requests(net, &request, 1, flush_ms);
+    close_endpoints(net, false, CLOSE_MS);
+    net->ucp->worker_destroy(net->worker);
+    net->worker = NULL;
+    hc_wires_abandon(net);
+}
+
+bool hc_net_retire(struct hc_net *net) {
+    enum { PATIENCE_MS = 1000 };
+    const uint64_t limit = hc_now_ns() + PATIENCE_MS * 1000000ull;
+    while (pthread_mutex_trylock(&net->lock) != 0) {
+        if (hc_now_ns() > limit) return false;
+        sched_yield();
     }
+    retire(net, FLUSH_MS);
     pthread_mutex_unlock(&net->lock);
+    return true;
 }
 
 static void destroy(struct hc_net *net) {
@@ -119,13 +133,8 @@ void hc_net_close(struct hc_comm *c) {
     struct hc_net *net = c->net;
     if (net == NULL) return;
     hc_net_thread_remove(net);
-    hc_net_flush(net);
     pthread_mutex_lock(&net->lock);
-    if (net->worker != NULL) {
-        close_endpoints(net, false, CLOSE_MS);
-        net->ucp->worker_destroy(net->worker);
-    }
-    net->worker = NULL;
+    retire(net, FLUSH_MS);
     pthread_mutex_unlock(&net->lock);
     hc_control_close(net);
     free(c->self);

@@ -85,14 +85,16 @@ static void stop(void) {
 }
 
 /* The process ends without having destroyed its communicators: the others must not take that for a crash, and
- * the thread must not run while libraries are taken down. */
+ * no thread, ours or UCX's, may run while libraries are taken down. */
 static void at_exit(void) {
     if (g_thread.owner != getpid()) return;
     stop();
+    bool all = true;
     for (struct hc_net *net = g_thread.nets; net != NULL; net = net->next) {
-        hc_net_flush(net);
+        all = hc_net_retire(net) && all;
         hc_control_close(net);
     }
+    if (all) hc_ucp_close();
     hc_bootstrap_stop();
 }
 

@@ -116,7 +116,7 @@ static HcclResult run_collective(struct hc_op *op) {
  */
 static HcclResult check_health(struct hc_comm *c) {
     const bool quiet = c->board == NULL || atomic_load(&hc_board_head(c->board)->failed) == 0;
-    return quiet ? hc_comm_failure(c) : hc_comm_listen(c);
+    return quiet ? hc_comm_failure(c) : hc_comm_poll(c);
 }
 
 /* The code sticks to the stream, with the text of hc_fail. */

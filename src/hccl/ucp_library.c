@@ -111,3 +111,10 @@ const struct hc_ucp *hc_ucp_get(const char *caller) {
     pthread_mutex_unlock(&g_ucp.lock);
     return status == HCCL_SUCCESS ? &g_ucp.ucp : NULL;
 }
+
+void hc_ucp_close(void) {
+    pthread_mutex_lock(&g_ucp.lock);
+    if (g_ucp.ucp.context != NULL && g_ucp.owner == getpid()) g_ucp.ucp.cleanup(g_ucp.ucp.context);
+    g_ucp.ucp.context = NULL;
+    pthread_mutex_unlock(&g_ucp.lock);
+}
