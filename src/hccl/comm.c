@@ -222,7 +222,7 @@ HcclResult HcclCommSuspend(HcclComm comm) { return set_suspended("HcclCommSuspen
 HcclResult HcclCommResume(HcclComm comm) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclCommResume", comm, &c));
-    if (atomic_load(&c->failed) != HCCL_SUCCESS) HC_TRY(hc_ranks_meet_again("HcclCommResume", c));
+    if (hc_comm_poll(c) != HCCL_SUCCESS) HC_TRY(hc_ranks_meet_again("HcclCommResume", c));
     return set_suspended("HcclCommResume", comm, false);
 }
 

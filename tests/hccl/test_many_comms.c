@@ -103,11 +103,30 @@ static int messages_on_two_streams(struct rank *self) {
     return 0;
 }
 
+/* A root whose messages nobody takes stops, instead of filling the memory of others. */
+static int slow_receiver(struct rank *self) {
+    enum { MESSAGES = 2000 };
+    float *x;
+    EXPECT_OK(aclrtMalloc((void **)&x, 1024 * sizeof *x, 0));
+    if (self->rank == 1) usleep(1500000);
+    for (int i = 0; i < MESSAGES; i++)
+        EXPECT_OK(HcclBroadcast(x, 1024, HCCL_DATA_TYPE_FP32, 0, self->comm, self->stream));
+    if (self->rank == 0) {
+        aclrtStreamStatus status = ACL_STREAM_STATUS_COMPLETE;
+        usleep(700000);
+        EXPECT_OK(aclrtStreamQuery(self->stream, &status));
+        EXPECT(status == ACL_STREAM_STATUS_NOT_READY, "rank 0 is done before rank 1 has begun");
+    }
+    EXPECT_OK(aclrtSynchronizeStream(self->stream));
+    return 0;
+}
+
 static void all(const char *transport) {
     setenv("MINDSPEED_HCCL_TRANSPORT", transport, 1);
     CHECK(run_ranks(3, 100, come_and_go));
     CHECK(run_ranks(3, 100, side_by_side));
     CHECK(run_ranks(2, 100, messages_on_two_streams));
+    CHECK(run_ranks(2, 100, slow_receiver));
 }
 
 TEST(shared_memory) { all("shm"); }
