@@ -19,7 +19,7 @@
 #include "hc_comm.h"
 #include "hc_finalize.h"
 
-enum { MAX_LISTENERS = 8, MAX_TOKENS = 64, RECORD_MS = 30000, SEND_MS = 30000, BACKLOG = 1024 };
+enum { MAX_LISTENERS = 8, RECORD_MS = 30000, SEND_MS = 30000, BACKLOG = 1024 };
 
 const char HC_CALL_MAGIC[8] = "hcclcal";
 
@@ -32,8 +32,8 @@ static struct {
     int listeners[MAX_LISTENERS];
     uint16_t ports[MAX_LISTENERS];
     size_t num_listeners;
-    uint64_t tokens[MAX_TOKENS][2];
-    size_t num_tokens;
+    uint64_t (*tokens)[2];
+    size_t num_tokens, token_room;
     uint64_t groups; /* meetings answered so far; of the thread */
 } g_server = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -62,9 +62,10 @@ bool hc_server_send(int socket, const void *bytes, size_t length, int limit_ms) 
     return true;
 }
 
-/* Whether all of the call is here, and it waits for its answer. */
+/* Whether all of the call is here, and it waits for its answer. Without a deadline it has had one, and is
+ * dropped by the next expire. */
 static bool complete(const struct hc_caller *c) {
-    return c->group == 0 && c->have >= sizeof c->call &&
+    return c->group == 0 && c->deadline != 0 && c->have >= sizeof c->call &&
            c->have == sizeof c->call + c->call.member.blob_bytes;
 }
 
@@ -104,12 +105,23 @@ static void list_missing(const struct hc_caller *all, const struct hc_caller *c,
     }
 }
 
+/* A meeting fails for all who came, with one text: those answered later would miss the ones answered first.
+ */
+static void fail_meeting(struct hc_caller *all, const struct hc_call *call, HcclResult code,
+                         const char *text) {
+    for (struct hc_caller *c = all; c != NULL; c = c->next) {
+        if (!complete(c) || memcmp(c->call.id, call->id, sizeof call->id) != 0) continue;
+        answer_error(c, code, text);
+        c->deadline = 0;
+    }
+}
+
 static void answer_late(struct hc_caller *all, struct hc_caller *c) {
     char ranks[300] = "", text[512];
     list_missing(all, c, ranks, sizeof ranks);
     snprintf(text, sizeof text, "rank(s) %s of %u did not come within %.0f s (HCCL_CONNECT_TIMEOUT)", ranks,
              c->call.num_ranks, c->call.timeout_ms / 1e3);
-    answer_error(c, HCCL_E_TIMEOUT, text);
+    fail_meeting(all, &c->call, HCCL_E_TIMEOUT, text);
 }
 
 static size_t count_meeting(const struct hc_caller *all, const struct hc_caller *c) {
@@ -146,15 +158,8 @@ static void answer_meeting(struct hc_caller **all, const uint64_t id[2], uint32_
         if (is_of(c, id) && (members == NULL || !send_list(c, &answer, members))) c->deadline = 0;
     free(members);
     g_server.groups++;
-    for (struct hc_caller **at = all; *at != NULL;) {
-        struct hc_caller *c = *at;
-        if (is_of(c, id) && c->deadline == 0) {
-            hc_server_drop(at);
-            continue;
-        }
+    for (struct hc_caller *c = *all; c != NULL; c = c->next)
         if (is_of(c, id)) hc_relay_join(c, g_server.groups);
-        at = &c->next;
-    }
 }
 
 /* What is wrong with a complete call, NULL if nothing. */
@@ -219,7 +224,11 @@ static void serve(struct hc_caller **all, struct hc_caller **at) {
         return;
     }
     if (!read_call(c)) {
+        const struct hc_call call = c->call;
         hc_server_drop(at);
+        snprintf(text, sizeof text, "rank %u (process %d on %s) came, but has ended or given up",
+                 call.member.rank, call.member.pid, call.member.host_name);
+        if (was_complete) fail_meeting(*all, &call, HCCL_E_REMOTE, text);
         return;
     }
     if (was_complete || !complete(c)) return;
@@ -250,13 +259,11 @@ static void accept_from(int listener, struct hc_caller **all) {
 
 static void expire(struct hc_caller **all) {
     const uint64_t now = hc_now_ns();
+    for (struct hc_caller *c = *all; c != NULL; c = c->next)
+        if (complete(c) && c->deadline <= now) answer_late(*all, c);
     for (struct hc_caller **at = all; *at != NULL;) {
-        if ((*at)->deadline > now) {
-            at = &(*at)->next;
-            continue;
-        }
-        if (complete(*at)) answer_late(*all, *at);
-        hc_server_drop(at);
+        if ((*at)->deadline > now) at = &(*at)->next;
+        else hc_server_drop(at);
     }
 }
 
@@ -358,15 +365,19 @@ static void wake(void) {
     if (write(g_server.wake[1], "", 1) < 0) return; /* full: it will look anyway */
 }
 
-/* Needs the lock. The oldest token gives way: its meeting is long over. */
-static void add_token(const uint64_t token[2]) {
+/* Needs the lock. Tokens are kept: parts of a communicator meet with the token of the whole, at any time. */
+static HcclResult add_token(const char *caller, const uint64_t token[2]) {
     for (size_t i = 0; i < g_server.num_tokens; i++)
-        if (memcmp(g_server.tokens[i], token, sizeof g_server.tokens[i]) == 0) return;
-    if (g_server.num_tokens == MAX_TOKENS) {
-        memmove(g_server.tokens[0], g_server.tokens[1], (MAX_TOKENS - 1) * sizeof g_server.tokens[0]);
-        g_server.num_tokens--;
+        if (memcmp(g_server.tokens[i], token, sizeof g_server.tokens[i]) == 0) return HCCL_SUCCESS;
+    if (g_server.num_tokens == g_server.token_room) {
+        const size_t room = g_server.token_room > 0 ? 2 * g_server.token_room : 64;
+        uint64_t (*tokens)[2] = realloc(g_server.tokens, room * sizeof *tokens);
+        HC_CHECK(tokens != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
+        g_server.tokens = tokens;
+        g_server.token_room = room;
     }
     memcpy(g_server.tokens[g_server.num_tokens++], token, sizeof g_server.tokens[0]);
+    return HCCL_SUCCESS;
 }
 
 HcclResult hc_bootstrap_serve(const char *caller, uint16_t port, const uint64_t token[2], uint16_t *bound) {
@@ -376,10 +387,8 @@ HcclResult hc_bootstrap_serve(const char *caller, uint16_t port, const uint64_t 
     while (known < g_server.num_listeners && port != 0 && g_server.ports[known] != port) known++;
     if (status == HCCL_SUCCESS && known < g_server.num_listeners) *bound = g_server.ports[known];
     else if (status == HCCL_SUCCESS) status = open_listener(caller, port, bound);
-    if (status == HCCL_SUCCESS) {
-        add_token(token);
-        wake();
-    }
+    if (status == HCCL_SUCCESS) status = add_token(caller, token);
+    if (status == HCCL_SUCCESS) wake();
     pthread_mutex_unlock(&g_server.lock);
     return status;
 }
@@ -396,7 +405,9 @@ void hc_bootstrap_stop(void) {
     for (size_t i = 0; i < g_server.num_listeners; i++) close(g_server.listeners[i]);
     close(g_server.wake[0]);
     close(g_server.wake[1]);
-    g_server.num_listeners = g_server.num_tokens = 0;
+    free(g_server.tokens);
+    g_server.tokens = NULL;
+    g_server.num_listeners = g_server.num_tokens = g_server.token_room = 0;
     g_server.running = false;
     pthread_mutex_unlock(&g_server.lock);
 }

@@ -218,12 +218,31 @@ static HcclResult set_suspended(const char *caller, HcclComm comm, bool suspende
 
 HcclResult HcclCommSuspend(HcclComm comm) { return set_suspended("HcclCommSuspend", comm, true); }
 
+/* Every task of the communicator holds a reference. Those of a broken one give up by themselves, but for what
+ * is queued behind something else. */
+static HcclResult wait_for_tasks(const char *caller, struct hc_comm *c) {
+    enum { LIMIT_S = 10, STEP_US = 500 };
+    for (uint32_t us = 0; atomic_load(&c->references) > 1; us += STEP_US) {
+        HC_CHECK(us < LIMIT_S * 1000000u, HCCL_E_AGAIN,
+                 "%s: %u calls of communicator %s are still queued behind work that does not end; abort "
+                 "their streams "
+                 "first",
+                 caller, atomic_load(&c->references) - 1, c->name);
+        usleep(STEP_US);
+    }
+    return HCCL_SUCCESS;
+}
+
 /* After a failure the ranks meet again: what was under way is forgotten on all of them. */
 HcclResult HcclCommResume(HcclComm comm) {
+    const char *name = "HcclCommResume";
     struct hc_comm *c;
-    HC_TRY(hc_comm_find("HcclCommResume", comm, &c));
-    if (hc_comm_poll(c) != HCCL_SUCCESS) HC_TRY(hc_ranks_meet_again("HcclCommResume", c));
-    return set_suspended("HcclCommResume", comm, false);
+    HC_TRY(hc_comm_find(name, comm, &c));
+    if (hc_comm_listen(c) != HCCL_SUCCESS) {
+        HC_TRY(wait_for_tasks(name, c));
+        HC_TRY(hc_ranks_meet_again(name, c));
+    }
+    return set_suspended(name, comm, false);
 }
 
 HcclResult HcclCommWorkingDevNicSet(HcclComm comm, uint32_t *ranks, bool *useBackup, uint32_t nRanks) {
@@ -266,11 +285,11 @@ HcclResult HcclGetCommName(HcclComm comm, char *commName) {
     return HCCL_SUCCESS;
 }
 
-/* The first error of the communicator; frameworks poll it. */
+/* The first error of the communicator, here or on another rank; frameworks poll it. */
 HcclResult HcclGetCommAsyncError(HcclComm comm, HcclResult *asyncError) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclGetCommAsyncError", comm, &c));
     HC_CHECK(asyncError != NULL, HCCL_E_PTR, "HcclGetCommAsyncError: asyncError is null");
-    *asyncError = hc_comm_poll(c);
+    *asyncError = hc_comm_listen(c);
     return HCCL_SUCCESS;
 }

@@ -44,6 +44,22 @@ HcclResult hc_comm_failure(struct hc_comm *c) {
     return code;
 }
 
+/* The lock keeps the transport where it is: another thread may resume the communicator. */
+HcclResult hc_comm_listen(struct hc_comm *c) {
+    char text[640];
+    struct hc_report report = {.code = HCCL_SUCCESS};
+    pthread_mutex_lock(&c->failure_lock);
+    const bool heard =
+        c->transport != NULL && atomic_load(&c->failed) == HCCL_SUCCESS && c->transport->reported(c, &report);
+    pthread_mutex_unlock(&c->failure_lock);
+    if (heard) {
+        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %.400s", c->name,
+                 c->rank, c->num_ranks, report.rank, report.text);
+        keep(c, report.code, text);
+    }
+    return hc_comm_failure(c);
+}
+
 struct hc_signature hc_op_signature(const struct hc_op *op) {
     return (struct hc_signature){.kind = (uint8_t)op->kind,
                                  .type = (uint8_t)op->type,
@@ -82,6 +98,7 @@ HcclResult hc_message_mismatch(struct hc_op *op, const struct hc_message *m, uin
 }
 
 void hc_rank_status_read(const struct hc_presence *p, struct hc_rank_status *s) {
+    const uint32_t version = atomic_load(&p->version);
     *s = (struct hc_rank_status){.known = true,
                                  .stage = (enum hc_stage)atomic_load(&p->stage),
                                  .pid = atomic_load(&p->pid),
@@ -93,6 +110,7 @@ void hc_rank_status_read(const struct hc_presence *p, struct hc_rank_status *s) 
                                  .message_inside = atomic_load(&p->message_inside) != 0,
                                  .message_peer = atomic_load(&p->message_peer),
                                  .message_direction = atomic_load(&p->message_direction)};
+    s->settled = version % 2 == 0 && atomic_load(&p->version) == version;
 }
 
 /* "rank 2 (process 71 on node1) waits in HcclBroadcast number 13 (5 float32)" */
@@ -164,12 +182,26 @@ static bool is_suspect(struct hc_op *op, uint32_t rank) {
     return now - op->suspect_since >= op->comm->transport->grace_ns;
 }
 
+/* Another rank is in a collective of this number that is not the same: algorithms that differ may never meet
+ * to compare what was called. What the status lacks (reduction, root) is taken as ours. */
+static HcclResult check_same_call(struct hc_op *op, uint32_t rank, const struct hc_rank_status *s) {
+    const struct hc_signature own = hc_op_signature(op);
+    struct hc_signature other = own;
+    other.kind = (uint8_t)s->kind;
+    other.type = (uint8_t)s->type;
+    other.count = s->count;
+    if (!s->known || !s->settled || s->seq != op->seq || memcmp(&own, &other, sizeof own) == 0)
+        return HCCL_SUCCESS;
+    return hc_op_mismatch(op, rank, s->seq, &other);
+}
+
 static HcclResult check_ranks(struct hc_op *op) {
     struct hc_comm *c = op->comm;
     char what[300], who[200];
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         struct hc_rank_status s;
         c->transport->status(c, r, &s);
+        if (!hc_is_batch(op->kind) && r != c->rank) HC_TRY(check_same_call(op, r, &s));
         if (s.stage < HC_LEFT || !waits_for(op, r, &s)) continue;
         if (!is_suspect(op, r)) return HCCL_SUCCESS;
         describe_rank(c, r, &s, who, sizeof who);
@@ -186,18 +218,6 @@ static HcclResult check_reports(struct hc_op *op) {
     snprintf(text, sizeof text, "%s: rank %u reports: %.400s", hc_op_text(op, what, sizeof what), report.rank,
              report.text);
     keep(c, report.code, text);
-    return hc_comm_failure(c);
-}
-
-HcclResult hc_comm_poll(struct hc_comm *c) {
-    struct hc_report report;
-    if (atomic_load(&c->failed) == HCCL_SUCCESS && c->transport != NULL &&
-        c->transport->reported(c, &report)) {
-        char text[FAILURE_BYTES];
-        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %s", c->name, c->rank,
-                 c->num_ranks, report.rank, report.text);
-        keep(c, report.code, text);
-    }
     return hc_comm_failure(c);
 }
 

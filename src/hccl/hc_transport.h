@@ -9,6 +9,7 @@
 /* What a rank does, as far as this one knows. */
 struct hc_rank_status {
     bool known;          /* false: it did not tell */
+    bool settled;        /* what follows is of one moment */
     enum hc_stage stage; /* HC_ENDED: its process is gone; HC_CUT: its host, or the way to it */
     int32_t pid;
     uint32_t seq, kind, type; /* the collective it is in, or was in last; seq 0: none yet */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hc_clock.h"
+#include "hc_share.h"
 
 static const char *const KINDS[][2] = {
 #define X(id, name, option) {name, option},
@@ -83,11 +84,14 @@ static void describe(const void *arg, struct hc_task_info *info) {
 
 static void enter(const struct hc_op *op) {
     struct hc_presence *p = op->comm->self;
+    const uint32_t version = atomic_load_explicit(&p->version, memory_order_relaxed);
+    atomic_store(&p->version, version + 1);
     atomic_store_explicit(&p->kind, op->kind, memory_order_relaxed);
     atomic_store_explicit(&p->type, op->type, memory_order_relaxed);
     atomic_store_explicit(&p->count, op->count, memory_order_relaxed);
     atomic_store_explicit(&p->inside, 1, memory_order_relaxed);
-    atomic_store_explicit(&p->seq, op->seq, memory_order_release);
+    atomic_store_explicit(&p->seq, op->seq, memory_order_relaxed);
+    atomic_store_explicit(&p->version, version + 2, memory_order_release);
 }
 
 static void leave(const struct hc_op *op) {
@@ -108,6 +112,13 @@ static HcclResult run_collective(struct hc_op *op) {
     return status;
 }
 
+/* What is broken already is not begun: a collective that finds the others' posts could finish on some ranks.
+ */
+static HcclResult check_health(struct hc_comm *c) {
+    const bool quiet = c->board != NULL && atomic_load(&hc_board_head(c->board)->failed) == 0;
+    return quiet ? hc_comm_failure(c) : hc_comm_listen(c);
+}
+
 /* The code sticks to the stream, with the text of hc_fail. */
 static aclError run(void *arg) {
     struct hc_op *op = arg;
@@ -115,9 +126,10 @@ static aclError run(void *arg) {
     if (op->comm->num_ranks == 1) return op->algo->run(op) == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
     const uint32_t limit = op->comm->exec_timeout_s;
     op->deadline = limit > 0 ? hc_now_ns() + limit * 1000000000ull : 0;
-    HcclResult status = hc_comm_failure(op->comm);
+    HcclResult status = check_health(op->comm);
     if (status == HCCL_SUCCESS)
         status = hc_is_batch(op->kind) ? hc_exchange(op, op->messages, op->num_messages) : run_collective(op);
+    hc_peer_heap_release();
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
 
@@ -128,7 +140,7 @@ static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     const bool suspended = c->suspended;
     hc_comm_unlock();
     HC_CHECK(!suspended, HCCL_E_SUSPENDING, "%s: communicator %s is suspended", name, c->name);
-    HC_TRY(hc_comm_poll(c));
+    HC_TRY(hc_comm_listen(c));
     if (stream == NULL) return HCCL_SUCCESS;
     const int32_t device = hc_stream_device(stream);
     HC_CHECK(device >= 0, HCCL_E_PARA, "%s: %p is no stream", name, stream);

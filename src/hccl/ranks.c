@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hc_ranks.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hc_board.h"
+#include "hc_lifeline.h"
 #include "hc_net.h"
 #include "hc_op.h"
 #include "hc_option.h"
 #include "hc_share.h"
 #include "hc_transport.h"
 
-/* How long a wait polls: a few times the time a message takes between two cores, then a few time slices of
- * those who share ours. Measured with bench/hccl. */
-enum { SPINS = 2000, YIELDS_ALONE = 20, YIELDS_CROWDED = 200 };
+/* How long a wait polls: many times what a message takes between two cores (about 50 us), then yielding the
+ * core, which costs about 1 us where nobody else wants it. Sleeping and being woken costs 10 us and more, so
+ * with fewer yields ranks that share a core fall asleep in every collective. Measured with bench/hccl. */
+enum { SPINS = 2000, YIELDS = 500 };
 
 static uint64_t hash_options(void) {
     char text[512];
@@ -82,16 +82,13 @@ static HcclResult compare(const char *caller, const struct hc_comm *c) {
 
 /* Before the board is left by anyone: the process ids are still those of the ranks. */
 static HcclResult open_lifelines(const char *caller, struct hc_comm *c) {
-    c->lifelines = malloc(c->num_ranks * sizeof *c->lifelines);
+    c->lifelines = calloc(c->num_ranks, sizeof *c->lifelines);
     c->heaps = calloc(c->num_ranks, sizeof *c->heaps);
     HC_CHECK(c->lifelines != NULL && c->heaps != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
-    for (uint32_t r = 0; r < c->num_ranks; r++) c->lifelines[r] = -1;
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         const struct hc_member *m = &c->members[r];
         if (m->pid == getpid()) continue;
-        c->lifelines[r] = (int)syscall(SYS_pidfd_open, m->pid, 0);
-        HC_CHECK(c->lifelines[r] >= 0 || errno == ENOSYS || errno == EPERM, HCCL_E_REMOTE,
-                 "%s: rank %u (process %d) cannot be watched: %s", caller, r, m->pid, strerror(errno));
+        HC_TRY((HcclResult)hc_lifeline_open(caller, m->pid, &c->lifelines[r]));
         c->heaps[r] = hc_peer_heap_open(m->pid, m->heap_file, caller);
         if (c->heaps[r] == NULL) return HCCL_E_MEMORY; /* its text is set */
     }
@@ -104,9 +101,8 @@ static void set_patience(struct hc_comm *c) {
     const int count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
     uint32_t here = 0;
     for (uint32_t r = 0; r < c->num_ranks; r++) here += same_host(&c->members[r], &c->members[c->rank]);
-    const bool crowded = here > (uint32_t)count;
-    c->spins = crowded ? 0 : SPINS;
-    c->yields = crowded ? YIELDS_CROWDED : YIELDS_ALONE;
+    c->spins = here > (uint32_t)count ? 0 : SPINS;
+    c->yields = YIELDS;
 }
 
 /* `board_file` is closed. */
@@ -149,6 +145,7 @@ HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
     c->members = NULL;
     c->meeting.id[0]++; /* a meeting of its own, the same on all ranks */
     c->next_seq = 1;
+    c->posts = 0;
     atomic_store(&c->turn.value, 1);
     memset(c->lanes, 0, (size_t)HC_CHANNELS * HC_DIRECTIONS * c->num_ranks * sizeof *c->lanes);
     atomic_store(&c->failed, HCCL_SUCCESS);
@@ -157,13 +154,15 @@ HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
 }
 
 void hc_ranks_leave(struct hc_comm *c) {
-    hc_net_close(c);
+    pthread_mutex_lock(&c->failure_lock); /* see hc_comm_listen */
     c->transport = NULL;
+    pthread_mutex_unlock(&c->failure_lock);
+    hc_net_close(c);
     c->self = NULL;
     hc_board_close(c);
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         if (c->heaps != NULL) hc_peer_heap_close(c->heaps[r]);
-        if (c->lifelines != NULL && c->lifelines[r] >= 0) close(c->lifelines[r]);
+        if (c->lifelines != NULL) hc_lifeline_close(c->lifelines[r]);
     }
     free(c->heaps);
     free(c->lifelines);

@@ -6,10 +6,10 @@
  * buffer cannot be mapped the data streams through the slots. All messages of a call make progress side by
  * side, in one thread: each is a small state machine, and nothing happened in a round means sleep on the
  * rank's door. */
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "hc_lifeline.h"
 #include "hc_share.h"
 #include "hc_transport.h"
 
@@ -268,9 +268,7 @@ static bool reported(struct hc_comm *c, struct hc_report *report) {
 }
 
 static bool has_ended(const struct hc_comm *c, uint32_t rank) {
-    if (c->lifelines == NULL || c->lifelines[rank] < 0) return false;
-    struct pollfd p = {c->lifelines[rank], POLLIN, 0};
-    return poll(&p, 1, 0) == 1;
+    return c->lifelines != NULL && hc_lifeline_ended(c->lifelines[rank]);
 }
 
 /* Whether it has ended is asked first: what a process wrote before its end is then seen. */
@@ -278,7 +276,7 @@ static void status(const struct hc_comm *c, uint32_t rank, struct hc_rank_status
     const struct hc_presence *p = hc_presence(c->board, rank);
     const bool ended = has_ended(c, rank);
     hc_rank_status_read(p, s);
-    if (ended) s->stage = HC_ENDED;
+    if (ended && s->stage != HC_LEFT) s->stage = HC_ENDED; /* who left first did so on purpose */
 }
 
 static const uint64_t GRACE_NS = 20000000; /* a look or two at the lanes: nothing is on its way here */

@@ -11,6 +11,8 @@
 
 enum { MAX_FILE = 10 << 20, MAX_DEPTH = 64 };
 
+/* A cursor, not a tree: one pass decides whether the file is well formed and picks the one value on the
+ * way. */
 struct json {
     const char *at, *end;
     int depth;

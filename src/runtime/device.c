@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which devices there are, and the memory each has. */
+/* Which devices there are, and the memory each has. Devices are made together and never freed: a pointer
+ * to one is good for the life of the process, so contexts, streams and regions hold it without counting. */
 #include "hc_device.h"
 
 #include <stdlib.h>

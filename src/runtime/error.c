@@ -5,9 +5,13 @@
 
 #include "hc_device.h"
 #include "hc_error.h"
+#include "hc_stream.h"
 
 /* The text stays until the thread's next error: callers ask more than once. */
-const char *aclGetRecentErrMsg(void) { return hc_error_text(); }
+const char *aclGetRecentErrMsg(void) {
+    hc_client_queue_failed();
+    return hc_error_text();
+}
 
 /* Forgets the code; the text stays. */
 aclError aclrtGetLastError(aclrtLastErrLevel level) {

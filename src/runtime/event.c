@@ -245,6 +245,8 @@ aclError aclrtEventGetTimestamp(aclrtEvent event, uint64_t *timestamp) {
     return ACL_SUCCESS;
 }
 
+/* What a queued reset is about: the record of the moment of the call, not the event's latest when it
+ * runs. */
 struct reset {
     struct hc_event *event;
     struct hc_record *record;

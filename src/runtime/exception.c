@@ -7,6 +7,7 @@
 #include "hc_error.h"
 #include "hc_runtime.h"
 
+/* Valid during the callback only: it lies on the worker's stack. */
 struct aclrtExceptionInfo {
     uint32_t code, device, stream, task, thread;
 };

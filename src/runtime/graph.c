@@ -7,6 +7,7 @@
 #include "hc_error.h"
 #include "hc_stream.h"
 
+/* The one text of all of them. */
 #define REFUSE(function)                                                                                     \
     return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "%s: capturing graphs is not supported on virtual NPUs",   \
                    #function)

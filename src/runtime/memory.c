@@ -53,6 +53,8 @@ static aclError allocate(void **devPtr, size_t size, bool huge, struct hc_device
     return ACL_SUCCESS;
 }
 
+/* The low byte is a choice, the bits above are hints about the kind of memory, which have one meaning
+ * here. */
 static bool known_policy(unsigned policy) {
     const unsigned base = policy & 0xff;
     const unsigned types =

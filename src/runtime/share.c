@@ -92,8 +92,8 @@ int hc_share_region(const struct hc_region *region, const char *caller, struct h
     pthread_mutex_lock(&g_lock);
     int code = ACL_SUCCESS;
     if (!hc_region_find((const void *)region->begin, &r) || r.kind != HC_REGION_DEVICE) {
-        code = hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %p was freed meanwhile", caller,
-                       (void *)region->begin);
+        code =
+            hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %p was freed meanwhile", caller, (void *)region->begin);
     } else if (r.owner != NULL) {
         *share = r.owner;
     } else {

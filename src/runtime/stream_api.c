@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Streams as clients see them. */
+/* Streams as clients see them: arguments are checked here, what happens is in stream.c. */
 #include "hc_error.h"
 #include "hc_stream.h"
 

@@ -7,6 +7,7 @@
 #include "hc_memory.h"
 #include "hc_stream.h"
 
+/* The address stays the client's; the task holds the number. */
 struct value {
     _Atomic(uint64_t) *address;
     uint64_t value;

@@ -7,6 +7,7 @@
 #include "hc_tensor.h"
 #include "simd_half.h"
 
+/* uint64 shares the branch of int64: its bits are kept, and what is above 2^63 reads as negative. */
 static int64_t load_int(const void *value, aclDataType dtype) {
     switch (dtype) {
     case ACL_BOOL: return *(const bool *)value;
@@ -29,6 +30,7 @@ static double load_float(const void *value, aclDataType dtype) {
     }
 }
 
+/* `value` is only read, though the interface takes it as non-const. */
 aclScalar *aclCreateScalar(void *value, aclDataType dataType) {
     const enum hc_dtype_class class_ = hc_dtype_class(dataType);
     if (value == NULL || class_ == HC_CLASS_NONE) {
@@ -59,6 +61,7 @@ aclnnStatus aclDestroyScalar(const aclScalar *scalar) {
     return ACLNN_SUCCESS;
 }
 
+/* Of a complex scalar the real part: operators of real tensors have no use for the other. */
 double hc_scalar_f64(const aclScalar *s) {
     if (hc_dtype_is_integral(s->dtype)) return (double)s->value.i;
     return hc_dtype_is_complex(s->dtype) ? s->value.c.re : s->value.f;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/* The table of element types, indexed by the interface's number, and PyTorch's promotion rules. */
 #include "hc_dtype.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ static const struct dtype_row TABLE[ROWS] = {
 #undef X
 };
 
+/* NULL for numbers outside the table and for its gaps (types without kernels, such as int4). */
 static const struct dtype_row *find(aclDataType dtype) {
     const int i = (int)dtype;
     return i >= 0 && i < ROWS && TABLE[i].size > 0 ? &TABLE[i] : NULL;
@@ -53,11 +55,14 @@ static aclDataType promote_int(aclDataType a, aclDataType b) {
     return need <= 2 ? ACL_INT16 : need <= 4 ? ACL_INT32 : ACL_INT64;
 }
 
+/* The parts of a complex number are as wide as the widest operand's. */
 static aclDataType promote_complex(aclDataType a, aclDataType b) {
     const bool wide = a == ACL_COMPLEX128 || b == ACL_COMPLEX128 || a == ACL_DOUBLE || b == ACL_DOUBLE;
     return wide ? ACL_COMPLEX128 : ACL_COMPLEX64;
 }
 
+/* The order of the classes is that of promotion: bool, integers, floats, complex. A higher class wins
+ * whatever the sizes: int64 with float16 is float16. */
 aclDataType hc_dtype_promote(aclDataType a, aclDataType b) {
     if (a == b) return a;
     const enum hc_dtype_class class_a = hc_dtype_class(a), class_b = hc_dtype_class(b);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Algorithms over messages through shared memory. */
+#include "harness.h"
 #include "hccl_algorithms.h"
 
 TEST(two_ranks_host_memory) { CHECK(run_algorithms(2, false, false)); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rank tables: what is read, what is refused and how, ranks that meet by one. */
+#include "harness.h"
 #include "hccl_ranks.h"
 #include "hc_json.h"
 /* Part of the library, but not of its interface. */

@@ -7,6 +7,7 @@
 #pragma once
 #include <math.h>
 
+#include "harness.h"
 #include "hccl_ranks.h"
 
 struct type_case {

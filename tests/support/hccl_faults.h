@@ -3,15 +3,10 @@
 #pragma once
 #include <time.h>
 
+#include "harness.h"
 #include "hccl_ranks.h"
 
 enum { COUNT = 1000 };
-
-static inline double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static inline float *floats(size_t count) {
     void *p = NULL;

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <sched.h>
 
+#include "harness.h"
 #include "hccl_ranks.h"
 
 enum { MAX_HOSTS = 3 };

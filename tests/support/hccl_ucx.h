@@ -3,6 +3,7 @@
 #pragma once
 #include <dlfcn.h>
 
+#include "harness.h"
 #include "hccl_ranks.h"
 
 /* Whether the package is there; it is looked for in a process of its own, as ranks are forked from this one.

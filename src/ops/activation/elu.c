@@ -3,6 +3,7 @@
  * or, with isResult, from y. */
 #include "binary.h"
 
+/* Products that are the same for every element are taken once. */
 struct elu {
     double negative, positive, input; /* scale alpha, scale, inputScale */
     bool is_result;
@@ -17,6 +18,7 @@ HC_EW_KERNELS_FLOAT(elu_backward)
 static inline vf elu_vf(vf x, const struct elu *a) {
     return vf_select(x <= 0.0f, vf_expm1(x * (float)a->input) * (float)a->negative, x * (float)a->positive);
 }
+/* From the result: scale alpha e^(inputScale x) = y + scale alpha, so no exponential is needed. */
 static inline vf elu_backward_vf(vf g, vf x, const struct elu *a) {
     const float negative = (float)a->negative, input = (float)a->input;
     const vf slope = a->is_result ? (x + negative) * input : vf_exp(x * input) * (negative * input);
@@ -51,6 +53,7 @@ HC_EW_BODY2_ARGS(elu_backward_F64, double, double, struct elu, elu_backward_f64)
 static const struct hc_ew FORWARD = {"aclnnElu", HC_EW_TABLE_FLOAT(elu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnEluBackward", HC_EW_TABLE_FLOAT(elu_backward), 0, HC_CLASS_FLOAT};
 
+/* All three scalars are required; PyTorch always passes them. */
 static aclnnStatus set_args(const char *name, const aclScalar *alpha, const aclScalar *scale,
                             const aclScalar *inputScale, struct elu *args) {
     HC_CHECK(alpha && scale && inputScale, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,

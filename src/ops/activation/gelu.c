@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = GELU(x), element by element: Gelu is the exact one; GeluV2 takes approximate 0 (exact) or 1 (tanh). */
+/* y = GELU(x), element by element: Gelu is the exact one, x Phi(x) by erf; GeluV2 takes approximate 0
+ * (exact) or 1 (tanh). Formulas and their numerical care are in gelu_math.h. Note that V2's name of the
+ * mode is a number here and a text in its gradient: that is the interface. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(gelu)

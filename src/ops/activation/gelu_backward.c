@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Gradient of GELU: gradOutput times the derivative at self; GeluBackwardV2 takes approximate "none" or
- * "tanh". */
+ * "tanh". self is the input of the forward, whose values are computed again. */
 #include "binary.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = a / (1 + e^-b) with a, b the halves of x along dim; and the gradient. */
+/* y = a sigmoid(b) with a, b the halves of x along dim; and the gradient, g s and g a s (1 - s) side by
+ * side. One exponential an element; halves are views (gated.h), so dim costs nothing. */
 #include "gated.h"
 
 HC_EW_KERNELS_FLOAT(glu)

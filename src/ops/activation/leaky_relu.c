@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x > 0 ? x : slope x, element by element, and its gradient. */
+/* y = x > 0 ? x : slope x, element by element, and its gradient, which needs the sign of x only. NaN
+ * takes the second branch and stays. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(leaky_relu)

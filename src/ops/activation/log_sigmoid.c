@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = ln(1 / (1 + e^-x)) = min(x, 0) - ln(1 + e^-|x|), element by element. */
+/* y = ln(1 / (1 + e^-x)) = min(x, 0) - ln(1 + e^-|x|), element by element: the second form neither
+ * overflows nor cancels, and log1p keeps the digits of a large x. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(log_sigmoid)

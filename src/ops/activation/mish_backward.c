@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of x t, t = tanh(ln(1 + e^x)): g (t + x s (1 - t^2)) with s = sigmoid(x). */
+/* Gradient of x t, t = tanh(ln(1 + e^x)): g (t + x s (1 - t^2)) with s = sigmoid(x). ln(1 + e^x) is x
+ * beyond 20, where e^x would soon overflow. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(mish_backward)

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = ln(1 + e^(beta x)) / beta, and x itself where beta x > threshold; and its gradient. */
+/* y = ln(1 + e^(beta x)) / beta, and x itself where beta x > threshold; and its gradient, g sigmoid(beta
+ * x), or g there. The threshold is PyTorch's guard against overflow; the formula below does not need it
+ * but follows it. */
 #include "binary.h"
 
+/* Rounded to float once for float tensors. */
 struct softplus {
     double beta, threshold;
 };

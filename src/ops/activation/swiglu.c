@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = a / (1 + e^-a) * b with a, b the halves of x along dim; and the gradient. */
+/* y = silu(a) * b with a, b the halves of x along dim; and the gradients of both halves, side by side in
+ * one tensor: g b (s + a s (1 - s)) and g a s. One exponential an element; forward reads x once, backward
+ * x and g once. */
 #include "gated.h"
 
 HC_EW_KERNELS_FLOAT(swiglu)

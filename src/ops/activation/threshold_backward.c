@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of a threshold (of ReLU with threshold 0): 0 where self <= threshold, else gradOutput. */
+/* Gradient of a threshold (of ReLU with threshold 0): 0 where self <= threshold, else gradOutput. self
+ * may be the forward's input or output: for ReLU both have the same sign. NaN passes the gradient, as in
+ * PyTorch. */
 #include "binary.h"
 
 HC_EW_KERNELS_REAL(threshold_backward)

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Shapes and offsets of indexing by tensors. One index tensor is used as it is; several are added up to
+ * one tensor of element offsets, O(index elements) for each, so that gather and scatter need know one
+ * index only. */
 #include "advanced_index.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Where the index dimensions go in the result: in place of the indexed ones if those are neighbours, else
+ * first, as in NumPy. */
 static void set_shape(struct hc_advanced *a, const aclTensor *self) {
     bool neighbours = true, indexed[HC_MAX_RANK] = {false};
     for (int32_t i = 0; i < a->num_indexed; i++) {
@@ -99,7 +104,8 @@ aclTensor hc_advanced_view(const struct hc_advanced *a, const aclTensor *target)
     return view;
 }
 
-/* sum[i] += index[i] * stride over the broadcast shape. */
+/* sum[i] += index[i] * stride over the broadcast shape. Offsets of several dimensions add up, because a
+ * stride is what a step along its dimension costs in the storage. */
 static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const aclTensor *index, int32_t dim,
                              int64_t size, int64_t stride, int64_t *sum, size_t n) {
     struct hc_index loaded;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* hc_copy: elements of one view into another of the same shape, converting.
  *
- * Equal representations are moved as bits: rows by memcpy, other runs by strided loops. Others are converted
- * run by run through a block in the cache, or straight from or into the block type's own layout. Where the
- * source runs along another dimension than the destination, both go through square tiles, so that every cache
- * line is used whole: a strided loop would fetch a line per element. */
+ * Equal representations are moved as bits: rows by memcpy, other runs by strided loops. Others are
+ * converted run by run through a block in the cache, or straight from or into the block type's own
+ * layout. Where the source runs along another dimension than the destination, both go through square
+ * tiles, so that every cache line is used whole: a strided loop would fetch a line per element. Either
+ * way each side is read or written once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 /* A tile of the widest element is 16 KiB: with its transpose it stays in the first-level cache. */
 enum { TILE = 64, TILE_BYTES = 16 * 1024, NARROWEST = 4 };
 
+/* How one pair of types is copied; the same for every run. */
 struct copier {
     size_t dst_size, src_size;
     bool same_bits;
@@ -25,6 +27,7 @@ struct copier {
     hc_move_fn *move;
 };
 
+/* Integers of one width convert as bits, signed to unsigned included. */
 static bool same_bits(aclDataType a, aclDataType b) {
     if (a == b) return true;
     return hc_dtype_class(a) == HC_CLASS_INT && hc_dtype_class(b) == HC_CLASS_INT &&
@@ -59,6 +62,7 @@ static void move_run(const void *ctx, size_t n, char *const *data, const int64_t
     c->move(n, data[0], stride[0], data[1], stride[1]);
 }
 
+/* One pass where the block's layout is one side's own, two in cache otherwise. */
 static void convert_run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
     const struct copier *c = ctx;
     const int64_t to = stride[0] / (int64_t)c->dst_size, from = stride[1] / (int64_t)c->src_size;
@@ -78,6 +82,7 @@ static void convert_run(const void *ctx, size_t n, char *const *data, const int6
     }
 }
 
+/* Tiles of one plane (dimension 0 by `across`), plane after plane. */
 struct tiles {
     struct hc_strided s;
     const struct copier *copier;
@@ -105,6 +110,7 @@ static void copy_tile(const struct tiles *t, char *dst, const char *src, size_t 
     }
 }
 
+/* Tiles [begin, end) of all planes; neighbours share lines of the source. */
 static void copy_tiles(void *ctx, size_t begin, size_t end) {
     const struct tiles *t = ctx;
     const struct hc_strided *s = &t->s;
@@ -128,7 +134,8 @@ static void copy_tiles(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* The dimension of the source's runs where tiles pay, else 0. */
+/* The dimension of the source's runs where tiles pay, else 0. Below 4 elements a side, a tile wastes more
+ * than the lines it saves. */
 static int tiled_dimension(const struct hc_strided *s, const struct copier *c) {
     if (s->stride[0][0] != (int64_t)c->dst_size || s->stride[1][0] == 0 || s->shape[0] < NARROWEST) return 0;
     if (s->stride[1][0] == (int64_t)c->src_size) return 0;

@@ -54,9 +54,12 @@ static inline vd vd_fma(vd a, vd b, vd c) {
             }                                                                                                \
         }                                                                                                    \
     }
+/* Row counts are even ones: half the code, and at most one row computed in vain. */
 #define CASE(V, ROWS, NV)                                                                                    \
     case ROWS: V##_block_##ROWS##_##NV(k, a, b, c, ldc, add); break;
 
+/* KC: a panel of B (NR * KC elements, 32 KiB of float at most) fits the first-level cache. Integers have
+ * no fused multiply-add, and a 64-bit product takes several instructions: smaller blocks. */
 #if defined(HC_ISA_avx512)
 enum {
     MR_F32 = 14,
@@ -106,6 +109,7 @@ void HC_FN(gemm_micro_F32) GEMM_MICRO_PARAMS {
     }
 }
 
+/* F64 and I64 have one block size each. */
 #define CALL_(T, V, MR, ROWS, NR, NV) V##_block_##ROWS##_##NV(k, a, b, c, ldc, add)
 void HC_FN(gemm_micro_F64) GEMM_MICRO_PARAMS {
     (void)rows, (void)cols;

@@ -3,11 +3,13 @@
 #include "elementwise.h"
 #include "matmul.h"
 
+/* The planned product without addresses, which may change between runs. */
 struct args {
     struct hc_gemm g;
     bool has_self, in_place;
 };
 
+/* A dimension of size 1 before dimension `at`: a vector as a matrix. */
 static aclTensor insert_dim(const aclTensor *t, int32_t at) {
     aclTensor v = *t;
     for (int32_t d = v.rank; d > at; d--) v.shape[d] = v.shape[d - 1], v.stride[d] = v.stride[d - 1];
@@ -35,6 +37,7 @@ static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, co
     return 0;
 }
 
+/* Kinds are not mixed: PyTorch refuses that too. An integer product cannot be scaled by 0.5. */
 static aclnnStatus check_dtypes(const struct hc_matmul *op) {
     const int block = hc_gemm_compute(op->a->dtype, op->b->dtype, op->out->dtype);
     HC_CHECK(block >= 0, ACLNN_ERR_PARAM_INVALID,
@@ -128,6 +131,7 @@ aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     return 0;
 }
 
+/* Any common byte: the product reads a and b many times while it writes out. */
 static bool overlap(const aclTensor *a, const aclTensor *b) {
     const char *a0, *a1, *b0, *b1;
     return hc_byte_range(a, &a0, &a1) && hc_byte_range(b, &b0, &b1) && a0 < b1 && b0 < a1;
@@ -152,6 +156,7 @@ aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *
     return hc_copy(out, &copy);
 }
 
+/* self may be the very view of out (accumulation); hc_gemm reads an element of it before it writes it. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *args = call->args;
     struct hc_gemm g = args->g;

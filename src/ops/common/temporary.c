@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Copies for operators that want their operands plain. malloc and not scratch: an operator may hold
+ * several, and they are as large as a tensor. */
 #include "temporary.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* At least one byte, so that an empty tensor is no failure. */
 static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
     const size_t bytes = (size_t)t->numel * hc_dtype_size(dtype);
     *owned = aligned_alloc(64, hc_align_up(bytes + 1, 64));
@@ -56,6 +59,8 @@ aclnnStatus hc_contiguous_out(const aclTensor *out, aclDataType dtype, aclTensor
     return allocate(out, dtype, view, owned);
 }
 
+/* By way of the block type of the scalar's own class, so that a large integer is not rounded by a double.
+ */
 struct hc_element hc_scalar_element(const aclScalar *s, aclDataType dtype) {
     struct hc_element element = {{0}};
     const enum hc_dtype_class kind = hc_dtype_class(s->dtype);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 + scalar * x2 / x3, over lists of floats. */
+/* out = x1 + scalar * x2 / x3, over lists of floats, in this order of operations: the update step of Adam
+ * as PyTorch writes it. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_addcdiv_F32)

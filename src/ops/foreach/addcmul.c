@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 + scalar * x2 * x3, over lists. */
+/* out = x1 + scalar * x2 * x3, over lists, in this order of operations; integers wrap. The running square
+ * of Adam as PyTorch writes it (x2 and x3 both the gradient). */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_addcmul_F32)

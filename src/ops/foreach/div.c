@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* out = x1 / x2, and out = x / scalar, over lists: true division, so of floats only (clients promote
- * integers). */
+ * integers). A division, not a product with the reciprocal, which would round differently from PyTorch. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_div_F32)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 + weight * (x2 - x1), over lists, from the end that is nearer: exact at weight 0 and 1. */
+/* out = x1 + weight * (x2 - x1), over lists, from the end that is nearer: exact at weight 0 and 1. The
+ * running mean of Adam as PyTorch writes it, with weight 1 - beta1. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_lerp_F32)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = the larger of two lists, or of a list and a scalar; NaN if either is. */
+/* out = the larger of two lists, or of a list and a scalar; NaN if either is. Used for amsgrad and for
+ * clipping from below. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_maximum_F32)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = the smaller of two lists, or of a list and a scalar; NaN if either is. */
+/* out = the smaller of two lists, or of a list and a scalar; NaN if either is. Used for clipping from
+ * above. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_minimum_F32)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 * x2, and out = x * scalar, over lists. */
+/* out = x1 * x2, and out = x * scalar, over lists; integers wrap. With a scalar in device memory this is
+ * the clipping of gradients by their norm, which so needs no wait for the norm. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_mul_F32)

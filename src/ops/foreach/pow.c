@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 ^ x2, x ^ scalar and scalar ^ x, over lists, with the kernels of the operators on one tensor. */
+/* out = x1 ^ x2, x ^ scalar and scalar ^ x, over lists, with the kernels of the operators on one tensor
+ * (math/pow.c): the same symbol serves both, so results are the same bits. */
 #include "foreach.h"
 
 #define DECLARE(kernel) HC_EW_KERNEL(kernel##_F32) HC_EW_KERNEL(kernel##_F64) HC_EW_KERNEL(kernel##_I64)

@@ -8,6 +8,7 @@ HC_EW_KERNEL(foreach_round_F64)
 
 #ifdef HC_ISA
 enum { ROUND = 1, FLOOR = 2, CEIL = 3, TRUNC = 5 };
+/* The mode is tested once a block, not once an element. */
 #define LOOP(expr) _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = (expr);
 #define DEFINE(name, type, suffix)                                                                           \
     void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \

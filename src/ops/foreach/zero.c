@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Every tensor of a list becomes zero. A list without inputs is the skeleton with one output. */
+/* Every tensor of a list becomes zero. A list without inputs is the skeleton with one output: the chunks
+ * of all tensors are shared by the threads, where a memset each would leave small tensors to one. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_zero_F32)

@@ -13,8 +13,10 @@ HC_ROWS_KERNEL(cross_entropy_F64)
 HC_ROWS_KERNEL(cross_entropy_grad_F32)
 HC_ROWS_KERNEL(cross_entropy_grad_F64)
 
+/* What becomes of the rows' losses, by the interface's names none, mean, sum. */
 enum { NONE, MEAN, SUM };
 
+/* Rows whose target is `ignore` count nothing. */
 struct args {
     int64_t reduction, ignore;
     double smoothing;
@@ -25,6 +27,8 @@ struct args {
 #include "simd_math.h"
 #include "simd_rows.h"
 
+/* ln of the sum of e^(x - max): with max apart, neither overflows nor loses the small terms. Returned
+ * apart, so that the logits' differences are formed before the logarithm is subtracted. */
 static float log_sum_F32(size_t n, const float *x, float *max) {
     double sum = 0;
     *max = vf_row_max(x, n);
@@ -79,6 +83,7 @@ static double log_sum_F64(size_t n, const double *x, double *max) {
         for (size_t i = 0; i < n; i++) dx[i] = dx[i] * sum - (w != NULL ? each * w[i] : each);               \
         if (t != a->ignore) dx[t] -= (type)hit;                                                              \
     }
+/* Probabilities from log-probabilities; `to` and `from` are rows of n. */
 #define EXP_ROW_F64(to, from, n)                                                                             \
     for (size_t i = 0; i < (n); i++) (to)[i] = exp((from)[i])
 #define EXP_ROW_F32(to, from, n)                                                                             \
@@ -195,6 +200,7 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     return status;
 }
 
+/* What forward and backward have in common. A missing reduction is the mean. */
 static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *target,
                          const aclTensor *weight, const char *reduction, double smoothing, double z_scale,
                          struct args *args) {

@@ -11,6 +11,7 @@ HC_EW_KERNEL(mse_F64)
 HC_EW_KERNEL(mse_backward_F32)
 HC_EW_KERNEL(mse_backward_F64)
 
+/* Of the mean and the sum; without reduction the elementwise plan needs none. */
 struct args {
     int64_t reduction;
     enum hc_block block;
@@ -44,6 +45,8 @@ static const struct hc_ew MSE_BACKWARD = {
     0,
     HC_CLASS_FLOAT};
 
+/* Squares are stored, then reduced: two passes, but the reduction's order and accuracy are those of every
+ * sum here. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *ins[] = {hc_arg(call, 0), hc_arg(call, 1)};

@@ -6,6 +6,7 @@
 
 #include "elementwise.h"
 
+/* The interface's numbers. */
 enum { NONE, MEAN, SUM };
 
 struct args {
@@ -62,6 +63,7 @@ static double get(const aclTensor *t, int64_t offset) {
     return value;
 }
 
+/* One element, converted to the tensor's type. */
 static void put(const aclTensor *t, int64_t offset, double value) {
     hc_store_for(t->dtype, HC_F64)(1, hc_data(t) + offset, 1, &value);
 }
@@ -81,6 +83,7 @@ static aclnnStatus target_of(const struct hc_call *call, const aclTensor *target
     return 0;
 }
 
+/* No weights are ones. */
 static double weight_of(const aclTensor *weight, int64_t t) {
     return weight != NULL ? get(weight, t * weight->stride[0] * weight->item_size) : 1;
 }
@@ -92,6 +95,7 @@ static int64_t rows_of(const aclTensor *self) {
 
 static int64_t classes_of(const aclTensor *self) { return self->shape[self->rank > 1 ? 1 : 0]; }
 
+/* O(rows): one element of each row. The mean of no rows is NaN, as in PyTorch. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor self = as_images(hc_arg(call, 0)), target = as_rows(hc_arg(call, 1)),
@@ -112,6 +116,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* Zeros everywhere, then one element a row. totalWeight is the forward's, so ignored rows are left out of
+ * the mean. */
 static aclnnStatus run_backward(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor grad = as_rows(hc_arg(call, 0)), target = as_rows(hc_arg(call, 2)),
@@ -133,7 +139,8 @@ static aclnnStatus run_backward(const struct hc_call *call) {
     return 0;
 }
 
-/* `images`: self is [N, C, H, W] and target [N, H, W]. */
+/* `images`: self is [N, C, H, W] and target [N, H, W]. Else one row without a batch
+ * dimension is allowed: then target is a scalar. */
 static aclnnStatus check(const char *name, bool images, const aclTensor *self, const aclTensor *target,
                          const aclTensor *weight, int64_t reduction) {
     HC_CHECK(self && target, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "target" : "self");

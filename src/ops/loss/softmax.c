@@ -26,6 +26,8 @@ static inline vf exp_store_part(float *y, const float *x, vf m, size_t n) {
     return vf_load_part(y, n);
 }
 
+/* Exponentials are stored in y by the pass that sums them; the third pass only scales. A NaN in the row
+ * makes all of it NaN, by way of the maximum. */
 void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0];
@@ -40,6 +42,8 @@ void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_
     for (; i < n; i++) y[i] *= scale;
 }
 
+/* Computes the exponentials for the sum only. x - max first, then - ln sum: the difference of close
+ * numbers is exact, where max + ln sum would already be rounded. */
 void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0];
@@ -55,6 +59,7 @@ void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, s
     for (; i < n; i++) y[i] = (x[i] - max) - log_sum;
 }
 
+/* Sum of e^(x - max), and max. */
 static double exp_sum_f64(size_t n, const double *x, double *max) {
     double sum = 0;
     *max = -INFINITY;
@@ -80,6 +85,7 @@ void HC_FN(log_softmax_F64)(size_t n, void *const *out, const void *const *in, s
 }
 
 #else
+/* mask: the one dimension. */
 struct args {
     bool log;
     enum hc_block block;
@@ -101,6 +107,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                            {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
+/* Computed in the wider type of input and output: a bfloat16 input may have a float32 output. */
 static aclnnStatus plan(const char *name, bool log, const aclTensor *self, int64_t dim, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.log = log};

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradients of softmax, y (g - sum g y), and of its logarithm, g - e^y sum g. */
+/* Gradients of softmax, y (g - sum g y), and of its logarithm, g - e^y sum g. Two passes over the rows of
+ * g and y in cache; the sum is in double. y is the forward's output, so no exponential is needed for
+ * softmax and one for its logarithm. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(softmax_backward_F32)
@@ -11,6 +13,7 @@ HC_ROWS_KERNEL(log_softmax_backward_F64)
 #include "simd_math.h"
 #include "simd_rows.h"
 
+/* What all four kernels begin with. */
 #define UNPACK(type)                                                                                         \
     type *dx = out[0];                                                                                       \
     const type *g = in[0], *y = in[1];                                                                       \
@@ -53,6 +56,7 @@ void HC_FN(log_softmax_backward_F64)(size_t n, void *const *out, const void *con
 }
 
 #else
+/* mask: the one dimension. */
 struct args {
     bool log;
     enum hc_block block;

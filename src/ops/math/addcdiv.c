@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self + value * tensor1 / tensor2, element by element, in this order of operations. */
+/* y = self + value * tensor1 / tensor2, element by element, in this order of operations (value * tensor1
+ * first), which is PyTorch's: another order would round differently. Integers become float. */
 #include "ternary.h"
 
 HC_EW_KERNELS_MATH(addcdiv)

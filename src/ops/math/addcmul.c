@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self + value * tensor1 * tensor2, element by element, in this order of operations. */
+/* y = self + value * tensor1 * tensor2, element by element, in this order of operations, which is
+ * PyTorch's. Integers stay integers. */
 #include "ternary.h"
 
 HC_EW_KERNELS_ALL(addcmul)

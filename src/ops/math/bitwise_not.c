@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = complement of x bit by bit, for integers; of bools the negation. */
+/* y = complement of x bit by bit, for integers; of bools the negation, so the two need blocks of their
+ * own: the complement of 1 as a number is not 0. */
 #include "elementwise.h"
 
 HC_EW_KERNEL(bitwise_not_I64)

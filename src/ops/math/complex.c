@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Complex numbers from two real tensors: y = real + i imag, and (Polar) y = input e^(i angle). */
+/* Complex numbers from two real tensors: y = real + i imag, and (Polar) y = input e^(i angle). There is
+ * one complex block type, so real inputs are loaded as complex numbers first: the cost is a wider block,
+ * not a wider memory access. */
 #include "binary.h"
 
 HC_EW_KERNEL(complex_C128)

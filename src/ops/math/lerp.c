@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = self + weight * (end - self), element by element, computed from the nearer end: exact at weights 0
- * and 1. */
+ * and 1, where the plain formula misses `end` by a rounding. PyTorch switches at the same weight, 1/2. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(lerp)

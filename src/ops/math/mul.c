@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = self * other, element by element; other is a tensor or a scalar. Bools: the product of 0 and 1 is
- * "and". */
+ * "and". Integers wrap. Bound by memory, so bfloat16 has kernels of its own that read and write it
+ * directly. */
 #include "binary.h"
 #include "direct_bf16.h"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x with NaN and the infinities replaced by given numbers, element by element; integers are themselves.
- */
+/* y = x with NaN and the infinities replaced by given numbers, element by element; integers are
+ * themselves. The replacements are float in the interface; a type that cannot hold one gets its rounding,
+ * which may be infinite again. */
 #include "elementwise.h"
 
 struct replacements {

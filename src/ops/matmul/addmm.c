@@ -28,6 +28,7 @@ HC_API aclnnStatus aclnnAddmmGetWorkspaceSize(const aclTensor *self, const aclTe
 }
 HC_OP_LAUNCH(aclnnAddmm)
 
+/* self and out are one operand: listed once, read before it is written, element by element. */
 HC_API aclnnStatus aclnnInplaceAddmmGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *mat1,
                                                      const aclTensor *mat2, const aclScalar *beta,
                                                      const aclScalar *alpha, int8_t cubeMathType,

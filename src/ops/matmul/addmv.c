@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = beta * self + alpha * (mat @ vec). Mind the order: alpha comes before beta. */
+/* out = beta * self + alpha * (mat @ vec). Mind the order: alpha comes before beta, unlike in addmm. vec
+ * is a column, self broadcasts to the result. */
 #include "matmul.h"
 
 HC_API aclnnStatus aclnnAddmvGetWorkspaceSize(const aclTensor *self, const aclTensor *mat,

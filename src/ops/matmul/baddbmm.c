@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out[b] = beta * self[b] + alpha * (batch1[b] @ batch2[b]). */
+/* out[b] = beta * self[b] + alpha * (batch1[b] @ batch2[b]); self broadcasts. Products of a batch run
+ * side by side where they are small, one after the other with all threads where they are large (gemm.c). */
 #include "matmul.h"
 
 HC_API aclnnStatus aclnnBaddbmmGetWorkspaceSize(const aclTensor *self, const aclTensor *batch1,

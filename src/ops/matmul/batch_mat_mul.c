@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out[b] = self[b] @ mat2[b]; a batch of one is used for all (clients undo an expand before they call). */
+/* out[b] = self[b] @ mat2[b]; a batch of one is used for all (clients undo an expand before they call).
+ * cubeMathType asks the hardware for less precision; it is checked and otherwise ignored, as float32 is
+ * always computed in float32. */
 #include "matmul.h"
 
 HC_API aclnnStatus aclnnBatchMatMulGetWorkspaceSize(const aclTensor *self, const aclTensor *mat2,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = sum over i of self[i] * tensor[i], two vectors; complex numbers are not conjugated. */
+/* out = sum over i of self[i] * tensor[i], two vectors; complex numbers are not conjugated. A product of
+ * one row and one column, summed in fixed pieces, so the result does not depend on the threads. */
 #include "matmul.h"
 
 HC_API aclnnStatus aclnnDotGetWorkspaceSize(const aclTensor *self, const aclTensor *tensor, aclTensor *out,

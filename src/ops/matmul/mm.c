@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = self @ mat2, two matrices. */
+/* out = self @ mat2, two matrices of any strides: the forward of a Linear and both its gradients differ
+ * in strides only. */
 #include "matmul.h"
 
 HC_API aclnnStatus aclnnMmGetWorkspaceSize(const aclTensor *self, const aclTensor *mat2, aclTensor *out,

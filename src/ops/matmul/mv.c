@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = self @ vec, a matrix and a vector. */
+/* out = self @ vec, a matrix and a vector: bound by reading the matrix once (gemm_skinny.c). */
 #include "matmul.h"
 
 HC_API aclnnStatus aclnnMvGetWorkspaceSize(const aclTensor *self, const aclTensor *vec, aclTensor *out,

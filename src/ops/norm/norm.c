@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The checks of norm.h. */
+/* The checks of norm.h. Weights must have the normalised shape itself: broadcasting one would hide a
+ * mistake. */
 #include "norm.h"
 
 #include <string.h>

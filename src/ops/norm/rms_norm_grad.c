@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Gradients of root mean square normalisation. With z = x rstd and h = dy * gamma:
- *   dx = rstd (h - z mean(h z)), dgamma = sum over rows of dy z. */
+ *
+ *   dx = rstd (h - z mean(h z)), dgamma = sum over rows of dy z.
+ *
+ * Two passes over a row in cache, sums over rows as in layer_norm_backward.c. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(rms_norm_grad_F32)
@@ -50,6 +53,7 @@ void HC_FN(rms_norm_grad_F64)(size_t n, void *const *out, const void *const *in,
 #else
 #include "norm.h"
 
+/* Computed in the promoted type of dy and x. */
 struct args {
     uint32_t mask;
     enum hc_block block;

@@ -6,15 +6,18 @@
 #include "foreach.h"
 
 static const char NAME[] = "aclnnAmpUpdateScale";
+/* By value in the interface, so part of the plan. */
 struct factors {
     double growth, backoff;
     int64_t interval;
 };
 
+/* One element, whatever its type. */
 static void write(const aclTensor *t, double value) {
     hc_store_for(t->dtype, HC_F64)(1, hc_data(t), 1, &value);
 }
 
+/* Growing is given up where it would overflow, and the tracker starts again all the same, as in PyTorch. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct factors *f = call->args;
     const double scale = hc_foreach_read(hc_arg(call, 0), 0).F64;

@@ -7,6 +7,7 @@
 
 static const char NAME[] = "aclnnApplyAdamWV2";
 
+/* beta^t in double, from the betas that the caller wrote (adam_attribute). */
 static aclnnStatus run(const struct hc_call *call) {
     struct adam a = *(const struct adam *)call->args;
     const double t = hc_foreach_read(hc_arg(call, 5), 0).F64 + 1;

@@ -5,6 +5,7 @@
 
 #include "rotary.h"
 
+/* A row is read whole before it is written, so out may be the input. */
 static aclnnStatus run(const struct hc_call *call) {
     const int mode = *(const int *)call->args;
     HC_TRY(rotary_forward(hc_arg(call, 0), hc_arg(call, 2), hc_arg(call, 3), hc_arg(call, 0), mode));

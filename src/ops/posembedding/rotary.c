@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Row by row: a row of x and of the tables is brought into float, turned, and stored. Neighbouring rows
- * mostly share their tables (heads), so a table row is converted only when it changes. */
+ * mostly share their tables (heads), so a table row is converted only when it changes. Cost: x read and
+ * written once; the turn itself is two multiplications an element. */
 #include "rotary.h"
 
 #include <string.h>
@@ -10,6 +11,9 @@ HC_KERNEL(rotary_row_grad, (int mode, size_t d, float *dx, const float *dy, cons
 HC_KERNEL(rotary_row_table_grad, (int mode, size_t d, float *dc, float *ds, const float *dy, const float *x))
 
 #ifdef HC_ISA
+/* The three functions of a mode: forward, gradient of x, gradient of the tables. The gradient of a
+ * rotation is the rotation back; c and s are taken where the forward used them, so tables need not repeat
+ * their halves. */
 static void half(size_t d, float *restrict y, const float *restrict x, const float *restrict c,
                  const float *restrict s) {
     const size_t h = d / 2;
@@ -116,6 +120,7 @@ void HC_FN(rotary_row_table_grad)(int mode, size_t d, float *dc, float *ds, cons
 /* Elements that one piece of work handles, so that short rows do not pay for being handed out. */
 enum { GRAIN = 16 * 1024 };
 
+/* Dimension by dimension, size 1 or the same: tables are [S, 1, 1, D] or the like. */
 static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTensor *t, const char *what,
                                bool partial) {
     HC_CHECK(t->rank == x->rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, x is %s: the ranks differ", name,
@@ -131,6 +136,7 @@ static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTe
     return 0;
 }
 
+/* double is refused: rows are float. */
 static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
 
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
@@ -183,6 +189,7 @@ void rotary_rows_at(const struct rotary_rows *rows, size_t index, char **at) {
     }
 }
 
+/* One run: shared by the pool's threads, read-only. */
 struct turn {
     struct rotary_rows rows; /* x, cos, sin, out */
     rotary_row_fn *kernel;
@@ -193,6 +200,7 @@ struct turn {
     int64_t stride[4]; /* of the last dimension, in elements */
 };
 
+/* Rows [begin, end). What lies behind the turned elements is copied. */
 static void turn_rows(void *ctx, size_t begin, size_t end) {
     const struct turn *t = ctx;
     float *x = hc_scratch(HC_SCRATCH_A, 4 * t->whole * sizeof(float));
@@ -211,6 +219,7 @@ static void turn_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* The scratch is asked for here too, so that a lack of it is an error: a piece cannot return one. */
 static aclnnStatus turn(rotary_row_fn *kernel, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                         const aclTensor *out, int mode) {
     if (x->numel == 0) return 0;
@@ -239,6 +248,7 @@ aclnnStatus rotary_backward(const aclTensor *dy, const aclTensor *cos, const acl
     return turn(HC_DISPATCH(rotary_row_grad), dy, cos, sin, dx, mode);
 }
 
+/* A row of the tables for each piece of work, summed over all rows of x that used it. */
 struct table_grad {
     struct rotary_rows tables; /* dcos, dsin, and dy, x with the repeated dimensions left out */
     struct rotary_rows inner;  /* dy, x over the repeated dimensions */
@@ -249,6 +259,7 @@ struct table_grad {
     int64_t stride[4];
 };
 
+/* Sums in float, in the order of the rows: fixed by the shape. */
 static void table_rows(void *ctx, size_t begin, size_t end) {
     const struct table_grad *t = ctx;
     const size_t d = t->d;

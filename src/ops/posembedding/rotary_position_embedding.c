@@ -37,6 +37,7 @@ HC_API aclnnStatus aclnnRotaryPositionEmbeddingGetWorkspaceSize(const aclTensor 
 }
 HC_OP_LAUNCH(aclnnRotaryPositionEmbedding)
 
+/* Read-only; `turned` has a row for each of x. */
 struct combine {
     struct rotary_rows rows; /* x, cos, sin, out: contiguous in the last dimension, float32 */
     const float *turned;
@@ -75,6 +76,7 @@ static aclnnStatus turn_by_matrix(const aclTensor *t, const aclTensor *rotate, c
     return hc_data(&t[3]) == hc_data(out) ? 0 : hc_copy(out, &t[3]);
 }
 
+/* Plain float32 copies of all operands: this form is rare, and the product dominates. */
 static aclnnStatus run_matrix(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 4);
     if (out->numel == 0) return 0;

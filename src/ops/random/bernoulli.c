@@ -6,13 +6,16 @@
 #include "philox.h"
 #include "temporary.h"
 
+/* prob: of the form with one for all. */
 struct bernoulli {
     struct hc_philox philox;
     double prob;
 };
 
+/* prob 1 is always above, prob 0 never. */
 static bool below(uint64_t word, double prob) { return hc_philox_unit_f64(word) < prob; }
 
+/* 32 elements a group of words; the block type is truth values. */
 static void one_probability(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const struct bernoulli *a = args;
     uint8_t *y = block;
@@ -34,6 +37,7 @@ static aclnnStatus bernoulli_run(const struct hc_call *call) {
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
+/* Values of a tensor can only be checked in the run, before anything is written. */
 static aclnnStatus check_probabilities(const aclTensor *prob) {
     const double *p = (const double *)hc_data(prob);
     for (size_t i = 0; i < hc_numel(prob); i++) {
@@ -43,6 +47,7 @@ static aclnnStatus check_probabilities(const aclTensor *prob) {
     return 0;
 }
 
+/* The probabilities may be the output itself (x.bernoulli_(x)): then they are copied first. */
 static aclnnStatus bernoulli_tensor_run(const struct hc_call *call) {
     const struct bernoulli *a = call->args;
     const aclTensor *out = hc_arg(call, 0);

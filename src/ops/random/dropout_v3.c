@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Dropout in one operator: makes the mask and applies it. */
+/* Dropout in one operator: makes the mask and applies it, two passes. The mask is an output, for the
+ * gradient. */
 #include "dropout_mask.h"
 
 struct dropout {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Running sum along a dimension, floats in double: each value is the rounded exact sum, as it is for
- * ReduceSum. */
+/* Running sum along a dimension: y[i] = x[0] + .. + x[i].
+ *
+ * Floats are added in double and each value is rounded once, so the error does not grow along the row. A
+ * row is one chain of additions, by one thread; rows are shared. A scan in parallel would need a second
+ * pass over the row, and its sums would depend on where it is cut. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(cumsum_F32)
@@ -38,6 +41,7 @@ void HC_FN(cumsum_C128)(size_t n, void *const *out, const void *const *in, size_
 }
 
 #else
+/* The block is dtype's: the sum of int32 as int64 is computed as int64. */
 struct args {
     uint32_t mask;
     enum hc_block block;
@@ -61,6 +65,8 @@ static aclnnStatus run(const struct hc_call *call) {
                                                            {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
+/* torch.cumsum(self, dim, dtype): values are converted to dtype before they are added, as in sums. bool
+ * and the small integers come as int64, which is PyTorch's default for them. */
 HC_API aclnnStatus aclnnCumsumGetWorkspaceSize(const aclTensor *self, int64_t dim, aclDataType dtype,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

@@ -9,6 +9,7 @@ HC_REDUCE_DECLARE(prod_I64)
 HC_REDUCE_DECLARE(prod_C128)
 
 #ifdef HC_ISA
+/* 32 partial products side by side, joined by halves: the order is fixed, as for sums. */
 #define MUL(s, x, args) ((s) * (x))
 #define JOIN(a, b) ((a) * (b))
 static inline int64_t join_i64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
@@ -37,6 +38,7 @@ static const struct hc_reduce_kernels PROD_C128 = HC_REDUCE_KERNELS(prod_C128, h
 static const struct hc_reduce PROD = {"aclnnProd", false, KERNELS};
 static const struct hc_reduce PROD_DIM = {"aclnnProdDim", false, KERNELS};
 
+/* Values are converted to `dtype` first, as in sums. The product of no values is 1. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
                         aclDataType dtype, const aclTensor *out, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SearchSorted: for each value, where it would go in a sorted sequence, before (or, with right, after) its
- * equals. Sequences are the last dimension; there is one, or one per row of the values. NaN is the largest.
- */
+/* SearchSorted: for each value, where it would go in a sorted sequence, before (or, with right, after)
+ * its equals. Sequences are the last dimension; there is one, or one per row of the values. NaN is the
+ * largest. A bisection each, O(log n), in parallel over values; everything is converted to double or
+ * int64 once, which keeps both exact for the types that meet there. */
 #include <stdlib.h>
 
 #include "elementwise.h"
 
+/* floats: compare as double, else as int64. */
 struct args {
     bool right, floats;
 };
 
+/* One array holds values before and positions after. */
 union number {
     double f;
     int64_t i;
 };
 
+/* Read-only but for `positions`, which each value writes at its own place. */
 struct loop {
     const union number *sequence, *values;
     const int64_t *sorter;
@@ -29,6 +33,7 @@ static inline bool before(const struct loop *l, union number a, union number b) 
     return a.f < b.f || (b.f != b.f && a.f == a.f);
 }
 
+/* Invariant: everything before `low` goes before the value, nothing from `high` on does. */
 static void search(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     for (size_t i = begin; i < end; i++) {
@@ -56,6 +61,7 @@ static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dt
     return hc_copy(&to, t);
 }
 
+/* Values of device memory, so checked in the run; a wrong one would read beyond the sequence. */
 static aclnnStatus check_sorter(const struct hc_call *call, const int64_t *sorter, size_t count, size_t n) {
     for (size_t i = 0; sorter != NULL && i < count; i++) {
         HC_CHECK(sorter[i] >= 0 && (size_t)sorter[i] < n, ACLNN_ERR_PARAM_INVALID,

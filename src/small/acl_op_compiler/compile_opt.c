@@ -7,6 +7,7 @@
 #include "acl/acl.h"
 #include "hc_error.h"
 
+/* Values are short texts: names of folders, of modes. */
 enum { NUM_OPTS = ACL_OP_DEBUG_OPTION + 1, VALUE_BYTES = 512 };
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static char g_values[NUM_OPTS][VALUE_BYTES];
