@@ -54,6 +54,7 @@ static int forced_isa(const char *name) {
     return -1;
 }
 
+/* At start-up, so that a wrong HC_ISA is an error with a message and not a crash at the first kernel. */
 int hc_isa_validate(void) {
     enum { BAD_ISA = 100000 /* ACL_ERROR_INVALID_PARAM */ };
     const char *name = hc_option_text(HC_OPT_ISA);

@@ -24,6 +24,7 @@ static int read_level(void) {
     return HC_LOG_LEVEL_OFF;
 }
 
+/* The level is read at the first message: logging works before, and without, an aclInit. */
 bool hc_log_enabled(int level) {
     int now = atomic_load_explicit(&g_level, memory_order_relaxed);
     if (HC_UNLIKELY(now < 0)) {

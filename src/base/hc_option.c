@@ -75,6 +75,8 @@ static bool is_one_of(const char *text, const char *const *choices, size_t count
     return false;
 }
 
+/* All options at once, also those of parts that may never run: a typing error should not surface after a
+ * day of training. */
 int hc_option_validate(void) {
     enum { BAD_OPTION = 100000 /* ACL_ERROR_INVALID_PARAM */ };
     static const struct {

@@ -44,6 +44,7 @@ static void release(aclOpExecutor *e) {
     else free(e);
 }
 
+/* Lists flattened; an operand that is missing has none. */
 static size_t count_tensors(const struct hc_plan *plan) {
     size_t count = 0;
     for (size_t i = 0; i < plan->num_operands; i++) {
@@ -64,6 +65,7 @@ static aclnnStatus check_tensor(const struct hc_plan *plan, const struct hc_oper
     return 0;
 }
 
+/* An empty or missing list is legal, a missing member only with _OPT. */
 static aclnnStatus check_operand(const struct hc_plan *plan, const struct hc_operand *o) {
     const bool optional = (o->role & HC_ROLE_OPTIONAL) != 0;
     if (o->list != NULL) {
@@ -90,6 +92,8 @@ static void copy_operand(aclOpExecutor *e, aclTensor *tensors, const struct hc_o
     }
 }
 
+/* One block: executor, slots, descriptors, the caller's descriptors, arguments. A plan is on the path of
+ * every operator, so it costs one allocation (mostly from the thread's free list) and one copy. */
 aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(workspaceSize && executor, ACLNN_ERR_PARAM_NULLPTR, "%s: workspaceSize or executor is null",
              plan->name);

@@ -16,6 +16,7 @@ static _Thread_local struct scratch *g_scratch;
 static pthread_key_t g_key;
 static pthread_once_t g_once = PTHREAD_ONCE_INIT;
 
+/* When the thread ends. */
 static void destroy(void *arg) {
     struct scratch *s = arg;
     for (int i = 0; i < HC_SCRATCH_SLOTS; i++) free(s->memory[i]);

@@ -50,6 +50,7 @@ static void futex_wake(atomic_uint *word, int count) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
+/* Gives the other hyperthread the core while spinning. */
 static void cpu_relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -95,6 +96,7 @@ static bool join_loop(void) {
     return false;
 }
 
+/* The last of a loop's workers to leave wakes the caller, if that has closed the gate and sleeps. */
 static void *worker(void *arg) {
     unsigned seen = (unsigned)(uintptr_t)arg;
     for (;;) {

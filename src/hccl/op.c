@@ -133,6 +133,8 @@ static aclError run(void *arg) {
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
 
+/* What another rank reports is no error here yet: a running operation finds it, and the stream's next
+ * synchronise says so. Only a failure that this rank has met already refuses the launch. */
 static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     struct hc_comm *c = op->comm;
     const char *name = hc_kind_name(op->kind);
@@ -140,7 +142,7 @@ static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     const bool suspended = c->suspended;
     hc_comm_unlock();
     HC_CHECK(!suspended, HCCL_E_SUSPENDING, "%s: communicator %s is suspended", name, c->name);
-    HC_TRY(hc_comm_listen(c));
+    HC_TRY(hc_comm_failure(c));
     if (stream == NULL) return HCCL_SUCCESS;
     const int32_t device = hc_stream_device(stream);
     HC_CHECK(device >= 0, HCCL_E_PARA, "%s: %p is no stream", name, stream);

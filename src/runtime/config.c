@@ -25,6 +25,7 @@ static void skip_space(struct json *j) {
     while (j->at < j->end && strchr(" \t\r\n", *j->at) != NULL && *j->at != '\0') j->at++;
 }
 
+/* Skips space, then the character if it is there. */
 static bool take(struct json *j, char c) {
     skip_space(j);
     if (j->at >= j->end || *j->at != c) return false;
@@ -66,6 +67,8 @@ static bool members(struct json *j, bool object) {
     return take(j, close);
 }
 
+/* The one value that counts: defaultDevice.default_device, a number written as text. Other texts are
+ * skipped. */
 static bool text_value(struct json *j) {
     const char *begin;
     if (!string(j, &begin)) return false;

@@ -136,6 +136,7 @@ aclError aclrtDestroyContext(aclrtContext context) {
     return ACL_SUCCESS;
 }
 
+/* Of this thread. A stale context is refused here, not at its first use. */
 aclError aclrtSetCurrentContext(aclrtContext context) {
     if (!hc_handle_ok(&hc_context_pool, context)) {
         return hc_handle_fail(&hc_context_pool, context, "aclrtSetCurrentContext");

@@ -55,6 +55,7 @@ aclError aclrtGetDeviceInfo(uint32_t deviceId, aclrtDevAttr attr, int64_t *value
     return ACL_SUCCESS;
 }
 
+/* The older form of the same question, with numbers of its own. */
 aclError aclGetDeviceCapability(uint32_t deviceId, aclDeviceInfo deviceInfo, int64_t *value) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclGetDeviceCapability", deviceId);
     HC_CHECK(value != NULL, ACL_ERROR_INVALID_PARAM, "aclGetDeviceCapability: value is null");

@@ -55,6 +55,7 @@ aclError aclrtGetMemUceInfo(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, 
     return ACL_SUCCESS;
 }
 
+/* Host memory with an uncorrectable error ends the process by SIGBUS, so there never is any to repair. */
 aclError aclrtMemUceRepair(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, size_t arraySize) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtMemUceRepair", deviceId);
     HC_CHECK(arraySize == 0 || memUceInfoArray != NULL, ACL_ERROR_RT_PARAM_INVALID,

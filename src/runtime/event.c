@@ -272,6 +272,8 @@ static void release_reset(void *arg) {
     free(reset);
 }
 
+/* An event shared between processes is reset at once, one of this process in the order of the stream: the
+ * record that it forgets is the one of now, not of when the task runs. */
 aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
     struct hc_event *e = hc_event_find(event, "aclrtResetEvent");
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtResetEvent") : NULL;

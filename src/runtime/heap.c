@@ -51,6 +51,7 @@ static bool map_header(struct hc_heap *h) {
     return true;
 }
 
+/* Also for a heap that was made in part. errno is the caller's reason, and is kept. */
 static void destroy(struct hc_heap *h) {
     const int keep = errno;
     if (h->header != NULL) munmap(h->header, h->header_bytes);

@@ -63,6 +63,8 @@ static aclError init(const char *configPath) {
     return ACL_SUCCESS;
 }
 
+/* Why it was refused is kept: calls that need a runtime repeat it, as clients tend to drop the first
+ * message. */
 aclError aclInit(const char *configPath) {
     pthread_mutex_lock(&g_lock);
     const aclError code = init(configPath);

@@ -120,6 +120,7 @@ aclError aclrtFree(void *devPtr) {
     return ACL_SUCCESS;
 }
 
+/* All kinds of device memory are one here: page sizes and peer access are hints. */
 static bool is_device_attr(aclrtMemAttr attr) {
     switch (attr) {
     case ACL_HBM_MEM:

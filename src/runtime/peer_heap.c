@@ -78,6 +78,7 @@ struct hc_peer_heap *hc_peer_heap_open(int32_t pid, int file, const char *caller
     return p;
 }
 
+/* Buffers in several pieces, mapped once more side by side. */
 static void free_views(struct view *v) {
     while (v != NULL) {
         struct view *next = v->next;
@@ -198,6 +199,7 @@ void hc_peer_heap_release(void) {
     pthread_mutex_unlock(&g_lock);
 }
 
+/* Written so that no sum can overflow: the numbers come from another process. */
 static bool inside(const struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (spans[i].offset > p->bytes || spans[i].bytes > p->bytes - spans[i].offset) return false;
@@ -205,6 +207,8 @@ static bool inside(const struct hc_peer_heap *p, const struct hc_share_span *spa
     return count > 0;
 }
 
+/* One piece lies in the mapping of the whole heap. Several are mapped once more, in a row; the thread holds
+ * that view until hc_peer_heap_release(). */
 void *hc_peer_heap_at(struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count) {
     if (!inside(p, spans, count)) {
         hc_fail(ACL_ERROR_RT_IPC_ERROR, "a buffer of process %d lies outside of its memory",

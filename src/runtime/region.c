@@ -89,6 +89,7 @@ bool hc_region_take(const void *address, enum hc_region_kind kind, struct hc_reg
     return found;
 }
 
+/* Only by the address that an allocation began with: false for one inside. */
 bool hc_region_set_owner(const void *address, void *owner) {
     pthread_rwlock_wrlock(&g_lock);
     struct hc_region *r = holding((uintptr_t)address);

@@ -122,6 +122,8 @@ static int piece_of(const struct hc_region *r, int32_t device, const char *calle
     return ACL_SUCCESS;
 }
 
+/* *count stays 0 where any byte is not shared memory of the device, or lies in more pieces than `max`;
+ * neighbours are joined, so a plain buffer is one. */
 int hc_share_locate(int32_t device, const void *address, size_t bytes, const char *caller,
                     struct hc_share_span *spans, size_t max, size_t *count) {
     uintptr_t at = (uintptr_t)address;

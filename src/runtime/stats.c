@@ -26,6 +26,7 @@ static struct hc_stat *slot_of(const char *name) {
     return NULL;
 }
 
+/* One lock for all streams: taken only while someone asked for statistics. */
 void hc_stats_add(const struct hc_task *task, const struct hc_task_info *info, uint64_t nanoseconds) {
     pthread_mutex_lock(&g_lock);
     struct hc_stat *s = slot_of(task->name);

@@ -23,6 +23,7 @@ struct hc_pool hc_stream_pool = HC_POOL("stream", 1024, 65536);
  * at the end of a process. */
 enum { FORCE_MS = 5000, SETTLE_MS = 2000 };
 
+/* Null is the context's default stream, which is made with the context. */
 struct hc_stream *hc_stream_find(aclrtStream handle, const char *function) {
     if (handle == NULL) {
         struct hc_context *c = hc_context_current(function);
@@ -373,6 +374,7 @@ void hc_stream_park(bool parked) {
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Both conditions: the worker waits for `work`, a parked task for `done`. */
 void hc_stream_resume(struct hc_stream *s) {
     pthread_mutex_lock(&s->lock);
     atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PAUSED);
@@ -418,6 +420,9 @@ static bool end_worker(struct hc_stream *s, bool force) {
     return gone;
 }
 
+/* `pins`: how many the caller holds itself. The order matters: retired first, so that no new task comes;
+ * then the queue runs empty; then the worker ends; and memory is freed when the last who found the stream
+ * in time has let go. */
 aclError hc_stream_destroy(struct hc_stream *s, bool force, uint32_t pins) {
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
              "stream %d cannot be destroyed by one of its own tasks", s->id);

@@ -138,6 +138,7 @@ aclError aclrtDeviceTaskAbort(int32_t deviceId, uint32_t timeout) {
     return ACL_SUCCESS;
 }
 
+/* Under the lock, since the worker reads it after each failed task. */
 aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode) {
     HC_CHECK(mode == ACL_CONTINUE_ON_FAILURE || mode == ACL_STOP_ON_FAILURE, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtSetStreamFailureMode: mode is %llu, must be 0 (continue) or 1 (stop)",

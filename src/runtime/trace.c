@@ -108,6 +108,7 @@ static int open_file(const char *path) {
     return 0;
 }
 
+/* The file is completed at exit, whoever opened it. */
 aclError hc_trace_open(const char *path) {
     static atomic_bool at_exit;
     pthread_mutex_lock(&g_trace.lock);

@@ -232,6 +232,8 @@ aclError aclrtUnmapMem(void *virPtr) {
 /* A shareable handle is a number: process (22 bits), file (20), unit (20). */
 enum { FILE_BITS = 20 };
 
+/* The handle names process, file and unit in 64 bits, so it may be sent as a number; who imports it asks
+ * the kernel for the file. */
 aclError aclrtMemExportToShareableHandle(aclrtDrvMemHandle handle, aclrtMemHandleType handleType,
                                          uint64_t flags, uint64_t *shareableHandle) {
     if (!hc_handle_ok(&g_pool, handle))

@@ -29,6 +29,7 @@ static void *create_array(const void *value, uint64_t size, size_t item, size_t 
         if (a != NULL) *a = (acl##kind){(size_t)size, (type *)(a + 1)};                                      \
         return a;                                                                                            \
     }
+/* Numbers lie behind the header: one free. */
 #define DEFINE_DESTROY(kind)                                                                                 \
     aclnnStatus aclDestroy##kind(const acl##kind *array) {                                                   \
         free((void *)array);                                                                                 \

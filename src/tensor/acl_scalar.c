@@ -21,6 +21,7 @@ static int64_t load_int(const void *value, aclDataType dtype) {
     }
 }
 
+/* Exact for all four types. */
 static double load_float(const void *value, aclDataType dtype) {
     switch (dtype) {
     case ACL_FLOAT: return (double)*(const float *)value;
@@ -56,6 +57,7 @@ aclScalar *aclCreateScalar(void *value, aclDataType dataType) {
     return s;
 }
 
+/* NULL is legal, as for all destroyers here. */
 aclnnStatus aclDestroyScalar(const aclScalar *scalar) {
     free((void *)scalar);
     return ACLNN_SUCCESS;
@@ -67,6 +69,7 @@ double hc_scalar_f64(const aclScalar *s) {
     return hc_dtype_is_complex(s->dtype) ? s->value.c.re : s->value.f;
 }
 
+/* Floats are truncated. */
 int64_t hc_scalar_i64(const aclScalar *s) {
     if (hc_dtype_is_integral(s->dtype)) return s->value.i;
     /* Out of range, and NaN, as in the kernels' conversions: defined, unlike the cast. */
@@ -74,6 +77,7 @@ int64_t hc_scalar_i64(const aclScalar *s) {
     return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN;
 }
 
+/* A real scalar gets no imaginary part, not even a negative zero. */
 hc_c128 hc_scalar_c128(const aclScalar *s) {
     if (hc_dtype_is_complex(s->dtype)) return s->value.c;
     return (hc_c128){hc_scalar_f64(s), 0};

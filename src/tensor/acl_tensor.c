@@ -57,6 +57,7 @@ aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum, aclDat
     return t;
 }
 
+/* Only the descriptor: plans have copied it, memory is the client's. */
 aclnnStatus aclDestroyTensor(const aclTensor *tensor) {
     free((void *)tensor);
     return ACLNN_SUCCESS;

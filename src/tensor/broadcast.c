@@ -8,6 +8,7 @@ static int64_t size_at(const aclTensor *t, int32_t from_last) {
     return from_last < t->rank ? t->shape[t->rank - 1 - from_last] : 1;
 }
 
+/* Aligned at the last dimension; 1 stretches, also to 0. */
 bool hc_broadcast_shape(const aclTensor *a, const aclTensor *b, int64_t *shape, int32_t *rank) {
     const int32_t n = a->rank > b->rank ? a->rank : b->rank;
     for (int32_t i = 0; i < n; i++) {

@@ -28,6 +28,7 @@ size_t hc_dtype_size(aclDataType dtype) {
     return row ? row->size : 0;
 }
 
+/* Never NULL; the text of an unknown number is good until the thread's next question. */
 const char *hc_dtype_name(aclDataType dtype) {
     static _Thread_local char other[32];
     const struct dtype_row *row = find(dtype);
@@ -41,6 +42,7 @@ enum hc_dtype_class hc_dtype_class(aclDataType dtype) {
     return row ? row->class_ : HC_CLASS_NONE;
 }
 
+/* bool is not: it is a class of its own, below all integers. */
 static bool is_unsigned(aclDataType t) {
     return t == ACL_UINT8 || t == ACL_UINT16 || t == ACL_UINT32 || t == ACL_UINT64;
 }

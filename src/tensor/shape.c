@@ -5,6 +5,7 @@
 
 #include "hc_tensor.h"
 
+/* Strides of dimensions of size 1 do not matter, nor any of an empty tensor. */
 bool hc_is_contiguous(const aclTensor *t) {
     int64_t running = 1;
     if (t->numel == 0) return true;
@@ -16,10 +17,12 @@ bool hc_is_contiguous(const aclTensor *t) {
     return true;
 }
 
+/* Rank counts: [1, 3] is not [3]. Dtype and strides do not. */
 bool hc_same_shape(const aclTensor *a, const aclTensor *b) {
     return a->rank == b->rank && memcmp(a->shape, b->shape, (size_t)a->rank * sizeof a->shape[0]) == 0;
 }
 
+/* "float32[2,3]". Ends where the buffer does; a message that is cut is better than none. */
 const char *hc_describe(const aclTensor *t, char *buf, size_t size) {
     if (t == NULL) {
         snprintf(buf, size, "null");
@@ -33,6 +36,7 @@ const char *hc_describe(const aclTensor *t, char *buf, size_t size) {
     return buf;
 }
 
+/* The same memory; `a` and `b` may be equal. */
 aclTensor hc_transpose_view(const aclTensor *t, int32_t a, int32_t b) {
     aclTensor view = *t;
     view.shape[a] = t->shape[b];
@@ -42,6 +46,7 @@ aclTensor hc_transpose_view(const aclTensor *t, int32_t a, int32_t b) {
     return view;
 }
 
+/* Row-major, without gaps. No data is touched, so `data` may be NULL in descriptions. */
 aclTensor hc_tensor_view(aclDataType dtype, const int64_t *shape, int32_t rank, void *data) {
     aclTensor t = {.base = data, .dtype = dtype, .format = ACL_FORMAT_ND, .rank = rank, .numel = 1};
     t.item_size = (int32_t)hc_dtype_size(dtype);

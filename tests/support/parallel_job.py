@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training job of the parallel parity tests: `torchrun ... parallel_job.py LAYOUT...`, all of one world size.
+"""The training job of the parallel parity tests: `torchrun ... parallel_job.py RUN...`, all of one world size.
 
-Trains each layout in turn and prints, from rank 0, one line of JSON for each: its name, and per step the loss over
-the whole batch and the norm of the gradient. The model, its weights and the data are the same in every layout.
+Carries out each run (see parallel_layouts.py) in turn and prints, from rank 0, one line of JSON for each: the layout's
+name, and per step the loss over the whole batch and the norm of the gradient. The model, its weights and the data are
+the same in every layout.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import mindspeed.megatron_adaptor  # noqa: F401
+import parallel_checkpoint
 import torch
-from parallel_layouts import Layout
+from parallel_layouts import STEPS, Layout, Run
 from parallel_weights import set_weights
 from torch import Tensor
 
 # HIDDEN: Megatron 0.12.1 cuts the distributed optimizer's buckets wrongly around a shared embedding unless all in front
 # of it ends at a multiple of 128.
 VOCAB, SEQUENCE, HEADS, HIDDEN, EXPERTS, TOP_K = 128, 32, 8, 128, 8, 2
-BATCH, STEPS, RATE, DECAY, CLIP = 8, 10, 1e-3, 0.1, 1.0
+BATCH, RATE, DECAY, CLIP = 8, 1e-3, 0.1, 1.0
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Batch = dict[str, Tensor]
 
@@ -259,9 +261,7 @@ def _loss(output: Tensor, per_token: bool) -> tuple[Tensor, Tensor, Tensor]:
     return total, tokens.int(), whole
 
 
-def forward_step(
-    source: Iterator[Batch], model: torch.nn.Module, per_token: bool
-) -> tuple[Tensor, Callable]:
+def forward_step(source: Iterator[Batch], model: torch.nn.Module, per_token: bool) -> tuple[Tensor, Callable]:
     batch = next(source)
     output = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
     return output, functools.partial(_loss, per_token=per_token)
@@ -272,7 +272,10 @@ def mean_loss(reports: list[Tensor]) -> float:
     from megatron.core import parallel_state
 
     total = torch.stack(reports).sum(0) if reports else torch.zeros(2, device="npu")
-    if parallel_state.get_tensor_model_parallel_rank() != 0 or parallel_state.get_context_parallel_rank() != 0:
+    if (
+        parallel_state.get_tensor_model_parallel_rank() != 0
+        or parallel_state.get_context_parallel_rank() != 0
+    ):
         total = torch.zeros_like(total)
     torch.distributed.all_reduce(total)
     return (total[0] / total[1]).item()
@@ -301,14 +304,19 @@ def train_step(
     return mean_loss(reports), float(norm)
 
 
-def train(layout: Layout) -> dict[str, Any]:
+def train(run: Run) -> dict[str, Any]:
+    layout = run.layout
     initialize(layout)
     config = transformer_config(layout)
     chunks = build_model(layout, config)
     optimizer = build_optimizer(layout, chunks)
     connect(layout, config, chunks, optimizer)
+    if run.load:
+        parallel_checkpoint.load(run.load, chunks, optimizer)
     gap = Gap(chunks)
-    steps = [train_step(layout, chunks, optimizer, step) for step in range(STEPS)]
+    steps = [train_step(layout, chunks, optimizer, step) for step in range(run.first, run.last)]
+    if run.save:
+        parallel_checkpoint.save(run.save, chunks, optimizer)
     finalize()
     losses, norms = zip(*steps, strict=True)
     return {"layout": layout.name, "losses": losses, "norms": norms, "gap": gap.least}
@@ -316,7 +324,7 @@ def train(layout: Layout) -> dict[str, Any]:
 
 def main() -> None:
     for text in sys.argv[1:]:
-        result = train(Layout.from_json(text))
+        result = train(Run.from_json(text))
         if os.environ["RANK"] == "0":
             print(json.dumps(result), flush=True)
 

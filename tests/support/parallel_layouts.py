@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 MODELS = ("dense", "moe")
+STEPS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,24 @@ class Layout:
         """The same model and numbers in one rank."""
         return Layout(model=self.model, dtype=self.dtype, layers=self.layers)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Steps `first` to `last` of a layout, from a checkpoint and to a checkpoint where one is named."""
+
+    layout: Layout
+    first: int = 0
+    last: int = STEPS
+    load: str = ""
+    save: str = ""
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @staticmethod
-    def from_json(text: str) -> Layout:
-        return Layout(**json.loads(text))
+    def from_json(text: str) -> Run:
+        fields = json.loads(text)
+        return Run(**fields | {"layout": Layout(**fields["layout"])})
 
 
 def dense(**sizes: object) -> Layout:
@@ -77,10 +90,10 @@ def moe(**sizes: object) -> Layout:
 _FP32 = (
     # One rank: what may not change results there either.
     dense(recompute="full", optimizer="distributed", fast=True),
-    moe(dispatcher="alltoall", recompute="selective", optimizer="distributed", fast=True),
+    moe(dispatcher="alltoall", recompute="selective", optimizer="distributed"),
     # Two ranks: one thing at a time.
-    dense(world=2, tp=2, fast=True),
-    dense(world=2, tp=2, sp=True),
+    dense(world=2, tp=2),
+    dense(world=2, tp=2, sp=True, fast=True),
     dense(world=2, pp=2, fast=True),
     dense(world=2, pp=2, vp=2, overlap_p2p=True),
     dense(world=2, cp=2, fast=True),
@@ -104,7 +117,7 @@ _FP32 = (
     dense(world=4, cp=4, optimizer="distributed"),
     dense(world=4, cp=2, pp=2),
     dense(world=4, optimizer="overlap"),
-    moe(world=4, tp=2, sp=True, ep=2, dispatcher="alltoall", optimizer="distributed", fast=True),
+    moe(world=4, tp=2, sp=True, ep=2, dispatcher="alltoall", optimizer="distributed"),
     moe(world=4, tp=2, sp=True, ep=2),
     moe(world=4, tp=2, sp=True, ep=4, etp=1, dispatcher="alltoall", optimizer="distributed"),
     moe(world=4, ep=4, dispatcher="alltoall", optimizer="overlap"),

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # A rank that waits longer for another one gives up and says for whom: sooner than the test.
-EXEC_TIMEOUT_S = 120
+EXEC_TIMEOUT_S = 300
 
 
 def command(world: int, script: Path, arguments: Sequence[str]) -> list[str]:

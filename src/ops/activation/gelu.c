@@ -15,6 +15,7 @@ HC_EW_BODY1(gelu_F64, double, double, hc_gelu_f64)
 HC_EW_BODY1_VF(gelu_tanh_F32, hc_gelu_tanh_vf)
 HC_EW_BODY1(gelu_tanh_F64, double, double, hc_gelu_tanh_f64)
 #else
+/* By the number of V2's mode. */
 static const struct hc_ew MODES[] = {{"aclnnGelu", HC_EW_TABLE_FLOAT(gelu), 0, HC_CLASS_FLOAT},
                                      {"aclnnGeluV2", HC_EW_TABLE_FLOAT(gelu_tanh), 0, HC_CLASS_FLOAT}};
 HC_UNARY(aclnnGelu, MODES[0])

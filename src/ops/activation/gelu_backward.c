@@ -25,6 +25,7 @@ static const struct hc_ew BY_TANH = {"aclnnGeluBackwardV2", HC_EW_TABLE_FLOAT(ge
                                      HC_CLASS_FLOAT};
 HC_BINARY_TYPED(aclnnGeluBackward, EXACT, const aclTensor)
 
+/* The text is read when planned and not kept. */
 HC_API aclnnStatus aclnnGeluBackwardV2GetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                        char *approximate, aclTensor *gradInput,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -15,6 +15,7 @@ HC_EW_BODY2_SCALAR(leaky_relu_backward, F64, double, b > 0 ? a : a * s)
 static const struct hc_ew FORWARD = {"aclnnLeakyRelu", HC_EW_TABLE_FLOAT(leaky_relu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnLeakyReluBackward", HC_EW_TABLE_FLOAT(leaky_relu_backward), 0,
                                       HC_CLASS_FLOAT};
+/* F.leaky_relu(self, slope). */
 HC_SCALAR(aclnnLeakyRelu, FORWARD)
 HC_SCALAR_INPLACE(aclnnInplaceLeakyRelu, FORWARD)
 

@@ -10,6 +10,7 @@ HC_EW_KERNELS_FLOAT(log_sigmoid)
 
 #include "simd_math.h"
 
+/* vf_select, and not a minimum, which would lose NaN. */
 static inline vf log_sigmoid_vf(vf x) {
     return vf_select(x > 0.0f, vf_zero(), x) - vf_log1p(vf_exp(-vf_abs(x)));
 }

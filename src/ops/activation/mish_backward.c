@@ -8,6 +8,7 @@ HC_EW_KERNELS_FLOAT(mish_backward)
 #ifdef HC_ISA
 #include "simd_math.h"
 
+/* s is needed apart from t: the derivative of ln(1 + e^x) is the sigmoid. */
 static inline vf backward_vf(vf g, vf x) {
     const vf t = vf_tanh(vf_select(x > 20.0f, x, vf_log1p(vf_exp(x)))), s = vf_sigmoid(x);
     return g * (t + x * s * (1.0f - t * t));

@@ -11,6 +11,7 @@ HC_EW_BODIES2_SCALAR_REAL(threshold_backward, b <= s ? 0 : a)
 #else
 static const struct hc_ew SPEC = {"aclnnThresholdBackward", HC_EW_TABLE_REAL(threshold_backward), 0, 0};
 
+/* The gradient that autograd asks of F.relu too. */
 HC_API aclnnStatus aclnnThresholdBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                           const aclScalar *threshold, aclTensor *out,
                                                           uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -148,12 +148,17 @@ static void key_block(const struct backward *w, const struct attn_batch *batch, 
     }
 }
 
+/* An item is a share of the key blocks of one key head: it alone writes their dK and dV, and adds to a dQ
+ * of its own, so items need no locks. */
 static void run_items(void *ctx, size_t begin, size_t end) {
-    const struct backward *w = ctx;
+    struct backward *w = ctx;
     const struct attn_job *job = &w->job;
     struct tiles t;
     char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
-    if (memory == NULL) return;
+    if (memory == NULL) {
+        atomic_store(&w->job.failed, true);
+        return;
+    }
     carve(job, memory, &t);
     for (size_t item = begin; item < end; item++) {
         const size_t split = item % w->splits, kv_head = item / w->splits % job->a->kv_heads;
@@ -179,10 +184,13 @@ static const struct attn_batch *find_batch(const struct attn_job *job, size_t to
 
 /* Once per row, not once per tile: delta replaces a pass over all keys. */
 static void compute_delta(void *ctx, size_t begin, size_t end) {
-    const struct backward *w = ctx;
+    struct backward *w = ctx;
     const struct attn_job *job = &w->job;
     float *out = hc_scratch(HC_SCRATCH_A, 2 * job->ldv * sizeof(float));
-    if (out == NULL) return;
+    if (out == NULL) {
+        atomic_store(&w->job.failed, true);
+        return;
+    }
     float *dy = out + job->ldv;
     for (size_t row = begin; row < end; row++) {
         const size_t token = row / job->a->heads, head = row % job->a->heads;
@@ -269,15 +277,15 @@ static aclnnStatus allocate(struct backward *w) {
     return 0;
 }
 
+/* Three loops, each complete before the next: delta of every row, then the products over key blocks, then
+ * the sum of dQ over the shares of a head. */
 static aclnnStatus run_job(struct backward *w) {
-    struct tiles ignored;
     HC_TRY(allocate(w));
     HC_TRY(clear_outputs(w));
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(&w->job, NULL, &ignored)), ACLNN_ERR_INNER,
-             "%s: out of host memory for tiles", w->job.a->name);
     const size_t rows = w->job.tokens * w->job.a->heads;
     hc_parallel_for(rows, 64, compute_delta, w);
     hc_parallel_for(w->job.a->batches * w->job.a->kv_heads * w->splits, 1, run_items, w);
+    HC_TRY(attn_job_status(&w->job));
     hc_parallel_for(rows, 64, store_dq, w);
     if (w->dpse != NULL) HC_TRY(sum_dpse(w));
     const aclTensor *dsink = hc_arg(w->job.call, SLOT_DSINK);

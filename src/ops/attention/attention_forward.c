@@ -110,14 +110,15 @@ static void query_block(const struct attn_job *job, const struct attn_batch *bat
     finish_rows(job, batch, head, i, rows, t);
 }
 
-/* A thread without scratch leaves its items undone; run_job has asked for the same scratch before in the
- * caller and fails there when memory is short. */
 static void run_blocks(void *ctx, size_t begin, size_t end) {
-    const struct attn_job *job = ctx;
+    struct attn_job *job = ctx;
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
     struct tiles t;
     char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
-    if (memory == NULL) return;
+    if (memory == NULL) {
+        atomic_store(&job->failed, true);
+        return;
+    }
     carve(job, memory, &t);
     for (size_t item = begin; item < end; item++) {
         /* The last block of a causal head is the longest: it goes first. */
@@ -132,15 +133,13 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
 static aclnnStatus run_job(struct attn_job *job) {
     const aclTensor *out = hc_arg(job->call, SLOT_OUT);
     const struct hc_element zero = {{0}};
-    struct tiles ignored;
     if (job->a->layout == LAYOUT_TND && job->tokens < (size_t)out->shape[0]) HC_TRY(hc_fill(out, &zero));
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(job, NULL, &ignored)), ACLNN_ERR_INNER,
-             "%s: out of host memory for tiles", job->a->name);
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
     hc_parallel_for(job->a->batches * job->a->heads * blocks, 1, run_blocks, job);
-    return 0;
+    return attn_job_status(job);
 }
 
+/* The run of all forward operators: what the versions differ in is in the plan. */
 aclnnStatus attn_forward(const struct hc_call *call) {
     struct attn_job job;
     aclnnStatus status = attn_job_init(&job, call);

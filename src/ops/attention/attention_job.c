@@ -98,6 +98,8 @@ static aclnnStatus set_batches(struct attn_job *job) {
     return 0;
 }
 
+/* Slots of the other direction are empty: hc_arg gives NULL, and the view has no data. Free the job also
+ * after a failure. */
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     const struct attn_args *a = call->args;
     *job = (struct attn_job){.a = a, .call = call};
@@ -121,9 +123,16 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     return set_mask(job, hc_arg(call, SLOT_MASK));
 }
 
+/* Both may be NULL: a job that failed early owns less. */
 void attn_job_free(struct attn_job *job) {
     free(job->batches);
     free(job->mask_owned);
+}
+
+/* After the loop, when no item runs any more. */
+aclnnStatus attn_job_status(const struct attn_job *job) {
+    HC_CHECK(!atomic_load(&job->failed), ACLNN_ERR_INNER, "%s: out of host memory for tiles", job->a->name);
+    return 0;
 }
 
 /* First element of a row; `position` counts from the start of the packed sequence, or of the batch. */
@@ -133,11 +142,13 @@ static char *address(const struct attn_view *v, const struct attn_batch *batch, 
            ((int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)position * v->s) * v->item_size;
 }
 
+/* Converted on the way: tiles are float32 whatever the tensors are. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
                size_t rows, size_t d, float *tile, size_t ld) {
     for (size_t r = 0; r < rows; r++) v->load(d, tile + r * ld, address(v, batch, head, base + at + r), v->d);
 }
 
+/* Rounded to the tensor's type, once. */
 void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position,
                     size_t d, const float *row) {
     v->store(d, address(v, batch, head, position), v->d, row);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What forward and backward share while they run: addresses, batches, which keys a query sees. */
 #pragma once
+#include <stdatomic.h>
+
 #include "attention.h"
 #include "attention_kernels.h"
 #include "convert.h"
@@ -30,8 +32,9 @@ struct attn_batch {
     bool first, last;
 };
 
-/* Made at the start of a run from the plan's arguments and addresses, freed at its end. Read-only while
- * work items run, so they share it without locks. Mask strides of 0 repeat a mask over batches or heads. */
+/* Made at the start of a run from the plan's arguments and addresses, freed at its end. Read-only but for
+ * `failed` while work items run, so they share it without locks. Mask strides of 0 repeat a mask over batches
+ * or heads. */
 struct attn_job {
     const struct attn_args *a;
     const struct hc_call *call;
@@ -44,11 +47,14 @@ struct attn_job {
     const uint8_t *drop;
     float *max, *sum;
     const float *sink;
-    size_t ld, ldv; /* padded head sizes */
+    size_t ld, ldv;     /* padded head sizes */
+    atomic_bool failed; /* a work item had no scratch: items cannot return an error */
 };
 
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call);
 void attn_job_free(struct attn_job *job);
+/* An error if a work item failed. */
+aclnnStatus attn_job_status(const struct attn_job *job);
 
 /* rows x d elements of a head, from sequence position `at`, as float32 rows of ld. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,

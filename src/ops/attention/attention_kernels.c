@@ -182,6 +182,7 @@ void HC_FN(attn_scale_row)(size_t n, float *x, float factor) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
+/* In float: a head has 64 to 256 elements, and delta enters where float products do. */
 void HC_FN(attn_dot)(size_t n, const float *a, const float *b, float *out) {
     vf sum = vf_zero();
     size_t i = 0;

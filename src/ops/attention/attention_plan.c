@@ -48,6 +48,7 @@ static aclnnStatus parse_layout(const struct attn_inputs *in, struct attn_args *
 struct axes {
     int b, n, s, d;
 };
+/* In the order of attn_layout. H holds heads and their elements, so it has no axis for heads. */
 static const struct axes AXES[] = {{0, -1, 1, 2}, {1, -1, 0, 2}, {0, 1, 2, 3}, {0, 2, 1, 3}, {-1, 1, 0, 2}};
 
 /* A dimension that the layout does not have counts 1. */
@@ -182,6 +183,9 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
              in->name, a->batches, a->num_prefix);
     HC_CHECK(a->keep_prob >= 0 && a->keep_prob <= 1, ACLNN_ERR_PARAM_INVALID,
              "%s: keepProb is %g, wanted 0 to 1", in->name, a->keep_prob);
+    HC_CHECK(a->keep_prob == 1 || in->drop_mask != NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: keepProb is %g without dropMaskOptional: the mask that says what is kept is needed",
+             in->name, a->keep_prob);
     const size_t bits = in->drop_mask ? hc_numel(in->drop_mask) * 8 : 0;
     HC_CHECK(in->drop_mask == NULL || in->drop_mask->item_size == 1, ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional is %s, wanted uint8", in->name, HC_SHOW(in->drop_mask));

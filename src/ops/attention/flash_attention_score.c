@@ -3,6 +3,8 @@
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* torch_npu.npu_fusion_attention. innerPrecise trades precision for speed on other hardware; scores and
+ * sums are float here, always. softmaxOutOut is empty in the interface: probabilities are never stored. */
 HC_API aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,

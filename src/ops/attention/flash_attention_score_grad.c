@@ -3,6 +3,8 @@
  * handle rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* Its gradient, which computes the scores again from the saved maxima and sums: O(sequence) memory for
+ * O(sequence^2) work. softmaxInOptional would be the probabilities. */
 HC_API aclnnStatus aclnnFlashAttentionScoreGradGetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,

@@ -3,6 +3,7 @@
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* As ScoreGrad, of packed sequences: lengths are running totals. */
 HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradGetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,

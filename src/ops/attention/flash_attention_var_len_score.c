@@ -3,6 +3,7 @@
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* As Score, of packed sequences: lengths are running totals, and no token sees another sequence. */
 HC_API aclnnStatus aclnnFlashAttentionVarLenScoreGetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,

@@ -61,6 +61,7 @@ static aclnnStatus check_result_class(const char *name, const struct hc_ew *op, 
     return 0;
 }
 
+/* A result that out cannot hold (float into integer) is refused as in PyTorch, not truncated. */
 aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self,
                               const aclTensor *other, const aclTensor *out, uint64_t *workspaceSize,
                               aclOpExecutor **executor) {
@@ -87,6 +88,7 @@ aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, c
     return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, &value, sizeof value, workspaceSize, executor);
 }
 
+/* Integers wrap as they do in tensors. */
 bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *product) {
     if (a == NULL || b == NULL) return false;
     const enum hc_dtype_class class_a = hc_dtype_class(a->dtype), class_b = hc_dtype_class(b->dtype);

@@ -175,6 +175,7 @@ static hc_store_fn *const *const STORES[ROWS][HC_BLOCK_COUNT] = {HC_FOR_DTYPES(S
 hc_load_fn *hc_load_for(aclDataType dtype, enum hc_block block) { return LOADS[dtype][block][hc_isa()]; }
 hc_store_fn *hc_store_for(aclDataType dtype, enum hc_block block) { return STORES[dtype][block][hc_isa()]; }
 
+/* -1: the dtype is no block type, so its values must be converted. */
 int hc_block_of(aclDataType dtype) {
     switch (dtype) {
     case ACL_FLOAT: return HC_F32;

@@ -40,6 +40,7 @@ static enum hc_block conversion_block(aclDataType dst, aclDataType src) {
     return hc_compute_block(src);
 }
 
+/* All that depends on dtypes alone, looked up once a copy. */
 static struct copier make_copier(aclDataType dst, aclDataType src) {
     struct copier c = {
         .dst_size = hc_dtype_size(dst), .src_size = hc_dtype_size(src), .same_bits = same_bits(dst, src)};
@@ -145,6 +146,9 @@ static int tiled_dimension(const struct hc_strided *s, const struct copier *c) {
     return 0;
 }
 
+/* Shapes are equal and there is no overlap. Where one side runs along another dimension than the other (a
+ * transposition), squares of both go through a buffer, so that each side is read and written in whole
+ * lines; else long runs are moved or converted. */
 static void run_copy(const aclTensor *dst, const aclTensor *src) {
     const struct copier c = make_copier(dst->dtype, src->dtype);
     struct tiles t = {.copier = &c};
@@ -171,6 +175,7 @@ static bool is_itself(const aclTensor *dst, const aclTensor *src) {
     return !hc_overlaps_partly(dst, src);
 }
 
+/* Partly overlapping: src is copied whole first. Rare (x[1:].copy_(x[:-1])), so the memory is not kept. */
 aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src) {
     if (dst->numel == 0 || is_itself(dst, src)) return 0;
     aclTensor view = *src, whole;

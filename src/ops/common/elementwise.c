@@ -65,6 +65,7 @@ enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs
     return hc_compute_block(type);
 }
 
+/* Then nothing broadcasts, and strides alone decide how many dimensions the loop has. */
 static bool all_same_shape(const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
                            int num_ins) {
     for (int i = 1; i < num_outs; i++) {
@@ -262,6 +263,7 @@ static void locate(const struct loop *l, size_t linear, struct position *at) {
     }
 }
 
+/* Up to 16 multiplications, once a run. */
 static char *address(const struct loop *l, const struct operand *o, const struct position *at) {
     char *p = o->data;
     for (int d = 0; d < l->rank; d++) p += at->index[d] * o->stride[d];
@@ -290,6 +292,7 @@ static void load_block(const struct loop *l, const struct operand *o, struct pos
     }
 }
 
+/* A block may span several rows of a strided operand: stored run by run. `at` is a copy, advanced here. */
 static void store_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
                         const char *block) {
     const size_t size = hc_block_size(o->block);

@@ -174,6 +174,9 @@ static aclnnStatus run_copied(const struct job *job, const aclTensor *const *t, 
     return status;
 }
 
+/* Tensors that are contiguous in all lists become items, whose chunks all threads share: a list of a few
+ * large and many small ones keeps them equally busy. The others are run one by one through copies, in the
+ * caller's thread. */
 aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclTensor *const *outs,
                            int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
                            size_t args_stride) {
@@ -203,6 +206,7 @@ aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclT
     return status;
 }
 
+/* Lists are of equal length, and member i has the shape of the first list's member i. */
 aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *lists, const char *const *names,
                              int num) {
     for (int k = 0; k < num; k++) {
@@ -236,6 +240,7 @@ aclnnStatus hc_foreach_check_dtypes(const struct hc_foreach *op, const aclTensor
     return 0;
 }
 
+/* In all types at once: which one is needed depends on each tensor of the list. */
 struct hc_ew_scalar hc_foreach_read(const aclTensor *t, int64_t index) {
     struct hc_ew_scalar s;
     const char *p = hc_data(t) + (t->rank > 0 ? index * t->stride[0] : 0) * t->item_size;
@@ -273,6 +278,7 @@ static aclnnStatus run_planned(const struct hc_call *call) {
     return status;
 }
 
+/* One of the three forms is given: a number, an array of numbers, a tensor in device memory. */
 static aclnnStatus check_scalars(const struct hc_foreach *op, const struct hc_foreach_args *args) {
     if (args->mode == HC_FOREACH_NO_SCALAR) return 0;
     HC_CHECK(args->scalar || args->scalars || args->device_scalar, ACLNN_ERR_PARAM_NULLPTR,

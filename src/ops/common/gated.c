@@ -42,6 +42,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_ew_run(g->op, -1, &out, 1, ins, 2, NULL);
 }
 
+/* Both gradients are views of out, written in the same loop. */
 static aclnnStatus run_grad(const struct hc_call *call) {
     const struct gated *g = call->args;
     const aclTensor *grad = hc_arg(call, 0), *x = hc_arg(call, 1), *out = hc_arg(call, 2);

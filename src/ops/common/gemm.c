@@ -45,6 +45,8 @@ struct product {
     size_t tile_rows, tile_cols, tiles_down;
 };
 
+/* All three compute as one type, or the product is refused: nothing is promoted silently. bool has no
+ * arithmetic here. */
 int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
     const enum hc_block block = hc_compute_block(a);
     if (a == ACL_BOOL || b == ACL_BOOL || out == ACL_BOOL) return -1;
@@ -366,6 +368,7 @@ static void fold_batches(struct hc_gemm *g) {
     }
 }
 
+/* A factor as the block type has it, so that kernels do not convert. */
 static void set_factor(aclScalar *s, enum hc_block block) {
     const aclScalar from = *s;
     if (block == HC_C128) s->value.c = hc_scalar_c128(&from);

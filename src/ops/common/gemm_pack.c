@@ -98,6 +98,7 @@ ALWAYS_INLINE void pack(const struct gemm_pack *p, aclDataType dtype) {
     else pack_any(p, dtype);
 }
 
+/* The dtype is a constant of each branch, so the conversion is inlined. */
 void HC_FN(gemm_pack_F32)(const struct gemm_pack *p) {
     if (p->dtype == ACL_FLOAT) pack(p, ACL_FLOAT);
     else if (p->dtype == ACL_BF16) pack(p, ACL_BF16);

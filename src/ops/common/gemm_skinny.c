@@ -160,6 +160,7 @@ static void run_tasks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* In order of the pieces, which the shape decides: the same bits for any number of threads. */
 static void add_pieces(const struct skinny *s) {
     for (size_t p = 1; p < s->pieces; p++) {
         const float *y = s->y + p * s->g->m * s->ldy;
@@ -187,6 +188,8 @@ static void cut(struct skinny *s) {
     s->pieces = hc_ceil_div(k, s->piece);
 }
 
+/* a, a few rows, is converted whole and padded with zeros; b is read once, in its own dtype, which is the
+ * cost. */
 aclnnStatus gemm_skinny(const struct hc_gemm *g, size_t batch) {
     struct skinny s = {.g = g, .batch = batch, .dot = g->b.row == 1};
     s.lda = hc_align_up(g->k, ROOM);

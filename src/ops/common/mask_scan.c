@@ -31,6 +31,7 @@ static size_t load_block(const struct job *j, size_t block, uint8_t *truth) {
     return n;
 }
 
+/* At [block + 1], where the running sum will be wanted. */
 static void count_blocks(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     uint8_t truth[HC_MASK_BLOCK];
@@ -52,6 +53,7 @@ static void visit_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* A running sum over blocks, not elements: 2048 times shorter than the mask, so one thread does it. */
 aclnnStatus hc_mask_scan(const char *op, const aclTensor *mask, const int64_t *shape, int32_t rank,
                          struct hc_mask_scan *s) {
     aclTensor view;

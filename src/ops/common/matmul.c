@@ -27,6 +27,7 @@ static void set_matrix(struct hc_gemm_matrix *m, const aclTensor *view) {
     for (int32_t d = 0; d < view->rank - 2; d++) m->batch[d] = view->stride[d];
 }
 
+/* rank 0: any, as torch.matmul takes it. */
 static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, const char *name,
                               int32_t rank) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, name);
@@ -97,6 +98,8 @@ static bool product_view(const struct hc_matmul *op, const aclTensor *t, const i
     return true;
 }
 
+/* Phase one's part: everything but addresses, which only the run knows. Broadcast batches, transposed
+ * matrices and a broadcast self are strides, so no operand is copied. */
 aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     HC_TRY(check_rank(op, op->a, op->a_name, op->a_rank));
     HC_TRY(check_rank(op, op->b, op->b_name, op->b_rank));
@@ -137,6 +140,8 @@ static bool overlap(const aclTensor *a, const aclTensor *b) {
     return hc_byte_range(a, &a0, &a1) && hc_byte_range(b, &b0, &b1) && a0 < b1 && b0 < a1;
 }
 
+/* Where out overlaps an operand the product goes to scratch first: blocks of out are written while others
+ * still read. */
 aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *out,
                           const aclTensor *const *read, size_t num_read) {
     bool overlaps = false;
@@ -172,6 +177,7 @@ static aclnnStatus run(const struct hc_call *call) {
                          self != NULL && !same ? 3 : 2);
 }
 
+/* The operands' order is what run() counts on: self where there is one, a, b, out. */
 aclnnStatus hc_matmul_plan(const struct hc_matmul *op, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.has_self = op->self != NULL, .in_place = op->in_place};
     HC_TRY(hc_matmul_describe(op, &args.g));

@@ -73,6 +73,8 @@ static void fill_range(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Elements are numbered in row-major order whatever out's strides are, so a view gets the numbers that a
+ * contiguous tensor would. */
 aclnnStatus hc_random_fill(const struct hc_random *r, const aclTensor *out) {
     aclTensor view;
     void *owned = NULL;

@@ -61,6 +61,7 @@ struct planned {
     _Alignas(16) char args[HC_REDUCE_MAX_ARGS];
 };
 
+/* A scalar has one dimension for this purpose, 0 or -1, as in PyTorch; its bit is ignored later. */
 aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims dims, uint32_t *mask) {
     *mask = 0;
     for (size_t i = 0; i < dims.size; i++) {
@@ -357,6 +358,8 @@ static void join_units(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* From dtypes to functions, from shapes to axes, from axes to the way that rows or columns are read, and
+ * from that to units of work. */
 static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_block compute,
                      const aclTensor *self, uint32_t mask, const aclTensor *const *outs) {
     l->kernels = k;
@@ -377,6 +380,8 @@ static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_
     set_units(l);
 }
 
+/* One chunk: units write outputs themselves. Several: states go to scratch, and a second loop joins them
+ * in order. */
 aclnnStatus hc_reduce_run(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self,
                           uint32_t mask, const aclTensor *out0, const aclTensor *out1, const void *args) {
     const aclTensor *const outs[] = {out0, out1};

@@ -15,6 +15,7 @@ HC_KERNEL(rows_flush, (size_t n, double *to, float *from))
 void HC_FN(rows_add)(size_t n, double *to, const double *from) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) to[i] += from[i];
 }
+/* After 32 rows, so that float sums stay short. */
 void HC_FN(rows_flush)(size_t n, double *to, float *from) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {
         to[i] += (double)from[i];
@@ -372,6 +373,7 @@ static aclnnStatus set_loop(struct loop *l) {
     return l->partial != NULL ? 0 : ACLNN_ERR_INNER;
 }
 
+/* A piece cannot return an error, so it sets `failed`. */
 static aclnnStatus run_loop(const struct hc_rows *spec) {
     struct loop l = {.spec = spec, .num_operands = spec->num_outs + spec->num_ins};
     HC_TRY(set_loop(&l));
@@ -390,6 +392,8 @@ static bool overlaps(const struct hc_rows *spec, const aclTensor *in) {
     return false;
 }
 
+/* Inputs that an output overlaps in part are copied first; one that is exactly an output may stay, as
+ * kernels read a row before they write it. */
 aclnnStatus hc_rows_run(const struct hc_rows *rows) {
     struct hc_rows spec = *rows;
     aclTensor copies[HC_ROWS_MAX_OPERANDS];

@@ -227,6 +227,7 @@ static void scatter_unit(const struct job *j, size_t row, size_t first, size_t o
     }
 }
 
+/* A unit is a piece of the free dimensions and an owner: the destinations that one thread writes. */
 static void scatter_units(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     for (size_t unit = begin; unit < end; unit++) {

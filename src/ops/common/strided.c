@@ -20,6 +20,7 @@ static bool is_inner(const aclTensor *const *views, int num, int32_t a, int32_t 
     return a > b;
 }
 
+/* Insertion sort, innermost first; at most 16 dimensions. Returns how many are not of size 1. */
 static int order_dimensions(const aclTensor *const *views, int num, int32_t *order) {
     int n = 0;
     for (int32_t d = views[0]->rank - 1; d >= 0; d--) {
@@ -40,6 +41,7 @@ static bool can_merge(const struct hc_strided *s, const aclTensor *const *views,
     return true;
 }
 
+/* A single element still has one dimension, so that loops need no special case. */
 void hc_strided_init(struct hc_strided *s, const aclTensor *const *views, int num) {
     int32_t order[HC_MAX_RANK];
     const int count = order_dimensions(views, num, order);
@@ -108,6 +110,7 @@ static void run_rows(void *arg, size_t begin, size_t end) {
     }
 }
 
+/* Long rows are cut, short ones bundled: pieces of about PIECE_BYTES either way. */
 void hc_strided_for(const struct hc_strided *s, size_t cost, hc_strided_fn *fn, const void *ctx) {
     struct job j = {.s = s, .fn = fn, .ctx = ctx};
     const size_t length = (size_t)s->shape[0], piece = hc_max_size(1, PIECE_BYTES / cost);

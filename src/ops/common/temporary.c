@@ -16,6 +16,7 @@ static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *vi
     return 0;
 }
 
+/* On failure nothing is owned. */
 static aclnnStatus copy_of(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
     HC_TRY(allocate(t, dtype, view, owned));
     const aclnnStatus status = hc_copy(view, t);
@@ -25,6 +26,8 @@ static aclnnStatus copy_of(const aclTensor *t, aclDataType dtype, aclTensor *vie
     return status;
 }
 
+/* By the range of bytes: views that interleave without sharing any count as overlapping, which costs a
+ * copy and no more. */
 bool hc_overlaps(const aclTensor *a, const aclTensor *b) {
     const char *begin_a, *end_a, *begin_b, *end_b;
     if (!hc_byte_range(a, &begin_a, &end_a) || !hc_byte_range(b, &begin_b, &end_b)) return false;

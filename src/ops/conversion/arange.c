@@ -47,6 +47,7 @@ struct job {
     bool integers;
 };
 
+/* [begin, end) of the sequence: a block on the stack, then stored in out's type. */
 static void run_blocks(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     union {

@@ -21,6 +21,7 @@ static aclTensor slice(const aclTensor *t, int64_t dim, int64_t first, int64_t l
     return view;
 }
 
+/* Parts in the order of the list, each to where those before it end. */
 static aclnnStatus run_cat(const struct hc_call *call) {
     const struct args *a = call->args;
     int64_t first = 0;

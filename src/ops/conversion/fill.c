@@ -26,6 +26,7 @@ HC_API aclnnStatus aclnnInplaceFillScalarGetWorkspaceSize(aclTensor *selfRef, co
 }
 HC_OP_LAUNCH(aclnnInplaceFillScalar)
 
+/* self.zero_(): an element of zero bytes, repeated. No memset, since self may have gaps. */
 HC_API aclnnStatus aclnnInplaceZeroGetWorkspaceSize(aclTensor *selfRef, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {
     return plan_value("aclnnInplaceZero", selfRef, &(aclScalar){ACL_INT64, {.i = 0}}, workspaceSize,
@@ -33,6 +34,7 @@ HC_API aclnnStatus aclnnInplaceZeroGetWorkspaceSize(aclTensor *selfRef, uint64_t
 }
 HC_OP_LAUNCH(aclnnInplaceZero)
 
+/* The interface takes this one as const; it is written all the same. */
 HC_API aclnnStatus aclnnInplaceOneGetWorkspaceSize(const aclTensor *selfRef, uint64_t *workspaceSize,
                                                    aclOpExecutor **executor) {
     return plan_value("aclnnInplaceOne", selfRef, &(aclScalar){ACL_INT64, {.i = 1}}, workspaceSize, executor);

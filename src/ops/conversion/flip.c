@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* self with the order along some dimensions reversed: a copy from a view with negative strides. */
+/* self with the order along some dimensions reversed: a copy from a view with negative strides.
+ *
+ * The inner loop runs backwards over self where the last dimension is flipped, so it reads whole lines
+ * all the same; nothing is buffered. */
 #include "elementwise.h"
 
 /* By dimension, so that a dimension named twice is found. */

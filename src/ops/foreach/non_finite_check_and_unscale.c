@@ -48,6 +48,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* torch._amp_foreach_non_finite_check_and_unscale_: a gradient scaler's step before the optimiser's. */
 HC_API aclnnStatus aclnnForeachNonFiniteCheckAndUnscaleGetWorkspaceSize(const aclTensorList *scaledGrads,
                                                                         const aclTensor *foundInf,
                                                                         const aclTensor *invScale,

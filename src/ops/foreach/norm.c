@@ -16,6 +16,8 @@ HC_KERNEL(foreach_norm_F64, (size_t n, const void *x, enum norm_kind kind, doubl
 
 /* As many independent sums as hide the latency of an addition. */
 enum { LANES = 64 };
+/* lane[k] folds elements k, k + LANES, ..; the last ones, then halves onto halves. `first` is the value
+ * of no elements. */
 #define FOLD(first, term, join)                                                                              \
     for (size_t k = 0; k < LANES; k++) lane[k] = (first);                                                    \
     for (; i + LANES <= n; i += LANES) {                                                                     \
@@ -172,6 +174,8 @@ static aclnnStatus reduce_list(const struct hc_call *call, struct job *job) {
     return 0;
 }
 
+/* Two levels of sums, within a chunk and over chunks, both in double and in an order that shapes alone
+ * decide. */
 static aclnnStatus run(const struct hc_call *call) {
     const size_t count = hc_arg_count(call, 0);
     if (count == 0) return 0;
@@ -194,6 +198,8 @@ static enum norm_kind kind_of(double p) {
     return isinf(p) ? (p > 0 ? NORM_MAX : NORM_MIN) : NORM_POWER;
 }
 
+/* torch._foreach_norm(x, p): one value per tensor. The norm of all gradients, for clipping, is then the
+ * norm of these. */
 HC_API aclnnStatus aclnnForeachNormGetWorkspaceSize(const aclTensorList *x, const aclScalar *scalar,
                                                     const aclTensorList *out, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {

@@ -3,6 +3,7 @@
  * (math/pow.c): the same symbol serves both, so results are the same bits. */
 #include "foreach.h"
 
+/* Only declared: they are defined with math/pow.c. */
 #define DECLARE(kernel) HC_EW_KERNEL(kernel##_F32) HC_EW_KERNEL(kernel##_F64) HC_EW_KERNEL(kernel##_I64)
 DECLARE(pow)
 DECLARE(pows)
@@ -18,6 +19,7 @@ HC_FOREACH_SCALAR(aclnnForeachPowScalar, SCALAR, aclTensor)
 HC_FOREACH_SCALAR(aclnnForeachPowScalarV2, SCALAR_V2, aclScalar)
 HC_FOREACH_SCALAR_LIST(aclnnForeachPowScalarList, SCALAR_LIST)
 
+/* scalar ^ x. */
 HC_API aclnnStatus aclnnForeachPowScalarAndTensorGetWorkspaceSize(const aclScalar *scalar,
                                                                   const aclTensorList *x,
                                                                   const aclTensorList *out,

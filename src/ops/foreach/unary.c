@@ -24,6 +24,7 @@
 /* Integers too. */
 #define FOR_REAL_FUNCTIONS(X) X(Abs, abs) X(Neg, neg) X(Sign, sign)
 
+/* Kernels are declared here and defined in math/. */
 #define DEFINE_FLOAT(name, kernel)                                                                           \
     HC_EW_KERNELS_FLOAT(kernel)                                                                              \
     HC_FOREACH_SPEC2(SPEC_##name, "aclnnForeach" #name, kernel)                                              \

@@ -22,6 +22,7 @@ ZERO(C128)
 #else
 HC_FOREACH_SPEC4(ZERO, "aclnnForeachZeroInplace", foreach_zero)
 
+/* optimizer.zero_grad() where gradients are kept. */
 HC_API aclnnStatus aclnnForeachZeroInplaceGetWorkspaceSize(const aclTensorList *x, uint64_t *workspaceSize,
                                                            aclOpExecutor **executor) {
     const struct hc_foreach_args args = {.out = x};

@@ -147,6 +147,7 @@ HC_API aclnnStatus aclnnIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t di
 }
 HC_OP_LAUNCH(aclnnIndexCopy)
 
+/* The copy of self is left out, as self is out. */
 HC_API aclnnStatus aclnnInplaceIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim,
                                                          const aclTensor *index, const aclTensor *source,
                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -161,6 +161,7 @@ static aclnnStatus scatter(const struct hc_call *call, const struct hc_mask_scan
     return status;
 }
 
+/* mask broadcast to self, counted, then used block by block. */
 static aclnnStatus run_scatter(const struct hc_call *call) {
     const aclTensor *self = hc_arg(call, 0);
     struct hc_mask_scan scan;

@@ -66,6 +66,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* out is written as [found, rank] or [rank, found] from its first element, hence contiguous. */
 static aclnnStatus plan(const char *name, bool by_dimension, const aclTensor *self, aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");

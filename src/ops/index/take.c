@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Elements by their row-major position in self: out[p] = self.flat[index[p]] (Take), and self.flat[index[p]]
- * = source[p], or += with accumulate (InplacePut). Negative positions count from the end. */
+/* Elements by their row-major position in self: out[p] = self.flat[index[p]] (Take), and
+ * self.flat[index[p]] = source[p], or += with accumulate (InplacePut). Negative positions count from the
+ * end.
+ *
+ * A gather and a scatter along one dimension, the flattened tensor's. A strided self costs a copy, for
+ * Put one back as well: positions would otherwise need a division per dimension each. */
 #include <stdlib.h>
 
 #include "gather.h"

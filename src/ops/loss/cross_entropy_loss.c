@@ -36,6 +36,7 @@ static float log_sum_F32(size_t n, const float *x, float *max) {
     HC_ROW_SUM(sum, n, vf_exp(vf_load(x + at) - m), vf_exp(vf_load_fill(x + at, rest, -INFINITY) - m));
     return (float)log(sum);
 }
+/* As above with the C library; a NaN in the row is its maximum, and so its result. */
 static double log_sum_F64(size_t n, const double *x, double *max) {
     double sum = 0;
     *max = -INFINITY;
@@ -230,6 +231,8 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     return 0;
 }
 
+/* F.cross_entropy(input, target, ...) with logProbOut besides, which the gradient takes instead of the
+ * logits. Outputs of the z-loss may be there, as empty tensors, and are not touched. */
 HC_API aclnnStatus aclnnCrossEntropyLossGetWorkspaceSize(
     const aclTensor *input, const aclTensor *target, const aclTensor *weightOptional, char *reductionOptional,
     int64_t ignoreIndex, double labelSmoothing, double lseSquareScaleForZloss, bool returnZloss,
@@ -255,6 +258,8 @@ HC_API aclnnStatus aclnnCrossEntropyLossGetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnCrossEntropyLoss)
 
+/* Softmax minus one-hot, scaled: from the log-probabilities, so one exponential per element and no
+ * maximum to find again. */
 HC_API aclnnStatus aclnnCrossEntropyLossGradGetWorkspaceSize(
     const aclTensor *gradLoss, const aclTensor *logProb, const aclTensor *target,
     const aclTensor *weightOptional, const aclTensor *gradZlossOptional, const aclTensor *lseForZlossOptional,

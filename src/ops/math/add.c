@@ -14,6 +14,8 @@ HC_EW_KERNEL(adds_BF16)
 #ifdef HC_ISA
 #include "complex_math.h"
 
+/* s is alpha. Two roundings in every instruction set, as nothing is contracted (isa.cmake); integers
+ * wrap. */
 HC_EW_BODIES2_SCALAR_REAL(add, a + s * b)
 HC_EW_BODY2_SCALAR(add, C128, hc_c128, hc_cadd(a, hc_cmul(s, b)))
 HC_EW_BODIES_SCALAR_REAL(adds, x + s)
@@ -50,6 +52,7 @@ static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const ac
     return hc_ew_plan_scalar(name, &SCALAR, self, &product, out, workspaceSize, executor);
 }
 
+/* torch.add(self, other, alpha=alpha) of tensors: both broadcast to out, dtypes promote as in PyTorch. */
 HC_API aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
@@ -65,6 +68,7 @@ HC_API aclnnStatus aclnnInplaceAddGetWorkspaceSize(const aclTensor *selfRef, con
 }
 HC_OP_LAUNCH(aclnnInplaceAdd)
 
+/* The same with a number for other. */
 HC_API aclnnStatus aclnnAddsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
@@ -79,6 +83,8 @@ HC_API aclnnStatus aclnnInplaceAddsGetWorkspaceSize(const aclTensor *selfRef, co
 }
 HC_OP_LAUNCH(aclnnInplaceAdds)
 
+/* A number plus alpha times a tensor. alpha cannot be folded into the number here, hence a kernel of its
+ * own. */
 HC_API aclnnStatus aclnnAddV3GetWorkspaceSize(const aclScalar *self, const aclTensor *other,
                                               const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {

@@ -15,6 +15,7 @@ HC_EW_BODY1(bitwise_not_B8, uint8_t, uint8_t, NEGATION)
 static const struct hc_ew SPEC = {
     "aclnnBitwiseNot", {[HC_I64] = bitwise_not_I64_table, [HC_B8] = bitwise_not_B8_table}, 0, 0};
 
+/* torch.bitwise_not(self); floats have no kernel and are refused. */
 HC_API aclnnStatus aclnnBitwiseNotGetWorkspaceSize(const aclTensor *self, aclTensor *out,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self};

@@ -64,6 +64,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar
                          executor);
 }
 
+/* torch.clamp(self, min, max) with numbers, either of which may be null. */
 HC_API aclnnStatus aclnnClampGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
                                               const aclScalar *clipValueMax, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -71,6 +72,7 @@ HC_API aclnnStatus aclnnClampGetWorkspaceSize(const aclTensor *self, const aclSc
 }
 HC_OP_LAUNCH(aclnnClamp)
 
+/* F.hardtanh(self, min, max): an activation by its name, a clamp by what it does. */
 HC_API aclnnStatus aclnnHardtanhGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
                                                  const aclScalar *clipValueMax, aclTensor *out,
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -86,6 +88,7 @@ HC_API aclnnStatus aclnnInplaceHardtanhGetWorkspaceSize(aclTensor *selfRef, cons
 }
 HC_OP_LAUNCH(aclnnInplaceHardtanh)
 
+/* torch.clamp_min(self, min), and its mirror below. */
 HC_API aclnnStatus aclnnClampMinGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
                                                  aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

@@ -20,6 +20,7 @@ HC_EW_BODY2(polar_C128, hc_c128, hc_c128, from_polar)
 #else
 static const struct hc_ew PARTS = {"aclnnComplex", {[HC_C128] = complex_C128_table}, 0, 0};
 static const struct hc_ew POLAR = {"aclnnPolar", {[HC_C128] = polar_C128_table}, 0, 0};
+/* torch.complex and torch.polar; inputs broadcast. */
 HC_BINARY(aclnnComplex, PARTS)
 HC_BINARY(aclnnPolar, POLAR)
 #endif

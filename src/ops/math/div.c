@@ -16,6 +16,7 @@ HC_EW_KERNELS_REAL(divs_floor)
 #include "complex_math.h"
 #include "divide.h"
 
+/* No product with a reciprocal, not even for a scalar divisor: it would round twice. */
 #define DIV(a, b) ((a) / (b))
 HC_EW_BODY2(div_F32, float, float, DIV)
 HC_EW_BODY2(div_F64, double, double, DIV)
@@ -58,6 +59,7 @@ static aclnnStatus check_mode(const char *name, int mode) {
     return 0;
 }
 
+/* torch.div(self, other, rounding_mode=...). */
 HC_API aclnnStatus aclnnDivModGetWorkspaceSize(const aclTensor *self, const aclTensor *other, int mode,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
@@ -74,6 +76,7 @@ HC_API aclnnStatus aclnnInplaceDivModGetWorkspaceSize(aclTensor *selfRef, const 
 }
 HC_OP_LAUNCH(aclnnInplaceDivMod)
 
+/* The same with a number for other. */
 HC_API aclnnStatus aclnnDivModsGetWorkspaceSize(const aclTensor *self, const aclScalar *other, int mode,
                                                 aclTensor *out, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {

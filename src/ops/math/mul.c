@@ -13,6 +13,7 @@ HC_EW_KERNEL(muls_BF16)
 #ifdef HC_ISA
 #include "complex_math.h"
 
+/* bool has int64 as its block, so the products of 0 and 1 need no kernel of their own. */
 #define MUL(a, b) ((a) * (b))
 HC_EW_BODY2(mul_F32, float, float, MUL)
 HC_EW_BODY2(mul_F64, double, double, MUL)

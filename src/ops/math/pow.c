@@ -56,6 +56,7 @@ HC_EW_BODY_SCALAR(pow_of, F64, double, pow(s, x))
 HC_EW_BODY_SCALAR(pow_of, I64, int64_t, pow_i64(s, x))
 HC_EW_BODY_SCALAR(pow_of, C128, hc_c128, hc_cpow(s, x))
 #else
+/* Named with HC_EW_KERNELS_ALL, so lists (foreach/pow.c) find the same kernels. */
 static const struct hc_ew TENSOR = {"aclnnPowTensorTensor", HC_EW_TABLE_ALL(pow), 0, 0};
 static const struct hc_ew SCALAR = {"aclnnPowTensorScalar", HC_EW_TABLE_ALL(pows), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnPowScalarTensor", HC_EW_TABLE_ALL(pow_of), 0, 0};

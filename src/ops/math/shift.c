@@ -10,6 +10,7 @@ HC_EW_KERNEL(left_shifts_I64)
 HC_EW_KERNEL(right_shift_I64)
 
 #ifdef HC_ISA
+/* Shifted as unsigned: a sign that goes through is undefined in C otherwise. */
 static inline int64_t left(int64_t a, int64_t bits) {
     return bits < 0 || bits > 63 ? 0 : (int64_t)((uint64_t)a << bits);
 }

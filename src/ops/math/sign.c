@@ -7,6 +7,7 @@ HC_EW_KERNELS_ALL(sign)
 #ifdef HC_ISA
 #include <math.h>
 
+/* hypot, so that x / |x| is right where |x|^2 would overflow or vanish. */
 static inline hc_c128 sign_c128(hc_c128 x) {
     const double size = hypot(x.re, x.im);
     return size == 0 ? (hc_c128){0, 0} : (hc_c128){x.re / size, x.im / size};

@@ -44,6 +44,7 @@ static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const ac
     return hc_ew_plan_scalar(name, &SCALAR, self, &product, out, workspaceSize, executor);
 }
 
+/* torch.sub(self, other, alpha=alpha); bool is refused by the client. */
 HC_API aclnnStatus aclnnSubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
@@ -73,6 +74,7 @@ HC_API aclnnStatus aclnnInplaceSubsGetWorkspaceSize(aclTensor *selfRef, const ac
 }
 HC_OP_LAUNCH(aclnnInplaceSubs)
 
+/* torch.rsub: Sub with its operands exchanged, alpha still with what is subtracted. */
 HC_API aclnnStatus aclnnRsubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
@@ -80,6 +82,7 @@ HC_API aclnnStatus aclnnRsubGetWorkspaceSize(const aclTensor *self, const aclTen
 }
 HC_OP_LAUNCH(aclnnRsub)
 
+/* A number minus alpha times a tensor. */
 HC_API aclnnStatus aclnnRsubsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
                                               const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {

@@ -25,6 +25,7 @@ BODY(C128)
 /* Bit 1 of `truth`: input 0 (operand 1, after the output) is a truth value, whatever its type. */
 static const struct hc_ew SPEC = {"aclnnSWhere", HC_EW_TABLE_ALL(where), 1u << 1, 0};
 
+/* torch.where(condition, self, other); all three broadcast. */
 HC_API aclnnStatus aclnnSWhereGetWorkspaceSize(const aclTensor *condition, const aclTensor *self,
                                                const aclTensor *other, aclTensor *out,
                                                uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -69,6 +69,7 @@ static aclTensor first_matrix(const aclTensor *t, int32_t steps_dim) {
     return v;
 }
 
+/* torch.addbmm(self, batch1, batch2, beta=beta, alpha=alpha). */
 HC_API aclnnStatus aclnnAddbmmGetWorkspaceSize(const aclTensor *self, const aclTensor *batch1,
                                                const aclTensor *batch2, const aclScalar *beta,
                                                const aclScalar *alpha, aclTensor *out, int8_t cubeMathType,

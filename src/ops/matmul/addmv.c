@@ -3,6 +3,7 @@
  * is a column, self broadcasts to the result. */
 #include "matmul.h"
 
+/* torch.addmv(self, mat, vec, beta=beta, alpha=alpha). */
 HC_API aclnnStatus aclnnAddmvGetWorkspaceSize(const aclTensor *self, const aclTensor *mat,
                                               const aclTensor *vec, const aclScalar *alpha,
                                               const aclScalar *beta, aclTensor *out, int8_t cubeMathType,

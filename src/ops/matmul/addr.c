@@ -7,6 +7,7 @@
 HC_EW_KERNELS_ALL(addr)
 HC_EW_KERNEL(addr_truth)
 
+/* Both numbers in every type, so that a kernel takes its own. */
 struct args {
     struct hc_ew_scalar beta, alpha;
     bool has_self, has_product; /* the factors as truth values */
@@ -35,6 +36,7 @@ ADDR(F64, MUL, ADD)
 ADDR(I64, MUL, ADD)
 ADDR(C128, hc_cmul, hc_cadd)
 
+/* bool is computed as int64, 0 or 1. */
 void HC_FN(addr_truth)(size_t n, void *const *out, const void *const *in, const void *args) {
     const struct args *f = args;
     const int64_t *self = in[0], *a = in[1], *b = in[2];
@@ -45,6 +47,7 @@ void HC_FN(addr_truth)(size_t n, void *const *out, const void *const *in, const 
 static const struct hc_ew NUMBERS = {"aclnnAddr", HC_EW_TABLE_ALL(addr), 0, 0};
 static const struct hc_ew TRUTH = {"aclnnAddr", {[HC_I64] = addr_truth_table}, 0, 0};
 
+/* *value becomes 1 for null. *counts: whether it is not 0, which for self decides if it is read at all. */
 static aclnnStatus read_factor(const char *name, const char *factor, const aclScalar *s, bool integers,
                                struct hc_ew_scalar *value, bool *counts) {
     *value = (struct hc_ew_scalar){1, 1, 1, {1, 0}};

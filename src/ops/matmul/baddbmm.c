@@ -3,6 +3,7 @@
  * side by side where they are small, one after the other with all threads where they are large (gemm.c). */
 #include "matmul.h"
 
+/* torch.baddbmm(self, batch1, batch2, beta=beta, alpha=alpha). */
 HC_API aclnnStatus aclnnBaddbmmGetWorkspaceSize(const aclTensor *self, const aclTensor *batch1,
                                                 const aclTensor *batch2, const aclScalar *beta,
                                                 const aclScalar *alpha, aclTensor *out, int8_t cubeMathType,

@@ -4,6 +4,7 @@
  * always computed in float32. */
 #include "matmul.h"
 
+/* torch.bmm(self, mat2): as many matrices in both. */
 HC_API aclnnStatus aclnnBatchMatMulGetWorkspaceSize(const aclTensor *self, const aclTensor *mat2,
                                                     aclTensor *out, int8_t cubeMathType,
                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -3,6 +3,7 @@
  * one row and one column, summed in fixed pieces, so the result does not depend on the threads. */
 #include "matmul.h"
 
+/* torch.dot(self, tensor), into a scalar. */
 HC_API aclnnStatus aclnnDotGetWorkspaceSize(const aclTensor *self, const aclTensor *tensor, aclTensor *out,
                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     const struct hc_matmul op = {.name = "aclnnDot",

@@ -3,6 +3,7 @@
  * Transposed views are packed as they lie: no operand is copied first. */
 #include "matmul.h"
 
+/* torch.matmul(self, mat2). Ranks of 0 in the description below mean any. */
 HC_API aclnnStatus aclnnMatmulGetWorkspaceSize(const aclTensor *self, const aclTensor *mat2, aclTensor *out,
                                                int8_t cubeMathType, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

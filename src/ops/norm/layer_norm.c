@@ -62,6 +62,7 @@ void HC_FN(layer_norm_F32)(size_t n, void *const *out, const void *const *in, si
     }
 }
 
+/* As above in scalar code, as double rows are for checks and not for training. */
 void HC_FN(layer_norm_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], mean = 0, squares = 0;
     const double *x = in[0], *w = in[1], *b = in[2];
@@ -79,6 +80,7 @@ void HC_FN(layer_norm_F64)(size_t n, void *const *out, const void *const *in, si
 #else
 #include "norm.h"
 
+/* Three outputs a row of which callers may want one; `work` of 2 counts the passes that compute. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;

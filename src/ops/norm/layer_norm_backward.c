@@ -120,6 +120,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* outputMask tells which of the three gradients are wanted; the others may be null. */
 HC_API aclnnStatus aclnnLayerNormBackwardGetWorkspaceSize(
     const aclTensor *gradOut, const aclTensor *input, const aclIntArray *normalizedShape,
     const aclTensor *mean, const aclTensor *rstd, const aclTensor *weightOptional,

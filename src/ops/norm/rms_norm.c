@@ -18,6 +18,8 @@ struct args {
 #ifdef HC_ISA
 #include "simd_rows.h"
 
+/* rstd is rounded to float before it is used: the gradient gets that number, and must invert the same
+ * one. */
 void HC_FN(rms_norm_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0], *w = in[1];
@@ -30,6 +32,7 @@ void HC_FN(rms_norm_F32)(size_t n, void *const *out, const void *const *in, size
     for (; i < n; i++) y[i] = x[i] * rstd * w[i];
 }
 
+/* As above in scalar code. */
 void HC_FN(rms_norm_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], squares = 0;
     const double *x = in[0], *w = in[1];
@@ -88,6 +91,7 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     return 0;
 }
 
+/* torch_npu.npu_rms_norm(x, gamma, epsilon): y and rstd, one value per row. */
 HC_API aclnnStatus aclnnRmsNormGetWorkspaceSize(const aclTensor *x, const aclTensor *gamma, double epsilon,
                                                 const aclTensor *yOut, const aclTensor *rstdOut,
                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -97,6 +101,8 @@ HC_API aclnnStatus aclnnRmsNormGetWorkspaceSize(const aclTensor *x, const aclTen
 }
 HC_OP_LAUNCH(aclnnRmsNorm)
 
+/* torch_npu.npu_add_rms_norm: the residual addition in front of a norm, whose sum xOut is the next
+ * residual. */
 HC_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
                                                    const aclTensor *gamma, double epsilon, aclTensor *yOut,
                                                    aclTensor *rstdOut, aclTensor *xOut,

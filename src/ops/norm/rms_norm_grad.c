@@ -12,6 +12,7 @@ HC_ROWS_KERNEL(rms_norm_grad_F64)
 #ifdef HC_ISA
 #include "simd_rows.h"
 
+/* dw is a running sum over rows, and so is read and written for each. */
 void HC_FN(rms_norm_grad_F32)(size_t n, void *const *out, const void *const *in, size_t row,
                               const void *args) {
     float *dx = out[0], *dw = out[1];
@@ -59,6 +60,7 @@ struct args {
     enum hc_block block;
 };
 
+/* Operands dy, x, rstd, gamma, dx, dgamma; the sum over rows is a sum of the skeleton's (rows.h). */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
@@ -80,6 +82,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .sum = {hc_arg(call, 5)}});
 }
 
+/* dgammaOut may be wider than gamma, float32 for a 16-bit one: sums are rounded to its type, once. */
 HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *x,
                                                     const aclTensor *rstd, const aclTensor *gamma,
                                                     const aclTensor *dxOut, const aclTensor *dgammaOut,

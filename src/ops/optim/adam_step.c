@@ -67,6 +67,7 @@ aclnnStatus adam_run(const char *name, size_t count, const aclTensor *var, const
                           each ? sizeof *steps : 0);
 }
 
+/* Dtypes may differ from one another: states in float32 beside a 16-bit parameter. */
 aclnnStatus adam_check(const char *name, const aclTensor *var, const aclTensor *m, const aclTensor *v,
                        const aclTensor *max_v, const aclTensor *grad) {
     const aclTensor *tensors[] = {var, m, v, grad, max_v};

@@ -28,6 +28,7 @@ static aclnnStatus run(const struct hc_call *call) {
                     false);
 }
 
+/* Settings are tensors of one element, so a schedule can run on the device. */
 HC_API aclnnStatus aclnnApplyAdamGetWorkspaceSize(aclTensor *varRef, const aclTensor *m, const aclTensor *v,
                                                   const aclTensor *beta1Power, const aclTensor *beta2Power,
                                                   const aclTensor *lr, const aclTensor *beta1,

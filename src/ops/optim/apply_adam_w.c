@@ -27,6 +27,7 @@ static aclnnStatus run(const struct hc_call *call) {
                     false);
 }
 
+/* maxGradNormOptional is, despite its name, the largest v of amsgrad; it is updated. */
 HC_API aclnnStatus aclnnApplyAdamWGetWorkspaceSize(
     aclTensor *varRef, aclTensor *mRef, aclTensor *vRef, const aclTensor *beta1Power,
     const aclTensor *beta2Power, const aclTensor *lr, const aclTensor *weightDecay, const aclTensor *beta1,

@@ -18,6 +18,7 @@ static aclnnStatus run(const struct hc_call *call) {
                     false);
 }
 
+/* torch._fused_adamw_ for one tensor, settings by value. */
 HC_API aclnnStatus aclnnApplyAdamWV2GetWorkspaceSize(aclTensor *varRef, aclTensor *mRef, aclTensor *vRef,
                                                      aclTensor *maxGradNormOptionalRef, const aclTensor *grad,
                                                      const aclTensor *step, float lr, float beta1,

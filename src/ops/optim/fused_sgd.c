@@ -56,6 +56,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_foreach_run(&FUSED_SGD, hc_arg_count(call, 0), operands, lists, operands, lists, &args, 0);
 }
 
+/* torch._fused_sgd_. Without a momentum list momentum must be 0: it would have nowhere to stay. */
 HC_API aclnnStatus aclnnFusedSgdGetWorkspaceSize(const aclTensorList *paramsRef,
                                                  const aclTensorList *gradsRef,
                                                  const aclTensorList *momentumBufferListOptionalRef,

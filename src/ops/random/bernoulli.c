@@ -24,6 +24,7 @@ static void one_probability(size_t n, uint64_t index, const uint32_t *words, voi
         y[i] = below(hc_philox_u64(words + i / 32 * HC_PHILOX_GROUP, i % 32), a->prob);
 }
 
+/* args: the probabilities, contiguous, in the order of the elements. */
 static void each_probability(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const double *prob = (const double *)args + index;
     uint8_t *y = block;
@@ -62,6 +63,7 @@ static aclnnStatus bernoulli_tensor_run(const struct hc_call *call) {
     return status;
 }
 
+/* self.bernoulli_(prob), into any dtype: the ones and zeros are converted. */
 aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *prob,
                                                   int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {
@@ -74,6 +76,7 @@ aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, cons
 }
 HC_OP_LAUNCH(aclnnInplaceBernoulli)
 
+/* The same with a probability per element, which broadcasts. */
 aclnnStatus aclnnInplaceBernoulliTensorGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *prob,
                                                         int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                         aclOpExecutor **executor) {

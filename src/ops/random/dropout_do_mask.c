@@ -68,6 +68,7 @@ aclnnStatus hc_dropout_apply(const aclTensor *out, const aclTensor *self, const 
     return status;
 }
 
+/* The probability that the mask was made with: the factor is not stored with it. */
 struct do_mask {
     double prob;
 };
@@ -79,6 +80,8 @@ static aclnnStatus do_mask_run(const struct hc_call *call) {
     return hc_dropout_apply(hc_arg(call, 2), hc_arg(call, 0), hc_data(hc_arg(call, 1)), scale);
 }
 
+/* Forward and backward of dropout are this same operator: the gradient is masked and scaled as the input
+ * was. */
 aclnnStatus aclnnDropoutDoMaskGetWorkspaceSize(const aclTensor *self, const aclTensor *mask, double prob,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

@@ -8,6 +8,7 @@
 HC_KERNEL(hc_dropout_bits, (const uint32_t *words, size_t bytes, uint64_t threshold, uint8_t *mask))
 
 #ifdef HC_ISA
+/* 8 words make a byte of 8 comparisons. */
 void HC_FN(hc_dropout_bits)(const uint32_t *words, size_t bytes, uint64_t threshold, uint8_t *mask) {
     if (threshold > UINT32_MAX) { /* nothing is kept */
         memset(mask, 0, bytes);
@@ -59,6 +60,7 @@ void hc_dropout_fill_mask(struct hc_philox philox, double prob, size_t numel, vo
     hc_parallel_for(hc_dropout_mask_bytes(numel) / BYTES_PER_GROUP, GRAIN_GROUPS, fill_groups, &f);
 }
 
+/* The mask is written and read as whole bytes from its first element, hence contiguous. */
 aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mask, size_t numel) {
     HC_CHECK(prob >= 0 && prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: probability %g is outside [0, 1]", name,
              prob);
@@ -82,6 +84,7 @@ static aclnnStatus gen_mask_run(const struct hc_call *call) {
     return 0;
 }
 
+/* The shape is that of a tensor that exists, so its product fits. */
 static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob, struct hc_philox philox,
                         aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(shape != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: shape is null", name);
@@ -95,6 +98,7 @@ static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob,
     return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out));
 }
 
+/* prob is that of dropping, as in F.dropout. */
 aclnnStatus aclnnDropoutGenMaskGetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed,
                                                 int64_t offset, aclTensor *out, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {

@@ -75,6 +75,7 @@ static void with_replacement(const struct multinomial *a, double *weight, int64_
     }
 }
 
+/* For qsort; equal keys keep the order of their indices. */
 static int descending(const void *x, const void *y) {
     const struct key *a = x, *b = y;
     if (a->value != b->value) return a->value > b->value ? -1 : 1;
@@ -93,6 +94,7 @@ static void without_replacement(const struct multinomial *a, const double *weigh
     for (int64_t s = 0; s < a->samples; s++) out[s] = keys[s].index;
 }
 
+/* Row by row, so that a bad row is reported by its number; what was drawn before it is thrown away. */
 static aclnnStatus draw_rows(const struct multinomial *a, double *weights, int64_t rows, int64_t categories,
                              struct key *keys, int64_t *out) {
     for (int64_t row = 0; row < rows; row++) {
@@ -129,6 +131,7 @@ static aclnnStatus multinomial_run(const struct hc_call *call) {
     return status;
 }
 
+/* torch.multinomial(self, numsamples, replacement). Weights need not sum to 1. */
 aclnnStatus aclnnMultinomialGetWorkspaceSize(const aclTensor *self, int64_t numsamples, bool replacement,
                                              int64_t seed, int64_t offset, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -98,6 +98,7 @@ static aclnnStatus check(const char *name, const aclTensor *out, double std) {
     return 0;
 }
 
+/* self.normal_(mean, std). */
 aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float mean, float std, int64_t seed,
                                                int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
@@ -107,6 +108,7 @@ aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float m
 }
 HC_OP_LAUNCH(aclnnInplaceNormal)
 
+/* torch.normal(mean, std, size): the same numbers, out of place. */
 aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t seed, int64_t offset,
                                                   aclTensor *out, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {
@@ -128,6 +130,7 @@ struct with_tensors {
 /* A double that broadcasts; must outlive the view. */
 static aclTensor scalar_view(double *value) { return hc_tensor_view(ACL_DOUBLE, NULL, 0, value); }
 
+/* The normals lie in out until the second pass, so no memory is needed for them. */
 static aclnnStatus with_tensors_run(const struct hc_call *call) {
     struct with_tensors a = *(const struct with_tensors *)call->args;
     const aclTensor *out = hc_arg(call, 0), *mean = hc_arg(call, 1), *std = hc_arg(call, 2);
@@ -152,6 +155,7 @@ static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, do
     return HC_PLAN(name, with_tensors_run, &args, HC_OUT(out), HC_IN_OPT(mean), HC_IN_OPT(std));
 }
 
+/* torch.normal(mean, std) with a mean per element; the two below have a std per element, or both. */
 aclnnStatus aclnnNormalTensorFloatGetWorkspaceSize(const aclTensor *mean, float std, int64_t seed,
                                                    int64_t offset, aclTensor *out, uint64_t *workspaceSize,
                                                    aclOpExecutor **executor) {

@@ -41,6 +41,7 @@ static aclnnStatus plan(const char *name, const aclTensor *selfRef, int64_t from
     return HC_PLAN(name, random_run, &args, HC_OUT(selfRef));
 }
 
+/* self.random_(from, to). */
 aclnnStatus aclnnInplaceRandomGetWorkspaceSize(const aclTensor *selfRef, int64_t from, int64_t to,
                                                int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

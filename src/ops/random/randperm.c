@@ -40,6 +40,7 @@ static aclnnStatus randperm_run(const struct hc_call *call) {
     return status;
 }
 
+/* torch.randperm(n). */
 aclnnStatus aclnnRandpermGetWorkspaceSize(int64_t n, int64_t seed, int64_t offset, aclTensor *out,
                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnRandperm: out is null");

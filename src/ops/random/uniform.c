@@ -28,6 +28,7 @@ void HC_FN(uniform_F32)(size_t n, uint64_t index, const uint32_t *words, void *b
         y[i] = value < below ? value : below;
     }
 }
+/* As above with words of 64 bits, 32 a group. */
 void HC_FN(uniform_F64)(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const struct uniform *a = args;
     double *y = block;
@@ -68,6 +69,7 @@ static aclnnStatus uniform_run(const struct hc_call *call) {
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
+/* self.uniform_(from, to). An empty range gives `from`. */
 aclnnStatus aclnnInplaceUniformGetWorkspaceSize(const aclTensor *selfRef, double from, double to,
                                                 uint64_t seed, uint64_t offset, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {

@@ -69,6 +69,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
         return plan(&(op), self, hc_dims(NULL, false), out, workspaceSize, executor);                        \
     }                                                                                                        \
     HC_OP_LAUNCH(api)
+/* torch.amax and torch.amin over dimensions, torch.max and torch.min of everything. */
 OVER_DIMS(aclnnAmax, AMAX)
 OVER_DIMS(aclnnAmin, AMIN)
 OVER_ALL(aclnnMax, MAX)

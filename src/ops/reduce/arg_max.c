@@ -129,6 +129,7 @@ BOTH(min, MIN, F32)
 BOTH(min, MIN, F64)
 BOTH(min, MIN, I64)
 #define TABLE(name) {[HC_F32] = &name##_F32, [HC_F64] = &name##_F64, [HC_I64] = &name##_I64}
+/* Names differ, kernels do not: with two outputs both are written, with one the position alone. */
 static const struct hc_reduce MAX_DIM = {"aclnnMaxDim", true, TABLE(MAX)},
                               MIN_DIM = {"aclnnMinDim", true, TABLE(MIN)};
 static const struct hc_reduce ARG_MAX = {"aclnnArgMax", true, TABLE(MAX_AT)},

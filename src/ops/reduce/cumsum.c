@@ -29,6 +29,7 @@ DEFINE(F32, float, double)
 DEFINE(F64, double, double)
 DEFINE(I64, int64_t, uint64_t) /* wraps */
 
+/* Parts apart, as complex sums are. */
 void HC_FN(cumsum_C128)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     hc_c128 *y = out[0], sum = {0, 0};
     const hc_c128 *x = in[0];
@@ -52,6 +53,7 @@ static hc_rows_kernel *const *const KERNELS[HC_BLOCK_COUNT] = {[HC_F32] = cumsum
                                                                [HC_I64] = cumsum_I64_table,
                                                                [HC_C128] = cumsum_C128_table};
 
+/* Operands self, out: a vector of the row in, one out. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     return hc_rows_run(&(const struct hc_rows){.name = call->name,

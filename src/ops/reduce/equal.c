@@ -27,6 +27,7 @@ HC_REDUCE_BODY(equal_B8, uint8_t, uint8_t, 64, 0, OR_FOLD, OR)
 HC_REDUCE_FINISH(equal_B8, uint8_t, uint8_t, NONE)
 
 #else
+/* The 1: the output is a truth value, whose dtype does not widen the comparison. */
 static const struct hc_ew DIFFER = {"aclnnEqual",
                                     {[HC_F32] = differ_F32_table,
                                      [HC_F64] = differ_F64_table,

@@ -23,6 +23,7 @@ void HC_FN(logsumexp_F32)(size_t n, void *const *out, const void *const *in, siz
     *(float *)out[0] = isinf(max) ? max : (float)((double)max + log(sum));
 }
 
+/* As above in scalar code; NaN is the maximum where there is one. */
 void HC_FN(logsumexp_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     const double *x = in[0];
     double max = -INFINITY, sum = 0;
@@ -40,6 +41,7 @@ struct args {
     enum hc_block block;
 };
 
+/* Operands self, out. 4 operations an element: a maximum, a difference and an exponential count so. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     return hc_rows_run(&(const struct hc_rows){

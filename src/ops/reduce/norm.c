@@ -31,6 +31,8 @@ struct args {
 #define SQUARE_F32(x) ((double)(x) * (double)(x))
 #define SQUARE_F64(x) ((x) * (x))
 #define SQUARE_C128(x) ((x).re * (x).re + (x).im * (x).im)
+/* The float folds widen before they square or take magnitudes, so that neither 1e-30 nor 1e30 leaves the
+ * range. */
 #define FOLDS(block)                                                                                         \
     static inline double zero_##block(double s, hc_block_##block x) {                                        \
         return s + (ABS_##block(x) != 0 ? 1 : 0);                                                            \
@@ -74,7 +76,8 @@ FOLDS(C128)
     HC_REDUCE_FINISH(norm_##name##_F32, double, double, finish)                                              \
     HC_REDUCE_FINISH(norm_##name##_F64, double, double, finish)                                              \
     HC_REDUCE_FINISH(norm_##name##_C128, double, double, finish)
-/* Lanes: 32 doubles for real input, 8 for complex, whose fold is too long to interleave more. */
+/* Lanes: 32 doubles for real input, 8 for complex, whose fold is too long to interleave more. PLAIN has no
+ * root: the sum, count or extreme is the norm itself. */
 #define DEFINE(name, kind, identity, join, finish)                                                           \
     HC_REDUCE_BODY(norm_##name##_F32, float, double, 32, identity, kind##_F32, join)                         \
     HC_REDUCE_BODY(norm_##name##_F64, double, double, 32, identity, kind##_F64, join)                        \

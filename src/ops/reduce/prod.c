@@ -35,6 +35,7 @@ static const struct hc_reduce_kernels PROD_F64 = HC_REDUCE_KERNELS(prod_F64, dou
 static const struct hc_reduce_kernels PROD_I64 = HC_REDUCE_KERNELS(prod_I64, int64_t, HC_I64, 1);
 static const struct hc_reduce_kernels PROD_C128 = HC_REDUCE_KERNELS(prod_C128, hc_c128, HC_C128, 1, 0);
 #define KERNELS {[HC_F32] = &PROD_F32, [HC_F64] = &PROD_F64, [HC_I64] = &PROD_I64, [HC_C128] = &PROD_C128}
+/* Two operators, which messages tell apart. */
 static const struct hc_reduce PROD = {"aclnnProd", false, KERNELS};
 static const struct hc_reduce PROD_DIM = {"aclnnProdDim", false, KERNELS};
 
@@ -48,6 +49,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
                           executor);
 }
 
+/* torch.prod(self, dtype), and along one dimension below: PyTorch has no product over several. */
 HC_API aclnnStatus aclnnProdGetWorkspaceSize(const aclTensor *self, const aclDataType dtype, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan(&PROD, self, hc_dims(NULL, false), dtype, out, workspaceSize, executor);

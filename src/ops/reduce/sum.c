@@ -55,6 +55,7 @@ static const struct hc_reduce_kernels MEAN_F32 = MEAN_KERNELS(F32, double, HC_F3
 static const struct hc_reduce_kernels MEAN_F64 = MEAN_KERNELS(F64, double, HC_F64);
 static const struct hc_reduce_kernels MEAN_C128 = MEAN_KERNELS(C128, hc_c128, HC_C128);
 
+/* The mean has no integers: the client asks for a float dtype, as PyTorch wants one. */
 static const struct hc_reduce SUM = {
     "aclnnReduceSum",
     false,

@@ -71,6 +71,8 @@ static aclnnStatus check_sorter(const struct hc_call *call, const int64_t *sorte
     return 0;
 }
 
+/* Three conversions, O(elements), against a search of O(values log n): for a few values in a long
+ * sequence the conversion dominates, which is the price of one loop for all types. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *sequence = hc_arg(call, 0), *values = hc_arg(call, 1), *sorter = hc_arg(call, 2),
@@ -96,6 +98,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* The values' own shape is free where there is one sequence: out has it. */
 static aclnnStatus check(const aclTensor *sequence, const aclTensor *self, const aclTensor *sorter,
                          const aclTensor *out, bool out_int32) {
     static const char *const NAME = "aclnnSearchSorted";
@@ -120,6 +123,8 @@ static aclnnStatus check(const aclTensor *sequence, const aclTensor *self, const
     return 0;
 }
 
+/* torch.searchsorted(sortedSequence, self, right=right, sorter=sorter). sorter is the permutation that
+ * sorts a sequence which is not. */
 HC_API aclnnStatus aclnnSearchSortedGetWorkspaceSize(const aclTensor *sortedSequence, const aclTensor *self,
                                                      bool outInt32, bool right, const aclTensor *sorter,
                                                      aclTensor *out, uint64_t *workspaceSize,

@@ -122,6 +122,7 @@ static aclTensor with_last(const aclTensor *t, int64_t dim) {
     return view;
 }
 
+/* The row goes last in all three tensors; strides do the rest, nothing is transposed in memory. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0);
@@ -171,6 +172,8 @@ static aclnnStatus check_dim(const char *name, const aclTensor *self, int64_t di
     return 0;
 }
 
+/* torch.sort(self, stable=stable, dim=dim, descending=descending). NaN goes last, or first if descending.
+ */
 HC_API aclnnStatus aclnnSortGetWorkspaceSize(const aclTensor *self, bool stable, int64_t dim, bool descending,
                                              aclTensor *valuesOut, aclTensor *indicesOut,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -181,6 +184,8 @@ HC_API aclnnStatus aclnnSortGetWorkspaceSize(const aclTensor *self, bool stable,
 }
 HC_OP_LAUNCH(aclnnSort)
 
+/* torch.topk(self, k, dim, largest, sorted). Not sorted means in no order, and saves the sort of k pairs.
+ */
 HC_API aclnnStatus aclnnTopkGetWorkspaceSize(const aclTensor *self, int64_t k, int64_t dim, bool largest,
                                              bool sorted, aclTensor *valuesOut, aclTensor *indicesOut,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -87,6 +87,7 @@ size_t hc_key_bytes(aclDataType dtype) {
     }
 }
 
+/* Stable: equal keys are not moved past each other. */
 static void insertion_sort(size_t n, struct hc_pair *pairs) {
     for (size_t i = 1; i < n; i++) {
         const struct hc_pair p = pairs[i];
@@ -163,6 +164,7 @@ static inline bool before(struct hc_pair a, struct hc_pair b) {
     return a.key < b.key || (a.key == b.key && a.at < b.at);
 }
 
+/* For pairs that a selection has shuffled, where stability would keep the wrong order. */
 void hc_sort_few(size_t n, struct hc_pair *pairs) {
     for (size_t i = 1; i < n; i++) {
         const struct hc_pair p = pairs[i];
@@ -172,6 +174,7 @@ void hc_sort_few(size_t n, struct hc_pair *pairs) {
     }
 }
 
+/* The middle of three, so that sorted and reversed rows are split in halves. */
 static struct hc_pair median(struct hc_pair a, struct hc_pair b, struct hc_pair c) {
     if (before(b, a)) {
         const struct hc_pair t = a;

@@ -29,6 +29,7 @@ struct slices {
     int64_t *inverse, *counts, *first;
 };
 
+/* What was never allocated is NULL. */
 static void free_slices(struct slices *s) {
     free(s->tensor.base);
     free(s->order);
@@ -145,6 +146,7 @@ static aclnnStatus run_slices(const struct hc_call *call, struct slices *s) {
     return 0;
 }
 
+/* Frees after a failure half way, too. */
 static aclnnStatus run(const struct hc_call *call) {
     struct slices s = {0};
     const aclnnStatus status = run_slices(call, &s);
@@ -152,6 +154,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* Outputs have room for the worst case, all values distinct; their shapes shrink in the run, for which
+ * the launch waits. */
 static aclnnStatus plan(const char *name, const aclTensor *self, struct args args, const aclTensor *value,
                         const aclTensor *inverse, const aclTensor *counts, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {

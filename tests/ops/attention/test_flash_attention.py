@@ -314,6 +314,7 @@ def test_strided_inputs() -> None:
         ({"headNum": 3}, "headNum is 3"),
         ({"sparseMode": 11}, "sparseMode is 11"),
         ({"keepProb": 1.5}, "keepProb is 1.5"),
+        ({"keepProb": 0.9}, "keepProb is 0.9 without dropMaskOptional"),
         ({"attenMaskOptional": torch.zeros(3, 3).bool()}, "attenMask is bool"),
         ({"softmaxMaxOut": torch.zeros(3)}, "softmaxMax is float32"),
         ({"key": torch.zeros(2, 4, 51, 8)}, "do not go together"),
