@@ -109,9 +109,7 @@ HcclResult hc_board_open(const char *caller, struct hc_comm *c, int self) {
         status = file >= 0 ? map_file(caller, b, file) : HCCL_E_SYSCALL;
     }
     if (status == HCCL_SUCCESS) {
-        pthread_mutex_lock(&c->failure_lock);
         c->board = b;
-        pthread_mutex_unlock(&c->failure_lock);
         status = wait_for_all(caller, c);
     } else {
         free(b);
@@ -122,10 +120,8 @@ HcclResult hc_board_open(const char *caller, struct hc_comm *c, int self) {
 }
 
 void hc_board_close(struct hc_comm *c) {
-    pthread_mutex_lock(&c->failure_lock); /* see hc_comm_listen */
     struct hc_board *b = c->board;
     c->board = NULL;
-    pthread_mutex_unlock(&c->failure_lock);
     if (b == NULL) return;
     atomic_store(&hc_presence(b, c->rank)->stage, HC_LEFT);
     for (uint32_t r = 0; r < b->num_ranks; r++) hc_bell_add(&hc_presence(b, r)->door);

@@ -107,7 +107,8 @@ static void list_missing(const struct hc_caller *all, const struct hc_caller *c,
 
 /* A meeting fails for all who came, with one text: those answered later would miss the ones answered first.
  */
-static void fail_meeting(struct hc_caller *all, const struct hc_call *call, HcclResult code, const char *text) {
+static void fail_meeting(struct hc_caller *all, const struct hc_call *call, HcclResult code,
+                         const char *text) {
     for (struct hc_caller *c = all; c != NULL; c = c->next) {
         if (!complete(c) || memcmp(c->call.id, call->id, sizeof call->id) != 0) continue;
         answer_error(c, code, text);

@@ -238,7 +238,7 @@ HcclResult HcclCommResume(HcclComm comm) {
     const char *name = "HcclCommResume";
     struct hc_comm *c;
     HC_TRY(hc_comm_find(name, comm, &c));
-    if (hc_comm_listen(c) != HCCL_SUCCESS) {
+    if (hc_comm_poll(c) != HCCL_SUCCESS) {
         HC_TRY(wait_for_tasks(name, c));
         HC_TRY(hc_ranks_meet_again(name, c));
     }
@@ -290,6 +290,6 @@ HcclResult HcclGetCommAsyncError(HcclComm comm, HcclResult *asyncError) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclGetCommAsyncError", comm, &c));
     HC_CHECK(asyncError != NULL, HCCL_E_PTR, "HcclGetCommAsyncError: asyncError is null");
-    *asyncError = hc_comm_listen(c);
+    *asyncError = hc_comm_poll(c);
     return HCCL_SUCCESS;
 }

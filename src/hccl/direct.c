@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Two posts per rank are enough: whoever makes post n + 2 has seen all posts n + 1, which the others made when
- * they were done with post n. */
+/* Two posts per rank are enough: whoever makes post n + 2 has seen all posts n + 1, which the others made
+ * when they were done with post n. */
 #include "hc_direct.h"
 
 #include <string.h>

@@ -44,22 +44,6 @@ HcclResult hc_comm_failure(struct hc_comm *c) {
     return code;
 }
 
-/* The lock keeps the transport where it is: another thread may resume the communicator. */
-HcclResult hc_comm_listen(struct hc_comm *c) {
-    char text[640];
-    struct hc_report report = {.code = HCCL_SUCCESS};
-    pthread_mutex_lock(&c->failure_lock);
-    const bool heard = c->transport != NULL && atomic_load(&c->failed) == HCCL_SUCCESS &&
-                       c->transport->reported(c, &report);
-    pthread_mutex_unlock(&c->failure_lock);
-    if (heard) {
-        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %.400s", c->name, c->rank,
-                 c->num_ranks, report.rank, report.text);
-        keep(c, report.code, text);
-    }
-    return hc_comm_failure(c);
-}
-
 struct hc_signature hc_op_signature(const struct hc_op *op) {
     return (struct hc_signature){.kind = (uint8_t)op->kind,
                                  .type = (uint8_t)op->type,
@@ -218,6 +202,25 @@ static HcclResult check_reports(struct hc_op *op) {
     snprintf(text, sizeof text, "%s: rank %u reports: %.400s", hc_op_text(op, what, sizeof what), report.rank,
              report.text);
     keep(c, report.code, text);
+    return hc_comm_failure(c);
+}
+
+/* The lock keeps the transport where it is: another thread may resume the communicator. */
+static bool is_reported(struct hc_comm *c, struct hc_report *report) {
+    pthread_mutex_lock(&c->failure_lock);
+    const bool found = c->transport != NULL && c->transport->reported(c, report);
+    pthread_mutex_unlock(&c->failure_lock);
+    return found;
+}
+
+HcclResult hc_comm_poll(struct hc_comm *c) {
+    struct hc_report report;
+    if (atomic_load(&c->failed) == HCCL_SUCCESS && is_reported(c, &report)) {
+        char text[FAILURE_BYTES];
+        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %s", c->name, c->rank,
+                 c->num_ranks, report.rank, report.text);
+        keep(c, report.code, text);
+    }
     return hc_comm_failure(c);
 }
 

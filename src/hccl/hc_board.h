@@ -140,7 +140,8 @@ static inline struct hc_bell *hc_done(const struct hc_board *b, uint32_t rank) {
 }
 /* Bytes and places of the slices for every rank: [num_ranks] offsets, then [num_ranks] lengths, in bytes. */
 static inline uint64_t *hc_table(const struct hc_board *b, uint32_t rank, uint32_t number) {
-    return (uint64_t *)(void *)(b->memory + b->tables_at) + ((size_t)rank * 2 + number % 2) * 2 * b->num_ranks;
+    return (uint64_t *)(void *)(b->memory + b->tables_at) +
+           ((size_t)rank * 2 + number % 2) * 2 * b->num_ranks;
 }
 static inline struct hc_lane *hc_lane(const struct hc_board *b, enum hc_channel channel, uint32_t from,
                                       uint32_t to) {

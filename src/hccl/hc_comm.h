@@ -15,8 +15,10 @@
     X(INT8, 1)                                                                                               \
     X(INT16, 2)                                                                                              \
     X(INT32, 4)                                                                                              \
-    X(FP16, 2) X(FP32, 4) X(INT64, 8) X(UINT64, 8) X(UINT8, 1) X(UINT16, 2) X(UINT32, 4) X(FP64, 8)          \
-        X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
+    X(FP16, 2)                                                                                               \
+    X(FP32, 4)                                                                                               \
+    X(INT64, 8) X(UINT64, 8) X(UINT8, 1) X(UINT16, 2) X(UINT32, 4) X(FP64, 8) X(BFP16, 2) X(INT128, 16)      \
+        X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
 
 /* Registered memory, see comm_memory.c. */
 struct hc_window;
@@ -77,7 +79,7 @@ struct hc_comm {
     uint32_t posts;      /* so far, of the collective whose turn it is */
     struct hc_lane_order *lanes; /* [HC_CHANNELS][HC_DIRECTIONS][num_ranks] */
 
-    atomic_ullong explained[16]; /* by kind: size classes whose algorithm has been printed */
+    atomic_ullong explained[2][16]; /* by kind: size classes printed; [1]: after `direct` declined */
 
     atomic_int failed; /* HcclResult of the first error, for good (until HcclCommResume) */
     pthread_mutex_t failure_lock;

@@ -103,8 +103,8 @@ HcclResult hc_wait_change(struct hc_op *op, struct hc_bell *bell, uint32_t seen)
 HcclResult hc_comm_fail(struct hc_comm *comm, HcclResult code, const char *fmt, ...) HC_PRINTF(3, 4);
 /* Its first error, with the text set; HCCL_SUCCESS if it has none. */
 HcclResult hc_comm_failure(struct hc_comm *comm);
-/* The same, after a look at what other ranks report. */
-HcclResult hc_comm_listen(struct hc_comm *comm);
+/* The same, including what another rank has told meanwhile. */
+HcclResult hc_comm_poll(struct hc_comm *comm);
 /* HCCL_SUCCESS, or why a wait of `op` is hopeless. */
 HcclResult hc_op_trouble(struct hc_op *op);
 /* "HcclAllReduce number 3 (5 float32) of communicator x on rank 0 of 2"; returns `text`. */

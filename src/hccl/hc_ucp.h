@@ -132,6 +132,8 @@ enum {
     X(ep_close_nbx, hc_ucs_request, (void *ep, const struct hc_ucp_request_param *param))                    \
     X(tag_send_nbx, hc_ucs_request,                                                                          \
       (void *ep, const void *buffer, size_t count, uint64_t tag, const struct hc_ucp_request_param *param))  \
+    X(tag_send_sync_nbx, hc_ucs_request,                                                                     \
+      (void *ep, const void *buffer, size_t count, uint64_t tag, const struct hc_ucp_request_param *param))  \
     X(tag_recv_nbx, hc_ucs_request,                                                                          \
       (void *worker, void *buffer, size_t count, uint64_t tag, uint64_t mask,                                \
        const struct hc_ucp_request_param *param))                                                            \

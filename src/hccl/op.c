@@ -115,8 +115,8 @@ static HcclResult run_collective(struct hc_op *op) {
 /* What is broken already is not begun: a collective that finds the others' posts could finish on some ranks.
  */
 static HcclResult check_health(struct hc_comm *c) {
-    const bool quiet = c->board == NULL || atomic_load(&hc_board_head(c->board)->failed) == 0;
-    return quiet ? hc_comm_failure(c) : hc_comm_listen(c);
+    const bool quiet = c->board != NULL && atomic_load(&hc_board_head(c->board)->failed) == 0;
+    return quiet ? hc_comm_failure(c) : hc_comm_poll(c);
 }
 
 /* The code sticks to the stream, with the text of hc_fail. */

@@ -154,10 +154,10 @@ HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
 }
 
 void hc_ranks_leave(struct hc_comm *c) {
-    hc_net_close(c);
-    pthread_mutex_lock(&c->failure_lock); /* see hc_comm_listen */
+    pthread_mutex_lock(&c->failure_lock); /* see hc_comm_poll */
     c->transport = NULL;
     pthread_mutex_unlock(&c->failure_lock);
+    hc_net_close(c);
     c->self = NULL;
     hc_board_close(c);
     for (uint32_t r = 0; r < c->num_ranks; r++) {

@@ -15,6 +15,7 @@
 
 static const size_t ANY = SIZE_MAX;
 enum { KIB = 1 << 10, MIB = 1 << 20 };
+_Static_assert(HC_OP_KINDS <= HC_ARRAY_SIZE(((struct hc_comm *)0)->explained[0]), "a kind more");
 
 /* What else a row needs. */
 enum need {
@@ -185,12 +186,12 @@ static const struct hc_algo *asked_for(enum hc_kind kind) {
 static unsigned size_class(size_t bytes) { return bytes == 0 ? 0 : 64 - (unsigned)__builtin_clzll(bytes); }
 
 /* Once per kind, size class and communicator, and by one rank: all choose alike. */
-static void explain(const struct hc_op *op, const struct hc_algo *algo, const char *why) {
+static void explain(const struct hc_op *op, const struct hc_algo *algo, bool declined, const char *why) {
     struct hc_comm *c = op->comm;
     const unsigned bits = size_class(size_of(op));
     const unsigned long long flag = 1ull << (bits % 64);
     if (c->rank != 0 || hc_option_int(HC_OPT_HCCL_EXPLAIN, 0, 1) == 0) return;
-    if ((atomic_fetch_or(&c->explained[op->kind], flag) & flag) != 0) return;
+    if ((atomic_fetch_or(&c->explained[declined][op->kind], flag) & flag) != 0) return;
     char size[48] = "no data";
     if (bits > 0)
         snprintf(size, sizeof size, "%llu to %llu bytes", 1ull << (bits - 1), (1ull << (bits - 1)) * 2 - 1);
@@ -214,7 +215,7 @@ const struct hc_algo *hc_select(const struct hc_op *op, const struct hc_algo *de
     const struct hc_algo *asked = declined == NULL ? asked_for(op->kind) : NULL;
     if (asked != NULL && !asked->supports(op)) return cannot_serve(op, asked);
     if (asked != NULL) {
-        explain(op, asked, "MINDSPEED_HCCL_ALGO");
+        explain(op, asked, false, "MINDSPEED_HCCL_ALGO");
         return asked;
     }
     const struct row *row = find_row(op, declined);
@@ -223,7 +224,7 @@ const struct hc_algo *hc_select(const struct hc_op *op, const struct hc_algo *de
                 hc_kind_name(op->kind), op->comm->name);
         return NULL;
     }
-    if (declined != NULL) atomic_store(&op->comm->explained[op->kind], 0);
-    explain(op, row->algo, declined == NULL ? row->why : "a rank's buffer is no device memory");
+    explain(op, row->algo, declined != NULL,
+            declined == NULL ? row->why : "a rank's buffer is no device memory");
     return row->algo;
 }

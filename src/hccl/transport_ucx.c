@@ -13,6 +13,9 @@
 #include "hc_clock.h"
 #include "hc_net.h"
 
+/* Every so many messages to a rank one is over only when it has been received: a sender of small messages
+ * does not run further ahead, and what a receiver must keep for it is bounded. */
+enum { LEAD = 64 };
 enum { INLINE_BYTES = 8192, SLICE_MS = 50, CROWDED_SLICE_MS = 1, SPIN_US = 50, HEAD_MAGIC = 0x6863636c };
 
 struct head {
@@ -125,8 +128,9 @@ static void send_parts(struct hc_net *net, const struct hc_op *op, struct hc_mes
     if (small && m->bytes > 0) memcpy(w->data, m->buffer, m->bytes);
     struct hc_ucp_request_param param = callback_of(&w->parts[PART_HEAD], false);
     started(&w->parts[PART_HEAD],
-            net->ucp->tag_send_nbx(ep, &w->head, sizeof w->head + (small ? m->bytes : 0),
-                                   tag_of(op, self, PART_HEAD, m->turn), &param));
+            (m->turn % LEAD == LEAD - 1 ? net->ucp->tag_send_sync_nbx : net->ucp->tag_send_nbx)(
+                ep, &w->head, sizeof w->head + (small ? m->bytes : 0), tag_of(op, self, PART_HEAD, m->turn),
+                &param));
     if (small) return;
     param = callback_of(&w->parts[PART_DATA], false);
     started(&w->parts[PART_DATA],

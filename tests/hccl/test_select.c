@@ -76,6 +76,7 @@ TEST(memory_that_cannot_be_shared) {
     const char *text = log_of(2, reduce_host_memory);
     SHOWS(text, ": direct (all ranks share memory)");
     SHOWS(text, ": recursive_doubling (a rank's buffer is no device memory)");
+    CHECK_EQ(lines_of(text), 2);
 }
 
 static int ask_for_direct(struct rank *self) {

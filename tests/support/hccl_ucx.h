@@ -9,6 +9,9 @@
 /* Whether the package is there; it is looked for in a process of its own, as ranks are forked from this one.
  */
 static inline bool has_ucx(void) {
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+    setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 1); /* its hooks and theirs do not go together */
+#endif
     const pid_t pid = fork();
     if (pid == 0) _exit(dlopen("libucp.so.0", RTLD_NOW) != NULL ? 0 : 1);
     int status = 1;
