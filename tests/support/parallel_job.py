@@ -259,9 +259,7 @@ def _loss(output: Tensor, per_token: bool) -> tuple[Tensor, Tensor, Tensor]:
     return total, tokens.int(), whole
 
 
-def forward_step(
-    source: Iterator[Batch], model: torch.nn.Module, per_token: bool
-) -> tuple[Tensor, Callable]:
+def forward_step(source: Iterator[Batch], model: torch.nn.Module, per_token: bool) -> tuple[Tensor, Callable]:
     batch = next(source)
     output = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
     return output, functools.partial(_loss, per_token=per_token)
@@ -272,7 +270,10 @@ def mean_loss(reports: list[Tensor]) -> float:
     from megatron.core import parallel_state
 
     total = torch.stack(reports).sum(0) if reports else torch.zeros(2, device="npu")
-    if parallel_state.get_tensor_model_parallel_rank() != 0 or parallel_state.get_context_parallel_rank() != 0:
+    if (
+        parallel_state.get_tensor_model_parallel_rank() != 0
+        or parallel_state.get_context_parallel_rank() != 0
+    ):
         total = torch.zeros_like(total)
     torch.distributed.all_reduce(total)
     return (total[0] / total[1]).item()
