@@ -142,8 +142,13 @@ def _find(out: Path, options: argparse.Namespace) -> tuple[int, Path, bool]:
     if iteration == 0:
         return 0, out, False
     folder = _check(out, iteration, options)
-    about = read_about(folder) or {}
-    return iteration, folder, about.get("layout") == asdict(layout_of(options))
+    saved, layout = (read_about(folder) or {}).get("layout", {}), layout_of(options)
+    if (saved.get("ep", 1) > 1) != (layout.ep > 1):
+        raise UserError(
+            f"the checkpoint {folder} was trained with --ep {saved.get('ep', 1)}, this run has --ep {layout.ep}; "
+            "Megatron names the optimizer's state otherwise where experts are spread: keep --ep 1, or any --ep above 1"
+        )
+    return iteration, folder, saved == asdict(layout)
 
 
 def load(job: Job, out: Path, options: argparse.Namespace) -> int:

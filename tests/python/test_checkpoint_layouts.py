@@ -37,19 +37,24 @@ def distributed(layout: Any, **sizes: Any) -> Layout:
 CHANGES = (
     Change(saved=distributed(dense, world=2, tp=2), loaded=distributed(dense, world=2, pp=2), fast=True),
     Change(saved=distributed(dense, world=4, tp=2, pp=2), loaded=distributed(dense, world=2)),
-    Change(saved=distributed(dense), loaded=distributed(dense, world=4, tp=2, pp=2, vp=2, overlap_p2p=True)),
+    Change(saved=distributed(dense), loaded=distributed(dense, world=4, pp=2, vp=2, overlap_p2p=True)),
     Change(saved=distributed(dense, world=2, cp=2), loaded=distributed(dense, world=2, pp=2)),
+    Change(saved=dense(world=2, pp=2), loaded=dense(world=2, pp=2)),
     Change(saved=dense(world=2, tp=2, sp=True), loaded=dense(world=2, pp=2)),
     Change(saved=dense(world=2, optimizer="overlap"), loaded=distributed(dense, world=4, tp=4, sp=True)),
+    Change(saved=distributed(moe), loaded=distributed(moe, world=2, pp=2)),
+    # Megatron 0.12.1 names the optimizer's state otherwise where experts are spread: to and from ep=1 there is no way.
+    Change(
+        saved=distributed(moe, world=2, ep=2), loaded=distributed(moe, world=4, ep=4, dispatcher="alltoall")
+    ),
     Change(
         saved=distributed(moe, world=4, tp=2, ep=2, sp=True, dispatcher="alltoall"),
-        loaded=distributed(moe, world=2, pp=2),
+        loaded=distributed(moe, world=4, pp=2, ep=2),
     ),
     Change(
-        saved=distributed(moe, world=2, ep=2),
-        loaded=distributed(moe, world=4, ep=4, dispatcher="alltoall"),
+        saved=distributed(moe, world=4, pp=2, ep=2),
+        loaded=distributed(moe, world=8, tp=2, cp=2, ep=2, sp=True),
     ),
-    Change(saved=distributed(moe), loaded=distributed(moe, world=8, tp=2, pp=2, ep=2, sp=True)),
 )
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 VOCAB, SEQUENCE, HEADS, HIDDEN, EXPERTS, TOP_K = 128, 32, 8, 128, 8, 2
 BATCH, RATE, DECAY, CLIP = 8, 1e-3, 0.1, 1.0
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ZERO = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
 Batch = dict[str, Tensor]
 
 
@@ -36,13 +37,14 @@ def _meeting_point() -> tuple[torch.distributed.Store, int, int]:
     return next(torch.distributed.rendezvous("env://"))
 
 
-def initialize(layout: Layout) -> None:
+def initialize(layout: Layout, number: int) -> None:
+    """The `number`-th job of this process."""
     from megatron.core import parallel_state, tensor_parallel
 
     store, rank, world = _meeting_point()
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
-    # Groups are called alike in each layout: without a prefix one would find the keys of the layout before.
-    store = torch.distributed.PrefixStore(layout.name, store)
+    # Groups are called alike in each job: without a prefix one would find the keys of the job before.
+    store = torch.distributed.PrefixStore(f"job{number}", store)
     torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=layout.tp,
@@ -51,7 +53,7 @@ def initialize(layout: Layout) -> None:
         context_parallel_size=layout.cp,
         expert_model_parallel_size=layout.ep,
         expert_tensor_parallel_size=layout.etp or None,
-        create_gloo_process_groups=False,
+        create_gloo_process_groups=layout.optimizer in ZERO,  # Megatron's FSDP asks for them
     )
     tensor_parallel.model_parallel_cuda_manual_seed(1)
 
@@ -159,24 +161,44 @@ class Gap:
         self.least = min(self.least, (best[..., -2] - best[..., -1]).min().item())
 
 
-def build_model(layout: Layout, config: Any) -> list[torch.nn.Module]:
-    from megatron.core import parallel_state
-    from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
+def _wrap(layout: Layout, config: Any, chunk: torch.nn.Module, index: int) -> torch.nn.Module:
+    """Make the chunk data parallel."""
+    from megatron.core.distributed import (
+        DistributedDataParallel,
+        DistributedDataParallelConfig,
+        TorchFullyShardedDataParallel,
+    )
+    from megatron.core.distributed.custom_fsdp import FullyShardedDataParallel
+    from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
+    from megatron.core.transformer.transformer_layer import TransformerLayer
 
-    overlap = layout.optimizer == "overlap"
     ddp_config = DistributedDataParallelConfig(
         grad_reduce_in_fp32=True,
-        use_distributed_optimizer=layout.optimizer != "plain",
-        overlap_grad_reduce=overlap,
-        overlap_param_gather=overlap,
-        bucket_size=20_000 if overlap else None,  # so that there are several
+        use_distributed_optimizer=layout.optimizer not in ("plain", "fsdp2"),
+        overlap_grad_reduce=layout.optimizer in ("overlap", *ZERO),
+        overlap_param_gather=layout.optimizer in ("overlap", "zero3"),
+        bucket_size=20_000 if layout.optimizer == "overlap" else None,  # so that there are several
+        use_custom_fsdp=layout.optimizer in ZERO,
+        data_parallel_sharding_strategy=ZERO.get(layout.optimizer, "no_shard"),
     )
+    if layout.optimizer == "fsdp2":
+        # Not the parallel linear layers, as by default: those of Megatron's own attention lie in a layer already.
+        units = {TransformerLayer, LanguageModelEmbedding}
+        wrapped = TorchFullyShardedDataParallel(config, ddp_config, chunk, units)
+        wrapped.ddp_config = ddp_config  # which the optimizer asks for
+        return wrapped
+    wrapper = FullyShardedDataParallel if layout.optimizer in ZERO else DistributedDataParallel
+    return wrapper(config, ddp_config, chunk, disable_bucketing=index > 0)
+
+
+def build_model(layout: Layout, config: Any) -> list[torch.nn.Module]:
+    from megatron.core import parallel_state
+
     chunks = []
     for index in range(layout.vp):
         if layout.vp > 1:
             parallel_state.set_virtual_pipeline_model_parallel_rank(index)
-        chunk = _build_chunk(layout, config)
-        chunks.append(DistributedDataParallel(config, ddp_config, chunk, disable_bucketing=index > 0))
+        chunks.append(_wrap(layout, config, _build_chunk(layout, config), index))
     return chunks
 
 
@@ -193,9 +215,10 @@ def build_optimizer(layout: Layout, chunks: list[torch.nn.Module]) -> Any:
         clip_grad=CLIP,
         bf16=layout.dtype == "bf16",
         params_dtype=DTYPES[layout.dtype],
-        use_distributed_optimizer=layout.optimizer != "plain",
+        use_distributed_optimizer=layout.optimizer not in ("plain", "fsdp2"),
     )
-    optimizer = get_megatron_optimizer(config, chunks, use_gloo_process_groups=False)
+    with_gloo = layout.optimizer in ZERO
+    optimizer = get_megatron_optimizer(config, chunks, use_gloo_process_groups=with_gloo)
     OptimizerParamScheduler(  # tells the parameter groups their weight decay
         optimizer,
         init_lr=RATE,
@@ -304,9 +327,9 @@ def train_step(
     return mean_loss(reports), float(norm)
 
 
-def train(run: Run) -> dict[str, Any]:
+def train(run: Run, number: int) -> dict[str, Any]:
     layout = run.layout
-    initialize(layout)
+    initialize(layout, number)
     config = transformer_config(layout)
     chunks = build_model(layout, config)
     optimizer = build_optimizer(layout, chunks)
@@ -323,8 +346,8 @@ def train(run: Run) -> dict[str, Any]:
 
 
 def main() -> None:
-    for text in sys.argv[1:]:
-        result = train(Run.from_json(text))
+    for number, text in enumerate(sys.argv[1:]):
+        result = train(Run.from_json(text), number)
         if os.environ["RANK"] == "0":
             print(json.dumps(result), flush=True)
 

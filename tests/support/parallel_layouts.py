@@ -26,7 +26,9 @@ class Layout:
     ep: int = 1
     etp: int = 0  # tensor parallel size of experts; 0: tp
     dispatcher: str = "allgather"  # of tokens to experts
-    optimizer: str = "plain"  # plain, distributed, overlap (distributed, with its communication overlapped)
+    # plain, distributed, overlap (distributed, with its communication overlapped), fsdp2 (PyTorch's fully_shard), or
+    # Megatron's own FSDP: zero2 shards gradients and the optimizer's state, zero3 parameters as well
+    optimizer: str = "plain"
     # Of an interleaved pipeline; Megatron demands it of one with two stages, whose neighbours are the same rank.
     overlap_p2p: bool = False
     recompute: str = ""  # full or selective
@@ -101,6 +103,8 @@ _FP32 = (
     dense(world=2, optimizer="distributed"),
     dense(world=2, optimizer="overlap", fast=True),
     dense(world=2, per_token_loss=True),
+    dense(world=2, optimizer="zero3"),
+    moe(world=2, optimizer="fsdp2"),
     moe(world=2, ep=2),
     moe(world=2, ep=2, dispatcher="alltoall", fast=True),
     moe(world=2, pp=2),
@@ -117,6 +121,8 @@ _FP32 = (
     dense(world=4, cp=4, optimizer="distributed"),
     dense(world=4, cp=2, pp=2),
     dense(world=4, optimizer="overlap"),
+    dense(world=4, tp=2, optimizer="zero3"),
+    moe(world=4, optimizer="fsdp2"),
     moe(world=4, tp=2, sp=True, ep=2, dispatcher="alltoall", optimizer="distributed"),
     moe(world=4, tp=2, sp=True, ep=2),
     moe(world=4, tp=2, sp=True, ep=4, etp=1, dispatcher="alltoall", optimizer="distributed"),
@@ -139,6 +145,8 @@ _BF16 = tuple(
         dense(world=2, tp=2, sp=True),
         dense(world=2, cp=2),
         dense(world=2, pp=2, vp=2, overlap_p2p=True),
+        # In fp32 Megatron's own attention changes in place what its FSDP passes through.
+        dense(world=2, optimizer="zero2"),
         dense(world=4, tp=2, pp=2, optimizer="distributed"),
         dense(world=8, tp=2, pp=2, optimizer="overlap", sp=True),
         moe(world=2, ep=2, dispatcher="alltoall"),
