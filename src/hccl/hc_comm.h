@@ -19,8 +19,9 @@
     X(FP32, 4)                                                                                               \
     X(INT64, 8)                                                                                              \
     X(UINT64, 8)                                                                                             \
-    X(UINT8, 1) X(UINT16, 2) X(UINT32, 4) X(FP64, 8) X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1)      \
-        X(FP8E5M2, 1) X(FP8E8M0, 1)
+    X(UINT8, 1)                                                                                              \
+    X(UINT16, 2)                                                                                             \
+    X(UINT32, 4) X(FP64, 8) X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
 
 /* Registered memory, see comm_memory.c. */
 struct hc_window;
