@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Two posts per rank are enough: whoever makes post n + 2 has seen all posts n + 1, which the others made
+ * when they were done with post n. */
 #include "hc_direct.h"
 
 #include <string.h>
@@ -8,23 +10,14 @@
 
 bool hc_direct_supports(const struct hc_op *op) { return op->comm->board != NULL; }
 
-static bool same_process(const struct hc_comm *c, uint32_t rank) {
-    return c->heaps[rank] == NULL;
-}
+static bool same_process(const struct hc_comm *c, uint32_t rank) { return c->heaps[rank] == NULL; }
 
-static struct hc_signature signature(const struct hc_op *op) {
-    return (struct hc_signature){.kind = (uint8_t)op->kind,
-                                 .type = (uint8_t)op->type,
-                                 .reduce = (uint8_t)op->reduce,
-                                 .root = op->root,
-                                 .count = op->count};
-}
-
-static void post(struct hc_op *op) {
+static void post(struct hc_op *op, uint32_t number) {
     struct hc_comm *c = op->comm;
-    struct hc_post *p = hc_post(c->board, c->rank, op->seq);
+    struct hc_post *p = hc_post(c->board, c->rank, number);
     const bool fits = hc_op_fits_post(op);
-    p->head.signature = signature(op);
+    p->head.signature = hc_op_signature(op);
+    p->head.seq = op->seq;
     p->head.send_bytes = op->send_bytes;
     p->head.flags = (op->shared ? HC_POST_SHARED : 0u) | (fits ? HC_POST_INLINE : 0u);
     if (fits) {
@@ -34,42 +27,32 @@ static void post(struct hc_op *op) {
         p->buffers.recv = op->recv_at;
     }
     if (op->uneven) {
-        uint64_t *table = hc_table(c->board, c->rank, op->seq);
+        uint64_t *table = hc_table(c->board, c->rank, number);
         memcpy(table, op->sends.offsets, c->num_ranks * sizeof *table);
         memcpy(table + c->num_ranks, op->sends.lengths, c->num_ranks * sizeof *table);
     }
-    hc_bell_set(&p->head.seq, op->seq);
-}
-
-static HcclResult mismatch(struct hc_op *op, uint32_t rank, const struct hc_signature *other) {
-    const struct hc_comm *c = op->comm;
-    return hc_comm_fail(
-        op->comm, HCCL_E_PARA,
-        "collective number %u of communicator %s differs between ranks: rank %u called %s (%llu %s, %s, root "
-        "%u), rank %u called %s (%llu %s, %s, root %u)",
-        op->seq, c->name, c->rank, hc_kind_name(op->kind), (unsigned long long)op->count,
-        hc_hccl_type_name(op->type), hc_reduce_name(op->reduce), op->root, rank, hc_kind_name(other->kind),
-        (unsigned long long)other->count, hc_hccl_type_name((HcclDataType)other->type),
-        hc_reduce_name((HcclReduceOp)other->reduce), other->root);
+    hc_bell_set(&p->head.number, number);
 }
 
 HcclResult hc_direct_open(struct hc_op *op, struct hc_views *views) {
     struct hc_comm *c = op->comm;
-    const struct hc_signature own = signature(op);
+    const struct hc_signature own = hc_op_signature(op);
     bool mappable = true, in_posts = true;
-    post(op);
+    const uint32_t number = ++c->posts;
+    post(op, number);
     for (uint32_t i = 0; i < c->num_ranks; i++) {
         /* From the next rank on: not everyone looks at the same post at a time. */
         const uint32_t rank = (c->rank + i) % c->num_ranks;
-        struct hc_post *p = hc_post(c->board, rank, op->seq);
-        HC_TRY(hc_wait(op, &p->head.seq, op->seq));
+        struct hc_post *p = hc_post(c->board, rank, number);
+        HC_TRY(hc_wait(op, &p->head.number, number));
         const struct hc_signature other = p->head.signature;
         const uint32_t flags = p->head.flags;
-        if (memcmp(&other, &own, sizeof own) != 0) return mismatch(op, rank, &other);
+        if (memcmp(&other, &own, sizeof own) != 0 || p->head.seq != op->seq)
+            return hc_op_mismatch(op, rank, p->head.seq, &other);
         mappable = mappable && (flags & (HC_POST_SHARED | HC_POST_INLINE)) != 0;
         in_posts = in_posts && (flags & HC_POST_INLINE) != 0;
     }
-    *views = (struct hc_views){.op = op, .in_posts = in_posts};
+    *views = (struct hc_views){.op = op, .number = number, .in_posts = in_posts};
     return mappable ? HCCL_SUCCESS : HC_DECLINED;
 }
 
@@ -83,7 +66,7 @@ static char *map_buffer(const struct hc_op *op, uint32_t rank, const struct hc_b
 
 const char *hc_view_send(const struct hc_views *v, uint32_t rank) {
     const struct hc_op *op = v->op;
-    const struct hc_post *p = hc_post(op->comm->board, rank, op->seq);
+    const struct hc_post *p = hc_post(op->comm->board, rank, v->number);
     if (rank == op->comm->rank) return op->send;
     return (p->head.flags & HC_POST_INLINE) != 0 ? p->data : map_buffer(op, rank, &p->buffers.send);
 }
@@ -91,26 +74,26 @@ const char *hc_view_send(const struct hc_views *v, uint32_t rank) {
 char *hc_view_recv(const struct hc_views *v, uint32_t rank) {
     const struct hc_op *op = v->op;
     if (rank == op->comm->rank) return op->recv;
-    return map_buffer(op, rank, &hc_post(op->comm->board, rank, op->seq)->buffers.recv);
+    return map_buffer(op, rank, &hc_post(op->comm->board, rank, v->number)->buffers.recv);
 }
 
 size_t hc_view_offset(const struct hc_views *v, uint32_t rank, uint32_t other) {
-    return hc_table(v->op->comm->board, rank, v->op->seq)[other];
+    return hc_table(v->op->comm->board, rank, v->number)[other];
 }
 
 size_t hc_view_bytes(const struct hc_views *v, uint32_t rank) {
-    return hc_post(v->op->comm->board, rank, v->op->seq)->head.send_bytes;
+    return hc_post(v->op->comm->board, rank, v->number)->head.send_bytes;
 }
 
 size_t hc_view_length(const struct hc_views *v, uint32_t rank, uint32_t other) {
-    return hc_table(v->op->comm->board, rank, v->op->seq)[v->op->comm->num_ranks + other];
+    return hc_table(v->op->comm->board, rank, v->number)[v->op->comm->num_ranks + other];
 }
 
 HcclResult hc_direct_close(struct hc_op *op, const struct hc_views *views) {
     struct hc_comm *c = op->comm;
     if (views->in_posts) return HCCL_SUCCESS;
-    hc_bell_set(hc_done(c->board, c->rank), op->seq);
+    hc_bell_set(hc_done(c->board, c->rank), views->number);
     for (uint32_t i = 1; i < c->num_ranks; i++)
-        HC_TRY(hc_wait(op, hc_done(c->board, (c->rank + i) % c->num_ranks), op->seq));
+        HC_TRY(hc_wait(op, hc_done(c->board, (c->rank + i) % c->num_ranks), views->number));
     return HCCL_SUCCESS;
 }

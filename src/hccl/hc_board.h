@@ -8,8 +8,8 @@
  *
  *   head        first error of any rank
  *   presence    what a rank is doing, and the bell it sleeps on
- *   posts       per rank two: what it brings to the collective number n, in the post n % 2
- *   dones       number of the last collective in which a rank is done with the buffers of others
+ *   posts       per rank two: what it brings to the n-th collective that uses posts, in the post n % 2
+ *   dones       number n of the last post in which a rank is done with the buffers of others
  *   tables      per rank two: sizes and places of the slices that it has for each rank
  *   lanes       per channel, sender and receiver: a ring of slots for messages
  */
@@ -18,11 +18,11 @@
 #include "hc_share.h"
 
 enum {
-    HC_POST_BYTES = 8192,   /* a post; what is left behind its head is room for data */
-    HC_LANE_SLOTS = 8,      /* of a lane */
-    HC_SLOT_MAX = 8192,     /* bytes of a slot, header included; less where many ranks share HCCL_BUFFSIZE */
+    HC_POST_BYTES = 8192, /* a post; what is left behind its head is room for data */
+    HC_LANE_SLOTS = 8,    /* of a lane */
+    HC_SLOT_MAX = 8192,   /* bytes of a slot, header included; less where many ranks share HCCL_BUFFSIZE */
     HC_SLOT_MIN = 512,
-    HC_BUFFER_SPANS = 12,   /* stretches of memory that one buffer may lie in */
+    HC_BUFFER_SPANS = 12, /* stretches of memory that one buffer may lie in */
 };
 
 /* What all ranks must call alike. Compared byte by byte. */
@@ -40,12 +40,13 @@ struct hc_buffer {
 };
 
 enum hc_post_flag {
-    HC_POST_INLINE = 1,  /* the data itself is in the post: nobody reads this rank's buffers */
-    HC_POST_SHARED = 2,  /* its buffers can be mapped by other processes */
+    HC_POST_INLINE = 1, /* the data itself is in the post: nobody reads this rank's buffers */
+    HC_POST_SHARED = 2, /* its buffers can be mapped by other processes */
 };
 
 struct hc_post_head {
-    struct hc_bell seq; /* of the collective that the rest is about */
+    struct hc_bell number; /* n; what follows is valid from then on */
+    uint32_t seq;          /* of the collective that it is about */
     struct hc_signature signature;
     uint64_t send_bytes; /* what this rank brings, which may differ between ranks */
     uint32_t flags;
@@ -62,14 +63,15 @@ struct hc_post {
 _Static_assert(sizeof(struct hc_post) == HC_POST_BYTES, "a post has another size");
 enum { HC_INLINE_BYTES = HC_POST_BYTES - sizeof(struct hc_post_head) };
 
-enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT };
+enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT, HC_ENDED, HC_CUT };
 
 /* One writer, many readers, who want it for messages only. */
 struct hc_presence {
     _Alignas(64) atomic_int pid;
     atomic_int stage;
-    /* The collective it is in, or was in last. */
-    atomic_uint seq, kind, type, inside;
+    /* The collective it is in, or was in last. Of one moment while `version` is even and the same before and
+     * after reading. */
+    atomic_uint version, seq, kind, type, inside;
     atomic_ullong count;
     /* The point-to-point call it waits in. */
     atomic_uint message_inside, message_peer, message_direction;
@@ -90,13 +92,14 @@ struct hc_slot {
     uint32_t mode, bytes; /* in this slot */
     uint64_t total;       /* of the message */
     uint32_t number;      /* of the collective or of the message in its lane, to notice a mismatch */
-    uint8_t kind, type, unused[2];
+    uint8_t type, unused[3];
+    struct hc_signature signature; /* of the collective */
     _Alignas(8) char data[];
 };
 struct hc_lane {
-    _Alignas(64) atomic_uint head;  /* slots filled; written by the sender */
-    _Alignas(64) atomic_uint tail;  /* slots emptied */
-    atomic_uint acked;              /* HC_SLOT_SHARED messages copied; written by the receiver */
+    _Alignas(64) atomic_uint head; /* slots filled; written by the sender */
+    _Alignas(64) atomic_uint tail; /* slots emptied */
+    atomic_uint acked;             /* HC_SLOT_SHARED messages copied; written by the receiver */
 };
 
 struct hc_board_head {
@@ -129,15 +132,16 @@ static inline struct hc_board_head *hc_board_head(const struct hc_board *b) {
 static inline struct hc_presence *hc_presence(const struct hc_board *b, uint32_t rank) {
     return (struct hc_presence *)(void *)(b->memory + b->presence_at) + rank;
 }
-static inline struct hc_post *hc_post(const struct hc_board *b, uint32_t rank, uint32_t seq) {
-    return (struct hc_post *)(void *)(b->memory + b->posts_at) + ((size_t)rank * 2 + seq % 2);
+static inline struct hc_post *hc_post(const struct hc_board *b, uint32_t rank, uint32_t number) {
+    return (struct hc_post *)(void *)(b->memory + b->posts_at) + ((size_t)rank * 2 + number % 2);
 }
 static inline struct hc_bell *hc_done(const struct hc_board *b, uint32_t rank) {
     return &((struct hc_done *)(void *)(b->memory + b->dones_at) + rank)->seq;
 }
 /* Bytes and places of the slices for every rank: [num_ranks] offsets, then [num_ranks] lengths, in bytes. */
-static inline uint64_t *hc_table(const struct hc_board *b, uint32_t rank, uint32_t seq) {
-    return (uint64_t *)(void *)(b->memory + b->tables_at) + ((size_t)rank * 2 + seq % 2) * 2 * b->num_ranks;
+static inline uint64_t *hc_table(const struct hc_board *b, uint32_t rank, uint32_t number) {
+    return (uint64_t *)(void *)(b->memory + b->tables_at) +
+           ((size_t)rank * 2 + number % 2) * 2 * b->num_ranks;
 }
 static inline struct hc_lane *hc_lane(const struct hc_board *b, enum hc_channel channel, uint32_t from,
                                       uint32_t to) {

@@ -37,8 +37,27 @@ typedef int32_t vi_unaligned __attribute__((vector_size(HC_VBYTES), aligned(4), 
 typedef uint16_t vh __attribute__((vector_size(HC_VBYTES / 2)));
 typedef uint16_t vh_unaligned __attribute__((vector_size(HC_VBYTES / 2), aligned(2), may_alias));
 
+/* Any alignment: on the CPUs in question an unaligned load costs nothing unless it crosses a cache line. */
 static inline vf vf_load(const float *p) { return *(const vf_unaligned *)p; }
 static inline void vf_store(float *p, vf x) { *(vf_unaligned *)p = x; }
+/* To an address that is a multiple of HC_VBYTES, without bringing its line into the caches. Such stores are
+ * seen by others in order only after v_fence_past_caches. */
+static inline void vf_store_past_caches(float *p, vf x) {
+#if defined(HC_ISA_avx512)
+    _mm512_stream_ps(p, x);
+#elif defined(HC_ISA_avx2)
+    _mm256_stream_ps(p, x);
+#elif defined(__x86_64__)
+    _mm_stream_ps(p, (__m128)x);
+#else
+    vf_store(p, x); /* the compiler has no name for it; the hardware notices long runs itself */
+#endif
+}
+static inline void v_fence_past_caches(void) {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
 static inline vf vf_set(float x) { return x - (vf){0}; }
 static inline vi vi_set(int32_t x) { return x - (vi){0}; }
 static inline vf vf_zero(void) { return (vf){0}; }
@@ -63,6 +82,7 @@ static inline void vf_store_part(float *p, vf x, size_t n) {
     for (size_t i = 0; i < n; i++) p[i] = x[i];
 #endif
 }
+/* The same bits as the other type; no instruction. */
 static inline vi vf_bits(vf x) { return (vi)x; }
 static inline vf vi_float(vi x) { return (vf)x; }
 static inline vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
@@ -84,6 +104,7 @@ static inline vf vf_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+/* Correctly rounded in every set. */
 static inline vf vf_sqrt(vf x) {
 #if defined(HC_ISA_avx512)
     return _mm512_sqrt_ps(x);

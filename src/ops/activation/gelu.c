@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = GELU(x), element by element: Gelu is the exact one; GeluV2 takes approximate 0 (exact) or 1 (tanh). */
+/* y = GELU(x), element by element: Gelu is the exact one, x Phi(x) by erf; GeluV2 takes approximate 0
+ * (exact) or 1 (tanh). Formulas and their numerical care are in gelu_math.h. Note that V2's name of the
+ * mode is a number here and a text in its gradient: that is the interface. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(gelu)
@@ -13,6 +15,7 @@ HC_EW_BODY1(gelu_F64, double, double, hc_gelu_f64)
 HC_EW_BODY1_VF(gelu_tanh_F32, hc_gelu_tanh_vf)
 HC_EW_BODY1(gelu_tanh_F64, double, double, hc_gelu_tanh_f64)
 #else
+/* By the number of V2's mode. */
 static const struct hc_ew MODES[] = {{"aclnnGelu", HC_EW_TABLE_FLOAT(gelu), 0, HC_CLASS_FLOAT},
                                      {"aclnnGeluV2", HC_EW_TABLE_FLOAT(gelu_tanh), 0, HC_CLASS_FLOAT}};
 HC_UNARY(aclnnGelu, MODES[0])

@@ -8,6 +8,7 @@
 #ifdef HC_ISA
 #include "simd.h"
 
+/* n < HC_VL elements, the other lanes 0; nothing beyond them is read or written. */
 static inline vf hc_load_bf16_part(const hc_bf16 *p, size_t n) {
     uint16_t lanes[HC_VL] = {0};
     memcpy(lanes, p, n * sizeof *p);

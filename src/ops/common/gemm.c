@@ -15,6 +15,7 @@
 #include "gemm_kernels.h"
 #include "gemm_skinny.h"
 
+/* Sizes in elements. Packed slabs of a super block take 2048 * 256 floats = 2 MiB each. */
 enum {
     SUPER_ROWS = 2048,
     SUPER_COLS = 2048, /* 2 MiB each of packed float slabs */
@@ -24,7 +25,7 @@ enum {
     SERIAL_WORK = 1 << 16, /* multiply-adds below which waking threads costs more than it saves */
 };
 
-/* One product (one batch index) and its blocking. */
+/* One product (one batch index) and its blocking. Written between the parallel loops only. */
 struct product {
     struct hc_gemm g;
     enum hc_block block;
@@ -44,6 +45,8 @@ struct product {
     size_t tile_rows, tile_cols, tiles_down;
 };
 
+/* All three compute as one type, or the product is refused: nothing is promoted silently. bool has no
+ * arithmetic here. */
 int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
     const enum hc_block block = hc_compute_block(a);
     if (a == ACL_BOOL || b == ACL_BOOL || out == ACL_BOOL) return -1;
@@ -51,6 +54,7 @@ int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
     return block;
 }
 
+/* Address of element (i, j). */
 static char *at(const struct hc_gemm_matrix *m, size_t i, size_t j) {
     return (char *)m->data + ((int64_t)i * m->row + (int64_t)j * m->col) * (int64_t)hc_dtype_size(m->dtype);
 }
@@ -90,6 +94,7 @@ static void pack_complex(const struct gemm_pack *t, bool is_a) {
     }
 }
 
+/* Panel number `panel` of A or B for the slab at work. */
 static void pack_panel(const struct product *p, bool is_a, size_t panel) {
     const bool complex = p->block == HC_C128;
     const struct hc_gemm_matrix *m = is_a ? &p->g.a : &p->g.b;
@@ -110,6 +115,7 @@ static void pack_panel(const struct product *p, bool is_a, size_t panel) {
     else pack_blocks(p, &t);
 }
 
+/* Panels of A and B are one list, so that one hand-out packs both. */
 static void pack_panels(void *ctx, size_t begin, size_t end) {
     const struct product *p = ctx;
     const size_t panels_a = hc_ceil_div(p->rows, p->geo.mr);
@@ -138,6 +144,7 @@ static void scale_row(const struct product *p, size_t n, void *x, const void *se
     }
 }
 
+/* out = x + acc, modulo 2^64 for integers; acc NULL is zero. */
 static void add_block(enum hc_block block, size_t n, const void *x, const void *acc, void *out) {
     for (size_t j = 0; j < n; j++) {
         if (block == HC_I64)
@@ -175,6 +182,7 @@ static void store_blocks(const struct product *p, const struct gemm_store *s) {
     }
 }
 
+/* Out of a tile's sums the values of out. */
 static void store_tile(const struct product *p, const struct gemm_store *s) {
     if (p->block == HC_F32) HC_DISPATCH(gemm_store_F32)(s);
     else store_blocks(p, s);
@@ -268,6 +276,8 @@ static size_t choose_tiles(struct product *p) {
     }
 }
 
+/* All slabs of a super block. The two loops of each are separated by the pool's barrier: a tile needs
+ * panels that other threads have packed. */
 static aclnnStatus run_super_block(struct product *p) {
     const struct gemm_geometry *geo = &p->geo;
     const size_t panels_a = hc_ceil_div(p->rows, geo->mr), panels_b = hc_ceil_div(p->cols, geo->nr);
@@ -304,6 +314,8 @@ static size_t super_size(size_t n, size_t most, size_t panel) {
     return hc_ceil_div(size, panel) * panel;
 }
 
+/* Super blocks one after the other, down the columns: both operands are packed again for each, about a
+ * thousandth of the arithmetic. */
 static aclnnStatus run_product(struct product *p) {
     const size_t rows = super_size(p->m, SUPER_ROWS, p->geo.mr),
                  cols = super_size(p->n, SUPER_COLS, p->geo.nr);
@@ -317,6 +329,7 @@ static aclnnStatus run_product(struct product *p) {
     return 0;
 }
 
+/* Types whose memory can hold raw sums. */
 static bool is_native(enum hc_block block, aclDataType dtype) {
     return (block == HC_F32 && dtype == ACL_FLOAT) || (block == HC_F64 && dtype == ACL_DOUBLE) ||
            (block == HC_I64 && (dtype == ACL_INT64 || dtype == ACL_UINT64));
@@ -327,6 +340,7 @@ static bool is_one(enum hc_block block, const aclScalar *s) {
     return block == HC_I64 ? s->value.i == 1 : s->value.f == 1;
 }
 
+/* out^T = b^T a^T: strides change places, nothing moves. */
 static void swap_operands(struct hc_gemm *g) {
     const struct hc_gemm_matrix a = g->a;
     const size_t m = g->m;
@@ -354,6 +368,7 @@ static void fold_batches(struct hc_gemm *g) {
     }
 }
 
+/* A factor as the block type has it, so that kernels do not convert. */
 static void set_factor(aclScalar *s, enum hc_block block) {
     const aclScalar from = *s;
     if (block == HC_C128) s->value.c = hc_scalar_c128(&from);
@@ -376,6 +391,8 @@ static void normalise(struct hc_gemm *g, enum hc_block block) {
     if (by_columns || (g->n < g->m && g->n <= GEMM_SKINNY_ALWAYS)) swap_operands(g);
 }
 
+/* Everything that is alike for all batches: geometry, slabs of equal length, and whether sums can wait in
+ * out. */
 static void prepare(struct product *p, const struct hc_gemm *g, enum hc_block block) {
     const bool complex = block == HC_C128;
     *p = (struct product){.g = *g, .block = block, .item = block == HC_F32 ? 4 : 8};
@@ -398,6 +415,7 @@ static void prepare(struct product *p, const struct hc_gemm *g, enum hc_block bl
     p->sums_in_out = native && (p->plain || !same);
 }
 
+/* In bytes, of a batch given by its row-major number. */
 static int64_t batch_offset(const struct hc_gemm *g, const struct hc_gemm_matrix *m, size_t batch) {
     int64_t offset = 0;
     for (int d = g->batch_rank - 1; d >= 0; d--) {
@@ -407,12 +425,14 @@ static int64_t batch_offset(const struct hc_gemm *g, const struct hc_gemm_matrix
     return offset * (int64_t)hc_dtype_size(m->dtype);
 }
 
+/* `code`: the last failure, as a loop cannot return one. */
 struct batches {
     const struct hc_gemm *g;
     enum hc_block block;
     atomic_int code;
 };
 
+/* Products [begin, end) of the batch, each with its addresses. */
 static void run_batches(void *ctx, size_t begin, size_t end) {
     struct batches *b = ctx;
     struct product p;

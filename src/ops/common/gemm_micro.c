@@ -15,6 +15,7 @@ typedef uint64_t vl __attribute__((vector_size(HC_VBYTES)));
 static inline vd vd_set(double x) { return x - (vd){0}; }
 static inline vl vl_set(uint64_t x) { return x + (vl){0}; }
 static inline vl vl_fma(vl a, vl b, vl c) { return a * b + c; }
+/* The scalar set has no fused instruction: two roundings there. */
 static inline vd vd_fma(vd a, vd b, vd c) {
 #if defined(HC_ISA_avx512)
     return _mm512_fmadd_pd(a, b, c);
@@ -54,9 +55,12 @@ static inline vd vd_fma(vd a, vd b, vd c) {
             }                                                                                                \
         }                                                                                                    \
     }
+/* Row counts are even ones: half the code, and at most one row computed in vain. */
 #define CASE(V, ROWS, NV)                                                                                    \
     case ROWS: V##_block_##ROWS##_##NV(k, a, b, c, ldc, add); break;
 
+/* KC: a panel of B (NR * KC elements, 32 KiB of float at most) fits the first-level cache. Integers have
+ * no fused multiply-add, and a 64-bit product takes several instructions: smaller blocks. */
 #if defined(HC_ISA_avx512)
 enum {
     MR_F32 = 14,
@@ -95,6 +99,8 @@ FOR_ROWS_F32(BLOCK_2)
 FULL_VD(BLOCK)
 FULL_VL(BLOCK)
 
+/* Rows and columns are constants of each case, or the accumulators would not stay in registers. Odd
+ * numbers of rows are rounded up, as packed rows are padded. */
 void HC_FN(gemm_micro_F32) GEMM_MICRO_PARAMS {
 #define CASE_1(ROWS) CASE(vf, ROWS, 1)
 #define CASE_2(ROWS) CASE(vf, ROWS, 2)
@@ -106,6 +112,7 @@ void HC_FN(gemm_micro_F32) GEMM_MICRO_PARAMS {
     }
 }
 
+/* F64 and I64 have one block size each. */
 #define CALL_(T, V, MR, ROWS, NR, NV) V##_block_##ROWS##_##NV(k, a, b, c, ldc, add)
 void HC_FN(gemm_micro_F64) GEMM_MICRO_PARAMS {
     (void)rows, (void)cols;

@@ -68,6 +68,7 @@ ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
     }
 }
 
+/* Rows of k are contiguous across the panel: whole vectors, zeros where columns are missing. */
 ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
     const char *src = p->src;
     float *dst = p->dst;
@@ -80,6 +81,7 @@ ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
     }
 }
 
+/* Both strides above 1: views of views, rare enough. */
 ALWAYS_INLINE void pack_any(const struct gemm_pack *p, aclDataType dtype) {
     for (size_t k = 0; k < p->k; k++) {
         float *dst = p->dst + k * p->width;
@@ -96,6 +98,7 @@ ALWAYS_INLINE void pack(const struct gemm_pack *p, aclDataType dtype) {
     else pack_any(p, dtype);
 }
 
+/* The dtype is a constant of each branch, so the conversion is inlined. */
 void HC_FN(gemm_pack_F32)(const struct gemm_pack *p) {
     if (p->dtype == ACL_FLOAT) pack(p, ACL_FLOAT);
     else if (p->dtype == ACL_BF16) pack(p, ACL_BF16);

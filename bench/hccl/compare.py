@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bus bandwidth and latency of the collectives next to gloo and Open MPI, in one run.
+
+Usage: python bench/hccl/compare.py [--quick] [--out FOLDER]
+
+Needs the C tests built (`make test-c` builds bench_collectives) and, for the peer, Open MPI with its compiler
+(Debian: openmpi-bin libopenmpi-dev). A peer that is missing is left out, and said so. Writes collectives.csv and
+collectives.png, and prints a table. The three take turns, size by size, so that noise of the machine hits all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+OURS = ROOT / "build" / "c" / "bench" / "bench_collectives"
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_to_all")
+RANKS = (2, 4, 8)
+SIZES = tuple(2**power for power in (3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 22, 24, 26, 28))
+LARGE = 2**20
+TIMEOUT = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """Seconds of one call; `waited` where each call is waited for before the next."""
+
+    library: str
+    collective: str
+    ranks: int
+    size: int
+    seconds: float
+    waited: float
+
+    @property
+    def bandwidth(self) -> float:
+        """GB/s of the bus, as NCCL's tests define it: independent of the number of ranks for a perfect algorithm."""
+        n = self.ranks
+        factor = {"all_reduce": 2 * (n - 1) / n, "broadcast": 1.0}.get(self.collective, (n - 1) / n)
+        return factor * self.size / self.seconds / 1e9
+
+
+def build_mpi(folder: Path) -> Path | None:
+    if shutil.which("mpicc") is None or shutil.which("mpirun") is None:
+        print("Open MPI is left out: mpicc or mpirun is missing (Debian: openmpi-bin libopenmpi-dev)")
+        return None
+    program = folder / "peer_mpi"
+    subprocess.run(["mpicc", "-O3", str(HERE / "peer_mpi.c"), "-o", str(program)], check=True)
+    return program
+
+
+def commands(mpi: Path | None, what: str, ranks: int, size: int, seconds: float) -> dict[str, list[str]]:
+    gloo = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(ranks),
+        str(HERE / "peer_gloo.py"),
+    ]
+    found = {
+        "hccl": [str(OURS), what, str(ranks), str(seconds), str(size)],
+        "gloo": [*gloo, what, str(seconds), str(size)],
+    }
+    if mpi is not None:
+        launch = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", str(ranks), str(mpi)]
+        found["openmpi"] = [*launch, what, str(seconds), str(size)]
+    return found
+
+
+def run(library: str, command: list[str], what: str, ranks: int) -> Row:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
+    )
+    lines = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
+    if done.returncode != 0 or not lines:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    size, seconds, waited = lines[-1]
+    return Row(
+        library=library,
+        collective=what,
+        ranks=ranks,
+        size=int(size),
+        seconds=float(seconds),
+        waited=float(waited),
+    )
+
+
+def geometric_mean(values: list[float]) -> float:
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """Ratios of a peer's time to ours, above 1 we are faster."""
+    ours = {(r.collective, r.ranks, r.size): r.seconds for r in rows if r.library == "hccl"}
+    lines = [
+        "| collective | ranks | peer | below 1 MiB | 1 MiB and more | least of these |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = sorted({(r.collective, r.ranks, r.library) for r in rows if r.library != "hccl"})
+    everything: dict[str, tuple[list[float], list[float]]] = {}
+    for what, ranks, library in keys:
+        small, large = everything.setdefault(library, ([], []))
+        mine: tuple[list[float], list[float]] = ([], [])
+        for r in rows:
+            if (r.collective, r.ranks, r.library) == (what, ranks, library):
+                mine[r.size >= LARGE].append(r.seconds / ours[what, ranks, r.size])
+        small += mine[0]
+        large += mine[1]
+        least = min(mine[1], default=float("nan"))
+        lines.append(
+            f"| {what} | {ranks} | {library} | {geometric_mean(mine[0]):.2f} | {geometric_mean(mine[1]):.2f} | {least:.2f} |"
+        )
+    for library, (small, large) in everything.items():
+        lines.append(
+            f"| all | all | {library} | {geometric_mean(small):.2f} | {geometric_mean(large):.2f} | {min(large, default=0):.2f} |"
+        )
+    return lines
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    kinds = [c for c in COLLECTIVES if any(r.collective == c for r in rows)]
+    ranks = sorted({r.ranks for r in rows})
+    figure, axes = plt.subplots(
+        len(kinds), len(ranks), figsize=(4.2 * len(ranks), 3 * len(kinds)), squeeze=False
+    )
+    for i, what in enumerate(kinds):
+        for j, n in enumerate(ranks):
+            axis = axes[i][j]
+            for library in ("hccl", "openmpi", "gloo"):
+                points = sorted(
+                    (r.size, r.bandwidth)
+                    for r in rows
+                    if (r.collective, r.ranks, r.library) == (what, n, library)
+                )
+                if points:
+                    axis.loglog(*zip(*points, strict=True), marker=".", label=library)
+            axis.set_title(f"{what}, {n} ranks", fontsize=9)
+            axis.grid(alpha=0.3)
+            axis.set_xlabel("bytes", fontsize=8)
+            axis.set_ylabel("bus bandwidth, GB/s", fontsize=8)
+    axes[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="all_reduce only, few sizes")
+    parser.add_argument("--seconds", type=float, default=0.5, help="per size and library (default 0.5)")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench", help="folder for csv and png")
+    options = parser.parse_args()
+    if not OURS.is_file():
+        print(f"{OURS.relative_to(ROOT)} is missing: build it with `make test-c`", file=sys.stderr)
+        return 1
+    options.out.mkdir(parents=True, exist_ok=True)
+    kinds = COLLECTIVES[:1] if options.quick else COLLECTIVES
+    sizes = SIZES[::4] if options.quick else SIZES
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        mpi = build_mpi(Path(folder))
+        for what in kinds:
+            for ranks in RANKS:
+                for size in sizes:
+                    if what != "all_reduce" and size < 4 * ranks:
+                        continue
+                    for library, command in commands(mpi, what, ranks, size, options.seconds).items():
+                        rows.append(run(library, command, what, ranks))
+                        r = rows[-1]
+                        print(
+                            f"{what:15}{ranks:3}{size:11}  {library:8}{r.seconds * 1e6:12.1f} us  {r.waited * 1e6:12.1f} us"
+                            f"  {r.bandwidth:8.3f} GB/s",
+                            flush=True,
+                        )
+    with (options.out / "collectives.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["library", "collective", "ranks", "bytes", "seconds", "seconds_waited", "bus_gb_s"])
+        writer.writerows(
+            [r.library, r.collective, r.ranks, r.size, r.seconds, r.waited, r.bandwidth] for r in rows
+        )
+    plot(rows, options.out / "collectives.png")
+    print("\n".join(summary(rows)))
+    print(f"wrote {options.out}/collectives.csv and collectives.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
