@@ -26,6 +26,7 @@ help: ## show this text
 	@echo
 	@echo 'variables:  PYTHON3=$(PYTHON3)  JOBS=$(JOBS)'
 	@echo 'pretrain:   DATA=files or folders  OUT=dir  ITERS=n  DTYPE=bf16|fp16|fp32  LAYERS=n  ARGS="any other option"'
+	@echo '  layout:   NPUS=ranks  TP=n  SP=1  PP=n  VP=n  CP=n  EP=n  EXPERTS=n      see docs/parallelism.md'
 
 $(PY):
 	@command -v $(PYTHON3) >/dev/null || { echo "$(PYTHON3) not found: set PYTHON3=" >&2; exit 1; }
@@ -56,9 +57,12 @@ $(INSTALLED): $(SOURCES) $(STACK)
 venv: $(INSTALLED) ## create .venv with the frameworks and the built wheel
 build: $(INSTALLED) ## the same
 
-pretrain: $(INSTALLED) ## train a Megatron GPT on virtual NPU 0, sample from it; again: resume
+LAYOUT  = $(foreach axis,NPUS TP PP VP CP EP EXPERTS,$(if $($(axis)),--$(shell echo $(axis) | tr A-Z a-z) $($(axis)))) \
+          $(if $(SP),--sp)
+
+pretrain: $(INSTALLED) ## train a Megatron GPT on virtual NPUs, sample from it; again: resume
 	$(PY) examples/pretrain_gpt/pretrain.py $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) \
-	    $(if $(ITERS),--iters $(ITERS)) $(if $(DTYPE),--dtype $(DTYPE)) $(if $(LAYERS),--layers $(LAYERS)) $(ARGS)
+	    $(if $(ITERS),--iters $(ITERS)) $(if $(DTYPE),--dtype $(DTYPE)) $(if $(LAYERS),--layers $(LAYERS)) $(LAYOUT) $(ARGS)
 
 test: test-c test-python ## the whole test suite
 

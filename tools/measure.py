@@ -24,7 +24,7 @@ SUFFIXES = (".c", ".h", ".py")
 FUNCTION_MEDIAN, FUNCTION_P95, FUNCTION_MAX, KERNEL_MAX = 15, 60, 100, 150
 FILE_MEDIAN, FILE_MAX = 250, 800
 # The style guide aims at 0.15 and 0.5; these are the floors reached so far, which must not sink.
-COMMENTS_MIN, COMMENTS_MAX = 0.08, 0.30
+COMMENTS_MIN, COMMENTS_MAX = 0.145, 0.30
 TESTS_PER_SOURCE = 0.3
 
 

@@ -2,8 +2,9 @@
 /* Seconds per collective, ranks as processes of their own on one host.
  *
  * Usage: bench_collectives COLLECTIVE RANKS SECONDS BYTES...   (all_reduce, all_gather, reduce_scatter,
- * broadcast, all_to_all). One line per size: bytes, seconds per call of many queued ones, seconds of a call that
- * is waited for. A size is measured for about SECONDS. Bytes are those of the larger buffer of a rank. */
+ * broadcast, all_to_all). One line per size: bytes, seconds per call of many queued ones, seconds of a call
+ * that is waited for. A size is measured for about SECONDS. Bytes are those of the larger buffer of a rank.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

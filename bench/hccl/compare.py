@@ -60,7 +60,14 @@ def build_mpi(folder: Path) -> Path | None:
 
 
 def commands(mpi: Path | None, what: str, ranks: int, size: int, seconds: float) -> dict[str, list[str]]:
-    gloo = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks), str(HERE / "peer_gloo.py")]
+    gloo = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(ranks),
+        str(HERE / "peer_gloo.py"),
+    ]
     found = {
         "hccl": [str(OURS), what, str(ranks), str(seconds), str(size)],
         "gloo": [*gloo, what, str(seconds), str(size)],
@@ -81,7 +88,12 @@ def run(library: str, command: list[str], what: str, ranks: int) -> Row:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
     size, seconds, waited = lines[-1]
     return Row(
-        library=library, collective=what, ranks=ranks, size=int(size), seconds=float(seconds), waited=float(waited)
+        library=library,
+        collective=what,
+        ranks=ranks,
+        size=int(size),
+        seconds=float(seconds),
+        waited=float(waited),
     )
 
 
@@ -92,7 +104,10 @@ def geometric_mean(values: list[float]) -> float:
 def summary(rows: list[Row]) -> list[str]:
     """Ratios of a peer's time to ours, above 1 we are faster."""
     ours = {(r.collective, r.ranks, r.size): r.seconds for r in rows if r.library == "hccl"}
-    lines = ["| collective | ranks | peer | below 1 MiB | 1 MiB and more | least of these |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| collective | ranks | peer | below 1 MiB | 1 MiB and more | least of these |",
+        "|---|---|---|---|---|---|",
+    ]
     keys = sorted({(r.collective, r.ranks, r.library) for r in rows if r.library != "hccl"})
     everything: dict[str, tuple[list[float], list[float]]] = {}
     for what, ranks, library in keys:
@@ -122,7 +137,9 @@ def plot(rows: list[Row], path: Path) -> None:
 
     kinds = [c for c in COLLECTIVES if any(r.collective == c for r in rows)]
     ranks = sorted({r.ranks for r in rows})
-    figure, axes = plt.subplots(len(kinds), len(ranks), figsize=(4.2 * len(ranks), 3 * len(kinds)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(kinds), len(ranks), figsize=(4.2 * len(ranks), 3 * len(kinds)), squeeze=False
+    )
     for i, what in enumerate(kinds):
         for j, n in enumerate(ranks):
             axis = axes[i][j]
@@ -174,7 +191,9 @@ def main() -> int:
     with (options.out / "collectives.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["library", "collective", "ranks", "bytes", "seconds", "seconds_waited", "bus_gb_s"])
-        writer.writerows([r.library, r.collective, r.ranks, r.size, r.seconds, r.waited, r.bandwidth] for r in rows)
+        writer.writerows(
+            [r.library, r.collective, r.ranks, r.size, r.seconds, r.waited, r.bandwidth] for r in rows
+        )
     plot(rows, options.out / "collectives.png")
     print("\n".join(summary(rows)))
     print(f"wrote {options.out}/collectives.csv and collectives.png")

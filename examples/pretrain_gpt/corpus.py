@@ -17,7 +17,7 @@ import numpy as np
 from errors import UserError
 from files import check_folder, new_folder, read_about
 from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
-from tokenizer import END_OF_DOCUMENT
+from vocabulary import END_OF_DOCUMENT
 
 MIN_FILES_TO_HOLD_OUT_WHOLE = 20
 PIECE_BYTES = 16 << 10

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from megatron.core import parallel_state
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from megatron.core.utils import get_batch_on_this_cp_rank
 from tokenizer import ByteTokenizer
 
 # What the model reads of a sample. Attention masks are made by the attention itself.
@@ -41,7 +43,14 @@ def build(
 def batches(
     dataset: GPTDataset, micro_batch: int, first_sample: int, device: torch.device
 ) -> Iterator[Batch]:
-    """Micro-batches in the dataset's (shuffled) order from a sample on; ends with the dataset."""
-    for start in range(first_sample, len(dataset) - micro_batch + 1, micro_batch):
+    """This rank's micro-batches in the dataset's (shuffled) order from a sample on; ends with the dataset.
+
+    Data-parallel ranks take turns, so a step has the same samples in every layout; context-parallel ranks take parts
+    of each sequence.
+    """
+    rank, size = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
+    first = first_sample + rank * micro_batch
+    for start in range(first, len(dataset) - micro_batch + 1, micro_batch * size):
         samples = [dataset[i] for i in range(start, start + micro_batch)]
-        yield {key: torch.stack([sample[key] for sample in samples]).to(device) for key in KEYS}
+        batch = {key: torch.stack([sample[key] for sample in samples]).to(device) for key in KEYS}
+        yield get_batch_on_this_cp_rank(batch)

@@ -57,11 +57,16 @@ def _describe(folder: Path) -> dict[str, list[int]]:
     }
 
 
+def temporary_of(target: Path) -> Path:
+    """Where new_folder builds it."""
+    return target.with_name(f"{_TEMPORARY}{target.name}")
+
+
 @contextmanager
 def new_folder(target: Path, about: dict[str, Any]) -> Iterator[Path]:
     """A folder to fill; it becomes `target`, with `about` in its contents list, when the block ends well."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{_TEMPORARY}{target.name}")
+    temporary = temporary_of(target)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:

@@ -12,10 +12,17 @@ Record = dict[str, Any]
 
 
 class History:
-    """Records by iteration. What lies behind the checkpoint that a run resumes from is dropped."""
+    """Records by iteration. What lies behind the checkpoint that a run resumes from is dropped.
 
-    def __init__(self, path: Path, resumed_at: int) -> None:
+    Only one rank has the file: the others keep what they add.
+    """
+
+    def __init__(self, path: Path, resumed_at: int, *, is_writer: bool) -> None:
         self._path = path
+        self._is_writer = is_writer
+        self.records: list[Record] = []
+        if not is_writer:
+            return
         self.records = [record for record in _read(path) if record["iteration"] <= resumed_at]
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:
@@ -23,6 +30,8 @@ class History:
 
     def add(self, record: Record) -> None:
         self.records.append(record)
+        if not self._is_writer:
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 

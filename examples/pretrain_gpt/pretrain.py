@@ -1,34 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a GPT of megatron-core on a virtual NPU: `make pretrain`, or `python examples/pretrain_gpt/pretrain.py --help`."""
+"""Train a GPT of megatron-core on virtual NPUs: `make pretrain`, or `python examples/pretrain_gpt/pretrain.py --help`.
+
+With --npus above 1 this process starts the ranks with torchrun and lets the checkpoint write when they are done; a
+rank is this same program, started by torchrun.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
-from errors import UserError
+from errors import SharedError, UserError
+from layout import layout_of
 from options import parse
-
-
-def _report(options: argparse.Namespace, iteration: int, seconds: float, valid_loss: float) -> None:
-    out = options.out
-    print(
-        f"\nTrained to iteration {iteration} in {seconds:.0f} s; held-out loss {valid_loss:.3f} nats per byte."
-    )
-    for label, path in (
-        ("checkpoint", out / "checkpoints"),
-        ("loss curve", out / "loss.png"),
-        ("numbers", out / "history.jsonl"),
-        ("sample", out / "sample.txt"),
-    ):
-        print(f"  {label:<11}{path}")
-    print(
-        f"Next: go on with `make pretrain ITERS={2 * max(iteration, 1)}`, or train on your own text with "
-        "`make pretrain DATA=path OUT=runs/mine`."
-    )
 
 
 def _quieten() -> None:
@@ -38,11 +28,8 @@ def _quieten() -> None:
             warnings.filterwarnings("ignore", category=category, module=rf"{module}\b")
 
 
-def run(options: argparse.Namespace) -> None:
-    """The whole job."""
-    _quieten()
-    # The order matters: the adaptor before Megatron, which the other modules import. The split keeps sorters out of it.
-    import mindspeed.megatron_adaptor  # noqa: F401
+def _train(options: argparse.Namespace) -> None:
+    """The part of one rank."""
     import torch
 
     # isort: split
@@ -51,63 +38,127 @@ def run(options: argparse.Namespace) -> None:
     import dataset
     import history
     import model
-    import sample
     import training
     from files import remove_leftovers
+    from ranks import is_first, on_first, say
 
     _quieten()  # again: the imports have put their own filters in front
-    counts = corpus.prepare(options.data, options.out, options.held_out, options.seq)
-    print(
+    layout = layout_of(options)
+    device = model.initialize(options.seed, layout)
+    counts = on_first(lambda: corpus.prepare(options.data, options.out, options.held_out, options.seq))
+    say(
         f"Text: {counts['files']} files ({counts['not_text']} not text), {counts['train_bytes'] / 1e6:.1f} MB to train on, "
         f"{counts['valid_bytes'] / 1e6:.2f} MB held out"
     )
-    device = model.initialize(options.seed)
+    say(f"Layout: {layout}; micro-batches of {options.micro_batch}")
     train, valid = dataset.build(
         options.out,
         options.seq,
         options.seed,
         options.iters * options.global_batch,
-        options.eval_batches * options.micro_batch,
+        options.eval_batches * options.global_batch,
     )
     job = model.build(options)
-    size = sum(parameter.numel() for parameter in job.model.parameters())
-    print(
-        f"Model: {options.layers} layers, hidden {options.hidden}, {size / 1e6:.1f} M parameters, {options.dtype}, "
+    size = model.count_parameters(job)
+    experts = f"{options.experts} experts, " if options.experts else ""
+    say(
+        f"Model: {options.layers} layers, hidden {options.hidden}, {experts}{size / 1e6:.1f} M parameters, {options.dtype}, "
         f"on {torch.npu.get_device_name(device)}"
     )
-    remove_leftovers(options.out / "checkpoints")
+    on_first(lambda: remove_leftovers(options.out / "checkpoints"))
     first = checkpoint.load(job, options.out, options)
     if first:
-        print(f"Resuming from {checkpoint.folder_of(options.out, first)}")
-    record = history.History(options.out / "history.jsonl", first)
+        say(f"Resuming from {checkpoint.folder_of(options.out, first)}")
+    record = history.History(options.out / "history.jsonl", first, is_writer=is_first())
     started = time.monotonic()
     iteration = first
     if first < options.iters:
         iteration = training.Trainer(job, options, device, record).run(first, train, valid)
     else:
-        print(
-            f"Already trained to iteration {first}; a larger --iters (ITERS=) than {options.iters} goes on."
-        )
-    history.plot(
-        record, options.out / "loss.png", f"GPT, {size / 1e6:.1f} M parameters, {options.dtype}, NPU 0"
+        say(f"Already trained to iteration {first}; a larger --iters (ITERS=) than {options.iters} goes on.")
+    if is_first():
+        title = f"GPT, {size / 1e6:.1f} M parameters, {options.dtype}, {layout}"
+        history.plot(record, options.out / "loss.png", title)
+    say(
+        f"\nTrained to iteration {iteration} in {time.monotonic() - started:.0f} s; "
+        f"held-out loss {record.last('valid_loss'):.3f} nats per byte."
     )
+
+
+def _finish(options: argparse.Namespace) -> None:
+    """Let the checkpoint write, on one rank, and say where everything is."""
+    import checkpoint
+    import model
+    import sample
+    import torch
+    from layout import Layout
+
+    _quieten()
     if options.sample_bytes > 0:
-        text, source = sample.write(options, options.out, device)
+        if not torch.distributed.is_initialized():
+            model.initialize(options.seed, Layout())
+        text, source = sample.write(options, options.out, torch.device("npu", torch.npu.current_device()))
         (options.out / "sample.txt").write_text(text, encoding="utf-8")
         print(f"\nThe checkpoint of iteration {source} writes:\n{'-' * 80}\n{text}\n{'-' * 80}")
-    _report(options, iteration, time.monotonic() - started, record.last("valid_loss"))
+    for label, path in (
+        ("checkpoint", options.out / "checkpoints"),
+        ("loss curve", options.out / "loss.png"),
+        ("numbers", options.out / "history.jsonl"),
+        ("sample", options.out / "sample.txt"),
+    ):
+        print(f"  {label:<11}{path}")
+    iteration = checkpoint.latest_iteration(options.out)
+    print(
+        f"Next: go on with `make pretrain ITERS={2 * max(iteration, 1)}`, or train on your own text with "
+        "`make pretrain DATA=path OUT=runs/mine`."
+    )
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    _quieten()
+    # Before Megatron, which the other modules import.
+    import mindspeed.megatron_adaptor  # noqa: F401
+
+    # isort: split
+    import launch
+    from ranks import is_worker, leave_nothing_behind
+
+    leave_nothing_behind()
+    if is_worker():
+        # torchrun passes Ctrl-C on. A rank ends at once: nothing on disk is ever half written.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _train(options)
+        return 0
+    if options.npus > 1:
+        launch.check_devices(options.npus)
+        code = launch.run(options, Path(__file__), arguments)
+        if code != 0:
+            return code
+    else:
+        _train(options)
+    _finish(options)
+    return 0
+
+
+def _complain(error: UserError) -> None:
+    """On all ranks alike: once."""
+    rank = os.environ.get("RANK", "0")
+    if isinstance(error, SharedError) and rank != "0":
+        return
+    where = f" (rank {rank})" if rank != "0" else ""
+    print(f"pretrain: error{where}: {error}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        run(parse(arguments))
+        return _run(parse(arguments), arguments)
     except UserError as error:
-        print(f"pretrain: error: {error}", file=sys.stderr)
+        _complain(error)
         return 2
     except KeyboardInterrupt:
         print("\npretrain: interrupted; run it again to go on from the last checkpoint", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a checkpoint write: a fresh model gets the weights from disk and continues a prompt byte by byte."""
+"""Let a checkpoint write: a fresh model gets the weights from disk and continues a prompt byte by byte.
+
+On one rank, whatever layout has trained it."""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ from pathlib import Path
 
 import checkpoint
 import torch
+from layout import Layout
 from model import build_gpt, transformer_config
-from tokenizer import END_OF_DOCUMENT, ByteTokenizer
+from tokenizer import ByteTokenizer
+from vocabulary import END_OF_DOCUMENT
 
 # Bytes less likely than the best this many are not taken.
 TOP_K = 20
@@ -44,7 +48,7 @@ def _continue(
 
 def write(options: argparse.Namespace, out: Path, device: torch.device) -> tuple[str, int]:
     """The text, and the iteration of the checkpoint that wrote it."""
-    model = build_gpt(options, transformer_config(options))
+    model = build_gpt(options, transformer_config(options, Layout()))
     iteration = checkpoint.load_weights(model, out, options)
     model.eval()
     tokenizer = ByteTokenizer()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes as tokens: 256 of them and one for the end of a document. It fits every text and needs no files."""
+"""Megatron's tokenizer over bytes: it fits every text and needs no files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 from megatron.core.datasets.megatron_tokenizer import MegatronTokenizer
-
-END_OF_DOCUMENT = 256
-# Megatron pads vocabularies to a multiple of 128, so that they divide among tensor-parallel ranks.
-PADDED_VOCAB_SIZE = 384
+from vocabulary import END_OF_DOCUMENT
 
 
 class ByteTokenizer(MegatronTokenizer):

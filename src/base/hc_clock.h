@@ -6,12 +6,15 @@
 
 #include "hc_util.h"
 
+/* CLOCK_MONOTONIC: one origin for all processes of a machine, and never set back. Events that two processes
+ * share compare such times. */
 static inline uint64_t hc_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* Not serialising: neighbouring instructions may move across it, an error of a few ns that averages out. */
 static inline uint64_t hc_ticks(void) {
 #if defined(__x86_64__)
     return __builtin_ia32_rdtsc();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One fixed buffer per thread: reporting out of memory must not need memory. */
+/* One fixed buffer per thread: reporting out of memory must not need memory, and a thread never sees the
+ * text of another one's failure. An asynchronous failure is carried over by whoever synchronises. */
 #include "hc_error.h"
 
 #include <stdarg.h>

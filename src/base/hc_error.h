@@ -3,7 +3,8 @@
 #pragma once
 #include "hc_util.h"
 
-/* Codes of operators (phase one and two); the runtime's own are ACL_ERROR_* of acl/acl.h. */
+/* Codes of operators (phase one and two); the runtime's own are ACL_ERROR_* of acl/acl.h. 161xxx: the
+ * caller's mistake, 361xxx: the runtime refused, 561xxx: our own failure, such as no host memory. */
 enum hc_aclnn_status {
     ACLNN_SUCCESS = 0,
     ACLNN_ERR_PARAM_NULLPTR = 161001,
@@ -24,6 +25,8 @@ HC_SHARED void hc_error_set_text(const char *text);
 HC_SHARED int hc_error_peek(void);
 HC_SHARED int hc_error_take(void);
 
+/* Leave the function with `code` and a text unless cond holds. Only while the function owns nothing: there
+ * is no clean-up. */
 #define HC_CHECK(cond, code, ...)                                                                            \
     do {                                                                                                     \
         if (HC_UNLIKELY(!(cond))) return hc_fail((code), __VA_ARGS__);                                       \

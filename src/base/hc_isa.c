@@ -16,6 +16,8 @@ static const char *const NAMES[] = {
 
 const char *hc_isa_name(int isa) { return isa >= 0 && isa < HC_ISA_COUNT ? NAMES[isa] : "?"; }
 
+/* The bits asked for are those that cmake/isa.cmake compiles with: a CPU with AVX2 but without F16C (or
+ * AVX-512 without VL) exists only under emulators, and is given the weaker set. */
 bool hc_isa_available(int isa) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -37,6 +39,7 @@ bool hc_isa_available(int isa) {
 #endif
 }
 
+/* HC_FOR_ISAS lists the weakest first, so the last available one is the best. */
 static int best_isa(void) {
     int best = 0;
     for (int i = 0; i < HC_ISA_COUNT; i++) {
@@ -45,6 +48,7 @@ static int best_isa(void) {
     return best;
 }
 
+/* Index of the set named, -1 if there is none of that name in this build. */
 static int forced_isa(const char *name) {
     for (int i = 0; i < HC_ISA_COUNT; i++) {
         if (strcmp(name, NAMES[i]) == 0) return i;
@@ -52,6 +56,7 @@ static int forced_isa(const char *name) {
     return -1;
 }
 
+/* At start-up, so that a wrong HC_ISA is an error with a message and not a crash at the first kernel. */
 int hc_isa_validate(void) {
     enum { BAD_ISA = 100000 /* ACL_ERROR_INVALID_PARAM */ };
     const char *name = hc_option_text(HC_OPT_ISA);
@@ -63,6 +68,9 @@ int hc_isa_validate(void) {
     return 0;
 }
 
+/* A bad HC_ISA is reported by hc_isa_validate in aclInit, which every client passes first; here, where
+ * nothing can be reported, the best set is used. Two threads that decide at once decide alike, so relaxed
+ * order is enough. */
 int hc_isa(void) {
     static atomic_int chosen = -1;
     int isa = atomic_load_explicit(&chosen, memory_order_relaxed);

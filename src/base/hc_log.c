@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One line per call, written with one fwrite so that lines of threads do not mix. */
+/* One line per call, written with one fwrite so that lines of threads do not mix. A line over 1.4 KB is
+ * cut: the longest text that is logged is an error text of 1 KB. */
 #include "hc_log.h"
 
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 static const char *const LEVEL_NAMES[] = {"debug", "info", "warning", "error", "off"};
 static atomic_int g_level = -1;
 
+/* An unknown name is off here; hc_option_validate reports it. */
 static int read_level(void) {
     const char *text = hc_option_text(HC_OPT_LOG_LEVEL);
     for (int i = 0; i <= HC_LOG_LEVEL_OFF; i++) {
@@ -22,6 +24,7 @@ static int read_level(void) {
     return HC_LOG_LEVEL_OFF;
 }
 
+/* The level is read at the first message: logging works before, and without, an aclInit. */
 bool hc_log_enabled(int level) {
     int now = atomic_load_explicit(&g_level, memory_order_relaxed);
     if (HC_UNLIKELY(now < 0)) {

@@ -16,6 +16,8 @@ HC_SHARED bool hc_log_enabled(int level);
 HC_SHARED void hc_log(int level, const char *func, const char *file, int line, const char *fmt, ...)
     HC_PRINTF(5, 6);
 
+/* The arguments are evaluated only where the level is on: logging costs a load and a branch while it is
+ * off. */
 #define HC_LOG(level, ...)                                                                                   \
     do {                                                                                                     \
         if (HC_UNLIKELY(hc_log_enabled(level))) hc_log((level), __func__, __FILE__, __LINE__, __VA_ARGS__);  \

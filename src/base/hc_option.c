@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Values are read with getenv at each call of a slow path; hot paths keep their own copy. */
+/* Readers and the check of all options. Checking is apart from reading: aclInit can refuse a bad value with
+ * a text, the readers cannot. */
 #include "hc_option.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ const char *hc_option_text(enum hc_option option) {
     return value != NULL && value[0] != '\0' ? value : OPTIONS[option].fallback;
 }
 
+/* The whole text must be a number: "8x" is a typing error, not 8. */
 static bool parse_int(const char *text, int64_t *out) {
     char *end = NULL;
     errno = 0;
@@ -39,6 +41,8 @@ int64_t hc_option_int(enum hc_option option, int64_t low, int64_t high) {
     return parse_int(OPTIONS[option].fallback, &value) ? value : low;
 }
 
+/* A positive number, a suffix that counts in 1024s, and an optional "i" and "B": 64G, 64GiB, 1.5t. Beyond
+ * 2^60 bytes sizes would no longer fit the sums that are made with them. */
 static bool parse_bytes(const char *text, uint64_t *out) {
     static const char SUFFIXES[] = "KMGT";
     char *end = NULL;
@@ -71,6 +75,8 @@ static bool is_one_of(const char *text, const char *const *choices, size_t count
     return false;
 }
 
+/* All options at once, also those of parts that may never run: a typing error should not surface after a
+ * day of training. */
 int hc_option_validate(void) {
     enum { BAD_OPTION = 100000 /* ACL_ERROR_INVALID_PARAM */ };
     static const struct {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Options: one row each, read from the environment once, at first use. docs/options.md lists them. */
+/* Options: one row each, read from the environment. docs/options.md lists them. A reader on a slow path
+ * asks each time, so that a test may change the environment between two aclInit; a hot path keeps its
+ * copy. */
 #pragma once
 #include "hc_util.h"
 
@@ -13,8 +15,7 @@
     X(NUM_THREADS, "MINDSPEED_NUM_THREADS", "", "threads of an operator; default OMP_NUM_THREADS, else all") \
     X(SOC, "MINDSPEED_SOC", "Ascend910B2", "SoC name that clients see")                                      \
     X(TRACE, "MINDSPEED_TRACE", "", "write a Chrome trace to this file at exit")                             \
-    X(HCCL_BUFFSIZE, "HCCL_BUFFSIZE", "200",                                                                 \
-      "MiB that a communicator may take for itself, 1 to 65536")                                             \
+    X(HCCL_BUFFSIZE, "HCCL_BUFFSIZE", "200", "MiB that a communicator may take for itself, 1 to 65536")      \
     X(HCCL_EXEC_TIMEOUT, "HCCL_EXEC_TIMEOUT", "1836",                                                        \
       "seconds that a collective waits for the other ranks; 0: for ever")                                    \
     X(HCCL_CONNECT_TIMEOUT, "HCCL_CONNECT_TIMEOUT", "120",                                                   \
@@ -44,7 +45,8 @@ enum hc_option {
 
 /* The value as text; the default where the variable is unset or empty. Never NULL; valid for ever. */
 HC_SHARED const char *hc_option_text(enum hc_option option);
-/* As an integer within [low, high]; a value that is none is an error text and the default is used. */
+/* As an integer within [low, high]; the default for a value that is none, or else `low`. hc_option_validate
+ * reports such values once, in aclInit. */
 HC_SHARED int64_t hc_option_int(enum hc_option option, int64_t low, int64_t high);
 /* As bytes ("64G", "512M", "1024"); 0 if it is not a size. */
 HC_SHARED uint64_t hc_option_bytes(enum hc_option option);

@@ -14,6 +14,7 @@
 #define HC_LIKELY(x) __builtin_expect(!!(x), 1)
 #define HC_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define HC_PRINTF(fmt, first) __attribute__((format(printf, fmt, first)))
+/* Of an array only: for a pointer the compiler warns (-Wsizeof-pointer-div), and warnings are errors. */
 #define HC_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define HC_PASTE_(a, b) a##b
 #define HC_PASTE(a, b) HC_PASTE_(a, b)
@@ -24,6 +25,7 @@ static inline size_t hc_min_size(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t hc_max_size(size_t a, size_t b) { return a > b ? a : b; }
 static inline int64_t hc_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t hc_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+/* a + b must not overflow; sizes here are element counts of memory that exists. */
 static inline size_t hc_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 /* `to` is a power of two. */
 static inline size_t hc_align_up(size_t a, size_t to) { return (a + to - 1) & ~(to - 1); }

@@ -29,6 +29,7 @@ struct hc_operand {
 #define HC_INOUT_LIST(l) {NULL, (l), HC_ROLE_INOUT | HC_ROLE_LIST, #l}
 #define HC_IN_LIST_OPT(l) {NULL, (l), HC_ROLE_IN | HC_ROLE_LIST | HC_ROLE_OPTIONAL, #l}
 
+/* Where an operand lies in hc_call.tensors. */
 struct hc_slot {
     uint32_t first, count;
     int role;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* An executor is one block of memory: header, slots, tensors, original pointers, arguments. Small blocks are
- * kept on a free list per thread, because phase one runs for every operator (see docs/benchmarks.md, launch
- * cost). */
+/* An executor is one block of memory: header, slots, tensors, original pointers, arguments. One block
+ * because its size is known before the first byte is written, and phase one runs for every operator (see
+ * docs/benchmarks.md, launch cost). Small blocks are kept on a free list per thread. Phase two often runs
+ * in another thread than phase one: blocks then drift from the first thread's list to the second's, which
+ * frees them when it is full, and phase one pays a malloc. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +23,12 @@ struct aclOpExecutor {
     bool repeatable, sync;
 };
 
+/* 4 KB hold 12 operands. 16 blocks bound what a thread that ends takes with it to 64 KB. */
 enum { CACHED_BYTES = 4096, CACHED_BLOCKS = 16 };
 static _Thread_local void *g_free[CACHED_BLOCKS];
 static _Thread_local int g_num_free;
 
+/* A block of at least `bytes`, contents undefined but for `capacity`; NULL without memory. */
 static aclOpExecutor *allocate(size_t bytes) {
     if (bytes <= CACHED_BYTES && g_num_free > 0) return g_free[--g_num_free];
     const size_t capacity = bytes <= CACHED_BYTES ? CACHED_BYTES : bytes;
@@ -33,12 +37,14 @@ static aclOpExecutor *allocate(size_t bytes) {
     return e;
 }
 
+/* Give back one reference; the last one ends the executor. It may run in any thread. */
 static void release(aclOpExecutor *e) {
     if (atomic_fetch_sub(&e->references, 1) != 1) return;
     if (e->capacity == CACHED_BYTES && g_num_free < CACHED_BLOCKS) g_free[g_num_free++] = e;
     else free(e);
 }
 
+/* Lists flattened; an operand that is missing has none. */
 static size_t count_tensors(const struct hc_plan *plan) {
     size_t count = 0;
     for (size_t i = 0; i < plan->num_operands; i++) {
@@ -48,6 +54,8 @@ static size_t count_tensors(const struct hc_plan *plan) {
     return count;
 }
 
+/* What holds for every operator: there is a tensor, its type has a size, and it has memory unless it is
+ * empty. Shapes are the operator's own business. */
 static aclnnStatus check_tensor(const struct hc_plan *plan, const struct hc_operand *o, const aclTensor *t) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", plan->name, o->name);
     HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s has element type %s, which is not supported",
@@ -57,6 +65,7 @@ static aclnnStatus check_tensor(const struct hc_plan *plan, const struct hc_oper
     return 0;
 }
 
+/* An empty or missing list is legal, a missing member only with _OPT. */
 static aclnnStatus check_operand(const struct hc_plan *plan, const struct hc_operand *o) {
     const bool optional = (o->role & HC_ROLE_OPTIONAL) != 0;
     if (o->list != NULL) {
@@ -69,6 +78,8 @@ static aclnnStatus check_operand(const struct hc_plan *plan, const struct hc_ope
     return check_tensor(plan, o, o->tensor);
 }
 
+/* Flatten an operand into the table at *used and note where it begins. A null member of a list keeps its
+ * place, with rank -1, so that members of two lists still pair up. */
 static void copy_operand(aclOpExecutor *e, aclTensor *tensors, const struct hc_operand *o,
                          struct hc_slot *slot, size_t *used) {
     const size_t count = o->list ? o->list->size : o->tensor != NULL;
@@ -81,6 +92,8 @@ static void copy_operand(aclOpExecutor *e, aclTensor *tensors, const struct hc_o
     }
 }
 
+/* One block: executor, slots, descriptors, the caller's descriptors, arguments. A plan is on the path of
+ * every operator, so it costs one allocation (mostly from the thread's free list) and one copy. */
 aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(workspaceSize && executor, ACLNN_ERR_PARAM_NULLPTR, "%s: workspaceSize or executor is null",
              plan->name);
@@ -123,6 +136,8 @@ static aclError run_task(void *arg) {
 
 static void release_task(void *arg) { release(arg); }
 
+/* For the trace, and called only while one is written: shapes as text (cut where the field is full) and the
+ * bytes of all operands, each counted once. */
 static void describe_task(const void *arg, struct hc_task_info *info) {
     const aclOpExecutor *e = arg;
     size_t used = 0;
@@ -139,6 +154,8 @@ static void describe_task(const void *arg, struct hc_task_info *info) {
     }
 }
 
+/* After this call the executor is the stream's unless it is repeatable: every path, the refused workspace
+ * included, gives back the reference. A sync plan waits, because its caller reads the output's shape next. */
 aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize,
                          aclrtStream stream) {
     HC_CHECK(executor != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnn launch: executor is null");
@@ -160,9 +177,10 @@ aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t work
                                  .release = release_task,
                                  .describe = describe_task};
     HC_TRY(hc_launch(stream, &task));
-    return sync ? aclrtSynchronizeStream(stream) : ACLNN_SUCCESS;
+    return sync ? hc_launch_wait(stream) : ACLNN_SUCCESS;
 }
 
+/* Writes to the caller's tensor, not to our copy: aclGetViewShape asks that one after phase two. */
 void hc_set_view_shape(const struct hc_call *call, int slot, const int64_t *shape, int32_t rank) {
     aclTensor *t = (aclTensor *)call->executor->originals[call->slots[slot].first];
     t->rank = rank;

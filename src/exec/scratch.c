@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Scratch memory per thread and slot, grown by doubling: packing buffers are asked for by every operator. */
+/* Scratch memory per thread and slot, grown by half at least: packing buffers are asked for by every
+ * operator, and in sizes that creep up during a first step. A thread's memory is freed by the destructor of
+ * a pthread key, as _Thread_local alone has none in C. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -17,6 +19,7 @@ static _Thread_local struct scratch *g_scratch;
 static pthread_key_t g_key;
 static pthread_once_t g_once = PTHREAD_ONCE_INIT;
 
+/* When the thread ends. */
 static void destroy(void *arg) {
     struct scratch *s = arg;
     for (int i = 0; i < HC_SCRATCH_SLOTS; i++) free(s->memory[i]);
@@ -26,6 +29,7 @@ static void destroy(void *arg) {
 
 static void make_key(void) { pthread_key_create(&g_key, destroy); }
 
+/* This thread's slots; NULL without memory. If the key cannot be made the block is merely never freed. */
 static struct scratch *mine(void) {
     if (HC_UNLIKELY(g_scratch == NULL)) {
         pthread_once(&g_once, make_key);
@@ -44,6 +48,8 @@ static void *allocate(size_t bytes) {
     return memory;
 }
 
+/* The old block is freed before the new one is asked for: contents are undefined anyway, and the peak stays
+ * at one block. */
 void *hc_scratch(enum hc_scratch_slot slot, size_t bytes) {
     struct scratch *s = mine();
     if (s != NULL && bytes <= s->bytes[slot]) return s->memory[slot];

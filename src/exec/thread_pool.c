@@ -18,10 +18,11 @@
 #include "hc_option.h"
 #include "hc_parallel.h"
 
-enum { MAX_THREADS = 1024, SPINS = 400 };
+enum { MAX_THREADS = 1024, SPINS = 400 }; /* 400 pauses are 5 to 20 us */
 /* In `gate`: no worker may join the loop any more. The other bits count those that did. */
 #define CLOSED 0x80000000u
 
+/* What the owner publishes before it opens the gate; workers read it only after they have joined. */
 struct loop {
     void (*fn)(void *ctx, size_t begin, size_t end);
     void *ctx;
@@ -49,6 +50,7 @@ static void futex_wake(atomic_uint *word, int count) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
 }
 
+/* Gives the other hyperthread the core while spinning. */
 static void cpu_relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -57,6 +59,8 @@ static void cpu_relax(void) {
 #endif
 }
 
+/* Take pieces until none is left. The order in which they are taken varies, where they start does not.
+ * `next` runs past n by a grain for each thread; n + threads * grain stays far below SIZE_MAX. */
 static void run_pieces(const struct loop *loop) {
     g_inside = true;
     for (;;) {
@@ -67,6 +71,8 @@ static void run_pieces(const struct loop *loop) {
     g_inside = false;
 }
 
+/* Block until the epoch is another one. `sleepers` is raised before the epoch is read again, and the owner
+ * bumps the epoch before it reads `sleepers`: one of the two sees the other, so no wake-up is lost. */
 static unsigned wait_for_epoch(unsigned seen) {
     for (int spin = 0; spin < SPINS; spin++) {
         const unsigned now = atomic_load_explicit(&g_pool.epoch, memory_order_acquire);
@@ -80,6 +86,8 @@ static unsigned wait_for_epoch(unsigned seen) {
     return now;
 }
 
+/* Count this worker into the open loop; false if the owner has closed it, which is the usual end of a late
+ * wake-up. */
 static bool join_loop(void) {
     unsigned gate = atomic_load(&g_pool.gate);
     while ((gate & CLOSED) == 0) {
@@ -88,6 +96,7 @@ static bool join_loop(void) {
     return false;
 }
 
+/* The last of a loop's workers to leave wakes the caller, if that has closed the gate and sleeps. */
 static void *worker(void *arg) {
     unsigned seen = (unsigned)(uintptr_t)arg;
     for (;;) {
@@ -99,6 +108,8 @@ static void *worker(void *arg) {
     }
 }
 
+/* Decided once: a thread count that changed between two calls would be no error, but no help either. The
+ * affinity mask counts rather than the CPUs of the machine, as containers and numactl narrow it. */
 size_t hc_num_threads(void) {
     static atomic_size_t cached;
     size_t count = atomic_load_explicit(&cached, memory_order_relaxed);
@@ -115,6 +126,7 @@ size_t hc_num_threads(void) {
     return count;
 }
 
+/* At aclFinalize. The lock keeps a loop from starting meanwhile; the next one starts the workers again. */
 static void stop_workers(void) {
     pthread_mutex_lock(&g_pool.owner);
     atomic_store(&g_pool.stop, true);
@@ -139,6 +151,7 @@ static void after_fork_in_child(void) {
 
 static void register_fork_handler(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
 
+/* By the owner, at its first loop. Fewer threads than wanted is a slower pool, not an error. */
 static void start_workers(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, register_fork_handler);
@@ -159,6 +172,9 @@ static void run_alone(size_t n, size_t grain, void (*fn)(void *, size_t, size_t)
     for (size_t begin = 0; begin < n; begin += grain) fn(ctx, begin, hc_min_size(begin + grain, n));
 }
 
+/* Let nobody join any more and wait until those inside have left: fn and ctx live on the caller's stack.
+ * The owner has just run out of pieces, so the others have at most one each; spinning longer than a worker
+ * does pays off. */
 static void close_loop(void) {
     unsigned gate = atomic_fetch_or(&g_pool.gate, CLOSED) | CLOSED;
     for (int spin = 0; spin < SPINS * 8 && gate != CLOSED; spin++) {
@@ -168,6 +184,8 @@ static void close_loop(void) {
     while ((gate = atomic_load(&g_pool.gate)) != CLOSED) futex_wait(&g_pool.gate, gate);
 }
 
+/* trylock, not lock: two streams of one process then share the machine as two threads would, without either
+ * waiting. */
 void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, size_t begin, size_t end), void *ctx) {
     if (n == 0) return;
     if (grain == 0) grain = 1;

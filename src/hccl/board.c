@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "hc_clock.h"
+#include "hc_lifeline.h"
 #include "hc_option.h"
 
 enum { PAGE = 4096, JOIN_SLICE_MS = 50 };
@@ -89,6 +90,9 @@ static HcclResult wait_for_all(const char *caller, struct hc_comm *c) {
                      "%s: rank %u (process %d) came but did not map the shared memory "
                      "(HCCL_CONNECT_TIMEOUT)",
                      caller, r, c->members[r].pid);
+            HC_CHECK(!hc_lifeline_ended(c->lifelines[r]) || atomic_load(&p->stage) != HC_ABSENT,
+                     HCCL_E_REMOTE, "%s: rank %u (process %d on %s) came, but has ended", caller, r,
+                     c->members[r].pid, c->members[r].host_name);
             hc_bell_sleep(&self->door, seen, JOIN_SLICE_MS);
         }
     }
@@ -117,10 +121,10 @@ HcclResult hc_board_open(const char *caller, struct hc_comm *c, int self) {
 
 void hc_board_close(struct hc_comm *c) {
     struct hc_board *b = c->board;
+    c->board = NULL;
     if (b == NULL) return;
     atomic_store(&hc_presence(b, c->rank)->stage, HC_LEFT);
     for (uint32_t r = 0; r < b->num_ranks; r++) hc_bell_add(&hc_presence(b, r)->door);
     munmap(b->memory, b->bytes);
     free(b);
-    c->board = NULL;
 }

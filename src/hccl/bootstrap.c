@@ -87,9 +87,11 @@ static void list_addresses(struct hc_meeting *m) {
         return;
     }
     if (getifaddrs(&all) != 0) return;
-    for (const struct ifaddrs *i = all; i != NULL && m->num_addresses < HC_MEETING_ADDRESSES; i = i->ifa_next) {
+    for (const struct ifaddrs *i = all; i != NULL && m->num_addresses < HC_MEETING_ADDRESSES;
+         i = i->ifa_next) {
         if (i->ifa_addr == NULL || i->ifa_addr->sa_family != AF_INET) continue;
-        if ((i->ifa_flags & IFF_LOOPBACK) != 0 || (i->ifa_flags & IFF_UP) == 0 || !wanted_interface(i->ifa_name))
+        if ((i->ifa_flags & IFF_LOOPBACK) != 0 || (i->ifa_flags & IFF_UP) == 0 ||
+            !wanted_interface(i->ifa_name))
             continue;
         m->addresses[m->num_addresses++] = ((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr;
     }
@@ -214,7 +216,8 @@ static HcclResult read_answer(const char *caller, int s, uint32_t num_ranks, uin
 }
 
 HcclResult hc_meeting_join(const char *caller, const struct hc_meeting *m, uint32_t num_ranks,
-                           const struct hc_member *self, uint32_t timeout_s, struct hc_member **members) {
+                           const struct hc_member *self, uint32_t timeout_s, struct hc_member **members,
+                           int *connection) {
     enum { GRACE_MS = 5000 }; /* for the answer that says who is missing */
     const uint64_t deadline = hc_now_ns() + (uint64_t)timeout_s * 1000000000u;
     const int s = connect_meeting(m, deadline);
@@ -236,6 +239,7 @@ HcclResult hc_meeting_join(const char *caller, const struct hc_meeting *m, uint3
         !move_all(s, (void *)self->blob, self->blob_bytes, true, deadline))
         status = hc_fail(HCCL_E_TCP_TRANSFER, "%s: the connection to rank 0 broke", caller);
     else status = read_answer(caller, s, num_ranks, deadline + (uint64_t)GRACE_MS * 1000000u, members);
-    close(s);
+    if (status == HCCL_SUCCESS) *connection = s;
+    else close(s);
     return status;
 }

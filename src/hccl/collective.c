@@ -44,8 +44,8 @@ static HcclResult to_bytes(const struct call *call, uint64_t count, uint64_t tim
     size_t elements;
     HC_CHECK(!__builtin_mul_overflow(count, times, &elements) &&
                  !__builtin_mul_overflow(elements, call->element, bytes),
-             HCCL_E_PARA, "%s: %llu elements of %zu bytes, %llu times, are too many", hc_kind_name(call->kind),
-             (unsigned long long)count, call->element, (unsigned long long)times);
+             HCCL_E_PARA, "%s: %llu elements of %zu bytes, %llu times, are too many",
+             hc_kind_name(call->kind), (unsigned long long)count, call->element, (unsigned long long)times);
     return HCCL_SUCCESS;
 }
 
@@ -56,11 +56,13 @@ static HcclResult check_buffer(const struct call *call, const char *which, const
 }
 
 /* Buffers must be the same at `send` and `recv` or not touch: what is read must not have been overwritten. */
-static HcclResult check_overlap(const struct call *call, const char *send, size_t send_bytes, const char *recv,
-                                size_t recv_bytes, bool same_is_fine) {
+static HcclResult check_overlap(const struct call *call, const char *send, size_t send_bytes,
+                                const char *recv, size_t recv_bytes, bool same_is_fine) {
     if (send == recv && same_is_fine) return HCCL_SUCCESS;
-    const bool apart = send_bytes == 0 || recv_bytes == 0 || send + send_bytes <= recv || recv + recv_bytes <= send;
-    HC_CHECK(apart, HCCL_E_PARA, "%s: the send buffer (%zu bytes at %p) and the receive buffer (%zu bytes at %p) overlap",
+    const bool apart =
+        send_bytes == 0 || recv_bytes == 0 || send + send_bytes <= recv || recv + recv_bytes <= send;
+    HC_CHECK(apart, HCCL_E_PARA,
+             "%s: the send buffer (%zu bytes at %p) and the receive buffer (%zu bytes at %p) overlap",
              hc_kind_name(call->kind), send_bytes, (const void *)send, recv_bytes, (const void *)recv);
     return HCCL_SUCCESS;
 }
@@ -220,8 +222,8 @@ HcclResult HcclAllGatherV(void *sendBuf, uint64_t sendCount, void *recvBuf, cons
     if (status == HCCL_SUCCESS)
         status = fill_listed(&call, &op->recvs, recvCounts, recvDispls, &op->recv_bytes);
     if (status == HCCL_SUCCESS && op->recvs.lengths[self] != op->send_bytes)
-        status = hc_fail(HCCL_E_PARA, "HcclAllGatherV: rank %u sends %zu bytes, but its recvCounts has %llu", self,
-                         op->send_bytes, (unsigned long long)op->recvs.lengths[self]);
+        status = hc_fail(HCCL_E_PARA, "HcclAllGatherV: rank %u sends %zu bytes, but its recvCounts has %llu",
+                         self, op->send_bytes, (unsigned long long)op->recvs.lengths[self]);
     if (status != HCCL_SUCCESS) {
         hc_op_destroy(op);
         return status;
@@ -260,10 +262,12 @@ HcclResult HcclReduceScatterV(void *sendBuf, const void *sendCounts, const void 
     if (o == NULL) return HCCL_E_MEMORY;
     const uint32_t self = call.comm->rank;
     HcclResult status = to_bytes(&call, recvCount, 1, &o->recv_bytes);
-    if (status == HCCL_SUCCESS) status = fill_listed(&call, &o->sends, sendCounts, sendDispls, &o->send_bytes);
+    if (status == HCCL_SUCCESS)
+        status = fill_listed(&call, &o->sends, sendCounts, sendDispls, &o->send_bytes);
     if (status == HCCL_SUCCESS && o->sends.lengths[self] != o->recv_bytes)
-        status = hc_fail(HCCL_E_PARA, "HcclReduceScatterV: rank %u receives %zu bytes, but its sendCounts has %llu",
-                         self, o->recv_bytes, (unsigned long long)o->sends.lengths[self]);
+        status = hc_fail(HCCL_E_PARA,
+                         "HcclReduceScatterV: rank %u receives %zu bytes, but its sendCounts has %llu", self,
+                         o->recv_bytes, (unsigned long long)o->sends.lengths[self]);
     if (status != HCCL_SUCCESS) {
         hc_op_destroy(o);
         return status;
@@ -299,13 +303,15 @@ static HcclResult launch_all_to_all(struct call *send, HcclDataType recv_type, c
     struct call recv = *send;
     recv.type = recv_type;
     recv.element = hc_hccl_type_size(recv_type);
-    HC_CHECK(recv.element > 0, HCCL_E_PARA, "%s: %d is no data type", hc_kind_name(send->kind), (int)recv_type);
+    HC_CHECK(recv.element > 0, HCCL_E_PARA, "%s: %d is no data type", hc_kind_name(send->kind),
+             (int)recv_type);
     struct hc_op *op = make(send, true);
     if (op == NULL) return HCCL_E_MEMORY;
     op->uneven = true;
     op->count = count;
     HcclResult status = fill_listed(send, &op->sends, send_counts, send_displs, &op->send_bytes);
-    if (status == HCCL_SUCCESS) status = fill_listed(&recv, &op->recvs, recv_counts, recv_displs, &op->recv_bytes);
+    if (status == HCCL_SUCCESS)
+        status = fill_listed(&recv, &op->recvs, recv_counts, recv_displs, &op->recv_bytes);
     const uint32_t r = send->comm->rank;
     if (status == HCCL_SUCCESS && op->sends.lengths[r] != op->recvs.lengths[r])
         status = hc_fail(HCCL_E_PARA, "%s: rank %u sends %llu bytes to itself but receives %llu",
@@ -345,8 +351,8 @@ HcclResult HcclAlltoAll(const void *sendBuf, uint64_t sendCount, HcclDataType se
     const uint32_t n = call.comm->num_ranks;
     for (uint32_t r = 0; r < n; r++) counts[n + r] = recvCount;
     const HcclResult status =
-        launch_all_to_all(&call, recvType, sendBuf, counts, NULL, (void *)(uintptr_t)recvBuf, counts + n, NULL,
-                          sendCount, stream);
+        launch_all_to_all(&call, recvType, sendBuf, counts, NULL, (void *)(uintptr_t)recvBuf, counts + n,
+                          NULL, sendCount, stream);
     free(counts);
     return status;
 }
@@ -362,9 +368,8 @@ HcclResult HcclAlltoAllVC(const void *sendBuf, const void *sendCountMatrix, Hccl
     uint64_t *column = counts_of(&call, 0, 1);
     if (column == NULL) return HCCL_E_MEMORY;
     for (uint32_t r = 0; r < n; r++) column[r] = matrix[(size_t)r * n + self];
-    const HcclResult status =
-        launch_all_to_all(&call, recvType, sendBuf, matrix + (size_t)self * n, NULL, (void *)(uintptr_t)recvBuf,
-                          column, NULL, 0, stream);
+    const HcclResult status = launch_all_to_all(&call, recvType, sendBuf, matrix + (size_t)self * n, NULL,
+                                                (void *)(uintptr_t)recvBuf, column, NULL, 0, stream);
     free(column);
     return status;
 }

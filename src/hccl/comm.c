@@ -15,6 +15,7 @@
 #include "hc_op.h"
 #include "hc_option.h"
 #include "hc_ranks.h"
+#include "hc_steps.h"
 
 static const char ROOT_MAGIC[16] = "mindspeed-hccl2";
 
@@ -62,6 +63,8 @@ void hc_comm_release(struct hc_comm *c) {
     free(c->lanes);
     free(c->sources);
     free(c->targets);
+    free(c->pieces);
+    free(c->scratch);
     free(c);
 }
 
@@ -80,7 +83,8 @@ static struct hc_comm *create(uint32_t num_ranks, uint32_t rank, int32_t device)
     c->lanes = calloc((size_t)HC_CHANNELS * HC_DIRECTIONS * num_ranks, sizeof *c->lanes);
     c->sources = calloc(num_ranks, sizeof *c->sources);
     c->targets = calloc(num_ranks, sizeof *c->targets);
-    if (c->lanes != NULL && c->sources != NULL && c->targets != NULL) return c;
+    c->pieces = calloc(num_ranks, sizeof *c->pieces);
+    if (c->lanes != NULL && c->sources != NULL && c->targets != NULL && c->pieces != NULL) return c;
     hc_comm_release(c);
     return NULL;
 }
@@ -88,7 +92,8 @@ static struct hc_comm *create(uint32_t num_ranks, uint32_t rank, int32_t device)
 /* Without a name from the caller all ranks derive the same one from where they met. */
 static void set_name(struct hc_comm *c) {
     if (c->name[0] != '\0') return;
-    snprintf(c->name, sizeof c->name, "hccl_%016llx", (unsigned long long)(c->meeting.id[0] ^ c->meeting.id[1]));
+    snprintf(c->name, sizeof c->name, "hccl_%016llx",
+             (unsigned long long)(c->meeting.id[0] ^ c->meeting.id[1]));
 }
 
 HcclResult hc_comm_join(const char *caller, const struct hc_meeting *meeting, uint32_t num_ranks,
@@ -101,7 +106,8 @@ HcclResult hc_comm_join(const char *caller, const struct hc_meeting *meeting, ui
     struct hc_comm *c = create(num_ranks, rank, device);
     HC_CHECK(c != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
     c->meeting = *meeting;
-    HcclResult status = hc_comm_configure(caller, c, config);
+    HcclResult status = hc_select_check(caller);
+    if (status == HCCL_SUCCESS) status = hc_comm_configure(caller, c, config);
     if (status == HCCL_SUCCESS && num_ranks > 1) status = hc_ranks_meet(caller, c);
     if (status != HCCL_SUCCESS) {
         hc_comm_release(c);
@@ -127,7 +133,8 @@ HcclResult HcclGetRootInfo(HcclRootInfo *rootInfo) {
     return HCCL_SUCCESS;
 }
 
-static HcclResult read_root_info(const char *caller, const HcclRootInfo *rootInfo, struct hc_meeting *meeting) {
+static HcclResult read_root_info(const char *caller, const HcclRootInfo *rootInfo,
+                                 struct hc_meeting *meeting) {
     HC_CHECK(rootInfo != NULL, HCCL_E_PTR, "%s: rootInfo is null", caller);
     struct root_info info;
     memcpy(&info, rootInfo->internal, sizeof info);
@@ -157,8 +164,8 @@ static HcclResult derive_meeting(const char *caller, const struct hc_comm *paren
                                  const uint32_t *ranks, uint64_t number, uint32_t own,
                                  struct hc_meeting *meeting) {
     for (uint32_t i = 0; i < count; i++) {
-        HC_CHECK(ranks[i] < parent->num_ranks, HCCL_E_PARA, "%s: rankIds[%u] is %u, wanted 0 to %u", caller, i,
-                 ranks[i], parent->num_ranks - 1);
+        HC_CHECK(ranks[i] < parent->num_ranks, HCCL_E_PARA, "%s: rankIds[%u] is %u, wanted 0 to %u", caller,
+                 i, ranks[i], parent->num_ranks - 1);
         for (uint32_t k = 0; k < i; k++)
             HC_CHECK(ranks[k] != ranks[i], HCCL_E_PARA, "%s: rank %u is in rankIds twice", caller, ranks[i]);
     }
@@ -211,12 +218,31 @@ static HcclResult set_suspended(const char *caller, HcclComm comm, bool suspende
 
 HcclResult HcclCommSuspend(HcclComm comm) { return set_suspended("HcclCommSuspend", comm, true); }
 
+/* Every task of the communicator holds a reference. Those of a broken one give up by themselves, but for what
+ * is queued behind something else. */
+static HcclResult wait_for_tasks(const char *caller, struct hc_comm *c) {
+    enum { LIMIT_S = 10, STEP_US = 500 };
+    for (uint32_t us = 0; atomic_load(&c->references) > 1; us += STEP_US) {
+        HC_CHECK(us < LIMIT_S * 1000000u, HCCL_E_AGAIN,
+                 "%s: %u calls of communicator %s are still queued behind work that does not end; abort "
+                 "their streams "
+                 "first",
+                 caller, atomic_load(&c->references) - 1, c->name);
+        usleep(STEP_US);
+    }
+    return HCCL_SUCCESS;
+}
+
 /* After a failure the ranks meet again: what was under way is forgotten on all of them. */
 HcclResult HcclCommResume(HcclComm comm) {
+    const char *name = "HcclCommResume";
     struct hc_comm *c;
-    HC_TRY(hc_comm_find("HcclCommResume", comm, &c));
-    if (atomic_load(&c->failed) != HCCL_SUCCESS) HC_TRY(hc_ranks_meet_again("HcclCommResume", c));
-    return set_suspended("HcclCommResume", comm, false);
+    HC_TRY(hc_comm_find(name, comm, &c));
+    if (hc_comm_poll(c) != HCCL_SUCCESS) {
+        HC_TRY(wait_for_tasks(name, c));
+        HC_TRY(hc_ranks_meet_again(name, c));
+    }
+    return set_suspended(name, comm, false);
 }
 
 HcclResult HcclCommWorkingDevNicSet(HcclComm comm, uint32_t *ranks, bool *useBackup, uint32_t nRanks) {
@@ -259,11 +285,11 @@ HcclResult HcclGetCommName(HcclComm comm, char *commName) {
     return HCCL_SUCCESS;
 }
 
-/* The first error of the communicator; frameworks poll it. */
+/* The first error of the communicator, here or on another rank; frameworks poll it. */
 HcclResult HcclGetCommAsyncError(HcclComm comm, HcclResult *asyncError) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclGetCommAsyncError", comm, &c));
     HC_CHECK(asyncError != NULL, HCCL_E_PTR, "HcclGetCommAsyncError: asyncError is null");
-    *asyncError = hc_comm_failure(c);
+    *asyncError = hc_comm_poll(c);
     return HCCL_SUCCESS;
 }

@@ -50,8 +50,9 @@ static HcclResult join_all(struct join *joins, uint32_t ndev) {
     if (bad == NULL && started == ndev) return HCCL_SUCCESS;
     for (uint32_t i = 0; i < started; i++)
         if (joins[i].status == HCCL_SUCCESS) HcclCommDestroy(joins[i].comm);
-    return bad != NULL ? (HcclResult)hc_fail(bad->status, "%s", bad->text)
-                       : (HcclResult)hc_fail(HCCL_E_SYSCALL, "HcclCommInitAll: cannot start a thread per device");
+    return bad != NULL
+               ? (HcclResult)hc_fail(bad->status, "%s", bad->text)
+               : (HcclResult)hc_fail(HCCL_E_SYSCALL, "HcclCommInitAll: cannot start a thread per device");
 }
 
 HcclResult HcclCommInitAll(uint32_t ndev, int32_t *devices, HcclComm *comms) {

@@ -33,7 +33,7 @@ void HC_FN(hccl_copy_past_caches)(char *to, const char *from, size_t bytes) {
 #include "hc_parallel.h"
 
 enum {
-    GRAIN = 1 << 20,        /* below this, waking threads costs more than it saves */
+    GRAIN = 1 << 20,       /* below this, waking threads costs more than it saves */
     PAST_CACHES = 8 << 20, /* of a whole copy: what a last-level cache keeps for one core, more or less */
 };
 

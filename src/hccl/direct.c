@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Two posts per rank are enough: whoever makes post n + 2 has seen all posts n + 1, which the others made when
- * they were done with post n. */
+/* Two posts per rank are enough: whoever makes post n + 2 has seen all posts n + 1, which the others made
+ * when they were done with post n. */
 #include "hc_direct.h"
 
 #include <string.h>
@@ -10,23 +10,13 @@
 
 bool hc_direct_supports(const struct hc_op *op) { return op->comm->board != NULL; }
 
-static bool same_process(const struct hc_comm *c, uint32_t rank) {
-    return c->heaps[rank] == NULL;
-}
-
-static struct hc_signature signature(const struct hc_op *op) {
-    return (struct hc_signature){.kind = (uint8_t)op->kind,
-                                 .type = (uint8_t)op->type,
-                                 .reduce = (uint8_t)op->reduce,
-                                 .root = op->root,
-                                 .count = op->count};
-}
+static bool same_process(const struct hc_comm *c, uint32_t rank) { return c->heaps[rank] == NULL; }
 
 static void post(struct hc_op *op, uint32_t number) {
     struct hc_comm *c = op->comm;
     struct hc_post *p = hc_post(c->board, c->rank, number);
     const bool fits = hc_op_fits_post(op);
-    p->head.signature = signature(op);
+    p->head.signature = hc_op_signature(op);
     p->head.seq = op->seq;
     p->head.send_bytes = op->send_bytes;
     p->head.flags = (op->shared ? HC_POST_SHARED : 0u) | (fits ? HC_POST_INLINE : 0u);
@@ -44,21 +34,9 @@ static void post(struct hc_op *op, uint32_t number) {
     hc_bell_set(&p->head.number, number);
 }
 
-static HcclResult mismatch(struct hc_op *op, uint32_t rank, const struct hc_signature *other) {
-    const struct hc_comm *c = op->comm;
-    return hc_comm_fail(
-        op->comm, HCCL_E_PARA,
-        "collective number %u of communicator %s differs between ranks: rank %u called %s (%llu %s, %s, root "
-        "%u), rank %u called %s (%llu %s, %s, root %u)",
-        op->seq, c->name, c->rank, hc_kind_name(op->kind), (unsigned long long)op->count,
-        hc_hccl_type_name(op->type), hc_reduce_name(op->reduce), op->root, rank, hc_kind_name(other->kind),
-        (unsigned long long)other->count, hc_hccl_type_name((HcclDataType)other->type),
-        hc_reduce_name((HcclReduceOp)other->reduce), other->root);
-}
-
 HcclResult hc_direct_open(struct hc_op *op, struct hc_views *views) {
     struct hc_comm *c = op->comm;
-    const struct hc_signature own = signature(op);
+    const struct hc_signature own = hc_op_signature(op);
     bool mappable = true, in_posts = true;
     const uint32_t number = ++c->posts;
     post(op, number);
@@ -69,7 +47,8 @@ HcclResult hc_direct_open(struct hc_op *op, struct hc_views *views) {
         HC_TRY(hc_wait(op, &p->head.number, number));
         const struct hc_signature other = p->head.signature;
         const uint32_t flags = p->head.flags;
-        if (memcmp(&other, &own, sizeof own) != 0 || p->head.seq != op->seq) return mismatch(op, rank, &other);
+        if (memcmp(&other, &own, sizeof own) != 0 || p->head.seq != op->seq)
+            return hc_op_mismatch(op, rank, p->head.seq, &other);
         mappable = mappable && (flags & (HC_POST_SHARED | HC_POST_INLINE)) != 0;
         in_posts = in_posts && (flags & HC_POST_INLINE) != 0;
     }

@@ -4,5 +4,11 @@
 #include "hc_op.h"
 
 extern const struct hc_algo hc_local;
+/* On shared memory. */
 extern const struct hc_algo hc_direct_all_reduce, hc_direct_reduce, hc_direct_reduce_scatter,
     hc_direct_all_gather, hc_direct_all_to_all, hc_direct_from_root, hc_direct_barrier;
+/* Over messages. */
+extern const struct hc_algo hc_ring_all_reduce, hc_pairwise_all_reduce, hc_tree_all_reduce,
+    hc_doubling_all_reduce, hc_ring_reduce_scatter, hc_pairwise_reduce_scatter, hc_ring_all_gather,
+    hc_bruck_all_gather, hc_tree_broadcast_algo, hc_scatter_broadcast, hc_tree_reduce_algo, hc_linear_scatter,
+    hc_pairwise_all_to_all, hc_dissemination_barrier;

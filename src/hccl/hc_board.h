@@ -18,11 +18,11 @@
 #include "hc_share.h"
 
 enum {
-    HC_POST_BYTES = 8192,   /* a post; what is left behind its head is room for data */
-    HC_LANE_SLOTS = 8,      /* of a lane */
-    HC_SLOT_MAX = 8192,     /* bytes of a slot, header included; less where many ranks share HCCL_BUFFSIZE */
+    HC_POST_BYTES = 8192, /* a post; what is left behind its head is room for data */
+    HC_LANE_SLOTS = 8,    /* of a lane */
+    HC_SLOT_MAX = 8192,   /* bytes of a slot, header included; less where many ranks share HCCL_BUFFSIZE */
     HC_SLOT_MIN = 512,
-    HC_BUFFER_SPANS = 12,   /* stretches of memory that one buffer may lie in */
+    HC_BUFFER_SPANS = 12, /* stretches of memory that one buffer may lie in */
 };
 
 /* What all ranks must call alike. Compared byte by byte. */
@@ -40,8 +40,8 @@ struct hc_buffer {
 };
 
 enum hc_post_flag {
-    HC_POST_INLINE = 1,  /* the data itself is in the post: nobody reads this rank's buffers */
-    HC_POST_SHARED = 2,  /* its buffers can be mapped by other processes */
+    HC_POST_INLINE = 1, /* the data itself is in the post: nobody reads this rank's buffers */
+    HC_POST_SHARED = 2, /* its buffers can be mapped by other processes */
 };
 
 struct hc_post_head {
@@ -63,14 +63,15 @@ struct hc_post {
 _Static_assert(sizeof(struct hc_post) == HC_POST_BYTES, "a post has another size");
 enum { HC_INLINE_BYTES = HC_POST_BYTES - sizeof(struct hc_post_head) };
 
-enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT };
+enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT, HC_ENDED, HC_CUT };
 
 /* One writer, many readers, who want it for messages only. */
 struct hc_presence {
     _Alignas(64) atomic_int pid;
     atomic_int stage;
-    /* The collective it is in, or was in last. */
-    atomic_uint seq, kind, type, inside;
+    /* The collective it is in, or was in last. Of one moment while `version` is even and the same before and
+     * after reading. */
+    atomic_uint version, seq, kind, type, inside;
     atomic_ullong count;
     /* The point-to-point call it waits in. */
     atomic_uint message_inside, message_peer, message_direction;
@@ -91,13 +92,14 @@ struct hc_slot {
     uint32_t mode, bytes; /* in this slot */
     uint64_t total;       /* of the message */
     uint32_t number;      /* of the collective or of the message in its lane, to notice a mismatch */
-    uint8_t kind, type, unused[2];
+    uint8_t type, unused[3];
+    struct hc_signature signature; /* of the collective */
     _Alignas(8) char data[];
 };
 struct hc_lane {
-    _Alignas(64) atomic_uint head;  /* slots filled; written by the sender */
-    _Alignas(64) atomic_uint tail;  /* slots emptied */
-    atomic_uint acked;              /* HC_SLOT_SHARED messages copied; written by the receiver */
+    _Alignas(64) atomic_uint head; /* slots filled; written by the sender */
+    _Alignas(64) atomic_uint tail; /* slots emptied */
+    atomic_uint acked;             /* HC_SLOT_SHARED messages copied; written by the receiver */
 };
 
 struct hc_board_head {
@@ -138,7 +140,8 @@ static inline struct hc_bell *hc_done(const struct hc_board *b, uint32_t rank) {
 }
 /* Bytes and places of the slices for every rank: [num_ranks] offsets, then [num_ranks] lengths, in bytes. */
 static inline uint64_t *hc_table(const struct hc_board *b, uint32_t rank, uint32_t number) {
-    return (uint64_t *)(void *)(b->memory + b->tables_at) + ((size_t)rank * 2 + number % 2) * 2 * b->num_ranks;
+    return (uint64_t *)(void *)(b->memory + b->tables_at) +
+           ((size_t)rank * 2 + number % 2) * 2 * b->num_ranks;
 }
 static inline struct hc_lane *hc_lane(const struct hc_board *b, enum hc_channel channel, uint32_t from,
                                       uint32_t to) {

@@ -13,15 +13,29 @@
 /* X(HcclDataType without its prefix, bytes of an element) */
 #define HC_FOR_HCCL_TYPES(X)                                                                                 \
     X(INT8, 1)                                                                                               \
-    X(INT16, 2) X(INT32, 4) X(FP16, 2) X(FP32, 4) X(INT64, 8) X(UINT64, 8) X(UINT8, 1) X(UINT16, 2)          \
-        X(UINT32, 4) X(FP64, 8) X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1)             \
-            X(FP8E8M0, 1)
+    X(INT16, 2)                                                                                              \
+    X(INT32, 4)                                                                                              \
+    X(FP16, 2)                                                                                               \
+    X(FP32, 4)                                                                                               \
+    X(INT64, 8)                                                                                              \
+    X(UINT64, 8)                                                                                             \
+    X(UINT8, 1)                                                                                              \
+    X(UINT16, 2)                                                                                             \
+    X(UINT32, 4) X(FP64, 8) X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
 
 /* Registered memory, see comm_memory.c. */
 struct hc_window;
 /* Memory that all ranks of one host share, see hc_board.h. */
 struct hc_board;
 struct hc_peer_heap;
+struct hc_presence;
+/* What connects the ranks, see hc_transport.h. */
+struct hc_transport;
+/* Connections to other hosts, see hc_net.h. */
+struct hc_net;
+/* Stretch of a slice, see hc_steps.h. */
+struct hc_piece;
+struct hc_lifeline;
 
 enum hc_direction { HC_OUT, HC_IN, HC_DIRECTIONS };
 /* Messages within a collective, and those of the interface's point-to-point calls: each in an order of its
@@ -46,14 +60,21 @@ struct hc_comm {
     char name[HCCL_COMM_NAME_BYTES];
     struct hc_window *windows;
 
-    struct hc_meeting meeting;   /* how the ranks met: sub-communicators meet there again */
-    struct hc_member *members;   /* [num_ranks] */
-    struct hc_board *board;      /* NULL: one rank, or ranks on several hosts */
-    struct hc_peer_heap **heaps; /* [num_ranks] of the others on this host; NULL: this process */
-    int *lifelines;              /* [num_ranks] pidfd of the others' processes, -1 if none */
-    uint32_t spins, yields;      /* how long a wait polls before it sleeps */
-    const char **sources;        /* [num_ranks] and */
-    char **targets;              /* [num_ranks], scratch of the collective whose turn it is */
+    struct hc_meeting meeting;            /* how the ranks met: sub-communicators meet there again */
+    struct hc_member *members;            /* [num_ranks] */
+    const struct hc_transport *transport; /* NULL: one rank */
+    struct hc_presence *self;             /* what the others see of this rank; NULL: one rank */
+    struct hc_board *board;               /* NULL: one rank, or another transport */
+    struct hc_net *net;                   /* NULL: one rank, or shared memory */
+    struct hc_peer_heap **heaps;          /* [num_ranks] of the others on this host; NULL: this process */
+    struct hc_lifeline **lifelines;       /* [num_ranks] of the others' processes; NULL: this one */
+    bool spread;                          /* every rank is alone on its host */
+    uint32_t spins, yields;               /* how long a wait polls before it sleeps */
+    const char **sources;                 /* [num_ranks] and */
+    char **targets;                       /* [num_ranks] and */
+    struct hc_piece *pieces;              /* [num_ranks] and */
+    char *scratch;                        /* of so many bytes: of the collective whose turn it is */
+    size_t scratch_bytes;
 
     pthread_mutex_t order_lock;
     uint32_t next_seq;   /* of the next collective, from 1; guarded by order_lock */
@@ -61,9 +82,11 @@ struct hc_comm {
     uint32_t posts;      /* so far, of the collective whose turn it is */
     struct hc_lane_order *lanes; /* [HC_CHANNELS][HC_DIRECTIONS][num_ranks] */
 
+    atomic_ullong explained[2][16]; /* by kind: size classes printed; [1]: after `direct` declined */
+
     atomic_int failed; /* HcclResult of the first error, for good (until HcclCommResume) */
     pthread_mutex_t failure_lock;
-    char failure[512];
+    char failure[960]; /* fits into an error text of the runtime, with what the stream puts before it */
 };
 
 static inline struct hc_lane_order *hc_lane_order(const struct hc_comm *c, enum hc_channel channel,

@@ -9,7 +9,7 @@
 struct hc_views {
     const struct hc_op *op;
     uint32_t number; /* of the posts */
-    bool in_posts; /* nobody's buffers are used by others */
+    bool in_posts;   /* nobody's buffers are used by others */
 };
 
 /* Post, wait for all posts, compare what was called. HC_DECLINED, on all ranks alike, when a buffer cannot be

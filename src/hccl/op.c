@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hc_clock.h"
+#include "hc_share.h"
 
 static const char *const KINDS[][2] = {
 #define X(id, name, option) {name, option},
@@ -29,7 +30,8 @@ const char *hc_reduce_name(HcclReduceOp reduce) {
 /* One piece of memory: the operation, its four arrays of slices, its messages. */
 struct hc_op *hc_op_create(struct hc_comm *comm, enum hc_kind kind, bool slices, size_t num_messages) {
     const size_t n = slices ? comm->num_ranks : 0;
-    struct hc_op *op = calloc(1, sizeof *op + 4 * n * sizeof(uint64_t) + num_messages * sizeof(struct hc_message));
+    struct hc_op *op =
+        calloc(1, sizeof *op + 4 * n * sizeof(uint64_t) + num_messages * sizeof(struct hc_message));
     if (op == NULL) {
         hc_fail(HCCL_E_MEMORY, "%s: out of host memory", hc_kind_name(kind));
         return NULL;
@@ -76,36 +78,45 @@ static void describe(const void *arg, struct hc_task_info *info) {
         snprintf(info->shapes, sizeof info->shapes, "%zu messages, %u ranks, %s", op->num_messages,
                  op->comm->num_ranks, op->comm->name);
     else
-        snprintf(info->shapes, sizeof info->shapes, "%s[%llu] %u ranks, %s, %s",
-                 hc_hccl_type_name(op->type), (unsigned long long)op->count, op->comm->num_ranks,
-                 op->algo->name, op->comm->name);
+        snprintf(info->shapes, sizeof info->shapes, "%s[%llu] %u ranks, %s, %s", hc_hccl_type_name(op->type),
+                 (unsigned long long)op->count, op->comm->num_ranks, op->algo->name, op->comm->name);
 }
 
 static void enter(const struct hc_op *op) {
-    struct hc_presence *p = hc_presence(op->comm->board, op->comm->rank);
+    struct hc_presence *p = op->comm->self;
+    const uint32_t version = atomic_load_explicit(&p->version, memory_order_relaxed);
+    atomic_store(&p->version, version + 1);
     atomic_store_explicit(&p->kind, op->kind, memory_order_relaxed);
     atomic_store_explicit(&p->type, op->type, memory_order_relaxed);
     atomic_store_explicit(&p->count, op->count, memory_order_relaxed);
     atomic_store_explicit(&p->inside, 1, memory_order_relaxed);
-    atomic_store_explicit(&p->seq, op->seq, memory_order_release);
+    atomic_store_explicit(&p->seq, op->seq, memory_order_relaxed);
+    atomic_store_explicit(&p->version, version + 2, memory_order_release);
 }
 
 static void leave(const struct hc_op *op) {
-    atomic_store_explicit(&hc_presence(op->comm->board, op->comm->rank)->inside, 0, memory_order_relaxed);
+    atomic_store_explicit(&op->comm->self->inside, 0, memory_order_relaxed);
 }
 
 static HcclResult run_collective(struct hc_op *op) {
     HC_TRY(hc_wait(op, &op->comm->turn, op->seq));
-    if (op->comm->board != NULL) enter(op);
+    enter(op);
     HcclResult status = op->algo->run(op);
     while (status == HC_DECLINED) {
         op->algo = hc_select(op, op->algo);
         status = op->algo != NULL ? op->algo->run(op)
                                   : hc_comm_fail(op->comm, HCCL_E_NOT_SUPPORT, "%s", hc_error_text());
     }
-    if (op->comm->board != NULL) leave(op);
+    leave(op);
     if (status == HCCL_SUCCESS) hc_bell_add(&op->comm->turn);
     return status;
+}
+
+/* What is broken already is not begun: a collective that finds the others' posts could finish on some ranks.
+ */
+static HcclResult check_health(struct hc_comm *c) {
+    const bool quiet = c->board != NULL && atomic_load(&hc_board_head(c->board)->failed) == 0;
+    return quiet ? hc_comm_failure(c) : hc_comm_poll(c);
 }
 
 /* The code sticks to the stream, with the text of hc_fail. */
@@ -115,14 +126,15 @@ static aclError run(void *arg) {
     if (op->comm->num_ranks == 1) return op->algo->run(op) == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
     const uint32_t limit = op->comm->exec_timeout_s;
     op->deadline = limit > 0 ? hc_now_ns() + limit * 1000000000ull : 0;
-    HcclResult status = hc_comm_failure(op->comm);
+    HcclResult status = check_health(op->comm);
     if (status == HCCL_SUCCESS)
-        status = hc_is_batch(op->kind)
-                     ? hc_exchange(op, HC_CHANNEL_POINT_TO_POINT, op->messages, op->num_messages)
-                     : run_collective(op);
+        status = hc_is_batch(op->kind) ? hc_exchange(op, op->messages, op->num_messages) : run_collective(op);
+    hc_peer_heap_release();
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
 
+/* What another rank reports is no error here yet: a running operation finds it, and the stream's next
+ * synchronise says so. Only a failure that this rank has met already refuses the launch. */
 static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     struct hc_comm *c = op->comm;
     const char *name = hc_kind_name(op->kind);
@@ -165,7 +177,8 @@ static HcclResult expose_buffers(struct hc_op *op) {
         op->shared = true;
         return HCCL_SUCCESS;
     }
-    const bool writes = op->kind == HC_OP_ALL_REDUCE || op->kind == HC_OP_REDUCE;
+    const bool writes =
+        op->kind == HC_OP_ALL_REDUCE || op->kind == HC_OP_REDUCE || op->algo->supports == hc_messages_support;
     HC_TRY(expose(op, op->send, op->send_bytes, &op->send_at));
     if (writes) HC_TRY(expose(op, op->recv, op->recv_bytes, &op->recv_at));
     op->shared = (op->send_bytes == 0 || op->send_at.num_spans > 0) &&
@@ -173,7 +186,8 @@ static HcclResult expose_buffers(struct hc_op *op) {
     return HCCL_SUCCESS;
 }
 
-/* Numbers are given under one lock with the launch, so that the order of numbers is the order in the stream. */
+/* Numbers are given under one lock with the launch, so that the order of numbers is the order in the stream.
+ */
 static void number(struct hc_op *op) {
     struct hc_comm *c = op->comm;
     if (!hc_is_batch(op->kind)) op->seq = c->next_seq++;

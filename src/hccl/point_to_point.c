@@ -37,7 +37,9 @@ static HcclResult check_item(const char *name, const struct hc_comm *comm, const
     return HCCL_SUCCESS;
 }
 
-static size_t item_bytes(const HcclSendRecvItem *item) { return item->count * hc_hccl_type_size(item->dataType); }
+static size_t item_bytes(const HcclSendRecvItem *item) {
+    return item->count * hc_hccl_type_size(item->dataType);
+}
 
 /* The next item with this rank itself of a direction from `at` on, or `count`. */
 static uint32_t next_own(const struct hc_comm *c, const HcclSendRecvItem *items, uint32_t count, uint32_t at,
@@ -57,8 +59,9 @@ static HcclResult check_own(const char *name, const struct hc_comm *c, const Hcc
                  item_bytes(&items[send]), recv, item_bytes(&items[recv]));
     }
     const uint32_t left = send < recv ? send : recv;
-    HC_CHECK(left == count, HCCL_E_PARA, "%s: item %u, a %s with rank %u itself, has no partner among the %u items",
-             name, left, direction(items[left].sendRecvType), c->rank, count);
+    HC_CHECK(left == count, HCCL_E_PARA,
+             "%s: item %u, a %s with rank %u itself, has no partner among the %u items", name, left,
+             direction(items[left].sendRecvType), c->rank, count);
     return HCCL_SUCCESS;
 }
 

@@ -1,19 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Communicators described by a rank table: a JSON file with one object with the key "rank_id" per rank. Only
- * the number of ranks and whether ours is among them matter while a communicator has one rank. */
+/* Communicators described by a rank table, a JSON file that all ranks have:
+ *
+ *   {"version": "1.0", "status": "completed", "server_count": "2", "server_list": [
+ *     {"server_id": "10.0.0.1", "device": [{"device_id": "0", "device_ip": "...", "rank_id": "0"}, ...]},
+ * ...]}
+ *
+ * Keys come in any order, numbers with or without quotes, and keys that are not needed are passed over. Rank
+ * 0 answers on its server's address ("host_ip", else "server_id") at HCCL_IF_BASE_PORT; the meeting's id and
+ * token are hashes of the table, so ranks with different tables do not meet. */
+#include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hc_comm.h"
+#include "hc_json.h"
+#include "hc_option.h"
 
-enum { MAX_TABLE_BYTES = 16 << 20 };
+enum { MAX_TABLE_BYTES = 16 << 20, ADDRESS_BYTES = 64 };
 
-static HcclResult read_table(const char *name, const char *path, char **text) {
+struct table_rank {
+    uint32_t rank, device, server;
+};
+struct table {
+    struct table_rank *ranks;
+    size_t num_ranks, capacity;
+    uint32_t num_servers, server_count; /* listed; as "server_count" says, UINT32_MAX where it does not */
+    char status[32], version[32];
+    char address[ADDRESS_BYTES]; /* of the server with rank 0 */
+    /* Of the server being read. */
+    char server_id[ADDRESS_BYTES], host_ip[ADDRESS_BYTES];
+    bool has_first;
+    struct table_rank device;
+    bool has_rank, has_device;
+};
+
+static HcclResult read_table(const char *name, const char *path, char **text, size_t *length) {
     FILE *file = fopen(path, "rb");
-    HC_CHECK(file != NULL, HCCL_E_OPEN_FILE_FAILURE, "%s: cannot open the rank table %s", name, path);
-    char *buffer = malloc(MAX_TABLE_BYTES + 1);
-    const size_t length = buffer != NULL ? fread(buffer, 1, MAX_TABLE_BYTES, file) : 0;
+    HC_CHECK(file != NULL, HCCL_E_OPEN_FILE_FAILURE, "%s: cannot open the rank table %s: %s", name, path,
+             strerror(errno));
+    char *buffer = malloc(MAX_TABLE_BYTES);
+    *length = buffer != NULL ? fread(buffer, 1, MAX_TABLE_BYTES, file) : 0;
     const bool complete = buffer != NULL && !ferror(file) && fgetc(file) == EOF;
     fclose(file);
     if (!complete) {
@@ -22,41 +50,159 @@ static HcclResult read_table(const char *name, const char *path, char **text) {
                        "%s: cannot read the rank table %s, or it has more than %d bytes", name, path,
                        MAX_TABLE_BYTES);
     }
-    buffer[length] = '\0';
     *text = buffer;
     return HCCL_SUCCESS;
 }
 
-/* The value behind the next key "rank_id" (quoted or not), or false at the end of the text. */
-static bool next_rank(const char **at, unsigned long *rank) {
-    static const char KEY[] = "\"rank_id\"";
-    const char *p = strstr(*at, KEY);
-    if (p == NULL) return false;
-    p += strlen(KEY);
-    p += strspn(p, " \t\r\n:\"");
-    char *end;
-    *rank = strtoul(p, &end, 10);
-    *at = end;
-    return end != p;
+static bool add_rank(struct hc_json *j, struct table *t) {
+    if (!t->has_rank) return hc_json_fail(j, "a device has no \"rank_id\"");
+    if (!t->has_device) return hc_json_fail(j, "rank %u has no \"device_id\"", t->device.rank);
+    if (t->num_ranks == t->capacity) {
+        const size_t capacity = t->capacity > 0 ? 2 * t->capacity : 64;
+        struct table_rank *ranks = realloc(t->ranks, capacity * sizeof *ranks);
+        if (ranks == NULL) return hc_json_fail(j, "out of host memory");
+        t->ranks = ranks;
+        t->capacity = capacity;
+    }
+    t->device.server = t->num_servers;
+    t->ranks[t->num_ranks++] = t->device;
+    t->has_first = t->has_first || t->device.rank == 0;
+    return true;
+}
+
+static bool device_member(struct hc_json *j, const char *key, void *ctx) {
+    struct table *t = ctx;
+    if (strcmp(key, "rank_id") == 0) {
+        t->has_rank = true;
+        return hc_json_number(j, HC_MAX_RANKS - 1, &t->device.rank);
+    }
+    if (strcmp(key, "device_id") == 0) {
+        t->has_device = true;
+        return hc_json_number(j, INT32_MAX, &t->device.device);
+    }
+    return hc_json_skip(j);
+}
+
+static bool device_element(struct hc_json *j, void *ctx) {
+    struct table *t = ctx;
+    t->has_rank = t->has_device = false;
+    return hc_json_object(j, device_member, t) && add_rank(j, t);
+}
+
+static bool take_text(struct hc_json *j, char *text, size_t room) {
+    char value[HC_JSON_TEXT];
+    if (!hc_json_scalar(j, value)) return false;
+    if (strlen(value) >= room) return hc_json_fail(j, "'%.80s' is too long", value);
+    memcpy(text, value, strlen(value) + 1);
+    return true;
+}
+
+static bool server_member(struct hc_json *j, const char *key, void *ctx) {
+    struct table *t = ctx;
+    if (strcmp(key, "server_id") == 0) return take_text(j, t->server_id, sizeof t->server_id);
+    if (strcmp(key, "host_ip") == 0) return take_text(j, t->host_ip, sizeof t->host_ip);
+    if (strcmp(key, "device") == 0) return hc_json_array(j, device_element, t);
+    return hc_json_skip(j);
+}
+
+static bool server_element(struct hc_json *j, void *ctx) {
+    struct table *t = ctx;
+    t->server_id[0] = t->host_ip[0] = '\0';
+    t->has_first = false;
+    if (!hc_json_object(j, server_member, t)) return false;
+    if (t->server_id[0] == '\0') return hc_json_fail(j, "a server has no \"server_id\"");
+    if (t->has_first)
+        memcpy(t->address, t->host_ip[0] != '\0' ? t->host_ip : t->server_id, sizeof t->address);
+    t->num_servers++;
+    return true;
+}
+
+static bool table_member(struct hc_json *j, const char *key, void *ctx) {
+    struct table *t = ctx;
+    if (strcmp(key, "server_list") == 0) return hc_json_array(j, server_element, t);
+    if (strcmp(key, "server_count") == 0) return hc_json_number(j, HC_MAX_RANKS, &t->server_count);
+    if (strcmp(key, "status") == 0) return take_text(j, t->status, sizeof t->status);
+    if (strcmp(key, "version") == 0) return take_text(j, t->version, sizeof t->version);
+    return hc_json_skip(j);
+}
+
+static HcclResult parse(const char *name, const char *path, const char *text, size_t length,
+                        struct table *t) {
+    struct hc_json j;
+    hc_json_begin(&j, text, length);
+    t->server_count = UINT32_MAX;
+    const bool good = hc_json_object(&j, table_member, t) && hc_json_end(&j);
+    HC_CHECK(good, HCCL_E_PARA, "%s: the rank table %s is broken: %s", name, path,
+             j.error[0] != '\0' ? j.error : "it is no object");
+    HC_CHECK(t->version[0] == '\0' || strcmp(t->version, "1.0") == 0, HCCL_E_NOT_SUPPORT,
+             "%s: the rank table %s is of version %s, wanted 1.0", name, path, t->version);
+    HC_CHECK(t->status[0] == '\0' || strcmp(t->status, "completed") == 0, HCCL_E_PARA,
+             "%s: the rank table %s is not finished: its status is '%s', wanted 'completed'", name, path,
+             t->status);
+    HC_CHECK(t->server_count == UINT32_MAX || t->server_count == t->num_servers, HCCL_E_PARA,
+             "%s: the rank table %s lists %u servers, its server_count is %u", name, path, t->num_servers,
+             t->server_count);
+    return HCCL_SUCCESS;
+}
+
+static int by_rank(const void *a, const void *b) {
+    const struct table_rank *x = a, *y = b;
+    return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+/* Sorts; then rank i must be at i. */
+static HcclResult check(const char *name, const char *path, uint32_t rank, struct table *t) {
+    HC_CHECK(t->num_ranks > 0, HCCL_E_PARA, "%s: the rank table %s names no rank", name, path);
+    qsort(t->ranks, t->num_ranks, sizeof *t->ranks, by_rank);
+    for (size_t i = 0; i < t->num_ranks; i++) {
+        HC_CHECK(i == 0 || t->ranks[i].rank != t->ranks[i - 1].rank, HCCL_E_PARA,
+                 "%s: the rank table %s lists rank %u twice", name, path, t->ranks[i].rank);
+        HC_CHECK(t->ranks[i].rank == i, HCCL_E_PARA, "%s: the rank table %s has %zu ranks but no rank %zu",
+                 name, path, t->num_ranks, i);
+    }
+    HC_CHECK(rank < t->num_ranks, HCCL_E_PARA,
+             "%s: rank %u is not in the rank table %s, which has ranks 0 to %zu", name, rank, path,
+             t->num_ranks - 1);
+    return HCCL_SUCCESS;
+}
+
+static HcclResult plan_meeting(const char *name, const char *path, uint32_t rank, const struct table *t,
+                               struct hc_meeting *m) {
+    memset(m, 0, sizeof *m);
+    if (t->num_ranks == 1) return HCCL_SUCCESS;
+    hc_hash(t->ranks, t->num_ranks * sizeof *t->ranks, m->id);
+    hc_hash(t->address, sizeof t->address, m->token);
+    m->token[0] ^= m->id[1];
+    m->port = (uint16_t)hc_option_int(HC_OPT_HCCL_IF_BASE_PORT, 1, 65535);
+    HC_CHECK(inet_pton(AF_INET, t->address, &m->addresses[0]) == 1, HCCL_E_PARA,
+             "%s: the rank table %s gives rank 0's server as '%s', wanted an IPv4 address (\"host_ip\" or "
+             "\"server_id\")",
+             name, path, t->address);
+    m->num_addresses = 1;
+    if (rank != 0) return HCCL_SUCCESS;
+    m->host = hc_host_self();
+    uint16_t bound;
+    if (hc_bootstrap_serve(name, m->port, m->token, &bound) == HCCL_SUCCESS) return HCCL_SUCCESS;
+    char why[256];
+    snprintf(why, sizeof why, "%s", hc_error_text());
+    return hc_fail(HCCL_E_TCP_CONNECT, "%s (HCCL_IF_BASE_PORT, the same on all ranks, chooses another)", why);
 }
 
 static HcclResult init(const char *name, const char *path, uint32_t rank, const HcclCommConfig *config,
                        HcclComm *comm) {
     HC_CHECK(path != NULL, HCCL_E_PTR, "%s: clusterInfo is null", name);
     char *text = NULL;
-    HC_TRY(read_table(name, path, &text));
-    uint32_t num_ranks = 0;
-    bool listed = false;
-    unsigned long found;
-    for (const char *at = text; next_rank(&at, &found); num_ranks++) listed = listed || found == rank;
+    size_t length = 0;
+    struct table table = {0};
+    struct hc_meeting meeting;
+    HC_TRY(read_table(name, path, &text, &length));
+    HcclResult status = parse(name, path, text, length, &table);
+    if (status == HCCL_SUCCESS) status = check(name, path, rank, &table);
+    if (status == HCCL_SUCCESS) status = plan_meeting(name, path, rank, &table, &meeting);
+    const uint32_t num_ranks = (uint32_t)table.num_ranks;
     free(text);
-    HC_CHECK(num_ranks > 0, HCCL_E_PARA, "%s: the rank table %s names no rank (key \"rank_id\")", name, path);
-    HC_CHECK(listed, HCCL_E_PARA, "%s: rank %u is not in the rank table %s", name, rank, path);
-    HC_TRY(hc_comm_check_size(name, num_ranks, rank));
-    HC_CHECK(num_ranks == 1, HCCL_E_NOT_SUPPORT, "%s: %u ranks; only a table of one rank works yet", name,
-             num_ranks);
-    struct hc_meeting meeting = {0};
-    return hc_comm_join(name, &meeting, num_ranks, rank, config, comm);
+    free(table.ranks);
+    return status == HCCL_SUCCESS ? hc_comm_join(name, &meeting, num_ranks, rank, config, comm) : status;
 }
 
 HcclResult HcclCommInitClusterInfo(const char *clusterInfo, uint32_t rank, HcclComm *comm) {

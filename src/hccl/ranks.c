@@ -1,23 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hc_ranks.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hc_board.h"
+#include "hc_lifeline.h"
+#include "hc_net.h"
 #include "hc_op.h"
 #include "hc_option.h"
 #include "hc_share.h"
+#include "hc_transport.h"
 
 /* How long a wait polls: many times what a message takes between two cores (about 50 us), then yielding the
  * core, which costs about 1 us where nobody else wants it. Sleeping and being woken costs 10 us and more, so
  * with fewer yields ranks that share a core fall asleep in every collective. Measured with bench/hccl. */
 enum { SPINS = 2000, YIELDS = 500 };
+
+static uint64_t hash_options(void) {
+    char text[512];
+    uint64_t words[2];
+    const int length = snprintf(text, sizeof text, "%s;%s", hc_option_text(HC_OPT_HCCL_ALGO),
+                                hc_option_text(HC_OPT_HCCL_TRANSPORT));
+    hc_hash(text, hc_min_size((size_t)length, sizeof text), words);
+    return words[0];
+}
 
 static HcclResult introduce(const char *caller, const struct hc_comm *c, struct hc_member *self) {
     memset(self, 0, sizeof *self);
@@ -25,6 +35,7 @@ static HcclResult introduce(const char *caller, const struct hc_comm *c, struct 
     self->pid = getpid();
     self->device = c->device;
     self->buffer_megabytes = c->buffer_megabytes;
+    self->options = hash_options();
     self->host = hc_host_self();
     gethostname(self->host_name, sizeof self->host_name - 1);
     snprintf(self->comm_name, sizeof self->comm_name, "%s", c->name);
@@ -34,33 +45,50 @@ static HcclResult introduce(const char *caller, const struct hc_comm *c, struct 
     return self->board_file >= 0 ? HCCL_SUCCESS : HCCL_E_SYSCALL;
 }
 
+static bool same_host(const struct hc_member *a, const struct hc_member *b) {
+    return memcmp(&a->host, &b->host, sizeof a->host) == 0;
+}
+
 static bool on_one_host(const struct hc_comm *c) {
     for (uint32_t r = 1; r < c->num_ranks; r++)
-        if (memcmp(&c->members[r].host, &c->members[0].host, sizeof c->members[0].host) != 0) return false;
+        if (!same_host(&c->members[r], &c->members[0])) return false;
     return true;
 }
 
-/* A name given on some ranks only would split what uses it as a key. */
-static HcclResult compare_names(const char *caller, const struct hc_comm *c) {
-    for (uint32_t r = 1; r < c->num_ranks; r++)
+static bool is_spread(const struct hc_comm *c) {
+    for (uint32_t r = 0; r < c->num_ranks; r++)
+        for (uint32_t k = 0; k < r; k++)
+            if (same_host(&c->members[r], &c->members[k])) return false;
+    return true;
+}
+
+/* A name given on some ranks only would split what uses it as a key; algorithms and their chunks must be the
+ * same on all ranks. */
+static HcclResult compare(const char *caller, const struct hc_comm *c) {
+    for (uint32_t r = 1; r < c->num_ranks; r++) {
+        HC_CHECK(c->members[r].buffer_megabytes == c->members[0].buffer_megabytes, HCCL_E_PARA,
+                 "%s: HCCL_BUFFSIZE is %u on rank 0 and %u on rank %u", caller,
+                 c->members[0].buffer_megabytes, c->members[r].buffer_megabytes, r);
+        HC_CHECK(
+            c->members[r].options == c->members[0].options, HCCL_E_PARA,
+            "%s: ranks 0 and %u have different values of MINDSPEED_HCCL_ALGO or MINDSPEED_HCCL_TRANSPORT",
+            caller, r);
         HC_CHECK(strcmp(c->members[r].comm_name, c->members[0].comm_name) == 0, HCCL_E_PARA,
                  "%s: rank 0 names the communicator '%s', rank %u '%s'", caller, c->members[0].comm_name, r,
                  c->members[r].comm_name);
+    }
     return HCCL_SUCCESS;
 }
 
 /* Before the board is left by anyone: the process ids are still those of the ranks. */
 static HcclResult open_lifelines(const char *caller, struct hc_comm *c) {
-    c->lifelines = malloc(c->num_ranks * sizeof *c->lifelines);
+    c->lifelines = calloc(c->num_ranks, sizeof *c->lifelines);
     c->heaps = calloc(c->num_ranks, sizeof *c->heaps);
     HC_CHECK(c->lifelines != NULL && c->heaps != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
-    for (uint32_t r = 0; r < c->num_ranks; r++) c->lifelines[r] = -1;
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         const struct hc_member *m = &c->members[r];
         if (m->pid == getpid()) continue;
-        c->lifelines[r] = (int)syscall(SYS_pidfd_open, m->pid, 0);
-        HC_CHECK(c->lifelines[r] >= 0 || errno == ENOSYS || errno == EPERM, HCCL_E_REMOTE,
-                 "%s: rank %u (process %d) cannot be watched: %s", caller, r, m->pid, strerror(errno));
+        HC_TRY((HcclResult)hc_lifeline_open(caller, m->pid, &c->lifelines[r]));
         c->heaps[r] = hc_peer_heap_open(m->pid, m->heap_file, caller);
         if (c->heaps[r] == NULL) return HCCL_E_MEMORY; /* its text is set */
     }
@@ -71,25 +99,44 @@ static HcclResult open_lifelines(const char *caller, struct hc_comm *c) {
 static void set_patience(struct hc_comm *c) {
     cpu_set_t cores;
     const int count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-    c->spins = c->num_ranks > (uint32_t)count ? 0 : SPINS;
+    uint32_t here = 0;
+    for (uint32_t r = 0; r < c->num_ranks; r++) here += same_host(&c->members[r], &c->members[c->rank]);
+    c->spins = here > (uint32_t)count ? 0 : SPINS;
     c->yields = YIELDS;
+}
+
+/* `board_file` is closed. */
+static HcclResult open_shm(const char *caller, struct hc_comm *c, int board_file) {
+    const HcclResult status = open_lifelines(caller, c);
+    if (status != HCCL_SUCCESS) {
+        close(board_file);
+        return status;
+    }
+    HC_TRY(hc_board_open(caller, c, board_file));
+    c->self = hc_presence(c->board, c->rank);
+    c->transport = &hc_transport_shm;
+    return HCCL_SUCCESS;
 }
 
 HcclResult hc_ranks_meet(const char *caller, struct hc_comm *c) {
     struct hc_member self;
+    int connection = -1;
     HC_TRY(introduce(caller, c, &self));
     const uint32_t limit = (uint32_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT, 1, 7200);
-    HcclResult status = hc_meeting_join(caller, &c->meeting, c->num_ranks, &self, limit, &c->members);
-    if (status == HCCL_SUCCESS) status = compare_names(caller, c);
-    if (status == HCCL_SUCCESS && !on_one_host(c))
-        status = hc_fail(HCCL_E_NOT_SUPPORT, "%s: the ranks are on several hosts", caller);
-    if (status == HCCL_SUCCESS) status = open_lifelines(caller, c);
-    if (status != HCCL_SUCCESS) {
-        close(self.board_file);
-        return status;
-    }
+    const char *wanted = hc_option_text(HC_OPT_HCCL_TRANSPORT);
+    HcclResult status =
+        hc_meeting_join(caller, &c->meeting, c->num_ranks, &self, limit, &c->members, &connection);
+    if (status == HCCL_SUCCESS) status = compare(caller, c);
+    if (status == HCCL_SUCCESS && strcmp(wanted, "shm") == 0 && !on_one_host(c))
+        status = hc_fail(HCCL_E_NOT_SUPPORT,
+                         "%s: MINDSPEED_HCCL_TRANSPORT=shm, but the ranks are on several hosts", caller);
+    const bool shared = status == HCCL_SUCCESS && on_one_host(c) && strcmp(wanted, "ucx") != 0;
+    if (connection >= 0 && (shared || status != HCCL_SUCCESS)) close(connection);
+    if (!shared) close(self.board_file);
+    if (status != HCCL_SUCCESS) return status;
     set_patience(c);
-    return hc_board_open(caller, c, self.board_file);
+    c->spread = is_spread(c);
+    return shared ? open_shm(caller, c, self.board_file) : hc_net_open(caller, c, connection);
 }
 
 HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
@@ -107,10 +154,15 @@ HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
 }
 
 void hc_ranks_leave(struct hc_comm *c) {
+    pthread_mutex_lock(&c->failure_lock); /* see hc_comm_poll */
+    c->transport = NULL;
+    pthread_mutex_unlock(&c->failure_lock);
+    hc_net_close(c);
+    c->self = NULL;
     hc_board_close(c);
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         if (c->heaps != NULL) hc_peer_heap_close(c->heaps[r]);
-        if (c->lifelines != NULL && c->lifelines[r] >= 0) close(c->lifelines[r]);
+        if (c->lifelines != NULL) hc_lifeline_close(c->lifelines[r]);
     }
     free(c->heaps);
     free(c->lifelines);

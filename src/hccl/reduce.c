@@ -21,8 +21,7 @@
     X(UINT16, uint16_t, uint16_t)                                                                            \
     X(UINT32, uint32_t, uint32_t)                                                                            \
     X(UINT64, uint64_t, uint64_t)
-#define FOR_OPS(X, ...)                                                                                      \
-    X(SUM, __VA_ARGS__) X(PROD, __VA_ARGS__) X(MAX, __VA_ARGS__) X(MIN, __VA_ARGS__)
+#define FOR_OPS(X, ...) X(SUM, __VA_ARGS__) X(PROD, __VA_ARGS__) X(MAX, __VA_ARGS__) X(MIN, __VA_ARGS__)
 
 #define DECLARE(op, type) HC_KERNEL(hccl_reduce_##type##_##op, REDUCE_PARAMS)
 #define DECLARE_TYPE(type, storage, arithmetic) FOR_OPS(DECLARE, type)
@@ -81,7 +80,8 @@ FOR_TYPES(DEFINE_TYPE)
                 acc = s == 0 ? value : VF_##op(acc, value);                                                  \
             }                                                                                                \
             store(tail, acc);                                                                                \
-            for (size_t d = 0; d < num_dst; d++) memcpy((half *)(void *)dst[d] + at, tail, n * sizeof *tail); \
+            for (size_t d = 0; d < num_dst; d++)                                                             \
+                memcpy((half *)(void *)dst[d] + at, tail, n * sizeof *tail);                                 \
         }                                                                                                    \
     }
 #define VF_SUM(a, b) ((a) + (b))

@@ -9,17 +9,21 @@
 #include "hc_launch.h"
 
 struct refusal {
-    char text[256];
+    char text[384];
 };
 
+/* One text for both versions of the interface. The first input's type is named because a missing operator
+ * is often only a missing type of one that exists. */
 static struct refusal describe(const char *function, const char *type, int inputs,
                                const aclTensorDesc *const desc[]) {
     const aclDataType dtype = inputs > 0 && desc != NULL ? aclGetTensorDescType(desc[0]) : ACL_DT_UNDEFINED;
     struct refusal r;
-    snprintf(r.text, sizeof r.text,
-             "%s: operator type %s (%d inputs, the first of element type %d) is not available on virtual "
-             "NPUs: only operators of the aclnn interface are",
-             function, type, inputs, (int)dtype);
+    snprintf(
+        r.text, sizeof r.text,
+        "%s: operator type %s (%d inputs, the first of element type %d) is not available on virtual "
+        "NPUs: only operators of the aclnn interface are. With jit_compile on, torch_npu asks for few of "
+        "those: torch.npu.set_compile_mode(jit_compile=False)",
+        function, type, inputs, (int)dtype);
     return r;
 }
 

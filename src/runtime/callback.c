@@ -125,6 +125,7 @@ aclError aclrtSubscribeReport(uint64_t threadId, aclrtStream stream) {
     return ACL_SUCCESS;
 }
 
+/* Calls handed over already stay in the queue for that thread. */
 aclError aclrtUnSubscribeReport(uint64_t threadId, aclrtStream stream) {
     struct hc_stream *s = hc_stream_find(stream, "aclrtUnSubscribeReport");
     if (s == NULL) return hc_error_peek();
@@ -136,7 +137,7 @@ aclError aclrtUnSubscribeReport(uint64_t threadId, aclrtStream stream) {
     return ACL_SUCCESS;
 }
 
-/* Needs the lock. Needs the lock. Threads share one queue but get only their own calls, in order. */
+/* Needs the lock. Threads share one queue but get only their own calls, in order. */
 static struct call *take_of(uint64_t thread) {
     struct call *before = NULL;
     for (struct call *c = g_first; c != NULL; before = c, c = c->next) {

@@ -11,6 +11,8 @@
 
 enum { MAX_FILE = 10 << 20, MAX_DEPTH = 64 };
 
+/* A cursor, not a tree: one pass decides whether the file is well formed and picks the one value on the
+ * way. */
 struct json {
     const char *at, *end;
     int depth;
@@ -23,6 +25,7 @@ static void skip_space(struct json *j) {
     while (j->at < j->end && strchr(" \t\r\n", *j->at) != NULL && *j->at != '\0') j->at++;
 }
 
+/* Skips space, then the character if it is there. */
 static bool take(struct json *j, char c) {
     skip_space(j);
     if (j->at >= j->end || *j->at != c) return false;
@@ -64,6 +67,8 @@ static bool members(struct json *j, bool object) {
     return take(j, close);
 }
 
+/* The one value that counts: defaultDevice.default_device, a number written as text. Other texts are
+ * skipped. */
 static bool text_value(struct json *j) {
     const char *begin;
     if (!string(j, &begin)) return false;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Contexts, and the current one of each thread. */
+/* Contexts, and the current one of each thread. A device has one primary context, which aclrtSetDevice
+ * makes current; further ones are made by aclrtCreateContext. A thread's current context is a handle like
+ * any other: it is looked at through hc_handle_ok, as another thread may have destroyed it. */
 #include "hc_device.h"
 #include "hc_error.h"
 #include "hc_runtime.h"
@@ -134,6 +136,7 @@ aclError aclrtDestroyContext(aclrtContext context) {
     return ACL_SUCCESS;
 }
 
+/* Of this thread. A stale context is refused here, not at its first use. */
 aclError aclrtSetCurrentContext(aclrtContext context) {
     if (!hc_handle_ok(&hc_context_pool, context)) {
         return hc_handle_fail(&hc_context_pool, context, "aclrtSetCurrentContext");

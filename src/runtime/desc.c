@@ -12,9 +12,11 @@ struct hc_pool hc_desc_pool = HC_POOL("tensor descriptor", 2048, 1 << 18);
 struct hc_pool hc_buffer_pool = HC_POOL("data buffer", 64, 1 << 20);
 static const size_t NO_RANK = (size_t)-2; /* one dimension of -2: the rank itself is unknown */
 
+/* Getters that return no code answer as for an empty descriptor when the handle is stale. */
 static bool ok(const aclTensorDesc *desc) { return hc_handle_ok(&hc_desc_pool, desc); }
 
-/* 0 for types without a whole number of bytes per element, and for unknown ones. */
+/* 0 for types without a whole number of bytes per element, and for unknown ones. Its own list, not
+ * hc_dtype_size: the interface asks for types too that no kernel here computes with (8-bit floats). */
 size_t aclDataTypeSize(aclDataType dataType) {
     switch (dataType) {
     case ACL_INT8:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which devices there are, and the memory each has. */
+/* Which devices there are, and the memory each has. Devices are made together and never freed: a pointer
+ * to one is good for the life of the process, so contexts, streams and regions hold it without counting. */
 #include "hc_device.h"
 
 #include <stdlib.h>
@@ -101,6 +102,7 @@ aclError aclrtDeviceCanAccessPeer(int32_t *canAccessPeer, int32_t deviceId, int3
     return ACL_SUCCESS;
 }
 
+/* Nothing to enable: all virtual devices lie in one address space. */
 aclError aclrtDeviceEnablePeerAccess(int32_t peerDeviceId, uint32_t flags) {
     HC_CHECK(flags == 0, ACL_ERROR_RT_PARAM_INVALID, "aclrtDeviceEnablePeerAccess: flags is %u, must be 0",
              flags);

@@ -11,6 +11,8 @@
 #include "hc_option.h"
 #include "hc_stream.h"
 
+/* The figures of the default SoC. Clients size grids and choose variants by them; the kernels here ask
+ * the host instead (hc_num_threads). */
 enum { CUBE_CORES = 24, VECTOR_CORES = 48, AICPU_CORES = 6, WARP = 32, VECTOR_THREADS = 2048 };
 static const int64_t L2_BYTES = (int64_t)192 << 20, UNIFIED_BUFFER_BYTES = 192 << 10;
 
@@ -53,6 +55,7 @@ aclError aclrtGetDeviceInfo(uint32_t deviceId, aclrtDevAttr attr, int64_t *value
     return ACL_SUCCESS;
 }
 
+/* The older form of the same question, with numbers of its own. */
 aclError aclGetDeviceCapability(uint32_t deviceId, aclDeviceInfo deviceInfo, int64_t *value) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclGetDeviceCapability", deviceId);
     HC_CHECK(value != NULL, ACL_ERROR_INVALID_PARAM, "aclGetDeviceCapability: value is null");

@@ -5,9 +5,13 @@
 
 #include "hc_device.h"
 #include "hc_error.h"
+#include "hc_stream.h"
 
 /* The text stays until the thread's next error: callers ask more than once. */
-const char *aclGetRecentErrMsg(void) { return hc_error_text(); }
+const char *aclGetRecentErrMsg(void) {
+    hc_client_queue_failed();
+    return hc_error_text();
+}
 
 /* Forgets the code; the text stays. */
 aclError aclrtGetLastError(aclrtLastErrLevel level) {
@@ -51,6 +55,7 @@ aclError aclrtGetMemUceInfo(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, 
     return ACL_SUCCESS;
 }
 
+/* Host memory with an uncorrectable error ends the process by SIGBUS, so there never is any to repair. */
 aclError aclrtMemUceRepair(int32_t deviceId, aclrtMemUceInfo *memUceInfoArray, size_t arraySize) {
     if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtMemUceRepair", deviceId);
     HC_CHECK(arraySize == 0 || memUceInfoArray != NULL, ACL_ERROR_RT_PARAM_INVALID,

@@ -245,6 +245,8 @@ aclError aclrtEventGetTimestamp(aclrtEvent event, uint64_t *timestamp) {
     return ACL_SUCCESS;
 }
 
+/* What a queued reset is about: the record of the moment of the call, not the event's latest when it
+ * runs. */
 struct reset {
     struct hc_event *event;
     struct hc_record *record;
@@ -270,6 +272,8 @@ static void release_reset(void *arg) {
     free(reset);
 }
 
+/* An event shared between processes is reset at once, one of this process in the order of the stream: the
+ * record that it forgets is the one of now, not of when the task runs. */
 aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
     struct hc_event *e = hc_event_find(event, "aclrtResetEvent");
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtResetEvent") : NULL;

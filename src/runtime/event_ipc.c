@@ -19,6 +19,8 @@
 #include "hc_event.h"
 #include "hc_memory.h"
 
+/* Both processes write it, so every member but the id is atomic. `changed` is a word of its own for the
+ * futex, as `done` may wrap back to a value that a waiter has seen. */
 struct hc_event_page {
     uint64_t id;
     atomic_uint requested; /* records asked for */
@@ -33,6 +35,7 @@ struct page_task {
     unsigned number;
 };
 
+/* Every 20 ms: an abort or a dead peer is noticed soon, and the cost is nothing. */
 enum { LOOK_MS = 20 };
 
 /* NULL with errno set. */

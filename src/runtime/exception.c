@@ -7,6 +7,7 @@
 #include "hc_error.h"
 #include "hc_runtime.h"
 
+/* Valid during the callback only: it lies on the worker's stack. */
 struct aclrtExceptionInfo {
     uint32_t code, device, stream, task, thread;
 };
@@ -20,6 +21,7 @@ aclError aclrtSetExceptionInfoCallback(aclrtExceptionInfoCallback callback) {
     return ACL_SUCCESS;
 }
 
+/* In the thread that ran the task; the numbers are what the client prints. */
 void hc_exception_report(aclError code, int32_t device, int32_t stream) {
     const aclrtExceptionInfoCallback callback = atomic_load(&g_callback);
     if (callback == NULL) return;

@@ -7,10 +7,12 @@
 #include "hc_error.h"
 #include "hc_stream.h"
 
+/* The one text of all of them. */
 #define REFUSE(function)                                                                                     \
     return hc_fail(ACL_ERROR_FEATURE_UNSUPPORTED, "%s: capturing graphs is not supported on virtual NPUs",   \
                    #function)
 
+/* Nothing is ever captured; clients ask before each allocation. */
 aclError aclmdlRICaptureGetInfo(aclrtStream stream, aclmdlRICaptureStatus *status, aclmdlRI *modelRI) {
     HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclmdlRICaptureGetInfo: status is null");
     if (hc_stream_find(stream, "aclmdlRICaptureGetInfo") == NULL) return hc_error_peek();

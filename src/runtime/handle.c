@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Pools of objects behind opaque handles. A handle is an address within the pool's range, aligned to a
+ * slot, whose `live` is 1: three comparisons, no table, no lock (hc_handle_ok). A stale handle is told
+ * from its slot's next user only while the slot is unused, hence the late reuse. */
 #include "hc_handle.h"
 
 #include <string.h>
@@ -22,7 +25,8 @@ static bool reserve(struct hc_pool *pool) {
     return true;
 }
 
-/* Needs the lock. A fresh slot while there are few, so that a stale handle is found out for long. */
+/* Needs the lock. A fresh slot while there are fewer than 1024, so that a stale handle is found out for
+ * long; then the one that has been free longest. NULL when all are in use. */
 static struct hc_handle *take_slot(struct hc_pool *pool) {
     const size_t used = atomic_load(&pool->used_bytes);
     const bool fresh = used < pool->slot_bytes * pool->capacity;
@@ -66,6 +70,8 @@ void hc_handle_free(struct hc_pool *pool, void *object) {
     atomic_fetch_sub(&pool->live, 1);
 }
 
+/* Null is a forgotten argument, anything else a lifetime error; after a fork both have the same cause,
+ * which the text then names. */
 int hc_handle_fail(const struct hc_pool *pool, const void *handle, const char *function) {
     const char *hint =
         hc_was_forked() ? "; this process was forked after NPUs were in use: use the spawn start method" : "";
@@ -81,6 +87,8 @@ void hc_handle_wait_unpinned(struct hc_handle *h, uint32_t own) {
     while (atomic_load(&h->pins) > own) nanosleep(&pause, NULL);
 }
 
+/* No lock is held while fn runs, so that fn may create and destroy objects. Those created meanwhile may
+ * be missed. */
 void hc_handle_each(struct hc_pool *pool, void (*fn)(void *object, void *ctx), void *ctx) {
     const uintptr_t base = atomic_load(&pool->base);
     const size_t used = atomic_load(&pool->used_bytes);
@@ -92,6 +100,7 @@ void hc_handle_each(struct hc_pool *pool, void (*fn)(void *object, void *ctx), v
     }
 }
 
+/* The old range stays mapped: old handles point into it, and comparing with the new base refuses them. */
 void hc_pool_reset(struct hc_pool *pool) {
     pthread_mutex_init(&pool->lock, NULL);
     atomic_store(&pool->used_bytes, 0);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Copies as their entry points share them: checked first (memcpy.c), then run at once or queued. */
 #pragma once
 #include "acl/acl.h"
 

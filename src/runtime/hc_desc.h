@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Descriptors of the operator-by-name interface. No such operator exists here, but clients build
+ * descriptors before they ask for one, and the refusal reads them to say what is missing. */
 #pragma once
 #include "acl/acl.h"
 #include "hc_handle.h"
 
 enum { HC_DESC_STORAGE_DIMS = 32 };
 
+/* `dims` are the tensor's, `storage_dims` those of a private layout of the hardware; -1 and -2 are
+ * unknown ones. */
 struct aclTensorDesc {
     struct hc_handle handle;
     aclDataType dtype;

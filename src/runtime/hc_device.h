@@ -18,6 +18,8 @@ struct hc_device {
     atomic_ullong retired_busy;          /* ticks that destroyed streams were busy */
     pthread_mutex_t rate_lock;
     uint64_t rate_busy, rate_time; /* at the last call of aclrtGetDeviceUtilizationRate */
+    atomic_int abandoned;          /* code, once the client launches nothing more (client_queue.c) */
+    char abandoned_text[512];
 };
 
 struct hc_context {

@@ -44,6 +44,9 @@ struct hc_task {
  * will be called. */
 HC_SHARED aclError hc_launch(aclrtStream stream, const struct hc_task *task);
 
+/* Wait until what is in the stream has ended; its errors stay for the client's synchronise. */
+HC_SHARED aclError hc_launch_wait(aclrtStream stream);
+
 /* The device a stream belongs to, -1 if it is no stream. */
 HC_SHARED int32_t hc_stream_device(aclrtStream stream);
 

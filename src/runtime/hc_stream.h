@@ -20,6 +20,8 @@ struct hc_queued {
     struct hc_queued *next;
 };
 
+/* The first cache line is what a launch touches; the second begins with the lock, which only the slow
+ * path takes. All below the lock is guarded by it, but for the atomics. */
 struct hc_stream {
     struct hc_handle handle;
     atomic_uint state;
@@ -38,6 +40,7 @@ struct hc_stream {
     char error_text[HC_STREAM_TEXT_BYTES];
     pthread_t worker;
     bool has_worker, stop, worker_gone;
+    bool aborted;       /* the error is of before an abort: it drops nothing that is launched later */
     atomic_bool abort;  /* blocking tasks give up */
     atomic_bool parked; /* the running task waits for something else and touches no memory */
     uint32_t priority, flags;
@@ -77,6 +80,8 @@ aclError hc_stream_synchronize(struct hc_stream *stream, int64_t timeout_ms, con
 aclError hc_synchronize_failed(void);
 /* Give the sticky error, 0 if there is none or the stream is gone; forget it if it is going to be told. */
 aclError hc_stream_error(struct hc_stream *stream, bool forget);
+/* Every synchronise of the device fails from now on, with its abandoned_text. */
+void hc_streams_abandon(struct hc_device *device, aclError code);
 /* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A
  * stream whose task this thread is running is left out. */
 void hc_streams_wait(const struct hc_device *device);
@@ -97,3 +102,5 @@ aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task);
 /* event.c: make threads that wait for a record look at their stream's abort flag. */
 void hc_wake_waits(void);
 void hc_stream_after_fork(void);
+/* client_queue.c: called where a client asks for the text of an error. */
+void hc_client_queue_failed(void);

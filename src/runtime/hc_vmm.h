@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Physical memory handles, as vmm.c hands them out. */
 #pragma once
 #include "hc_heap.h"
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Heaps as memfds: making, taking and giving pieces, opening those of other processes. Taking is first
+ * fit over a bitmap, O(units); pieces are long-lived segments of a framework's allocator, so it runs a
+ * few times per job. */
 #include "hc_heap.h"
 
 #include <errno.h>
@@ -14,6 +17,7 @@
 #include "hc_memory.h"
 #include "hc_vmm.h"
 
+/* First bytes of the file, read by whoever opens it. */
 struct header {
     char magic[8];
     int32_t pid, device;
@@ -47,6 +51,7 @@ static bool map_header(struct hc_heap *h) {
     return true;
 }
 
+/* Also for a heap that was made in part. errno is the caller's reason, and is kept. */
 static void destroy(struct hc_heap *h) {
     const int keep = errno;
     if (h->header != NULL) munmap(h->header, h->header_bytes);
@@ -57,7 +62,8 @@ static void destroy(struct hc_heap *h) {
     errno = keep;
 }
 
-/* The unit grows with the capacity, so that unit numbers fit into a shareable handle. */
+/* The unit grows with the capacity, so that unit numbers fit into a shareable handle. Host memory has no
+ * capacity of its own: 1 TiB of room, of which only touched pages take memory. */
 static struct hc_heap *create(int32_t device, size_t bytes) {
     struct hc_heap *h = calloc(1, sizeof *h);
     if (h == NULL) return NULL;
@@ -94,6 +100,7 @@ struct hc_heap *hc_heap_own(const struct hc_device *device) {
     return h;
 }
 
+/* By the number that a shareable handle of this process carries; NULL if the heap is gone. */
 struct hc_heap *hc_heap_by_file(int file) {
     struct hc_heap *found = NULL;
     pthread_mutex_lock(&g_lock);

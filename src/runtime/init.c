@@ -22,8 +22,10 @@ static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static char g_refusal[512];
 static bool g_initialised;
 
-/* Streams and devices do not survive a fork: their threads are gone and their memory is not copied. The child
- * forgets them, so that its old handles are refused instead of followed, and may start anew. */
+/* Streams and devices do not survive a fork: their threads are gone and their memory is not copied. The
+ * child forgets them, so that its old handles are refused instead of followed, and may start anew. Locks
+ * are made anew, as a thread that does not exist in the child may hold them. The order follows who refers
+ * to whom: streams before contexts, mappings before the regions that list them, devices last. */
 static void after_fork_in_child(void) {
     pthread_mutex_init(&g_lock, NULL);
     if (atomic_load(&hc_stream_pool.live) > 0) hc_set_forked();
@@ -61,6 +63,8 @@ static aclError init(const char *configPath) {
     return ACL_SUCCESS;
 }
 
+/* Why it was refused is kept: calls that need a runtime repeat it, as clients tend to drop the first
+ * message. */
 aclError aclInit(const char *configPath) {
     pthread_mutex_lock(&g_lock);
     const aclError code = init(configPath);

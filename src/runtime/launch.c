@@ -54,6 +54,8 @@ static aclError launch_inline(struct hc_stream *stream, const struct hc_task *ta
     return ACL_SUCCESS;
 }
 
+/* acquire here pairs with the release that ended the last inline task: tasks of one stream see each
+ * other's writes even when two threads take turns in it. */
 aclError hc_launch(aclrtStream handle, const struct hc_task *task) {
     struct hc_stream *stream = hc_stream_ok(handle);
     if (HC_UNLIKELY(stream == NULL)) {

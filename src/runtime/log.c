@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/* The interface's log function, for clients that log through the runtime. */
 #include "hc_log.h"
 
 #include <stdarg.h>

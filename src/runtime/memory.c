@@ -53,6 +53,8 @@ static aclError allocate(void **devPtr, size_t size, bool huge, struct hc_device
     return ACL_SUCCESS;
 }
 
+/* The low byte is a choice, the bits above are hints about the kind of memory, which have one meaning
+ * here. */
 static bool known_policy(unsigned policy) {
     const unsigned base = policy & 0xff;
     const unsigned types =
@@ -118,6 +120,7 @@ aclError aclrtFree(void *devPtr) {
     return ACL_SUCCESS;
 }
 
+/* All kinds of device memory are one here: page sizes and peer access are hints. */
 static bool is_device_attr(aclrtMemAttr attr) {
     switch (attr) {
     case ACL_HBM_MEM:

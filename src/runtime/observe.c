@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+/* The slow path of the launch point, taken only while somebody observes: the fast one tests one word
+ * (hc_observe.h) and comes here when it is not zero. */
 #include "hc_observe.h"
 
 #include "hc_clock.h"
 
 atomic_uint hc_observers;
 
+/* `observers` is read once: a trace that is switched on meanwhile starts with the next task. The
+ * description is made before the run, as a task may change what it describes (the shape of an output). */
 aclError hc_observe_task(int32_t device, int32_t stream, const struct hc_task *task,
                          aclError (*run)(const struct hc_task *task)) {
     const unsigned observers = atomic_load(&hc_observers);

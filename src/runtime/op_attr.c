@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attributes of the operator-by-name interface: named values, kept as given. */
+/* Attributes of the operator-by-name interface: named values, kept as given. Nothing here reads them,
+ * since that interface has no operators; they are kept so that a client finds the functions working up to
+ * the one refusal that names the operator. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +9,7 @@
 #include "hc_handle.h"
 #include "acl/acl.h"
 
+/* A list by name: operators have a handful of attributes. */
 struct attr {
     char *name;
     char kind[16]; /* "int", "list float" ... */

@@ -14,11 +14,15 @@
 #include "hc_memory.h"
 #include "hc_share.h"
 
-/* Pieces of a heap that lie apart, mapped side by side. */
+/* Per heap. A buffer at another offset is another view, and a process may have some 65000 mappings in all. */
+enum { MAX_VIEWS = 64 };
+
+/* Pieces of a heap that lie apart, mapped side by side. The list of a heap begins with the latest used. */
 struct view {
     struct view *next;
     char *address;
     size_t bytes, count;
+    uint32_t users; /* threads that got it and have not released it */
     struct hc_share_span spans[];
 };
 
@@ -29,7 +33,15 @@ struct hc_peer_heap {
     size_t bytes;
     uint32_t references;
     struct view *views;
+    size_t num_views;
 };
+
+/* What this thread got since its last release. */
+struct hold {
+    struct hold *next;
+    struct view *view;
+};
+static _Thread_local struct hold *g_holds;
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hc_peer_heap *g_heaps;
@@ -66,6 +78,7 @@ struct hc_peer_heap *hc_peer_heap_open(int32_t pid, int file, const char *caller
     return p;
 }
 
+/* Buffers in several pieces, mapped once more side by side. */
 static void free_views(struct view *v) {
     while (v != NULL) {
         struct view *next = v->next;
@@ -132,9 +145,61 @@ static struct view *make_view(struct hc_peer_heap *p, const struct hc_share_span
     memcpy(v->spans, spans, count * sizeof *spans);
     v->next = p->views;
     p->views = v;
+    p->num_views++;
     return v;
 }
 
+/* Needs the lock. Make room for one more: the view that was not used for longest and is not in use. */
+static void drop_oldest(struct hc_peer_heap *p) {
+    struct view **oldest = NULL;
+    if (p->num_views < MAX_VIEWS) return;
+    for (struct view **at = &p->views; *at != NULL; at = &(*at)->next)
+        if ((*at)->users == 0) oldest = at;
+    if (oldest == NULL) return;
+    struct view *v = *oldest;
+    *oldest = v->next;
+    v->next = NULL;
+    p->num_views--;
+    free_views(v);
+}
+
+/* Needs the lock. The view of these spans, at the head of the list and held by this thread. */
+static struct view *hold_view(struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count) {
+    struct hold *hold = malloc(sizeof *hold);
+    struct view **at = &p->views;
+    while (hold != NULL && *at != NULL && !same_spans(*at, spans, count)) at = &(*at)->next;
+    struct view *v = hold != NULL ? *at : NULL;
+    if (v != NULL) {
+        *at = v->next;
+        v->next = p->views;
+        p->views = v;
+    } else if (hold != NULL) {
+        drop_oldest(p);
+        v = make_view(p, spans, count);
+    }
+    if (v == NULL) {
+        free(hold);
+        return NULL;
+    }
+    v->users++;
+    *hold = (struct hold){g_holds, v};
+    g_holds = hold;
+    return v;
+}
+
+void hc_peer_heap_release(void) {
+    if (HC_LIKELY(g_holds == NULL)) return;
+    pthread_mutex_lock(&g_lock);
+    while (g_holds != NULL) {
+        struct hold *next = g_holds->next;
+        g_holds->view->users--;
+        free(g_holds);
+        g_holds = next;
+    }
+    pthread_mutex_unlock(&g_lock);
+}
+
+/* Written so that no sum can overflow: the numbers come from another process. */
 static bool inside(const struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (spans[i].offset > p->bytes || spans[i].bytes > p->bytes - spans[i].offset) return false;
@@ -142,6 +207,8 @@ static bool inside(const struct hc_peer_heap *p, const struct hc_share_span *spa
     return count > 0;
 }
 
+/* One piece lies in the mapping of the whole heap. Several are mapped once more, in a row; the thread holds
+ * that view until hc_peer_heap_release(). */
 void *hc_peer_heap_at(struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count) {
     if (!inside(p, spans, count)) {
         hc_fail(ACL_ERROR_RT_IPC_ERROR, "a buffer of process %d lies outside of its memory",
@@ -150,9 +217,7 @@ void *hc_peer_heap_at(struct hc_peer_heap *p, const struct hc_share_span *spans,
     }
     if (count == 1) return p->data + spans[0].offset;
     pthread_mutex_lock(&g_lock);
-    struct view *v = p->views;
-    while (v != NULL && !same_spans(v, spans, count)) v = v->next;
-    if (v == NULL) v = make_view(p, spans, count);
+    const struct view *v = hold_view(p, spans, count);
     pthread_mutex_unlock(&g_lock);
     if (v == NULL) {
         hc_fail(ACL_ERROR_RT_IPC_ERROR, "cannot map a buffer of process %d in %zu pieces", p->heap->owner_pid,
@@ -165,6 +230,7 @@ void *hc_peer_heap_at(struct hc_peer_heap *p, const struct hc_share_span *spans,
 /* The mappings are not in the child (MADV_DONTFORK). */
 void hc_peer_heap_after_fork(void) {
     pthread_mutex_init(&g_lock, NULL);
+    g_holds = NULL;
     while (g_heaps != NULL) {
         struct hc_peer_heap *next = g_heaps->next;
         free(g_heaps);

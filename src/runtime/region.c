@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The table of known memory: an array sorted by address. Allocations are rare (frameworks cache), look-ups
- * frequent. */
+/* The table of known memory: an array sorted by address, looked up by bisection. Allocations are rare
+ * (frameworks cache), look-ups frequent: each copy asks for both ends. Readers share the lock. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +12,8 @@ static pthread_rwlock_t g_copy_gate = PTHREAD_RWLOCK_INITIALIZER;
 static struct hc_region *g_regions;
 static size_t g_count, g_room;
 
+/* Copies pass the gate as readers; whoever replaces the pages behind an address (ipc.c) closes it, so
+ * that no copy writes to pages that are being left. */
 void hc_copy_gate_enter(void) { pthread_rwlock_rdlock(&g_copy_gate); }
 void hc_copy_gate_leave(void) { pthread_rwlock_unlock(&g_copy_gate); }
 void hc_copy_gate_close(void) { pthread_rwlock_wrlock(&g_copy_gate); }
@@ -87,6 +89,7 @@ bool hc_region_take(const void *address, enum hc_region_kind kind, struct hc_reg
     return found;
 }
 
+/* Only by the address that an allocation began with: false for one inside. */
 bool hc_region_set_owner(const void *address, void *owner) {
     pthread_rwlock_wrlock(&g_lock);
     struct hc_region *r = holding((uintptr_t)address);

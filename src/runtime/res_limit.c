@@ -53,6 +53,7 @@ aclError aclrtResetDeviceResLimit(int32_t deviceId) {
     return ACL_SUCCESS;
 }
 
+/* Kept to be asked for again; they limit nothing: threads follow MINDSPEED_NUM_THREADS. */
 aclError aclrtSetStreamResLimit(aclrtStream stream, aclrtDevResLimitType type, uint32_t value) {
     struct hc_stream *s = hc_stream_find(stream, "aclrtSetStreamResLimit");
     if (s == NULL) return hc_error_peek();

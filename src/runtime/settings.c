@@ -6,6 +6,7 @@
 #include "hc_error.h"
 #include "hc_runtime.h"
 
+/* Zero is each option's default. */
 enum { NUM_OPTS = ACL_OPT_STRONG_CONSISTENCY + 1 };
 static _Atomic int64_t g_options[NUM_OPTS];
 static atomic_int g_overflow_mode = ACL_RT_OVERFLOW_MODE_INFNAN;

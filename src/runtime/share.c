@@ -92,8 +92,8 @@ int hc_share_region(const struct hc_region *region, const char *caller, struct h
     pthread_mutex_lock(&g_lock);
     int code = ACL_SUCCESS;
     if (!hc_region_find((const void *)region->begin, &r) || r.kind != HC_REGION_DEVICE) {
-        code = hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %p was freed meanwhile", caller,
-                       (void *)region->begin);
+        code =
+            hc_fail(ACL_ERROR_RT_PARAM_INVALID, "%s: %p was freed meanwhile", caller, (void *)region->begin);
     } else if (r.owner != NULL) {
         *share = r.owner;
     } else {
@@ -122,6 +122,8 @@ static int piece_of(const struct hc_region *r, int32_t device, const char *calle
     return ACL_SUCCESS;
 }
 
+/* *count stays 0 where any byte is not shared memory of the device, or lies in more pieces than `max`;
+ * neighbours are joined, so a plain buffer is one. */
 int hc_share_locate(int32_t device, const void *address, size_t bytes, const char *caller,
                     struct hc_share_span *spans, size_t max, size_t *count) {
     uintptr_t at = (uintptr_t)address;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A hash table by the address of the name: names live as long as the process and repeat. Names that are equal
- * but stored twice (one per library) are merged when read. */
+/* A hash table by the address of the name: names live as long as the process and repeat, so comparing
+ * addresses is enough while counting. Names that are equal but stored twice (one per library) are merged
+ * when read. One lock: whoever counts has paid for two clock reads already. */
 #include "hc_stats.h"
 
 #include <pthread.h>
@@ -25,6 +26,7 @@ static struct hc_stat *slot_of(const char *name) {
     return NULL;
 }
 
+/* One lock for all streams: taken only while someone asked for statistics. */
 void hc_stats_add(const struct hc_task *task, const struct hc_task_info *info, uint64_t nanoseconds) {
     pthread_mutex_lock(&g_lock);
     struct hc_stat *s = slot_of(task->name);
@@ -76,6 +78,7 @@ static size_t merge(struct hc_stat *all, size_t count) {
     return kept;
 }
 
+/* Returns how many names there are, which may be more than `room`; the longest total time first. */
 size_t hc_stats_read(struct hc_stat *out, size_t room) {
     struct hc_stat *all = malloc(sizeof g_table);
     if (all == NULL) return 0;

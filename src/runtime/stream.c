@@ -19,8 +19,11 @@
 #include "hc_runtime.h"
 
 struct hc_pool hc_stream_pool = HC_POOL("stream", 1024, 65536);
+/* 5 s: longer than any operator of a sensible size, shorter than a user's patience. 2 s for what is left
+ * at the end of a process. */
 enum { FORCE_MS = 5000, SETTLE_MS = 2000 };
 
+/* Null is the context's default stream, which is made with the context. */
 struct hc_stream *hc_stream_find(aclrtStream handle, const char *function) {
     if (handle == NULL) {
         struct hc_context *c = hc_context_current(function);
@@ -186,10 +189,18 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     return ACL_SUCCESS;
 }
 
+static void forget_error(struct hc_stream *s) {
+    s->error = 0;
+    s->aborted = false;
+    if (atomic_load(&s->device->abandoned) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+}
+
 /* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
- * the launch. Without the lock when the task is released: its release may launch or free. */
+ * the launch. After an abort a client begins anew, and need not synchronise before (torch_npu does not).
+ * Without the lock when the task is released: its release may launch or free. */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     pthread_mutex_lock(&s->lock);
+    if (s->aborted) forget_error(s);
     const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
     pthread_mutex_unlock(&s->lock);
@@ -227,15 +238,26 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     return s->completed >= target && (!running || s->releases != releases);
 }
 
-/* Needs the lock. */
+/* Needs the lock. That the device is abandoned is never forgotten. */
 static aclError tell_error(struct hc_stream *s, bool forget) {
     const aclError code = s->error;
-    if (code == 0) return ACL_SUCCESS;
-    if (forget) {
-        s->error = 0;
-        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+    if (code == 0) {
+        const aclError abandoned = atomic_load(&s->device->abandoned);
+        return abandoned == 0 ? ACL_SUCCESS : hc_fail(abandoned, "%s", s->device->abandoned_text);
     }
+    if (forget) forget_error(s);
     return hc_fail(code, "%s", s->error_text);
+}
+
+/* So that no synchronise takes the short way past the error. */
+static void abandon_one(void *object, void *device) {
+    struct hc_stream *s = object;
+    if (s->device == device) atomic_fetch_or(&s->state, HC_STREAM_FAILED);
+}
+
+void hc_streams_abandon(struct hc_device *device, aclError code) {
+    atomic_store(&device->abandoned, code);
+    hc_handle_each(&hc_stream_pool, abandon_one, device);
 }
 
 aclError hc_stream_error(struct hc_stream *s, bool forget) {
@@ -285,6 +307,13 @@ static void wait_one(void *object, void *device) {
     pthread_mutex_unlock(&s->lock);
 }
 
+aclError hc_launch_wait(aclrtStream handle) {
+    struct hc_stream *s = hc_stream_find(handle, "hc_launch_wait");
+    if (s == NULL) return hc_error_peek();
+    wait_one(s, NULL);
+    return ACL_SUCCESS;
+}
+
 void hc_streams_wait(const struct hc_device *device) {
     hc_handle_each(&hc_stream_pool, wait_one, (void *)device);
 }
@@ -320,6 +349,7 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     if (s->first == NULL && (atomic_load(&s->state) & HC_STREAM_OWNED) == 0) {
         atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PENDING);
     }
+    s->aborted = s->error != 0;
     pthread_mutex_unlock(&s->lock);
     if (over) atomic_store(&s->abort, false);
     return over;
@@ -349,13 +379,13 @@ void hc_stream_park(bool parked) {
     struct hc_stream *s = hc_stream_running();
     if (s == NULL) return;
     pthread_mutex_lock(&s->lock);
-    while (!parked && (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0)
-        pthread_cond_wait(&s->done, &s->lock);
+    while (!parked && (atomic_load(&s->state) & HC_STREAM_PAUSED) != 0) pthread_cond_wait(&s->done, &s->lock);
     atomic_store(&s->parked, parked);
     pthread_cond_broadcast(&s->done);
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Both conditions: the worker waits for `work`, a parked task for `done`. */
 void hc_stream_resume(struct hc_stream *s) {
     pthread_mutex_lock(&s->lock);
     atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PAUSED);
@@ -379,6 +409,7 @@ struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority
     pthread_cond_init(&s->done, NULL);
     hc_copy_gate_enter(); /* who moves memory has paused all streams there are: none may appear meanwhile */
     hc_handle_publish(&s->handle);
+    if (atomic_load(&s->device->abandoned) != 0) atomic_fetch_or(&s->state, HC_STREAM_FAILED);
     hc_copy_gate_leave();
     return s;
 }
@@ -400,6 +431,9 @@ static bool end_worker(struct hc_stream *s, bool force) {
     return gone;
 }
 
+/* `pins`: how many the caller holds itself. The order matters: retired first, so that no new task comes;
+ * then the queue runs empty; then the worker ends; and memory is freed when the last who found the stream
+ * in time has let go. */
 aclError hc_stream_destroy(struct hc_stream *s, bool force, uint32_t pins) {
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
              "stream %d cannot be destroyed by one of its own tasks", s->id);

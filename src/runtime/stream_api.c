@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Streams as clients see them. */
+/* Streams as clients see them: arguments are checked here, what happens is in stream.c. */
 #include "hc_error.h"
 #include "hc_stream.h"
 
@@ -118,11 +118,11 @@ struct abort_all {
     bool over;
 };
 
-/* Idle streams have nothing to abort and get no error. */
+/* Idle streams have nothing to abort and get no error, but those that have one begin anew as well. */
 static void abort_one(void *object, void *ctx) {
     struct hc_stream *s = object;
     struct abort_all *all = ctx;
-    if (s->device == all->device && !hc_stream_idle(s))
+    if (s->device == all->device && (!hc_stream_idle(s) || hc_stream_error(s, false) != 0))
         all->over = hc_stream_abort(s, all->timeout) && all->over;
 }
 
@@ -138,6 +138,7 @@ aclError aclrtDeviceTaskAbort(int32_t deviceId, uint32_t timeout) {
     return ACL_SUCCESS;
 }
 
+/* Under the lock, since the worker reads it after each failed task. */
 aclError aclrtSetStreamFailureMode(aclrtStream stream, uint64_t mode) {
     HC_CHECK(mode == ACL_CONTINUE_ON_FAILURE || mode == ACL_STOP_ON_FAILURE, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtSetStreamFailureMode: mode is %llu, must be 0 (continue) or 1 (stop)",

@@ -20,6 +20,8 @@
 #include "hc_observe.h"
 #include "hc_option.h"
 
+/* 256 KiB are about a thousand slices: one write every few milliseconds of small operators. Perfetto
+ * needs no sorting by time, so lines go out as tasks end. */
 enum { BUFFER_BYTES = 1 << 18, LINE_BYTES = 2048, PATH_BYTES = 4096, NAMED_ROWS = 4096 };
 
 static struct {
@@ -32,7 +34,7 @@ static struct {
     uint64_t named[NAMED_ROWS]; /* rows whose names are written, hashed by device and stream */
 } g_trace = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1};
 
-/* False when the result does not fit. */
+/* The file name for a pattern. False when it does not fit into `room` bytes, the terminator included. */
 static bool expand(const char *pattern, char *path, size_t room) {
     const char *rank = getenv("RANK"), *world = getenv("WORLD_SIZE");
     size_t used = 0;
@@ -80,7 +82,8 @@ static void flush(void) {
     g_trace.used = 0;
 }
 
-/* Needs the lock. Needs the lock. */
+/* Needs the lock. One element of the array, with what separates it from the last; 8 bytes are kept for
+ * the tail. */
 static void append(const char *line, size_t bytes) {
     if (g_trace.file < 0) return;
     if (g_trace.used + bytes + 8 > BUFFER_BYTES) flush();
@@ -105,6 +108,7 @@ static int open_file(const char *path) {
     return 0;
 }
 
+/* The file is completed at exit, whoever opened it. */
 aclError hc_trace_open(const char *path) {
     static atomic_bool at_exit;
     pthread_mutex_lock(&g_trace.lock);

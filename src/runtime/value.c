@@ -7,6 +7,7 @@
 #include "hc_memory.h"
 #include "hc_stream.h"
 
+/* The address stays the client's; the task holds the number. */
 struct value {
     _Atomic(uint64_t) *address;
     uint64_t value;
@@ -83,6 +84,7 @@ struct prefetch {
     size_t bytes;
 };
 
+/* A line at a time; the CPU drops what it has no room for. */
 static aclError run_prefetch(void *arg) {
     const struct prefetch *p = arg;
     for (size_t at = 0; at < p->bytes; at += 64) __builtin_prefetch(p->from + at);

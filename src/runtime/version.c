@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+/* The version that is presented. Clients switch features by it, so it is one constant (hc_version.h) and
+ * not the version of this project. */
 #include "hc_version.h"
 
 #include <stdio.h>

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Virtual memory: address ranges are reserved without memory, physical pieces are mapped into them. */
+/* Virtual memory: address ranges are reserved without memory, physical pieces are mapped into them. A
+ * piece is a stretch of the device's heap (a memfd), so mapping it at a second address, or in another
+ * process, shows the same bytes. One lock for reservations and pieces: mapping is rare, as frameworks
+ * grow in steps of 2 MiB or more. */
 #include "hc_vmm.h"
 
 #include <stdlib.h>
@@ -10,6 +13,7 @@
 #include "hc_memory.h"
 #include "hc_stream.h"
 
+/* `begin` is what the client got, `raw` what was mapped to reach the alignment. */
 struct reservation {
     char *begin, *raw;
     size_t bytes, raw_bytes;
@@ -116,6 +120,8 @@ static aclError take_piece(struct hc_physical *p) {
     return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtMallocPhysical: no %zu bytes in a row", p->bytes);
 }
 
+/* Takes capacity now and pages when they are touched. The granularity is a huge page, as the interface
+ * says. */
 aclError aclrtMallocPhysical(aclrtDrvMemHandle *handle, size_t size, const aclrtPhysicalMemProp *prop,
                              uint64_t flags) {
     struct hc_device *device;
@@ -226,6 +232,8 @@ aclError aclrtUnmapMem(void *virPtr) {
 /* A shareable handle is a number: process (22 bits), file (20), unit (20). */
 enum { FILE_BITS = 20 };
 
+/* The handle names process, file and unit in 64 bits, so it may be sent as a number; who imports it asks
+ * the kernel for the file. */
 aclError aclrtMemExportToShareableHandle(aclrtDrvMemHandle handle, aclrtMemHandleType handleType,
                                          uint64_t flags, uint64_t *shareableHandle) {
     if (!hc_handle_ok(&g_pool, handle))

@@ -37,6 +37,7 @@ typedef int32_t vi_unaligned __attribute__((vector_size(HC_VBYTES), aligned(4), 
 typedef uint16_t vh __attribute__((vector_size(HC_VBYTES / 2)));
 typedef uint16_t vh_unaligned __attribute__((vector_size(HC_VBYTES / 2), aligned(2), may_alias));
 
+/* Any alignment: on the CPUs in question an unaligned load costs nothing unless it crosses a cache line. */
 static inline vf vf_load(const float *p) { return *(const vf_unaligned *)p; }
 static inline void vf_store(float *p, vf x) { *(vf_unaligned *)p = x; }
 /* To an address that is a multiple of HC_VBYTES, without bringing its line into the caches. Such stores are
@@ -81,6 +82,7 @@ static inline void vf_store_part(float *p, vf x, size_t n) {
     for (size_t i = 0; i < n; i++) p[i] = x[i];
 #endif
 }
+/* The same bits as the other type; no instruction. */
 static inline vi vf_bits(vf x) { return (vi)x; }
 static inline vf vi_float(vi x) { return (vf)x; }
 static inline vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
@@ -102,6 +104,7 @@ static inline vf vf_fma(vf a, vf b, vf c) {
     return a * b + c;
 #endif
 }
+/* Correctly rounded in every set. */
 static inline vf vf_sqrt(vf x) {
 #if defined(HC_ISA_avx512)
     return _mm512_sqrt_ps(x);

@@ -21,17 +21,21 @@ static void *create_array(const void *value, uint64_t size, size_t item, size_t 
     return memory;
 }
 
+/* One function per kind from one body: the kinds differ in their element's type and, by the interface, in
+ * its const. */
 #define DEFINE_ARRAY(kind, type, const_type)                                                                 \
     acl##kind *aclCreate##kind(const_type *value, uint64_t size) {                                           \
         acl##kind *a = create_array(value, size, sizeof(type), sizeof *a, "aclCreate" #kind);                \
         if (a != NULL) *a = (acl##kind){(size_t)size, (type *)(a + 1)};                                      \
         return a;                                                                                            \
     }
+/* Numbers lie behind the header: one free. */
 #define DEFINE_DESTROY(kind)                                                                                 \
     aclnnStatus aclDestroy##kind(const acl##kind *array) {                                                   \
         free((void *)array);                                                                                 \
         return ACLNN_SUCCESS;                                                                                \
     }
+/* NULL is a list to destroy as good as any; a member may be NULL as well. */
 #define DEFINE_DESTROY_OWNING(kind, destroy)                                                                 \
     aclnnStatus aclDestroy##kind(const acl##kind *array) {                                                   \
         for (size_t i = 0; array != NULL && i < array->size; i++) destroy(array->data[i]);                   \

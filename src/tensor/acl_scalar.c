@@ -7,6 +7,7 @@
 #include "hc_tensor.h"
 #include "simd_half.h"
 
+/* uint64 shares the branch of int64: its bits are kept, and what is above 2^63 reads as negative. */
 static int64_t load_int(const void *value, aclDataType dtype) {
     switch (dtype) {
     case ACL_BOOL: return *(const bool *)value;
@@ -20,6 +21,7 @@ static int64_t load_int(const void *value, aclDataType dtype) {
     }
 }
 
+/* Exact for all four types. */
 static double load_float(const void *value, aclDataType dtype) {
     switch (dtype) {
     case ACL_FLOAT: return (double)*(const float *)value;
@@ -29,6 +31,7 @@ static double load_float(const void *value, aclDataType dtype) {
     }
 }
 
+/* `value` is only read, though the interface takes it as non-const. */
 aclScalar *aclCreateScalar(void *value, aclDataType dataType) {
     const enum hc_dtype_class class_ = hc_dtype_class(dataType);
     if (value == NULL || class_ == HC_CLASS_NONE) {
@@ -54,16 +57,19 @@ aclScalar *aclCreateScalar(void *value, aclDataType dataType) {
     return s;
 }
 
+/* NULL is legal, as for all destroyers here. */
 aclnnStatus aclDestroyScalar(const aclScalar *scalar) {
     free((void *)scalar);
     return ACLNN_SUCCESS;
 }
 
+/* Of a complex scalar the real part: operators of real tensors have no use for the other. */
 double hc_scalar_f64(const aclScalar *s) {
     if (hc_dtype_is_integral(s->dtype)) return (double)s->value.i;
     return hc_dtype_is_complex(s->dtype) ? s->value.c.re : s->value.f;
 }
 
+/* Floats are truncated. */
 int64_t hc_scalar_i64(const aclScalar *s) {
     if (hc_dtype_is_integral(s->dtype)) return s->value.i;
     /* Out of range, and NaN, as in the kernels' conversions: defined, unlike the cast. */
@@ -71,6 +77,7 @@ int64_t hc_scalar_i64(const aclScalar *s) {
     return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN;
 }
 
+/* A real scalar gets no imaginary part, not even a negative zero. */
 hc_c128 hc_scalar_c128(const aclScalar *s) {
     if (hc_dtype_is_complex(s->dtype)) return s->value.c;
     return (hc_c128){hc_scalar_f64(s), 0};

@@ -6,6 +6,8 @@
 #include "hc_error.h"
 #include "hc_tensor.h"
 
+/* A type without kernels passes: clients describe such tensors only to ask about them, and a plan refuses
+ * it by name. */
 static int check_create(const int64_t *dims, uint64_t rank) {
     HC_CHECK(rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
              "aclCreateTensor: %llu dimensions, at most %d are supported", (unsigned long long)rank,
@@ -18,6 +20,7 @@ static int check_create(const int64_t *dims, uint64_t rank) {
     return 0;
 }
 
+/* NULL strides mean row-major without gaps. */
 static void fill_strides(aclTensor *t, const int64_t *strides) {
     int64_t running = 1;
     for (int32_t i = t->rank - 1; i >= 0; i--) {
@@ -26,6 +29,8 @@ static void fill_strides(aclTensor *t, const int64_t *strides) {
     }
 }
 
+/* Runs for each operand of each operator, so the only cost is one malloc of 304 bytes. storageDims say how
+ * much memory is behind tensorData; the view (shape, strides, offset) is trusted to stay within it. */
 aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum, aclDataType dataType,
                            const int64_t *stride, int64_t offset, aclFormat format,
                            const int64_t *storageDims, uint64_t storageDimsNum, void *tensorData) {
@@ -52,6 +57,7 @@ aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum, aclDat
     return t;
 }
 
+/* Only the descriptor: plans have copied it, memory is the client's. */
 aclnnStatus aclDestroyTensor(const aclTensor *tensor) {
     free((void *)tensor);
     return ACLNN_SUCCESS;

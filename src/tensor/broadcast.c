@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Broadcasting as in NumPy: shapes are aligned at the last dimension, size 1 repeats. */
+/* Broadcasting as in NumPy: shapes are aligned at the last dimension, size 1 repeats. Views only: a
+ * repeated dimension gets stride 0, and no data moves. */
 #include "hc_tensor.h"
 
+/* Size of a dimension counted from the last one; dimensions that are not there count 1. */
 static int64_t size_at(const aclTensor *t, int32_t from_last) {
     return from_last < t->rank ? t->shape[t->rank - 1 - from_last] : 1;
 }
 
+/* Aligned at the last dimension; 1 stretches, also to 0. */
 bool hc_broadcast_shape(const aclTensor *a, const aclTensor *b, int64_t *shape, int32_t *rank) {
     const int32_t n = a->rank > b->rank ? a->rank : b->rank;
     for (int32_t i = 0; i < n; i++) {
@@ -17,6 +20,7 @@ bool hc_broadcast_shape(const aclTensor *a, const aclTensor *b, int64_t *shape, 
     return true;
 }
 
+/* `view` may be `t` itself, and is written only on success. */
 bool hc_broadcast_to(const aclTensor *t, const int64_t *shape, int32_t rank, aclTensor *view) {
     if (t->rank > rank) return false;
     aclTensor out = *t;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/* The table of element types, indexed by the interface's number, and PyTorch's promotion rules. */
 #include "hc_dtype.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ static const struct dtype_row TABLE[ROWS] = {
 #undef X
 };
 
+/* NULL for numbers outside the table and for its gaps (types without kernels, such as int4). */
 static const struct dtype_row *find(aclDataType dtype) {
     const int i = (int)dtype;
     return i >= 0 && i < ROWS && TABLE[i].size > 0 ? &TABLE[i] : NULL;
@@ -26,6 +28,7 @@ size_t hc_dtype_size(aclDataType dtype) {
     return row ? row->size : 0;
 }
 
+/* Never NULL; the text of an unknown number is good until the thread's next question. */
 const char *hc_dtype_name(aclDataType dtype) {
     static _Thread_local char other[32];
     const struct dtype_row *row = find(dtype);
@@ -39,6 +42,7 @@ enum hc_dtype_class hc_dtype_class(aclDataType dtype) {
     return row ? row->class_ : HC_CLASS_NONE;
 }
 
+/* bool is not: it is a class of its own, below all integers. */
 static bool is_unsigned(aclDataType t) {
     return t == ACL_UINT8 || t == ACL_UINT16 || t == ACL_UINT32 || t == ACL_UINT64;
 }
@@ -53,11 +57,14 @@ static aclDataType promote_int(aclDataType a, aclDataType b) {
     return need <= 2 ? ACL_INT16 : need <= 4 ? ACL_INT32 : ACL_INT64;
 }
 
+/* The parts of a complex number are as wide as the widest operand's. */
 static aclDataType promote_complex(aclDataType a, aclDataType b) {
     const bool wide = a == ACL_COMPLEX128 || b == ACL_COMPLEX128 || a == ACL_DOUBLE || b == ACL_DOUBLE;
     return wide ? ACL_COMPLEX128 : ACL_COMPLEX64;
 }
 
+/* The order of the classes is that of promotion: bool, integers, floats, complex. A higher class wins
+ * whatever the sizes: int64 with float16 is float16. */
 aclDataType hc_dtype_promote(aclDataType a, aclDataType b) {
     if (a == b) return a;
     const enum hc_dtype_class class_a = hc_dtype_class(a), class_b = hc_dtype_class(b);

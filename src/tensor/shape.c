@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Questions about shapes and views. */
+/* Questions about shapes and views. All cost O(rank) and touch no data. */
 #include <stdio.h>
 #include <string.h>
 
 #include "hc_tensor.h"
 
+/* Strides of dimensions of size 1 do not matter, nor any of an empty tensor. */
 bool hc_is_contiguous(const aclTensor *t) {
     int64_t running = 1;
     if (t->numel == 0) return true;
@@ -16,10 +17,12 @@ bool hc_is_contiguous(const aclTensor *t) {
     return true;
 }
 
+/* Rank counts: [1, 3] is not [3]. Dtype and strides do not. */
 bool hc_same_shape(const aclTensor *a, const aclTensor *b) {
     return a->rank == b->rank && memcmp(a->shape, b->shape, (size_t)a->rank * sizeof a->shape[0]) == 0;
 }
 
+/* "float32[2,3]". Ends where the buffer does; a message that is cut is better than none. */
 const char *hc_describe(const aclTensor *t, char *buf, size_t size) {
     if (t == NULL) {
         snprintf(buf, size, "null");
@@ -33,6 +36,7 @@ const char *hc_describe(const aclTensor *t, char *buf, size_t size) {
     return buf;
 }
 
+/* The same memory; `a` and `b` may be equal. */
 aclTensor hc_transpose_view(const aclTensor *t, int32_t a, int32_t b) {
     aclTensor view = *t;
     view.shape[a] = t->shape[b];
@@ -42,6 +46,7 @@ aclTensor hc_transpose_view(const aclTensor *t, int32_t a, int32_t b) {
     return view;
 }
 
+/* Row-major, without gaps. No data is touched, so `data` may be NULL in descriptions. */
 aclTensor hc_tensor_view(aclDataType dtype, const int64_t *shape, int32_t rank, void *data) {
     aclTensor t = {.base = data, .dtype = dtype, .format = ACL_FORMAT_ND, .rank = rank, .numel = 1};
     t.item_size = (int32_t)hc_dtype_size(dtype);
@@ -54,6 +59,8 @@ aclTensor hc_tensor_view(aclDataType dtype, const int64_t *shape, int32_t rank, 
     return t;
 }
 
+/* Negative strides reach below the first element; a range of bytes has holes where strides skip, so it is
+ * an outer bound. */
 bool hc_byte_range(const aclTensor *t, const char **begin, const char **end) {
     if (t->numel == 0) return false;
     int64_t low = 0, high = 0;
@@ -68,6 +75,8 @@ bool hc_byte_range(const aclTensor *t, const char **begin, const char **end) {
     return true;
 }
 
+/* The same elements in the same order: such an output may be written while the input is read, element by
+ * element. Dimensions of size 1 may differ in stride, as they are never stepped over. */
 static bool same_view(const aclTensor *a, const aclTensor *b) {
     if (hc_data(a) != hc_data(b) || a->item_size != b->item_size || !hc_same_shape(a, b)) return false;
     for (int32_t i = 0; i < a->rank; i++) {
@@ -76,6 +85,8 @@ static bool same_view(const aclTensor *a, const aclTensor *b) {
     return true;
 }
 
+/* Ranges are compared, not element sets: two interleaved views (even and odd columns) count as overlapping,
+ * which costs a copy and is never wrong. */
 bool hc_overlaps_partly(const aclTensor *a, const aclTensor *b) {
     const char *begin_a, *end_a, *begin_b, *end_b;
     if (!hc_byte_range(a, &begin_a, &end_a) || !hc_byte_range(b, &begin_b, &end_b)) return false;

@@ -170,7 +170,9 @@ TEST(rank_table) {
     FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
     HcclComm comm;
     CHECK(ready() && file != NULL);
-    fputs("{\"server_list\":[{\"device\":[{\"device_id\":\"0\",\"rank_id\" : \"0\"}]}]}", file);
+    fputs("{\"server_list\":[{\"server_id\":\"127.0.0.1\",\"device\":[{\"device_id\":\"0\",\"rank_id\" : "
+          "\"0\"}]}]}",
+          file);
     fclose(file);
     CHECK_EQ(HcclCommInitClusterInfo(path, 0, &comm), HCCL_SUCCESS);
     CHECK_EQ(HcclCommDestroy(comm), HCCL_SUCCESS);

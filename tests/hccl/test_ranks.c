@@ -17,8 +17,10 @@ static int all_reduce(struct rank *self, size_t count) {
     float *send = device_floats(count), *recv = device_floats(count);
     EXPECT(send && recv, "memory");
     for (size_t i = 0; i < count; i++) send[i] = value(self->rank, i);
-    EXPECT_OK(HcclAllReduce(send, recv, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, self->comm, self->stream));
-    EXPECT_OK(HcclAllReduce(send, send, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_MAX, self->comm, self->stream));
+    EXPECT_OK(
+        HcclAllReduce(send, recv, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, self->comm, self->stream));
+    EXPECT_OK(
+        HcclAllReduce(send, send, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_MAX, self->comm, self->stream));
     EXPECT_OK(aclrtSynchronizeStream(self->stream));
     for (size_t i = 0; i < count; i++) {
         float sum = 0, max = 0;
@@ -39,7 +41,8 @@ static int reduce_scatter(struct rank *self, size_t count) {
     float *send = device_floats(count * n), *recv = device_floats(count);
     EXPECT(send && recv, "memory");
     for (size_t i = 0; i < count * n; i++) send[i] = value(self->rank, i);
-    EXPECT_OK(HcclReduceScatter(send, recv, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, self->comm, self->stream));
+    EXPECT_OK(
+        HcclReduceScatter(send, recv, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, self->comm, self->stream));
     EXPECT_OK(HcclReduceScatter(send, send + self->rank * count, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM,
                                 self->comm, self->stream));
     EXPECT_OK(aclrtSynchronizeStream(self->stream));
@@ -96,7 +99,8 @@ static int reduce(struct rank *self, size_t count) {
     float *send = device_floats(count), *recv = device_floats(count);
     EXPECT(send && recv, "memory");
     for (size_t i = 0; i < count; i++) send[i] = value(self->rank, i), recv[i] = -1;
-    EXPECT_OK(HcclReduce(send, recv, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, root, self->comm, self->stream));
+    EXPECT_OK(
+        HcclReduce(send, recv, count, HCCL_DATA_TYPE_FP32, HCCL_REDUCE_SUM, root, self->comm, self->stream));
     EXPECT_OK(aclrtSynchronizeStream(self->stream));
     for (size_t i = 0; i < count; i++) {
         float sum = 0;
@@ -129,7 +133,8 @@ static int all_to_all_v(struct rank *self, size_t count) {
     EXPECT_OK(aclrtSynchronizeStream(self->stream));
     for (uint32_t p = 0; p < n; p++)
         for (size_t i = 0; i < rc[p]; i++)
-            EXPECT(recv[rd[p] + i] == value(p * 64 + self->rank, i), "[%zu] of %u is %f", i, p, recv[rd[p] + i]);
+            EXPECT(recv[rd[p] + i] == value(p * 64 + self->rank, i), "[%zu] of %u is %f", i, p,
+                   recv[rd[p] + i]);
     EXPECT_OK(aclrtFree(send));
     EXPECT_OK(aclrtFree(recv));
     return 0;
@@ -166,7 +171,7 @@ static int messages(struct rank *self, size_t count) {
 
 static int everything(struct rank *self) {
     static int (*const TESTS[])(struct rank *, size_t) = {all_reduce, reduce_scatter, all_gather, from_root,
-                                                          reduce, all_to_all_v, messages};
+                                                          reduce,     all_to_all_v,   messages};
     for (size_t t = 0; t < sizeof TESTS / sizeof TESTS[0]; t++) {
         if (TESTS[t](self, SMALL) != 0 || TESTS[t](self, LARGE) != 0 || TESTS[t](self, 1) != 0) return 1;
         if (TESTS[t](self, 0) != 0) return 1;

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
 
 import aclnn
 import operator_record
 import pytest
+import torch  # noqa: F401  (read the variable now; the programs that other tests start do load torch_npu)
+
+del os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"]
 
 if operator_record.VARIABLE in os.environ:
     # Before the test modules take the function by `from aclnn import call`.

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pretrain_gpt"
-NAMES = ("errors", "files", "history", "options")
+NAMES = ("errors", "files", "history", "layout", "options", "vocabulary")
 
 
 @pytest.fixture
@@ -122,19 +122,19 @@ def test_write_atomically_replaces(job: dict[str, ModuleType], tmp_path: Path) -
 
 def test_history_forgets_what_was_not_saved(job: dict[str, ModuleType], tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    history = job["history"].History(path, 0)
+    history = job["history"].History(path, 0, is_writer=True)
     for iteration in (1, 2, 3):
         history.add({"iteration": iteration, "loss": 5.0 - iteration})
     with path.open("a") as file:
         file.write('{"iteration": 4, "lo')  # killed while writing
-    again = job["history"].History(path, 2)
+    again = job["history"].History(path, 2, is_writer=True)
     assert again.series("loss") == ([1, 2], [4.0, 3.0])
     assert [json.loads(line)["iteration"] for line in path.read_text().splitlines()] == [1, 2]
 
 
 def test_curve_is_drawn(job: dict[str, ModuleType], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    history = job["history"].History(tmp_path / "history.jsonl", 0)
+    history = job["history"].History(tmp_path / "history.jsonl", 0, is_writer=True)
     history.add({"iteration": 1, "loss": 2.0, "valid_loss": 2.5})
     job["history"].plot(history, tmp_path / "loss.png", "title")
     assert (tmp_path / "loss.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

@@ -358,6 +358,9 @@ def test_asynchronous_error_is_told_once_and_the_program_goes_on(tmp_path: Path,
             "item": lambda y: y.sum().item(),
             "device": lambda y: torch.npu.synchronize(),
             "stream": lambda y: torch.npu.current_stream().synchronize(),
+            "nonzero": lambda y: torch.nonzero(y),
+            "masked_select": lambda y: torch.masked_select(y, y > 0),
+            "unique": lambda y: torch.unique(y),
             "event": lambda y: by_event(),
             "other stream": lambda y: over_streams(),
         }
@@ -384,6 +387,31 @@ def test_asynchronous_error_is_told_once_and_the_program_goes_on(tmp_path: Path,
         """,
         tmp_path,
         TASK_QUEUE_ENABLE=queue,
+    )
+
+
+def test_what_torch_npu_drops_is_never_read_as_a_result(tmp_path: Path) -> None:
+    """With TASK_QUEUE_ENABLE=2 an error in phase one ends torch_npu's queue of operators."""
+    run(
+        """
+        a = torch.ones(2, 3, device="npu")
+        errors = []
+        for _ in range(4):
+            try:
+                if not errors:
+                    torch.addmm(a, torch.ones(2, 4, device="npu"), a).cpu()
+                else:
+                    print((a + 1).sum().item())
+            except RuntimeError as error:
+                errors.append(str(error))
+        assert len(errors) == 4, errors
+        assert all("aclnnAddmm" in e for e in errors), errors
+        assert all("no operator on NPU 0 any more" in e for e in errors[1:]), errors
+        b = torch.ones(3, device="npu:1")
+        assert (b + 1).sum().item() == 6
+        """,
+        tmp_path,
+        TASK_QUEUE_ENABLE="2",
     )
 
 

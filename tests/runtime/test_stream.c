@@ -195,6 +195,30 @@ TEST(device_abort_drops_and_unblocks) {
     CHECK_OK(aclrtDestroyStream(s));
 }
 
+/* A client that aborts goes on without a synchronise: what it launches then is not behind the error. */
+TEST(launch_after_abort_begins_anew) {
+    aclrtStream s = fresh(), failed = fresh();
+    aclrtEvent e;
+    CHECK_OK(aclrtCreateEventExWithFlag(&e, ACL_EVENT_SYNC));
+    CHECK_OK(aclrtSetStreamFailureMode(s, ACL_STOP_ON_FAILURE));
+    CHECK_OK(aclrtSetStreamFailureMode(failed, ACL_STOP_ON_FAILURE));
+    CHECK_OK(put(failed, fail, 0, true));
+    CHECK_OK(put(s, until_aborted, 0, true));
+    for (int i = 0; i < 5; i++) CHECK_OK(put(s, note, i, false));
+    CHECK_OK(aclrtDeviceTaskAbort(0, 1000));
+    g_count = 0;
+    CHECK_OK(put(s, note, 1, true));
+    CHECK_OK(aclrtRecordEvent(e, s));
+    CHECK_OK(aclrtStreamWaitEvent(failed, e));
+    CHECK_OK(put(failed, note, 2, true));
+    CHECK_OK(aclrtSynchronizeStream(failed));
+    CHECK_OK(aclrtSynchronizeStream(s));
+    CHECK_EQ(g_count, 2);
+    CHECK_OK(aclrtDestroyEvent(e));
+    CHECK_OK(aclrtDestroyStream(s));
+    CHECK_OK(aclrtDestroyStream(failed));
+}
+
 TEST(destroy_waits) {
     aclrtStream s = fresh();
     for (int i = 0; i < 3; i++) CHECK_OK(put(s, slow, i, true));

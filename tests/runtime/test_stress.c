@@ -138,3 +138,53 @@ TEST(four_threads_four_streams) {
     for (int t = 0; t < THREADS; t++) CHECK_EQ(g_workers[t].callbacks, g_workers[t].expected_callbacks);
     CHECK_OK(aclFinalize());
 }
+
+enum { FAILING_THREADS = 3, FAILING_TASKS = 2000 };
+static atomic_int g_ran, g_freed, g_told, g_refused;
+
+static aclError run_or_fail(void *arg) {
+    atomic_fetch_add(&g_ran, 1);
+    return (intptr_t)arg % 7 == 0 ? ACL_ERROR_RT_AICORE_EXCEPTION : ACL_SUCCESS;
+}
+static void count_freed(void *arg) {
+    (void)arg;
+    atomic_fetch_add(&g_freed, 1);
+}
+
+static void *launch_failing(void *arg) {
+    use_device(0);
+    for (int i = 0; i < FAILING_TASKS; i++) {
+        const struct hc_task task = {.name = "task",
+                                     .may_block = i % 5 == 0,
+                                     .arg = (void *)(intptr_t)i,
+                                     .run = run_or_fail,
+                                     .release = count_freed};
+        if (hc_launch(arg, &task) != ACL_SUCCESS) atomic_fetch_add(&g_refused, 1);
+        if (i % 11 == 0 && aclrtSynchronizeStream(arg) != ACL_SUCCESS) atomic_fetch_add(&g_told, 1);
+    }
+    return NULL;
+}
+
+/* Every task runs or is dropped, and is released; a stream that nobody has been told of stays failed. */
+TEST(tasks_of_several_threads_fail_in_one_stream) {
+    use_device(0);
+    for (uint64_t mode = ACL_CONTINUE_ON_FAILURE; mode <= ACL_STOP_ON_FAILURE; mode++) {
+        aclrtStream stream;
+        pthread_t threads[FAILING_THREADS];
+        atomic_store(&g_ran, 0);
+        atomic_store(&g_freed, 0);
+        atomic_store(&g_told, 0);
+        CHECK_OK(aclrtCreateStream(&stream));
+        CHECK_OK(aclrtSetStreamFailureMode(stream, mode));
+        for (int i = 0; i < FAILING_THREADS; i++) pthread_create(&threads[i], NULL, launch_failing, stream);
+        for (int i = 0; i < FAILING_THREADS; i++) pthread_join(threads[i], NULL);
+        aclrtSynchronizeStream(stream);
+        CHECK_OK(aclrtSynchronizeStream(stream));
+        CHECK_EQ(g_refused, 0);
+        CHECK_EQ(g_freed, FAILING_THREADS * FAILING_TASKS);
+        if (mode == ACL_CONTINUE_ON_FAILURE) CHECK_EQ(g_ran, FAILING_THREADS * FAILING_TASKS);
+        else CHECK(g_ran < FAILING_THREADS * FAILING_TASKS);
+        CHECK(g_told > 0);
+        CHECK_OK(aclrtDestroyStream(stream));
+    }
+}

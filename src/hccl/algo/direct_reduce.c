@@ -23,8 +23,7 @@ static HcclResult run(struct hc_op *op) {
     const HcclResult status = hc_direct_open(op, &views);
     if (status != HCCL_SUCCESS) return status;
     const bool alone = views.in_posts;
-    const size_t slice =
-        alone ? op->count : hc_align_up(hc_ceil_div(op->count, c->num_ranks), SLICE_STEP);
+    const size_t slice = alone ? op->count : hc_align_up(hc_ceil_div(op->count, c->num_ranks), SLICE_STEP);
     const size_t begin = alone ? 0 : hc_min_size(c->rank * slice, op->count);
     const size_t end = hc_min_size(begin + slice, op->count);
     if (end > begin && (!alone || c->rank == op->root)) {

@@ -11,10 +11,11 @@ static HcclResult map_slice(const struct hc_views *v, uint32_t r) {
     const char *send = hc_view_send(v, r);
     if (send == NULL) return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
     if (op->uneven && hc_view_length(v, r, c->rank) != op->recv_bytes)
-        return hc_comm_fail(op->comm, HCCL_E_PARA,
-                            "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which wants %zu",
-                            hc_kind_name(op->kind), op->seq, c->name, r, hc_view_length(v, r, c->rank),
-                            c->rank, op->recv_bytes);
+        return hc_comm_fail(
+            op->comm, HCCL_E_PARA,
+            "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which wants %zu",
+            hc_kind_name(op->kind), op->seq, c->name, r, hc_view_length(v, r, c->rank), c->rank,
+            op->recv_bytes);
     c->sources[r] = send + (op->uneven ? hc_view_offset(v, r, c->rank) : op->sends.offsets[c->rank]);
     return HCCL_SUCCESS;
 }
@@ -28,7 +29,8 @@ static HcclResult run(struct hc_op *op) {
         HC_TRY(map_slice(&views, r));
     c->targets[0] = op->recv;
     if (op->recv_bytes > 0)
-        hc_reduce(op->type, op->reduce, c->targets, 1, c->sources, c->num_ranks, op->recv_bytes / op->element);
+        hc_reduce(op->type, op->reduce, c->targets, 1, c->sources, c->num_ranks,
+                  op->recv_bytes / op->element);
     return hc_direct_close(op, &views);
 }
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = scale x for x > 0, else scale alpha (e^(inputScale x) - 1), element by element, and its gradient from x
- * or, with isResult, from y. */
+/* y = scale x for x > 0, else scale alpha (e^(inputScale x) - 1), element by element, and its gradient
+ * from x or, with isResult, from y.
+ *
+ * ELU, SELU and CELU are this with other numbers. expm1 and not exp(x) - 1: near 0, where activations
+ * live, the difference would cancel. */
 #include "binary.h"
 
+/* Products that are the same for every element are taken once. */
 struct elu {
     double negative, positive, input; /* scale alpha, scale, inputScale */
     bool is_result;
@@ -17,11 +21,13 @@ HC_EW_KERNELS_FLOAT(elu_backward)
 static inline vf elu_vf(vf x, const struct elu *a) {
     return vf_select(x <= 0.0f, vf_expm1(x * (float)a->input) * (float)a->negative, x * (float)a->positive);
 }
+/* From the result: scale alpha e^(inputScale x) = y + scale alpha, so no exponential is needed. */
 static inline vf elu_backward_vf(vf g, vf x, const struct elu *a) {
     const float negative = (float)a->negative, input = (float)a->input;
     const vf slope = a->is_result ? (x + negative) * input : vf_exp(x * input) * (negative * input);
     return g * vf_select(x <= 0.0f, slope, vf_set((float)a->positive));
 }
+/* Not through HC_EW_BODY1_VF, whose functions take no arguments. */
 void HC_FN(elu_F32)(size_t n, void *const *out, const void *const *in, const void *args) {
     const float *x = in[0];
     float *y = out[0];
@@ -51,6 +57,7 @@ HC_EW_BODY2_ARGS(elu_backward_F64, double, double, struct elu, elu_backward_f64)
 static const struct hc_ew FORWARD = {"aclnnElu", HC_EW_TABLE_FLOAT(elu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnEluBackward", HC_EW_TABLE_FLOAT(elu_backward), 0, HC_CLASS_FLOAT};
 
+/* All three scalars are required; PyTorch always passes them. */
 static aclnnStatus set_args(const char *name, const aclScalar *alpha, const aclScalar *scale,
                             const aclScalar *inputScale, struct elu *args) {
     HC_CHECK(alpha && scale && inputScale, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
@@ -63,12 +70,14 @@ static aclnnStatus set_args(const char *name, const aclScalar *alpha, const aclS
     return 0;
 }
 
+/* `args` by set_args. */
 static aclnnStatus plan(const char *name, const aclTensor *self, const struct elu *args, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self};
     return hc_ew_plan_as(name, &FORWARD, -1, outs, 1, ins, 1, args, sizeof *args, workspaceSize, executor);
 }
 
+/* F.elu(self, alpha), with scale and inputScale for its relatives. */
 HC_API aclnnStatus aclnnEluGetWorkspaceSize(const aclTensor *self, const aclScalar *alpha,
                                             const aclScalar *scale, const aclScalar *inputScale,
                                             aclTensor *out, uint64_t *workspaceSize,
@@ -88,6 +97,7 @@ HC_API aclnnStatus aclnnInplaceEluGetWorkspaceSize(aclTensor *selfRef, const acl
 }
 HC_OP_LAUNCH(aclnnInplaceElu)
 
+/* PyTorch saves the result, not the input, where the forward was in place. */
 HC_API aclnnStatus aclnnEluBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclScalar *alpha,
                                                     const aclScalar *scale, const aclScalar *inputScale,
                                                     bool isResult, const aclTensor *selfOrResult,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x / (1 + e^(-1.702 |x|)) * e^(0.851 (x - |x|)) = x sigmoid(1.702 x), element by element. */
+/* y = x sigmoid(1.702 x) = x / (1 + e^(-1.702 |x|)) * e^(0.851 (x - |x|)), element by element. The second
+ * form, the one documented, does not overflow; the sigmoid here does not either. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(fast_gelu)

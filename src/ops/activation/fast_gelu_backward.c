@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of x sigmoid(1.702 x): g s (1 + 1.702 x (1 - s)). */
+/* Gradient of x sigmoid(1.702 x): g s (1 + 1.702 x (1 - s)), with s the sigmoid. The sigmoid is computed
+ * again rather than saved: it costs less than the memory. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(fast_gelu_backward)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = GELU(x), element by element: Gelu is the exact one; GeluV2 takes approximate 0 (exact) or 1 (tanh). */
+/* y = GELU(x), element by element: Gelu is the exact one, x Phi(x) by erf; GeluV2 takes approximate 0
+ * (exact) or 1 (tanh). Formulas and their numerical care are in gelu_math.h. Note that V2's name of the
+ * mode is a number here and a text in its gradient: that is the interface. */
 #include "direct_bf16.h"
 #include "unary.h"
 
@@ -18,6 +20,7 @@ HC_EW_BODY1(gelu_tanh_F64, double, double, hc_gelu_tanh_f64)
 HC_EW_BODY1_BF16(gelu_BF16, (void)0, hc_gelu_short_vf(x))
 HC_EW_BODY1_BF16(gelu_tanh_BF16, (void)0, hc_gelu_tanh_vf(x))
 #else
+/* By the number of V2's mode. */
 static const struct hc_ew MODES[] = {{"aclnnGelu", HC_EW_TABLE_FLOAT_BF16(gelu), 0, HC_CLASS_FLOAT},
                                      {"aclnnGeluV2", HC_EW_TABLE_FLOAT_BF16(gelu_tanh), 0, HC_CLASS_FLOAT}};
 HC_UNARY(aclnnGelu, MODES[0])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Gradient of GELU: gradOutput times the derivative at self; GeluBackwardV2 takes approximate "none" or
- * "tanh". */
+ * "tanh". self is the input of the forward, whose values are computed again. */
 #include "binary.h"
 #include "direct_bf16.h"
 
@@ -31,6 +31,7 @@ static const struct hc_ew BY_TANH = {"aclnnGeluBackwardV2", HC_EW_TABLE_FLOAT_BF
                                      HC_CLASS_FLOAT};
 HC_BINARY_TYPED(aclnnGeluBackward, EXACT, const aclTensor)
 
+/* The text is read when planned and not kept. */
 HC_API aclnnStatus aclnnGeluBackwardV2GetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                        char *approximate, aclTensor *gradInput,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -13,11 +13,13 @@
 #define HC_SQRT_HALF 0.70710678118654752440
 #define HC_INV_SQRT_2PI 0.39894228040143267794
 
+/* Exact GELU: x/2 (1 + erf(x / sqrt 2)). In double by erfc, which has digits where 1 + erf cancels. */
 static inline vf hc_gelu_vf(vf x) {
     const vf half = x * 0.5f;
     return half + half * vf_erf(x * (float)HC_SQRT_HALF);
 }
 static inline double hc_gelu_f64(double x) { return x * 0.5 * erfc(-x * HC_SQRT_HALF); }
+/* Phi(x) + x phi(x), phi the density of the normal distribution. */
 static inline vf hc_gelu_grad_vf(vf x) {
     const vf cdf = 0.5f + 0.5f * vf_erf(x * (float)HC_SQRT_HALF);
     return vf_fma(x, vf_exp(x * x * -0.5f) * (float)HC_INV_SQRT_2PI, cdf);
@@ -47,6 +49,7 @@ static inline vf hc_gelu_short_grad_vf(vf x) {
     return vf_fma(x, e * (float)HC_INV_SQRT_2PI, vf_select(x < 0.0f, w, 1.0f - w));
 }
 
+/* u = sqrt(2 / pi) (x + 0.044715 x^3). */
 static inline vf hc_gelu_tanh_vf(vf x) {
     const vf cubic = vf_fma(x * x * (float)HC_GELU_TANH_CUBIC, x, x);
     return x * vf_sigmoid(cubic * (float)(2 * HC_GELU_TANH_SCALE));
@@ -54,6 +57,7 @@ static inline vf hc_gelu_tanh_vf(vf x) {
 static inline double hc_gelu_tanh_f64(double x) {
     return x / (1 + exp(-2 * HC_GELU_TANH_SCALE * (x + HC_GELU_TANH_CUBIC * x * x * x)));
 }
+/* s + x s (1 - s) 2u', s the sigmoid of 2u. */
 static inline vf hc_gelu_tanh_grad_vf(vf x) {
     const vf square = x * x, cubic = vf_fma(square * (float)HC_GELU_TANH_CUBIC, x, x);
     const vf t = cubic * (float)(2 * HC_GELU_TANH_SCALE), e = vf_exp(-vf_abs(t)),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = min(max(x + 3, 0), 6) / 6, element by element. */
+/* y = min(max(x + 3, 0), 6) / 6, element by element; NaN fails both comparisons and stays. No
+ * exponential: that is what the function is for. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(hardsigmoid)

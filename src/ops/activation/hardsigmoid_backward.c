@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of hardsigmoid: g / 6 between -3 and 3, else 0. */
+/* Gradient of hardsigmoid: g / 6 between -3 and 3, else 0 (also at the corners, as in PyTorch). */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(hardsigmoid_backward)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x min(max(x + 3, 0), 6) / 6, element by element. */
+/* y = x min(max(x + 3, 0), 6) / 6, element by element; NaN stays. The product comes before the division,
+ * as in PyTorch. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(hardswish)

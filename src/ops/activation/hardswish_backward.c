@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of hardswish: 0 below -3, g (x / 3 + 1/2) up to 3, g above. */
+/* Gradient of hardswish: 0 up to -3, g (x / 3 + 1/2) below 3, g above. V2 has the same arguments and
+ * meaning. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(hardswish_backward)

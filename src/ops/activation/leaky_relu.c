@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x > 0 ? x : slope x, element by element, and its gradient. */
+/* y = x > 0 ? x : slope x, element by element, and its gradient, which needs the sign of x only. NaN
+ * takes the second branch and stays. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(leaky_relu)
@@ -14,6 +15,7 @@ HC_EW_BODY2_SCALAR(leaky_relu_backward, F64, double, b > 0 ? a : a * s)
 static const struct hc_ew FORWARD = {"aclnnLeakyRelu", HC_EW_TABLE_FLOAT(leaky_relu), 0, HC_CLASS_FLOAT};
 static const struct hc_ew BACKWARD = {"aclnnLeakyReluBackward", HC_EW_TABLE_FLOAT(leaky_relu_backward), 0,
                                       HC_CLASS_FLOAT};
+/* F.leaky_relu(self, slope). */
 HC_SCALAR(aclnnLeakyRelu, FORWARD)
 HC_SCALAR_INPLACE(aclnnInplaceLeakyRelu, FORWARD)
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = ln(1 / (1 + e^-x)) = min(x, 0) - ln(1 + e^-|x|), element by element. */
+/* y = ln(1 / (1 + e^-x)) = min(x, 0) - ln(1 + e^-|x|), element by element: the second form neither
+ * overflows nor cancels, and log1p keeps the digits of a large x. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(log_sigmoid)
@@ -9,6 +10,7 @@ HC_EW_KERNELS_FLOAT(log_sigmoid)
 
 #include "simd_math.h"
 
+/* vf_select, and not a minimum, which would lose NaN. */
 static inline vf log_sigmoid_vf(vf x) {
     return vf_select(x > 0.0f, vf_zero(), x) - vf_log1p(vf_exp(-vf_abs(x)));
 }

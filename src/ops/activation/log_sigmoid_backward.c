@@ -16,6 +16,8 @@ HC_EW_BODY2(log_sigmoid_backward_F64, double, double, backward_f64)
 static const struct hc_ew SPEC = {"aclnnLogSigmoidBackward", HC_EW_TABLE_FLOAT(log_sigmoid_backward), 0,
                                   HC_CLASS_FLOAT};
 
+/* The form that autograd calls. buffer is left as it is: the client passes it on to the gradient, which
+ * does not read it. */
 HC_API aclnnStatus aclnnLogSigmoidForwardGetWorkspaceSize(const aclTensor *self, aclTensor *out,
                                                           aclTensor *buffer, uint64_t *workspaceSize,
                                                           aclOpExecutor **executor) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = max(x, 0), element by element; NaN stays NaN. */
+/* y = max(x, 0), element by element; NaN stays NaN, since it is not below 0. Integers too. Bound by
+ * memory. */
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(relu)

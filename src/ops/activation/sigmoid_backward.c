@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of the sigmoid from its output y: g y (1 - y). */
+/* Gradient of the sigmoid from its output y: g y (1 - y). No exponential; g (1 - y) first, as in PyTorch.
+ */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(sigmoid_backward)

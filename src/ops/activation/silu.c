@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x / (1 + e^-x), element by element. */
+/* y = x / (1 + e^-x), element by element: x times the sigmoid, one exponential. In double the quotient;
+ * it is 0 where e^-x overflows. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(silu)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of SiLU: g s (1 + x (1 - s)) with s = sigmoid(x). */
+/* Gradient of SiLU: g s (1 + x (1 - s)) with s = sigmoid(x), computed again from x: x is there anyway,
+ * and an exponential costs less than reading s from memory. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(silu_backward)

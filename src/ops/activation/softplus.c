@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = ln(1 + e^(beta x)) / beta, and x itself where beta x > threshold; and its gradient. */
+/* y = ln(1 + e^(beta x)) / beta, and x itself where beta x > threshold; and its gradient, g sigmoid(beta
+ * x), or g there. The threshold is PyTorch's guard against overflow; the formula below does not need it
+ * but follows it. */
 #include "binary.h"
 
+/* Rounded to float once for float tensors. */
 struct softplus {
     double beta, threshold;
 };
@@ -37,6 +40,8 @@ void HC_FN(softplus_F64)(size_t n, void *const *out, const void *const *in, cons
         y[i] = u > a->threshold ? x[i] : ((u > 0 ? u : 0) + log1p(exp(-fabs(u)))) / a->beta;
     }
 }
+/* Both F32 kernels go vector by vector with a padded tail in the same loop: the arguments make a function
+ * too long for the macros of the skeleton. */
 void HC_FN(softplus_backward_F32)(size_t n, void *const *out, const void *const *in, const void *args) {
     const struct softplus *a = args;
     const float beta = (float)a->beta, threshold = (float)a->threshold;
@@ -63,6 +68,7 @@ static const struct hc_ew FORWARD = {"aclnnSoftplus", HC_EW_TABLE_FLOAT(softplus
 static const struct hc_ew BACKWARD = {"aclnnSoftplusBackward", HC_EW_TABLE_FLOAT(softplus_backward), 0,
                                       HC_CLASS_FLOAT};
 
+/* F.softplus(self, beta, threshold). */
 HC_API aclnnStatus aclnnSoftplusGetWorkspaceSize(const aclTensor *self, const aclScalar *beta,
                                                  const aclScalar *threshold, aclTensor *out,
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of tanh from its output y: g (1 - y^2). */
+/* Gradient of tanh from its output y: g (1 - y^2). No exponential; exact to a rounding or two where y is
+ * not close to 1, and there the saved y has lost the digits already. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(tanh_backward)

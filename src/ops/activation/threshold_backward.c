@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradient of a threshold (of ReLU with threshold 0): 0 where self <= threshold, else gradOutput. */
+/* Gradient of a threshold (of ReLU with threshold 0): 0 where self <= threshold, else gradOutput. self
+ * may be the forward's input or output: for ReLU both have the same sign. NaN passes the gradient, as in
+ * PyTorch. */
 #include "binary.h"
 
 HC_EW_KERNELS_REAL(threshold_backward)
@@ -9,6 +11,7 @@ HC_EW_BODIES2_SCALAR_REAL(threshold_backward, b <= s ? 0 : a)
 #else
 static const struct hc_ew SPEC = {"aclnnThresholdBackward", HC_EW_TABLE_REAL(threshold_backward), 0, 0};
 
+/* The gradient that autograd asks of F.relu too. */
 HC_API aclnnStatus aclnnThresholdBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                           const aclScalar *threshold, aclTensor *out,
                                                           uint64_t *workspaceSize, aclOpExecutor **executor) {

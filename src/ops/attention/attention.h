@@ -24,6 +24,9 @@ struct attn_inputs {
     const aclTensor *dy, *dq, *dk, *dv, *dpse, *dsink;
 };
 
+/* Which keys a query sees, by the interface's numbers. "Left up" and "right down" say which corner the
+ * diagonal of a causal mask starts from when queries and keys differ in number; the last two give one
+ * batch of a packed sequence a band and the others a causal mask. */
 enum attn_sparse {
     SPARSE_DEFAULT,
     SPARSE_ALL,
@@ -57,6 +60,7 @@ enum attn_slot {
     SLOT_COUNT
 };
 
+/* B batch, S sequence, N heads, D head size, H = N * D, T all tokens of a packed sequence. */
 enum attn_layout { LAYOUT_BSH, LAYOUT_SBH, LAYOUT_BNSD, LAYOUT_BSND, LAYOUT_TND };
 
 /* The plan's arguments: plain values, copied. */
@@ -74,6 +78,28 @@ struct attn_args {
     int64_t numbers[]; /* TND: lengths added up, queries then keys, `batches` each; then prefixes */
 };
 
+/* An operand of quantised inputs, or of rotary parts kept apart: refused by name when it is given. */
+aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what);
+#define ATTN_ABSENT(name, tensor) HC_TRY(attn_check_absent((name), (tensor), #tensor))
+/* Initialisers of the members that all versions of an operator have, from the names that the interface gives
+ * its arguments; what a version adds follows them. */
+#define ATTN_FORWARD(op)                                                                                     \
+    .name = (op), .query = query, .key = key, .value = value, .pse = realShiftOptional,                      \
+    .drop_mask = dropMaskOptional, .padding_mask = paddingMaskOptional, .atten_mask = attenMaskOptional,     \
+    .prefix = prefixOptional, .scale = scaleValue, .keep_prob = keepProb, .pre_tokens = preTokens,           \
+    .next_tokens = nextTokens, .head_num = headNum, .layout = inputLayout, .sparse_mode = sparseMode,        \
+    .softmax_max = softmaxMaxOut, .softmax_sum = softmaxSumOut, .attention_out = attentionOutOut
+
+#define ATTN_BACKWARD(op)                                                                                    \
+    .name = (op), .query = query, .key = keyIn, .value = value, .pse = pseShiftOptional,                     \
+    .drop_mask = dropMaskOptional, .padding_mask = paddingMaskOptional, .atten_mask = attenMaskOptional,     \
+    .prefix = prefixOptional, .scale = scaleValue, .keep_prob = keepProb, .pre_tokens = preTokens,           \
+    .next_tokens = nextTokens, .head_num = headNum, .layout = inputLayout, .sparse_mode = sparseMode,        \
+    .softmax_max = softmaxMaxOptional, .softmax_sum = softmaxSumOptional,                                    \
+    .attention_out = attentionInOptional, .dy = dy, .dq = dqOut, .dk = dkOut, .dv = dvOut, .dpse = dpseOut,  \
+    .backward = true
+/* Phase one of every operator of the family: check, work out sizes, plan. The other two are its run
+ * functions. */
 aclnnStatus attn_plan(const struct attn_inputs *in, uint64_t *workspaceSize, aclOpExecutor **executor);
 aclnnStatus attn_forward(const struct hc_call *call);
 aclnnStatus attn_backward(const struct hc_call *call);

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attention backward: probabilities are computed again from q, k and the saved maximum and sum.
+/* Attention backward: probabilities are computed again from q, k and the saved maximum and sum, which
+ * costs one product and saves a matrix of scores.
  *
- *     dV = P'^T dy,  dS = P * (dropout(dy V^T) - delta),  dQ = scale dS K,  dK = scale dS^T Q,  delta =
- * sum(dy * out)
+ *   dV = P'^T dy,  dS = P * (dropout(dy V^T) - delta),  dQ = scale dS K,  dK = scale dS^T Q,  delta = sum(dy
+ * * out)
  *
  * A work item is one key head and a range of its key blocks, all query heads that share it: dK and dV are
- * complete in the item, dQ is summed up in float32 in a buffer per range, and the ranges are added in order
- * at the end. How many ranges there are depends on the shapes only, so the result does not depend on the
- * threads. */
+ * complete in the item, dQ is summed up in float32 in a buffer per range, and the ranges are added in
+ * order at the end. How many ranges there are depends on the shapes only, so the result does not depend
+ * on the threads. Cost: 5 products of sq * skv * d for each head; memory: splits * tokens * heads * d
+ * floats for dQ. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +18,7 @@
 #include "attention_job.h"
 #include "temporary.h"
 
-/* So many items keep every thread of a usual machine busy. */
+/* So many items keep every thread of a usual machine busy; more would cost a dQ buffer each. */
 enum { ITEMS_WANTED = 16 };
 
 struct backward {
@@ -27,10 +29,13 @@ struct backward {
     float *dpse;  /* [batch][head][sq][skv], where dpse is a sum over batches */
 };
 
+/* Buffers of a thread, as in the forward: `p` are probabilities after dropout, `dp` their gradient, then
+ * that of the scores. */
 struct tiles {
     float *q, *dy, *k, *kt, *v, *vt, *s, *p, *dp, *dk, *dv, *bias;
 };
 
+/* As in attention_forward.c: sets the pointers, or counts bytes for NULL. */
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     const size_t scores = ATTN_QUERIES * ATTN_KEYS, ld = job->ld, ldv = job->ldv;
     const size_t sizes[] = {ATTN_QUERIES * ld,
@@ -55,6 +60,8 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
+/* dS is the gradient of the logits; a bias that was added before scaling has scale times that. `row` may
+ * be overwritten. A bias shared by the batches is summed up afterwards, in order (sum_dpse). */
 static void store_bias_gradient(const struct backward *w, const struct attn_batch *batch, size_t head,
                                 size_t i, size_t k, size_t keys, const float *ds, float *row) {
     const struct attn_job *job = &w->job;
@@ -95,6 +102,7 @@ static void score_rows(const struct backward *w, const struct attn_batch *batch,
     }
 }
 
+/* The five products of one tile. Order: scores and dy V^T, rows to dS, then the three gradients. */
 static void query_tile(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i,
                        size_t rows, size_t k, size_t keys, size_t split, const struct tiles *t) {
     const struct attn_job *job = &w->job;
@@ -113,6 +121,8 @@ static void query_tile(const struct backward *w, const struct attn_batch *batch,
     gemm(rows, a->d, keys, t->dp, ATTN_KEYS, 1, t->k, ld, dq, a->heads * ld, true);
 }
 
+/* Keys [k, k + keys) of a key head, all queries that see them: the outer loop of backward, where
+ * forward's is the queries. */
 static void key_block(const struct backward *w, const struct attn_batch *batch, size_t kv_head, size_t k,
                       size_t keys, size_t split, const struct tiles *t) {
     const struct attn_job *job = &w->job;
@@ -138,12 +148,17 @@ static void key_block(const struct backward *w, const struct attn_batch *batch, 
     }
 }
 
+/* An item is a share of the key blocks of one key head: it alone writes their dK and dV, and adds to a dQ
+ * of its own, so items need no locks. */
 static void run_items(void *ctx, size_t begin, size_t end) {
-    const struct backward *w = ctx;
+    struct backward *w = ctx;
     const struct attn_job *job = &w->job;
     struct tiles t;
     char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
-    if (memory == NULL) return;
+    if (memory == NULL) {
+        atomic_store(&w->job.failed, true);
+        return;
+    }
     carve(job, memory, &t);
     for (size_t item = begin; item < end; item++) {
         const size_t split = item % w->splits, kv_head = item / w->splits % job->a->kv_heads;
@@ -155,7 +170,8 @@ static void run_items(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* Rows of one head, numbered token * heads + head. */
+/* The batch that holds a token, by bisection over where batches begin: of several that begin there all but
+ * the last are empty. */
 static const struct attn_batch *find_batch(const struct attn_job *job, size_t token) {
     size_t low = 0, high = job->a->batches;
     while (high - low > 1) {
@@ -166,11 +182,15 @@ static const struct attn_batch *find_batch(const struct attn_job *job, size_t to
     return &job->batches[low];
 }
 
+/* Once per row, not once per tile: delta replaces a pass over all keys. */
 static void compute_delta(void *ctx, size_t begin, size_t end) {
-    const struct backward *w = ctx;
+    struct backward *w = ctx;
     const struct attn_job *job = &w->job;
     float *out = hc_scratch(HC_SCRATCH_A, 2 * job->ldv * sizeof(float));
-    if (out == NULL) return;
+    if (out == NULL) {
+        atomic_store(&w->job.failed, true);
+        return;
+    }
     float *dy = out + job->ldv;
     for (size_t row = begin; row < end; row++) {
         const size_t token = row / job->a->heads, head = row % job->a->heads;
@@ -181,6 +201,7 @@ static void compute_delta(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Adds the ranges of a row in their order and stores it in the layout of dQ. */
 static void store_dq(void *ctx, size_t begin, size_t end) {
     const struct backward *w = ctx;
     const struct attn_job *job = &w->job;
@@ -239,6 +260,7 @@ static aclnnStatus clear_outputs(const struct backward *w) {
     return hc_arg(call, SLOT_DPSE) ? hc_fill(hc_arg(call, SLOT_DPSE), &zero) : 0;
 }
 
+/* dQ starts as zeros, as items add to it and rows that nobody sees keep them. */
 static aclnnStatus allocate(struct backward *w) {
     const struct attn_args *a = w->job.a;
     const size_t rows = w->job.tokens * a->heads, items = a->batches * a->kv_heads;
@@ -255,15 +277,15 @@ static aclnnStatus allocate(struct backward *w) {
     return 0;
 }
 
+/* Three loops, each complete before the next: delta of every row, then the products over key blocks, then
+ * the sum of dQ over the shares of a head. */
 static aclnnStatus run_job(struct backward *w) {
-    struct tiles ignored;
     HC_TRY(allocate(w));
     HC_TRY(clear_outputs(w));
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(&w->job, NULL, &ignored)), ACLNN_ERR_INNER,
-             "%s: out of host memory for tiles", w->job.a->name);
     const size_t rows = w->job.tokens * w->job.a->heads;
     hc_parallel_for(rows, 64, compute_delta, w);
     hc_parallel_for(w->job.a->batches * w->job.a->kv_heads * w->splits, 1, run_items, w);
+    HC_TRY(attn_job_status(&w->job));
     hc_parallel_for(rows, 64, store_dq, w);
     if (w->dpse != NULL) HC_TRY(sum_dpse(w));
     const aclTensor *dsink = hc_arg(w->job.call, SLOT_DSINK);

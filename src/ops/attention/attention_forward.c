@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attention forward: for each block of queries, one pass over the keys it sees, softmax on the way (streaming
- * maximum and sum, earlier results rescaled when the maximum grows). Scores exist for one tile at a time, so
- * memory is linear in the sequence. Work items are query blocks of one head: independent, each computed in a
- * fixed order. */
+/* Attention forward: for each block of queries, one pass over the keys it sees, softmax on the way
+ * (streaming maximum and sum, earlier results rescaled when the maximum grows).
+ *
+ *   for each tile of keys:  S = Q K^T, P = exp(S - max), O = O * exp(old max - max) + P V, sum likewise;  at
+ * the end O / sum
+ *
+ * Scores exist for one tile at a time, so memory is linear in the sequence where the plain formula is
+ * quadratic. Work items are query blocks of one head: independent, each computed in a fixed order, so
+ * threads do not change a bit. Cost: 2 products of sq * skv * d for each head, less the tiles that nobody
+ * sees. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -10,11 +16,14 @@
 #include "attention_job.h"
 #include "temporary.h"
 
-/* Buffers of a thread, in one piece of scratch. */
+/* Buffers of a thread, in one piece of scratch: q, k and v tiles, k transposed, scores, output, and per
+ * query row the maximum and the sum so far. */
 struct tiles {
     float *q, *k, *kt, *v, *s, *out, *max, *sum, *bias;
 };
 
+/* Sets the pointers of `t` into `memory`, or only counts the bytes for NULL: one list of sizes for both
+ * uses. */
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     const size_t sizes[] = {ATTN_QUERIES * job->ld,
                             ATTN_KEYS * job->ld,
@@ -34,6 +43,8 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
+/* Scores of a tile to weights, row by row, while they are in the first-level cache. Dropout comes after
+ * the sum has been taken: the sum is that of all weights. */
 static void softmax_tile(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                          size_t rows, size_t k, size_t keys, const struct tiles *t) {
     for (size_t r = 0; r < rows; r++) {
@@ -71,6 +82,8 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
     }
 }
 
+/* One work item: queries [i, i + rows) of a head, all keys. Visibility grows with the row, so the first
+ * row gives the lowest key and the last row the highest. */
 static void query_block(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                         size_t rows, const struct tiles *t) {
     const struct attn_args *a = job->a;
@@ -98,11 +111,14 @@ static void query_block(const struct attn_job *job, const struct attn_batch *bat
 }
 
 static void run_blocks(void *ctx, size_t begin, size_t end) {
-    const struct attn_job *job = ctx;
+    struct attn_job *job = ctx;
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
     struct tiles t;
     char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
-    if (memory == NULL) return;
+    if (memory == NULL) {
+        atomic_store(&job->failed, true);
+        return;
+    }
     carve(job, memory, &t);
     for (size_t item = begin; item < end; item++) {
         /* The last block of a causal head is the longest: it goes first. */
@@ -113,18 +129,17 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Rows of a packed output behind the last sequence belong to no item: they are zeroed first. */
 static aclnnStatus run_job(struct attn_job *job) {
     const aclTensor *out = hc_arg(job->call, SLOT_OUT);
     const struct hc_element zero = {{0}};
-    struct tiles ignored;
     if (job->a->layout == LAYOUT_TND && job->tokens < (size_t)out->shape[0]) HC_TRY(hc_fill(out, &zero));
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, carve(job, NULL, &ignored)), ACLNN_ERR_INNER,
-             "%s: out of host memory for tiles", job->a->name);
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
     hc_parallel_for(job->a->batches * job->a->heads * blocks, 1, run_blocks, job);
-    return 0;
+    return attn_job_status(job);
 }
 
+/* The run of all forward operators: what the versions differ in is in the plan. */
 aclnnStatus attn_forward(const struct hc_call *call) {
     struct attn_job job;
     aclnnStatus status = attn_job_init(&job, call);

@@ -13,6 +13,8 @@ static int64_t clamp_tokens(int64_t t) {
     return hc_min_i64(hc_max_i64(t, -((int64_t)1 << 40)), (int64_t)1 << 40);
 }
 
+/* Strides of a layout: where heads share a dimension with elements (BSH, SBH), the next head is d
+ * elements on. */
 static struct attn_view make_view(const struct attn_args *a, const aclTensor *t, size_t d) {
     if (t == NULL) return (struct attn_view){0};
     const int64_t *s = t->stride, head = (int64_t)d;
@@ -46,6 +48,8 @@ static struct attn_view make_pse_view(const aclTensor *t) {
     return v;
 }
 
+/* Only modes that read a mask get one. Its rows are searched with memchr and read as vectors of bytes, so
+ * their elements must be adjacent; other masks are copied once. */
 static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
     const int mode = job->a->sparse_mode;
     if (m == NULL || !(mode == SPARSE_DEFAULT || mode == SPARSE_ALL || mode == SPARSE_PREFIX)) return 0;
@@ -60,6 +64,7 @@ static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
     return 0;
 }
 
+/* `first` and `last` are those with queries: the modes 7 and 8 mean them. */
 static aclnnStatus set_batches(struct attn_job *job) {
     const struct attn_args *a = job->a;
     const bool packed = a->layout == LAYOUT_TND;
@@ -93,6 +98,8 @@ static aclnnStatus set_batches(struct attn_job *job) {
     return 0;
 }
 
+/* Slots of the other direction are empty: hc_arg gives NULL, and the view has no data. Free the job also
+ * after a failure. */
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     const struct attn_args *a = call->args;
     *job = (struct attn_job){.a = a, .call = call};
@@ -116,27 +123,40 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     return set_mask(job, hc_arg(call, SLOT_MASK));
 }
 
+/* Both may be NULL: a job that failed early owns less. */
 void attn_job_free(struct attn_job *job) {
     free(job->batches);
     free(job->mask_owned);
 }
 
+/* After the loop, when no item runs any more. */
+aclnnStatus attn_job_status(const struct attn_job *job) {
+    HC_CHECK(!atomic_load(&job->failed), ACLNN_ERR_INNER, "%s: out of host memory for tiles", job->a->name);
+    return 0;
+}
+
+/* First element of a row; `position` counts from the start of the packed sequence, or of the batch. */
 static char *address(const struct attn_view *v, const struct attn_batch *batch, size_t head,
                      size_t position) {
     return v->data +
            ((int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)position * v->s) * v->item_size;
 }
 
+/* Converted on the way: tiles are float32 whatever the tensors are. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
                size_t rows, size_t d, float *tile, size_t ld) {
     for (size_t r = 0; r < rows; r++) v->load(d, tile + r * ld, address(v, batch, head, base + at + r), v->d);
 }
 
+/* Rounded to the tensor's type, once. */
 void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position,
                     size_t d, const float *row) {
     v->store(d, address(v, batch, head, position), v->d, row);
 }
 
+/* `corner` is the row as seen from the last key: with fewer queries than keys the diagonal then ends in
+ * the lower right corner. Without a mask all keys are visible whatever the token counts say, as the
+ * interface has it. */
 void attn_visible(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t *low,
                   size_t *high) {
     const struct attn_args *a = job->a;
@@ -161,12 +181,15 @@ void attn_visible(const struct attn_job *job, const struct attn_batch *batch, si
     *high = (size_t)to;
 }
 
+/* Of query i; a byte for each key, not 0 where it is hidden. */
 static const uint8_t *mask_row(const struct attn_job *job, const struct attn_batch *batch, size_t head,
                                size_t i) {
     return job->mask + (int64_t)batch->index * job->mask_b + (int64_t)head * job->mask_n +
            (int64_t)i * job->mask_i;
 }
 
+/* Cheap for intervals, O(rows * keys) bytes for mask tensors: a hidden tile saves 4 * d operations
+ * per byte read. */
 bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                        size_t rows, size_t k, size_t keys) {
     size_t low, high, ignored;
@@ -213,6 +236,7 @@ static void make_bias(const struct attn_job *job, const struct attn_batch *batch
     }
 }
 
+/* `low` and `high` become relative to the tile. `bias` is filled only where there is a position bias. */
 void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                       size_t k, size_t keys, float *bias, struct attn_row *row) {
     size_t low, high;
@@ -228,6 +252,7 @@ void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch
     else row->after = bias;
 }
 
+/* Either token by token or, for each batch, head by head: the client says which (softmax layout). */
 size_t attn_statistic(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i) {
     const size_t heads = job->a->heads;
     if (job->a->softmax_per_token) return (batch->q0 + i) * heads + head;
@@ -235,6 +260,7 @@ size_t attn_statistic(const struct attn_job *job, const struct attn_batch *batch
     return rows * heads + head * batch->sq + i;
 }
 
+/* Bits are numbered as the scores are laid out: batch, head, query, key, without gaps. */
 size_t attn_drop_bit(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                      size_t k) {
     (void)job;

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What forward and backward share while they run: addresses, batches, which keys a query sees. */
 #pragma once
+#include <stdatomic.h>
+
 #include "attention.h"
 #include "attention_kernels.h"
 #include "convert.h"
 
 /* Keys of a tile, and the most queries of one. Tiles of q, k, v, scores and output together fill half a
- * second-level cache of 1 MiB at a head size of 128. */
+ * second-level cache of 1 MiB at a head size of 128. Results depend on them (the order of a softmax's
+ * steps), so they are constants and not chosen by the machine. */
 enum { ATTN_KEYS = 128, ATTN_QUERIES = 128 };
 
+/* A tensor as forward and backward address it, whatever its layout: element (batch, head, position,
+ * column) lies at data + (batch * b + head * n + position * s + column * d) * item_size. */
 struct attn_view {
     char *data;         /* NULL: not there */
     int64_t b, n, s, d; /* strides in elements */
@@ -17,6 +22,7 @@ struct attn_view {
     hc_store_fn *store;
 };
 
+/* A sequence of its own: one batch of a padded layout, or one piece of a packed one. */
 struct attn_batch {
     size_t q0, sq; /* first query row in the packed sequence (0 unless TND), and how many */
     size_t kv0, skv;
@@ -26,6 +32,9 @@ struct attn_batch {
     bool first, last;
 };
 
+/* Made at the start of a run from the plan's arguments and addresses, freed at its end. Read-only but for
+ * `failed` while work items run, so they share it without locks. Mask strides of 0 repeat a mask over batches
+ * or heads. */
 struct attn_job {
     const struct attn_args *a;
     const struct hc_call *call;
@@ -38,11 +47,14 @@ struct attn_job {
     const uint8_t *drop;
     float *max, *sum;
     const float *sink;
-    size_t ld, ldv; /* padded head sizes */
+    size_t ld, ldv;     /* padded head sizes */
+    atomic_bool failed; /* a work item had no scratch: items cannot return an error */
 };
 
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call);
 void attn_job_free(struct attn_job *job);
+/* An error if a work item failed. */
+aclnnStatus attn_job_status(const struct attn_job *job);
 
 /* rows x d elements of a head, from sequence position `at`, as float32 rows of ld. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,

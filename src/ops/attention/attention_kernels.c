@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The product keeps a block of c in registers: 6 rows of 4 vectors with 32 registers, of 2 vectors with 16. A
- * panel of b (128 keys by 64 columns, 32 KiB) stays in the first-level cache while the rows of a pass over
- * it. */
+/* Tiles in registers and rows of a softmax.
+ *
+ * The product keeps a block of c in registers: 6 rows of 4 vectors with 32 registers, of 2 vectors with
+ * 16 (24 or 12 sums, the columns of b, one broadcast of a). A panel of b (128 keys by 64 columns, 32 KiB)
+ * stays in the first-level cache while the rows of a pass over it. The matrices are a tile's, float32 and
+ * in cache, so nothing is packed: the general hc_gemm would spend more on packing than on these products.
+ */
 #include "attention_kernels.h"
 
 #ifdef HC_ISA
@@ -16,6 +20,8 @@ enum { ROWS = 6 };
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* c[rows][width vectors] from all k. rows and width are constants at each call, or `sum` would live in
+ * memory. */
 INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am, size_t ak, const float *b,
                   size_t ldb, float *c, size_t ldc, bool accumulate) {
     vf sum[ROWS][WIDTH];
@@ -46,8 +52,9 @@ INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am
             switch (m) {                                                                                     \
                 CASE(1, width)                                                                               \
                 CASE(2, width)                                                                               \
-                CASE(3, width) CASE(4, width) CASE(5, width) default                                         \
-                    : block(ROWS, width, k, a, am, ak, b, ldb, c, ldc, accumulate);                          \
+                CASE(3, width)                                                                               \
+                CASE(4, width)                                                                               \
+                CASE(5, width) default : block(ROWS, width, k, a, am, ak, b, ldb, c, ldc, accumulate);       \
             }                                                                                                \
             a += ROWS * am;                                                                                  \
             c += ROWS * ldc;                                                                                 \
@@ -56,6 +63,8 @@ INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am
 PANEL(wide_panel, WIDTH)
 PANEL(narrow_panel, 1)
 
+/* The last columns go one vector at a time; what lies between n and the next multiple of a vector is
+ * padding. */
 void HC_FN(attn_gemm)(size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b,
                       size_t ldb, float *c, size_t ldc, bool accumulate) {
     size_t j = 0;
@@ -76,6 +85,7 @@ void HC_FN(attn_transpose)(size_t rows, size_t columns, const float *src, size_t
     }
 }
 
+/* As many bytes as a vector has floats: mask bytes, widened to lanes. */
 typedef uint8_t vb __attribute__((vector_size(HC_VL), aligned(1), may_alias));
 
 /* The logits of the visible part, whole vectors first; the rest -inf. Returns their maximum. */
@@ -133,11 +143,13 @@ static float exponentials(size_t n, float *s, float max, float factor) {
     return vf_reduce_add(sum);
 }
 
+/* By the same polynomial as the vectors: rescaling must match the weights it is applied to. */
 static float exp_one(float x) {
     const vf e = vf_exp(vf_set(x));
     return e[0];
 }
 
+/* A maximum that is NaN stays NaN, so that NaN in q or k shows in the output instead of being skipped. */
 void HC_FN(attn_softmax_row)(const struct attn_row *row, float *s, float *max, float *sum, float *rescale) {
     const float seen = make_logits(row, s), old = *max;
     const float now = seen > old || seen != seen ? seen : old;
@@ -153,6 +165,7 @@ void HC_FN(attn_probability_row)(const struct attn_row *row, float *s, float max
     exponentials(row->n, s, max, inverse_sum);
 }
 
+/* A select, not a product with 0: what is dropped must be 0 even where x is infinite. */
 void HC_FN(attn_dropout_row)(size_t n, float *x, const uint8_t *bits, size_t first, float factor) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {
         const size_t at = first + i;
@@ -169,6 +182,7 @@ void HC_FN(attn_scale_row)(size_t n, float *x, float factor) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
+/* In float: a head has 64 to 256 elements, and delta enters where float products do. */
 void HC_FN(attn_dot)(size_t n, const float *a, const float *b, float *out) {
     vf sum = vf_zero();
     size_t i = 0;

@@ -5,6 +5,7 @@
 #pragma once
 #include "op.h"
 
+/* Floats; the widest vector, so that kernels may read and write whole vectors at the end of each row. */
 enum { ATTN_PAD = 16 };
 
 /* c[m][n] = (accumulate ? c : 0) + sum_k a[m * am + k * ak] * b[k * ldb + n]. Columns up to the next multiple

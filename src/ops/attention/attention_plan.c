@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Phase one of the attention operators: layouts, sizes, options. */
+/* Phase one of the attention operators: layouts, sizes, options. Every argument that the run relies on is
+ * checked here, with the value found and the value wanted; the run itself can then only fail for want of
+ * memory. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "attention.h"
 
+/* Types of q, k, v and their gradients. float64 is left out: tiles are float32. */
 static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
 
+/* An empty tensor counts as none. */
+aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what) {
+    HC_CHECK(tensor == NULL || tensor->numel == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s; separate rotary and quantised operands are not supported, it must be null", name,
+             what, HC_SHOW(tensor));
+    return 0;
+}
+
+/* The name counts in either case. Checks that the three inputs exist and are alike
+ * in type. */
 static aclnnStatus parse_layout(const struct attn_inputs *in, struct attn_args *a) {
     static const char *const NAMES[] = {"BSH", "SBH", "BNSD", "BSND", "TND"};
     static const int RANKS[] = {3, 3, 4, 4, 3};
@@ -35,10 +48,15 @@ static aclnnStatus parse_layout(const struct attn_inputs *in, struct attn_args *
 struct axes {
     int b, n, s, d;
 };
+/* In the order of attn_layout. H holds heads and their elements, so it has no axis for heads. */
 static const struct axes AXES[] = {{0, -1, 1, 2}, {1, -1, 0, 2}, {0, 1, 2, 3}, {0, 2, 1, 3}, {-1, 1, 0, 2}};
 
+/* A dimension that the layout does not have counts 1. */
 static size_t extent(const aclTensor *t, int axis) { return axis < 0 ? 1 : (size_t)t->shape[axis]; }
 
+/* Layouts with H do not say how many heads the keys have: the head size comes from the query, and the
+ * key's hidden size divided by it gives them. Fewer key heads than query heads is grouped-query
+ * attention; values may have a head size of their own. */
 static aclnnStatus parse_sizes(const struct attn_inputs *in, struct attn_args *a) {
     const struct axes x = AXES[a->layout];
     const aclTensor *q = in->query, *k = in->key, *v = in->value;
@@ -97,6 +115,8 @@ static aclnnStatus parse_lengths(const struct attn_inputs *in, struct attn_args 
     return 0;
 }
 
+/* The compressed modes are passed a mask of a fixed size (2048 or 3072 rows) that repeats what the mode says:
+ * it is not looked at. All others need a mask of the scores' size. */
 static aclnnStatus check_mask(const struct attn_inputs *in, const struct attn_args *a) {
     const aclTensor *m = in->atten_mask;
     if (m == NULL) return 0;
@@ -118,6 +138,8 @@ static aclnnStatus check_mask(const struct attn_inputs *in, const struct attn_ar
     return 0;
 }
 
+/* pse is a bias of the scores, whole, a row for all queries, the last 1024 rows (it then depends on the
+ * distance only), or with type 2 and 3 one slope for each head. */
 static aclnnStatus check_pse(const struct attn_inputs *in, const struct attn_args *a) {
     const aclTensor *p = in->pse;
     HC_CHECK(a->pse_type >= 0 && a->pse_type <= 3, ACLNN_ERR_PARAM_INVALID,
@@ -145,6 +167,8 @@ static aclnnStatus check_pse(const struct attn_inputs *in, const struct attn_arg
     return 0;
 }
 
+/* Options that do not go together. The bits of the dropout mask of packed sequences are counted later
+ * (attention_job.c), when the lengths are known batch by batch. */
 static aclnnStatus check_options(const struct attn_inputs *in, const struct attn_args *a) {
     HC_CHECK(in->padding_mask == NULL || in->padding_mask->numel == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: paddingMaskOptional is %s; the interface reserves it, it must be null", in->name,
@@ -159,6 +183,9 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
              in->name, a->batches, a->num_prefix);
     HC_CHECK(a->keep_prob >= 0 && a->keep_prob <= 1, ACLNN_ERR_PARAM_INVALID,
              "%s: keepProb is %g, wanted 0 to 1", in->name, a->keep_prob);
+    HC_CHECK(a->keep_prob == 1 || in->drop_mask != NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: keepProb is %g without dropMaskOptional: the mask that says what is kept is needed",
+             in->name, a->keep_prob);
     const size_t bits = in->drop_mask ? hc_numel(in->drop_mask) * 8 : 0;
     HC_CHECK(in->drop_mask == NULL || in->drop_mask->item_size == 1, ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional is %s, wanted uint8", in->name, HC_SHOW(in->drop_mask));
@@ -174,6 +201,7 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
     return check_pse(in, a);
 }
 
+/* Maximum and sum of each row, each repeated 8 times, as the interface lays them out. */
 static aclnnStatus check_statistics(const struct attn_inputs *in, const struct attn_args *a) {
     const aclTensor *all[] = {in->softmax_max, in->softmax_sum};
     const size_t rows = a->layout == LAYOUT_TND ? (size_t)in->query->shape[0] : a->batches * a->sq;
@@ -201,6 +229,8 @@ static aclnnStatus check_output(const struct attn_inputs *in, const struct attn_
     return 0;
 }
 
+/* The gradient of a bias needs a row for each query: for a bias that stands for several rows it would be
+ * a sum over diagonals, which no caller asks for. */
 static aclnnStatus check_gradients(const struct attn_inputs *in, const struct attn_args *a) {
     HC_TRY(check_output(in, a, in->dy, "dy"));
     const aclTensor *grads[] = {in->dq, in->dk, in->dv}, *of[] = {in->query, in->key, in->value};
@@ -219,6 +249,8 @@ static aclnnStatus check_gradients(const struct attn_inputs *in, const struct at
     return 0;
 }
 
+/* `a` has room for 2 * batches + prefixes numbers. The order matters: batches and sizes first, as the
+ * checks compare with them. */
 static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) {
     HC_TRY(parse_sizes(in, a));
     if (a->layout == LAYOUT_TND) {
@@ -251,8 +283,10 @@ static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) 
     return in->backward ? check_gradients(in, a) : 0;
 }
 
+/* HC_IN_OPT and HC_OUT_OPT in one: statistics and output are results of forward and inputs of backward. */
 #define OPTIONAL(t, role) {(t), NULL, (role) | HC_ROLE_OPTIONAL, #t}
 
+/* FLOPs for the trace: 2 products forward, 5 backward, of 2 sq skv d each; a mask is not subtracted. */
 static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_args *a, size_t bytes,
                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     const int kept = in->backward ? HC_ROLE_IN : HC_ROLE_OUT;
@@ -284,6 +318,8 @@ static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_arg
                    workspaceSize, executor);
 }
 
+/* The arguments are of variable length (lengths and prefixes behind the struct), so they are put together
+ * on the heap and copied into the executor by hc_plan. */
 aclnnStatus attn_plan(const struct attn_inputs *in, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct attn_args head = {0};
     HC_TRY(parse_layout(in, &head));

@@ -3,6 +3,8 @@
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* torch_npu.npu_fusion_attention. innerPrecise trades precision for speed on other hardware; scores and
+ * sums are float here, always. softmaxOutOut is empty in the interface: probabilities are never stored. */
 HC_API aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -13,30 +15,12 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGetWorkspaceSize(
     aclOpExecutor **executor) {
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScore",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .prefix = prefixOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut,
-                                   .pse_type = 1};
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionScore"), .pse_type = 1};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScore)
 
+/* V2: the kind of position bias, and the positions from which slopes count. */
 HC_API aclnnStatus aclnnFlashAttentionScoreV2GetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -48,32 +32,13 @@ HC_API aclnnStatus aclnnFlashAttentionScoreV2GetWorkspaceSize(
     uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScoreV2",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .prefix = prefixOptional,
-                                   .q_start = qStartIdxOptional,
-                                   .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .pse_type = pseType,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut};
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionScoreV2"), .q_start = qStartIdxOptional,
+                                   .kv_start = kvStartIdxOptional, .pse_type = pseType};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreV2)
 
+/* V3: a sink, one logit per head that takes part in the sum and has no value. */
 HC_API aclnnStatus aclnnFlashAttentionScoreV3GetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -85,33 +50,15 @@ HC_API aclnnStatus aclnnFlashAttentionScoreV3GetWorkspaceSize(
     uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScoreV3",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .sink = sinkOptional,
-                                   .prefix = prefixOptional,
-                                   .q_start = qStartIdxOptional,
-                                   .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .pse_type = pseType,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut};
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionScoreV3"), .sink = sinkOptional,
+                                   .q_start = qStartIdxOptional, .kv_start = kvStartIdxOptional,
+                                   .pse_type = pseType};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreV3)
 
+/* V4: packed sequences as well. Scales and separate rotary parts belong to quantised inputs, as do
+ * outDtype, seed and offset; float inputs leave them unused. */
 HC_API aclnnStatus aclnnFlashAttentionScoreV4GetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -125,58 +72,24 @@ HC_API aclnnStatus aclnnFlashAttentionScoreV4GetWorkspaceSize(
     int64_t seed, int64_t offset, const aclTensor *softmaxMaxOut, const aclTensor *softmaxSumOut,
     const aclTensor *softmaxOutOut, const aclTensor *attentionOutOut, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    HC_CHECK(
-        queryRopeOptional == NULL || queryRopeOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreV4: queryRopeOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(queryRopeOptional));
-    HC_CHECK(keyRopeOptional == NULL || keyRopeOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionScoreV4: keyRopeOptional is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(keyRopeOptional));
-    HC_CHECK(dScaleQOptional == NULL || dScaleQOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionScoreV4: dScaleQOptional is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(dScaleQOptional));
-    HC_CHECK(dScaleKOptional == NULL || dScaleKOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionScoreV4: dScaleKOptional is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(dScaleKOptional));
-    HC_CHECK(dScaleVOptional == NULL || dScaleVOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionScoreV4: dScaleVOptional is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(dScaleVOptional));
+    ATTN_ABSENT("aclnnFlashAttentionScoreV4", queryRopeOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreV4", keyRopeOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreV4", dScaleQOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreV4", dScaleKOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreV4", dScaleVOptional);
     (void)innerPrecise;
     (void)outDtype;
     (void)seed;
     (void)offset;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScoreV4",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionScoreV4"),
                                    .sink = sinkOptional,
-                                   .prefix = prefixOptional,
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
                                    .pse_type = pseType,
-                                   .softmax_layout = softmaxOutLayout,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut};
+                                   .softmax_layout = softmaxOutLayout};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreV4)

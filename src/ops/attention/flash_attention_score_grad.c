@@ -3,6 +3,8 @@
  * handle rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* Its gradient, which computes the scores again from the saved maxima and sums: O(sequence) memory for
+ * O(sequence^2) work. softmaxInOptional would be the probabilities. */
 HC_API aclnnStatus aclnnFlashAttentionScoreGradGetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,
@@ -15,36 +17,12 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGradGetWorkspaceSize(
     uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)softmaxInOptional;
     (void)innerPrecise;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScoreGrad",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
-                                   .prefix = prefixOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .pse_type = 1,
-                                   .backward = true};
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionScoreGrad"), .pse_type = 1};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreGrad)
 
+/* V2: the kind of position bias, and the positions from which slopes count. */
 HC_API aclnnStatus aclnnFlashAttentionScoreGradV2GetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,
@@ -58,38 +36,14 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGradV2GetWorkspaceSize(
     const aclTensor *dpseOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)softmaxInOptional;
     (void)innerPrecise;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScoreGradV2",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
-                                   .prefix = prefixOptional,
-                                   .q_start = qStartIdxOptional,
-                                   .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .pse_type = pseType,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .backward = true};
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionScoreGradV2"),
+                                   .q_start = qStartIdxOptional, .kv_start = kvStartIdxOptional,
+                                   .pse_type = pseType};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreGradV2)
 
+/* V3: the sink and its gradient. */
 HC_API aclnnStatus aclnnFlashAttentionScoreGradV3GetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,
@@ -103,40 +57,17 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGradV3GetWorkspaceSize(
     const aclTensor *dpseOut, const aclTensor *dsinkOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)softmaxInOptional;
     (void)innerPrecise;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScoreGradV3",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionScoreGradV3"),
                                    .sink = sinkInOptional,
-                                   .prefix = prefixOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
                                    .pse_type = pseType,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .dsink = dsinkOut,
-                                   .backward = true};
+                                   .dsink = dsinkOut};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreGradV3)
 
+/* V4: packed sequences as well; the rotary gradients are left alone, as their inputs are refused. */
 HC_API aclnnStatus aclnnFlashAttentionScoreGradV4GetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,
@@ -153,41 +84,13 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGradV4GetWorkspaceSize(
     int64_t offset, int64_t outDtype, const aclTensor *dqOut, const aclTensor *dkOut, const aclTensor *dvOut,
     const aclTensor *dqRopeOut, const aclTensor *dkRopeOut, const aclTensor *dpseOut,
     const aclTensor *dsinkOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(
-        queryRopeOptional == NULL || queryRopeOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreGradV4: queryRopeOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(queryRopeOptional));
-    HC_CHECK(
-        keyRopeOptional == NULL || keyRopeOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreGradV4: keyRopeOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(keyRopeOptional));
-    HC_CHECK(
-        dScaleQOptional == NULL || dScaleQOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreGradV4: dScaleQOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(dScaleQOptional));
-    HC_CHECK(
-        dScaleKOptional == NULL || dScaleKOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreGradV4: dScaleKOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(dScaleKOptional));
-    HC_CHECK(
-        dScaleVOptional == NULL || dScaleVOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreGradV4: dScaleVOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(dScaleVOptional));
-    HC_CHECK(
-        dScaleDyOptional == NULL || dScaleDyOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreGradV4: dScaleDyOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(dScaleDyOptional));
-    HC_CHECK(
-        dScaleOOptional == NULL || dScaleOOptional->numel == 0, ACLNN_ERR_PARAM_INVALID,
-        "aclnnFlashAttentionScoreGradV4: dScaleOOptional is %s; separate rotary and quantised operands are "
-        "not supported, it must be null",
-        HC_SHOW(dScaleOOptional));
+    ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", queryRopeOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", keyRopeOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", dScaleQOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", dScaleKOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", dScaleVOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", dScaleDyOptional);
+    ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", dScaleOOptional);
     (void)softmaxInOptional;
     (void)innerPrecise;
     (void)seed;
@@ -195,39 +98,15 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGradV4GetWorkspaceSize(
     (void)outDtype;
     (void)dqRopeOut;
     (void)dkRopeOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionScoreGradV4",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionScoreGradV4"),
                                    .sink = sinkInOptional,
-                                   .prefix = prefixOptional,
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
                                    .softmax_layout = softmaxInLayout,
-                                   .sparse_mode = sparseMode,
                                    .pse_type = pseType,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .dsink = dsinkOut,
-                                   .backward = true};
+                                   .dsink = dsinkOut};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreGradV4)

@@ -3,6 +3,7 @@
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* As ScoreGrad, of packed sequences: lengths are running totals. */
 HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradGetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,
@@ -16,38 +17,14 @@ HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradGetWorkspaceSize(
     uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)softmaxInOptional;
     (void)innerPrecise;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionUnpaddingScoreGrad",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
-                                   .prefix = prefixOptional,
-                                   .q_lengths = actualSeqQLenOptional,
-                                   .kv_lengths = actualSeqKvLenOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .pse_type = 1,
-                                   .backward = true};
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionUnpaddingScoreGrad"),
+                                   .q_lengths = actualSeqQLenOptional, .kv_lengths = actualSeqKvLenOptional,
+                                   .pse_type = 1};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionUnpaddingScoreGrad)
 
+/* V2: the kind of position bias, and the positions from which slopes count. */
 HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV2GetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,
@@ -62,40 +39,17 @@ HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV2GetWorkspaceSize(
     const aclTensor *dpseOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)softmaxInOptional;
     (void)innerPrecise;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionUnpaddingScoreGradV2",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
-                                   .prefix = prefixOptional,
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionUnpaddingScoreGradV2"),
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .pse_type = pseType,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .backward = true};
+                                   .pse_type = pseType};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionUnpaddingScoreGradV2)
 
+/* V3: rotary parts of query and key kept apart, which are refused; their gradients are left alone. */
 HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV3GetWorkspaceSize(
     const aclTensor *query, const aclTensor *queryRope, const aclTensor *keyIn, const aclTensor *keyInRope,
     const aclTensor *value, const aclTensor *dy, const aclTensor *pseShiftOptional,
@@ -109,54 +63,23 @@ HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV3GetWorkspaceSize(
     int64_t innerPrecise, int64_t sparseMode, int64_t pseType, const aclTensor *dqOut,
     const aclTensor *dqRopeOut, const aclTensor *dkOut, const aclTensor *dkRopeOut, const aclTensor *dvOut,
     const aclTensor *dpseOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(queryRope == NULL || queryRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionUnpaddingScoreGradV3: queryRope is %s; separate rotary and quantised "
-             "operands are "
-             "not supported, it must be null",
-             HC_SHOW(queryRope));
-    HC_CHECK(keyInRope == NULL || keyInRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionUnpaddingScoreGradV3: keyInRope is %s; separate rotary and quantised "
-             "operands are "
-             "not supported, it must be null",
-             HC_SHOW(keyInRope));
+    ATTN_ABSENT("aclnnFlashAttentionUnpaddingScoreGradV3", queryRope);
+    ATTN_ABSENT("aclnnFlashAttentionUnpaddingScoreGradV3", keyInRope);
     (void)softmaxInOptional;
     (void)innerPrecise;
     (void)dqRopeOut;
     (void)dkRopeOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionUnpaddingScoreGradV3",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
-                                   .prefix = prefixOptional,
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionUnpaddingScoreGradV3"),
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .pse_type = pseType,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .backward = true};
+                                   .pse_type = pseType};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionUnpaddingScoreGradV3)
 
+/* V4: V1 with a choice of the layout of the statistics. */
 HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV4GetWorkspaceSize(
     const aclTensor *query, const aclTensor *keyIn, const aclTensor *value, const aclTensor *dy,
     const aclTensor *pseShiftOptional, const aclTensor *dropMaskOptional,
@@ -170,39 +93,14 @@ HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV4GetWorkspaceSize(
     char *softmaxInLayout, uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)softmaxInOptional;
     (void)innerPrecise;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionUnpaddingScoreGradV4",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
-                                   .prefix = prefixOptional,
-                                   .q_lengths = actualSeqQLenOptional,
-                                   .kv_lengths = actualSeqKvLenOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .softmax_layout = softmaxInLayout,
-                                   .pse_type = 1,
-                                   .backward = true};
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionUnpaddingScoreGradV4"),
+                                   .q_lengths = actualSeqQLenOptional, .kv_lengths = actualSeqKvLenOptional,
+                                   .softmax_layout = softmaxInLayout, .pse_type = 1};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionUnpaddingScoreGradV4)
 
+/* V5: V3 with the sink, its gradient and a choice of the layout of the statistics. */
 HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV5GetWorkspaceSize(
     const aclTensor *query, const aclTensor *queryRope, const aclTensor *keyIn, const aclTensor *keyInRope,
     const aclTensor *value, const aclTensor *dy, const aclTensor *pseShiftOptional,
@@ -216,53 +114,21 @@ HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV5GetWorkspaceSize(
     int64_t innerPrecise, int64_t sparseMode, int64_t pseType, char *softmaxInLayout, const aclTensor *dqOut,
     const aclTensor *dqRopeOut, const aclTensor *dkOut, const aclTensor *dkRopeOut, const aclTensor *dvOut,
     const aclTensor *dpseOut, const aclTensor *dsinkOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(queryRope == NULL || queryRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionUnpaddingScoreGradV5: queryRope is %s; separate rotary and quantised "
-             "operands are "
-             "not supported, it must be null",
-             HC_SHOW(queryRope));
-    HC_CHECK(keyInRope == NULL || keyInRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionUnpaddingScoreGradV5: keyInRope is %s; separate rotary and quantised "
-             "operands are "
-             "not supported, it must be null",
-             HC_SHOW(keyInRope));
+    ATTN_ABSENT("aclnnFlashAttentionUnpaddingScoreGradV5", queryRope);
+    ATTN_ABSENT("aclnnFlashAttentionUnpaddingScoreGradV5", keyInRope);
     (void)softmaxInOptional;
     (void)innerPrecise;
     (void)dqRopeOut;
     (void)dkRopeOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionUnpaddingScoreGradV5",
-                                   .query = query,
-                                   .key = keyIn,
-                                   .value = value,
-                                   .dy = dy,
-                                   .pse = pseShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .softmax_max = softmaxMaxOptional,
-                                   .softmax_sum = softmaxSumOptional,
-                                   .attention_out = attentionInOptional,
+    const struct attn_inputs in = {ATTN_BACKWARD("aclnnFlashAttentionUnpaddingScoreGradV5"),
                                    .sink = sinkInOptional,
-                                   .prefix = prefixOptional,
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
                                    .pse_type = pseType,
                                    .softmax_layout = softmaxInLayout,
-                                   .dq = dqOut,
-                                   .dk = dkOut,
-                                   .dv = dvOut,
-                                   .dpse = dpseOut,
-                                   .dsink = dsinkOut,
-                                   .backward = true};
+                                   .dsink = dsinkOut};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionUnpaddingScoreGradV5)

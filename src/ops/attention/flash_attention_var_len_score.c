@@ -3,6 +3,7 @@
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
 
+/* As Score, of packed sequences: lengths are running totals, and no token sees another sequence. */
 HC_API aclnnStatus aclnnFlashAttentionVarLenScoreGetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -14,32 +15,14 @@ HC_API aclnnStatus aclnnFlashAttentionVarLenScoreGetWorkspaceSize(
     aclOpExecutor **executor) {
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionVarLenScore",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .prefix = prefixOptional,
-                                   .q_lengths = actualSeqQLenOptional,
-                                   .kv_lengths = actualSeqKvLenOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut,
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionVarLenScore"),
+                                   .q_lengths = actualSeqQLenOptional, .kv_lengths = actualSeqKvLenOptional,
                                    .pse_type = 1};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionVarLenScore)
 
+/* V2: the kind of position bias, and the positions from which slopes count. */
 HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV2GetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -52,34 +35,17 @@ HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV2GetWorkspaceSize(
     uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionVarLenScoreV2",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .prefix = prefixOptional,
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionVarLenScoreV2"),
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .pse_type = pseType,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut};
+                                   .pse_type = pseType};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionVarLenScoreV2)
 
+/* V3: rotary parts of query and key kept apart, which are refused. */
 HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV3GetWorkspaceSize(
     const aclTensor *query, const aclTensor *queryRope, const aclTensor *key, const aclTensor *keyRope,
     const aclTensor *value, const aclTensor *realShiftOptional, const aclTensor *dropMaskOptional,
@@ -91,44 +57,21 @@ HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV3GetWorkspaceSize(
     int64_t pseType, const aclTensor *softmaxMaxOut, const aclTensor *softmaxSumOut,
     const aclTensor *softmaxOutOut, const aclTensor *attentionOutOut, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    HC_CHECK(queryRope == NULL || queryRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionVarLenScoreV3: queryRope is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(queryRope));
-    HC_CHECK(keyRope == NULL || keyRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionVarLenScoreV3: keyRope is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(keyRope));
+    ATTN_ABSENT("aclnnFlashAttentionVarLenScoreV3", queryRope);
+    ATTN_ABSENT("aclnnFlashAttentionVarLenScoreV3", keyRope);
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionVarLenScoreV3",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .prefix = prefixOptional,
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionVarLenScoreV3"),
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .pse_type = pseType,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut};
+                                   .pse_type = pseType};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionVarLenScoreV3)
 
+/* V4: V1 with a choice of the layout of the statistics. */
 HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV4GetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -140,33 +83,14 @@ HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV4GetWorkspaceSize(
     uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionVarLenScoreV4",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
-                                   .prefix = prefixOptional,
-                                   .q_lengths = actualSeqQLenOptional,
-                                   .kv_lengths = actualSeqKvLenOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
-                                   .softmax_layout = softmaxOutLayout,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut,
-                                   .pse_type = 1};
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionVarLenScoreV4"),
+                                   .q_lengths = actualSeqQLenOptional, .kv_lengths = actualSeqKvLenOptional,
+                                   .softmax_layout = softmaxOutLayout, .pse_type = 1};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionVarLenScoreV4)
 
+/* V5: V3 with a sink and a choice of the layout of the statistics. */
 HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV5GetWorkspaceSize(
     const aclTensor *query, const aclTensor *queryRope, const aclTensor *key, const aclTensor *keyRope,
     const aclTensor *value, const aclTensor *realShiftOptional, const aclTensor *dropMaskOptional,
@@ -178,42 +102,18 @@ HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV5GetWorkspaceSize(
     int64_t pseType, char *softmaxOutLayout, const aclTensor *softmaxMaxOut, const aclTensor *softmaxSumOut,
     const aclTensor *softmaxOutOut, const aclTensor *attentionOutOut, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    HC_CHECK(queryRope == NULL || queryRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionVarLenScoreV5: queryRope is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(queryRope));
-    HC_CHECK(keyRope == NULL || keyRope->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnFlashAttentionVarLenScoreV5: keyRope is %s; separate rotary and quantised operands are "
-             "not supported, it must be null",
-             HC_SHOW(keyRope));
+    ATTN_ABSENT("aclnnFlashAttentionVarLenScoreV5", queryRope);
+    ATTN_ABSENT("aclnnFlashAttentionVarLenScoreV5", keyRope);
     (void)innerPrecise;
     (void)softmaxOutOut;
-    const struct attn_inputs in = {.name = "aclnnFlashAttentionVarLenScoreV5",
-                                   .query = query,
-                                   .key = key,
-                                   .value = value,
-                                   .pse = realShiftOptional,
-                                   .drop_mask = dropMaskOptional,
-                                   .padding_mask = paddingMaskOptional,
-                                   .atten_mask = attenMaskOptional,
+    const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionVarLenScoreV5"),
                                    .sink = sinkOptional,
-                                   .prefix = prefixOptional,
                                    .q_lengths = actualSeqQLenOptional,
                                    .kv_lengths = actualSeqKvLenOptional,
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
-                                   .scale = scaleValue,
-                                   .keep_prob = keepProb,
-                                   .pre_tokens = preTokens,
-                                   .next_tokens = nextTokens,
-                                   .head_num = headNum,
-                                   .layout = inputLayout,
-                                   .sparse_mode = sparseMode,
                                    .pse_type = pseType,
-                                   .softmax_layout = softmaxOutLayout,
-                                   .softmax_max = softmaxMaxOut,
-                                   .softmax_sum = softmaxSumOut,
-                                   .attention_out = attentionOutOut};
+                                   .softmax_layout = softmaxOutLayout};
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionVarLenScoreV5)

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Shapes and offsets of indexing by tensors. One index tensor is used as it is; several are added up to
+ * one tensor of element offsets, O(index elements) for each, so that gather and scatter need know one
+ * index only. */
 #include "advanced_index.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Where the index dimensions go in the result: in place of the indexed ones if those are neighbours, else
+ * first, as in NumPy. */
 static void set_shape(struct hc_advanced *a, const aclTensor *self) {
     bool neighbours = true, indexed[HC_MAX_RANK] = {false};
     for (int32_t i = 0; i < a->num_indexed; i++) {
@@ -31,12 +36,15 @@ static void set_shape(struct hc_advanced *a, const aclTensor *self) {
  * index without elements (a mask that is false everywhere): `ambiguous` then. */
 enum reading { INDEX, ALL, AMBIGUOUS };
 
+/* An empty line of self's type is how the client writes ":"; only an integer self can mean an empty index
+ * by it. */
 static enum reading read_index(const aclTensor *self, const aclTensor *index) {
     if (index == NULL) return ALL;
     if (index->numel > 0 || index->rank != 1 || index->dtype != self->dtype) return INDEX;
     return self->dtype == ACL_INT32 || self->dtype == ACL_INT64 ? AMBIGUOUS : ALL;
 }
 
+/* all[i]: member i is ":". Index tensors broadcast with one another, in the order of the list. */
 static aclnnStatus shape_of(const char *op, const aclTensor *self, const aclTensor *const *indices,
                             const bool *all, size_t count, struct hc_advanced *a) {
     *a = (struct hc_advanced){0};
@@ -61,6 +69,7 @@ static aclnnStatus shape_of(const char *op, const aclTensor *self, const aclTens
     return 0;
 }
 
+/* Ambiguous members are tried as ":" first; where out's shape then does not fit, they are empty indices. */
 aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices,
                               size_t count, const aclTensor *out, struct hc_advanced *a) {
     HC_CHECK(count > 0 && count <= (size_t)self->rank, ACLNN_ERR_PARAM_INVALID,
@@ -99,7 +108,8 @@ aclTensor hc_advanced_view(const struct hc_advanced *a, const aclTensor *target)
     return view;
 }
 
-/* sum[i] += index[i] * stride over the broadcast shape. */
+/* sum[i] += index[i] * stride over the broadcast shape. Offsets of several dimensions add up, because a
+ * stride is what a step along its dimension costs in the storage. */
 static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const aclTensor *index, int32_t dim,
                              int64_t size, int64_t stride, int64_t *sum, size_t n) {
     struct hc_index loaded;
@@ -132,6 +142,8 @@ static void spread(const struct hc_advanced *a, aclTensor *view) {
     }
 }
 
+/* One index is used as it is: its step is the dimension's stride. Several are summed to one offset in
+ * elements per position, so that the gather does one addition and not one for each of them. */
 aclnnStatus hc_advanced_load(const char *op, const struct hc_advanced *a, const aclTensor *target,
                              const aclTensor *const *indices, struct hc_advanced_offsets *offsets) {
     *offsets = (struct hc_advanced_offsets){0};

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Planning of operators with two operands. */
+/* Planning of operators with two operands, one of which may be a scalar. */
 #include "binary.h"
 
+/* Truth values count as integers. */
 static enum hc_dtype_class class_of_block(enum hc_block block) {
     return block == HC_C128                     ? HC_CLASS_COMPLEX
            : block == HC_F32 || block == HC_F64 ? HC_CLASS_FLOAT
                                                 : HC_CLASS_INT;
 }
 
+/* A scalar counts by its class only, as in PyTorch: 2.5 makes an integer tensor float, and leaves a
+ * bfloat16 one what it is. */
 enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out, const aclTensor *self,
                                    const aclScalar *scalar) {
     const aclTensor *outs[] = {out}, *ins[] = {self};
@@ -17,6 +20,8 @@ enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out,
     return wanted == HC_CLASS_COMPLEX ? HC_C128 : HC_F32;
 }
 
+/* `round`: comparisons see the scalar in the tensor's own precision, as PyTorch does (0.1 ==
+ * bfloat16(0.1)); arithmetic uses it in float. */
 static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
                                const aclScalar *scalar, const aclTensor *out, bool round,
                                uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -56,6 +61,7 @@ static aclnnStatus check_result_class(const char *name, const struct hc_ew *op, 
     return 0;
 }
 
+/* A result that out cannot hold (float into integer) is refused as in PyTorch, not truncated. */
 aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self,
                               const aclTensor *other, const aclTensor *out, uint64_t *workspaceSize,
                               aclOpExecutor **executor) {
@@ -82,6 +88,7 @@ aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, c
     return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, &value, sizeof value, workspaceSize, executor);
 }
 
+/* Integers wrap as they do in tensors. */
 bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *product) {
     if (a == NULL || b == NULL) return false;
     const enum hc_dtype_class class_a = hc_dtype_class(a->dtype), class_b = hc_dtype_class(b->dtype);

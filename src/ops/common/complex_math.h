@@ -11,10 +11,12 @@ static inline hc_c128 hc_from_c99(double complex x) { return (hc_c128){creal(x),
 
 static inline hc_c128 hc_cadd(hc_c128 a, hc_c128 b) { return (hc_c128){a.re + b.re, a.im + b.im}; }
 static inline hc_c128 hc_csub(hc_c128 a, hc_c128 b) { return (hc_c128){a.re - b.re, a.im - b.im}; }
-/* The plain formula, as PyTorch's vectorised kernels use (no recovery of infinities). */
+/* The plain formula, as PyTorch's vectorised kernels use (no recovery of infinities), and cheaper than
+ * the C library's. */
 static inline hc_c128 hc_cmul(hc_c128 a, hc_c128 b) {
     return (hc_c128){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
+/* Scaled by the compiler's run time, so that a large divisor does not overflow. */
 static inline hc_c128 hc_cdiv(hc_c128 a, hc_c128 b) { return hc_from_c99(hc_c99(a) / hc_c99(b)); }
 static inline bool hc_ceq(hc_c128 a, hc_c128 b) { return a.re == b.re && a.im == b.im; }
 

@@ -13,9 +13,11 @@
 #define DECLARE(dtype, type, class_, name)                                                                   \
     DECLARE_LOAD(dtype, F32)                                                                                 \
     DECLARE_LOAD(dtype, F64)                                                                                 \
-    DECLARE_LOAD(dtype, I64) DECLARE_LOAD(dtype, C128) DECLARE_LOAD(dtype, B8) DECLARE_STORE(dtype, F32)     \
-        DECLARE_STORE(dtype, F64) DECLARE_STORE(dtype, I64) DECLARE_STORE(dtype, C128)                       \
-            DECLARE_STORE(dtype, B8)
+    DECLARE_LOAD(dtype, I64)                                                                                 \
+    DECLARE_LOAD(dtype, C128)                                                                                \
+    DECLARE_LOAD(dtype, B8)                                                                                  \
+    DECLARE_STORE(dtype, F32)                                                                                \
+    DECLARE_STORE(dtype, F64) DECLARE_STORE(dtype, I64) DECLARE_STORE(dtype, C128) DECLARE_STORE(dtype, B8)
 HC_FOR_DTYPES(DECLARE)
 
 #if defined(HC_ISA)
@@ -144,9 +146,12 @@ TO_COMPLEX(ACL_COMPLEX128, hc_c128, double)
 #define DEFINE(dtype, type, class_, name)                                                                    \
     DEFINE_LOAD(dtype, type, F32)                                                                            \
     DEFINE_LOAD(dtype, type, F64)                                                                            \
-    DEFINE_LOAD(dtype, type, I64) DEFINE_LOAD(dtype, type, C128) DEFINE_LOAD(dtype, type, B8)                \
-        DEFINE_STORE(dtype, type, F32) DEFINE_STORE(dtype, type, F64) DEFINE_STORE(dtype, type, I64)         \
-            DEFINE_STORE(dtype, type, C128) DEFINE_STORE(dtype, type, B8)
+    DEFINE_LOAD(dtype, type, I64)                                                                            \
+    DEFINE_LOAD(dtype, type, C128)                                                                           \
+    DEFINE_LOAD(dtype, type, B8)                                                                             \
+    DEFINE_STORE(dtype, type, F32)                                                                           \
+    DEFINE_STORE(dtype, type, F64)                                                                           \
+    DEFINE_STORE(dtype, type, I64) DEFINE_STORE(dtype, type, C128) DEFINE_STORE(dtype, type, B8)
 HC_FOR_DTYPES(DEFINE)
 
 #else
@@ -170,6 +175,7 @@ static hc_store_fn *const *const STORES[ROWS][HC_BLOCK_COUNT] = {HC_FOR_DTYPES(S
 hc_load_fn *hc_load_for(aclDataType dtype, enum hc_block block) { return LOADS[dtype][block][hc_isa()]; }
 hc_store_fn *hc_store_for(aclDataType dtype, enum hc_block block) { return STORES[dtype][block][hc_isa()]; }
 
+/* -1: the dtype is no block type, so its values must be converted. */
 int hc_block_of(aclDataType dtype) {
     switch (dtype) {
     case ACL_FLOAT: return HC_F32;

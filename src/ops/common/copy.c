@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* hc_copy: elements of one view into another of the same shape, converting.
  *
- * Equal representations are moved as bits: rows by memcpy, other runs by strided loops. Others are converted
- * run by run through a block in the cache, or straight from or into the block type's own layout. Where the
- * source runs along another dimension than the destination, both go through square tiles, so that every cache
- * line is used whole: a strided loop would fetch a line per element. */
+ * Equal representations are moved as bits: rows by memcpy, other runs by strided loops. Others are
+ * converted run by run through a block in the cache, or straight from or into the block type's own
+ * layout. Where the source runs along another dimension than the destination, both go through square
+ * tiles, so that every cache line is used whole: a strided loop would fetch a line per element. Either
+ * way each side is read or written once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 /* A tile of the widest element is 16 KiB: with its transpose it stays in the first-level cache. */
 enum { TILE = 64, TILE_BYTES = 16 * 1024, NARROWEST = 4 };
 
+/* How one pair of types is copied; the same for every run. */
 struct copier {
     size_t dst_size, src_size;
     bool same_bits;
@@ -25,6 +27,7 @@ struct copier {
     hc_move_fn *move;
 };
 
+/* Integers of one width convert as bits, signed to unsigned included. */
 static bool same_bits(aclDataType a, aclDataType b) {
     if (a == b) return true;
     return hc_dtype_class(a) == HC_CLASS_INT && hc_dtype_class(b) == HC_CLASS_INT &&
@@ -37,6 +40,7 @@ static enum hc_block conversion_block(aclDataType dst, aclDataType src) {
     return hc_compute_block(src);
 }
 
+/* All that depends on dtypes alone, looked up once a copy. */
 static struct copier make_copier(aclDataType dst, aclDataType src) {
     struct copier c = {
         .dst_size = hc_dtype_size(dst), .src_size = hc_dtype_size(src), .same_bits = same_bits(dst, src)};
@@ -59,6 +63,7 @@ static void move_run(const void *ctx, size_t n, char *const *data, const int64_t
     c->move(n, data[0], stride[0], data[1], stride[1]);
 }
 
+/* One pass where the block's layout is one side's own, two in cache otherwise. */
 static void convert_run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
     const struct copier *c = ctx;
     const int64_t to = stride[0] / (int64_t)c->dst_size, from = stride[1] / (int64_t)c->src_size;
@@ -78,6 +83,7 @@ static void convert_run(const void *ctx, size_t n, char *const *data, const int6
     }
 }
 
+/* Tiles of one plane (dimension 0 by `across`), plane after plane. */
 struct tiles {
     struct hc_strided s;
     const struct copier *copier;
@@ -105,6 +111,7 @@ static void copy_tile(const struct tiles *t, char *dst, const char *src, size_t 
     }
 }
 
+/* Tiles [begin, end) of all planes; neighbours share lines of the source. */
 static void copy_tiles(void *ctx, size_t begin, size_t end) {
     const struct tiles *t = ctx;
     const struct hc_strided *s = &t->s;
@@ -128,7 +135,8 @@ static void copy_tiles(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* The dimension of the source's runs where tiles pay, else 0. */
+/* The dimension of the source's runs where tiles pay, else 0. Below 4 elements a side, a tile wastes more
+ * than the lines it saves. */
 static int tiled_dimension(const struct hc_strided *s, const struct copier *c) {
     if (s->stride[0][0] != (int64_t)c->dst_size || s->stride[1][0] == 0 || s->shape[0] < NARROWEST) return 0;
     if (s->stride[1][0] == (int64_t)c->src_size) return 0;
@@ -138,6 +146,9 @@ static int tiled_dimension(const struct hc_strided *s, const struct copier *c) {
     return 0;
 }
 
+/* Shapes are equal and there is no overlap. Where one side runs along another dimension than the other (a
+ * transposition), squares of both go through a buffer, so that each side is read and written in whole
+ * lines; else long runs are moved or converted. */
 static void run_copy(const aclTensor *dst, const aclTensor *src) {
     const struct copier c = make_copier(dst->dtype, src->dtype);
     struct tiles t = {.copier = &c};
@@ -164,6 +175,7 @@ static bool is_itself(const aclTensor *dst, const aclTensor *src) {
     return !hc_overlaps_partly(dst, src);
 }
 
+/* Partly overlapping: src is copied whole first. Rare (x[1:].copy_(x[:-1])), so the memory is not kept. */
 aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src) {
     if (dst->numel == 0 || is_itself(dst, src)) return 0;
     aclTensor view = *src, whole;

@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The loop of elementwise.h.
  *
- * The iteration space is the outputs' shape with dimensions ordered by the first output's stride and merged
- * where every operand allows. It is cut into pieces for the pool, and each piece into blocks. A long
- * innermost dimension ends a block at its row, so that each operand is one run; short rows are gathered
- * across rows. */
+ * The iteration space is the outputs' shape with dimensions ordered by the first output's stride and
+ * merged where every operand allows. It is cut into pieces for the pool, and each piece into blocks. A
+ * long innermost dimension ends a block at its row, so that each operand is one run; short rows are
+ * gathered across rows.
+ *
+ * Cost beside the memory: one indirect call a block and, where a type is converted, one pass over the
+ * block in the first-level cache. Operands of the block's own type, side by side in memory, are handed to
+ * the kernel as they are. That case (flat) is what nearly every call is, so it is decided first and
+ * copies no descriptor. */
 #include "elementwise.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* A piece of 16 blocks takes microseconds: less would cost more to hand out than to do. A row of 128
+ * elements is 8 vectors of the widest set, from where on a call per row is cheap. */
 enum { GRAIN = 16 * HC_EW_BLOCK, LONG_ROW = 128 };
 
+/* An operand during a run. `load` and `store` convert between its type and the block; `direct` says that
+ * neither is needed. */
 struct operand {
     char *data;
     int64_t stride[HC_MAX_RANK]; /* in bytes */
@@ -23,6 +32,7 @@ struct operand {
     hc_store_fn *store;
 };
 
+/* One run: shared by the pool's threads, read-only. */
 struct loop {
     struct operand operand[HC_EW_MAX_OPERANDS];
     int num_outs, num_operands;
@@ -42,6 +52,8 @@ struct planned {
     max_align_t args[];
 };
 
+/* The promoted type of all operands that are values, outputs included, so that a float32 output of
+ * bfloat16 inputs is computed and rounded once in float32. */
 enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs, int num_outs,
                             const aclTensor *const *ins, int num_ins) {
     aclDataType type = ACL_BOOL;
@@ -53,6 +65,7 @@ enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs
     return hc_compute_block(type);
 }
 
+/* Then nothing broadcasts, and strides alone decide how many dimensions the loop has. */
 static bool all_same_shape(const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
                            int num_ins) {
     for (int i = 1; i < num_outs; i++) {
@@ -64,6 +77,7 @@ static bool all_same_shape(const aclTensor *const *outs, int num_outs, const acl
     return true;
 }
 
+/* Outputs must have the broadcast shape itself; they are never broadcast. */
 static aclnnStatus check_shapes(const char *name, const aclTensor *const *outs, int num_outs,
                                 const aclTensor *const *ins, int num_ins) {
     if (all_same_shape(outs, num_outs, ins, num_ins)) return 0;
@@ -86,6 +100,7 @@ static aclnnStatus check_shapes(const char *name, const aclTensor *const *outs, 
     return 0;
 }
 
+/* Before the shapes are looked at: the checks of hc_plan come too late for that. */
 static aclnnStatus check_tensors(const char *name, const char *role, const aclTensor *const *tensors,
                                  int num) {
     for (int i = 0; i < num; i++) {
@@ -97,6 +112,7 @@ static aclnnStatus check_tensors(const char *name, const char *role, const aclTe
     return 0;
 }
 
+/* Phase two: operands back into the order outputs, inputs. */
 static aclnnStatus ew_call(const struct hc_call *call) {
     const struct planned *p = call->args;
     const aclTensor *operands[HC_EW_MAX_OPERANDS];
@@ -131,6 +147,8 @@ aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *con
                          executor);
 }
 
+/* `args` is copied behind the header in one struct, 256 bytes at most: the largest arguments are a few
+ * scalars in four types. */
 aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute, const aclTensor *const *outs,
                           int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
                           size_t args_size, uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -185,6 +203,7 @@ static void order_dimensions(const aclTensor *const *views, int num, int *order,
     *rank = n;
 }
 
+/* Whether a dimension continues the last one in every operand, so that both are one longer run. */
 static bool can_merge(const struct loop *l, const int64_t strides[HC_EW_MAX_OPERANDS]) {
     for (int k = 0; k < l->num_operands; k++) {
         const int64_t *have = l->operand[k].stride;
@@ -193,6 +212,7 @@ static bool can_merge(const struct loop *l, const int64_t strides[HC_EW_MAX_OPER
     return true;
 }
 
+/* A space without dimensions left (scalars) gets one of size 1, so that the loops need no special case. */
 static void set_dimensions(struct loop *l, const aclTensor *const *views) {
     int order[HC_MAX_RANK], rank;
     order_dimensions(views, l->num_operands, order, &rank);
@@ -215,6 +235,8 @@ static void set_dimensions(struct loop *l, const aclTensor *const *views) {
     }
 }
 
+/* Truth values are read through a conversion even from bool memory, as a byte other than 0 and 1 may be
+ * there; written they need none. */
 static void set_operand(struct loop *l, int k, const aclTensor *view, enum hc_block block) {
     struct operand *o = &l->operand[k];
     o->data = hc_data(view);
@@ -228,10 +250,12 @@ static void set_operand(struct loop *l, int k, const aclTensor *view, enum hc_bl
     l->all_direct = l->all_direct && o->direct;
 }
 
+/* Where a piece is, as an index per dimension; [0] is the innermost. */
 struct position {
     int64_t index[HC_MAX_RANK];
 };
 
+/* Once per piece: a division for each dimension. */
 static void locate(const struct loop *l, size_t linear, struct position *at) {
     for (int d = 0; d < l->rank; d++) {
         at->index[d] = (int64_t)(linear % (size_t)l->shape[d]);
@@ -239,6 +263,7 @@ static void locate(const struct loop *l, size_t linear, struct position *at) {
     }
 }
 
+/* Up to 16 multiplications, once a run. */
 static char *address(const struct loop *l, const struct operand *o, const struct position *at) {
     char *p = o->data;
     for (int d = 0; d < l->rank; d++) p += at->index[d] * o->stride[d];
@@ -254,6 +279,7 @@ static void advance(const struct loop *l, struct position *at, size_t n) {
     }
 }
 
+/* n elements from a position on, run by run, into a block. `at` is a copy and moves along. */
 static void load_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
                        char *block) {
     const size_t size = hc_block_size(o->block);
@@ -266,6 +292,7 @@ static void load_block(const struct loop *l, const struct operand *o, struct pos
     }
 }
 
+/* A block may span several rows of a strided operand: stored run by run. `at` is a copy, advanced here. */
 static void store_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
                         const char *block) {
     const size_t size = hc_block_size(o->block);
@@ -289,6 +316,8 @@ static void prefetch_next(const struct operand *o, const char *p, size_t n) {
     for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + bytes + at, 0, 2);
 }
 
+/* Load what is not direct, compute, store. `one_run`: the n elements lie in one row, so direct operands
+ * need no copy. An output that is an input's memory is written after its block has been read. */
 static void run_block(const struct loop *l, const struct position *at, size_t n, bool one_run) {
     _Alignas(64) char pool[POOL];
     bool buffered[HC_EW_MAX_OPERANDS];
@@ -316,6 +345,7 @@ static void run_block(const struct loop *l, const struct position *at, size_t n,
     }
 }
 
+/* A piece of the pool's. Where everything is direct a row is one call, however long. */
 static void run_range(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     struct position at;
@@ -355,6 +385,7 @@ static bool all_bf16_runs(const struct loop *l, const aclTensor *const *views) {
     return l->rank == 1 || l->shape[0] >= LONG_ROW;
 }
 
+/* Then no operand is converted: the kernel reads and writes bfloat16 itself. */
 static void use_bf16_kernel(struct loop *l, const struct hc_ew *op) {
     for (int k = 0; k < l->num_operands; k++) l->operand[k].direct = true;
     l->all_direct = true;
@@ -375,6 +406,7 @@ static bool same_or_apart(const aclTensor *a, const aclTensor *b) {
     return begin_a + a->numel * a->item_size <= begin_b || begin_b + b->numel * b->item_size <= begin_a;
 }
 
+/* Contiguous, of one shape, and no output shares part of an input: then element i of each is at i. */
 static bool is_flat(const aclTensor *const *outs, int num_outs, const aclTensor *const *ins, int num_ins) {
     if (!all_same_shape(outs, num_outs, ins, num_ins)) return false;
     for (int k = 0; k < num_outs; k++) {
@@ -389,6 +421,7 @@ static bool is_flat(const aclTensor *const *outs, int num_outs, const aclTensor 
     return true;
 }
 
+/* `views` have the outputs' shape by now; views[0] is the first output. */
 static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTensor *const *views,
                      int num_outs, int num, bool flat, const void *args) {
     struct loop l;
@@ -427,6 +460,7 @@ static aclnnStatus run_views(const struct hc_ew *op, enum hc_block compute, cons
     return status;
 }
 
+/* Checks again what depends on types, as composed operators call it without a plan. */
 aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
                       const aclTensor *const *ins, int num_ins, const void *args) {
     if (outs[0]->numel == 0) return 0;

@@ -9,6 +9,7 @@
  * MiB. */
 enum { CHUNK = 16 * 1024 };
 
+/* One tensor of the lists. */
 struct member {
     char *data;
     size_t item_size;
@@ -17,6 +18,7 @@ struct member {
     hc_store_fn *store;
 };
 
+/* One place of the lists: a tensor of each. Chunks are numbered through all items, from first_chunk on. */
 struct item {
     struct member member[HC_FOREACH_MAX_LISTS]; /* outputs first */
     enum hc_block block;
@@ -26,6 +28,7 @@ struct item {
     size_t numel, first_chunk;
 };
 
+/* A whole call; `count` leaves out empty and copied items. */
 struct job {
     const struct hc_foreach *op;
     int num_outs, num;
@@ -33,6 +36,8 @@ struct job {
     struct item *items;
 };
 
+/* Looks for the dimension of stride 1, then for the one that continues it, and so on: O(rank^2), of a
+ * rank of 2 in practice. */
 bool hc_is_dense(const aclTensor *t) {
     int64_t expected = 1;
     unsigned used = 0;
@@ -48,6 +53,7 @@ bool hc_is_dense(const aclTensor *t) {
     return true;
 }
 
+/* Whether element i in memory is the same element of both: then they can be walked as flat runs. */
 static bool same_layout(const aclTensor *a, const aclTensor *b) {
     if (hc_is_contiguous(a) && hc_is_contiguous(b)) return true;
     for (int32_t d = 0; d < a->rank; d++) {
@@ -56,6 +62,7 @@ static bool same_layout(const aclTensor *a, const aclTensor *b) {
     return hc_is_dense(a);
 }
 
+/* Nearly always, as parameters and their state are made alike (zeros_like). */
 static bool is_flat(const aclTensor *const *t, int num_outs, int num) {
     if (!hc_is_contiguous(t[0]) && !hc_is_dense(t[0])) return false;
     for (int k = 1; k < num; k++) {
@@ -69,6 +76,7 @@ static bool is_flat(const aclTensor *const *t, int num_outs, int num) {
     return true;
 }
 
+/* Per item: a list may mix types. */
 static enum hc_block block_of(const struct hc_foreach *op, const aclTensor *const *t, int num) {
     aclDataType type = t[0]->dtype;
     for (int k = 1; k < num; k++) type = hc_dtype_promote(type, t[k]->dtype);
@@ -76,6 +84,7 @@ static enum hc_block block_of(const struct hc_foreach *op, const aclTensor *cons
     return hc_compute_block(type);
 }
 
+/* Elements [begin, end) of an item, through blocks in cache where a type is converted. */
 static void run_blocks(const struct job *job, const struct item *item, size_t begin, size_t end) {
     _Alignas(64) char buffers[HC_FOREACH_MAX_LISTS][HC_EW_BLOCK * sizeof(hc_c128)];
     const size_t most = item->all_direct ? end - begin : HC_EW_BLOCK;
@@ -109,6 +118,7 @@ static size_t find_item(const struct job *job, size_t chunk) {
     return low;
 }
 
+/* Chunks [begin, end) of the whole list: an item is found once by bisection, then followed. */
 static void run_chunks(void *ctx, size_t begin, size_t end) {
     const struct job *job = ctx;
     size_t at = find_item(job, begin);
@@ -120,6 +130,7 @@ static void run_chunks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Everything of an item that does not depend on the chunk. */
 static void set_item(const struct job *job, struct item *item, const aclTensor *const *t) {
     item->block = block_of(job->op, t, job->num);
     item->kernel = job->op->kernel[item->block][hc_isa()];
@@ -163,6 +174,9 @@ static aclnnStatus run_copied(const struct job *job, const aclTensor *const *t, 
     return status;
 }
 
+/* Tensors that are contiguous in all lists become items, whose chunks all threads share: a list of a few
+ * large and many small ones keeps them equally busy. The others are run one by one through copies, in the
+ * caller's thread. */
 aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclTensor *const *outs,
                            int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
                            size_t args_stride) {
@@ -192,6 +206,7 @@ aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclT
     return status;
 }
 
+/* Lists are of equal length, and member i has the shape of the first list's member i. */
 aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *lists, const char *const *names,
                              int num) {
     for (int k = 0; k < num; k++) {
@@ -225,6 +240,7 @@ aclnnStatus hc_foreach_check_dtypes(const struct hc_foreach *op, const aclTensor
     return 0;
 }
 
+/* In all types at once: which one is needed depends on each tensor of the list. */
 struct hc_ew_scalar hc_foreach_read(const aclTensor *t, int64_t index) {
     struct hc_ew_scalar s;
     const char *p = hc_data(t) + (t->rank > 0 ? index * t->stride[0] : 0) * t->item_size;
@@ -245,6 +261,7 @@ struct planned {
 };
 enum { SLOT_SCALAR = 3, SLOT_OUT = 4 };
 
+/* Scalars in device memory are read now, as the operator that computes them may have run just before. */
 static aclnnStatus run_planned(const struct hc_call *call) {
     const struct planned *p = call->args;
     const size_t count = hc_arg_count(call, SLOT_OUT);
@@ -261,6 +278,7 @@ static aclnnStatus run_planned(const struct hc_call *call) {
     return status;
 }
 
+/* One of the three forms is given: a number, an array of numbers, a tensor in device memory. */
 static aclnnStatus check_scalars(const struct hc_foreach *op, const struct hc_foreach_args *args) {
     if (args->mode == HC_FOREACH_NO_SCALAR) return 0;
     HC_CHECK(args->scalar || args->scalars || args->device_scalar, ACLNN_ERR_PARAM_NULLPTR,
@@ -274,6 +292,7 @@ static aclnnStatus check_scalars(const struct hc_foreach *op, const struct hc_fo
     return 0;
 }
 
+/* The operand slots are fixed (three inputs, the scalar's tensor, out), absent ones empty. */
 aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach_args *args,
                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAMES[] = {"out", "x1", "x2", "x3"};

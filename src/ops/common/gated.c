@@ -2,6 +2,7 @@
 /* Planning of gated activations: the executor holds x itself, the halves are made when it runs. */
 #include "gated.h"
 
+/* dim is not negative any more. */
 struct gated {
     const struct hc_ew *op;
     int64_t dim;
@@ -32,6 +33,7 @@ aclnnStatus hc_check_half(const char *name, const aclTensor *x, int64_t dim, con
     return 0;
 }
 
+/* The halves are views of x, so one elementwise loop does it, whatever dim is. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct gated *g = call->args;
     const aclTensor *x = hc_arg(call, 0), *out = hc_arg(call, 1);
@@ -40,6 +42,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_ew_run(g->op, -1, &out, 1, ins, 2, NULL);
 }
 
+/* Both gradients are views of out, written in the same loop. */
 static aclnnStatus run_grad(const struct hc_call *call) {
     const struct gated *g = call->args;
     const aclTensor *grad = hc_arg(call, 0), *x = hc_arg(call, 1), *out = hc_arg(call, 2);
@@ -49,6 +52,7 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     return hc_ew_run(g->op, -1, outs, 2, ins, 3, NULL);
 }
 
+/* In phase one, as hc_ew_run would complain only when the operator runs. */
 static aclnnStatus check_kernel(const struct hc_ew *op, const aclTensor *out, const aclTensor *x) {
     const aclTensor *outs[] = {out}, *ins[] = {x};
     HC_CHECK(op->kernel[hc_ew_compute(op, outs, 1, ins, 1)] != NULL, ACLNN_ERR_PARAM_INVALID,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The loop of gather.h: runs with one index are moved whole (rows of an embedding), others element by
- * element. */
+ * element. By the size of an element, whatever it means: five kernels serve all types. */
 #include "gather.h"
 
 #include "strided.h"
@@ -39,6 +39,7 @@ struct wide {
     }
 FOR_SIZES(DEFINE)
 #else
+/* Views are dst, src, index, in this order. */
 typedef void gather_fn PARAMS;
 struct job {
     gather_fn *gather;
@@ -46,6 +47,7 @@ struct job {
     int64_t step;
 };
 
+/* An index of stride 0 along the run is one for all of it. */
 static void run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
     const struct job *j = ctx;
     if (stride[2] == 0)
@@ -53,6 +55,8 @@ static void run(const void *ctx, size_t n, char *const *data, const int64_t *str
     else j->gather(n, data, stride, j->step);
 }
 
+/* By the size of an element: values are moved, never looked at. Random reads are what it costs, 64 bytes
+ * of a line for each element that has no neighbour wanted. */
 void hc_gather(const aclTensor *dst, const aclTensor *src, const aclTensor *index, int64_t step) {
     static gather_fn *const *const TABLES[] = {hc_gather_1_table, hc_gather_2_table, hc_gather_4_table,
                                                hc_gather_8_table, hc_gather_16_table};

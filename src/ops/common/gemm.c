@@ -12,6 +12,7 @@
 #include "gemm_product.h"
 #include "gemm_skinny.h"
 
+/* In elements, but for the bytes. */
 enum {
     SUPER_ROWS = 2048,
     SUPER_COLS = 2048,
@@ -19,6 +20,8 @@ enum {
     SERIAL_WORK = 1 << 16,   /* multiply-adds below which waking threads costs more than it saves */
 };
 
+/* All three compute as one type, or the product is refused: nothing is promoted silently. bool has no
+ * arithmetic here. */
 int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
     const enum hc_block block = hc_compute_block(a);
     if (a == ACL_BOOL || b == ACL_BOOL || out == ACL_BOOL) return -1;
@@ -41,6 +44,8 @@ static size_t choose_tiles(struct gemm_product *p) {
     }
 }
 
+/* All chunks of a super block. The two loops of each are separated by the pool's barrier: a tile needs
+ * panels that other threads have packed. */
 static aclnnStatus run_super_block(struct gemm_product *p) {
     const struct gemm_geometry *geo = &p->geo;
     const size_t slack = GEMM_PANEL_SLACK + GEMM_PANEL_ALIGN - 1;
@@ -84,6 +89,8 @@ static size_t super_size(size_t n, size_t most, size_t panel) {
     return hc_ceil_div(size, panel) * panel;
 }
 
+/* Super blocks one after the other, down the columns: both operands are packed again for each, about a
+ * thousandth of the arithmetic. */
 static aclnnStatus run_product(struct gemm_product *p) {
     const size_t rows = super_size(p->m, SUPER_ROWS, p->geo.mr),
                  cols = super_size(p->n, SUPER_COLS, p->geo.nr);
@@ -97,6 +104,7 @@ static aclnnStatus run_product(struct gemm_product *p) {
     return 0;
 }
 
+/* Types whose memory can hold raw sums. */
 static bool is_native(enum hc_block block, aclDataType dtype) {
     return (block == HC_F32 && dtype == ACL_FLOAT) || (block == HC_F64 && dtype == ACL_DOUBLE) ||
            (block == HC_I64 && (dtype == ACL_INT64 || dtype == ACL_UINT64));
@@ -107,6 +115,7 @@ static bool is_one(enum hc_block block, const aclScalar *s) {
     return block == HC_I64 ? s->value.i == 1 : s->value.f == 1;
 }
 
+/* out^T = b^T a^T: strides change places, nothing moves. */
 static void swap_operands(struct hc_gemm *g) {
     const struct hc_gemm_matrix a = g->a;
     const size_t m = g->m;
@@ -134,6 +143,7 @@ static void fold_batches(struct hc_gemm *g) {
     }
 }
 
+/* A factor as the block type has it, so that kernels do not convert. */
 static void set_factor(aclScalar *s, enum hc_block block) {
     const aclScalar from = *s;
     if (block == HC_C128) s->value.c = hc_scalar_c128(&from);
@@ -162,6 +172,8 @@ static bool stores_bf16_rows(const struct hc_gemm *g) {
     return g->self.data == NULL || (g->self.col == 1 && g->self.dtype != ACL_FLOAT16);
 }
 
+/* Everything that is alike for all batches: geometry, slabs of equal length, and whether sums can wait in
+ * out. */
 static void prepare(struct gemm_product *p, const struct hc_gemm *g, enum hc_block block) {
     const bool complex = block == HC_C128;
     *p = (struct gemm_product){.g = *g, .block = block, .item = block == HC_F32 ? 4 : 8};
@@ -193,6 +205,7 @@ static void prepare(struct gemm_product *p, const struct hc_gemm *g, enum hc_blo
     p->sums_in_out = native && (p->plain || !same);
 }
 
+/* In bytes, of a batch given by its row-major number. */
 static int64_t batch_offset(const struct hc_gemm *g, const struct hc_gemm_matrix *m, size_t batch) {
     int64_t offset = 0;
     for (int d = g->batch_rank - 1; d >= 0; d--) {
@@ -202,12 +215,14 @@ static int64_t batch_offset(const struct hc_gemm *g, const struct hc_gemm_matrix
     return offset * (int64_t)hc_dtype_size(m->dtype);
 }
 
+/* `code`: the last failure, as a loop cannot return one. */
 struct batches {
     const struct hc_gemm *g;
     enum hc_block block;
     atomic_int code;
 };
 
+/* Products [begin, end) of the batch, each with its addresses. */
 static void run_batches(void *ctx, size_t begin, size_t end) {
     struct batches *b = ctx;
     struct gemm_product p;

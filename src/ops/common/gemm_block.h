@@ -66,7 +66,9 @@ enum { MR_F32 = 6, NR_F32 = 8 };
 #define FOR_ROWS_F32(X, V) X(V, 2) X(V, 4) X(V, 6)
 #endif
 
-/* The blocks of vectors V for every number of rows, one and two vectors wide, and the choice among them. */
+/* The blocks of vectors V for every number of rows, one and two vectors wide, and the choice among them. Rows
+ * and columns are constants of each case, or the accumulators would not stay in registers. Row counts are
+ * even ones, as packed rows are padded: half the code, and at most one row computed in vain. */
 #define BLOCK_1(V, ROWS) BLOCK(float, V, MR_F32, ROWS, NR_F32, 1)
 #define BLOCK_2(V, ROWS) BLOCK(float, V, MR_F32, ROWS, NR_F32, 2)
 #define FOR_BLOCKS(V) FOR_ROWS_F32(BLOCK_1, V) FOR_ROWS_F32(BLOCK_2, V)

@@ -8,6 +8,7 @@
 
 #include "gemm_product.h"
 
+/* One panel, step by step through the conversions. */
 static void pack_steps(const struct gemm_product *p, const struct gemm_pack *t) {
     hc_load_fn *load = hc_load_for(t->dtype, p->block);
     const int64_t size = (int64_t)hc_dtype_size(t->dtype);

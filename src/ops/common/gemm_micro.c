@@ -9,6 +9,7 @@ typedef uint64_t vl __attribute__((vector_size(HC_VBYTES)));
 static inline vd vd_set(double x) { return x - (vd){0}; }
 static inline vl vl_set(uint64_t x) { return x + (vl){0}; }
 static inline vl vl_fma(vl a, vl b, vl c) { return a * b + c; }
+/* The scalar set has no fused instruction: two roundings there. */
 static inline vd vd_fma(vd a, vd b, vd c) {
 #if defined(HC_ISA_avx512)
     return _mm512_fmadd_pd(a, b, c);
@@ -21,6 +22,8 @@ static inline vd vd_fma(vd a, vd b, vd c) {
 #endif
 }
 
+/* KC: a panel of B (NR * KC elements, 32 KiB of float at most) fits the first-level cache. Integers have
+ * no fused multiply-add, and a 64-bit product takes several instructions: smaller blocks. */
 enum { KC = 256 };
 #if defined(HC_ISA_avx512)
 enum { MR_F64 = 14, NR_F64 = 16, MR_I64 = 8, NR_I64 = 16 };
@@ -46,6 +49,7 @@ FULL_VL(BLOCK)
 
 void HC_FN(gemm_micro_F32) GEMM_MICRO_PARAMS { RUN_BLOCK(vf); }
 
+/* F64 and I64 have one block size each. */
 #define CALL_(T, V, MR, ROWS, NR, NV) V##_block_##ROWS##_##NV(k, a, b, c, ldc, add, ahead)
 void HC_FN(gemm_micro_F64) GEMM_MICRO_PARAMS {
     (void)rows, (void)cols;

@@ -43,7 +43,8 @@ ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
     }
 }
 
-/* Several panels at a time, so that memory is read in runs of lines. */
+/* Rows of k are contiguous across the panel: whole vectors, zeros where columns are missing. Several panels
+ * at a time, so that memory is read in runs of lines. */
 ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
     enum { RUN = 128 };
     const size_t group = hc_max_size(RUN / p->width, 1);
@@ -65,6 +66,7 @@ ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
     }
 }
 
+/* Both strides above 1: views of views, rare enough. */
 ALWAYS_INLINE void pack_any(const struct gemm_pack *p, aclDataType dtype) {
     for (size_t k = 0; k < p->k; k++) {
         float *dst = (float *)p->dst + k * p->width;
@@ -87,6 +89,7 @@ ALWAYS_INLINE void pack(const struct gemm_pack *p, aclDataType dtype) {
     }
 }
 
+/* The dtype is a constant of each branch, so the conversion is inlined. */
 void HC_FN(gemm_pack_F32)(const struct gemm_pack *p) {
     if (p->dtype == ACL_FLOAT) pack(p, ACL_FLOAT);
     else if (p->dtype == ACL_BF16) pack(p, ACL_BF16);

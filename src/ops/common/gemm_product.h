@@ -7,6 +7,7 @@
 /* What one task computes at most: its operands fit the second-level cache. */
 enum { GEMM_TILE_ROWS = 140, GEMM_TILE_COLS = 256 };
 
+/* One product (one batch index). Written between the parallel loops only. */
 struct gemm_product {
     struct hc_gemm g;
     enum hc_block block;
@@ -41,9 +42,10 @@ void gemm_compute_tiles(void *product, size_t begin, size_t end);
 /* For the block types other than the float family: panels, and one tile. */
 void gemm_pack_block(const struct gemm_product *p, const struct gemm_pack *t, bool is_a);
 void gemm_store_block(const struct gemm_product *p, const struct gemm_store *s);
-/* out[j] = x[j] + acc[j], acc may be NULL; float64 or integers. */
+/* out[j] = x[j] + acc[j]; float64, or integers modulo 2^64; acc NULL is zero. */
 void gemm_add_block(enum hc_block block, size_t n, const void *x, const void *acc, void *out);
 
+/* Address of element (i, j). */
 static inline char *gemm_at(const struct hc_gemm_matrix *m, size_t i, size_t j) {
     return (char *)m->data + ((int64_t)i * m->row + (int64_t)j * m->col) * (int64_t)hc_dtype_size(m->dtype);
 }

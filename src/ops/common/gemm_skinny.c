@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Matrix times a few vectors. Every element of B is read once, in the order of memory, by whichever of two
- * kernels fits its layout: dot products where columns are contiguous (a Linear's weight), weighted sums of
- * rows where rows are. Threads share the columns; where those are few and k is long (a dot product), also
- * fixed pieces of k, whose sums are added in order: the pieces depend on the sizes only. */
+/* Matrix times a few vectors: what a step of decoding is. Bound by reading B, so every element of it is
+ * read once, in the order of memory, by whichever of two kernels fits its layout: dot products where
+ * columns are contiguous (a Linear's weight), weighted sums of rows where rows are. Nothing is packed.
+ * Threads share the columns; where those are few and k is long (a dot product), also fixed pieces of k,
+ * whose sums are added in order: the pieces depend on the sizes only. */
 #include "gemm_skinny.h"
 
 #ifdef HC_ISA
@@ -33,6 +34,7 @@ ALWAYS_INLINE void dot_block(const struct gemm_few_rows *s, size_t i, size_t j, 
     }
 }
 
+/* `cols` columns of B against all rows of A: four, then two, then one at a time. */
 ALWAYS_INLINE void dot_columns(const struct gemm_few_rows *s, size_t j, int cols, aclDataType dtype) {
     size_t i = 0;
     for (; i + 4 <= s->m; i += 4) dot_block(s, i, j, 4, cols, dtype);
@@ -64,6 +66,7 @@ ALWAYS_INLINE void sum_rows(const struct gemm_few_rows *s, size_t k, int steps, 
     }
 }
 
+/* 1024 columns of y (4 KiB a row) stay in the first-level cache over all k. */
 ALWAYS_INLINE void few_sum(const struct gemm_few_rows *s, aclDataType dtype) {
     enum { COLUMNS = 1024 };
     for (size_t j0 = 0; j0 < s->n; j0 += COLUMNS) {
@@ -97,6 +100,7 @@ enum {
     ROOM = 16,           /* a vector of any instruction set, in floats */
 };
 
+/* a: rows of A as floats, lda apart, zeros at the end. y: sums, m rows for each piece of k. */
 struct skinny {
     const struct hc_gemm *g;
     size_t batch, lda, ldy, pieces, piece, columns, column_tasks;
@@ -104,6 +108,7 @@ struct skinny {
     bool dot;
 };
 
+/* With few rows always; up to GEMM_SKINNY_ROWS where B is too large for packing to pay. */
 bool gemm_is_skinny(const struct hc_gemm *g, enum hc_block block) {
     if (block != HC_F32 || g->k == 0 || g->m > GEMM_SKINNY_ROWS) return false;
     if (g->b.row != 1 && g->b.col != 1) return false;
@@ -131,6 +136,7 @@ static void store_columns(const struct skinny *s, size_t first, size_t n) {
     }
 }
 
+/* Task t: some columns, one piece of k. */
 static void run_tasks(void *ctx, size_t begin, size_t end) {
     const struct skinny *s = ctx;
     const struct hc_gemm *g = s->g;
@@ -154,6 +160,7 @@ static void run_tasks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* In order of the pieces, which the shape decides: the same bits for any number of threads. */
 static void add_pieces(const struct skinny *s) {
     for (size_t p = 1; p < s->pieces; p++) {
         const float *y = s->y + p * s->g->m * s->ldy;
@@ -181,6 +188,8 @@ static void cut(struct skinny *s) {
     s->pieces = hc_ceil_div(k, s->piece);
 }
 
+/* a, a few rows, is converted whole and padded with zeros; b is read once, in its own dtype, which is the
+ * cost. */
 aclnnStatus gemm_skinny(const struct hc_gemm *g, size_t batch) {
     struct skinny s = {.g = g, .batch = batch, .dot = g->b.row == 1};
     s.lda = hc_align_up(g->k, ROOM);

@@ -6,7 +6,7 @@
 #ifdef HC_ISA
 #include "simd.h"
 
-enum { MAX_COLS = 32 };
+enum { MAX_COLS = 32 }; /* the widest register block */
 
 /* x += beta * self over one row; x has room for whole vectors. */
 static void add_self(size_t n, float *x, const void *self, aclDataType dtype, int64_t stride, float beta) {
@@ -27,6 +27,8 @@ static void add_self(size_t n, float *x, const void *self, aclDataType dtype, in
     }
 }
 
+/* Rounding to nearest even. Strided outputs go one by one: only a product whose output is neither row-
+ * nor column-major has them. */
 static void store_row(size_t n, const float *x, void *out, aclDataType dtype, int64_t stride) {
     size_t j = 0;
     if (stride == 1 && dtype == ACL_FLOAT) {
@@ -48,6 +50,8 @@ static void store_row(size_t n, const float *x, void *out, aclDataType dtype, in
     }
 }
 
+/* Order: (tile + acc) * alpha, + beta * self, epilogue, one rounding. acc is read before out is written,
+ * as it may be out. */
 void HC_FN(gemm_store_F32)(const struct gemm_store *s) {
     const struct hc_gemm *g = s->g;
     const float alpha = (float)g->alpha.value.f, beta = (float)g->beta.value.f;

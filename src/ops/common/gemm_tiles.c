@@ -38,6 +38,7 @@ static void pack(const struct gemm_product *p, bool is_a, size_t panel, size_t c
     else gemm_pack_block(p, &t, is_a);
 }
 
+/* Panels of A and B are one list, so that one hand-out packs both. */
 void gemm_pack_panels(void *product, size_t begin, size_t end) {
     const struct gemm_product *p = product;
     const size_t from_b = hc_max_size(begin, p->panels_a);
@@ -147,6 +148,7 @@ static void compute_block(const struct gemm_product *p, const struct work *w, si
     else gemm_store_block(p, &s);
 }
 
+/* With few steps along the rows of C, else down its columns: a panel of B stays in the cache. */
 static void compute_slab(const struct gemm_product *p, const struct work *w) {
     if (w->steps <= FEW_STEPS) {
         for (size_t i = w->i0; i < w->i1; i++) {

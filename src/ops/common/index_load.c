@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Index tensors made plain and checked: one pass that finds lowest and highest, and a second one only for
+ * negative indices. An error costs a search for the first culprit, so that the message can name it. */
 #include "index_load.h"
 
 #include <stdatomic.h>
@@ -9,6 +11,7 @@ HC_KERNEL(hc_index_range, (size_t n, const int64_t *x, int64_t *lowest, int64_t 
 HC_KERNEL(hc_index_wrap, (size_t n, int64_t *x, int64_t bound))
 
 #ifdef HC_ISA
+/* Minimum and maximum vectorise; a comparison with the bounds and an early end would not. */
 void HC_FN(hc_index_range)(size_t n, const int64_t *x, int64_t *lowest, int64_t *highest) {
     int64_t low = INT64_MAX, high = INT64_MIN;
     for (size_t i = 0; i < n; i++) {
@@ -23,8 +26,9 @@ void HC_FN(hc_index_wrap)(size_t n, int64_t *x, int64_t bound) {
     for (size_t i = 0; i < n; i++) x[i] += x[i] < 0 ? bound : 0;
 }
 #else
-enum { GRAIN = 32 * 1024 };
+enum { GRAIN = 32 * 1024 }; /* 256 KiB of indices */
 
+/* The flags only ever become true, so relaxed stores do. */
 struct scan {
     int64_t *data;
     int64_t bound, lowest; /* legal: lowest <= x < bound */
@@ -44,6 +48,7 @@ static void wrap_piece(void *ctx, size_t begin, size_t end) {
     HC_DISPATCH(hc_index_wrap)(end - begin, s->data + begin, s->bound);
 }
 
+/* `view` is contiguous: a linear position gives the index of each dimension. */
 static aclnnStatus fail_at(const char *op, const char *arg, const aclTensor *view, const struct scan *s) {
     char position[128] = "";
     size_t bad = 0;
@@ -59,6 +64,7 @@ static aclnnStatus fail_at(const char *op, const char *arg, const aclTensor *vie
                    (long long)s->data[bad], position, arg, (long long)s->lowest, (long long)s->bound - 1);
 }
 
+/* The caller's own memory is never written: negative indices in it are wrapped in a copy. */
 aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, int64_t bound, bool wraps,
                           struct hc_index *index) {
     HC_TRY(hc_contiguous(t, ACL_INT64, &index->view, &index->owned));

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Counting and visiting the true elements of a mask. Two passes over the mask, both parallel; the sum
+ * over blocks between them is short (one number for 2048 elements). */
 #include "mask_scan.h"
 
 #include <stdlib.h>
@@ -12,8 +14,9 @@ void HC_FN(hc_count_true)(size_t n, const uint8_t *truth, int64_t *count) {
     *count = sum;
 }
 #else
-enum { GRAIN_BLOCKS = 16 };
+enum { GRAIN_BLOCKS = 16 }; /* 32 Ki elements */
 
+/* One walk over the blocks; load turns any type into 0 and 1. */
 struct job {
     const struct hc_mask_scan *scan;
     hc_mask_fn *fn;
@@ -21,12 +24,14 @@ struct job {
     hc_load_fn *load;
 };
 
+/* The block's truth values; returns how many there are. */
 static size_t load_block(const struct job *j, size_t block, uint8_t *truth) {
     const size_t first = block * HC_MASK_BLOCK, n = hc_min_size(HC_MASK_BLOCK, j->scan->n - first);
     j->load(n, truth, hc_data(&j->scan->mask) + first * (size_t)j->scan->mask.item_size, 1);
     return n;
 }
 
+/* At [block + 1], where the running sum will be wanted. */
 static void count_blocks(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     uint8_t truth[HC_MASK_BLOCK];
@@ -36,6 +41,7 @@ static void count_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Blocks without a true element are not even loaded. */
 static void visit_blocks(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     uint8_t truth[HC_MASK_BLOCK];
@@ -47,6 +53,7 @@ static void visit_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* A running sum over blocks, not elements: 2048 times shorter than the mask, so one thread does it. */
 aclnnStatus hc_mask_scan(const char *op, const aclTensor *mask, const int64_t *shape, int32_t rank,
                          struct hc_mask_scan *s) {
     aclTensor view;

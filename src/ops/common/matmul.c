@@ -3,11 +3,13 @@
 #include "elementwise.h"
 #include "matmul.h"
 
+/* The planned product without addresses, which may change between runs. */
 struct args {
     struct hc_gemm g;
     bool has_self, in_place;
 };
 
+/* A dimension of size 1 before dimension `at`: a vector as a matrix. */
 static aclTensor insert_dim(const aclTensor *t, int32_t at) {
     aclTensor v = *t;
     for (int32_t d = v.rank; d > at; d--) v.shape[d] = v.shape[d - 1], v.stride[d] = v.stride[d - 1];
@@ -25,6 +27,7 @@ static void set_matrix(struct hc_gemm_matrix *m, const aclTensor *view) {
     for (int32_t d = 0; d < view->rank - 2; d++) m->batch[d] = view->stride[d];
 }
 
+/* rank 0: any, as torch.matmul takes it. */
 static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, const char *name,
                               int32_t rank) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, name);
@@ -35,6 +38,7 @@ static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, co
     return 0;
 }
 
+/* Kinds are not mixed: PyTorch refuses that too. An integer product cannot be scaled by 0.5. */
 static aclnnStatus check_dtypes(const struct hc_matmul *op) {
     const int block = hc_gemm_compute(op->a->dtype, op->b->dtype, op->out->dtype);
     HC_CHECK(block >= 0, ACLNN_ERR_PARAM_INVALID,
@@ -94,6 +98,8 @@ static bool product_view(const struct hc_matmul *op, const aclTensor *t, const i
     return true;
 }
 
+/* Phase one's part: everything but addresses, which only the run knows. Broadcast batches, transposed
+ * matrices and a broadcast self are strides, so no operand is copied. */
 aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     HC_TRY(check_rank(op, op->a, op->a_name, op->a_rank));
     HC_TRY(check_rank(op, op->b, op->b_name, op->b_rank));
@@ -128,11 +134,14 @@ aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     return 0;
 }
 
+/* Any common byte: the product reads a and b many times while it writes out. */
 static bool overlap(const aclTensor *a, const aclTensor *b) {
     const char *a0, *a1, *b0, *b1;
     return hc_byte_range(a, &a0, &a1) && hc_byte_range(b, &b0, &b1) && a0 < b1 && b0 < a1;
 }
 
+/* Where out overlaps an operand the product goes to scratch first: blocks of out are written while others
+ * still read. */
 aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *out,
                           const aclTensor *const *read, size_t num_read) {
     bool overlaps = false;
@@ -152,6 +161,7 @@ aclnnStatus hc_matmul_run(const char *name, struct hc_gemm *g, const aclTensor *
     return hc_copy(out, &copy);
 }
 
+/* self may be the very view of out (accumulation); hc_gemm reads an element of it before it writes it. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *args = call->args;
     struct hc_gemm g = args->g;
@@ -167,6 +177,7 @@ static aclnnStatus run(const struct hc_call *call) {
                          self != NULL && !same ? 3 : 2);
 }
 
+/* The operands' order is what run() counts on: self where there is one, a, b, out. */
 aclnnStatus hc_matmul_plan(const struct hc_matmul *op, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.has_self = op->self != NULL, .in_place = op->in_place};
     HC_TRY(hc_matmul_describe(op, &args.g));

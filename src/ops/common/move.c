@@ -25,6 +25,8 @@ struct wide {
 /* memcpy for rows: from 2 KiB on the library's uses string instructions, whose start costs as much as such a
  * row. */
 enum { ROW_BYTES = 16 * 1024 };
+/* Rows of a few vectors, without the call and the tests of memcpy, which cost as much as the row. The
+ * tail is a vector that ends with the row and so overlaps the one before. */
 static inline void copy_row(char *dst, const char *src, size_t bytes) {
     if (bytes < 4 * HC_VBYTES || bytes > ROW_BYTES) {
         memcpy(dst, src, bytes);

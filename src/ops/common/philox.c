@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Ten rounds on sixteen counters at a time, and the loop that fills a tensor. The lanes are plain arrays:
+ * the compiler makes one 32 x 32 -> 64 bit multiplication per vector of every set from them. */
 #include "philox.h"
 
 #ifdef HC_ISA
 
+/* Constants of Philox4x32 and of its key schedule (the golden ratio and sqrt(3) - 1 in 32 bits), from the
+ * paper. */
 enum { LANES = 16, ROUNDS = 10 };
 #define MULTIPLIER_0 0xD2511F53u
 #define MULTIPLIER_1 0xCD9E8D57u
@@ -43,6 +47,7 @@ void HC_FN(hc_philox_words)(const struct hc_philox *p, uint64_t first, size_t co
 
 #include "temporary.h"
 
+/* What a piece needs; shared and read-only. */
 struct fill {
     const struct hc_random *random;
     hc_philox_words_fn *words;
@@ -53,6 +58,8 @@ struct fill {
 
 enum { GRAIN = 16 * HC_RANDOM_BLOCK };
 
+/* Element i takes word i of the stream (words 2i and 2i + 1 where wide, half a group apart), wherever the
+ * piece begins. */
 static void fill_range(void *ctx, size_t begin, size_t end) {
     const struct fill *f = ctx;
     uint32_t words[2 * HC_RANDOM_BLOCK];
@@ -66,6 +73,8 @@ static void fill_range(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Elements are numbered in row-major order whatever out's strides are, so a view gets the numbers that a
+ * contiguous tensor would. */
 aclnnStatus hc_random_fill(const struct hc_random *r, const aclTensor *out) {
     aclTensor view;
     void *owned = NULL;

@@ -2,8 +2,11 @@
 /* The loop of reduce.h.
  *
  * Dimensions are split into kept and folded axes, each sorted by the input's stride and merged where
- * possible. If the folded axis is the denser one in memory, each output folds its rows; otherwise a tile of
- * neighbouring outputs is folded row of the tile by row, so memory is always read in lines. */
+ * possible. If the folded axis is the denser one in memory, each output folds its rows; otherwise a tile
+ * of neighbouring outputs is folded row of the tile by row, so memory is always read in lines. Every
+ * element is read once; states live in the first-level cache (a tile of 512 doubles is 4 KiB). Where
+ * outputs are too few for the threads, the folded axis is cut into chunks whose states are joined in
+ * order afterwards. */
 #include "reduce.h"
 
 #include <stdlib.h>
@@ -20,12 +23,16 @@ enum {
     SHORT_ROW = 16, /* rows shorter than this are folded column-wise */
 };
 
+/* A dimension, or several merged; steps of the input and of both outputs. */
 struct axis {
     int64_t size, x, out[2]; /* strides in bytes */
 };
 
+/* ROWS: outputs one after the other. COLUMNS: a tile of outputs, the column kernel. GATHERED_COLUMNS: the
+ * same for operators without such a kernel, by gathering a few columns at a time. */
 enum mode { ROWS, COLUMNS, GATHERED_COLUMNS };
 
+/* One run: shared by the pool's threads, read-only but for `partial`, where each unit has its own place. */
 struct loop {
     const struct hc_reduce_kernels *kernels;
     hc_reduce_row *row;
@@ -54,6 +61,7 @@ struct planned {
     _Alignas(16) char args[HC_REDUCE_MAX_ARGS];
 };
 
+/* A scalar has one dimension for this purpose, 0 or -1, as in PyTorch; its bit is ignored later. */
 aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims dims, uint32_t *mask) {
     *mask = 0;
     for (size_t i = 0; i < dims.size; i++) {
@@ -81,6 +89,7 @@ aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_
     return 0;
 }
 
+/* A maximum of nothing is an error only where an output would need one. */
 static aclnnStatus check_elements(const struct hc_reduce *op, const aclTensor *self, uint32_t mask) {
     bool empty = false, outputs = true;
     for (int32_t d = 0; d < self->rank; d++) {
@@ -93,6 +102,7 @@ static aclnnStatus check_elements(const struct hc_reduce *op, const aclTensor *s
     return 0;
 }
 
+/* Phase two. */
 static aclnnStatus reduce_call(const struct hc_call *call) {
     const struct planned *p = call->args;
     return hc_reduce_run(p->op, p->compute, hc_arg(call, 0), p->mask, hc_arg(call, 1), hc_arg(call, 2),
@@ -137,6 +147,7 @@ static void insert_axis(struct axis *axes, int *rank, struct axis axis) {
     axes[at] = axis;
 }
 
+/* Neighbours in memory become one axis: a contiguous tensor that is folded whole has one axis left. */
 static void merge_axes(struct axis *axes, int *rank, int num_outs) {
     int used = 0;
     for (int i = 1; i < *rank; i++) {
@@ -149,6 +160,7 @@ static void merge_axes(struct axis *axes, int *rank, int num_outs) {
     if (*rank > 0) *rank = used + 1;
 }
 
+/* Outputs may lack the folded dimensions or have 1 there: `at` walks theirs. */
 static void set_axes(struct loop *l, const aclTensor *self, uint32_t mask, const aclTensor *const *outs) {
     int32_t at[2] = {0, 0}; /* dimension of each output */
     for (int32_t d = 0; d < self->rank; d++) {
@@ -170,6 +182,8 @@ static void set_axes(struct loop *l, const aclTensor *self, uint32_t mask, const
     for (int i = 0; i < l->folded_rank; i++) l->folded_count *= (size_t)l->folded[i].size;
 }
 
+/* Columns where the kept axis is the denser one. Also for rows of fewer than 16 elements where there are
+ * many: a call per row would cost more than the row. */
 static enum mode choose_mode(const struct loop *l) {
     const bool short_rows = l->folded_count < SHORT_ROW && l->kept[0].size >= 2 * SHORT_ROW;
     if (l->kept[0].size > 1 &&
@@ -208,6 +222,7 @@ static const char *folded_at(const struct loop *l, const char *x, size_t r, size
     return x;
 }
 
+/* n folded elements from r on, in a row, converted. */
 static void gather(const struct loop *l, const char *x, size_t r, size_t n, char *block) {
     while (n > 0) {
         size_t run;
@@ -220,6 +235,7 @@ static void gather(const struct loop *l, const char *x, size_t r, size_t n, char
     }
 }
 
+/* Elements [begin, end) of one output's folded axis into its state, a block at a time. */
 static void fold_row(const struct loop *l, const char *x, size_t begin, size_t end, void *state,
                      size_t block) {
     _Alignas(64) char buffer[BLOCK * sizeof(hc_c128)];
@@ -239,6 +255,8 @@ static void fold_row(const struct loop *l, const char *x, size_t begin, size_t e
     }
 }
 
+/* Folded rows [begin, end) of `cols` neighbouring outputs, row by row. Four rows are converted before
+ * each call, so that a state is loaded and stored once for four values. */
 static void fold_columns(const struct loop *l, const char *x, size_t cols, size_t begin, size_t end,
                          char *state) {
     _Alignas(64) char buffer[COL_ROWS * HC_REDUCE_TILE * sizeof(hc_c128)];
@@ -261,6 +279,8 @@ static void fold_columns(const struct loop *l, const char *x, size_t cols, size_
     }
 }
 
+/* States of a tile from the identity on. Gathered columns advance 256 elements at a time, so that the
+ * lines that one column has touched are still in cache for the next. */
 static void fold_tile(const struct loop *l, const char *x, size_t cols, size_t begin, size_t end,
                       char *state) {
     const size_t size = l->kernels->state_size;
@@ -278,12 +298,14 @@ static void fold_tile(const struct loop *l, const char *x, size_t cols, size_t b
     }
 }
 
+/* Where a tile begins in the input and the outputs. */
 struct tile {
     const char *x;
     char *out[2];
     size_t cols;
 };
 
+/* Tiles are numbered along the innermost kept axis first. */
 static struct tile locate(const struct loop *l, size_t number) {
     struct tile t = {l->x, {l->out[0], l->out[1]}, 0};
     const size_t first = number % l->tiles_inner * l->tile;
@@ -301,6 +323,7 @@ static struct tile locate(const struct loop *l, size_t number) {
     return t;
 }
 
+/* States to values of the output's block type, then to its own type. */
 static void finish_tile(const struct loop *l, const struct tile *t, const char *state) {
     _Alignas(64) char blocks[2][HC_REDUCE_TILE * sizeof(hc_c128)];
     void *const outs[] = {blocks[0], blocks[1]};
@@ -310,6 +333,7 @@ static void finish_tile(const struct loop *l, const struct tile *t, const char *
     }
 }
 
+/* A unit is a chunk of a tile. Alone it is finished at once; otherwise its states wait in `partial`. */
 static void run_units(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     _Alignas(64) char local[HC_REDUCE_TILE * HC_REDUCE_MAX_STATE];
@@ -322,6 +346,7 @@ static void run_units(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Chunks of a tile in their order, which is why the result does not depend on who folded them. */
 static void join_units(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     const size_t bytes = l->tile * l->kernels->state_size;
@@ -333,6 +358,8 @@ static void join_units(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* From dtypes to functions, from shapes to axes, from axes to the way that rows or columns are read, and
+ * from that to units of work. */
 static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_block compute,
                      const aclTensor *self, uint32_t mask, const aclTensor *const *outs) {
     l->kernels = k;
@@ -353,6 +380,8 @@ static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_
     set_units(l);
 }
 
+/* One chunk: units write outputs themselves. Several: states go to scratch, and a second loop joins them
+ * in order. */
 aclnnStatus hc_reduce_run(const struct hc_reduce *op, enum hc_block compute, const aclTensor *self,
                           uint32_t mask, const aclTensor *out0, const aclTensor *out1, const void *args) {
     const aclTensor *const outs[] = {out0, out1};

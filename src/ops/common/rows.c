@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The loop of rows.h. */
+/* The loop of rows.h.
+ *
+ * Kept dimensions count the rows, in the order in which the shape has them in memory; a row's own
+ * dimensions are axes of each operand, merged where they lie side by side. An operand that is one run of
+ * the block's type is handed to the kernel in place; others go through a buffer per thread. Cost beside
+ * the kernel: one conversion each way, in cache, for rows up to a few thousand elements. */
 #include "rows.h"
 
+/* Sums over all rows: a piece's doubles added to another's, and a piece's floats added to its doubles. */
 HC_KERNEL(rows_add, (size_t n, double *to, const double *from))
 HC_KERNEL(rows_flush, (size_t n, double *to, float *from))
 
@@ -9,6 +15,7 @@ HC_KERNEL(rows_flush, (size_t n, double *to, float *from))
 void HC_FN(rows_add)(size_t n, double *to, const double *from) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) to[i] += from[i];
 }
+/* After 32 rows, so that float sums stay short. */
 void HC_FN(rows_flush)(size_t n, double *to, float *from) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {
         to[i] += (double)from[i];
@@ -30,6 +37,8 @@ enum {
     TILE_BYTES = 128 * 1024,
 };
 
+/* An operand during a run. kept_stride is the step from row to row along each kept dimension; 0 for one
+ * that all rows share. */
 struct operand {
     char *data;
     enum hc_rows_kind kind;
@@ -44,6 +53,8 @@ struct operand {
     size_t n, buffer_bytes;           /* of one row */
 };
 
+/* One run: shared by the pool's threads and read-only, but for `failed` and the pieces' own parts of
+ * `partial`. */
 struct loop {
     const struct hc_rows *spec;
     hc_rows_kernel *kernel;
@@ -71,7 +82,8 @@ size_t hc_rows_length(const aclTensor *shape, uint32_t mask) {
     return n;
 }
 
-/* Kept dimensions, sorted by the stride of the shape. */
+/* Kept dimensions, sorted by the stride of the shape: neighbouring rows are then neighbours in memory.
+ * Insertion sort, of at most 16. */
 static void set_kept(struct loop *l) {
     const aclTensor *s = l->spec->shape;
     for (int32_t d = s->rank - 1; d >= 0; d--) {
@@ -101,6 +113,7 @@ static int64_t one_stride(const struct loop *l, const aclTensor *t, int d) {
     return stride;
 }
 
+/* One dimension of a row more, outwards; it joins the last one where it continues it. */
 static void add_axis(struct operand *o, int64_t size, int64_t stride) {
     const int last = o->rank - 1;
     if (size == 1) return;
@@ -112,6 +125,7 @@ static void add_axis(struct operand *o, int64_t size, int64_t stride) {
     o->stride[o->rank++] = stride;
 }
 
+/* Everything of an operand that does not depend on the row. */
 static void set_operand(struct loop *l, struct operand *o, const struct hc_rows_operand *from, bool output) {
     const aclTensor *t = from->tensor, *s = l->spec->shape;
     *o = (struct operand){.kind = from->kind, .present = t != NULL, .output = output};
@@ -145,7 +159,9 @@ static void set_operand(struct loop *l, struct operand *o, const struct hc_rows_
     o->buffer_bytes = o->direct ? 0 : hc_align_up(o->n * hc_block_size(from->block), 64);
 }
 
-/* Rows are gathered together if they lie side by side in memory. */
+/* How many rows are gathered together: more than one where rows lie side by side in memory (the row's
+ * elements are further apart than the rows), so that a cache line serves 16 rows instead of one. Bounded
+ * by the buffers it takes. */
 static size_t choose_tile(const struct loop *l) {
     size_t bytes = 1;
     bool across = false;
@@ -161,6 +177,7 @@ static size_t choose_tile(const struct loop *l) {
     return hc_min_size(hc_min_size(TILE_ROWS, (size_t)l->kept[0]), hc_max_size(TILE_BYTES / bytes, 1));
 }
 
+/* First element of a row, by a division for each kept dimension: rows are long enough for that. */
 static char *row_address(const struct loop *l, const struct operand *o, size_t row) {
     char *p = o->data;
     if (o->linear) return p + (int64_t)row * o->kept_stride[0];
@@ -202,11 +219,13 @@ static void move_rows(const struct loop *l, int k, size_t row, size_t count, cha
     }
 }
 
+/* Buffers of a thread, in its own scratch. */
 struct thread_state {
     char *buffer[HC_ROWS_MAX_OPERANDS]; /* NULL: direct */
     char *sums;
 };
 
+/* False without memory: noted in the loop, as a piece cannot return a code. */
 static bool start_thread(struct loop *l, struct thread_state *t) {
     char *at = hc_scratch(HC_SCRATCH_C, hc_max_size(l->thread_bytes, 64));
     if (at == NULL) {
@@ -222,6 +241,7 @@ static bool start_thread(struct loop *l, struct thread_state *t) {
     return true;
 }
 
+/* One row: buffers where there are any, else the memory itself. */
 static void call_kernel(const struct loop *l, const struct thread_state *t, size_t row, size_t in_tile,
                         char *sums) {
     const struct hc_rows *spec = l->spec;
@@ -248,6 +268,9 @@ static void flush_sums(const struct loop *l, char *partial, char *sums) {
     }
 }
 
+/* Rows [begin, end), tile by tile: load, compute, store. Sums are added in floats over 32 rows, then in
+ * double: the error stays that of 32 additions whatever the number of rows, and the float loops vectorise
+ * twice as wide. */
 static void run_piece(void *ctx, size_t begin, size_t end) {
     struct loop *l = ctx;
     struct thread_state t;
@@ -282,6 +305,7 @@ static void run_piece(void *ctx, size_t begin, size_t end) {
     if (num_sums > 0) flush_sums(l, partial, sums);
 }
 
+/* Some columns of the sums, all pieces in order. */
 static void add_pieces(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     const size_t row = (size_t)l->spec->num_sums * l->n;
@@ -291,6 +315,7 @@ static void add_pieces(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Without rows there was no piece to clear the sums. */
 static aclnnStatus finish_sums(struct loop *l) {
     const size_t values = (size_t)l->spec->num_sums * l->n;
     if (l->rows == 0) memset(l->partial, 0, values * sizeof(double));
@@ -345,6 +370,8 @@ static void use_bf16_kernel(struct loop *l) {
     }
 }
 
+/* Pieces are sized by operations, not by rows, and by shape only. With sums there are at most 32, as each
+ * holds a row of doubles. */
 static aclnnStatus set_loop(struct loop *l) {
     const struct hc_rows *spec = l->spec;
     l->kernel = spec->kernel;
@@ -373,6 +400,7 @@ static aclnnStatus set_loop(struct loop *l) {
     return l->partial != NULL ? 0 : ACLNN_ERR_INNER;
 }
 
+/* A piece cannot return an error, so it sets `failed`. */
 static aclnnStatus run_loop(const struct hc_rows *spec) {
     struct loop l = {.spec = spec, .num_operands = spec->num_outs + spec->num_ins};
     HC_TRY(set_loop(&l));
@@ -382,6 +410,7 @@ static aclnnStatus run_loop(const struct hc_rows *spec) {
     return spec->num_sums > 0 ? finish_sums(&l) : 0;
 }
 
+/* Whether an output would be written over parts of an input that are still to be read. */
 static bool overlaps(const struct hc_rows *spec, const aclTensor *in) {
     for (int k = 0; k < spec->num_outs; k++) {
         const aclTensor *out = spec->operand[k].tensor;
@@ -390,6 +419,8 @@ static bool overlaps(const struct hc_rows *spec, const aclTensor *in) {
     return false;
 }
 
+/* Inputs that an output overlaps in part are copied first; one that is exactly an output may stay, as
+ * kernels read a row before they write it. */
 aclnnStatus hc_rows_run(const struct hc_rows *rows) {
     struct hc_rows spec = *rows;
     aclTensor copies[HC_ROWS_MAX_OPERANDS];

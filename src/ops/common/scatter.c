@@ -2,15 +2,17 @@
 /* The loop of scatter.h.
  *
  * Dimensions where the destination moves ("free") never meet: threads share them. The indexed dimensions
- * ("ordered") are walked in order by each. Where too few free elements are left for the threads, each thread
- * also owns a range of index values and skips the rest. Who writes an element changes, the order of its
- * writes does not. */
+ * ("ordered") are walked in order by each. Where too few free elements are left for the threads, each
+ * thread also owns a range of index values and skips the rest: every owner then reads all indices, which
+ * is cheap next to the writes, and no atomic is needed. Who writes an element changes, the order of its
+ * writes does not, so sums are the same bits for any number of threads. */
 #include "scatter.h"
 
 #include <stdlib.h>
 
 #include "strided.h"
 
+/* Index values this call may write: all, or one owner's. */
 struct range {
     int64_t step, low, high;
     struct hc_ew_scalar alpha;
@@ -108,9 +110,14 @@ static inline hc_c128 add_c128(hc_c128 a, hc_c128 b, hc_c128 f) {
 DEFINE(add_C128, hc_c128, add_c128, alpha.C128)
 DEFINE(mul_C128, hc_c128, MUL_C128, alpha.C128)
 #else
-enum { MIN_CHUNK = 64, OWNED_RUN = 32 * 1024, MAX_OWNERS = 16 };
+enum {
+    MIN_CHUNK = 64,
+    OWNED_RUN = 32 * 1024,
+    MAX_OWNERS = 16
+}; /* elements; runs of indices from which owners pay; and most of those */
 typedef void scatter_fn PARAMS;
 
+/* Moving needs the size only; arithmetic the block type. */
 static scatter_fn *kernel_for(enum hc_scatter_op op, aclDataType dtype) {
     static scatter_fn *const *const SETS[] = {scatter_set_1_table, scatter_set_2_table, scatter_set_4_table,
                                               scatter_set_8_table, scatter_set_16_table};
@@ -144,6 +151,8 @@ struct job {
 
 enum { DST, INDEX, SRC };
 
+/* Outwards, merged with the last where all three operands allow. No reordering: the order of writes is
+ * the contract. */
 static void add_dimension(struct hc_strided *s, int64_t size, const int64_t *strides) {
     bool merges = s->rank > 0;
     for (int k = 0; k < s->num && merges; k++)
@@ -156,6 +165,8 @@ static void add_dimension(struct hc_strided *s, int64_t size, const int64_t *str
     s->shape[s->rank++] = size;
 }
 
+/* Free are those along which the destination moves; the index replaces the others, there its stride is 0.
+ */
 static void split_dimensions(struct job *j, const struct hc_scatter *s) {
     const aclTensor *views[] = {&s->dst, &s->index, &s->src};
     aclTensor still[3] = {s->dst, s->index, s->src}; /* the free dimensions only */
@@ -179,11 +190,14 @@ static void split_dimensions(struct job *j, const struct hc_scatter *s) {
     if (j->ordered.rank == 0) add_dimension(&j->ordered, 1, (const int64_t[]){0, 0, 0});
 }
 
+/* The largest step of a run along the innermost dimension: the smaller it is, the fewer cache lines a run
+ * touches. */
 static int64_t widest(const struct hc_strided *s) {
     return hc_max_i64(llabs(s->stride[DST][0]),
                       hc_max_i64(llabs(s->stride[INDEX][0]), llabs(s->stride[SRC][0])));
 }
 
+/* A chunk of one row of free elements (or one free element), through all ordered positions in order. */
 static void scatter_unit(const struct job *j, size_t row, size_t first, size_t owner) {
     const struct hc_strided *f = &j->free, *o = &j->ordered;
     struct range range = j->range;
@@ -213,6 +227,7 @@ static void scatter_unit(const struct job *j, size_t row, size_t first, size_t o
     }
 }
 
+/* A unit is a piece of the free dimensions and an owner: the destinations that one thread writes. */
 static void scatter_units(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     for (size_t unit = begin; unit < end; unit++) {
@@ -221,6 +236,7 @@ static void scatter_units(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Sizes of chunks follow the thread count, which decides who writes and not in which order. */
 void hc_scatter(const struct hc_scatter *s) {
     if (s->dst.numel == 0) return;
     struct job j = {

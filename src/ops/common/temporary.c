@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Copies for operators that want their operands plain. malloc and not scratch: an operator may hold
+ * several, and they are as large as a tensor. */
 #include "temporary.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* At least one byte, so that an empty tensor is no failure. */
 static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
     const size_t bytes = (size_t)t->numel * hc_dtype_size(dtype);
     *owned = aligned_alloc(64, hc_align_up(bytes + 1, 64));
@@ -13,6 +16,7 @@ static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *vi
     return 0;
 }
 
+/* On failure nothing is owned. */
 static aclnnStatus copy_of(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
     HC_TRY(allocate(t, dtype, view, owned));
     const aclnnStatus status = hc_copy(view, t);
@@ -22,6 +26,8 @@ static aclnnStatus copy_of(const aclTensor *t, aclDataType dtype, aclTensor *vie
     return status;
 }
 
+/* By the range of bytes: views that interleave without sharing any count as overlapping, which costs a
+ * copy and no more. */
 bool hc_overlaps(const aclTensor *a, const aclTensor *b) {
     const char *begin_a, *end_a, *begin_b, *end_b;
     if (!hc_byte_range(a, &begin_a, &end_a) || !hc_byte_range(b, &begin_b, &end_b)) return false;
@@ -56,6 +62,8 @@ aclnnStatus hc_contiguous_out(const aclTensor *out, aclDataType dtype, aclTensor
     return allocate(out, dtype, view, owned);
 }
 
+/* By way of the block type of the scalar's own class, so that a large integer is not rounded by a double.
+ */
 struct hc_element hc_scalar_element(const aclScalar *s, aclDataType dtype) {
     struct hc_element element = {{0}};
     const enum hc_dtype_class kind = hc_dtype_class(s->dtype);

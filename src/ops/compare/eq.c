@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = a == b (equal), element by element, for two tensors or a tensor and a scalar. */
+/* y = a == b (equal), element by element, for two tensors or a tensor and a scalar. Compared in the
+ * promoted type of both, 64-bit integers exactly; NaN equals nothing, 0 equals -0. Complex numbers can be
+ * equal, but have no order. */
 #include "compare.h"
 
 HC_COMPARE_KERNELS(eq, ALL)

@@ -3,6 +3,7 @@
  * equalNan. */
 #include "elementwise.h"
 
+/* rtol scales with |other|: the comparison is not symmetric, as in PyTorch. */
 struct tolerance {
     double rtol, atol;
     bool equal_nan;
@@ -13,6 +14,8 @@ HC_EW_KERNELS_REAL(is_close)
 #ifdef HC_ISA
 #include <math.h>
 
+/* Bit operations instead of branches, so that the loop vectorises. The difference must be finite: an
+ * infinite one is within an infinite limit. */
 static inline uint8_t close_f64(double a, double b, const struct tolerance *t) {
     const double error = fabs(a - b);
     return (a == b) | ((error <= t->atol + t->rtol * fabs(b)) & (error < INFINITY)) |

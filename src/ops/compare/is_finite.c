@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = whether x is neither infinite nor NaN, element by element. */
+/* y = whether x is neither infinite nor NaN, element by element: |x| < inf is false for both. Complex
+ * numbers: both parts. Integers always are. */
 #include "unary.h"
 
 HC_EW_KERNELS_ALL(is_finite)

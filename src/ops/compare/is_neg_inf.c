@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = whether x is negative infinity, element by element. */
+/* y = whether x is negative infinity, element by element; false for every integer. */
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(is_neg_inf)

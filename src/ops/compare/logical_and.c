@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = a and b of truth values, element by element: anything but 0 is true, NaN included. */
+/* y = a and b of truth values, element by element: anything but 0 is true, NaN included. All three
+ * operands are blocks of truth values (bits 0 to 2 of `truth`), so the block type of the rest (I64) is
+ * only a name for the kernel. */
 #include "binary.h"
 
 HC_EW_KERNEL(logical_and_B8)

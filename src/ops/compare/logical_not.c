@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = not x of truth values, element by element: anything but 0 is true, NaN included. */
+/* y = not x of truth values, element by element: anything but 0 is true, NaN included. Truth values
+ * arrive as 0 and 1, so one exclusive or negates. */
 #include "unary.h"
 
 HC_EW_KERNEL(logical_not_B8)

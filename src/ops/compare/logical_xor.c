@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = a xor b of truth values, element by element: anything but 0 is true, NaN included. */
+/* y = a xor b of truth values, element by element: anything but 0 is true, NaN included. Operands are
+ * blocks of truth values, as in logical_and.c. */
 #include "binary.h"
 
 HC_EW_KERNEL(logical_xor_B8)

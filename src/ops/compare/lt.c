@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = a < b (less), element by element, for two tensors or a tensor and a scalar. */
+/* y = a < b (less), element by element, for two tensors or a tensor and a scalar, compared in the
+ * promoted type; false with NaN. */
 #include "compare.h"
 
 HC_COMPARE_KERNELS(lt, REAL)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = a != b (not equal), element by element, for two tensors or a tensor and a scalar. */
+/* y = a != b (not equal), element by element, for two tensors or a tensor and a scalar. The exact
+ * opposite of eq.c: true with NaN. */
 #include "compare.h"
 
 HC_COMPARE_KERNELS(ne, ALL)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = whether the sign bit of x is set (also of -0), element by element. */
+/* y = whether the sign bit of x is set, element by element: also of -0 and of a NaN, which no comparison
+ * tells. Integers: whether x is negative. */
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(signbit)

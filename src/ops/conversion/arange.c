@@ -6,6 +6,8 @@
 
 #include "temporary.h"
 
+/* Both forms of the bounds are kept: which one counts depends on the output's type, which a kernel does
+ * not see. */
 struct sequence {
     double start, step, end;
     int64_t start_i64, step_i64;
@@ -16,6 +18,8 @@ HC_KERNEL(sequence_f64, (double *y, size_t n, size_t first, const struct sequenc
 HC_KERNEL(sequence_i64, (int64_t *y, size_t n, size_t first, const struct sequence *s))
 
 #ifdef HC_ISA
+/* first + i and not a running sum: any piece can be made by any thread, and rounding does not depend on
+ * where it begins. */
 void HC_FN(sequence_f64)(double *y, size_t n, size_t first, const struct sequence *s) {
     const double start = s->start, step = s->step, end = s->end;
     if (!s->from_both_ends) {
@@ -28,19 +32,22 @@ void HC_FN(sequence_f64)(double *y, size_t n, size_t first, const struct sequenc
     }
 }
 
+/* Unsigned, so that a sequence over the whole range of int64 wraps instead of being undefined. */
 void HC_FN(sequence_i64)(int64_t *y, size_t n, size_t first, const struct sequence *s) {
     const uint64_t start = (uint64_t)s->start_i64, step = (uint64_t)s->step_i64;
     for (size_t i = 0; i < n; i++) y[i] = (int64_t)(start + (first + i) * step);
 }
 #else
-enum { BLOCK = 1024 };
+enum { BLOCK = 1024 }; /* 8 KiB, made and stored while in cache */
 
+/* `out` is contiguous here. */
 struct job {
     const struct sequence *s;
     const aclTensor *out;
     bool integers;
 };
 
+/* [begin, end) of the sequence: a block on the stack, then stored in out's type. */
 static void run_blocks(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     union {
@@ -56,6 +63,7 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Linspace of integers is computed in double and truncated. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct sequence *s = call->args;
     const aclTensor *out = hc_arg(call, 0);
@@ -87,6 +95,8 @@ static aclnnStatus plan(const char *name, const aclScalar *start, const aclScala
     return HC_PLAN(name, run, &s, HC_OUT(out));
 }
 
+/* torch.arange(start, end, step). The client has computed the length, so `end` is not needed: out's
+ * elements say where the sequence stops. */
 HC_API aclnnStatus aclnnArangeGetWorkspaceSize(const aclScalar *start, const aclScalar *end,
                                                const aclScalar *step, aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
@@ -94,6 +104,7 @@ HC_API aclnnStatus aclnnArangeGetWorkspaceSize(const aclScalar *start, const acl
 }
 HC_OP_LAUNCH(aclnnArange)
 
+/* Range includes its end where a step hits it; the length of out says so. */
 HC_API aclnnStatus aclnnRangeGetWorkspaceSize(const aclScalar *start, const aclScalar *end,
                                               const aclScalar *step, aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {
@@ -101,6 +112,7 @@ HC_API aclnnStatus aclnnRangeGetWorkspaceSize(const aclScalar *start, const aclS
 }
 HC_OP_LAUNCH(aclnnRange)
 
+/* torch.linspace(start, end, steps). One step gives start alone. */
 HC_API aclnnStatus aclnnLinspaceGetWorkspaceSize(const aclScalar *start, const aclScalar *end, int64_t steps,
                                                  aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

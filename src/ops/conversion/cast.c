@@ -5,6 +5,7 @@
 
 static aclnnStatus run(const struct hc_call *call) { return hc_copy(hc_arg(call, 0), hc_arg(call, 1)); }
 
+/* self.to(dtype). Floats to integers truncate. Narrowing floats round to nearest, ties to even. */
 HC_API aclnnStatus aclnnCastGetWorkspaceSize(const aclTensor *self, const aclDataType dtype, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnCast: %s is null", self ? "out" : "self");
@@ -16,6 +17,8 @@ HC_API aclnnStatus aclnnCastGetWorkspaceSize(const aclTensor *self, const aclDat
 }
 HC_OP_LAUNCH(aclnnCast)
 
+/* selfRef is written whole, so it is an output only and src may be any view of it: hc_copy sees the
+ * overlap. */
 HC_API aclnnStatus aclnnInplaceCopyGetWorkspaceSize(aclTensor *selfRef, const aclTensor *src,
                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
     aclTensor view;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Concatenation along a dimension (Cat), along a new one (Stack), and its inverse (SplitWithSize): copies
- * between the parts and slices of the whole, converting where dtypes differ. */
+ * between the parts and slices of the whole, converting where dtypes differ. One parallel copy a part,
+ * each at the speed of memory; a slice of the whole along its first dimension is one run. */
 #include "elementwise.h"
 
+/* Not negative. */
 struct args {
     int64_t dim;
 };
@@ -10,6 +12,7 @@ struct args {
 /* PyTorch's legacy: a tensor of shape [0] takes part in any concatenation. */
 static bool is_skipped(const aclTensor *t) { return t->rank == 1 && t->shape[0] == 0; }
 
+/* [first, first + length) of t along dim, as a view. */
 static aclTensor slice(const aclTensor *t, int64_t dim, int64_t first, int64_t length) {
     aclTensor view = *t;
     view.offset += first * t->stride[dim];
@@ -18,6 +21,7 @@ static aclTensor slice(const aclTensor *t, int64_t dim, int64_t first, int64_t l
     return view;
 }
 
+/* Parts in the order of the list, each to where those before it end. */
 static aclnnStatus run_cat(const struct hc_call *call) {
     const struct args *a = call->args;
     int64_t first = 0;
@@ -31,6 +35,7 @@ static aclnnStatus run_cat(const struct hc_call *call) {
     return 0;
 }
 
+/* Cat read backwards: out's tensors are the parts. */
 static aclnnStatus run_split(const struct hc_call *call) {
     const struct args *a = call->args;
     int64_t first = 0;
@@ -43,6 +48,7 @@ static aclnnStatus run_split(const struct hc_call *call) {
     return 0;
 }
 
+/* A slice of length 1 whose dimension is dropped has the shape of a part. */
 static aclnnStatus run_stack(const struct hc_call *call) {
     const struct args *a = call->args;
     for (size_t i = 0; i < hc_arg_count(call, 1); i++) {
@@ -80,6 +86,8 @@ static aclnnStatus check_parts(const char *name, const aclTensorList *parts, con
     return 0;
 }
 
+/* torch.cat(tensors, dim). Dtypes may differ: parts are converted to out's, which the client has
+ * promoted. */
 HC_API aclnnStatus aclnnCatGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, aclTensor *out,
                                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnCat: %s is null", tensors ? "out" : "tensors");
@@ -93,6 +101,7 @@ HC_API aclnnStatus aclnnCatGetWorkspaceSize(const aclTensorList *tensors, int64_
 }
 HC_OP_LAUNCH(aclnnCat)
 
+/* torch.split_with_sizes with copies: sizes are checked against the tensors of out, which say the same. */
 HC_API aclnnStatus aclnnSplitWithSizeGetWorkspaceSize(const aclTensor *self, const aclIntArray *splitSize,
                                                       int64_t dim, aclTensorList *out,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -116,6 +125,7 @@ HC_API aclnnStatus aclnnSplitWithSizeGetWorkspaceSize(const aclTensor *self, con
 }
 HC_OP_LAUNCH(aclnnSplitWithSize)
 
+/* torch.stack(tensors, dim). dim counts out's dimensions, so -1 is a new last one. */
 HC_API aclnnStatus aclnnStackGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnStack: %s is null", tensors ? "out" : "tensors");

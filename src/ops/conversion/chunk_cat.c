@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each tensor is cut into numChunks equal chunks along dim (the last ones short or empty, filled up with
- * zeros), chunks are flattened from dim on, and chunk c of all tensors are laid side by side: out[..., c, :].
- */
+ * zeros), chunks are flattened from dim on, and chunk c of all tensors are laid side by side: out[..., c,
+ * :].
+ *
+ * This is how gradients of different shapes become the input of one reduce-scatter: chunk c of all of
+ * them is what rank c gets, contiguously. One pass over the data, dtype changed on the way. */
 #include "temporary.h"
 
 struct args {
     int64_t dim, chunks;
 };
 
+/* Elements of t behind dimension dim: columns that one row of it becomes. */
 static int64_t trailing(const aclTensor *t, int64_t dim) {
     int64_t n = 1;
     for (int32_t d = (int32_t)dim + 1; d < t->rank; d++) n *= t->shape[d];
@@ -46,6 +50,8 @@ static aclnnStatus copy_chunk(const aclTensor *out, const aclTensor *t, const st
     return hc_fill(&rest, &zero);
 }
 
+/* Two copies (data and zeros) for each chunk of each tensor: chunks are ranks of a data-parallel group,
+ * so they are few and large. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     int64_t column = 0;
@@ -58,6 +64,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* torch._chunk_cat(tensors, dim, numChunks). Tensors may differ from dim on, and in rank. */
 HC_API aclnnStatus aclnnChunkCatGetWorkspaceSize(const aclTensorList *tensors, int64_t dim, int64_t numChunks,
                                                  aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

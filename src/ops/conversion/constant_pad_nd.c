@@ -3,11 +3,13 @@
  * once: the slabs of dimension d span the interior of the dimensions before d and all of those after it. */
 #include "temporary.h"
 
+/* Widths by dimension, as opposed to the interface's pairs, which start with the last one. */
 struct args {
     struct hc_element value;
     int64_t before[HC_MAX_RANK], after[HC_MAX_RANK];
 };
 
+/* A view of [first, first + length) along d; a negative length is none. */
 static aclTensor narrow(aclTensor t, int32_t d, int64_t first, int64_t length) {
     t.offset += first * t.stride[d];
     t.shape[d] = length > 0 ? length : 0;
@@ -16,6 +18,8 @@ static aclTensor narrow(aclTensor t, int32_t d, int64_t first, int64_t length) {
     return t;
 }
 
+/* `inside` shrinks to the part that self fills, dimension by dimension; `source` to the part of self that
+ * is kept. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     aclTensor inside = *hc_arg(call, 0), source = *hc_arg(call, 1);
@@ -32,6 +36,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_copy(&inside, &source);
 }
 
+/* F.pad(self, pad, "constant", value). pad is in pairs from the last dimension backwards, as in PyTorch;
+ * dimensions it does not reach are kept. Padding of one side and cropping of the other go together. */
 HC_API aclnnStatus aclnnConstantPadNdGetWorkspaceSize(const aclTensor *self, const aclIntArray *pad,
                                                       const aclScalar *value, aclTensor *out,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out[i][j] = 1 where i == j, else 0. */
+/* out[i][j] = 1 where i == j, else 0: a fill, and a second one of the diagonal. */
 #include "temporary.h"
 
+/* The diagonal is a view: its stride is a row and a column at once. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0);
     const struct hc_element zero = {{0}};
@@ -13,6 +14,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_fill(&diagonal, call->args);
 }
 
+/* torch.eye(n, m) in any dtype. */
 HC_API aclnnStatus aclnnEyeGetWorkspaceSize(int64_t n, int64_t m, aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnEye: out is null");

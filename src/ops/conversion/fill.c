@@ -8,6 +8,7 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
     return hc_copy(hc_arg(call, 0), hc_arg(call, 1));
 }
 
+/* The scalar becomes bytes of the tensor's type here, so that the run copies without converting. */
 static aclnnStatus plan_value(const char *name, const aclTensor *selfRef, const aclScalar *value,
                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(selfRef && value, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
@@ -18,12 +19,14 @@ static aclnnStatus plan_value(const char *name, const aclTensor *selfRef, const 
     return HC_PLAN(name, run_value, &element, HC_OUT(selfRef));
 }
 
+/* self.fill_(number): what the type cannot hold is converted as in an assignment. */
 HC_API aclnnStatus aclnnInplaceFillScalarGetWorkspaceSize(aclTensor *selfRef, const aclScalar *value,
                                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan_value("aclnnInplaceFillScalar", selfRef, value, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceFillScalar)
 
+/* self.zero_(): an element of zero bytes, repeated. No memset, since self may have gaps. */
 HC_API aclnnStatus aclnnInplaceZeroGetWorkspaceSize(aclTensor *selfRef, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {
     return plan_value("aclnnInplaceZero", selfRef, &(aclScalar){ACL_INT64, {.i = 0}}, workspaceSize,
@@ -31,12 +34,15 @@ HC_API aclnnStatus aclnnInplaceZeroGetWorkspaceSize(aclTensor *selfRef, uint64_t
 }
 HC_OP_LAUNCH(aclnnInplaceZero)
 
+/* The interface takes this one as const; it is written all the same. */
 HC_API aclnnStatus aclnnInplaceOneGetWorkspaceSize(const aclTensor *selfRef, uint64_t *workspaceSize,
                                                    aclOpExecutor **executor) {
     return plan_value("aclnnInplaceOne", selfRef, &(aclScalar){ACL_INT64, {.i = 1}}, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceOne)
 
+/* self.fill_(tensor): the value lies in device memory and is read in the run, so a task before this one
+ * may still be about to write it. */
 HC_API aclnnStatus aclnnInplaceFillTensorGetWorkspaceSize(aclTensor *selfRef, const aclTensor *value,
                                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(selfRef && value, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceFillTensor: %s is null",

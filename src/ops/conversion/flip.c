@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* self with the order along some dimensions reversed: a copy from a view with negative strides. */
+/* self with the order along some dimensions reversed: a copy from a view with negative strides.
+ *
+ * The inner loop runs backwards over self where the last dimension is flipped, so it reads whole lines
+ * all the same; nothing is buffered. */
 #include "elementwise.h"
 
+/* By dimension, so that a dimension named twice is found. */
 struct args {
     bool flipped[HC_MAX_RANK];
 };
 
+/* A reversed dimension starts at its last element and steps back. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     aclTensor view = *hc_arg(call, 1);
@@ -18,6 +23,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_copy(hc_arg(call, 0), &view);
 }
 
+/* torch.flip(self, dims); no dims: a copy. */
 HC_API aclnnStatus aclnnFlipGetWorkspaceSize(const aclTensor *self, const aclIntArray *dims, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && dims && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnFlip: %s is null",

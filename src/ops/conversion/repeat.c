@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = self tiled repeats[d] times along dimension d. Each output dimension is seen as (repeats, size); the
- * source is repeated by a stride of 0. */
+/* out = self tiled repeats[d] times along dimension d. Each output dimension is seen as (repeats, size);
+ * the source is repeated by a stride of 0, so the tiling is one copy, at the speed of writing out. */
 #include "elementwise.h"
 
+/* By out's dimensions; leading ones that self lacks have size 1 there. */
 struct args {
     int64_t repeats[HC_MAX_RANK];
 };
 
+/* Inwards, after those there are. */
 static void add_dimension(aclTensor *t, int64_t size, int64_t stride) {
     t->shape[t->rank] = size;
     t->stride[t->rank++] = stride;
     t->numel *= size;
 }
 
+/* Dimensions of one element, or repeated once, need no dimension of their own: the rest must not exceed
+ * the 16 of a descriptor, which phase one has checked. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);
@@ -35,6 +39,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_copy(&to, &from);
 }
 
+/* self.repeat(repeats): at least as many repeats as dimensions; one of 0 gives an empty tensor. */
 HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclIntArray *repeats,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

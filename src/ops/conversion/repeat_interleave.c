@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Each element (or slice along dim) repeated in a row: one count for all, or one each. Counts of their own
- * become an index per output position, and the rest is a gather; the gradient sums where the forward
- * repeated. */
+/* Each element (or slice along dim) repeated in a row: one count for all, or one each. [a, b] with counts
+ * [2, 3] is [a, a, b, b, b].
+ *
+ * One count is a strided copy (run_int). Counts of their own become an index per output position, 8 bytes
+ * each, and the rest is a gather; the gradient is the scatter that adds where the forward repeated. */
 #include <stdlib.h>
 
 #include "gather.h"
 #include "index_load.h"
 #include "scatter.h"
 
-enum { FLAT = -1 };
+enum { FLAT = -1 }; /* no dim: of all elements in a line */
+/* repeats: for the form with one count. */
 struct args {
     int64_t dim, repeats;
 };
@@ -21,6 +24,7 @@ static aclnnStatus flatten(const aclTensor *self, aclTensor *line, void **owned)
     return 0;
 }
 
+/* t with one dimension more, before dimension `at`. */
 static aclTensor insert_dimension(const aclTensor *t, int32_t at, int64_t size, int64_t stride) {
     aclTensor view = *t;
     for (int32_t d = t->rank; d > at; d--) {
@@ -54,7 +58,9 @@ static aclnnStatus run_int(const struct hc_call *call) {
     return status;
 }
 
-/* The source position of each of `total` outputs; `size` positions share one count or have one each. */
+/* The source position of each of `total` outputs; `size` positions share one count or have one each. The
+ * counts are device memory, so they are checked here, in the run: negative ones, and a sum that is not
+ * what out was made for. The caller frees *source. */
 static aclnnStatus expand(const char *name, const aclTensor *repeats, int64_t size, int64_t total,
                           int64_t **source) {
     aclTensor counts;
@@ -96,6 +102,8 @@ static aclTensor along(const aclTensor *t, int32_t dim, int64_t *position) {
     return view;
 }
 
+/* self as seen along dim is only the start of the index: its own stride there becomes the step of the
+ * gather. */
 static aclnnStatus run_tensor(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0);
@@ -119,6 +127,7 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
     return status;
 }
 
+/* The positions themselves are the result. */
 static aclnnStatus run_positions(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *repeats = hc_arg(call, 1);
     int64_t *position;
@@ -129,6 +138,8 @@ static aclnnStatus run_positions(const struct hc_call *call) {
     return status;
 }
 
+/* Sums of halves are made in float and rounded once: `wide` is then the gradient until it is copied back.
+ */
 static aclnnStatus run_grad(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *grad = hc_arg(call, 1);
@@ -175,6 +186,7 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, c
     return 0;
 }
 
+/* `dim` is FLAT or not negative. */
 static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t repeats, int64_t dim,
                             const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, self, dim, out));
@@ -186,6 +198,7 @@ static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t rep
     return HC_PLAN(name, run_int, &args, HC_OUT(out), HC_IN(self));
 }
 
+/* Whether the counts add up to out's size is known only in the run: see expand(). */
 static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const aclTensor *repeats, int64_t dim,
                                const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, self, dim, out));
@@ -197,12 +210,14 @@ static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const ac
     return HC_PLAN(name, run_tensor, &args, HC_OUT(out), HC_IN(self), HC_IN(repeats));
 }
 
+/* Checks of arguments, with the interface's names in the message. */
 #define CHECK_PRESENT(name, a, b)                                                                            \
     HC_CHECK((a) && (b), ACLNN_ERR_PARAM_NULLPTR, name ": %s is null", (a) ? #b : #a)
 #define CHECK_DIM(name, dim, self)                                                                           \
     HC_CHECK((self)->rank > 0 && hc_wrap_dim(dim, (self)->rank) >= 0, ACLNN_ERR_PARAM_INVALID,               \
              name ": dim is %lld, self is %s", (long long)(dim), HC_SHOW(self))
 
+/* self.repeat_interleave(repeats): of all elements, flattened. */
 HC_API aclnnStatus aclnnRepeatInterleaveIntGetWorkspaceSize(const aclTensor *self, int64_t repeats,
                                                             int64_t outputSize, aclTensor *out,
                                                             uint64_t *workspaceSize,
@@ -213,6 +228,7 @@ HC_API aclnnStatus aclnnRepeatInterleaveIntGetWorkspaceSize(const aclTensor *sel
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveInt)
 
+/* self.repeat_interleave(repeats, dim). */
 HC_API aclnnStatus aclnnRepeatInterleaveIntWithDimGetWorkspaceSize(const aclTensor *self, int64_t repeats,
                                                                    int64_t dim, int64_t outputSize,
                                                                    aclTensor *out, uint64_t *workspaceSize,
@@ -225,6 +241,7 @@ HC_API aclnnStatus aclnnRepeatInterleaveIntWithDimGetWorkspaceSize(const aclTens
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveIntWithDim)
 
+/* The two forms above with a tensor of counts, one per element or slice, or one for all. */
 HC_API aclnnStatus aclnnRepeatInterleaveGetWorkspaceSize(const aclTensor *self, const aclTensor *repeats,
                                                          int64_t outputSize, aclTensor *out,
                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -247,6 +264,8 @@ HC_API aclnnStatus aclnnRepeatInterleaveWithDimGetWorkspaceSize(const aclTensor 
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveWithDim)
 
+/* torch.repeat_interleave(repeats): the positions themselves, 0 repeats[0] times, 1 repeats[1] times, ...
+ */
 HC_API aclnnStatus aclnnRepeatInterleaveTensorGetWorkspaceSize(const aclTensor *repeats, int64_t outputSize,
                                                                aclTensor *out, uint64_t *workspaceSize,
                                                                aclOpExecutor **executor) {
@@ -260,6 +279,8 @@ HC_API aclnnStatus aclnnRepeatInterleaveTensorGetWorkspaceSize(const aclTensor *
 }
 HC_OP_LAUNCH(aclnnRepeatInterleaveTensor)
 
+/* out[i] = the sum of yGrad over the positions that i was repeated to, in their order; an element that
+ * was repeated 0 times gets 0. */
 HC_API aclnnStatus aclnnRepeatInterleaveGradGetWorkspaceSize(const aclTensor *yGrad, const aclTensor *repeats,
                                                              int64_t axis, const aclTensor *out,
                                                              uint64_t *workspaceSize,

@@ -27,6 +27,8 @@ static aclnnStatus copy_block(const aclTensor *out, const aclTensor *x, const in
     return hc_copy(&to, &from);
 }
 
+/* Walks all subsets of the shifted dimensions: 2^k copies for k of them, which together move each element
+ * once. */
 static aclnnStatus roll(const aclTensor *out, const aclTensor *x, const int64_t *shift) {
     unsigned shifted = 0;
     for (int32_t d = 0; d < out->rank; d++) shifted |= (unsigned)(shift[d] > 0) << d;
@@ -36,6 +38,7 @@ static aclnnStatus roll(const aclTensor *out, const aclTensor *x, const int64_t 
     }
 }
 
+/* Without dims the order of elements counts, so both tensors must be lines. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *x = hc_arg(call, 1);
@@ -57,6 +60,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* torch.roll(x, shifts, dims). Shifts of one dimension add up, negative ones go left, and any may exceed
+ * the size. */
 HC_API aclnnStatus aclnnRollGetWorkspaceSize(const aclTensor *x, const aclIntArray *shifts,
                                              const aclIntArray *dims, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Triu and Tril of matrices in the last two dimensions: row r keeps columns c with c - r >= diagonal (upper)
- * or c - r <= diagonal (lower); the rest becomes zero, which is all zero bits in every dtype. */
+/* Triu and Tril of matrices in the last two dimensions: row r keeps columns c with c - r >= diagonal
+ * (upper) or c - r <= diagonal (lower); the rest becomes zero, which is all zero bits in every dtype.
+ *
+ * One memset and one memcpy a row, in place the memset alone: bytes are moved without looking at them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +12,7 @@ struct args {
     int64_t diagonal;
     bool upper;
 };
+/* Both tensors contiguous, row after row of all matrices. */
 struct job {
     char *dst;
     const char *src;
@@ -17,10 +20,11 @@ struct job {
     bool upper;
 };
 
+/* A row is a run of zeros and a run of copied bytes; in place only the zeros are written. */
 static void run_rows(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     for (size_t i = begin; i < end; i++) {
-        /* Columns before  are on one side; clamped without overflow for any diagonal. */
+        /* Columns before `split` are on one side; clamped without overflow for any diagonal. */
         const int64_t row = (int64_t)i % j->rows, low = -row, high = j->cols - row;
         const int64_t first = j->upper ? j->diagonal : j->diagonal < INT64_MAX ? j->diagonal + 1 : INT64_MAX;
         const int64_t split = row + hc_min_i64(hc_max_i64(first, low), high);
@@ -35,6 +39,7 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* In place is no partial overlap and takes no copy. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);
@@ -56,6 +61,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* Any diagonal is legal: far off the matrix it keeps all or nothing. */
 static aclnnStatus plan(const char *name, const aclTensor *self, int64_t diagonal, bool upper, aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
@@ -67,6 +73,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, int64_t diagona
     return HC_PLAN(name, run, &args, HC_OUT(out), HC_IN(self));
 }
 
+/* The interface takes one of the two in-place operands as const. */
 #define TRIANGLE(op, upper)                                                                                  \
     HC_API aclnnStatus op##GetWorkspaceSize(const aclTensor *self, int64_t diagonal, aclTensor *out,         \
                                             uint64_t *workspaceSize, aclOpExecutor **executor) {             \

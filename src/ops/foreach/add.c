@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 + alpha * x2, and out = x + scalar, over lists. */
+/* out = x1 + alpha * x2, and out = x + scalar, over lists. What an optimiser that is not fused is made
+ * of: one call in place of one for each of hundreds of parameters. The scalar is a tensor in device
+ * memory or a value, one for all or one each, by the name of the operator. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_add_F32)

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 + scalar * x2 / x3, over lists of floats. */
+/* out = x1 + scalar * x2 / x3, over lists of floats, in this order of operations: the update step of Adam
+ * as PyTorch writes it. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_addcdiv_F32)
 HC_EW_KERNEL(foreach_addcdiv_F64)
 
 #ifdef HC_ISA
+/* The product before the quotient, as in addcdiv on one tensor. */
 #define ADDCDIV(a, b, c, s) ((a) + (s) * (b) / (c))
 HC_FOREACH_BODY3(foreach_addcdiv_F32, F32, ADDCDIV)
 HC_FOREACH_BODY3(foreach_addcdiv_F64, F64, ADDCDIV)

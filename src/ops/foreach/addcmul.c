@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 + scalar * x2 * x3, over lists. */
+/* out = x1 + scalar * x2 * x3, over lists, in this order of operations; integers wrap. The running square
+ * of Adam as PyTorch writes it (x2 and x3 both the gradient). */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_addcmul_F32)
@@ -7,6 +8,7 @@ HC_EW_KERNEL(foreach_addcmul_F64)
 HC_EW_KERNEL(foreach_addcmul_I64)
 
 #ifdef HC_ISA
+/* Left to right, as in addcmul on one tensor. */
 #define ADDCMUL(a, b, c, s) ((a) + (s) * (b) * (c))
 static inline int64_t addcmul_i64(int64_t a, int64_t b, int64_t c, int64_t s) {
     return (int64_t)((uint64_t)a + (uint64_t)s * (uint64_t)b * (uint64_t)c);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x converted to out's dtype, over lists. The same bytes in both are one memcpy per chunk. */
+/* out = x converted to out's dtype, over lists. The same bytes in both are one memcpy per chunk; other
+ * types go through blocks, which the skeleton converts on both sides, so the kernel copies either way.
+ * Used to bring float32 parameters back into 16-bit ones after a step.
+ *
+ * Not a cast that rounds twice: a block is wide enough for the source, and the store narrows it once. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_copy_F32)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 + weight * (x2 - x1), over lists, from the end that is nearer: exact at weight 0 and 1. */
+/* out = x1 + weight * (x2 - x1), over lists, from the end that is nearer: exact at weight 0 and 1. The
+ * running mean of Adam as PyTorch writes it, with weight 1 - beta1. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_lerp_F32)
@@ -11,6 +12,7 @@ HC_EW_KERNEL(foreach_lerp_list_F64)
 #define LERP(a, b, w) ((w) < HALF && (w) > -HALF ? (a) + (w) * ((b) - (a)) : (b) - ((b) - (a)) * (ONE - (w)))
 #define HALF 0.5f
 #define ONE 1.0f
+/* HALF and ONE in each type: a double constant would widen the float kernel. */
 static inline float lerp_f32(float a, float b, float w) { return LERP(a, b, w); }
 #undef HALF
 #undef ONE
@@ -33,6 +35,7 @@ HC_FOREACH_SPEC2(SCALAR, "aclnnForeachLerpScalar", foreach_lerp)
 HC_FOREACH_SPEC2(LIST, "aclnnForeachLerpList", foreach_lerp_list)
 HC_FOREACH_BINARY_SCALAR(aclnnForeachLerpScalar, SCALAR, aclScalar)
 
+/* A weight per element, as opposed to one for all. */
 HC_API aclnnStatus aclnnForeachLerpListGetWorkspaceSize(const aclTensorList *x1, const aclTensorList *x2,
                                                         const aclTensorList *weight, const aclTensorList *out,
                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = the larger of two lists, or of a list and a scalar; NaN if either is. */
+/* out = the larger of two lists, or of a list and a scalar; NaN if either is. Used for amsgrad and for
+ * clipping from below. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_maximum_F32)
@@ -14,6 +15,7 @@ HC_EW_KERNEL(foreach_maximum_scalar_I64)
 #define MAXIMUM(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))
 HC_EW_BODY2(foreach_maximum_F32, float, float, MAXIMUM)
 HC_EW_BODY2(foreach_maximum_F64, double, double, MAXIMUM)
+/* Integers have no NaN to look for. */
 #define MAXIMUM_INT(a, b) ((a) > (b) ? (a) : (b))
 HC_EW_BODY2(foreach_maximum_I64, int64_t, int64_t, MAXIMUM_INT)
 HC_FOREACH_BODY1(foreach_maximum_scalar_F32, F32, MAXIMUM)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = the smaller of two lists, or of a list and a scalar; NaN if either is. */
+/* out = the smaller of two lists, or of a list and a scalar; NaN if either is. Used for clipping from
+ * above. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_minimum_F32)
@@ -14,6 +15,7 @@ HC_EW_KERNEL(foreach_minimum_scalar_I64)
 #define MINIMUM(a, b) ((a) < (b) || (a) != (a) ? (a) : (b))
 HC_EW_BODY2(foreach_minimum_F32, float, float, MINIMUM)
 HC_EW_BODY2(foreach_minimum_F64, double, double, MINIMUM)
+/* Integers have no NaN to look for. */
 #define MINIMUM_INT(a, b) ((a) < (b) ? (a) : (b))
 HC_EW_BODY2(foreach_minimum_I64, int64_t, int64_t, MINIMUM_INT)
 HC_FOREACH_BODY1(foreach_minimum_scalar_F32, F32, MINIMUM)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 * x2, and out = x * scalar, over lists. */
+/* out = x1 * x2, and out = x * scalar, over lists; integers wrap. With a scalar in device memory this is
+ * the clipping of gradients by their norm, which so needs no wait for the norm. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_mul_F32)
@@ -12,6 +13,7 @@ HC_EW_KERNEL(foreach_mul_scalar_I64)
 HC_EW_KERNEL(foreach_mul_scalar_C128)
 
 #ifdef HC_ISA
+/* Complex products are the plain ones: what infinities make of them is not repaired, as in hc_cmul. */
 #define MUL(a, b) ((a) * (b))
 static inline int64_t mul_i64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
 static inline hc_c128 mul_c128(hc_c128 a, hc_c128 b) {

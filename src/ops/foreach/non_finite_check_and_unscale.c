@@ -7,12 +7,15 @@
 HC_EW_KERNEL(foreach_unscale_F32)
 HC_EW_KERNEL(foreach_unscale_F64)
 
+/* Arguments of all chunks of a call. */
 struct unscale {
     double scale;
     uint8_t *found; /* set by whichever thread finds one: all write the same value */
 };
 
 #ifdef HC_ISA
+/* The test is of the value before scaling: an infinite gradient times a tiny scale is still found.
+ * Accumulated without a branch, stored once a chunk. */
 #define UNSCALE(name, type, limit)                                                                           \
     void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
         const struct unscale *a = args;                                                                      \
@@ -32,6 +35,7 @@ UNSCALE(foreach_unscale_F64, double, __DBL_MAX__)
 #else
 HC_FOREACH_SPEC2(UNSCALE, "aclnnForeachNonFiniteCheckAndUnscale", foreach_unscale)
 
+/* The flag lies on the stack while threads write it, and goes to the tensor once, afterwards. */
 static aclnnStatus run(const struct hc_call *call) {
     uint8_t found = 0;
     const struct unscale args = {hc_foreach_read(hc_arg(call, 2), 0).F64, &found};
@@ -44,6 +48,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* torch._amp_foreach_non_finite_check_and_unscale_: a gradient scaler's step before the optimiser's. */
 HC_API aclnnStatus aclnnForeachNonFiniteCheckAndUnscaleGetWorkspaceSize(const aclTensorList *scaledGrads,
                                                                         const aclTensor *foundInf,
                                                                         const aclTensor *invScale,

@@ -16,6 +16,8 @@ HC_KERNEL(foreach_norm_F64, (size_t n, const void *x, enum norm_kind kind, doubl
 
 /* As many independent sums as hide the latency of an addition. */
 enum { LANES = 64 };
+/* lane[k] folds elements k, k + LANES, ..; the last ones, then halves onto halves. `first` is the value
+ * of no elements. */
 #define FOLD(first, term, join)                                                                              \
     for (size_t k = 0; k < LANES; k++) lane[k] = (first);                                                    \
     for (; i + LANES <= n; i += LANES) {                                                                     \
@@ -66,6 +68,7 @@ struct norm {
     enum norm_kind kind;
 };
 
+/* A member of the list, dense in memory: its own, or a copy of one with gaps. */
 struct tensor {
     const char *data;
     size_t numel, item_size, first_chunk;
@@ -75,6 +78,7 @@ struct tensor {
     void *owned;
 };
 
+/* One call; partials has a place for each chunk of every tensor. */
 struct job {
     struct norm norm;
     struct tensor *tensors;
@@ -82,6 +86,7 @@ struct job {
     double *partials;
 };
 
+/* Of two parts of a tensor, by kind; sums of powers add. */
 static double join(enum norm_kind kind, double a, double b) {
     switch (kind) {
     case NORM_MAX: return a > b || a != a ? a : b;
@@ -90,6 +95,7 @@ static double join(enum norm_kind kind, double a, double b) {
     }
 }
 
+/* 16 Ki elements, in blocks of 1024 that are summed in float lanes, blocks added in double. */
 static double reduce_chunk(const struct job *job, const struct tensor *t, size_t begin, size_t end) {
     _Alignas(64) char block[HC_EW_BLOCK * sizeof(double)];
     double total = job->norm.kind == NORM_MIN ? INFINITY : 0;
@@ -106,6 +112,7 @@ static double reduce_chunk(const struct job *job, const struct tensor *t, size_t
     return total;
 }
 
+/* Chunks [begin, end) of all tensors in a row. */
 static void reduce_chunks(void *ctx, size_t begin, size_t end) {
     const struct job *job = ctx;
     size_t at = 0;
@@ -117,6 +124,7 @@ static void reduce_chunks(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* From the sum of powers to the norm. */
 static double finish(const struct norm *norm, double total) {
     switch (norm->kind) {
     case NORM_TWO: return sqrt(total);
@@ -125,6 +133,7 @@ static double finish(const struct norm *norm, double total) {
     }
 }
 
+/* The order of elements does not matter, so any dense tensor is taken as it lies. */
 static aclnnStatus set_tensor(struct tensor *t, const aclTensor *x) {
     aclTensor view = *x;
     t->owned = NULL;
@@ -138,6 +147,8 @@ static aclnnStatus set_tensor(struct tensor *t, const aclTensor *x) {
     return 0;
 }
 
+/* Chunks in parallel, then each tensor's in order. job->count says how many tensors own something, also
+ * on failure. */
 static aclnnStatus reduce_list(const struct hc_call *call, struct job *job) {
     size_t chunks = 0;
     for (; job->count < hc_arg_count(call, 0); job->count++) {
@@ -163,6 +174,8 @@ static aclnnStatus reduce_list(const struct hc_call *call, struct job *job) {
     return 0;
 }
 
+/* Two levels of sums, within a chunk and over chunks, both in double and in an order that shapes alone
+ * decide. */
 static aclnnStatus run(const struct hc_call *call) {
     const size_t count = hc_arg_count(call, 0);
     if (count == 0) return 0;
@@ -177,6 +190,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* Kinds that avoid pow, which costs more than the memory. */
 static enum norm_kind kind_of(double p) {
     if (p == 1) return NORM_ONE;
     if (p == 2) return NORM_TWO;
@@ -184,6 +198,8 @@ static enum norm_kind kind_of(double p) {
     return isinf(p) ? (p > 0 ? NORM_MAX : NORM_MIN) : NORM_POWER;
 }
 
+/* torch._foreach_norm(x, p): one value per tensor. The norm of all gradients, for clipping, is then the
+ * norm of these. */
 HC_API aclnnStatus aclnnForeachNormGetWorkspaceSize(const aclTensorList *x, const aclScalar *scalar,
                                                     const aclTensorList *out, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 ^ x2, x ^ scalar and scalar ^ x, over lists, with the kernels of the operators on one tensor. */
+/* out = x1 ^ x2, x ^ scalar and scalar ^ x, over lists, with the kernels of the operators on one tensor
+ * (math/pow.c): the same symbol serves both, so results are the same bits. */
 #include "foreach.h"
 
+/* Only declared: they are defined with math/pow.c. */
 #define DECLARE(kernel) HC_EW_KERNEL(kernel##_F32) HC_EW_KERNEL(kernel##_F64) HC_EW_KERNEL(kernel##_I64)
 DECLARE(pow)
 DECLARE(pows)
@@ -17,6 +19,7 @@ HC_FOREACH_SCALAR(aclnnForeachPowScalar, SCALAR, aclTensor)
 HC_FOREACH_SCALAR(aclnnForeachPowScalarV2, SCALAR_V2, aclScalar)
 HC_FOREACH_SCALAR_LIST(aclnnForeachPowScalarList, SCALAR_LIST)
 
+/* scalar ^ x. */
 HC_API aclnnStatus aclnnForeachPowScalarAndTensorGetWorkspaceSize(const aclScalar *scalar,
                                                                   const aclTensorList *x,
                                                                   const aclTensorList *out,

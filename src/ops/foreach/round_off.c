@@ -8,6 +8,7 @@ HC_EW_KERNEL(foreach_round_F64)
 
 #ifdef HC_ISA
 enum { ROUND = 1, FLOOR = 2, CEIL = 3, TRUNC = 5 };
+/* The mode is tested once a block, not once an element. */
 #define LOOP(expr) _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = (expr);
 #define DEFINE(name, type, suffix)                                                                           \
     void HC_FN(name)(size_t n, void *const *out, const void *const *in, const void *args) {                  \
@@ -24,10 +25,12 @@ enum { ROUND = 1, FLOOR = 2, CEIL = 3, TRUNC = 5 };
 DEFINE(foreach_round_F32, float, f)
 DEFINE(foreach_round_F64, double, )
 #else
+/* A mode in device memory is read when the operator runs; one that is unknown there counts as 7. */
 HC_FOREACH_SPEC2(ROUND_TENSOR, "aclnnForeachRoundOffNumber", foreach_round)
 HC_FOREACH_SPEC2(ROUND_SCALAR, "aclnnForeachRoundOffNumberV2", foreach_round)
 HC_FOREACH_SCALAR(aclnnForeachRoundOffNumber, ROUND_TENSOR, aclTensor)
 
+/* A mode by value is checked when planned. */
 HC_API aclnnStatus aclnnForeachRoundOffNumberV2GetWorkspaceSize(const aclTensorList *x,
                                                                 const aclScalar *roundMode,
                                                                 const aclTensorList *out,

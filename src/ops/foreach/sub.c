@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = x1 - alpha * x2, and out = x - scalar, over lists. */
+/* out = x1 - alpha * x2, and out = x - scalar, over lists. As add.c, with the sign of alpha turned; a
+ * form of its own because -alpha is not exact for unsigned integers and changes the sign of zeros. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_sub_F32)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Every tensor of a list becomes zero. A list without inputs is the skeleton with one output. */
+/* Every tensor of a list becomes zero. A list without inputs is the skeleton with one output: the chunks
+ * of all tensors are shared by the threads, where a memset each would leave small tensors to one. */
 #include "foreach.h"
 
 HC_EW_KERNEL(foreach_zero_F32)
@@ -21,6 +22,7 @@ ZERO(C128)
 #else
 HC_FOREACH_SPEC4(ZERO, "aclnnForeachZeroInplace", foreach_zero)
 
+/* optimizer.zero_grad() where gradients are kept. */
 HC_API aclnnStatus aclnnForeachZeroInplaceGetWorkspaceSize(const aclTensorList *x, uint64_t *workspaceSize,
                                                            aclOpExecutor **executor) {
     const struct hc_foreach_args args = {.out = x};

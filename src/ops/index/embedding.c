@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Row lookup: out[..., :] = weight[indices[...], :]. */
+/* Row lookup: out[..., :] = weight[indices[...], :].
+ *
+ * Costs one read of each wanted row and one write of out; the table itself, which may be far larger than
+ * the cache, is not touched otherwise. Indices are not negative here, unlike in indexing: an embedding
+ * has no row -1, and a wrong one is reported with its place rather than read from the end. */
 #include <stdlib.h>
 
 #include "gather.h"
 #include "index_load.h"
 
+/* A gather whose source has the output's shape: stride 0 along the positions, and one index for each run
+ * of a row, so rows are moved by memcpy. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *weight = hc_arg(call, 1);
     struct hc_index index;
@@ -24,6 +30,9 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* F.embedding(indices, weight). The forward knows no padding index: its row is read as any other, only
+ * the gradient leaves it out. indices of any shape and integer type; out has their shape and then
+ * weight's columns. */
 HC_API aclnnStatus aclnnEmbeddingGetWorkspaceSize(const aclTensor *weight, const aclTensor *indices,
                                                   const aclTensor *out, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {

@@ -15,6 +15,8 @@ HC_KERNEL(embedding_scale_F32, (size_t n, void *sum, double factor))
 HC_KERNEL(embedding_scale_F64, (size_t n, void *sum, double factor))
 
 #ifdef HC_ISA
+/* Two loops over a block of columns. Sums are in the block's own type, float for bfloat16 and half: a row
+ * that is named a thousand times would lose its later gradients in 16 bits. */
 #define DEFINE(block, type)                                                                                  \
     void HC_FN(embedding_add_##block)(size_t n, void *sum, const void *x) {                                  \
         type *y = sum;                                                                                       \
@@ -28,6 +30,7 @@ HC_KERNEL(embedding_scale_F64, (size_t n, void *sum, double factor))
 DEFINE(F32, float)
 DEFINE(F64, double)
 #else
+/* padding: a row that gets no gradient, -1 if none. */
 struct args {
     int64_t rows, padding;
     bool scale_by_frequency;
@@ -46,6 +49,8 @@ struct job {
     embedding_scale_F32_fn *scale_by;
 };
 
+/* Columns [column, column + n) of a row of out: at most a block, so the sum stays in the first-level
+ * cache. A row that no position names is zero. */
 static void sum_row(const struct job *j, size_t row, size_t column, size_t n) {
     _Alignas(64) double sum[HC_EW_BLOCK], widened[HC_EW_BLOCK];
     const size_t size = (size_t)j->grad.item_size;
@@ -69,6 +74,7 @@ static void sum_row(const struct job *j, size_t row, size_t column, size_t n) {
     j->store(n, y, 1, sum);
 }
 
+/* A unit is a row, or a part of a wide one. */
 static void sum_units(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     for (size_t unit = begin; unit < end; unit++) {
@@ -89,6 +95,7 @@ static void sort_positions(const int64_t *index, size_t n, int64_t rows, int64_t
     }
 }
 
+/* O(positions + rows) for the order, then each position's row of grad is read once. */
 static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, const aclTensor *grad,
                             aclTensor *out) {
     const struct args *a = call->args;
@@ -117,6 +124,8 @@ static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, 
     return 0;
 }
 
+/* grad as [positions, H], contiguous (a copy only where it was not), and indices as checked int64. Rows
+ * of out that are strided are summed in a contiguous copy, then moved. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *grad = hc_arg(call, 1);
     aclTensor rows, to;
@@ -140,6 +149,9 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* The gradient of F.embedding for weight. paddingIdx: the row whose gradient stays zero; PyTorch's "none"
+ * is -1, which arrives here as the largest uint64 and becomes -1 again. scaleGradByFreq divides a row's
+ * sum by how often it was named, which the sorted positions say for nothing. */
 HC_API aclnnStatus aclnnEmbeddingDenseBackwardGetWorkspaceSize(const aclTensor *grad,
                                                                const aclTensor *indices, uint64_t numWeights,
                                                                uint64_t paddingIdx, bool scaleGradByFreq,

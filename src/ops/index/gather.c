@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gather: out[p] = self[p with index[p] in dimension dim]. IndexSelect: the index is one line, used for all
- * others. */
+/* Elements along one dimension, chosen by an index.
+ *
+ * Gather: out[i][j][k] = self[i][index[i][j][k]][k] for dim 1, an index per element of out. IndexSelect:
+ * out[i][j][k] = self[i][index[j]][k], one line of indices that all others share, so whole runs of the
+ * inner dimensions move at once (hc_gather finds them by the index's strides of 0). */
 #include "gather.h"
 
 #include <stdlib.h>
 
 #include "index_load.h"
 
+/* Not negative. */
 struct args {
     int64_t dim;
 };
@@ -27,6 +31,7 @@ static aclnnStatus gather_from(const aclTensor *out, const aclTensor *self, int6
     return 0;
 }
 
+/* The index has out's shape; scalars count as lines of one. */
 static aclnnStatus run_gather(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, 0)), self = hc_at_least_1d(hc_arg(call, 1));
@@ -38,6 +43,8 @@ static aclnnStatus run_gather(const struct hc_call *call) {
     return status;
 }
 
+/* torch.gather(self, dim, index). index may be smaller than self in every dimension, and larger in dim;
+ * there is no broadcasting. Negative positions are errors. */
 HC_API aclnnStatus aclnnGatherGetWorkspaceSize(const aclTensor *self, const int64_t dim,
                                                const aclTensor *index, aclTensor *out,
                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -64,6 +71,7 @@ HC_API aclnnStatus aclnnGatherGetWorkspaceSize(const aclTensor *self, const int6
 }
 HC_OP_LAUNCH(aclnnGather)
 
+/* The line of indices becomes a view of out's shape that moves along dim only. */
 static aclnnStatus run_select(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, 0)), self = hc_at_least_1d(hc_arg(call, 1));
@@ -81,6 +89,8 @@ static aclnnStatus run_select(const struct hc_call *call) {
     return status;
 }
 
+/* torch.index_select(self, dim, index): out has self's shape with the length of index in dim. A scalar
+ * index counts as a line of one. Negative positions are errors. */
 HC_API aclnnStatus aclnnIndexSelectGetWorkspaceSize(const aclTensor *self, int64_t dim,
                                                     const aclTensor *index, aclTensor *out,
                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -1,21 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Index: out = self[indices]. IndexPutImpl: self[indices] = values, or += with accumulate. */
+/* Indexing by tensors. Index: out = self[indices]. IndexPutImpl: self[indices] = values, or += with
+ * accumulate.
+ *
+ * The list of indices broadcasts to one shape; every position of it becomes an offset in self
+ * (advanced_index.h), and the move itself is the gather or scatter that the operators along one dimension
+ * use. Costs 8 bytes per position for the offsets besides the elements moved; dimensions that are not
+ * indexed cost nothing. */
 #include <stdlib.h>
 
 #include "advanced_index.h"
 #include "gather.h"
 #include "scatter.h"
 
+/* Phase one works the shapes out; offsets need the values of the indices, so they are made in the run. */
 struct args {
     struct hc_advanced shape;
     bool accumulate;
 };
 
+/* A list operand as an array of pointers. */
 static size_t members(const struct hc_call *call, int slot, const aclTensor **out) {
     for (size_t i = 0; i < hc_arg_count(call, slot); i++) out[i] = hc_arg_at(call, slot, i);
     return hc_arg_count(call, slot);
 }
 
+/* self is copied where out overlaps it: elements would be overwritten before they are read. */
 static aclnnStatus run_index(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *indices[HC_MAX_RANK];
@@ -35,6 +44,8 @@ static aclnnStatus run_index(const struct hc_call *call) {
     return status;
 }
 
+/* self[indices] in Python, with one member per dimension and ":" for the missing ones; masks have been
+ * made positions by the client. Negative positions count from the end. */
 HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTensorList *indices,
                                               aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {
@@ -54,6 +65,7 @@ HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTe
 }
 HC_OP_LAUNCH(aclnnIndex)
 
+/* values broadcast to the indexed part, by strides of 0. */
 static aclnnStatus put(const struct hc_call *call, const struct args *a, const aclTensor *target,
                        const aclTensor *values) {
     const aclTensor *indices[HC_MAX_RANK];
@@ -72,6 +84,7 @@ static aclnnStatus put(const struct hc_call *call, const struct args *a, const a
     return 0;
 }
 
+/* 16-bit floats are accumulated in a float32 copy of self, and rounded once. */
 static aclnnStatus run_put(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0);
@@ -88,6 +101,9 @@ static aclnnStatus run_put(const struct hc_call *call) {
     return status;
 }
 
+/* self.index_put_(indices, values, accumulate). Where a position comes twice, the last value wins; with
+ * accumulate all are added, in row-major order of the index, so the result is the same in every run and
+ * for any thread count. */
 HC_API aclnnStatus aclnnIndexPutImplGetWorkspaceSize(aclTensor *selfRef, const aclTensorList *indices,
                                                      const aclTensor *values, const bool accumulate,
                                                      const bool unsafe, uint64_t *workspaceSize,

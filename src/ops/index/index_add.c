@@ -7,6 +7,7 @@
 #include "index_load.h"
 #include "scatter.h"
 
+/* With `has_value` there is no source but `value`; `wraps`: negative indices are legal (IndexFill). */
 struct args {
     int64_t dim;
     enum hc_scatter_op op;
@@ -16,8 +17,10 @@ struct args {
     int64_t num_list; /* indices that follow as numbers, instead of the tensor */
     int64_t list[];
 };
+/* Operands in the order of the plan; the in-place forms give SELF and OUT the same tensor. */
 enum { OUT, SELF, INDEX, SOURCE };
 
+/* The index moves along dim only; a value is a source whose strides are all 0. */
 static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *target,
                                   const aclTensor *source) {
     const struct args *a = call->args;
@@ -47,6 +50,7 @@ static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *t
     return 0;
 }
 
+/* out starts as self; for sums of 16-bit floats as a float32 copy of it. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, OUT)), self = hc_at_least_1d(hc_arg(call, SELF));
@@ -66,6 +70,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* `count` is how many slices the index names. */
 static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, int64_t count,
                          const aclTensor *source, const aclTensor *out) {
     HC_CHECK(dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is out of range for self %s", name, HC_SHOW(self));
@@ -80,6 +85,7 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, i
     return 0;
 }
 
+/* The arguments are of variable length: numbers of a list follow the struct. */
 static aclnnStatus plan(const char *name, struct args *args, const aclTensor *self, int64_t dim,
                         const aclTensor *index, const aclTensor *source, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -102,6 +108,7 @@ static aclnnStatus plan(const char *name, struct args *args, const aclTensor *se
                    workspaceSize, executor);
 }
 
+/* No alpha is one. num_list of -1: the index is a tensor. */
 static aclnnStatus plan_add(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
                             const aclTensor *source, const aclScalar *alpha, const aclTensor *out,
                             uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -110,6 +117,8 @@ static aclnnStatus plan_add(const char *name, const aclTensor *self, int64_t dim
     return plan(name, &args, self, dim, index, source, out, workspaceSize, executor);
 }
 
+/* torch.index_add(self, dim, index, source, alpha=alpha): slices that come twice are added in the order
+ * of index. Sums of 16-bit floats are made in float and rounded once per element. */
 HC_API aclnnStatus aclnnIndexAddGetWorkspaceSize(const aclTensor *self, const int64_t dim,
                                                  const aclTensor *index, const aclTensor *source,
                                                  const aclScalar *alpha, aclTensor *out,
@@ -128,6 +137,8 @@ HC_API aclnnStatus aclnnIndexAddV2GetWorkspaceSize(const aclTensor *self, const 
 }
 HC_OP_LAUNCH(aclnnIndexAddV2)
 
+/* torch.index_copy(self, dim, index, source): the last of equal positions wins. The interface calls both
+ * ends "Ref", but writes outRef only. */
 HC_API aclnnStatus aclnnIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim, const aclTensor *index,
                                                   const aclTensor *source, aclTensor *outRef,
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -136,6 +147,7 @@ HC_API aclnnStatus aclnnIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t di
 }
 HC_OP_LAUNCH(aclnnIndexCopy)
 
+/* The copy of self is left out, as self is out. */
 HC_API aclnnStatus aclnnInplaceIndexCopyGetWorkspaceSize(aclTensor *selfRef, int64_t dim,
                                                          const aclTensor *index, const aclTensor *source,
                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -164,6 +176,8 @@ static aclnnStatus plan_fill(const char *name, const aclTensor *self, int64_t di
     return status;
 }
 
+/* torch.index_fill(self, dim, index, value); the value is converted to self's type, as assignment does.
+ * Negative positions count from the end here, and only here. */
 HC_API aclnnStatus aclnnIndexFillGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
                                                   const aclScalar *value, aclTensor *out,
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -179,6 +193,8 @@ HC_API aclnnStatus aclnnInplaceIndexFillGetWorkspaceSize(aclTensor *selfRef, int
 }
 HC_OP_LAUNCH(aclnnInplaceIndexFill)
 
+/* Despite its name the form with the positions as numbers. They are copied into the plan, for the caller
+ * may free its array before the stream gets there. */
 HC_API aclnnStatus aclnnIndexFillTensorGetWorkspaceSize(const aclTensor *self, int64_t dim,
                                                         const aclIntArray *index, const aclScalar *value,
                                                         aclTensor *out, uint64_t *workspaceSize,

@@ -15,6 +15,8 @@ struct wide {
     uint64_t low, high;
 };
 
+/* The contiguous form is a select, which vectorises; elements that keep their value are written too,
+ * which is safe, as no other thread has them. */
 #define DEFINE(size, type)                                                                                   \
     void HC_FN(masked_fill_##size) PARAMS {                                                                  \
         const type v = *(const type *)value;                                                                 \
@@ -31,16 +33,20 @@ struct wide {
 FOR_SIZES(DEFINE)
 #else
 typedef masked_fill_1_fn fill_fn;
+/* Shared by all runs. */
 struct job {
     fill_fn *fill;
     const void *value;
 };
 
+/* Runs of both views: an element may be of any stride, and so may its truth value. */
 static void fill_run(const void *ctx, size_t n, char *const *data, const int64_t *stride) {
     const struct job *j = ctx;
     j->fill(n, data[0], stride[0], (const uint8_t *)data[1], stride[1], j->value);
 }
 
+/* By the size of an element alone, so one kernel serves all dtypes of that size. O(elements of self): the
+ * mask is read as it is, broadcast by strides of 0, never expanded. */
 static void fill_where(const aclTensor *self, const aclTensor *mask, const struct hc_element *value) {
     static fill_fn *const *const TABLES[] = {masked_fill_1_table, masked_fill_2_table, masked_fill_4_table,
                                              masked_fill_8_table, masked_fill_16_table};
@@ -58,6 +64,7 @@ static aclnnStatus run_scalar(const struct hc_call *call) {
     return 0;
 }
 
+/* The value lies in device memory: read, and converted, in the run. */
 static aclnnStatus run_tensor(const struct hc_call *call) {
     const aclTensor *self = hc_arg(call, 0);
     struct hc_element value;
@@ -69,6 +76,7 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
     return 0;
 }
 
+/* bool or uint8; anything not zero is true. */
 static aclnnStatus check(const char *name, const aclTensor *self, const aclTensor *mask) {
     aclTensor view;
     HC_CHECK(self && mask, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "mask" : "selfRef");
@@ -81,6 +89,7 @@ static aclnnStatus check(const char *name, const aclTensor *self, const aclTenso
     return 0;
 }
 
+/* self.masked_fill_(mask, value) for a number, converted to self's type when planned. */
 HC_API aclnnStatus aclnnInplaceMaskedFillScalarGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask,
                                                                 const aclScalar *value,
                                                                 uint64_t *workspaceSize,
@@ -92,6 +101,7 @@ HC_API aclnnStatus aclnnInplaceMaskedFillScalarGetWorkspaceSize(aclTensor *selfR
 }
 HC_OP_LAUNCH(aclnnInplaceMaskedFillScalar)
 
+/* The same with the value in a tensor of one element of any dtype and rank. */
 HC_API aclnnStatus aclnnInplaceMaskedFillTensorGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask,
                                                                 const aclTensor *value,
                                                                 uint64_t *workspaceSize,

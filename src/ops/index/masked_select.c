@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* MaskedSelect: the elements of self where mask is true, packed; both broadcast. InplaceMaskedScatter: the
- * inverse, the next element of source for each true element of mask. */
+/* MaskedSelect: the elements of self where mask is true, packed; both broadcast. InplaceMaskedScatter:
+ * the inverse, the next element of source for each true element of mask.
+ *
+ * Where an element goes depends on how many came before it, which is a running count over the whole mask.
+ * Blocks of the mask are counted first, in parallel, and their starts summed up (mask_scan.h); then each
+ * block moves its own without waiting for others. Two passes over the mask, one over the elements. */
 #include <stdlib.h>
 
 #include "mask_scan.h"
@@ -37,6 +41,7 @@ struct wide {
 FOR_SIZES(DEFINE)
 #else
 typedef mask_pack_1_fn mask_fn;
+/* `src` and, for the inverse, `dst` are contiguous. */
 struct job {
     char *dst, *src;
     size_t size;
@@ -46,6 +51,7 @@ struct job {
 };
 enum { WIDEST = 16 };
 
+/* By the size of an element; the two kernels have one signature. */
 static mask_fn *kernel_for(size_t size, bool pack) {
     static mask_fn *const *const TABLES[][2] = {
 #define ROW(bytes, type) {mask_unpack_##bytes##_table, mask_pack_##bytes##_table},
@@ -55,6 +61,8 @@ static mask_fn *kernel_for(size_t size, bool pack) {
     return TABLES[hc_size_index(size)][pack][hc_isa()];
 }
 
+/* Packed on the stack first, as the kernel writes one element too many; then moved to where the block's
+ * own begin. */
 static void select_block(const void *ctx, const uint8_t *truth, size_t n, size_t first, int64_t at) {
     const struct job *j = ctx;
     _Alignas(64) char packed[HC_MASK_BLOCK * WIDEST];
@@ -64,6 +72,7 @@ static void select_block(const void *ctx, const uint8_t *truth, size_t n, size_t
     j->move(count, j->dst + at * j->dst_stride, j->dst_stride, packed, (int64_t)j->size);
 }
 
+/* The number of results is known only now, so the plan is a sync one and sets out's shape. */
 static aclnnStatus run_select(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1), *mask = hc_arg(call, 2);
     aclTensor shape = {.numel = 1}, view, whole;
@@ -94,6 +103,8 @@ static aclnnStatus run_select(const struct hc_call *call) {
     return status;
 }
 
+/* torch.masked_select(self, mask). out is one line with room for what the mask may select; its length
+ * becomes the number that was. Who launches waits, as that length decides what the client does next. */
 HC_API aclnnStatus aclnnMaskedSelectGetWorkspaceSize(const aclTensor *self, const aclTensor *mask,
                                                      aclTensor *out, uint64_t *workspaceSize,
                                                      aclOpExecutor **executor) {
@@ -121,11 +132,14 @@ HC_API aclnnStatus aclnnMaskedSelectGetWorkspaceSize(const aclTensor *self, cons
 }
 HC_OP_LAUNCH(aclnnMaskedSelect)
 
+/* source from `at` on: as many elements as the blocks before have taken. */
 static void scatter_block(const void *ctx, const uint8_t *truth, size_t n, size_t first, int64_t at) {
     const struct job *j = ctx;
     j->kernel(n, j->dst + first * j->size, j->src + at * (int64_t)j->size, truth);
 }
 
+/* Elements of source that no true element takes are left over; too few are an error before anything is
+ * written. A strided self is filled in a contiguous copy. */
 static aclnnStatus scatter(const struct hc_call *call, const struct hc_mask_scan *scan, const aclTensor *self,
                            const aclTensor *source) {
     const int64_t count = scan->before[scan->blocks];
@@ -147,6 +161,7 @@ static aclnnStatus scatter(const struct hc_call *call, const struct hc_mask_scan
     return status;
 }
 
+/* mask broadcast to self, counted, then used block by block. */
 static aclnnStatus run_scatter(const struct hc_call *call) {
     const aclTensor *self = hc_arg(call, 0);
     struct hc_mask_scan scan;
@@ -156,6 +171,8 @@ static aclnnStatus run_scatter(const struct hc_call *call) {
     return status;
 }
 
+/* self.masked_scatter_(mask, source): mask broadcasts to self, source is read in row-major order,
+ * whatever its shape. */
 HC_API aclnnStatus aclnnInplaceMaskedScatterGetWorkspaceSize(aclTensor *selfRef, const aclTensor *mask,
                                                              const aclTensor *source, uint64_t *workspaceSize,
                                                              aclOpExecutor **executor) {

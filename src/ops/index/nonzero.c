@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Coordinates of the elements that are not zero, in row-major order: out[i] = the i-th one's (Nonzero), or
- * one line per dimension (NonzeroV2). out has room for all elements; its view shape is set to what was found.
- */
+/* Coordinates of the elements that are not zero, in row-major order: out[i] = the i-th one's (Nonzero),
+ * or one line per dimension (NonzeroV2). out has room for all elements; its view shape is set to what was
+ * found.
+ *
+ * As in masked_select.c, blocks are counted first and then write where their own begin, so the order
+ * needs no sort and no lock. NaN is not zero; -0.0 is. */
 #include "mask_scan.h"
 
+/* Nonzero: a row per element. V2: a line per dimension. */
 struct args {
     bool by_dimension;
 };
+/* below[d]: elements that one step of dimension d skips in row-major order. */
 struct job {
     int64_t *out;
     int32_t rank;
@@ -14,6 +19,7 @@ struct job {
     uint64_t below[HC_MAX_RANK], shape[HC_MAX_RANK];
 };
 
+/* A division for each dimension but the last, of found elements only. */
 static void write_block(const void *ctx, const uint8_t *truth, size_t n, size_t first, int64_t at) {
     const struct job *j = ctx;
     for (size_t i = 0; i < n; i++) {
@@ -28,6 +34,7 @@ static void write_block(const void *ctx, const uint8_t *truth, size_t n, size_t 
     }
 }
 
+/* V2's lines are as long as what was found, so they are laid out now. */
 static aclnnStatus write(const struct hc_call *call, const struct hc_mask_scan *scan) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);
@@ -49,6 +56,7 @@ static aclnnStatus write(const struct hc_call *call, const struct hc_mask_scan *
     return 0;
 }
 
+/* The tensor is its own mask: hc_mask_scan reads any dtype as truth values. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *self = hc_arg(call, 1);
     struct hc_mask_scan scan;
@@ -58,6 +66,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* out is written as [found, rank] or [rank, found] from its first element, hence contiguous. */
 static aclnnStatus plan(const char *name, bool by_dimension, const aclTensor *self, aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
@@ -75,12 +84,14 @@ static aclnnStatus plan(const char *name, bool by_dimension, const aclTensor *se
                    workspaceSize, executor);
 }
 
+/* torch.nonzero(self): [found, rank]. */
 HC_API aclnnStatus aclnnNonzeroGetWorkspaceSize(const aclTensor *self, aclTensor *out,
                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnNonzero", false, self, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnNonzero)
 
+/* torch.nonzero(self, as_tuple=True), its lines together: [rank, found]. */
 HC_API aclnnStatus aclnnNonzeroV2GetWorkspaceSize(const aclTensor *self, aclTensor *out,
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnNonzeroV2", true, self, out, workspaceSize, executor);

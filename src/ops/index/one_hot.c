@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = offValue everywhere but onValue at class self[p] along a new dimension `axis`. */
+/* out = offValue everywhere but onValue at class self[p] along a new dimension `axis`. A fill, then a
+ * scatter of one element per position: O(elements of out) to write, O(positions) to read. */
 #include <stdlib.h>
 
 #include "index_load.h"
 #include "scatter.h"
 
+/* Not negative. */
 struct args {
     int64_t axis;
 };
 
+/* The value of a tensor of one element, in out's type. */
 static aclnnStatus read_element(const aclTensor *value, aclDataType dtype, struct hc_element *element) {
     const aclTensor to = hc_tensor_view(dtype, NULL, 0, element->bytes);
     aclTensor from = *value;
@@ -16,6 +19,7 @@ static aclnnStatus read_element(const aclTensor *value, aclDataType dtype, struc
     return hc_copy(&to, &from);
 }
 
+/* out is filled with offValue only after the classes have been checked. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);
@@ -47,6 +51,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* F.one_hot(self, numClasses), with any two values instead of 1 and 0, and the classes along any
+ * dimension. A class that is negative or too large is an error, found before out is touched. */
 HC_API aclnnStatus aclnnOneHotGetWorkspaceSize(const aclTensor *self, int64_t numClasses,
                                                const aclTensor *onValue, const aclTensor *offValue,
                                                int64_t axis, aclTensor *out, uint64_t *workspaceSize,

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Scatter: out = self, then out[p with index[p] in dimension dim] = src[p] (or += or *=), src a tensor or one
- * value. */
+/* Scatter: out = self, then, for dim 1, out[i][index[i][j][k]][k] = src[i][j][k] for every position of the
+ * index (or += or *=); src is a tensor or one value.
+ *
+ * Several positions may name one element: the last one wins, and sums and products go in row-major order of
+ * the index, as hc_scatter gives all positions that can meet to one thread. The in-place forms leave out the
+ * copy of self. */
 #include "scatter.h"
 
 #include <stdlib.h>
 
 #include "index_load.h"
 
+/* The interface's numbers. */
 enum reduction { REDUCE_NONE, REDUCE_ADD, REDUCE_MUL, REDUCE_COUNT };
+/* The value form keeps its element here, in the type that is scattered in. */
 struct args {
     int64_t dim;
     enum hc_scatter_op op;
@@ -15,6 +21,7 @@ struct args {
     aclDataType value_dtype;
     struct hc_element value;
 };
+/* Operands in the order of the plan; the in-place forms give SELF and OUT the same tensor. */
 enum { OUT, SELF, INDEX, SRC };
 
 /* The slots of `target` for positions of the index's shape, and the values that go there. */
@@ -38,6 +45,7 @@ static aclnnStatus scatter_into(const struct hc_call *call, const aclTensor *tar
     return 0;
 }
 
+/* The one value as a view of any shape. */
 static aclTensor repeated(const struct args *a, int32_t rank) {
     aclTensor view = hc_tensor_view(a->value_dtype, NULL, 0, (void *)a->value.bytes);
     view.rank = rank;
@@ -45,6 +53,7 @@ static aclTensor repeated(const struct args *a, int32_t rank) {
     return view;
 }
 
+/* out starts as self; sums and products of 16-bit floats are made in a float32 copy of it. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, OUT)), self = hc_at_least_1d(hc_arg(call, SELF));
@@ -64,6 +73,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* index may be smaller than self and src, as in PyTorch: only its positions count. */
 static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
                          const aclTensor *src, const aclTensor *out) {
     const aclTensor i = hc_at_least_1d(index), s = hc_at_least_1d(self);
@@ -89,6 +99,8 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, c
     return 0;
 }
 
+/* One of src and value is given. The value is converted here: to the type that sums are made in, not to
+ * self's, or half a unit of a 16-bit type would be lost before it is added. */
 static aclnnStatus plan(const char *name, const aclTensor *self, int64_t dim, const aclTensor *index,
                         const aclTensor *src, const aclScalar *value, int64_t reduce, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -110,6 +122,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, int64_t dim, co
     return HC_PLAN(name, run, &args, HC_OUT(out), HC_IN(self), HC_IN(index), HC_IN_OPT(src));
 }
 
+/* torch.scatter(self, dim, index, src, reduce=...). */
 HC_API aclnnStatus aclnnScatterGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
                                                 const aclTensor *src, int64_t reduce, aclTensor *out,
                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -128,6 +141,7 @@ HC_API aclnnStatus aclnnInplaceScatterGetWorkspaceSize(aclTensor *selfRef, int64
 }
 HC_OP_LAUNCH(aclnnInplaceScatter)
 
+/* The same with a number for src. */
 HC_API aclnnStatus aclnnScatterValueGetWorkspaceSize(const aclTensor *self, int64_t dim,
                                                      const aclTensor *index, const aclScalar *value,
                                                      int64_t reduce, aclTensor *out, uint64_t *workspaceSize,
@@ -145,6 +159,8 @@ HC_API aclnnStatus aclnnInplaceScatterValueGetWorkspaceSize(aclTensor *selfRef, 
 }
 HC_OP_LAUNCH(aclnnInplaceScatterValue)
 
+/* torch.scatter_add(self, dim, index, src), the gradient of gather; the same bits in every run, as the order
+ * of the additions is fixed. */
 HC_API aclnnStatus aclnnScatterAddGetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
                                                    const aclTensor *src, aclTensor *out,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Writes into a cache: for each batch b, data[b, .., indices[b] + j, ..] = updates[b, .., j, ..] along axis.
- * Two-column indices name the batch, too: (batch, first). */
+/* Writes into a cache of keys or values: for each batch b, data[b, .., indices[b] + j, ..] = updates[b,
+ * .., j, ..] along axis. Two-column indices name the batch, too: (batch, first).
+ *
+ * Every update is a block of data, so each is one strided copy. There are as many as sequences in a
+ * batch: few and large, which is why the loop over them is plain and each copy uses all threads. */
 #include <stdlib.h>
 
 #include "index_load.h"
 
+/* Not negative, and not the batch's. */
 struct args {
     int64_t axis;
 };
 
+/* [first, first + length) along dim, as a view. */
 static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length) {
     t.numel = t.shape[dim] > 0 ? t.numel / t.shape[dim] * length : 0;
     t.offset += first * t.stride[dim];
@@ -16,6 +21,7 @@ static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length)
     return t;
 }
 
+/* first + length cannot overflow: both are below a tensor's size, or first is out of range already. */
 static aclnnStatus check_range(const char *name, size_t row, const char *what, int64_t first, int64_t length,
                                int64_t bound) {
     HC_CHECK(first >= 0 && first + length <= bound, ACLNN_ERR_PARAM_INVALID,
@@ -41,6 +47,7 @@ static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool
     return 0;
 }
 
+/* Indices are few; they are read as int64 whatever their type. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *indices = hc_arg(call, 1);
     aclTensor loaded;
@@ -53,6 +60,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* Where two updates overlap, the later one wins. What the updates do not cover keeps its bits. */
 HC_API aclnnStatus aclnnInplaceScatterUpdateGetWorkspaceSize(aclTensor *data, const aclTensor *indices,
                                                              const aclTensor *updates, int64_t axis,
                                                              uint64_t *workspaceSize,

@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Elements by their row-major position in self: out[p] = self.flat[index[p]] (Take), and self.flat[index[p]]
- * = source[p], or += with accumulate (InplacePut). Negative positions count from the end. */
+/* Elements by their row-major position in self: out[p] = self.flat[index[p]] (Take), and
+ * self.flat[index[p]] = source[p], or += with accumulate (InplacePut). Negative positions count from the
+ * end.
+ *
+ * A gather and a scatter along one dimension, the flattened tensor's. A strided self costs a copy, for
+ * Put one back as well: positions would otherwise need a division per dimension each. */
 #include <stdlib.h>
 
 #include "gather.h"
 #include "index_load.h"
 #include "scatter.h"
 
+/* For InplacePut. */
 struct args {
     bool accumulate;
 };
 
+/* All elements in a line. */
 static aclTensor flat(const aclTensor *contiguous) {
     return hc_tensor_view(contiguous->dtype, &contiguous->numel, 1, hc_data(contiguous));
 }
 
+/* Row-major positions mean offsets only in a contiguous tensor: others are copied first. */
 static aclnnStatus run_take(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *self = hc_arg(call, 1);
     struct hc_index index;
@@ -34,6 +41,7 @@ static aclnnStatus run_take(const struct hc_call *call) {
     return status;
 }
 
+/* torch.take(self, index): out has index's shape. */
 HC_API aclnnStatus aclnnTakeGetWorkspaceSize(const aclTensor *self, const aclTensor *index, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && index && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnTake: %s is null",
@@ -48,6 +56,7 @@ HC_API aclnnStatus aclnnTakeGetWorkspaceSize(const aclTensor *self, const aclTen
 }
 HC_OP_LAUNCH(aclnnTake)
 
+/* A scatter along the one dimension of the flattened tensor. */
 static aclnnStatus put(const struct hc_call *call, const aclTensor *target, const aclTensor *source,
                        enum hc_scatter_op op) {
     struct hc_index index;
@@ -66,6 +75,7 @@ static aclnnStatus put(const struct hc_call *call, const aclTensor *target, cons
     return 0;
 }
 
+/* target is self, or its contiguous copy in the type that is added in. */
 static aclnnStatus run_put(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0), *source = hc_arg(call, 2);
@@ -84,6 +94,8 @@ static aclnnStatus run_put(const struct hc_call *call) {
     return status;
 }
 
+/* self.put_(index, source, accumulate). index and source match element by element in row-major order,
+ * whatever their shapes; the last of equal positions wins, sums are made in order. */
 HC_API aclnnStatus aclnnInplacePutGetWorkspaceSize(aclTensor *selfRef, const aclTensor *index,
                                                    const aclTensor *source, bool accumulate,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -13,8 +13,10 @@ HC_ROWS_KERNEL(cross_entropy_F64)
 HC_ROWS_KERNEL(cross_entropy_grad_F32)
 HC_ROWS_KERNEL(cross_entropy_grad_F64)
 
+/* What becomes of the rows' losses, by the interface's names none, mean, sum. */
 enum { NONE, MEAN, SUM };
 
+/* Rows whose target is `ignore` count nothing. */
 struct args {
     int64_t reduction, ignore;
     double smoothing;
@@ -25,6 +27,8 @@ struct args {
 #include "simd_math.h"
 #include "simd_rows.h"
 
+/* ln of the sum of e^(x - max): with max apart, neither overflows nor loses the small terms. Returned
+ * apart, so that the logits' differences are formed before the logarithm is subtracted. */
 static float log_sum_F32(size_t n, const float *x, float *max) {
     double sum = 0;
     *max = vf_row_max(x, n);
@@ -32,6 +36,7 @@ static float log_sum_F32(size_t n, const float *x, float *max) {
     HC_ROW_SUM(sum, n, vf_exp(vf_load(x + at) - m), vf_exp(vf_load_fill(x + at, rest, -INFINITY) - m));
     return (float)log(sum);
 }
+/* As above with the C library; a NaN in the row is its maximum, and so its result. */
 static double log_sum_F64(size_t n, const double *x, double *max) {
     double sum = 0;
     *max = -INFINITY;
@@ -79,6 +84,7 @@ static double log_sum_F64(size_t n, const double *x, double *max) {
         for (size_t i = 0; i < n; i++) dx[i] = dx[i] * sum - (w != NULL ? each * w[i] : each);               \
         if (t != a->ignore) dx[t] -= (type)hit;                                                              \
     }
+/* Probabilities from log-probabilities; `to` and `from` are rows of n. */
 #define EXP_ROW_F64(to, from, n)                                                                             \
     for (size_t i = 0; i < (n); i++) (to)[i] = exp((from)[i])
 #define EXP_ROW_F32(to, from, n)                                                                             \
@@ -195,6 +201,7 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     return status;
 }
 
+/* What forward and backward have in common. A missing reduction is the mean. */
 static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *target,
                          const aclTensor *weight, const char *reduction, double smoothing, double z_scale,
                          struct args *args) {
@@ -224,6 +231,8 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     return 0;
 }
 
+/* F.cross_entropy(input, target, ...) with logProbOut besides, which the gradient takes instead of the
+ * logits. Outputs of the z-loss may be there, as empty tensors, and are not touched. */
 HC_API aclnnStatus aclnnCrossEntropyLossGetWorkspaceSize(
     const aclTensor *input, const aclTensor *target, const aclTensor *weightOptional, char *reductionOptional,
     int64_t ignoreIndex, double labelSmoothing, double lseSquareScaleForZloss, bool returnZloss,
@@ -249,6 +258,8 @@ HC_API aclnnStatus aclnnCrossEntropyLossGetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnCrossEntropyLoss)
 
+/* Softmax minus one-hot, scaled: from the log-probabilities, so one exponential per element and no
+ * maximum to find again. */
 HC_API aclnnStatus aclnnCrossEntropyLossGradGetWorkspaceSize(
     const aclTensor *gradLoss, const aclTensor *logProb, const aclTensor *target,
     const aclTensor *weightOptional, const aclTensor *gradZlossOptional, const aclTensor *lseForZlossOptional,

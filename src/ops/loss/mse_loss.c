@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Squared error, element by element, its mean or its sum; and its gradient 2 (self - target) gradOutput [/
- * n]. */
+/* Squared error (self - target)^2, element by element, its mean or its sum; and its gradient 2 (self -
+ * target) gradOutput [/ n]. */
 #include <stdlib.h>
 
 #include "reduce.h"
 #include "elementwise.h"
 
+/* Float and double only: half and bfloat16 are computed as float. */
 HC_EW_KERNEL(mse_F32)
 HC_EW_KERNEL(mse_F64)
 HC_EW_KERNEL(mse_backward_F32)
 HC_EW_KERNEL(mse_backward_F64)
 
+/* Of the mean and the sum; without reduction the elementwise plan needs none. */
 struct args {
     int64_t reduction;
     enum hc_block block;
@@ -34,8 +36,10 @@ DEFINE(F32, float)
 DEFINE(F64, double)
 
 #else
+/* The interface's numbers. */
 enum { NONE, MEAN, SUM };
 
+/* HC_CLASS_FLOAT: integers become float, as a mean of them needs. */
 static const struct hc_ew MSE = {
     "aclnnMseLoss", {[HC_F32] = mse_F32_table, [HC_F64] = mse_F64_table}, 0, HC_CLASS_FLOAT};
 static const struct hc_ew MSE_BACKWARD = {
@@ -44,6 +48,8 @@ static const struct hc_ew MSE_BACKWARD = {
     0,
     HC_CLASS_FLOAT};
 
+/* Squares are stored, then reduced: two passes, but the reduction's order and accuracy are those of every
+ * sum here. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *ins[] = {hc_arg(call, 0), hc_arg(call, 1)};
@@ -63,6 +69,9 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* F.mse_loss(self, target, reduction), with broadcasting; out is a scalar unless there is no reduction.
+ * Squares of half
+ * are float: they do not overflow at 256. */
 HC_API aclnnStatus aclnnMseLossGetWorkspaceSize(const aclTensor *self, const aclTensor *target,
                                                 int64_t reduction, aclTensor *out, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {
@@ -84,6 +93,8 @@ HC_API aclnnStatus aclnnMseLossGetWorkspaceSize(const aclTensor *self, const acl
 }
 HC_OP_LAUNCH(aclnnMseLoss)
 
+/* gradOutput broadcasts: a scalar after a mean or a sum. n counts out's elements, which are the pairs
+ * that the forward compared. */
 HC_API aclnnStatus aclnnMseLossBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                         const aclTensor *target, int64_t reduction,
                                                         aclTensor *out, uint64_t *workspaceSize,

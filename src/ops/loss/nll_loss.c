@@ -6,6 +6,7 @@
 
 #include "elementwise.h"
 
+/* The interface's numbers. */
 enum { NONE, MEAN, SUM };
 
 struct args {
@@ -36,15 +37,18 @@ static aclTensor as_rows(const aclTensor *t) {
     return view;
 }
 
+/* A row's place: image (or row), and pixel. */
 struct row {
     int64_t n, h, w;
 };
 
+/* Row number i in the order of target, row-major. */
 static struct row row_at(const aclTensor *images, int64_t i) {
     const int64_t wide = images->shape[3], area = images->shape[2] * wide;
     return (struct row){i / area, i % area / wide, i % wide};
 }
 
+/* In bytes, as is class_offset. */
 static int64_t offset_of(const aclTensor *rows, struct row r) {
     return (r.n * rows->stride[0] + r.h * rows->stride[1] + r.w * rows->stride[2]) * rows->item_size;
 }
@@ -62,6 +66,7 @@ static double get(const aclTensor *t, int64_t offset) {
     return value;
 }
 
+/* One element, converted to the tensor's type. */
 static void put(const aclTensor *t, int64_t offset, double value) {
     hc_store_for(t->dtype, HC_F64)(1, hc_data(t) + offset, 1, &value);
 }
@@ -81,10 +86,12 @@ static aclnnStatus target_of(const struct hc_call *call, const aclTensor *target
     return 0;
 }
 
+/* No weights are ones. */
 static double weight_of(const aclTensor *weight, int64_t t) {
     return weight != NULL ? get(weight, t * weight->stride[0] * weight->item_size) : 1;
 }
 
+/* Pixels count as rows. */
 static int64_t rows_of(const aclTensor *self) {
     const aclTensor images = as_images(self);
     return images.shape[0] * images.shape[2] * images.shape[3];
@@ -92,6 +99,7 @@ static int64_t rows_of(const aclTensor *self) {
 
 static int64_t classes_of(const aclTensor *self) { return self->shape[self->rank > 1 ? 1 : 0]; }
 
+/* O(rows): one element of each row. The mean of no rows is NaN, as in PyTorch. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor self = as_images(hc_arg(call, 0)), target = as_rows(hc_arg(call, 1)),
@@ -112,6 +120,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* Zeros everywhere, then one element a row. totalWeight is the forward's, so ignored rows are left out of
+ * the mean. */
 static aclnnStatus run_backward(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor grad = as_rows(hc_arg(call, 0)), target = as_rows(hc_arg(call, 2)),
@@ -133,7 +143,8 @@ static aclnnStatus run_backward(const struct hc_call *call) {
     return 0;
 }
 
-/* `images`: self is [N, C, H, W] and target [N, H, W]. */
+/* `images`: self is [N, C, H, W] and target [N, H, W]. Else one row without a batch
+ * dimension is allowed: then target is a scalar. */
 static aclnnStatus check(const char *name, bool images, const aclTensor *self, const aclTensor *target,
                          const aclTensor *weight, int64_t reduction) {
     HC_CHECK(self && target, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "target" : "self");
@@ -169,6 +180,7 @@ static aclnnStatus check_losses(const char *name, const char *arg, const aclTens
     return 0;
 }
 
+/* `images` tells NLLLoss2d; the run does not need it, as [N] and [N, H, W] are seen as one. */
 static aclnnStatus plan(const char *name, bool images, const aclTensor *self, const aclTensor *target,
                         const aclTensor *weight, struct args args, const aclTensor *out,
                         const aclTensor *totalWeightOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -179,6 +191,7 @@ static aclnnStatus plan(const char *name, bool images, const aclTensor *self, co
                    HC_OUT(totalWeightOut));
 }
 
+/* self is not read: its shape says how large the gradient is. */
 static aclnnStatus plan_backward(const char *name, bool images, const aclTensor *gradOutput,
                                  const aclTensor *self, const aclTensor *target, const aclTensor *weight,
                                  struct args args, const aclTensor *totalWeight, const aclTensor *out,
@@ -193,6 +206,8 @@ static aclnnStatus plan_backward(const char *name, bool images, const aclTensor 
                    HC_IN_OPT(weight), HC_IN(totalWeight), HC_OUT(out));
 }
 
+/* F.nll_loss(self, target, weight, ignore_index, reduction) of log-probabilities. totalWeightOut is the
+ * sum of the weights that counted, which the gradient of the mean divides by. */
 HC_API aclnnStatus aclnnNLLLossGetWorkspaceSize(const aclTensor *self, const aclTensor *target,
                                                 const aclTensor *weight, int64_t reduction,
                                                 int64_t ignoreIndex, aclTensor *out,
@@ -203,6 +218,7 @@ HC_API aclnnStatus aclnnNLLLossGetWorkspaceSize(const aclTensor *self, const acl
 }
 HC_OP_LAUNCH(aclnnNLLLoss)
 
+/* The same of images, a class per pixel. */
 HC_API aclnnStatus aclnnNLLLoss2dGetWorkspaceSize(const aclTensor *self, const aclTensor *target,
                                                   const aclTensor *weight, int64_t reduction,
                                                   int64_t ignoreIndex, aclTensor *out,
@@ -213,6 +229,7 @@ HC_API aclnnStatus aclnnNLLLoss2dGetWorkspaceSize(const aclTensor *self, const a
 }
 HC_OP_LAUNCH(aclnnNLLLoss2d)
 
+/* -weight[t] at the target of each row, times its gradient; zero elsewhere. */
 HC_API aclnnStatus aclnnNLLLossBackwardGetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *self,
                                                         const aclTensor *target, const aclTensor *weight,
                                                         int64_t reduction, int64_t ignoreIndex,

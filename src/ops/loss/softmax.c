@@ -21,12 +21,15 @@ static inline vf exp_store(float *y, const float *x, vf m) {
     vf_store(y, e);
     return e;
 }
+/* Lanes behind the end count nothing: e^-inf is 0, and loaded back as 0. */
 static inline vf exp_store_part(float *y, const float *x, vf m, size_t n) {
     const vf e = vf_exp(vf_load_fill(x, n, -__builtin_inff()) - m);
     vf_store_part(y, e, n);
     return vf_load_part(y, n);
 }
 
+/* Exponentials are stored in y by the pass that sums them; the third pass only scales. A NaN in the row
+ * makes all of it NaN, by way of the maximum. */
 void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0];
@@ -70,6 +73,8 @@ void HC_FN(softmax_BF16)(size_t n, void *const *out, const void *const *in, size
     if (i < n) vf_store_bf16_part(y + i, vf_load(e + i) * scale, n - i);
 }
 
+/* Computes the exponentials for the sum only. x - max first, then - ln sum: the difference of close
+ * numbers is exact, where max + ln sum would already be rounded. */
 void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0];
@@ -86,6 +91,7 @@ void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, s
     for (; i < n; i++) y[i] = (x[i] - max) - log_sum;
 }
 
+/* Sum of e^(x - max), and max. */
 static double exp_sum_f64(size_t n, const double *x, double *max) {
     double sum = 0;
     *max = -INFINITY;
@@ -94,6 +100,8 @@ static double exp_sum_f64(size_t n, const double *x, double *max) {
     return sum;
 }
 
+/* Computes the exponentials twice rather than store and scale: one division per element keeps half a unit
+ * of accuracy, and double rows are rare. */
 void HC_FN(softmax_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], max;
     const double *x = in[0], sum = exp_sum_f64(n, x, &max);
@@ -102,6 +110,7 @@ void HC_FN(softmax_F64)(size_t n, void *const *out, const void *const *in, size_
     for (size_t i = 0; i < n; i++) y[i] = exp(x[i] - max) / sum;
 }
 
+/* The order of subtractions is that of the float kernel, for the same reason. */
 void HC_FN(log_softmax_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], max;
     const double *x = in[0], log_sum = log(exp_sum_f64(n, x, &max));
@@ -111,12 +120,14 @@ void HC_FN(log_softmax_F64)(size_t n, void *const *out, const void *const *in, s
 }
 
 #else
+/* mask: the one dimension. */
 struct args {
     bool log;
     enum hc_block block;
     uint32_t mask;
 };
 
+/* `single` and `both`: of single and of double precision. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     hc_rows_kernel *const single = a->log ? HC_DISPATCH(log_softmax_F32) : HC_DISPATCH(softmax_F32);
@@ -133,6 +144,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                            {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
+/* Computed in the wider type of input and output: a bfloat16 input may have a float32 output. */
 static aclnnStatus plan(const char *name, bool log, const aclTensor *self, int64_t dim, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.log = log};
@@ -146,6 +158,7 @@ static aclnnStatus plan(const char *name, bool log, const aclTensor *self, int64
     return HC_PLAN(name, run, &args, HC_IN(self), HC_OUT(out));
 }
 
+/* F.softmax(self, dim). A row of -inf alone is NaN, as in PyTorch. */
 HC_API aclnnStatus aclnnSoftmaxGetWorkspaceSize(const aclTensor *self, int64_t dim, aclTensor *out,
                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan("aclnnSoftmax", false, self, dim, out, workspaceSize, executor);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Gradients of softmax, y (g - sum g y), and of its logarithm, g - e^y sum g. */
+/* Gradients of softmax, y (g - sum g y), and of its logarithm, g - e^y sum g. Two passes over the rows of
+ * g and y in cache; the sum is in double. y is the forward's output, so no exponential is needed for
+ * softmax and one for its logarithm. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(softmax_backward_F32)
@@ -12,12 +14,14 @@ HC_ROWS_KERNEL(log_softmax_backward_F64)
 #include "simd_math.h"
 #include "simd_rows.h"
 
+/* What all four kernels begin with. */
 #define UNPACK(type)                                                                                         \
     type *dx = out[0];                                                                                       \
     const type *g = in[0], *y = in[1];                                                                       \
     (void)row;                                                                                               \
     (void)args
 
+/* dx may be the memory of g: a block is read before it is written. */
 void HC_FN(softmax_backward_F32)(size_t n, void *const *out, const void *const *in, size_t row,
                                  const void *args) {
     UNPACK(float);
@@ -58,6 +62,7 @@ void HC_FN(log_softmax_backward_F32)(size_t n, void *const *out, const void *con
         vf_store_part(dx + i, vf_load_part(g + i, n - i) - vf_exp(vf_load_part(y + i, n - i)) * sum, n - i);
 }
 
+/* As above, with scalar code, as double gradients are for checks and not for training. */
 void HC_FN(softmax_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row,
                                  const void *args) {
     UNPACK(double);
@@ -75,12 +80,14 @@ void HC_FN(log_softmax_backward_F64)(size_t n, void *const *out, const void *con
 }
 
 #else
+/* mask: the one dimension. */
 struct args {
     bool log;
     enum hc_block block;
     uint32_t mask;
 };
 
+/* Operands gradOutput, output, out. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     hc_rows_kernel *const single =
@@ -100,6 +107,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                            {hc_arg(call, 1), HC_ROWS_VECTOR, a->block}}});
 }
 
+/* Computed in the wider of both types: gradients may be float32 where the output was bfloat16. */
 static aclnnStatus plan(const char *name, bool log, const aclTensor *gradOutput, const aclTensor *output,
                         int64_t dim, const aclTensor *out, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
@@ -118,6 +126,7 @@ static aclnnStatus plan(const char *name, bool log, const aclTensor *gradOutput,
     return HC_PLAN(name, run, &args, HC_IN(gradOutput), HC_IN(output), HC_OUT(out));
 }
 
+/* `output` is what the forward gave: probabilities, or their logarithms. */
 #define BACKWARD(api, log)                                                                                   \
     HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *gradOutput, const aclTensor *output,           \
                                              int64_t dim, aclTensor *out, uint64_t *workspaceSize,           \

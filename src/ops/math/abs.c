@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = |x|, element by element; of complex numbers the magnitude. */
+/* y = |x|, element by element; of complex numbers the magnitude. Exact but for the magnitude, which hypot
+ * makes without overflow on the way. A complex result is a real number that the output's type takes over.
+ */
 #include "unary.h"
 
 HC_EW_KERNELS_ALL(abs)

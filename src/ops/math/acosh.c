@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = inverse hyperbolic cosine of x, element by element, by the C library in double. */
+/* y = inverse hyperbolic cosine of x, element by element; NaN below 1 for real numbers. By the C library
+ * in double, rounded once: accuracy comes before speed for a function that models do not use in bulk. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(acosh)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self + alpha * other, element by element; other is a tensor or a scalar, or self is a scalar (AddV3).
- */
+/* y = self + alpha * other, element by element; other is a tensor or a scalar, or self is a scalar
+ * (AddV3). Bound by memory, so bfloat16 has kernels of its own that read and write it directly. Of two
+ * scalars, alpha and other, the product is taken once in phase one. */
 #include "binary.h"
 #include "direct_bf16.h"
 
@@ -13,6 +14,8 @@ HC_EW_KERNEL(adds_BF16)
 #ifdef HC_ISA
 #include "complex_math.h"
 
+/* s is alpha. Two roundings in every instruction set, as nothing is contracted (isa.cmake); integers
+ * wrap. */
 HC_EW_BODIES2_SCALAR_REAL(add, a + s * b)
 HC_EW_BODY2_SCALAR(add, C128, hc_c128, hc_cadd(a, hc_cmul(s, b)))
 HC_EW_BODIES_SCALAR_REAL(adds, x + s)
@@ -21,7 +24,7 @@ HC_EW_BODY_SCALAR(adds, C128, hc_c128, hc_cadd(x, s))
 HC_EW_BODY2_BF16(add_BF16, HC_EW_SCALAR_S, a + s * b)
 HC_EW_BODY1_BF16(adds_BF16, HC_EW_SCALAR_S, x + s)
 
-/* self + alpha * x; args are both scalars. */
+/* self + alpha * x; args are both scalars: args[0] is self, args[1] alpha. */
 #define BODY(block, sum)                                                                                     \
     void HC_FN(addv_##block)(size_t n, void *const *out, const void *const *in, const void *args) {          \
         hc_block_##block *y = out[0];                                                                        \
@@ -39,6 +42,7 @@ static const struct hc_ew TENSOR = {"aclnnAdd", HC_EW_TABLE_ALL_BF16(add), 0, 0}
 static const struct hc_ew SCALAR = {"aclnnAdds", HC_EW_TABLE_ALL_BF16(adds), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnAddV3", HC_EW_TABLE_ALL(addv), 0, 0};
 
+/* A tensor and two scalars is a tensor and their product. hc_scalar_product is false where one is null. */
 static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other,
                                const aclScalar *alpha, const aclTensor *out, uint64_t *workspaceSize,
                                aclOpExecutor **executor) {
@@ -48,6 +52,7 @@ static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const ac
     return hc_ew_plan_scalar(name, &SCALAR, self, &product, out, workspaceSize, executor);
 }
 
+/* torch.add(self, other, alpha=alpha) of tensors: both broadcast to out, dtypes promote as in PyTorch. */
 HC_API aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
@@ -63,6 +68,7 @@ HC_API aclnnStatus aclnnInplaceAddGetWorkspaceSize(const aclTensor *selfRef, con
 }
 HC_OP_LAUNCH(aclnnInplaceAdd)
 
+/* The same with a number for other. */
 HC_API aclnnStatus aclnnAddsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
@@ -77,6 +83,8 @@ HC_API aclnnStatus aclnnInplaceAddsGetWorkspaceSize(const aclTensor *selfRef, co
 }
 HC_OP_LAUNCH(aclnnInplaceAdds)
 
+/* A number plus alpha times a tensor. alpha cannot be folded into the number here, hence a kernel of its
+ * own. */
 HC_API aclnnStatus aclnnAddV3GetWorkspaceSize(const aclScalar *self, const aclTensor *other,
                                               const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {

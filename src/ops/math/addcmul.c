@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self + value * tensor1 * tensor2, element by element, in this order of operations. */
+/* y = self + value * tensor1 * tensor2, element by element, in this order of operations, which is
+ * PyTorch's. Integers stay integers. */
 #include "ternary.h"
 
 HC_EW_KERNELS_ALL(addcmul)
@@ -14,6 +15,7 @@ HC_EW_BODY3_SCALAR(addcmul, C128, hc_cadd(a, hc_cmul(hc_cmul(s, b), c)))
 #else
 static const struct hc_ew SPEC = {"aclnnAddcmul", HC_EW_TABLE_ALL(addcmul), 0, 0};
 
+/* torch.addcmul(self, tensor1, tensor2, value=value); all three broadcast. */
 HC_API aclnnStatus aclnnAddcmulGetWorkspaceSize(const aclTensor *self, const aclTensor *tensor1,
                                                 const aclTensor *tensor2, const aclScalar *value,
                                                 aclTensor *out, uint64_t *workspaceSize,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = arc sine of x, element by element, by the C library in double. */
+/* y = arc sine of x in [-pi/2, pi/2], element by element; NaN outside [-1, 1] for real numbers. By the C
+ * library in double, rounded once: within half a unit of the exact value. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(asin)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = inverse hyperbolic sine of x, element by element, by the C library in double. */
+/* y = inverse hyperbolic sine of x, element by element; defined everywhere. By the C library in double,
+ * rounded once, which also keeps the digits of small x that ln(x + sqrt(x^2 + 1)) would lose. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(asinh)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = arc tangent of x, element by element, by the C library in double. */
+/* y = arc tangent of x in [-pi/2, pi/2], element by element; infinities give the ends. By the C library
+ * in double, rounded once. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(atan)

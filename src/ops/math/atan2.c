@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = angle of the point (other, self), element by element. */
+/* y = angle of the point (other, self) in [-pi, pi], element by element. Signed zeros choose the side of
+ * the cut, as C defines; by the C library in double, rounded once. Integers become float. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(atan2)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = inverse hyperbolic tangent of x, element by element, by the C library in double. */
+/* y = inverse hyperbolic tangent of x, element by element; infinite at -1 and 1, NaN beyond for real
+ * numbers. By the C library in double, rounded once. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(atanh)

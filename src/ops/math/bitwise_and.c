@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self & other bit by bit, for integers and bools; other is a tensor or a scalar. */
+/* y = self & other bit by bit, for integers and bools; other is a tensor or a scalar. Computed in 64
+ * bits: sign extension keeps the low bits of every width right. Floats have no kernel and are refused. */
 #include "binary.h"
 
 HC_EW_KERNEL(bitwise_and_I64)

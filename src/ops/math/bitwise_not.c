@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = complement of x bit by bit, for integers; of bools the negation. */
+/* y = complement of x bit by bit, for integers; of bools the negation, so the two need blocks of their
+ * own: the complement of 1 as a number is not 0. */
 #include "elementwise.h"
 
 HC_EW_KERNEL(bitwise_not_I64)
@@ -14,6 +15,7 @@ HC_EW_BODY1(bitwise_not_B8, uint8_t, uint8_t, NEGATION)
 static const struct hc_ew SPEC = {
     "aclnnBitwiseNot", {[HC_I64] = bitwise_not_I64_table, [HC_B8] = bitwise_not_B8_table}, 0, 0};
 
+/* torch.bitwise_not(self); floats have no kernel and are refused. */
 HC_API aclnnStatus aclnnBitwiseNotGetWorkspaceSize(const aclTensor *self, aclTensor *out,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self};

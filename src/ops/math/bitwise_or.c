@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self | other bit by bit, for integers and bools; other is a tensor or a scalar. */
+/* y = self | other bit by bit, for integers and bools; other is a tensor or a scalar. Computed in 64
+ * bits, stored in the output's width. */
 #include "binary.h"
 
 HC_EW_KERNEL(bitwise_or_I64)

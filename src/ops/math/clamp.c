@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = min(max(self, low), high), element by element; NaN anywhere gives NaN. A bound that is null does not
- * bound. Hardtanh is the same operator. */
+/* y = min(max(self, low), high), element by element; NaN anywhere gives NaN. A bound that is null does
+ * not bound: it is the lowest or highest value of the type. Hardtanh is the same operator. If low > high
+ * the result is high, as in PyTorch. */
 #include "binary.h"
 
+/* In every type, so that a kernel takes its own. */
 struct bounds {
     struct hc_ew_scalar low, high;
 };
@@ -43,6 +45,7 @@ BODIES(I64, int64_t)
 static const struct hc_ew SCALARS = {"aclnnClamp", HC_EW_TABLE_REAL(clamp), 0, 0};
 static const struct hc_ew TENSORS = {"aclnnClampTensor", HC_EW_TABLE_REAL(clamp_tensor), 0, 0};
 
+/* Either scalar may make an integer tensor float. */
 static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar *low, const aclScalar *high,
                         const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
@@ -61,6 +64,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar
                          executor);
 }
 
+/* torch.clamp(self, min, max) with numbers, either of which may be null. */
 HC_API aclnnStatus aclnnClampGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
                                               const aclScalar *clipValueMax, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -68,6 +72,7 @@ HC_API aclnnStatus aclnnClampGetWorkspaceSize(const aclTensor *self, const aclSc
 }
 HC_OP_LAUNCH(aclnnClamp)
 
+/* F.hardtanh(self, min, max): an activation by its name, a clamp by what it does. */
 HC_API aclnnStatus aclnnHardtanhGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
                                                  const aclScalar *clipValueMax, aclTensor *out,
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -83,6 +88,7 @@ HC_API aclnnStatus aclnnInplaceHardtanhGetWorkspaceSize(aclTensor *selfRef, cons
 }
 HC_OP_LAUNCH(aclnnInplaceHardtanh)
 
+/* torch.clamp_min(self, min), and its mirror below. */
 HC_API aclnnStatus aclnnClampMinGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
                                                  aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = hyperbolic cosine of x, element by element, by the C library in double. */
+/* y = hyperbolic cosine of x, element by element; infinite where it overflows. By the C library in
+ * double, rounded once. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(cosh)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self / other, element by element; other is a tensor or a scalar. Mode 0 is the true quotient (integers
- * become float), 1 rounds it toward zero, 2 down; FloorDivide is mode 2. */
+/* y = self / other, element by element; other is a tensor or a scalar. Mode 0 is the true quotient
+ * (integers become float), 1 rounds it toward zero, 2 down; FloorDivide is mode 2. Rounded quotients of
+ * floats are computed in float for halves too (divide.h says how), and integers divided by zero give 0:
+ * the machine would trap. */
 #include "binary.h"
 
 HC_EW_KERNELS_MATH(div)
@@ -14,6 +16,7 @@ HC_EW_KERNELS_REAL(divs_floor)
 #include "complex_math.h"
 #include "divide.h"
 
+/* No product with a reciprocal, not even for a scalar divisor: it would round twice. */
 #define DIV(a, b) ((a) / (b))
 HC_EW_BODY2(div_F32, float, float, DIV)
 HC_EW_BODY2(div_F64, double, double, DIV)
@@ -32,6 +35,7 @@ HC_EW_BODY_SCALAR(divs, C128, hc_c128, hc_cdiv(x, s))
 BODIES(trunc)
 BODIES(floor)
 #else
+/* The interface's numbers. */
 enum { TRUE_QUOTIENT, TRUNC, FLOOR, MODES };
 static const struct hc_ew TENSOR[MODES] = {{"aclnnDiv", HC_EW_TABLE_MATH(div), 0, HC_CLASS_FLOAT},
                                            {"aclnnDivMod", HC_EW_TABLE_REAL(div_trunc), 0, 0},
@@ -48,12 +52,14 @@ HC_BINARY_INPLACE(aclnnInplaceFloorDivide, TENSOR[FLOOR])
 HC_SCALAR(aclnnFloorDivides, SCALAR[FLOOR])
 HC_SCALAR_INPLACE(aclnnInplaceFloorDivides, SCALAR[FLOOR])
 
+/* Another mode is an error by name, and no index. */
 static aclnnStatus check_mode(const char *name, int mode) {
     HC_CHECK(mode >= 0 && mode < MODES, ACLNN_ERR_PARAM_INVALID,
              "%s: mode is %d, wanted 0 (true), 1 (trunc) or 2 (floor)", name, mode);
     return 0;
 }
 
+/* torch.div(self, other, rounding_mode=...). */
 HC_API aclnnStatus aclnnDivModGetWorkspaceSize(const aclTensor *self, const aclTensor *other, int mode,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
@@ -70,6 +76,7 @@ HC_API aclnnStatus aclnnInplaceDivModGetWorkspaceSize(aclTensor *selfRef, const 
 }
 HC_OP_LAUNCH(aclnnInplaceDivMod)
 
+/* The same with a number for other. */
 HC_API aclnnStatus aclnnDivModsGetWorkspaceSize(const aclTensor *self, const aclScalar *other, int mode,
                                                 aclTensor *out, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {

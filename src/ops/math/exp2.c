@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = 2^x, element by element, by the C library in double. */
+/* y = 2^x, element by element, by the C library in double, rounded once: exact for integers. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(exp2)

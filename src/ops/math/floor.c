@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = floor(x), element by element; integers are themselves. */
+/* y = floor(x), element by element; integers are themselves. Exact; NaN and infinities pass. */
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(floor)

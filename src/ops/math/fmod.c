@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = the remainder of a / b with the sign of a, element by element; either may be a scalar. */
+/* y = the remainder of a / b with the sign of a, element by element; either may be a scalar. Exact, as
+ * the C library's fmod is; a remainder by zero is NaN for floats and 0 for integers (divide.h). */
 #include "binary.h"
 
 HC_EW_KERNELS_REAL(fmod)

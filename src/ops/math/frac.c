@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x - trunc(x), element by element. */
+/* y = x - trunc(x), element by element: exact, with the sign of x; 0 for integers. An infinity gives NaN,
+ * as the difference of two. */
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(frac)

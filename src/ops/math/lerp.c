@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = self + weight * (end - self), element by element, computed from the nearer end: exact at weights 0
- * and 1. */
+ * and 1, where the plain formula misses `end` by a rounding. PyTorch switches at the same weight, 1/2. */
 #include "binary.h"
 
 HC_EW_KERNELS_FLOAT(lerp)
@@ -10,6 +10,7 @@ HC_EW_KERNELS_FLOAT(lerps)
 #include <math.h>
 
 #define LERP(a, b, w) (fabs(w) < 0.5f ? (a) + (w) * ((b) - (a)) : (b) - ((b) - (a)) * (1 - (w)))
+/* Three tensors: the skeleton's macros have bodies for one and two. */
 #define BODY(block, type)                                                                                    \
     void HC_FN(lerp_##block)(size_t n, void *const *out, const void *const *in, const void *args) {          \
         type *y = out[0];                                                                                    \
@@ -28,6 +29,7 @@ HC_EW_BODY2_SCALAR(lerps, F64, double, LERP(a, b, s))
 static const struct hc_ew TENSOR = {"aclnnLerp", HC_EW_TABLE_FLOAT(lerp), 0, HC_CLASS_FLOAT};
 static const struct hc_ew SCALAR = {"aclnnLerps", HC_EW_TABLE_FLOAT(lerps), 0, HC_CLASS_FLOAT};
 
+/* torch.lerp(self, end, weight), a weight per element; all three broadcast. */
 HC_API aclnnStatus aclnnLerpGetWorkspaceSize(const aclTensor *self, const aclTensor *end,
                                              const aclTensor *weight, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
@@ -44,6 +46,7 @@ HC_API aclnnStatus aclnnInplaceLerpGetWorkspaceSize(aclTensor *selfRef, const ac
 }
 HC_OP_LAUNCH(aclnnInplaceLerp)
 
+/* The same with one weight. It may lie outside [0, 1]: then it extrapolates. */
 HC_API aclnnStatus aclnnLerpsGetWorkspaceSize(const aclTensor *self, const aclTensor *end,
                                               const aclScalar *weight, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {

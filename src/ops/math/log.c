@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = ln x, element by element. */
+/* y = ln x, element by element: -inf at 0, NaN below for real numbers. float: exponent and a polynomial
+ * of the mantissa, within 1 unit, subnormal arguments included (simd_math.h). double and complex: the C
+ * library. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(log)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = base 10 logarithm of x, element by element, by the C library in double. */
+/* y = base 10 logarithm of x, element by element; -inf at 0, NaN below. By the C library in double,
+ * rounded once: exact for powers of ten. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(log10)

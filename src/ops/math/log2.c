@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = base 2 logarithm of x, element by element. */
+/* y = base 2 logarithm of x, element by element; -inf at 0, NaN below. float within 2 units and exact for
+ * powers of two (simd_math.h), double by the C library. */
 #include "unary.h"
 
 HC_EW_KERNELS_FLOAT(log2)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = the smaller of a and b, element by element; NaN where either is NaN. ClampMaxTensor is the same
- * operator. */
+/* y = the smaller of a and b, element by element; NaN where either is NaN, unlike the machine's
+ * instruction. ClampMaxTensor is the same operator. */
 #include "binary.h"
 
 HC_EW_KERNELS_REAL(minimum)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = self * other, element by element; other is a tensor or a scalar. Bools: the product of 0 and 1 is
- * "and". */
+ * "and". Integers wrap. Bound by memory, so bfloat16 has kernels of its own that read and write it
+ * directly. */
 #include "binary.h"
 #include "direct_bf16.h"
 
@@ -12,6 +13,7 @@ HC_EW_KERNEL(muls_BF16)
 #ifdef HC_ISA
 #include "complex_math.h"
 
+/* bool has int64 as its block, so the products of 0 and 1 need no kernel of their own. */
 #define MUL(a, b) ((a) * (b))
 HC_EW_BODY2(mul_F32, float, float, MUL)
 HC_EW_BODY2(mul_F64, double, double, MUL)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = -x, element by element. */
+/* y = -x, element by element: exact, -0 for 0 and NaN with the other sign. The lowest integer is its own
+ * negative, as it wraps: computed unsigned, since signed overflow is undefined. */
 #include "unary.h"
 
 HC_EW_KERNEL(neg_F32)

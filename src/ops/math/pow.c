@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self ^ exponent, element by element; either may be a scalar. Frequent scalar exponents are products and
- * roots, as in PyTorch; the rest is 2^(y log2 x) in double. Integers wrap; a negative exponent gives the
- * truncated reciprocal (0 but for the bases 1 and -1). */
+/* y = self ^ exponent, element by element; either may be a scalar. Frequent scalar exponents are products
+ * and roots, as in PyTorch, each a loop of its own; the rest is 2^(y log2 x) in double, within 1 unit of
+ * float. Integers wrap; a negative exponent gives the truncated reciprocal (0 but for the bases 1 and
+ * -1). */
 #include "binary.h"
 
 HC_EW_KERNELS_ALL(pow)
@@ -12,6 +13,7 @@ HC_EW_KERNELS_ALL(pow_of)
 #include "complex_math.h"
 #include "simd_math.h"
 
+/* By squaring, O(log exponent), modulo 2^64. */
 static inline int64_t pow_i64(int64_t base, int64_t exponent) {
     if (exponent < 0) return base == 1 ? 1 : base == -1 ? (exponent % 2 == 0 ? 1 : -1) : 0;
     uint64_t result = 1, square = (uint64_t)base;
@@ -54,6 +56,7 @@ HC_EW_BODY_SCALAR(pow_of, F64, double, pow(s, x))
 HC_EW_BODY_SCALAR(pow_of, I64, int64_t, pow_i64(s, x))
 HC_EW_BODY_SCALAR(pow_of, C128, hc_c128, hc_cpow(s, x))
 #else
+/* Named with HC_EW_KERNELS_ALL, so lists (foreach/pow.c) find the same kernels. */
 static const struct hc_ew TENSOR = {"aclnnPowTensorTensor", HC_EW_TABLE_ALL(pow), 0, 0};
 static const struct hc_ew SCALAR = {"aclnnPowTensorScalar", HC_EW_TABLE_ALL(pows), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnPowScalarTensor", HC_EW_TABLE_ALL(pow_of), 0, 0};

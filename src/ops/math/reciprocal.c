@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = 1 / x, element by element. */
+/* y = 1 / x, element by element: the division of the machine, correctly rounded, not its estimate.
+ * Infinite at 0. Integers become float. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(reciprocal)

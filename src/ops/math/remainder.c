@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = the remainder of a / b with the sign of b, element by element; either may be a scalar. */
+/* y = the remainder of a / b with the sign of b (Python's %), element by element; either may be a scalar.
+ * From fmod, which is exact, and a correction by b where the signs differ (divide.h). */
 #include "binary.h"
 
 HC_EW_KERNELS_REAL(remainder)

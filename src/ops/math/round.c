@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = x rounded to the nearest integer, ties to even; integers are themselves. */
+/* y = x rounded to the nearest integer, ties to even; integers are themselves. rint in the default
+ * rounding mode, which nothing here changes. */
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(round)

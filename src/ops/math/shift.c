@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = self << bits and self >> bits, element by element, for integers. A count that is negative or 64 and
- * more shifts everything out, as in PyTorch: 0, or copies of the sign to the right. */
+ * more shifts everything out, as in PyTorch: 0, or copies of the sign to the right. C leaves such counts
+ * undefined, so they are sorted out first; what leaves a narrower type on the left is cut when the result
+ * is stored. */
 #include "binary.h"
 
 HC_EW_KERNEL(left_shift_I64)
@@ -8,6 +10,7 @@ HC_EW_KERNEL(left_shifts_I64)
 HC_EW_KERNEL(right_shift_I64)
 
 #ifdef HC_ISA
+/* Shifted as unsigned: a sign that goes through is undefined in C otherwise. */
 static inline int64_t left(int64_t a, int64_t bits) {
     return bits < 0 || bits > 63 ? 0 : (int64_t)((uint64_t)a << bits);
 }

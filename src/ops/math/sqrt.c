@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = square root of x, element by element. */
+/* y = square root of x, element by element: correctly rounded, NaN below 0 for real numbers, -0 for -0.
+ * The machine's instruction; integers become float. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(sqrt)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = self - alpha * other, element by element, and reversed (Rsub): y = other - alpha * self. */
+/* y = self - alpha * other, element by element, and reversed (Rsub): y = other - alpha * self. A scalar
+ * other is multiplied by alpha once, in phase one; the reverse form of it needs both scalars, and has a
+ * kernel for that. */
 #include "binary.h"
 
 HC_EW_KERNELS_ALL(sub)
@@ -14,7 +16,7 @@ HC_EW_BODY2_SCALAR(sub, C128, hc_c128, hc_csub(a, hc_cmul(s, b)))
 HC_EW_BODIES_SCALAR_REAL(subs, x - s)
 HC_EW_BODY_SCALAR(subs, C128, hc_c128, hc_csub(x, s))
 
-/* other - alpha * x; args are both scalars. */
+/* other - alpha * x; args are both scalars: args[0] is other, args[1] alpha. */
 #define BODY(block, difference)                                                                              \
     void HC_FN(rsubs_##block)(size_t n, void *const *out, const void *const *in, const void *args) {         \
         hc_block_##block *y = out[0];                                                                        \
@@ -32,6 +34,7 @@ static const struct hc_ew TENSOR = {"aclnnSub", HC_EW_TABLE_ALL(sub), 0, 0};
 static const struct hc_ew SCALAR = {"aclnnSubs", HC_EW_TABLE_ALL(subs), 0, 0};
 static const struct hc_ew REVERSED = {"aclnnRsubs", HC_EW_TABLE_ALL(rsubs), 0, 0};
 
+/* A tensor and two scalars is a tensor and their product. */
 static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other,
                                const aclScalar *alpha, const aclTensor *out, uint64_t *workspaceSize,
                                aclOpExecutor **executor) {
@@ -41,6 +44,7 @@ static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const ac
     return hc_ew_plan_scalar(name, &SCALAR, self, &product, out, workspaceSize, executor);
 }
 
+/* torch.sub(self, other, alpha=alpha); bool is refused by the client. */
 HC_API aclnnStatus aclnnSubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
@@ -70,6 +74,7 @@ HC_API aclnnStatus aclnnInplaceSubsGetWorkspaceSize(aclTensor *selfRef, const ac
 }
 HC_OP_LAUNCH(aclnnInplaceSubs)
 
+/* torch.rsub: Sub with its operands exchanged, alpha still with what is subtracted. */
 HC_API aclnnStatus aclnnRsubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
@@ -77,6 +82,7 @@ HC_API aclnnStatus aclnnRsubGetWorkspaceSize(const aclTensor *self, const aclTen
 }
 HC_OP_LAUNCH(aclnnRsub)
 
+/* A number minus alpha times a tensor. */
 HC_API aclnnStatus aclnnRsubsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
                                               const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {

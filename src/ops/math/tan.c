@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = tangent of x, element by element, by the C library in double. */
+/* y = tangent of x, element by element, by the C library in double, rounded once: right for arguments of
+ * any size, near the poles too. */
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(tan)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = trunc(x), element by element; integers are themselves. */
+/* y = trunc(x), toward zero, element by element; integers are themselves. Exact; NaN and infinities pass.
+ */
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(trunc)

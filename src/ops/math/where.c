@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = condition ? self : other, element by element; anything but 0 is true. */
+/* y = condition ? self : other, element by element; anything but 0 is true. Both sides are loaded before
+ * the choice, so that the loop is a select without a branch. */
 #include "elementwise.h"
 
 HC_EW_KERNELS_ALL(where)
@@ -21,8 +22,10 @@ BODY(F64)
 BODY(I64)
 BODY(C128)
 #else
+/* Bit 1 of `truth`: input 0 (operand 1, after the output) is a truth value, whatever its type. */
 static const struct hc_ew SPEC = {"aclnnSWhere", HC_EW_TABLE_ALL(where), 1u << 1, 0};
 
+/* torch.where(condition, self, other); all three broadcast. */
 HC_API aclnnStatus aclnnSWhereGetWorkspaceSize(const aclTensor *condition, const aclTensor *self,
                                                const aclTensor *other, aclTensor *out,
                                                uint64_t *workspaceSize, aclOpExecutor **executor) {

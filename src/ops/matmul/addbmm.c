@@ -5,6 +5,7 @@
  * once. */
 #include "matmul.h"
 
+/* Strides from one matrix of a stack to the next, in elements. */
 struct args {
     struct hc_gemm g; /* of one batch index */
     int64_t batches, a_stride, b_stride;
@@ -13,6 +14,8 @@ struct args {
 /* Products all but the last go to `sums`, in a type of the same kind that loses nothing. */
 static aclDataType sum_type(aclDataType out) { return hc_compute_block(out) == HC_F32 ? ACL_FLOAT : out; }
 
+/* Product i adds to the sums of those before; the first takes beta * self, the last goes to out. With one
+ * batch index there is no workspace. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *args = call->args;
     const aclTensor *self = hc_arg(call, 0), *a = hc_arg(call, 1), *b = hc_arg(call, 2),
@@ -40,6 +43,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* What the description of a single product cannot see. */
 static aclnnStatus check(const aclTensor *self, const aclTensor *a, const aclTensor *b, const aclScalar *beta,
                          const aclScalar *alpha) {
     const char *missing = !self    ? "self"
@@ -65,6 +69,7 @@ static aclTensor first_matrix(const aclTensor *t, int32_t steps_dim) {
     return v;
 }
 
+/* torch.addbmm(self, batch1, batch2, beta=beta, alpha=alpha). */
 HC_API aclnnStatus aclnnAddbmmGetWorkspaceSize(const aclTensor *self, const aclTensor *batch1,
                                                const aclTensor *batch2, const aclScalar *beta,
                                                const aclScalar *alpha, aclTensor *out, int8_t cubeMathType,

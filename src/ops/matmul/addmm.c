@@ -4,6 +4,8 @@
  * between. */
 #include "matmul.h"
 
+/* torch.addmm(self, mat1, mat2, beta=beta, alpha=alpha). cubeMathType allows lower precision, which is
+ * not made use of (matmul.h). */
 HC_API aclnnStatus aclnnAddmmGetWorkspaceSize(const aclTensor *self, const aclTensor *mat1,
                                               const aclTensor *mat2, const aclScalar *beta,
                                               const aclScalar *alpha, aclTensor *out, int8_t cubeMathType,
@@ -28,6 +30,7 @@ HC_API aclnnStatus aclnnAddmmGetWorkspaceSize(const aclTensor *self, const aclTe
 }
 HC_OP_LAUNCH(aclnnAddmm)
 
+/* self and out are one operand: listed once, read before it is written, element by element. */
 HC_API aclnnStatus aclnnInplaceAddmmGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *mat1,
                                                      const aclTensor *mat2, const aclScalar *beta,
                                                      const aclScalar *alpha, int8_t cubeMathType,

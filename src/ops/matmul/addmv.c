@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = beta * self + alpha * (mat @ vec). Mind the order: alpha comes before beta. */
+/* out = beta * self + alpha * (mat @ vec). Mind the order: alpha comes before beta, unlike in addmm. vec
+ * is a column, self broadcasts to the result. */
 #include "matmul.h"
 
+/* torch.addmv(self, mat, vec, beta=beta, alpha=alpha). */
 HC_API aclnnStatus aclnnAddmvGetWorkspaceSize(const aclTensor *self, const aclTensor *mat,
                                               const aclTensor *vec, const aclScalar *alpha,
                                               const aclScalar *beta, aclTensor *out, int8_t cubeMathType,

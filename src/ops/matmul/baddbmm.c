@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out[b] = beta * self[b] + alpha * (batch1[b] @ batch2[b]). */
+/* out[b] = beta * self[b] + alpha * (batch1[b] @ batch2[b]); self broadcasts. Products of a batch run
+ * side by side where they are small, one after the other with all threads where they are large (gemm.c). */
 #include "matmul.h"
 
+/* torch.baddbmm(self, batch1, batch2, beta=beta, alpha=alpha). */
 HC_API aclnnStatus aclnnBaddbmmGetWorkspaceSize(const aclTensor *self, const aclTensor *batch1,
                                                 const aclTensor *batch2, const aclScalar *beta,
                                                 const aclScalar *alpha, aclTensor *out, int8_t cubeMathType,

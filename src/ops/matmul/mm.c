@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = self @ mat2, two matrices. */
+/* out = self @ mat2, two matrices of any strides: the forward of a Linear and both its gradients differ
+ * in strides only (x @ W^T, dy @ W, dy^T @ x), which packing follows. No operand is transposed in memory.
+ */
 #include "matmul.h"
 
+/* torch.mm(self, mat2): matrices only, nothing broadcasts. */
 HC_API aclnnStatus aclnnMmGetWorkspaceSize(const aclTensor *self, const aclTensor *mat2, aclTensor *out,
                                            int8_t cubeMathType, uint64_t *workspaceSize,
                                            aclOpExecutor **executor) {

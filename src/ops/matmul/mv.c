@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* out = self @ vec, a matrix and a vector. */
+/* out = self @ vec, a matrix and a vector: bound by reading the matrix once (gemm_skinny.c). */
 #include "matmul.h"
 
+/* torch.mv(self, vec). */
 HC_API aclnnStatus aclnnMvGetWorkspaceSize(const aclTensor *self, const aclTensor *vec, aclTensor *out,
                                            int8_t cubeMathType, uint64_t *workspaceSize,
                                            aclOpExecutor **executor) {

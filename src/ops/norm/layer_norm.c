@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Layer normalisation: y = (x - mean) * rstd * weight + bias over the last dimensions, rstd = 1/sqrt(var +
- * eps).
+/* Layer normalisation: y = (x - mean) * rstd * weight + bias over the last dimensions, rstd = 1/sqrt(var
+ * + eps).
  *
- * Mean and variance in two passes over a row in the cache (no cancellation), added up in double; mean and
- * rstd are outputs for the gradient. */
+ * Mean and variance in two passes over a row in the cache (no cancellation, where a single pass with x^2
+ * would lose all digits of a row far from zero), added up in double; mean and rstd are outputs for the
+ * gradient. A third pass writes y. Cost: the memory of x and y once, as a row stays in cache. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(layer_norm_F32)
 HC_ROWS_KERNEL(layer_norm_F64)
 
+/* The mask has a bit for each normalised dimension. */
 struct args {
     double eps;
     uint32_t mask;
@@ -36,6 +38,7 @@ static inline vf normalise(vf x, float mean, float rstd) { return (x - mean) * r
         }                                                                                                    \
     } while (0)
 
+/* Deviations are taken from the rounded mean that is stored: the gradient starts from the same number. */
 void HC_FN(layer_norm_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0], *w = in[1], *b = in[2];
@@ -59,6 +62,7 @@ void HC_FN(layer_norm_F32)(size_t n, void *const *out, const void *const *in, si
     }
 }
 
+/* As above in scalar code, as double rows are for checks and not for training. */
 void HC_FN(layer_norm_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], mean = 0, squares = 0;
     const double *x = in[0], *w = in[1], *b = in[2];
@@ -76,6 +80,7 @@ void HC_FN(layer_norm_F64)(size_t n, void *const *out, const void *const *in, si
 #else
 #include "norm.h"
 
+/* Three outputs a row of which callers may want one; `work` of 2 counts the passes that compute. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
@@ -96,6 +101,8 @@ static aclnnStatus run(const struct hc_call *call) {
                                                            {hc_arg(call, 2), HC_ROWS_SHARED, block}}});
 }
 
+/* Operands: input, weight, bias, out, mean, rstd; the last two are left out by callers without gradients.
+ */
 static aclnnStatus plan(const char *name, const aclTensor *input, const aclIntArray *shape,
                         const aclTensor *weight, const aclTensor *bias, double eps, const aclTensor *out,
                         const aclTensor *mean, const aclTensor *rstd, uint64_t *workspaceSize,
@@ -114,6 +121,7 @@ static aclnnStatus plan(const char *name, const aclTensor *input, const aclIntAr
                    HC_OUT_OPT(mean), HC_OUT_OPT(rstd));
 }
 
+/* The fast variant allows the vendor less precision; here both are one. */
 #define LAYER_NORM(api)                                                                                      \
     HC_API aclnnStatus api##GetWorkspaceSize(                                                                \
         const aclTensor *input, const aclIntArray *normalizedShape, const aclTensor *weightOptional,         \

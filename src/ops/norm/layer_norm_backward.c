@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Gradients of layer normalisation. With z = (x - mean) rstd and h = gradOut * weight:
+ *
  *   gradInput = rstd (h - mean(h) - z mean(h z)), gradWeight = sum over rows of gradOut z, gradBias of
- * gradOut. One pass over memory: the sums over rows are formed while the row is in the cache. */
+ * gradOut.
+ *
+ * One pass over memory: the sums over rows are formed while the row is in the cache. They are added in
+ * float over 32 rows and then in double (rows.h), so a batch of a million tokens costs no digits. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(layer_norm_backward_F32)
@@ -40,6 +44,7 @@ void HC_FN(layer_norm_backward_F32)(size_t n, void *const *out, const void *cons
     }
 }
 
+/* As above, all sums in double. */
 void HC_FN(layer_norm_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row,
                                     const void *args) {
     double *dx = out[0], *dw = out[1], *db = out[2], a = 0, b = 0;
@@ -66,6 +71,7 @@ void HC_FN(layer_norm_backward_F64)(size_t n, void *const *out, const void *cons
 
 #include "norm.h"
 
+/* Computed in the promoted type of gradient and input: one of them may be float32 in mixed precision. */
 struct args {
     uint32_t mask;
     enum hc_block block;
@@ -74,6 +80,7 @@ struct args {
 
 enum { GRAD_OUT, INPUT, MEAN, RSTD, WEIGHT, GRAD_INPUT, GRAD_WEIGHT, GRAD_BIAS };
 
+/* Sums are formed whether wanted or not; those without a tensor are dropped. */
 static aclnnStatus run_weighted(const struct hc_call *call, const aclTensor *weight) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
@@ -97,6 +104,8 @@ static aclnnStatus run_weighted(const struct hc_call *call, const aclTensor *wei
                                                .sum = {hc_arg(call, GRAD_WEIGHT), hc_arg(call, GRAD_BIAS)}});
 }
 
+/* Ones in place of a missing weight cost a row; a second kernel would cost a test for each element or a
+ * copy of the loop. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *weight = hc_arg(call, WEIGHT);
@@ -111,6 +120,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* outputMask tells which of the three gradients are wanted; the others may be null. */
 HC_API aclnnStatus aclnnLayerNormBackwardGetWorkspaceSize(
     const aclTensor *gradOut, const aclTensor *input, const aclIntArray *normalizedShape,
     const aclTensor *mean, const aclTensor *rstd, const aclTensor *weightOptional,

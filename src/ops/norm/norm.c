@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The checks of norm.h. */
+/* The checks of norm.h. Weights must have the normalised shape itself: broadcasting one would hide a
+ * mistake. */
 #include "norm.h"
 
 #include <string.h>
 
+/* A mask of the last bits; the shape is compared so that a message can name both. */
 aclnnStatus hc_norm_mask(const char *name, const aclTensor *x, const int64_t *shape, size_t rank,
                          uint32_t *mask) {
     HC_CHECK(hc_dtype_is_float(x->dtype), ACLNN_ERR_PARAM_INVALID,
@@ -37,6 +39,7 @@ aclnnStatus hc_norm_check_shared(const char *name, const char *arg, const aclTen
     return 0;
 }
 
+/* By number only: callers give [N, 1] or [N] for a row's value. */
 aclnnStatus hc_norm_check_rows(const char *name, const char *arg, const aclTensor *t, const aclTensor *x,
                                uint32_t mask) {
     if (t == NULL) return 0;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Root mean square normalisation: y = x * rstd * gamma, rstd = 1/sqrt(mean(x^2) + epsilon); with AddRmsNorm
- * of x1 + x2, which is an output too. The sum is rounded to the type of x first: what is normalised is what
- * the caller gets. */
+/* Root mean square normalisation: y = x * rstd * gamma, rstd = 1/sqrt(mean(x^2) + epsilon); with
+ * AddRmsNorm of x1 + x2, which is an output too. The sum is rounded to the type of x first: what is
+ * normalised is what the caller gets. Two passes over a row in cache; squares are float, their sum
+ * double. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(rms_norm_F32)
 HC_ROWS_KERNEL(rms_norm_F64)
 
+/* Block: float, or double for double input. */
 struct args {
     double epsilon;
     uint32_t mask;
@@ -16,6 +18,8 @@ struct args {
 #ifdef HC_ISA
 #include "simd_rows.h"
 
+/* rstd is rounded to float before it is used: the gradient gets that number, and must invert the same
+ * one. */
 void HC_FN(rms_norm_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     float *y = out[0];
     const float *x = in[0], *w = in[1];
@@ -28,6 +32,7 @@ void HC_FN(rms_norm_F32)(size_t n, void *const *out, const void *const *in, size
     for (; i < n; i++) y[i] = x[i] * rstd * w[i];
 }
 
+/* As above in scalar code. */
 void HC_FN(rms_norm_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     double *y = out[0], squares = 0;
     const double *x = in[0], *w = in[1];
@@ -43,6 +48,7 @@ void HC_FN(rms_norm_F64)(size_t n, void *const *out, const void *const *in, size
 #include "norm.h"
 #include "sum_of_two.h"
 
+/* rstd may be NULL; gamma is converted once for all rows. */
 static aclnnStatus normalise(const struct hc_call *call, const aclTensor *x, const aclTensor *gamma,
                              const aclTensor *y, const aclTensor *rstd) {
     const struct args *a = call->args;
@@ -72,6 +78,7 @@ static aclnnStatus run_add(const struct hc_call *call) {
     return normalise(call, hc_arg(call, 5), hc_arg(call, 2), hc_arg(call, 3), hc_arg(call, 4));
 }
 
+/* gamma's shape says which dimensions are normalised. */
 static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *gamma, double epsilon,
                          const aclTensor *y, const aclTensor *rstd, struct args *args) {
     HC_CHECK(x && gamma, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, x ? "gamma" : "x");
@@ -84,6 +91,7 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     return 0;
 }
 
+/* torch_npu.npu_rms_norm(x, gamma, epsilon): y and rstd, one value per row. */
 HC_API aclnnStatus aclnnRmsNormGetWorkspaceSize(const aclTensor *x, const aclTensor *gamma, double epsilon,
                                                 const aclTensor *yOut, const aclTensor *rstdOut,
                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -93,6 +101,8 @@ HC_API aclnnStatus aclnnRmsNormGetWorkspaceSize(const aclTensor *x, const aclTen
 }
 HC_OP_LAUNCH(aclnnRmsNorm)
 
+/* torch_npu.npu_add_rms_norm: the residual addition in front of a norm, whose sum xOut is the next
+ * residual. */
 HC_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
                                                    const aclTensor *gamma, double epsilon, aclTensor *yOut,
                                                    aclTensor *rstdOut, aclTensor *xOut,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Gradients of root mean square normalisation. With z = x rstd and h = dy * gamma:
- *   dx = rstd (h - z mean(h z)), dgamma = sum over rows of dy z. */
+ *
+ *   dx = rstd (h - z mean(h z)), dgamma = sum over rows of dy z.
+ *
+ * Two passes over a row in cache, sums over rows as in layer_norm_backward.c. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(rms_norm_grad_F32)
@@ -9,6 +12,7 @@ HC_ROWS_KERNEL(rms_norm_grad_F64)
 #ifdef HC_ISA
 #include "simd_rows.h"
 
+/* dw is a running sum over rows, and so is read and written for each. */
 void HC_FN(rms_norm_grad_F32)(size_t n, void *const *out, const void *const *in, size_t row,
                               const void *args) {
     float *dx = out[0], *dw = out[1];
@@ -50,11 +54,13 @@ void HC_FN(rms_norm_grad_F64)(size_t n, void *const *out, const void *const *in,
 #else
 #include "norm.h"
 
+/* Computed in the promoted type of dy and x. */
 struct args {
     uint32_t mask;
     enum hc_block block;
 };
 
+/* Operands dy, x, rstd, gamma, dx, dgamma; the sum over rows is a sum of the skeleton's (rows.h). */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
@@ -76,6 +82,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .sum = {hc_arg(call, 5)}});
 }
 
+/* dgammaOut may be wider than gamma, float32 for a 16-bit one: sums are rounded to its type, once. */
 HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *x,
                                                     const aclTensor *rstd, const aclTensor *gamma,
                                                     const aclTensor *dxOut, const aclTensor *dgammaOut,

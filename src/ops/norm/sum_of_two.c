@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* hc_sum_of_two: the addition kernel of the elementwise skeleton. */
+/* hc_sum_of_two: the addition kernel of the elementwise skeleton. Its own kernel and not that of
+ * math/add.c, which multiplies by alpha and plans. */
 #include "sum_of_two.h"
 
 HC_EW_KERNEL(sum_of_two_F32)
@@ -10,6 +11,7 @@ HC_EW_KERNEL(sum_of_two_F64)
 HC_EW_BODY2(sum_of_two_F32, float, float, ADD)
 HC_EW_BODY2(sum_of_two_F64, double, double, ADD)
 #else
+/* Not aclnnAdd: that plans, and this is called from a run. */
 aclnnStatus hc_sum_of_two(const char *name, const aclTensor *out, const aclTensor *a, const aclTensor *b) {
     const struct hc_ew add = {.name = name,
                               .kernel = {[HC_F32] = sum_of_two_F32_table, [HC_F64] = sum_of_two_F64_table}};

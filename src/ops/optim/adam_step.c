@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The formulas, in PyTorch's order of operations (m by lerp, denominator sqrt(v) / sqrt(bias2) + eps). One
- * pass: 28 bytes move per float32 element, so memory bandwidth is the cost; square root and division hide
+/* The formulas, in PyTorch's order of operations (m by lerp, denominator sqrt(v) / sqrt(bias2) + eps), so
+ * that a trajectory follows PyTorch's to rounding. One pass: 28 bytes move per float32 element (var, m, v
+ * read and written, the gradient read), so memory bandwidth is the cost; square root and division hide
  * behind it. */
 #include "adam_step.h"
 
@@ -8,6 +9,8 @@ HC_EW_KERNEL(adam_F32)
 HC_EW_KERNEL(adam_F64)
 
 #ifdef HC_ISA
+/* Flags are constants of each instance, or the loop would not vectorise. Settings are rounded to the
+ * block's type once, outside; 1 - beta is taken in double before that. */
 #define STEP(name, type, sqrt_)                                                                              \
     static inline __attribute__((always_inline)) void name##_loop(                                           \
         size_t n, void *const *out, const void *const *in, const struct adam *a, bool amsgrad,               \
@@ -51,6 +54,7 @@ STEP(adam_F64, double, __builtin_sqrt)
 
 HC_FOREACH_SPEC2(ADAM, "adam", adam)
 
+/* Without amsgrad the fourth list does not exist, and the gradient moves up. */
 aclnnStatus adam_run(const char *name, size_t count, const aclTensor *var, const aclTensor *m,
                      const aclTensor *v, const aclTensor *max_v, const aclTensor *grad,
                      const struct adam *steps, bool each) {
@@ -63,6 +67,7 @@ aclnnStatus adam_run(const char *name, size_t count, const aclTensor *var, const
                           each ? sizeof *steps : 0);
 }
 
+/* Dtypes may differ from one another: states in float32 beside a 16-bit parameter. */
 aclnnStatus adam_check(const char *name, const aclTensor *var, const aclTensor *m, const aclTensor *v,
                        const aclTensor *max_v, const aclTensor *grad) {
     const aclTensor *tensors[] = {var, m, v, grad, max_v};
@@ -79,6 +84,7 @@ aclnnStatus adam_check(const char *name, const aclTensor *var, const aclTensor *
     return 0;
 }
 
+/* Nine digits name every float; most were written with fewer. */
 double adam_attribute(float x) {
     char text[32];
     for (int digits = 6; digits <= 9; digits++) {

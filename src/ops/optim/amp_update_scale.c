@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The loss scale after a step: times backoffFactor where an infinity was found, times growthFactor after
- * growthInterval good steps in a row (unless that overflows float32). All tensors have one element. */
+ * growthInterval good steps in a row (unless that overflows float32). All tensors have one element.
+ *
+ * Costs nothing but its place in the stream, which is the point: read on the host, foundInf would make
+ * every step wait for its gradients. */
 #include <math.h>
 
 #include "foreach.h"
 
 static const char NAME[] = "aclnnAmpUpdateScale";
+/* By value in the interface, so part of the plan. */
 struct factors {
     double growth, backoff;
     int64_t interval;
 };
 
+/* One element, whatever its type. */
 static void write(const aclTensor *t, double value) {
     hc_store_for(t->dtype, HC_F64)(1, hc_data(t), 1, &value);
 }
 
+/* Growing is given up where it would overflow, and the tracker starts again all the same, as in PyTorch. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct factors *f = call->args;
     const double scale = hc_foreach_read(hc_arg(call, 0), 0).F64;
@@ -34,6 +40,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return 0;
 }
 
+/* torch._amp_update_scale_: the scale stays on the device, so a step needs no wait for foundInf. */
 HC_API aclnnStatus aclnnAmpUpdateScaleGetWorkspaceSize(
     const aclTensor *currentScale, const aclTensor *growthTracker, const aclTensor *foundInf,
     double growthFactor, double backoffFactor, int64_t growthInterval, const aclTensor *updatedScale,

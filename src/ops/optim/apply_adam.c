@@ -9,10 +9,12 @@
 static const char NAME[] = "aclnnApplyAdam";
 enum { BETA1_POWER = 3, BETA2_POWER, LR, BETA1, BETA2, EPSILON, GRAD };
 
+/* Settings are device memory: read when the step runs. */
 static double read(const struct hc_call *call, int slot) {
     return hc_foreach_read(hc_arg(call, slot), 0).F64;
 }
 
+/* bias1 and bias2 of 1 switch the corrections of adam_step.h off: they are in the rate. */
 static aclnnStatus run(const struct hc_call *call) {
     const double lr = read(call, LR) * sqrt(1 - read(call, BETA2_POWER)) / (1 - read(call, BETA1_POWER));
     const struct adam a = {.lr = lr,
@@ -26,6 +28,7 @@ static aclnnStatus run(const struct hc_call *call) {
                     false);
 }
 
+/* Settings are tensors of one element, so a schedule can run on the device. */
 HC_API aclnnStatus aclnnApplyAdamGetWorkspaceSize(aclTensor *varRef, const aclTensor *m, const aclTensor *v,
                                                   const aclTensor *beta1Power, const aclTensor *beta2Power,
                                                   const aclTensor *lr, const aclTensor *beta1,

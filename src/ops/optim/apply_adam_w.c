@@ -6,10 +6,12 @@
 static const char NAME[] = "aclnnApplyAdamW";
 enum { BETA1_POWER = 3, BETA2_POWER, LR, WEIGHT_DECAY, BETA1, BETA2, EPS, GRAD, MAX_V };
 
+/* Settings are device memory: read when the step runs. */
 static double read(const struct hc_call *call, int slot) {
     return hc_foreach_read(hc_arg(call, slot), 0).F64;
 }
 
+/* One multiplication makes the powers those of this step. */
 static aclnnStatus run(const struct hc_call *call) {
     const double beta1 = read(call, BETA1), beta2 = read(call, BETA2);
     const struct adam a = {.lr = read(call, LR),
@@ -25,6 +27,7 @@ static aclnnStatus run(const struct hc_call *call) {
                     false);
 }
 
+/* maxGradNormOptional is, despite its name, the largest v of amsgrad; it is updated. */
 HC_API aclnnStatus aclnnApplyAdamWGetWorkspaceSize(
     aclTensor *varRef, aclTensor *mRef, aclTensor *vRef, const aclTensor *beta1Power,
     const aclTensor *beta2Power, const aclTensor *lr, const aclTensor *weightDecay, const aclTensor *beta1,

@@ -7,6 +7,7 @@
 
 static const char NAME[] = "aclnnApplyAdamWV2";
 
+/* beta^t in double, from the betas that the caller wrote (adam_attribute). */
 static aclnnStatus run(const struct hc_call *call) {
     struct adam a = *(const struct adam *)call->args;
     const double t = hc_foreach_read(hc_arg(call, 5), 0).F64 + 1;
@@ -17,6 +18,7 @@ static aclnnStatus run(const struct hc_call *call) {
                     false);
 }
 
+/* torch._fused_adamw_ for one tensor, settings by value. */
 HC_API aclnnStatus aclnnApplyAdamWV2GetWorkspaceSize(aclTensor *varRef, aclTensor *mRef, aclTensor *vRef,
                                                      aclTensor *maxGradNormOptionalRef, const aclTensor *grad,
                                                      const aclTensor *step, float lr, float beta1,

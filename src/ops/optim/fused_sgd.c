@@ -5,6 +5,7 @@
 #include "adam_step.h"
 
 enum { SGD_NESTEROV = 1, SGD_MAXIMIZE = 2, SGD_FIRST = 4, SGD_MOMENTUM = 8 };
+/* Settings of all tensors of the lists. */
 struct sgd {
     double weight_decay, momentum, lr, dampening, scale;
     unsigned flags;
@@ -13,6 +14,7 @@ HC_EW_KERNEL(fused_sgd_F32)
 HC_EW_KERNEL(fused_sgd_F64)
 
 #ifdef HC_ISA
+/* Dividing the gradient and storing it saves the separate pass of a gradient scaler. */
 #define SGD(name, type)                                                                                      \
     static inline __attribute__((always_inline)) void name##_loop(                                           \
         size_t n, void *const *out, const void *const *in, const struct sgd *a, bool has_momentum) {         \
@@ -45,6 +47,7 @@ SGD(fused_sgd_F64, double)
 #else
 HC_FOREACH_SPEC2(FUSED_SGD, "aclnnFusedSgd", fused_sgd)
 
+/* Lists are outputs and inputs alike: parameters, gradients, momentum. */
 static aclnnStatus run(const struct hc_call *call) {
     struct sgd args = *(const struct sgd *)call->args;
     args.scale = hc_arg(call, 3) ? hc_foreach_read(hc_arg(call, 3), 0).F64 : 1;
@@ -53,6 +56,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_foreach_run(&FUSED_SGD, hc_arg_count(call, 0), operands, lists, operands, lists, &args, 0);
 }
 
+/* torch._fused_sgd_. Without a momentum list momentum must be 0: it would have nowhere to stay. */
 HC_API aclnnStatus aclnnFusedSgdGetWorkspaceSize(const aclTensorList *paramsRef,
                                                  const aclTensorList *gradsRef,
                                                  const aclTensorList *momentumBufferListOptionalRef,

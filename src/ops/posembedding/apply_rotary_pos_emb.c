@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Rotary embedding of query and key in place. Tables may be shorter than the heads: then the first elements
- * turn. */
+/* Rotary embedding of query and key in place. Tables may be shorter than the heads: then the first
+ * elements turn, and the rest of a head stays.
+ *
+ * Two runs of rotary_forward over one pair of tables: query and key differ in heads, so a loop over both
+ * would not share more than the tables, which are in cache. */
 #include <string.h>
 
 #include "rotary.h"
 
+/* A row is read whole before it is written, so out may be the input. */
 static aclnnStatus run(const struct hc_call *call) {
     const int mode = *(const int *)call->args;
     HC_TRY(rotary_forward(hc_arg(call, 0), hc_arg(call, 2), hc_arg(call, 3), hc_arg(call, 0), mode));
     return rotary_forward(hc_arg(call, 1), hc_arg(call, 2), hc_arg(call, 3), hc_arg(call, 1), mode);
 }
 
+/* `mode` is one of rotary_mode. */
 static aclnnStatus plan(const char *name, aclTensor *queryRef, aclTensor *keyRef, const aclTensor *cos,
                         const aclTensor *sin, int64_t layout, int mode, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
@@ -23,6 +28,7 @@ static aclnnStatus plan(const char *name, aclTensor *queryRef, aclTensor *keyRef
     return HC_PLAN(name, run, &mode, HC_INOUT(queryRef), HC_INOUT(keyRef), HC_IN(cos), HC_IN(sin));
 }
 
+/* torch_npu.npu_apply_rotary_pos_emb(query, key, cos, sin, layout). */
 HC_API aclnnStatus aclnnApplyRotaryPosEmbGetWorkspaceSize(aclTensor *queryRef, aclTensor *keyRef,
                                                           const aclTensor *cos, const aclTensor *sin,
                                                           int64_t layout, uint64_t *workspaceSize,
@@ -32,6 +38,7 @@ HC_API aclnnStatus aclnnApplyRotaryPosEmbGetWorkspaceSize(aclTensor *queryRef, a
 }
 HC_OP_LAUNCH(aclnnApplyRotaryPosEmb)
 
+/* The same with the mode by name; the names are in the order of rotary_mode's numbers. */
 HC_API aclnnStatus aclnnApplyRotaryPosEmbV2GetWorkspaceSize(aclTensor *queryRef, aclTensor *keyRef,
                                                             const aclTensor *cos, const aclTensor *sin,
                                                             int64_t layout, char *rotaryMode,

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Rotary embedding that first gathers even and odd elements into halves. */
+/* Rotary embedding of rows whose pairs are neighbours and whose result is in halves: even and odd
+ * elements are gathered first, then turned as ROTARY_HALF does. This is how DeepSeek's checkpoints have
+ * them. */
 #include "rotary.h"
 
 static const char NAME[] = "aclnnInterleaveRope";
@@ -9,6 +11,7 @@ static aclnnStatus run(const struct hc_call *call) {
                           ROTARY_INTERLEAVE_HALF);
 }
 
+/* torch_npu.npu_interleave_rope(x, cos, sin). */
 HC_API aclnnStatus aclnnInterleaveRopeGetWorkspaceSize(const aclTensor *x, const aclTensor *cos,
                                                        const aclTensor *sin, aclTensor *out,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {

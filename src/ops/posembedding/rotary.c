@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Row by row: a row of x and of the tables is brought into float, turned, and stored. Neighbouring rows
- * mostly share their tables (heads), so a table row is converted only when it changes. */
+ * mostly share their tables (heads), so a table row is converted only when it changes. Cost: x read and
+ * written once; the turn itself is two multiplications an element. */
 #include "rotary.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 HC_KERNEL(rotary_row, (int mode, size_t d, float *y, const float *x, const float *c, const float *s))
@@ -10,6 +12,9 @@ HC_KERNEL(rotary_row_grad, (int mode, size_t d, float *dx, const float *dy, cons
 HC_KERNEL(rotary_row_table_grad, (int mode, size_t d, float *dc, float *ds, const float *dy, const float *x))
 
 #ifdef HC_ISA
+/* The three functions of a mode: forward, gradient of x, gradient of the tables. The gradient of a
+ * rotation is the rotation back; c and s are taken where the forward used them, so tables need not repeat
+ * their halves. */
 static void half(size_t d, float *restrict y, const float *restrict x, const float *restrict c,
                  const float *restrict s) {
     const size_t h = d / 2;
@@ -18,6 +23,8 @@ static void half(size_t d, float *restrict y, const float *restrict x, const flo
         y[j + h] = x[j + h] * c[j + h] + x[j] * s[j + h];
     }
 }
+/* As a matrix, a pair turns by [c, -s; s', c']: this is the transposed one, c' and s' being those of the
+ * second half. */
 static void half_grad(size_t d, float *restrict dx, const float *restrict dy, const float *restrict c,
                       const float *restrict s) {
     const size_t h = d / 2;
@@ -26,6 +33,7 @@ static void half_grad(size_t d, float *restrict dx, const float *restrict dy, co
         dx[j + h] = dy[j + h] * c[j + h] - dy[j] * s[j];
     }
 }
+/* Added to what is there: a table's row gets a term from every row of x that it turned. */
 static void half_table_grad(size_t d, float *restrict dc, float *restrict ds, const float *restrict dy,
                             const float *restrict x) {
     const size_t h = d / 2;
@@ -37,6 +45,7 @@ static void half_table_grad(size_t d, float *restrict dc, float *restrict ds, co
     }
 }
 
+/* The switch is outside the loops, one test a row. y is not x: turn_rows has a buffer for each. */
 void HC_FN(rotary_row)(int mode, size_t d, float *y, const float *x, const float *c, const float *s) {
     const size_t h = d / 2;
     switch (mode) {
@@ -61,6 +70,7 @@ void HC_FN(rotary_row)(int mode, size_t d, float *y, const float *x, const float
     }
 }
 
+/* Where the forward wrote j and j + h from a pair, this reads j and j + h back into it. */
 void HC_FN(rotary_row_grad)(int mode, size_t d, float *dx, const float *dy, const float *c, const float *s) {
     const size_t h = d / 2;
     switch (mode) {
@@ -116,6 +126,7 @@ void HC_FN(rotary_row_table_grad)(int mode, size_t d, float *dc, float *ds, cons
 /* Elements that one piece of work handles, so that short rows do not pay for being handed out. */
 enum { GRAIN = 16 * 1024 };
 
+/* Dimension by dimension, size 1 or the same: tables are [S, 1, 1, D] or the like. */
 static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTensor *t, const char *what,
                                bool partial) {
     HC_CHECK(t->rank == x->rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, x is %s: the ranks differ", name,
@@ -131,6 +142,7 @@ static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTe
     return 0;
 }
 
+/* double is refused: rows are float. */
 static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
 
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
@@ -157,6 +169,7 @@ aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *
     return 0;
 }
 
+/* A dimension of size 1 in a tensor and not in the first one repeats: stride 0. */
 void rotary_rows_init(struct rotary_rows *rows, const aclTensor *const *tensors, int num) {
     rows->rank = tensors[0]->rank - 1;
     rows->num = num;
@@ -174,6 +187,7 @@ void rotary_rows_init(struct rotary_rows *rows, const aclTensor *const *tensors,
     }
 }
 
+/* Divisions by the shape, one a dimension: small against a row of 64 elements or more. */
 void rotary_rows_at(const struct rotary_rows *rows, size_t index, char **at) {
     memcpy(at, rows->data, sizeof rows->data);
     for (int d = rows->rank - 1; d >= 0; d--) {
@@ -183,6 +197,7 @@ void rotary_rows_at(const struct rotary_rows *rows, size_t index, char **at) {
     }
 }
 
+/* One run: shared by the pool's threads, read-only but for `failed`. */
 struct turn {
     struct rotary_rows rows; /* x, cos, sin, out */
     rotary_row_fn *kernel;
@@ -191,12 +206,17 @@ struct turn {
     hc_load_fn *load[3];
     hc_store_fn *store;
     int64_t stride[4]; /* of the last dimension, in elements */
+    atomic_bool failed;
 };
 
+/* Rows [begin, end). What lies behind the turned elements is copied. */
 static void turn_rows(void *ctx, size_t begin, size_t end) {
-    const struct turn *t = ctx;
+    struct turn *t = ctx;
     float *x = hc_scratch(HC_SCRATCH_A, 4 * t->whole * sizeof(float));
-    if (x == NULL) return;
+    if (x == NULL) {
+        atomic_store(&t->failed, true);
+        return;
+    }
     float *y = x + t->whole, *c = y + t->whole, *s = c + t->whole;
     const char *last_c = NULL, *last_s = NULL;
     for (size_t row = begin; row < end; row++) {
@@ -211,6 +231,7 @@ static void turn_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* A piece that has no scratch sets `failed`: it cannot return an error. */
 static aclnnStatus turn(rotary_row_fn *kernel, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                         const aclTensor *out, int mode) {
     if (x->numel == 0) return 0;
@@ -223,9 +244,8 @@ static aclnnStatus turn(rotary_row_fn *kernel, const aclTensor *x, const aclTens
     rotary_rows_init(&t.rows, tensors, 4);
     for (int k = 0; k < 4; k++) t.stride[k] = tensors[k]->stride[tensors[k]->rank - 1];
     for (int k = 0; k < 3; k++) t.load[k] = hc_load_for(tensors[k]->dtype, HC_F32);
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.whole * sizeof(float)), ACLNN_ERR_INNER,
-             "out of host memory for a row of %zu", t.whole);
     hc_parallel_for(t.rows.count, hc_max_size(1, GRAIN / t.whole), turn_rows, &t);
+    HC_CHECK(!atomic_load(&t.failed), ACLNN_ERR_INNER, "out of host memory for a row of %zu", t.whole);
     return 0;
 }
 
@@ -239,6 +259,7 @@ aclnnStatus rotary_backward(const aclTensor *dy, const aclTensor *cos, const acl
     return turn(HC_DISPATCH(rotary_row_grad), dy, cos, sin, dx, mode);
 }
 
+/* A row of the tables for each piece of work, summed over all rows of x that used it. */
 struct table_grad {
     struct rotary_rows tables; /* dcos, dsin, and dy, x with the repeated dimensions left out */
     struct rotary_rows inner;  /* dy, x over the repeated dimensions */
@@ -247,13 +268,18 @@ struct table_grad {
     hc_load_fn *load[2];
     hc_store_fn *store[2];
     int64_t stride[4];
+    atomic_bool failed;
 };
 
+/* Sums in float, in the order of the rows: fixed by the shape. */
 static void table_rows(void *ctx, size_t begin, size_t end) {
-    const struct table_grad *t = ctx;
+    struct table_grad *t = ctx;
     const size_t d = t->d;
     float *dc = hc_scratch(HC_SCRATCH_A, 4 * d * sizeof(float));
-    if (dc == NULL) return;
+    if (dc == NULL) {
+        atomic_store(&t->failed, true);
+        return;
+    }
     float *ds = dc + d, *dy = ds + d, *x = dy + d;
     for (size_t row = begin; row < end; row++) {
         char *at[ROTARY_MAX_ROWS], *from[ROTARY_MAX_ROWS];
@@ -270,6 +296,9 @@ static void table_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* The dimensions of x split in two: those that the tables have, over which pieces of work are handed out,
+ * and those in which they repeat, over which a piece sums. No two pieces write one row, so no locks and
+ * no order to keep. */
 aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const aclTensor *dcos,
                                   const aclTensor *dsin, int mode) {
     if (dcos->numel == 0) return 0;
@@ -288,9 +317,8 @@ aclnnStatus rotary_table_backward(const aclTensor *dy, const aclTensor *x, const
     for (int k = 0; k < 4; k++) t.stride[k] = all[k]->stride[all[k]->rank - 1];
     rotary_rows_init(&t.tables, (const aclTensor *[]){dcos, dsin, &outer[0], &outer[1]}, 4);
     rotary_rows_init(&t.inner, (const aclTensor *[]){&repeated[0], &repeated[1]}, 2);
-    HC_CHECK(hc_scratch(HC_SCRATCH_A, 4 * t.d * sizeof(float)), ACLNN_ERR_INNER,
-             "out of host memory for a row of %zu", t.d);
     hc_parallel_for(t.tables.count, hc_max_size(1, GRAIN / (t.d * t.inner.count + 1)), table_rows, &t);
+    HC_CHECK(!atomic_load(&t.failed), ACLNN_ERR_INNER, "out of host memory for a row of %zu", t.d);
     return 0;
 }
 #endif

@@ -11,6 +11,7 @@ HC_KERNEL(rotary_combine,
           (size_t d, float *y, const float *x, const float *turned, const float *c, const float *s))
 
 #ifdef HC_ISA
+/* turned = x @ rotate of the row. */
 void HC_FN(rotary_combine)(size_t d, float *y, const float *x, const float *turned, const float *c,
                            const float *s) {
     _Pragma("GCC ivdep") for (size_t j = 0; j < d; j++) y[j] = x[j] * c[j] + turned[j] * s[j];
@@ -21,6 +22,7 @@ static aclnnStatus run(const struct hc_call *call) {
                           *(const int *)call->args);
 }
 
+/* The mode by number. */
 static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                         int64_t mode, const aclTensor *out, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
@@ -29,6 +31,7 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *c
     return HC_PLAN(name, run, &args, HC_IN(x), HC_IN(cos), HC_IN(sin), HC_OUT(out));
 }
 
+/* torch_npu.npu_rotary_mul(x, cos, sin, mode). */
 HC_API aclnnStatus aclnnRotaryPositionEmbeddingGetWorkspaceSize(const aclTensor *x, const aclTensor *cos,
                                                                 const aclTensor *sin, int64_t mode,
                                                                 aclTensor *out, uint64_t *workspaceSize,
@@ -37,12 +40,14 @@ HC_API aclnnStatus aclnnRotaryPositionEmbeddingGetWorkspaceSize(const aclTensor 
 }
 HC_OP_LAUNCH(aclnnRotaryPositionEmbedding)
 
+/* Read-only; `turned` has a row for each of x. */
 struct combine {
     struct rotary_rows rows; /* x, cos, sin, out: contiguous in the last dimension, float32 */
     const float *turned;
     size_t d;
 };
 
+/* Rows in the order of `turned`, which is x's row-major one. */
 static void combine_rows(void *ctx, size_t begin, size_t end) {
     const struct combine *c = ctx;
     for (size_t row = begin; row < end; row++) {
@@ -75,6 +80,7 @@ static aclnnStatus turn_by_matrix(const aclTensor *t, const aclTensor *rotate, c
     return hc_data(&t[3]) == hc_data(out) ? 0 : hc_copy(out, &t[3]);
 }
 
+/* Plain float32 copies of all operands: this form is rare, and the product dominates. */
 static aclnnStatus run_matrix(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 4);
     if (out->numel == 0) return 0;
@@ -95,6 +101,7 @@ static aclnnStatus run_matrix(const struct hc_call *call) {
     return status;
 }
 
+/* With a matrix `mode` does not count: the matrix says which elements are paired. */
 HC_API aclnnStatus aclnnRotaryPositionEmbeddingV2GetWorkspaceSize(const aclTensor *x, const aclTensor *cos,
                                                                   const aclTensor *sin, int64_t mode,
                                                                   const aclTensor *rotate, aclTensor *out,

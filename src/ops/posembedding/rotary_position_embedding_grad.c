@@ -5,8 +5,11 @@
 #include "temporary.h"
 
 static const char NAME[] = "aclnnRotaryPositionEmbeddingGrad";
+/* Operands in the order of the plan. */
 enum { DY, COS, SIN, X, DX, DCOS, DSIN };
 
+/* dx is the rotation back; the tables' gradients are needed only where they are learnt, which they hardly
+ * ever are. */
 static aclnnStatus run(const struct hc_call *call) {
     const int mode = *(const int *)call->args;
     HC_TRY(rotary_backward(hc_arg(call, DY), hc_arg(call, COS), hc_arg(call, SIN), hc_arg(call, DX), mode));
@@ -18,6 +21,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return hc_fill(dsin, &zero);
 }
 
+/* The tables' gradients have the tables' shapes: summed over what they were repeated along. */
 HC_API aclnnStatus aclnnRotaryPositionEmbeddingGradGetWorkspaceSize(
     const aclTensor *dy, const aclTensor *cos, const aclTensor *sin, const aclTensor *xOptional, int64_t mode,
     const aclTensor *dxOut, const aclTensor *dcosOut, const aclTensor *dsinOut, uint64_t *workspaceSize,

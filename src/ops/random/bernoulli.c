@@ -6,13 +6,16 @@
 #include "philox.h"
 #include "temporary.h"
 
+/* prob: of the form with one for all. */
 struct bernoulli {
     struct hc_philox philox;
     double prob;
 };
 
+/* prob 1 is always above, prob 0 never. */
 static bool below(uint64_t word, double prob) { return hc_philox_unit_f64(word) < prob; }
 
+/* 32 elements a group of words; the block type is truth values. */
 static void one_probability(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const struct bernoulli *a = args;
     uint8_t *y = block;
@@ -21,6 +24,7 @@ static void one_probability(size_t n, uint64_t index, const uint32_t *words, voi
         y[i] = below(hc_philox_u64(words + i / 32 * HC_PHILOX_GROUP, i % 32), a->prob);
 }
 
+/* args: the probabilities, contiguous, in the order of the elements. */
 static void each_probability(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const double *prob = (const double *)args + index;
     uint8_t *y = block;
@@ -34,6 +38,7 @@ static aclnnStatus bernoulli_run(const struct hc_call *call) {
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
+/* Values of a tensor can only be checked in the run, before anything is written. */
 static aclnnStatus check_probabilities(const aclTensor *prob) {
     const double *p = (const double *)hc_data(prob);
     for (size_t i = 0; i < hc_numel(prob); i++) {
@@ -43,6 +48,7 @@ static aclnnStatus check_probabilities(const aclTensor *prob) {
     return 0;
 }
 
+/* The probabilities may be the output itself (x.bernoulli_(x)): then they are copied first. */
 static aclnnStatus bernoulli_tensor_run(const struct hc_call *call) {
     const struct bernoulli *a = call->args;
     const aclTensor *out = hc_arg(call, 0);
@@ -57,6 +63,7 @@ static aclnnStatus bernoulli_tensor_run(const struct hc_call *call) {
     return status;
 }
 
+/* self.bernoulli_(prob), into any dtype: the ones and zeros are converted. */
 aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *prob,
                                                   int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {
@@ -69,6 +76,7 @@ aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, cons
 }
 HC_OP_LAUNCH(aclnnInplaceBernoulli)
 
+/* The same with a probability per element, which broadcasts. */
 aclnnStatus aclnnInplaceBernoulliTensorGetWorkspaceSize(const aclTensor *selfRef, const aclTensor *prob,
                                                         int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                         aclOpExecutor **executor) {

@@ -18,6 +18,7 @@ HC_KERNEL(hc_dropout_scale_F64, (size_t n, double *x, const uint8_t *mask, doubl
 SCALE(F32, float)
 SCALE(F64, double)
 #else
+/* Both tensors contiguous, of one type. */
 struct apply {
     const uint8_t *mask;
     const char *in;
@@ -30,6 +31,7 @@ struct apply {
 };
 enum { BLOCK = 1024, GRAIN = 16 * BLOCK };
 
+/* Blocks begin at multiples of 1024, so at whole bytes of the mask. */
 static void apply_range(void *ctx, size_t begin, size_t end) {
     const struct apply *a = ctx;
     _Alignas(64) char block[BLOCK * sizeof(double)];
@@ -42,6 +44,7 @@ static void apply_range(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* out may be self: a block is read before it is written. */
 aclnnStatus hc_dropout_apply(const aclTensor *out, const aclTensor *self, const void *mask, double scale) {
     aclTensor in, to;
     void *owned_in = NULL, *owned_out = NULL;
@@ -65,16 +68,20 @@ aclnnStatus hc_dropout_apply(const aclTensor *out, const aclTensor *self, const 
     return status;
 }
 
+/* The probability that the mask was made with: the factor is not stored with it. */
 struct do_mask {
     double prob;
 };
 
+/* prob 1 drops everything: the factor is never used, and must not be infinite. */
 static aclnnStatus do_mask_run(const struct hc_call *call) {
     const double prob = ((const struct do_mask *)call->args)->prob;
     const double scale = prob < 1 ? 1 / (1 - prob) : 0;
     return hc_dropout_apply(hc_arg(call, 2), hc_arg(call, 0), hc_data(hc_arg(call, 1)), scale);
 }
 
+/* Forward and backward of dropout are this same operator: the gradient is masked and scaled as the input
+ * was. */
 aclnnStatus aclnnDropoutDoMaskGetWorkspaceSize(const aclTensor *self, const aclTensor *mask, double prob,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

@@ -8,6 +8,7 @@
 HC_KERNEL(hc_dropout_bits, (const uint32_t *words, size_t bytes, uint64_t threshold, uint8_t *mask))
 
 #ifdef HC_ISA
+/* 8 words make a byte of 8 comparisons. */
 void HC_FN(hc_dropout_bits)(const uint32_t *words, size_t bytes, uint64_t threshold, uint8_t *mask) {
     if (threshold > UINT32_MAX) { /* nothing is kept */
         memset(mask, 0, bytes);
@@ -21,6 +22,7 @@ void HC_FN(hc_dropout_bits)(const uint32_t *words, size_t bytes, uint64_t thresh
     }
 }
 #else
+/* The threshold needs 33 bits: prob 1 is 2^32. */
 struct mask_fill {
     struct hc_philox philox;
     uint64_t threshold;
@@ -29,6 +31,7 @@ struct mask_fill {
 };
 enum { BYTES_PER_GROUP = HC_PHILOX_GROUP / 8, BLOCK_GROUPS = 16, GRAIN_GROUPS = 64 * BLOCK_GROUPS };
 
+/* Bits behind the last element are 0, so that a mask is a function of its inputs to the last byte. */
 static void clear_tail(const struct mask_fill *f, size_t begin_byte, size_t end_byte) {
     for (size_t b = begin_byte; b < end_byte; b++) {
         const size_t first = b * 8;
@@ -38,6 +41,7 @@ static void clear_tail(const struct mask_fill *f, size_t begin_byte, size_t end_
     }
 }
 
+/* 16 groups at a time: their words, 4 KiB, are used while in the first-level cache. */
 static void fill_groups(void *ctx, size_t begin, size_t end) {
     const struct mask_fill *f = ctx;
     uint32_t words[BLOCK_GROUPS * HC_PHILOX_GROUP];
@@ -50,11 +54,13 @@ static void fill_groups(void *ctx, size_t begin, size_t end) {
     if (end * HC_PHILOX_GROUP > f->numel) clear_tail(f, begin * BYTES_PER_GROUP, end * BYTES_PER_GROUP);
 }
 
+/* ceil: kept are words at or above prob * 2^32, which is exact in double. */
 void hc_dropout_fill_mask(struct hc_philox philox, double prob, size_t numel, void *mask) {
     struct mask_fill f = {philox, (uint64_t)ceil(prob * 0x1p32), mask, numel};
     hc_parallel_for(hc_dropout_mask_bytes(numel) / BYTES_PER_GROUP, GRAIN_GROUPS, fill_groups, &f);
 }
 
+/* The mask is written and read as whole bytes from its first element, hence contiguous. */
 aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mask, size_t numel) {
     HC_CHECK(prob >= 0 && prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: probability %g is outside [0, 1]", name,
              prob);
@@ -65,6 +71,7 @@ aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mas
     return 0;
 }
 
+/* numel: of the tensor that the mask is for; the shape itself does not matter. */
 struct gen_mask {
     struct hc_philox philox;
     double prob;
@@ -77,6 +84,7 @@ static aclnnStatus gen_mask_run(const struct hc_call *call) {
     return 0;
 }
 
+/* The shape is that of a tensor that exists, so its product fits. */
 static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob, struct hc_philox philox,
                         aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(shape != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: shape is null", name);
@@ -90,6 +98,7 @@ static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob,
     return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out));
 }
 
+/* prob is that of dropping, as in F.dropout. */
 aclnnStatus aclnnDropoutGenMaskGetWorkspaceSize(const aclIntArray *shape, double prob, int64_t seed,
                                                 int64_t offset, aclTensor *out, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {

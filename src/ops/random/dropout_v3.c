@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Dropout in one operator: makes the mask and applies it. */
+/* Dropout in one operator: makes the mask and applies it, two passes. The mask is an output, for the
+ * gradient; 1 bit an element, so making it moves little beside the tensor itself. */
 #include "dropout_mask.h"
 
 struct dropout {
@@ -15,6 +16,7 @@ static aclnnStatus dropout_run(const struct hc_call *call) {
     return hc_dropout_apply(hc_arg(call, 1), self, mask, a->prob < 1 ? 1 / (1 - a->prob) : 0);
 }
 
+/* torch_npu's native_dropout. A noise shape would drop whole rows together; it is refused. */
 aclnnStatus aclnnDropoutV3GetWorkspaceSize(const aclTensor *input, const aclTensor *optionalNoiseShape,
                                            double p, int64_t seed, int64_t offset, aclTensor *out,
                                            aclTensor *maskOut, uint64_t *workspaceSize,

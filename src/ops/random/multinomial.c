@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Category indices drawn by weight, a row at a time.
  *
- * With replacement: a uniform number is looked up in the cumulative weights. Without: every category gets the
- * key log(u) / weight and the largest keys win, which draws in the right distribution (Efraimidis and
- * Spirakis, 2006). */
+ * With replacement: a uniform number is looked up in the cumulative weights, O(categories + samples log
+ * categories). Without: every category gets the key log(u) / weight and the largest keys win, which draws
+ * in the right distribution (Efraimidis and Spirakis, 2006), O(categories log categories). One thread:
+ * rows are a batch of sampled tokens, the sort of one row is milliseconds for a large vocabulary. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,17 +18,21 @@ struct multinomial {
     bool replacement;
 };
 
+/* The index breaks ties, so that the order does not depend on the sort. */
 struct key {
     double value;
     int64_t index;
 };
 
+/* Word `index` of the stream. Makes the whole group of 64 for one of them; groups are shared by
+ * neighbours, which are few. */
 static double unit_at(const struct hc_philox *philox, uint64_t index) {
     uint32_t group[HC_PHILOX_GROUP];
     HC_DISPATCH(hc_philox_words)(philox, index / 32, 1, group);
     return hc_philox_unit_f64(hc_philox_u64(group, index % 32));
 }
 
+/* Weights are device memory: checked in the run, row by row, before the row is drawn. */
 static aclnnStatus check_row(const double *weight, int64_t categories, int64_t row,
                              const struct multinomial *a) {
     double sum = 0;
@@ -60,6 +65,7 @@ static int64_t look_up(const double *cumulative, int64_t categories, double at) 
     return low;
 }
 
+/* `weight` becomes cumulative. */
 static void with_replacement(const struct multinomial *a, double *weight, int64_t categories, int64_t row,
                              int64_t *out) {
     for (int64_t i = 1; i < categories; i++) weight[i] += weight[i - 1];
@@ -69,12 +75,15 @@ static void with_replacement(const struct multinomial *a, double *weight, int64_
     }
 }
 
+/* For qsort; equal keys keep the order of their indices. */
 static int descending(const void *x, const void *y) {
     const struct key *a = x, *b = y;
     if (a->value != b->value) return a->value > b->value ? -1 : 1;
     return a->index < b->index ? -1 : 1;
 }
 
+/* A weight of 0 gets a key below all others: it is drawn only if nothing else is left, which check_row
+ * excludes. */
 static void without_replacement(const struct multinomial *a, const double *weight, int64_t categories,
                                 int64_t row, struct key *keys, int64_t *out) {
     for (int64_t i = 0; i < categories; i++) {
@@ -85,6 +94,7 @@ static void without_replacement(const struct multinomial *a, const double *weigh
     for (int64_t s = 0; s < a->samples; s++) out[s] = keys[s].index;
 }
 
+/* Row by row, so that a bad row is reported by its number; what was drawn before it is thrown away. */
 static aclnnStatus draw_rows(const struct multinomial *a, double *weights, int64_t rows, int64_t categories,
                              struct key *keys, int64_t *out) {
     for (int64_t row = 0; row < rows; row++) {
@@ -96,6 +106,8 @@ static aclnnStatus draw_rows(const struct multinomial *a, double *weights, int64
     return 0;
 }
 
+/* Weights in double, whatever their type: sums of a large vocabulary of halves would lose the small ones.
+ */
 static aclnnStatus multinomial_run(const struct hc_call *call) {
     const struct multinomial *a = call->args;
     const aclTensor *self = hc_arg(call, 0), *out = hc_arg(call, 1);
@@ -119,6 +131,7 @@ static aclnnStatus multinomial_run(const struct hc_call *call) {
     return status;
 }
 
+/* torch.multinomial(self, numsamples, replacement). Weights need not sum to 1. */
 aclnnStatus aclnnMultinomialGetWorkspaceSize(const aclTensor *self, int64_t numsamples, bool replacement,
                                              int64_t seed, int64_t offset, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -12,6 +12,7 @@ HC_RANDOM_KERNEL(normal_F64)
 HC_EW_KERNEL(affine_F32)
 HC_EW_KERNEL(affine_F64)
 
+/* Of one call; std may be 0. */
 struct normal {
     struct hc_philox philox;
     double mean, std;
@@ -25,11 +26,14 @@ enum { HALF = HC_PHILOX_GROUP / 2, QUARTER = HC_PHILOX_GROUP / 4 };
 #define TWO_PI 0x1.921fb54442d18p+2
 #define LN_2 0x1.62e42fefa39efp-1
 
+/* 24 bits of the word, plus one step, so that the logarithm is finite. Computed in double: near u = 1 its
+ * float has no digits left. */
 static inline float radius(uint32_t word) {
     const double u = ((double)(int32_t)(word >> 8) + 1) * 0x1p-24;
     return sqrtf((float)(-2 * LN_2 * hc_log2_f64(u)));
 }
 
+/* Cosine and sine of an angle in [0, 2 pi) by the polynomial of simd_math.h: no reduction is needed. */
 void HC_FN(normal_F32)(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const struct normal *a = args;
     const float mean = (float)a->mean, std = (float)a->std;
@@ -63,6 +67,7 @@ void HC_FN(normal_F64)(size_t n, uint64_t index, const uint32_t *words, void *bl
     }
 }
 
+/* mean + z * std, element by element. */
 #define AFFINE(block, type)                                                                                  \
     void HC_FN(affine_##block)(size_t n, void *const *out, const void *const *in, const void *args) {        \
         type *y = out[0];                                                                                    \
@@ -74,6 +79,7 @@ AFFINE(F32, float)
 AFFINE(F64, double)
 #else
 
+/* Halves are made in float and rounded. */
 static aclnnStatus fill_normal(const struct normal *a, const aclTensor *out) {
     const bool wide = out->dtype == ACL_DOUBLE;
     const struct hc_random random = {a->philox, wide ? HC_F64 : HC_F32, wide,
@@ -83,6 +89,7 @@ static aclnnStatus fill_normal(const struct normal *a, const aclTensor *out) {
 
 static aclnnStatus normal_run(const struct hc_call *call) { return fill_normal(call->args, hc_arg(call, 0)); }
 
+/* Written so that a std of NaN fails. */
 static aclnnStatus check(const char *name, const aclTensor *out, double std) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the output is null", name);
     HC_CHECK(hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
@@ -91,6 +98,7 @@ static aclnnStatus check(const char *name, const aclTensor *out, double std) {
     return 0;
 }
 
+/* self.normal_(mean, std). */
 aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float mean, float std, int64_t seed,
                                                int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
@@ -100,6 +108,7 @@ aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float m
 }
 HC_OP_LAUNCH(aclnnInplaceNormal)
 
+/* torch.normal(mean, std, size): the same numbers, out of place. */
 aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t seed, int64_t offset,
                                                   aclTensor *out, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {
@@ -118,8 +127,10 @@ struct with_tensors {
     double mean, std; /* used where the tensor is not given */
 };
 
+/* A double that broadcasts; must outlive the view. */
 static aclTensor scalar_view(double *value) { return hc_tensor_view(ACL_DOUBLE, NULL, 0, value); }
 
+/* The normals lie in out until the second pass, so no memory is needed for them. */
 static aclnnStatus with_tensors_run(const struct hc_call *call) {
     struct with_tensors a = *(const struct with_tensors *)call->args;
     const aclTensor *out = hc_arg(call, 0), *mean = hc_arg(call, 1), *std = hc_arg(call, 2);
@@ -130,6 +141,7 @@ static aclnnStatus with_tensors_run(const struct hc_call *call) {
     return hc_ew_run(&AFFINE, out->dtype == ACL_DOUBLE ? HC_F64 : HC_F32, outs, 1, ins, 3, NULL);
 }
 
+/* mean or std as a tensor (may be NULL) or a value, which are checked to broadcast to out. */
 static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, double mean_value,
                                      const aclTensor *std, double std_value, struct hc_philox philox,
                                      aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -143,6 +155,7 @@ static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, do
     return HC_PLAN(name, with_tensors_run, &args, HC_OUT(out), HC_IN_OPT(mean), HC_IN_OPT(std));
 }
 
+/* torch.normal(mean, std) with a mean per element; the two below have a std per element, or both. */
 aclnnStatus aclnnNormalTensorFloatGetWorkspaceSize(const aclTensor *mean, float std, int64_t seed,
                                                    int64_t offset, aclTensor *out, uint64_t *workspaceSize,
                                                    aclOpExecutor **executor) {

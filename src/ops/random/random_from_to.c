@@ -5,12 +5,15 @@
 
 #include "philox.h"
 
+/* The count is unsigned: a range may be wider than int64. */
 struct range {
     struct hc_philox philox;
     int64_t from;
     uint64_t count; /* to - from; 0 means 2^64 */
 };
 
+/* The high half of a 128-bit product: no division and no rejection, so element i is a function of word i
+ * alone. */
 static void integers(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const struct range *a = args;
     int64_t *y = block;
@@ -28,6 +31,7 @@ static aclnnStatus random_run(const struct hc_call *call) {
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
+/* Float outputs get whole numbers too. */
 static aclnnStatus plan(const char *name, const aclTensor *selfRef, int64_t from, uint64_t count,
                         int64_t seed, int64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(selfRef != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: selfRef is null", name);
@@ -37,6 +41,7 @@ static aclnnStatus plan(const char *name, const aclTensor *selfRef, int64_t from
     return HC_PLAN(name, random_run, &args, HC_OUT(selfRef));
 }
 
+/* self.random_(from, to). */
 aclnnStatus aclnnInplaceRandomGetWorkspaceSize(const aclTensor *selfRef, int64_t from, int64_t to,
                                                int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

@@ -16,6 +16,8 @@ struct uniform {
 };
 
 #ifdef HC_ISA
+/* Writes whole groups: the block has room. `below` is a selection, not a rejection, so element i stays a
+ * function of word i. */
 void HC_FN(uniform_F32)(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const struct uniform a = *(const struct uniform *)args;
     const float from = (float)a.from, range = (float)a.range, below = (float)a.below;
@@ -26,6 +28,7 @@ void HC_FN(uniform_F32)(size_t n, uint64_t index, const uint32_t *words, void *b
         y[i] = value < below ? value : below;
     }
 }
+/* As above with words of 64 bits, 32 a group. */
 void HC_FN(uniform_F64)(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args) {
     const struct uniform *a = args;
     double *y = block;
@@ -43,7 +46,8 @@ static int significand_bits(aclDataType dtype) {
     return dtype == ACL_BF16 ? 8 : dtype == ACL_FLOAT16 ? 11 : 24;
 }
 
-/* The next value of the dtype under a finite `to`. */
+/* The next value of the dtype under a finite `to`. double has nextafter, float too; 16-bit floats are stepped
+ * by hand, a step half as wide below a power of two. */
 static double value_below(double to, aclDataType dtype) {
     if (dtype == ACL_DOUBLE) return nextafter(to, -INFINITY);
     if (dtype == ACL_FLOAT) {
@@ -65,6 +69,7 @@ static aclnnStatus uniform_run(const struct hc_call *call) {
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
+/* self.uniform_(from, to). An empty range gives `from`. */
 aclnnStatus aclnnInplaceUniformGetWorkspaceSize(const aclTensor *selfRef, double from, double to,
                                                 uint64_t seed, uint64_t offset, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Largest and smallest value, of all elements or over dimensions. A NaN anywhere is the result. */
+/* Largest and smallest value, of all elements or over dimensions. A NaN anywhere is the result.
+ *
+ * Values are compared in their own block type, not in a wider one as sums are: the result is one of the
+ * inputs, so nothing is rounded, and int64 keeps its low bits. */
 #include "reduce.h"
 
 HC_REDUCE_DECLARE(amax_F32)
@@ -19,6 +22,8 @@ HC_REDUCE_DECLARE(amin_I64)
 #define MIN_I64(s, x) ((x) < (s) ? (x) : (s))
 #define MAX_I64_FOLD(s, x, args) MAX_I64(s, x)
 #define MIN_I64_FOLD(s, x, args) MIN_I64(s, x)
+/* 64 floats or 32 wider values side by side: four vectors of the widest set, enough to hide the latency
+ * of a comparison. */
 #define BOTH(name, type, lanes, low, high, max_fold, max_join, min_fold, min_join)                           \
     HC_REDUCE_BODY(amax_##name, type, type, lanes, low, max_fold, max_join)                                  \
     HC_REDUCE_BODY(amin_##name, type, type, lanes, high, min_fold, min_join)                                 \
@@ -42,6 +47,7 @@ static const struct hc_reduce_kernels AMIN_I64 = HC_REDUCE_KERNELS(amin_I64, int
 static const struct hc_reduce AMAX = {"aclnnAmax", true, MAX_KERNELS}, MAX = {"aclnnMax", true, MAX_KERNELS};
 static const struct hc_reduce AMIN = {"aclnnAmin", true, MIN_KERNELS}, MIN = {"aclnnMin", true, MIN_KERNELS};
 
+/* No elements have no largest one: an empty fold is refused by the skeleton (needs_elements). */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
                         const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
@@ -49,6 +55,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
                           executor);
 }
 
+/* Over dimensions (none given: all), or over everything. */
 #define OVER_DIMS(api, op)                                                                                   \
     HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,    \
                                              aclTensor *out, uint64_t *workspaceSize,                        \
@@ -62,6 +69,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
         return plan(&(op), self, hc_dims(NULL, false), out, workspaceSize, executor);                        \
     }                                                                                                        \
     HC_OP_LAUNCH(api)
+/* torch.amax and torch.amin over dimensions, torch.max and torch.min of everything. */
 OVER_DIMS(aclnnAmax, AMAX)
 OVER_DIMS(aclnnAmin, AMIN)
 OVER_ALL(aclnnMax, MAX)

@@ -6,6 +6,7 @@
  * state is searched for it. */
 #include "reduce.h"
 
+/* The `_at` variant gives the position only: ArgMax has no output for the value. */
 #define DECLARE(name)                                                                                        \
     HC_REDUCE_DECLARE_ROW(name)                                                                              \
     HC_KERNEL(name##_at_finish,                                                                              \
@@ -31,6 +32,8 @@ struct state_I64 {
 };
 
 #ifdef HC_ISA
+/* Elements searched at a time: 4 KiB of float, read again from the first-level cache if the block has a
+ * new extreme. */
 enum { BLOCK = 1024 };
 #define IS_NAN(x) ((x) != (x))
 #define NEVER_NAN(x) (false & ((x) != 0))
@@ -106,6 +109,7 @@ DEFINE(min_F64, double, F64, 32, LESS, IS_NAN)
 DEFINE(min_I64, int64_t, I64, 32, LESS, NEVER_NAN)
 
 #else
+/* Rows only: states of two members do not make columns that vectorise, so columns are gathered. */
 #define KERNELS(name, block, finish_table, out)                                                              \
     {                                                                                                        \
         name##_##block##_row_table, NULL, name##_##block##_join_table, finish_table,                         \
@@ -125,11 +129,13 @@ BOTH(min, MIN, F32)
 BOTH(min, MIN, F64)
 BOTH(min, MIN, I64)
 #define TABLE(name) {[HC_F32] = &name##_F32, [HC_F64] = &name##_F64, [HC_I64] = &name##_I64}
+/* Names differ, kernels do not: with two outputs both are written, with one the position alone. */
 static const struct hc_reduce MAX_DIM = {"aclnnMaxDim", true, TABLE(MAX)},
                               MIN_DIM = {"aclnnMinDim", true, TABLE(MIN)};
 static const struct hc_reduce ARG_MAX = {"aclnnArgMax", true, TABLE(MAX_AT)},
                               ARG_MIN = {"aclnnArgMin", true, TABLE(MIN_AT)};
 
+/* dim is one: the extreme of several dimensions would have no single index. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, int64_t dim, bool keep,
                         const aclTensor *out, const aclTensor *indices, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
@@ -138,6 +144,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, int64
                           indices, NULL, 0, workspaceSize, executor);
 }
 
+/* Value and index, or the index alone. */
 #define WITH_VALUES(api, op)                                                                                 \
     HC_API aclnnStatus api##GetWorkspaceSize(const aclTensor *self, int64_t dim, bool keepdim,               \
                                              aclTensor *out, aclTensor *indices, uint64_t *workspaceSize,    \

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Running sum along a dimension, floats in double: each value is the rounded exact sum, as it is for
- * ReduceSum. */
+/* Running sum along a dimension: y[i] = x[0] + .. + x[i].
+ *
+ * Floats are added in double and each value is rounded once, so the error does not grow along the row. A
+ * row is one chain of additions, by one thread; rows are shared. A scan in parallel would need a second
+ * pass over the row, and its sums would depend on where it is cut. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(cumsum_F32)
@@ -26,6 +29,7 @@ DEFINE(F32, float, double)
 DEFINE(F64, double, double)
 DEFINE(I64, int64_t, uint64_t) /* wraps */
 
+/* Parts apart, as complex sums are. */
 void HC_FN(cumsum_C128)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     hc_c128 *y = out[0], sum = {0, 0};
     const hc_c128 *x = in[0];
@@ -38,6 +42,7 @@ void HC_FN(cumsum_C128)(size_t n, void *const *out, const void *const *in, size_
 }
 
 #else
+/* The block is dtype's: the sum of int32 as int64 is computed as int64. */
 struct args {
     uint32_t mask;
     enum hc_block block;
@@ -48,6 +53,7 @@ static hc_rows_kernel *const *const KERNELS[HC_BLOCK_COUNT] = {[HC_F32] = cumsum
                                                                [HC_I64] = cumsum_I64_table,
                                                                [HC_C128] = cumsum_C128_table};
 
+/* Operands self, out: a vector of the row in, one out. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     return hc_rows_run(&(const struct hc_rows){.name = call->name,
@@ -61,6 +67,8 @@ static aclnnStatus run(const struct hc_call *call) {
                                                            {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
+/* torch.cumsum(self, dim, dtype): values are converted to dtype before they are added, as in sums. bool
+ * and the small integers come as int64, which is PyTorch's default for them. */
 HC_API aclnnStatus aclnnCumsumGetWorkspaceSize(const aclTensor *self, int64_t dim, aclDataType dtype,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whether two tensors have the same shape and the same values (NaN equals nothing). */
+/* Whether two tensors have the same shape and the same values (NaN equals nothing). Two passes over marks
+ * of one byte: the elementwise loop brings every type and stride, the reduction ends it. */
 #include <stdlib.h>
 
 #include "reduce.h"
@@ -12,6 +13,7 @@ HC_EW_KERNEL(differ_C128)
 HC_REDUCE_DECLARE(equal_B8)
 
 #ifdef HC_ISA
+/* As kernels, a difference and not an equality, so that the fold is an OR whose identity is 0. */
 #define DIFFER(a, b) ((uint8_t)((a) != (b)))
 static inline uint8_t differ_c128(hc_c128 a, hc_c128 b) { return a.re != b.re || a.im != b.im; }
 HC_EW_BODY2(differ_F32, uint8_t, float, DIFFER)
@@ -25,6 +27,7 @@ HC_REDUCE_BODY(equal_B8, uint8_t, uint8_t, 64, 0, OR_FOLD, OR)
 HC_REDUCE_FINISH(equal_B8, uint8_t, uint8_t, NONE)
 
 #else
+/* The 1: the output is a truth value, whose dtype does not widen the comparison. */
 static const struct hc_ew DIFFER = {"aclnnEqual",
                                     {[HC_F32] = differ_F32_table,
                                      [HC_F64] = differ_F64_table,
@@ -35,6 +38,7 @@ static const struct hc_ew DIFFER = {"aclnnEqual",
 static const struct hc_reduce_kernels EQUAL_B8 = HC_REDUCE_KERNELS(equal_B8, uint8_t, HC_B8, 0);
 static const struct hc_reduce EQUAL = {"aclnnEqual", false, {[HC_B8] = &EQUAL_B8}};
 
+/* Other shapes are unequal and no error: one difference stands for all. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *ins[] = {hc_arg(call, 0), hc_arg(call, 1)}, *out = hc_arg(call, 2);
     const bool comparable = hc_same_shape(ins[0], ins[1]);
@@ -53,6 +57,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* torch.equal(self, other), for tensors of one dtype (the client sees to that). There is no early end:
+ * the loop runs at the speed of memory, and equal tensors, the usual case, need it whole. */
 HC_API aclnnStatus aclnnEqualGetWorkspaceSize(const aclTensor *self, const aclTensor *other, aclTensor *out,
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnEqual: self, other or out is null");

@@ -8,6 +8,7 @@
 
 #include "elementwise.h"
 
+/* min == max: the range is that of the data. */
 struct histc_args {
     int64_t bins;
     double min, max;
@@ -23,6 +24,7 @@ static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dt
     return status;
 }
 
+/* Counts, converted to out's type. */
 static aclnnStatus store_counts(const aclTensor *out, aclDataType dtype, void *counts) {
     const aclTensor from = hc_tensor_view(dtype, out->shape, out->rank, counts);
     return hc_copy(out, &from);
@@ -43,6 +45,7 @@ static void find_range(const double *x, size_t n, double *min, double *max) {
     }
 }
 
+/* O(elements); the last bin includes its upper end, as in PyTorch. */
 static aclnnStatus run_histc(const struct hc_call *call) {
     const struct histc_args *a = call->args;
     const aclTensor *self = hc_arg(call, 0), *out = hc_arg(call, 1);
@@ -70,6 +73,7 @@ static aclnnStatus run_histc(const struct hc_call *call) {
     return status;
 }
 
+/* torch.histc(self, bins, min, max) for real numbers; bins are computed in double for all of them. */
 HC_API aclnnStatus aclnnHistcGetWorkspaceSize(const aclTensor *self, int64_t bins, const aclScalar *min,
                                               const aclScalar *max, aclTensor *out, uint64_t *workspaceSize,
                                               aclOpExecutor **executor) {
@@ -86,6 +90,8 @@ HC_API aclnnStatus aclnnHistcGetWorkspaceSize(const aclTensor *self, int64_t bin
 }
 HC_OP_LAUNCH(aclnnHistc)
 
+/* Exactly one of sums and counts is used; both have `bins` places. Stops at the first value that has
+ * none. */
 static aclnnStatus count(const struct hc_call *call, const int64_t *x, const double *weights, size_t n,
                          double *sums, int64_t *counts, size_t bins) {
     for (size_t i = 0; i < n; i++) {
@@ -98,6 +104,7 @@ static aclnnStatus count(const struct hc_call *call, const int64_t *x, const dou
     return 0;
 }
 
+/* totals are int64 counts or double sums: one memory for either, as both have 8 bytes. */
 static aclnnStatus run_bincount(const struct hc_call *call) {
     const aclTensor *self = hc_arg(call, 0), *weights = hc_arg(call, 1), *out = hc_arg(call, 2);
     const size_t bins = hc_numel(out);
@@ -116,6 +123,8 @@ static aclnnStatus run_bincount(const struct hc_call *call) {
     return status;
 }
 
+/* torch.bincount(self, weights, minlength). The client has made out long enough for the largest value, so
+ * a value beyond it, or a negative one, is an error. */
 HC_API aclnnStatus aclnnBincountGetWorkspaceSize(const aclTensor *self, const aclTensor *weights,
                                                  int64_t minlength, aclTensor *out, uint64_t *workspaceSize,
                                                  aclOpExecutor **executor) {

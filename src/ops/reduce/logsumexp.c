@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ln sum e^x over dimensions, as max + ln sum e^(x - max); an infinite maximum is the result. */
+/* ln sum e^x over dimensions, as max + ln sum e^(x - max); an infinite maximum is the result. Two passes
+ * over a row, the second from cache; the terms are float vectors, their sum is double. */
 #include "reduce.h"
 #include "rows.h"
 
@@ -10,6 +11,8 @@ HC_ROWS_KERNEL(logsumexp_F64)
 #include "simd_math.h"
 #include "simd_rows.h"
 
+/* The terms are at most 1 after the maximum is taken out, so neither the float terms nor their double sum
+ * overflow. Lanes behind the end are filled with -inf, whose term is 0. */
 void HC_FN(logsumexp_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     const float *x = in[0], max = vf_row_max(x, n);
     (void)row;
@@ -20,6 +23,7 @@ void HC_FN(logsumexp_F32)(size_t n, void *const *out, const void *const *in, siz
     *(float *)out[0] = isinf(max) ? max : (float)((double)max + log(sum));
 }
 
+/* As above in scalar code; NaN is the maximum where there is one. */
 void HC_FN(logsumexp_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
     const double *x = in[0];
     double max = -INFINITY, sum = 0;
@@ -31,11 +35,13 @@ void HC_FN(logsumexp_F64)(size_t n, void *const *out, const void *const *in, siz
 }
 
 #else
+/* double if either side is. */
 struct args {
     uint32_t mask;
     enum hc_block block;
 };
 
+/* Operands self, out. 4 operations an element: a maximum, a difference and an exponential count so. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     return hc_rows_run(&(const struct hc_rows){
@@ -49,6 +55,8 @@ static aclnnStatus run(const struct hc_call *call) {
         .operand = {{hc_arg(call, 1), HC_ROWS_ONE, a->block}, {hc_arg(call, 0), HC_ROWS_VECTOR, a->block}}});
 }
 
+/* torch.logsumexp(self, dim, keepdim); no dim given: over all. Over no elements it is -inf, the log of 0.
+ * Integers are computed as float. */
 HC_API aclnnStatus aclnnLogSumExpGetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,
                                                   aclTensor *out, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {

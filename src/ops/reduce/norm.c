@@ -10,6 +10,7 @@
     HC_REDUCE_DECLARE(norm_##name##_F64) HC_REDUCE_DECLARE(norm_##name##_C128)
 FOR_KINDS(DECLARE)
 
+/* Of the general kernel; the others ignore it. */
 struct args {
     double p;
 };
@@ -18,6 +19,8 @@ struct args {
 #include <math.h>
 
 #define INFINITE __builtin_inf()
+/* The state of every kind is one double; fold and join differ. Magnitudes of complex numbers by hypot, so
+ * that they do not overflow where the result does not. */
 #define POWER(args) (((const struct args *)(args))->p)
 #define ADD(a, b) ((a) + (b))
 #define MAX(s, x) (((x) > (s)) | ((x) != (x)) ? (x) : (s))
@@ -28,6 +31,8 @@ struct args {
 #define SQUARE_F32(x) ((double)(x) * (double)(x))
 #define SQUARE_F64(x) ((x) * (x))
 #define SQUARE_C128(x) ((x).re * (x).re + (x).im * (x).im)
+/* The float folds widen before they square or take magnitudes, so that neither 1e-30 nor 1e30 leaves the
+ * range. */
 #define FOLDS(block)                                                                                         \
     static inline double zero_##block(double s, hc_block_##block x) {                                        \
         return s + (ABS_##block(x) != 0 ? 1 : 0);                                                            \
@@ -71,6 +76,8 @@ FOLDS(C128)
     HC_REDUCE_FINISH(norm_##name##_F32, double, double, finish)                                              \
     HC_REDUCE_FINISH(norm_##name##_F64, double, double, finish)                                              \
     HC_REDUCE_FINISH(norm_##name##_C128, double, double, finish)
+/* Lanes: 32 doubles for real input, 8 for complex, whose fold is too long to interleave more. PLAIN has no
+ * root: the sum, count or extreme is the norm itself. */
 #define DEFINE(name, kind, identity, join, finish)                                                           \
     HC_REDUCE_BODY(norm_##name##_F32, float, double, 32, identity, kind##_F32, join)                         \
     HC_REDUCE_BODY(norm_##name##_F64, double, double, 32, identity, kind##_F64, join)                        \
@@ -114,6 +121,7 @@ FOR_KINDS(KERNELS)
 static const struct hc_reduce NORM[KIND_COUNT] = {FOR_KINDS(ROW_NORM)},
                               LINALG[KIND_COUNT] = {FOR_KINDS(ROW_LINALG)};
 
+/* pow costs tens of times what a multiplication does, hence kernels of their own for the usual powers. */
 static enum kind kind_of(double p) {
     if (p == 0) return KIND_ZERO;
     if (p == 1) return KIND_ONE;
@@ -122,6 +130,7 @@ static enum kind kind_of(double p) {
     return KIND_ANY;
 }
 
+/* A missing p is 2. */
 static aclnnStatus plan(const struct hc_reduce *ops, const aclTensor *self, const aclScalar *p,
                         struct hc_dims dims, const aclTensor *out, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
@@ -136,6 +145,7 @@ static aclnnStatus plan(const struct hc_reduce *ops, const aclTensor *self, cons
                           sizeof args, workspaceSize, executor);
 }
 
+/* torch.norm(self, p, dim, keepdim). */
 HC_API aclnnStatus aclnnNormGetWorkspaceSize(const aclTensor *self, const aclScalar *pScalar,
                                              const aclIntArray *dim, bool keepdim, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {

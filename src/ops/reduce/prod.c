@@ -9,6 +9,7 @@ HC_REDUCE_DECLARE(prod_I64)
 HC_REDUCE_DECLARE(prod_C128)
 
 #ifdef HC_ISA
+/* 32 partial products side by side, joined by halves: the order is fixed, as for sums. */
 #define MUL(s, x, args) ((s) * (x))
 #define JOIN(a, b) ((a) * (b))
 static inline int64_t join_i64(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
@@ -34,9 +35,11 @@ static const struct hc_reduce_kernels PROD_F64 = HC_REDUCE_KERNELS(prod_F64, dou
 static const struct hc_reduce_kernels PROD_I64 = HC_REDUCE_KERNELS(prod_I64, int64_t, HC_I64, 1);
 static const struct hc_reduce_kernels PROD_C128 = HC_REDUCE_KERNELS(prod_C128, hc_c128, HC_C128, 1, 0);
 #define KERNELS {[HC_F32] = &PROD_F32, [HC_F64] = &PROD_F64, [HC_I64] = &PROD_I64, [HC_C128] = &PROD_C128}
+/* Two operators, which messages tell apart. */
 static const struct hc_reduce PROD = {"aclnnProd", false, KERNELS};
 static const struct hc_reduce PROD_DIM = {"aclnnProdDim", false, KERNELS};
 
+/* Values are converted to `dtype` first, as in sums. The product of no values is 1. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
                         aclDataType dtype, const aclTensor *out, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
@@ -46,6 +49,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
                           executor);
 }
 
+/* torch.prod(self, dtype), and along one dimension below: PyTorch has no product over several. */
 HC_API aclnnStatus aclnnProdGetWorkspaceSize(const aclTensor *self, const aclDataType dtype, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan(&PROD, self, hc_dims(NULL, false), dtype, out, workspaceSize, executor);

@@ -12,6 +12,8 @@ HC_KERNEL(mean_F64_finish, (size_t n, void *const *out, const void *state, size_
 HC_KERNEL(mean_C128_finish, (size_t n, void *const *out, const void *state, size_t count, const void *args))
 
 #ifdef HC_ISA
+/* 32 doubles side by side are four vectors of the widest set: enough additions in flight to keep up with
+ * memory. */
 #define ADD(s, x, args) ((s) + (x))
 #define JOIN(a, b) ((a) + (b))
 /* Integers wrap, as in PyTorch. */
@@ -41,6 +43,7 @@ static const struct hc_reduce_kernels SUM_F32 = HC_REDUCE_KERNELS(sum_F32, doubl
 static const struct hc_reduce_kernels SUM_F64 = HC_REDUCE_KERNELS(sum_F64, double, HC_F64, 0);
 static const struct hc_reduce_kernels SUM_I64 = HC_REDUCE_KERNELS(sum_I64, int64_t, HC_I64, 0);
 static const struct hc_reduce_kernels SUM_C128 = HC_REDUCE_KERNELS(sum_C128, hc_c128, HC_C128, 0, 0);
+/* A mean is a sum with another end. */
 #define MEAN_KERNELS(type, state_type, block)                                                                \
     {                                                                                                        \
         sum_##type##_row_table, sum_##type##_col_table, sum_##type##_join_table, mean_##type##_finish_table, \
@@ -52,6 +55,7 @@ static const struct hc_reduce_kernels MEAN_F32 = MEAN_KERNELS(F32, double, HC_F3
 static const struct hc_reduce_kernels MEAN_F64 = MEAN_KERNELS(F64, double, HC_F64);
 static const struct hc_reduce_kernels MEAN_C128 = MEAN_KERNELS(C128, hc_c128, HC_C128);
 
+/* The mean has no integers: the client asks for a float dtype, as PyTorch wants one. */
 static const struct hc_reduce SUM = {
     "aclnnReduceSum",
     false,
@@ -75,6 +79,7 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
     return hc_reduce_plan(op, hc_compute_block(in), self, dims, out, NULL, NULL, 0, workspaceSize, executor);
 }
 
+/* torch.sum(self, dim, keepdim, dtype); no dims: over all. bool counts its true elements. */
 HC_API aclnnStatus aclnnReduceSumGetWorkspaceSize(const aclTensor *self, const aclIntArray *dims,
                                                   bool keepDims, aclDataType dtype, aclTensor *out,
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -82,6 +87,8 @@ HC_API aclnnStatus aclnnReduceSumGetWorkspaceSize(const aclTensor *self, const a
 }
 HC_OP_LAUNCH(aclnnReduceSum)
 
+/* torch.mean(self, dim, keepdim, dtype), into a float or complex type. Divided in double, so the result
+ * is rounded once. Of no elements it is NaN. */
 HC_API aclnnStatus aclnnMeanGetWorkspaceSize(const aclTensor *self, const aclIntArray *dim, bool keepDim,
                                              aclDataType dtype, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {

@@ -8,6 +8,8 @@
 HC_REDUCE_DECLARE_ROW(var_F32)
 HC_REDUCE_DECLARE_ROW(var_F64)
 
+/* The divisor is count - correction, not below zero: a division by zero then gives inf or NaN, as in
+ * PyTorch. */
 struct args {
     int64_t correction;
     bool root; /* standard deviation */
@@ -19,8 +21,12 @@ struct state {
 #ifdef HC_ISA
 #include <math.h>
 
+/* A block is 4 or 8 KiB: small enough to be read again from the first-level cache, long enough that
+ * Chan's formula, a division per block, costs nothing. */
 enum { BLOCK = 1024, LANES = 32 };
 
+/* Chan's formula: mean and squares of both parts together. Weights are fractions, not products of counts,
+ * so that nothing overflows. */
 static inline void join(struct state *s, double count, double mean, double squares) {
     const double total = s->count + count, delta = mean - s->mean;
     if (count == 0) return;
@@ -29,6 +35,7 @@ static inline void join(struct state *s, double count, double mean, double squar
     s->count = total;
 }
 
+/* By halves, always in the same order. */
 static inline double fold_lanes(const double *lane) {
     double sum[LANES];
     for (size_t j = 0; j < LANES; j++) sum[j] = lane[j];
@@ -38,6 +45,8 @@ static inline double fold_lanes(const double *lane) {
     return sum[0];
 }
 
+/* A block is read twice, the second time from the first-level cache: deviations from its own mean do not
+ * cancel. */
 #define DEFINE(block, type)                                                                                  \
     static void var_block_##block(size_t n, struct state *s, const type *x) {                                \
         double lane[LANES] = {0};                                                                            \
@@ -83,6 +92,7 @@ DEFINE(F32, float)
 DEFINE(F64, double)
 
 #else
+/* finish writes both outputs; one that nobody asked for goes to a buffer. */
 #define KERNELS(block)                                                                                       \
     {                                                                                                        \
         var_##block##_row_table, NULL, var_##block##_join_table, var_##block##_finish_table,                 \
@@ -97,6 +107,7 @@ static const struct hc_reduce VAR = {"aclnnVarCorrection", false, TABLE},
 static const struct hc_reduce STD = {"aclnnStd", false, TABLE},
                               STD_MEAN = {"aclnnStdMeanCorrection", false, TABLE};
 
+/* Without a mean output the second one is left out of the plan. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
                         struct args args, const aclTensor *out, const aclTensor *mean,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -107,6 +118,8 @@ static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struc
                           workspaceSize, executor);
 }
 
+/* torch.var_mean, std_mean, var and std with a correction: 1 gives the unbiased estimate, 0 the mean
+ * square. */
 #define WITH_MEAN(api, op, root)                                                                             \
     HC_API aclnnStatus api##GetWorkspaceSize(                                                                \
         const aclTensor *self, const aclIntArray *dim, int64_t correction, bool keepdim, aclTensor *out,     \

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SearchSorted: for each value, where it would go in a sorted sequence, before (or, with right, after) its
- * equals. Sequences are the last dimension; there is one, or one per row of the values. NaN is the largest.
- */
+/* SearchSorted: for each value, where it would go in a sorted sequence, before (or, with right, after)
+ * its equals. Sequences are the last dimension; there is one, or one per row of the values. NaN is the
+ * largest. A bisection each, O(log n), in parallel over values; everything is converted to double or
+ * int64 once, which keeps both exact for the types that meet there. */
 #include <stdlib.h>
 
 #include "elementwise.h"
 
+/* floats: compare as double, else as int64. */
 struct args {
     bool right, floats;
 };
 
+/* One array holds values before and positions after. */
 union number {
     double f;
     int64_t i;
 };
 
+/* Read-only but for `positions`, which each value writes at its own place. */
 struct loop {
     const union number *sequence, *values;
     const int64_t *sorter;
@@ -29,6 +33,7 @@ static inline bool before(const struct loop *l, union number a, union number b) 
     return a.f < b.f || (b.f != b.f && a.f == a.f);
 }
 
+/* Invariant: everything before `low` goes before the value, nothing from `high` on does. */
 static void search(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     for (size_t i = begin; i < end; i++) {
@@ -56,6 +61,7 @@ static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dt
     return hc_copy(&to, t);
 }
 
+/* Values of device memory, so checked in the run; a wrong one would read beyond the sequence. */
 static aclnnStatus check_sorter(const struct hc_call *call, const int64_t *sorter, size_t count, size_t n) {
     for (size_t i = 0; sorter != NULL && i < count; i++) {
         HC_CHECK(sorter[i] >= 0 && (size_t)sorter[i] < n, ACLNN_ERR_PARAM_INVALID,
@@ -65,6 +71,8 @@ static aclnnStatus check_sorter(const struct hc_call *call, const int64_t *sorte
     return 0;
 }
 
+/* Three conversions, O(elements), against a search of O(values log n): for a few values in a long
+ * sequence the conversion dominates, which is the price of one loop for all types. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *sequence = hc_arg(call, 0), *values = hc_arg(call, 1), *sorter = hc_arg(call, 2),
@@ -90,6 +98,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* The values' own shape is free where there is one sequence: out has it. */
 static aclnnStatus check(const aclTensor *sequence, const aclTensor *self, const aclTensor *sorter,
                          const aclTensor *out, bool out_int32) {
     static const char *const NAME = "aclnnSearchSorted";
@@ -114,6 +123,8 @@ static aclnnStatus check(const aclTensor *sequence, const aclTensor *self, const
     return 0;
 }
 
+/* torch.searchsorted(sortedSequence, self, right=right, sorter=sorter). sorter is the permutation that
+ * sorts a sequence which is not. */
 HC_API aclnnStatus aclnnSearchSortedGetWorkspaceSize(const aclTensor *sortedSequence, const aclTensor *self,
                                                      bool outInt32, bool right, const aclTensor *sorter,
                                                      aclTensor *out, uint64_t *workspaceSize,

@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sort and Topk along a dimension: values and where they were.
  *
- * Always stable (what Topk and an unstable Sort leave open is settled by position), one row per thread. */
+ * Always stable (what Topk and an unstable Sort leave open is settled by position), one row per thread. A
+ * full row is sorted by sort_rows.c; Topk of a row of n costs O(n) comparisons and sorts k pairs. Cost of
+ * a pair: 16 bytes in the thread's scratch, so a vocabulary of 128 Ki stays in the second-level cache or
+ * near it. */
 #include <stdatomic.h>
 
 #include "sort_rows.h"
 
 enum { GRAIN = 8192, FEW = 24, STEP = 512 /* elements looked at before the limit is renewed */ };
 
+/* k: all of a row for Sort. */
 struct args {
     int64_t dim;
     bool descending, sorted;
     size_t k; /* values wanted of each row */
 };
 
+/* One call: read-only but for `failed`. rows: of the other dimensions together. */
 struct loop {
     aclTensor self, values, indices; /* dimension `dim` last */
     size_t n, rows;
@@ -23,6 +28,7 @@ struct loop {
     atomic_bool failed;
 };
 
+/* First element of a row of any view whose last dimension is the row. */
 static const char *row_address(const aclTensor *t, size_t row) {
     const char *p = hc_data(t);
     for (int32_t d = t->rank - 2; d >= 0; d--) {
@@ -76,6 +82,7 @@ static struct hc_pair *sort_selected(const struct loop *l, struct hc_pair *pairs
     return hc_sort_pairs(k, by_at, by_at == pairs ? spare : pairs, hc_key_bytes(l->self.dtype));
 }
 
+/* Rows [begin, end), each by one thread: pairs, order, values by position. */
 static void run_rows(void *ctx, size_t begin, size_t end) {
     struct loop *l = ctx;
     const struct args *a = l->args;
@@ -115,6 +122,7 @@ static aclTensor with_last(const aclTensor *t, int64_t dim) {
     return view;
 }
 
+/* The row goes last in all three tensors; strides do the rest, nothing is transposed in memory. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *self = hc_arg(call, 0);
@@ -154,6 +162,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, struct args *ar
     return HC_PLAN(name, run, args, HC_IN(self), HC_OUT(values), HC_OUT(indices));
 }
 
+/* Sets dim and, for now, k to the whole row. */
 static aclnnStatus check_dim(const char *name, const aclTensor *self, int64_t dim, struct args *args) {
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", name);
     args->dim = hc_wrap_dim(dim, self->rank);
@@ -163,6 +172,8 @@ static aclnnStatus check_dim(const char *name, const aclTensor *self, int64_t di
     return 0;
 }
 
+/* torch.sort(self, stable=stable, dim=dim, descending=descending). NaN goes last, or first if descending.
+ */
 HC_API aclnnStatus aclnnSortGetWorkspaceSize(const aclTensor *self, bool stable, int64_t dim, bool descending,
                                              aclTensor *valuesOut, aclTensor *indicesOut,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -173,6 +184,8 @@ HC_API aclnnStatus aclnnSortGetWorkspaceSize(const aclTensor *self, bool stable,
 }
 HC_OP_LAUNCH(aclnnSort)
 
+/* torch.topk(self, k, dim, largest, sorted). Not sorted means in no order, and saves the sort of k pairs.
+ */
 HC_API aclnnStatus aclnnTopkGetWorkspaceSize(const aclTensor *self, int64_t k, int64_t dim, bool largest,
                                              bool sorted, aclTensor *valuesOut, aclTensor *indicesOut,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {

@@ -6,8 +6,12 @@
 
 #include <string.h>
 
+/* Up to 24 pairs insertion wins; up to 1500 a merge sort does, as 256 counters per byte would cost more
+ * than the sort. */
 enum { SHORT = 24, MEDIUM = 1500 };
 
+/* Unsigned order of the signed type: the sign bit is flipped. The functions below do it for each type;
+ * NaN has the largest key of its width. */
 static inline uint64_t order_int(int64_t x) { return (uint64_t)x ^ (1ull << 63); }
 /* Order-preserving bits of a float: negative values are complemented, positive ones get the sign bit. */
 static inline uint64_t order_f32(float x) {
@@ -46,6 +50,8 @@ static inline uint64_t order_unsigned(uint64_t x) { return x; }
     X(ACL_UINT64, uint64_t, order_unsigned, 8)                                                               \
     X(ACL_BOOL, uint8_t, order_unsigned, 1)
 
+/* One loop for each type. A pair is always written and only counted when wanted: no branch to mispredict.
+ */
 #define DEFINE(dtype, type, order, bytes)                                                                    \
     static size_t make_##dtype(size_t begin, size_t end, struct hc_pair *pairs, const void *data,            \
                                int64_t stride, bool descending, uint64_t limit) {                            \
@@ -81,6 +87,7 @@ size_t hc_key_bytes(aclDataType dtype) {
     }
 }
 
+/* Stable: equal keys are not moved past each other. */
 static void insertion_sort(size_t n, struct hc_pair *pairs) {
     for (size_t i = 1; i < n; i++) {
         const struct hc_pair p = pairs[i];
@@ -90,6 +97,7 @@ static void insertion_sort(size_t n, struct hc_pair *pairs) {
     }
 }
 
+/* Stable: of equal keys the one of `a` comes first. Without a branch in the loop. */
 static void merge(const struct hc_pair *a, size_t num_a, const struct hc_pair *b, size_t num_b,
                   struct hc_pair *to) {
     const struct hc_pair *const end_a = a + num_a, *const end_b = b + num_b;
@@ -102,6 +110,7 @@ static void merge(const struct hc_pair *a, size_t num_a, const struct hc_pair *b
     memcpy(to, a < end_a ? a : b, (size_t)(a < end_a ? end_a - a : end_b - b) * sizeof *to);
 }
 
+/* Bottom up from runs of 24; returns where the result is. */
 static struct hc_pair *merge_sort(size_t n, struct hc_pair *pairs, struct hc_pair *spare) {
     for (size_t i = 0; i < n; i += SHORT) insertion_sort(hc_min_size(SHORT, n - i), pairs + i);
     for (size_t width = SHORT; width < n; width *= 2) {
@@ -116,6 +125,7 @@ static struct hc_pair *merge_sort(size_t n, struct hc_pair *pairs, struct hc_pai
     return pairs;
 }
 
+/* One byte: a stable distribution to where each value of the byte begins. */
 static void radix_pass(size_t n, const struct hc_pair *from, struct hc_pair *to, size_t shift,
                        const size_t *counts) {
     size_t next[256], sum = 0;
@@ -126,6 +136,7 @@ static void radix_pass(size_t n, const struct hc_pair *from, struct hc_pair *to,
     for (size_t i = 0; i < n; i++) to[next[from[i].key >> shift & 255]++] = from[i];
 }
 
+/* Histograms of all bytes come from one pass, as they do not depend on the order. */
 struct hc_pair *hc_sort_pairs(size_t n, struct hc_pair *pairs, struct hc_pair *spare, size_t key_bytes) {
     size_t counts[8][256];
     if (n <= SHORT) {
@@ -147,10 +158,13 @@ struct hc_pair *hc_sort_pairs(size_t n, struct hc_pair *pairs, struct hc_pair *s
     return pairs;
 }
 
+/* A total order, as positions differ: quickselect needs one, and the result is then that of a stable
+ * sort. */
 static inline bool before(struct hc_pair a, struct hc_pair b) {
     return a.key < b.key || (a.key == b.key && a.at < b.at);
 }
 
+/* For pairs that a selection has shuffled, where stability would keep the wrong order. */
 void hc_sort_few(size_t n, struct hc_pair *pairs) {
     for (size_t i = 1; i < n; i++) {
         const struct hc_pair p = pairs[i];
@@ -160,6 +174,7 @@ void hc_sort_few(size_t n, struct hc_pair *pairs) {
     }
 }
 
+/* The middle of three, so that sorted and reversed rows are split in halves. */
 static struct hc_pair median(struct hc_pair a, struct hc_pair b, struct hc_pair c) {
     if (before(b, a)) {
         const struct hc_pair t = a;
@@ -169,6 +184,8 @@ static struct hc_pair median(struct hc_pair a, struct hc_pair b, struct hc_pair 
     return before(c, a) ? a : before(c, b) ? c : b;
 }
 
+/* Quickselect with the median of three, O(n) on average. Rows sorted already, the usual bad case, give
+ * the best pivots. */
 void hc_select_pairs(size_t n, struct hc_pair *pairs, size_t k) {
     size_t low = 0, high = n;
     while (k > low && k < high && high - low > 1) {
@@ -190,6 +207,7 @@ void hc_select_pairs(size_t n, struct hc_pair *pairs, size_t k) {
     }
 }
 
+/* By size: the bits of a value, so that NaN payloads and signs of zero survive. */
 void hc_fetch_pairs(size_t n, const struct hc_pair *pairs, size_t item_size, const char *from,
                     int64_t from_stride, char *to, int64_t to_stride) {
 #define FETCH(type)                                                                                          \

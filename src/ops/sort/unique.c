@@ -13,10 +13,12 @@
 /* The caller's "no dimension". */
 enum { FLATTEN = 1000 };
 
+/* sort: Unique and Unique2. counts and inverse: whether wanted. */
 struct args {
     bool sort, inverse, counts;
     int64_t dim; /* FLATTEN, or of UniqueConsecutive */
 };
+/* Operands of the plan. */
 enum { SELF, VALUE, INVERSE, COUNTS };
 
 /* self contiguous, with dim first where there is one: `slices` slices of `width` elements. */
@@ -27,6 +29,7 @@ struct slices {
     int64_t *inverse, *counts, *first;
 };
 
+/* What was never allocated is NULL. */
 static void free_slices(struct slices *s) {
     free(s->tensor.base);
     free(s->order);
@@ -35,6 +38,7 @@ static void free_slices(struct slices *s) {
     free(s->first);
 }
 
+/* Everything is allocated here at once; free_slices frees what there is, also after a failure. */
 static aclnnStatus make_slices(const struct hc_call *call, struct slices *s) {
     const struct args *a = call->args;
     aclTensor self = *hc_arg(call, SELF);
@@ -115,6 +119,8 @@ static aclnnStatus store_values(const struct hc_call *call, struct slices *s, si
     return status;
 }
 
+/* Values, then inverse and counts where wanted; their shapes are set once they are known. One thread:
+ * O(n) or, sorted, O(n) for 8 bytes of key. */
 static aclnnStatus run_slices(const struct hc_call *call, struct slices *s) {
     const struct args *a = call->args;
     const struct hc_pair *order = NULL;
@@ -140,6 +146,7 @@ static aclnnStatus run_slices(const struct hc_call *call, struct slices *s) {
     return 0;
 }
 
+/* Frees after a failure half way, too. */
 static aclnnStatus run(const struct hc_call *call) {
     struct slices s = {0};
     const aclnnStatus status = run_slices(call, &s);
@@ -147,6 +154,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
+/* Outputs have room for the worst case, all values distinct; their shapes shrink in the run, for which
+ * the launch waits. */
 static aclnnStatus plan(const char *name, const aclTensor *self, struct args args, const aclTensor *value,
                         const aclTensor *inverse, const aclTensor *counts, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {

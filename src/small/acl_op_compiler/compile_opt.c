@@ -7,10 +7,12 @@
 #include "acl/acl.h"
 #include "hc_error.h"
 
+/* Values are short texts: names of folders, of modes. */
 enum { NUM_OPTS = ACL_OP_DEBUG_OPTION + 1, VALUE_BYTES = 512 };
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static char g_values[NUM_OPTS][VALUE_BYTES];
 
+/* Kept to be asked for again: nothing is compiled here. */
 aclError aclSetCompileopt(aclCompileOpt opt, const char *value) {
     HC_CHECK((unsigned)opt < NUM_OPTS, ACL_ERROR_INVALID_PARAM, "aclSetCompileopt: there is no option %d",
              (int)opt);

@@ -7,6 +7,7 @@
 #include "acl/acl.h"
 #include "hc_util.h"
 
+/* The interface's own number; its functions leave no text. */
 enum { BAD_PARAMETER = -8001 };
 
 HC_API int dcmi_init(void);
@@ -21,6 +22,7 @@ static int num_devices(void) {
 
 int dcmi_init(void) { return 0; }
 
+/* Cards are numbered like devices. `room` is the length of `cards`. */
 int dcmi_get_card_num_list(int *count, int *cards, int room) {
     const int have = num_devices();
     if (count == NULL || cards == NULL || room < have) return BAD_PARAMETER;

@@ -162,6 +162,10 @@ def test_every_layout_and_dtype(layout: str, dtype: torch.dtype) -> None:
     check(make_case(layout=layout, dtype=dtype))
 
 
+def test_version_with_the_most_arguments() -> None:
+    check(make_case(), version="V4")
+
+
 @pytest.mark.parametrize(
     ("sq", "skv", "d"), [(1, 1, 1), (1, 300, 64), (129, 257, 24), (300, 1, 8), (260, 260, 40)]
 )
@@ -240,7 +244,8 @@ def test_sink() -> None:
     check(make_case(sink=torch.tensor([0.5, -1.0, 3.0, 0.0])), version="V3")
 
 
-def packed(lengths_q: list[int], lengths_kv: list[int], per_token: bool) -> None:
+def packed(lengths_q: list[int], lengths_kv: list[int], version: str) -> None:
+    per_token = version in ("V4", "V5")  # the others have no argument for the layout of the statistics
     n, d, scale = 3, 16, 0.25
     g = torch.Generator().manual_seed(5)
     tq, tk = sum(lengths_q), sum(lengths_kv)
@@ -258,7 +263,6 @@ def packed(lengths_q: list[int], lengths_kv: list[int], per_token: bool) -> None
         "softmaxSumOptional": stats[1], "attentionOutOut": out, "attentionInOptional": out,
         "dqOut": grads[0], "dkOut": grads[1], "dvOut": grads[2],
     }  # fmt: skip
-    version = "V4" if per_token else ""
     for name in (
         f"aclnnFlashAttentionVarLenScore{version}",
         f"aclnnFlashAttentionUnpaddingScoreGrad{version}",
@@ -282,9 +286,9 @@ def packed(lengths_q: list[int], lengths_kv: list[int], per_token: bool) -> None
         q0, k0 = q0 + sq, k0 + skv
 
 
-@pytest.mark.parametrize("per_token", [False, True])
-def test_packed_sequences(per_token: bool) -> None:
-    packed([5, 140, 0, 33], [7, 150, 4, 33], per_token)
+@pytest.mark.parametrize("version", ["", "V2", "V3", "V4", "V5"])
+def test_packed_sequences(version: str) -> None:
+    packed([5, 140, 0, 33], [7, 150, 4, 33], version)
 
 
 def test_strided_inputs() -> None:
@@ -310,6 +314,7 @@ def test_strided_inputs() -> None:
         ({"headNum": 3}, "headNum is 3"),
         ({"sparseMode": 11}, "sparseMode is 11"),
         ({"keepProb": 1.5}, "keepProb is 1.5"),
+        ({"keepProb": 0.9}, "keepProb is 0.9 without dropMaskOptional"),
         ({"attenMaskOptional": torch.zeros(3, 3).bool()}, "attenMask is bool"),
         ({"softmaxMaxOut": torch.zeros(3)}, "softmaxMax is float32"),
         ({"key": torch.zeros(2, 4, 51, 8)}, "do not go together"),
@@ -327,3 +332,13 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
     name = "aclnnFlashAttentionScore"
     with pytest.raises(OperatorError, match=f"{name}: .*{message}"):
         call(name, *arguments(name, values))
+
+
+def test_separate_rotary_parts_are_refused() -> None:
+    c = make_case()
+    for parameter in ("queryRopeOptional", "dScaleQOptional"):
+        values = {"query": c.q, "key": c.k, "value": c.v, "headNum": 4, "inputLayout": "BNSD", parameter: c.q}
+        with pytest.raises(
+            OperatorError, match=rf"ScoreV4: {parameter} is float32\[2,4,37,16\].*must be null"
+        ):
+            call("aclnnFlashAttentionScoreV4", *arguments("aclnnFlashAttentionScoreV4", values))

@@ -101,8 +101,11 @@ def test_index_add_copy_fill(dtype: torch.dtype, dim: int) -> None:
         for _, x in layouts(make(shape, dtype)):
             out = torch.empty(shape, dtype=dtype)
             if dtype != torch.bool:
+                added = torch.index_add(x.to(wide), dim, line, source.to(wide), alpha=2).to(dtype)
                 call("aclnnIndexAdd", x, dim, line, source, Scalar(2), out)
-                assert_close(out, torch.index_add(x.to(wide), dim, line, source.to(wide), alpha=2).to(dtype))
+                assert_close(out, added)
+                call("aclnnIndexAddV2", x, dim, line, source, Scalar(2), 0, out)
+                assert_close(out, added)
             call("aclnnIndexCopy", x, dim, line.int(), source, out)
             assert torch.equal(out, torch.index_copy(x, dim, line, source))
             target = x.clone()

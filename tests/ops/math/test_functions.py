@@ -100,6 +100,13 @@ def test_complex_function(name: str, dtype: torch.dtype) -> None:
     assert_close(unary(name, x), expected, max_ulp=4, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_sign_of_complex(dtype: torch.dtype) -> None:
+    x = make((65,), dtype)
+    x[3], x[4], x[5] = 0, 5, -3j
+    assert_close(unary("Sign", x), torch.sgn(x.to(torch.complex128)), max_ulp=1, atol=1e-15)
+
+
 def test_abs_of_complex_is_real() -> None:
     x = make((65,), torch.complex64)
     assert_close(unary("Abs", x, torch.float32), torch.abs(x.to(torch.complex128)), max_ulp=1)

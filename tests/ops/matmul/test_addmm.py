@@ -109,6 +109,28 @@ def test_addr(dtype: torch.dtype) -> None:
     assert_product(self, wide(values((30, 41), dtype)) + torch.outer(wide(x), wide(y)), x[:, None], y[None])
 
 
+@pytest.mark.parametrize("beta", [0, 1])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_addr_of_truth_values(beta: int, alpha: bool) -> None:
+    self, x, y = (torch.arange(30 * n) % 3 == 0 for n in (41, 1, 41))
+    self, y = self.reshape(30, 41), y[:41]
+    expected = torch.addr(self, x, y, beta=beta, alpha=alpha)
+    out = torch.empty(30, 41, dtype=torch.bool)
+    call("aclnnAddr", self, x, y, Scalar(beta), Scalar(alpha), out)
+    assert torch.equal(out, expected)
+    call("aclnnInplaceAddr", self, x, y, Scalar(beta), Scalar(alpha))
+    assert torch.equal(self, expected)
+
+
+def test_addr_of_mixed_kinds_and_of_not_a_number() -> None:
+    x, y, out = torch.arange(3.0), torch.arange(4.0) - 1, torch.empty(3, 4)
+    mask = torch.arange(12).reshape(3, 4) % 2 == 0
+    call("aclnnAddr", mask, x, y, Scalar(2), Scalar(0.5), out)
+    assert torch.equal(out, 2 * mask.float() + 0.5 * torch.outer(x, y))
+    call("aclnnAddr", torch.full((4,), torch.nan), x, y, Scalar(0), Scalar(1), out)
+    assert torch.equal(out, torch.outer(x, y))
+
+
 M = torch.ones(2, 2)
 BAD = [
     ("aclnnAddmm", (torch.ones(3), M, M, Scalar(1), Scalar(1), torch.ones(2, 2), 0), "self is float32[3], which does not broadcast"),
@@ -119,6 +141,8 @@ BAD = [
     ("aclnnInplaceAddmm", (torch.ones(2, 3), M, M, Scalar(1), Scalar(1), 0), "wanted the shape of the product"),
     ("aclnnAddbmm", (M, torch.ones(2, 2, 2), torch.ones(3, 2, 2), Scalar(1), Scalar(1), M, 0), "as many matrices in both"),
     ("aclnnAddr", (M, M, torch.ones(2), None, None, M), "wanted vectors"),
+    ("aclnnAddr", (M, M[0], M[0], None, None, torch.ones(2, 3)), "out is float32[2,3], wanted [2,2]"),
+    ("aclnnAddr", (M.int(), M[0].int(), M[0].int(), Scalar(0.5), None, M.int()), "beta is float64, wanted an integer"),
 ]  # fmt: skip
 
 

@@ -208,6 +208,7 @@ print(h.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_same_bits_for_any_thread_count() -> None:
     here = os.path.dirname(__file__)
     program = BITS.format(support=os.path.join(here, "..", "..", "support"), here=here)

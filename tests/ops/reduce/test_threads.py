@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -42,5 +44,6 @@ def run(threads: int) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_thread_count_does_not_change_a_bit() -> None:
     assert len({run(threads) for threads in (1, 2, 3)}) == 1

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Messages between ranks of several hosts, as tagged messages of UCX.
+ *
+ * A message is a head that says what its sender called, and its data: small data right behind the head,
+ * larger data as a message of its own, received in place. Tags name channel, part, sender and the message's
+ * number in its lane, so messages find their receivers in whatever order they come. */
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hc_clock.h"
+#include "hc_net.h"
+
+/* Every so many messages to a rank one is over only when it has been received: a sender of small messages
+ * does not run further ahead, and what a receiver must keep for it is bounded. */
+enum { LEAD = 64 };
+enum { INLINE_BYTES = 8192, SLICE_MS = 50, CROWDED_SLICE_MS = 1, SPIN_US = 50, HEAD_MAGIC = 0x6863636c };
+
+struct head {
+    uint32_t magic, number; /* of the collective; 0 of a point-to-point call */
+    struct hc_signature signature;
+    uint64_t total; /* bytes of the data */
+    uint8_t type, unused[7];
+};
+
+/* A message's two parts as UCX sees them. */
+enum { PART_HEAD, PART_DATA, PARTS };
+struct part {
+    const struct hc_ucp *ucp;
+    hc_ucs_request request; /* NULL: not under way */
+    bool over;
+    hc_ucs_status status;
+};
+struct hc_wire {
+    struct hc_wire *next, **link; /* of hc_net.wires */
+    bool incoming;
+    struct part parts[PARTS];
+    struct head head;
+    char data[]; /* INLINE_BYTES, right behind the head */
+};
+_Static_assert(sizeof(struct hc_wire) == offsetof(struct hc_wire, data), "data follows the head");
+
+static uint64_t tag_of(const struct hc_op *op, uint32_t sender, int part, uint32_t number) {
+    return (uint64_t)hc_op_channel(op) << 63 | (uint64_t)part << 62 | (uint64_t)sender << 32 | number;
+}
+
+/* Called within progress, or when a request is cancelled: under the lock in both cases. */
+static void sent(void *request, hc_ucs_status status, void *user_data) {
+    struct part *p = user_data;
+    p->over = true;
+    p->status = status;
+    p->request = NULL;
+    p->ucp->request_free(request);
+}
+
+static void received(void *request, hc_ucs_status status, const struct hc_ucp_tag_info *info,
+                     void *user_data) {
+    (void)info; /* sizes are in the head */
+    sent(request, status, user_data);
+}
+
+static void started(struct part *p, hc_ucs_request request) {
+    if (p->over) return;
+    if (hc_ucs_is_request(request)) {
+        p->request = request;
+        return;
+    }
+    p->over = true;
+    p->status = hc_ucs_immediate(request);
+}
+
+static struct hc_ucp_request_param callback_of(struct part *p, bool incoming) {
+    struct hc_ucp_request_param param = {.op_attr_mask =
+                                             HC_UCP_OP_CALLBACK | HC_UCP_OP_USER_DATA | HC_UCP_OP_MEMORY_TYPE,
+                                         .user_data = p,
+                                         .memory_type = HC_UCS_MEMORY_HOST};
+    if (incoming) param.cb.recv = received;
+    else param.cb.send = sent;
+    return param;
+}
+
+/* A wire in the net's list; needs its lock. */
+static struct hc_wire *make_wire(struct hc_net *net, const struct hc_message *m) {
+    const size_t room = m->direction == HC_IN ? INLINE_BYTES : hc_min_size(m->bytes, INLINE_BYTES);
+    struct hc_wire *w = malloc(sizeof *w + room);
+    if (w == NULL) return NULL;
+    memset(w, 0, sizeof *w);
+    for (int i = 0; i < PARTS; i++) w->parts[i].ucp = net->ucp;
+    w->parts[PART_DATA].over = m->bytes <= INLINE_BYTES;
+    w->incoming = m->direction == HC_IN;
+    w->next = net->wires;
+    w->link = &net->wires;
+    if (w->next != NULL) w->next->link = &w->next;
+    net->wires = w;
+    return w;
+}
+
+static void drop_wire(struct hc_message *m) {
+    struct hc_wire *w = m->wire;
+    if (w == NULL) return;
+    *w->link = w->next;
+    if (w->next != NULL) w->next->link = w->link;
+    free(w);
+    m->wire = NULL;
+}
+
+void hc_wires_cancel(struct hc_net *net) {
+    for (struct hc_wire *w = net->wires; w != NULL; w = w->next)
+        for (int i = 0; i < PARTS; i++)
+            if (w->incoming && w->parts[i].request != NULL)
+                net->ucp->request_cancel(net->worker, w->parts[i].request);
+}
+
+void hc_wires_abandon(struct hc_net *net) {
+    for (struct hc_wire *w = net->wires; w != NULL; w = w->next)
+        for (int i = 0; i < PARTS; i++)
+            if (!w->parts[i].over) w->parts[i] = (struct part){.over = true, .status = HC_UCS_CANCELED};
+}
+
+static void send_parts(struct hc_net *net, const struct hc_op *op, struct hc_message *m, void *ep) {
+    struct hc_wire *w = m->wire;
+    const uint32_t self = op->comm->rank;
+    const bool small = m->bytes <= INLINE_BYTES;
+    w->head = (struct head){.magic = HEAD_MAGIC, .number = op->seq, .total = m->bytes, .type = m->type};
+    if (!hc_is_batch(op->kind)) w->head.signature = hc_op_signature(op);
+    if (small && m->bytes > 0) memcpy(w->data, m->buffer, m->bytes);
+    struct hc_ucp_request_param param = callback_of(&w->parts[PART_HEAD], false);
+    started(&w->parts[PART_HEAD],
+            (m->turn % LEAD == LEAD - 1 ? net->ucp->tag_send_sync_nbx : net->ucp->tag_send_nbx)(
+                ep, &w->head, sizeof w->head + (small ? m->bytes : 0), tag_of(op, self, PART_HEAD, m->turn),
+                &param));
+    if (small) return;
+    param = callback_of(&w->parts[PART_DATA], false);
+    started(&w->parts[PART_DATA],
+            net->ucp->tag_send_nbx(ep, m->buffer, m->bytes, tag_of(op, self, PART_DATA, m->turn), &param));
+}
+
+/* Both parts are awaited from the start, so that nothing is put aside where it arrives first. */
+static void receive_parts(struct hc_net *net, const struct hc_op *op, struct hc_message *m) {
+    struct hc_wire *w = m->wire;
+    struct hc_ucp_request_param param = callback_of(&w->parts[PART_HEAD], true);
+    started(&w->parts[PART_HEAD],
+            net->ucp->tag_recv_nbx(net->worker, &w->head, sizeof w->head + INLINE_BYTES,
+                                   tag_of(op, m->peer, PART_HEAD, m->turn), UINT64_MAX, &param));
+    if (m->bytes <= INLINE_BYTES) return;
+    param = callback_of(&w->parts[PART_DATA], true);
+    started(&w->parts[PART_DATA],
+            net->ucp->tag_recv_nbx(net->worker, m->buffer, m->bytes, tag_of(op, m->peer, PART_DATA, m->turn),
+                                   UINT64_MAX, &param));
+}
+
+/* The endpoint is made for receiving as well: its end shows that of the peer. */
+static HcclResult begin(struct hc_op *op, struct hc_message *m) {
+    struct hc_net *net = op->comm->net;
+    HcclResult status = HCCL_SUCCESS;
+    pthread_mutex_lock(&net->lock);
+    void *ep = net->worker != NULL ? hc_net_endpoint(net, m->peer) : NULL;
+    if (net->worker != NULL) m->wire = make_wire(net, m);
+    if (net->worker != NULL && m->wire == NULL) status = HCCL_E_MEMORY;
+    else if (m->wire != NULL && m->direction == HC_IN) receive_parts(net, op, m);
+    else if (ep != NULL) send_parts(net, op, m, ep);
+    pthread_mutex_unlock(&net->lock);
+    return status == HCCL_SUCCESS
+               ? HCCL_SUCCESS
+               : hc_comm_fail(op->comm, status, "%s: out of host memory", hc_kind_name(op->kind));
+}
+
+/* What arrives must be what was asked for. */
+static HcclResult check_head(struct hc_op *op, const struct hc_message *m) {
+    const struct head *h = &m->wire->head;
+    const struct hc_signature own = hc_op_signature(op);
+    if (h->magic != HEAD_MAGIC)
+        return hc_comm_fail(op->comm, HCCL_E_INTERNAL, "%s: a message of rank %u has no head",
+                            hc_kind_name(op->kind), m->peer);
+    if (!hc_is_batch(op->kind) && (h->number != op->seq || memcmp(&h->signature, &own, sizeof own) != 0))
+        return hc_op_mismatch(op, m->peer, h->number, &h->signature);
+    if (h->total != m->bytes || h->type != m->type)
+        return hc_message_mismatch(op, m, h->total, (HcclDataType)h->type);
+    return HCCL_SUCCESS;
+}
+
+static void note_broken(struct hc_net *net, uint32_t rank, hc_ucs_status status) {
+    if (net->broken_since != 0) return;
+    net->broken_since = hc_now_ns();
+    net->broken_rank = rank;
+    net->broken_status = status;
+}
+
+/* Under the lock. Sets m->stage when the message is over. */
+static HcclResult look_at(struct hc_net *net, struct hc_op *op, struct hc_message *m) {
+    struct hc_wire *w = m->wire;
+    const struct hc_endpoint *e = &net->endpoints[m->peer];
+    if (w != NULL && w->incoming && w->parts[PART_HEAD].over && w->parts[PART_HEAD].status == HC_UCS_OK)
+        HC_TRY(check_head(op, m));
+    bool over = w != NULL;
+    for (int i = 0; i < PARTS && w != NULL; i++) {
+        const struct part *p = &w->parts[i];
+        over = over && p->over && p->status == HC_UCS_OK;
+        if (p->over && p->status != HC_UCS_OK) note_broken(net, m->peer, p->status);
+    }
+    if (!over && e->status != HC_UCS_OK) note_broken(net, m->peer, e->status);
+    if (!over) return HCCL_SUCCESS;
+    if (w->incoming && m->bytes <= INLINE_BYTES && m->bytes > 0) memcpy(m->buffer, w->data, m->bytes);
+    m->stage = HC_MESSAGE_OVER;
+    return HCCL_SUCCESS;
+}
+
+/* Under the lock. */
+static HcclResult reap(struct hc_net *net, struct hc_op *op) {
+    for (struct hc_message **at = &op->flight; *at != NULL;) {
+        struct hc_message *m = *at;
+        HC_TRY(look_at(net, op, m));
+        if (m->stage != HC_MESSAGE_OVER) {
+            at = &m->next;
+            continue;
+        }
+        drop_wire(m);
+        hc_message_pass_turn(op, m);
+        hc_flight_unlink(op, at);
+    }
+    return HCCL_SUCCESS;
+}
+
+/* A broken connection is a consequence: who ended or was cut off is told by the control connection, a little
+ * later perhaps. */
+static HcclResult trouble(struct hc_net *net, struct hc_op *op) {
+    char what[300];
+    HC_TRY(hc_op_trouble(op));
+    pthread_mutex_lock(&net->lock);
+    const uint64_t since = net->broken_since;
+    const uint32_t rank = net->broken_rank;
+    const hc_ucs_status why = net->broken_status;
+    pthread_mutex_unlock(&net->lock);
+    if (since == 0 || hc_now_ns() - since < 2 * hc_transport_ucx.grace_ns) return HCCL_SUCCESS;
+    const struct hc_member *m = &op->comm->members[rank];
+    return hc_comm_fail(op->comm, HCCL_E_REMOTE, "%s: the connection to rank %u (process %d on %s) broke: %s",
+                        hc_op_text(op, what, sizeof what), rank, m->pid, m->host_name,
+                        net->ucp->status_string(why));
+}
+
+/* Nothing has moved for a while: sleep until the worker has an event. Others that drive this net may take it,
+ * so with them around the sleep is short. Nobody touches buffers here, so memory may be moved meanwhile. */
+static void sleep_a_slice(struct hc_net *net) {
+    hc_stream_park(true);
+    pthread_mutex_lock(&net->lock);
+    const bool armed = net->worker != NULL && net->ucp->worker_arm(net->worker) == HC_UCS_OK;
+    struct pollfd p = {net->event_file, POLLIN, 0};
+    pthread_mutex_unlock(&net->lock);
+    if (armed) poll(&p, 1, atomic_load(&net->waiters) > 1 ? CROWDED_SLICE_MS : SLICE_MS);
+    hc_stream_park(false);
+}
+
+/* One look: *moved tells whether the worker did anything. */
+static HcclResult go_round(struct hc_net *net, struct hc_op *op, bool *moved) {
+    HcclResult status;
+    pthread_mutex_lock(&net->lock);
+    *moved = net->worker != NULL && hc_net_progress(net);
+    status = reap(net, op);
+    pthread_mutex_unlock(&net->lock);
+    return status;
+}
+
+static HcclResult drive_on(struct hc_net *net, struct hc_op *op, const struct hc_message *until,
+                           size_t count) {
+    const uint64_t patience = op->comm->spins > 0 ? SPIN_US * 1000ull : 0;
+    uint64_t idle_since = 0, looked = hc_now_ns();
+    for (;;) {
+        bool moved;
+        HC_TRY(go_round(net, op, &moved));
+        if (hc_messages_over(until, count)) return HCCL_SUCCESS;
+        const uint64_t now = hc_now_ns();
+        if (moved || idle_since == 0) idle_since = now;
+        if (now - looked > SLICE_MS * 1000000ull) {
+            looked = now;
+            HC_TRY(trouble(net, op));
+        }
+        if (now - idle_since < patience) continue;
+        sched_yield(); /* the other side may share our core */
+        if (!moved) sleep_a_slice(net);
+    }
+}
+
+static HcclResult drive(struct hc_op *op, const struct hc_message *until, size_t count) {
+    struct hc_net *net = op->comm->net;
+    atomic_fetch_add(&net->waiters, 1);
+    const HcclResult status = drive_on(net, op, until, count);
+    atomic_fetch_sub(&net->waiters, 1);
+    return status;
+}
+
+/* UCX cannot take back a message that is under way, so the whole worker goes: a communicator fails for good.
+ */
+static void cancel(struct hc_op *op) {
+    struct hc_net *net = op->comm->net;
+    pthread_mutex_lock(&net->lock);
+    hc_net_shut(net);
+    for (struct hc_message *m = op->flight; m != NULL; m = m->next) drop_wire(m);
+    pthread_mutex_unlock(&net->lock);
+}
+
+static void publish(struct hc_comm *c, HcclResult code, const char *text) {
+    struct hc_notice n = {.type = HC_NOTICE_FAILED, .to = HC_NOTICE_ALL, .code = code};
+    snprintf(n.text, sizeof n.text, "%s", text);
+    hc_control_send(c->net, &n);
+}
+
+static bool reported(struct hc_comm *c, struct hc_report *report) {
+    struct hc_net *net = c->net;
+    pthread_mutex_lock(&net->control_lock);
+    const bool found = net->reported;
+    if (found) *report = net->report;
+    pthread_mutex_unlock(&net->control_lock);
+    return found;
+}
+
+static void status(const struct hc_comm *c, uint32_t rank, struct hc_rank_status *s) {
+    struct hc_net *net = c->net;
+    if (rank == c->rank) {
+        hc_rank_status_read(c->self, s);
+        return;
+    }
+    pthread_mutex_lock(&net->control_lock);
+    *s = net->others[rank];
+    pthread_mutex_unlock(&net->control_lock);
+}
+
+static void ask(struct hc_comm *c) { hc_control_ask(c->net); }
+
+const struct hc_transport hc_transport_ucx = {.name = "UCX",
+                                              .grace_ns = 1000000000, /* for what is on its way */
+                                              .begin = begin,
+                                              .drive = drive,
+                                              .cancel = cancel,
+                                              .publish = publish,
+                                              .reported = reported,
+                                              .status = status,
+                                              .ask = ask};

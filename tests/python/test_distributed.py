@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch.distributed on virtual NPUs through stock torch_npu: what it computes, and how it ends."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch_npu")
+JOB = Path(__file__).parents[1] / "support" / "dist_job.py"
+SECONDS = 600
+
+COLLECTIVES = (
+    "all_reduce", "average", "bool", "reduce_and_broadcast", "all_gather", "all_gather_uneven", "reduce_scatter",
+    "reduce_scatter_uneven", "scatter_and_gather", "all_to_all", "all_to_all_uneven", "async_handles", "streams",
+    "coalesced", "objects", "point_to_point", "barrier", "torch_npu_collectives",
+)  # fmt: skip
+GROUPS = ("groups", "many_groups", "functional_collectives", "differentiable_collectives", "refused")
+TRAINING = ("ddp", "fsdp", "dtensor")
+EVERYTHING = COLLECTIVES + GROUPS + TRAINING
+
+# What torch, torch_npu and the launcher print by themselves (docs/distributed.md).
+THEIRS = re.compile(
+    r"32 padding size|FutureWarning|UserWarning|RuntimeWarning|^  \S|OMP_NUM_THREADS|^\**$|NPUQueue\.cpp|"
+    r"not recommended for NPU tensors|not a zipfile|number of input elements should equal world_size"
+)
+
+
+def variables(**more: str) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "HCCL_EXEC_TIMEOUT": "150"} | more
+
+
+@functools.cache
+def run(ranks: int, checks: tuple[str, ...], **more: str) -> tuple[dict[str, str], str]:
+    """One job under torch's launcher: {check: "ok" or what went wrong}, and what it printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            str(ranks),
+            "--master-port",
+        ]
+        done = subprocess.run(
+            [*command, str(free_port()), str(JOB), str(report), *checks],
+            env=variables(**more), capture_output=True, text=True, timeout=SECONDS, check=False,
+        )  # fmt: skip
+        printed = done.stdout + done.stderr
+        assert done.returncode == 0 and report.is_file(), printed[-6000:]
+        return json.loads(report.read_text()), printed
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def outcome(name: str, ranks: int, checks: tuple[str, ...], **more: str) -> str:
+    """A job stops at its first failure: what follows was not run, and says so."""
+    return run(ranks, checks, **more)[0].get(name, "not run")
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_two_ranks(name: str) -> None:
+    assert outcome(name, 2, EVERYTHING) == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_three_ranks(name: str) -> None:
+    assert outcome(name, 3, EVERYTHING) == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GROUPS + TRAINING)
+def test_four_ranks(name: str) -> None:
+    assert outcome(name, 4, GROUPS + TRAINING) == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COLLECTIVES + TRAINING)
+def test_expandable_segments(name: str) -> None:
+    settings = {"PYTORCH_NPU_ALLOC_CONF": "expandable_segments:True"}
+    assert outcome(name, 2, COLLECTIVES + TRAINING, **settings) == "ok"
+
+
+@pytest.mark.parametrize("name", ["two_backends"])
+def test_a_backend_for_each_device(name: str) -> None:
+    assert outcome(name, 2, ("two_backends",)) == "ok"
+
+
+def test_a_job_prints_nothing_of_ours() -> None:
+    lines = run(2, EVERYTHING)[1].splitlines()
+    assert [line for line in lines if line.strip() and not THEIRS.search(line)] == []
+
+
+def test_ranks_stop_and_resume() -> None:
+    assert outcome("stop_and_resume", 2, ("stop_and_resume", "all_reduce")) == "ok"
+    assert outcome("all_reduce", 2, ("stop_and_resume", "all_reduce")) == "ok"
+
+
+@functools.cache
+def fault(kind: str, ranks: int = 2) -> list[tuple[int, str, float]]:
+    """Every rank by itself, without a launcher that ends the others: exit code, output, seconds."""
+    port = str(free_port())
+    begin = time.monotonic()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(JOB), "fault", kind],
+            env=variables(
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
+                MASTER_PORT=port, HCCL_EXEC_TIMEOUT="3",
+            ),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(ranks)
+    ]  # fmt: skip
+    results = []
+    try:
+        for process in processes:
+            text = process.communicate(timeout=120)[0]
+            results.append((process.returncode, text, time.monotonic() - begin))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return results
+
+
+def ends_with(result: tuple[int, str, float], *texts: str) -> None:
+    code, printed, _ = result
+    assert code != 0, printed[-4000:]
+    missing = [text for text in texts if text not in printed]
+    assert not missing, f"{missing} not in\n{printed[-6000:]}"
+
+
+def test_a_missing_rank_is_named() -> None:
+    ends_with(
+        fault("missing")[0], "timed out after 3 s (HCCL_EXEC_TIMEOUT)", "HcclAllReduce", "rank 1 (process",
+        "is in none, its last was HcclAllReduce",
+    )  # fmt: skip
+
+
+def test_a_mismatch_is_an_error_on_both() -> None:
+    for result in fault("mismatch"):
+        ends_with(result, "differs between ranks", "(1000 float32", "(1001 float32")
+
+
+def test_a_killed_rank_is_named() -> None:
+    ends_with(fault("killed")[0], "rank 1 (process", "has ended")
+
+
+def test_an_idle_rank_hears_of_an_error() -> None:
+    idle, waiting = fault("idle")
+    ends_with(waiting, "timed out after 3 s", "rank 0 (process")
+    ends_with(idle, "rank 1 reports", "timed out after 3 s")
+
+
+def test_a_rank_that_raises_ends_the_others() -> None:
+    waiting, raising = fault("raises")
+    ends_with(raising, "rank 1 has had enough")
+    ends_with(waiting, "rank 1 (process", "has left the communicator")

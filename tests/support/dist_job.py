@@ -1,0 +1,582 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One rank of a torch.distributed job on virtual NPUs, through stock torch_npu.
+
+`python -m torch.distributed.run --nproc-per-node N dist_job.py REPORT CHECK...` runs the named checks, each a
+function `check_<name>` below, and rank 0 writes {check: "ok" or the error of the first rank that had one}.
+What must come out is computed from the ranks' numbers, without a collective."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+RANK, WORLD = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+INTEGERS = (torch.int8, torch.uint8, torch.int32, torch.int64)
+OPS = {
+    dist.ReduceOp.SUM: lambda x: x.sum(0),
+    dist.ReduceOp.PRODUCT: lambda x: x.prod(0),
+    dist.ReduceOp.MAX: lambda x: x.max(0).values,
+    dist.ReduceOp.MIN: lambda x: x.min(0).values,
+}
+SIZES = (1, 7, 1000, 200_003)
+
+
+def data(rank: int, size: int, dtype: torch.dtype = torch.float32, salt: int = 0) -> torch.Tensor:
+    """What `rank` brings: small integers on the CPU, exact in every type and every order of summation."""
+    return ((torch.arange(size) * 7 + rank * 3 + salt) % 5 - 1).abs().to(dtype)
+
+
+def on_npu(*args: int | torch.dtype) -> torch.Tensor:
+    return data(*args).npu()  # type: ignore[arg-type]
+
+
+def same(got: torch.Tensor, want: torch.Tensor, what: object = "") -> None:
+    got = got.cpu()
+    assert got.dtype == want.dtype and got.shape == want.shape, (
+        what,
+        got.dtype,
+        got.shape,
+        want.dtype,
+        want.shape,
+    )
+    assert torch.equal(got, want), (what, got.flatten()[:8].tolist(), want.flatten()[:8].tolist())
+
+
+def stacked(size: int, dtype: torch.dtype, ranks: int = WORLD) -> torch.Tensor:
+    wide = torch.float64 if dtype.is_floating_point else torch.int64
+    return torch.stack([data(r, size, dtype).to(wide) for r in range(ranks)])
+
+
+def check_all_reduce() -> None:
+    for dtype in FLOATS + INTEGERS:
+        for op, reference in OPS.items():
+            for size in SIZES:
+                x = on_npu(RANK, size, dtype)
+                dist.all_reduce(x, op)
+                same(x, reference(stacked(size, dtype)).to(dtype), (dtype, op, size))
+
+
+def check_average() -> None:
+    for dtype in FLOATS:
+        for size in SIZES:
+            want = stacked(size, dtype).sum(0).to(dtype)
+            x = on_npu(RANK, size, dtype)
+            dist.all_reduce(x, dist.ReduceOp.AVG)
+            torch.testing.assert_close(x.cpu(), want / WORLD)
+            y = torch.empty(size, dtype=dtype, device="npu")
+            dist.reduce_scatter_tensor(y, on_npu(RANK, size * WORLD, dtype), dist.ReduceOp.AVG)
+            want = stacked(size * WORLD, dtype).sum(0).to(dtype)[RANK * size : (RANK + 1) * size]
+            torch.testing.assert_close(y.cpu(), want / WORLD)
+
+
+def check_bool() -> None:
+    x = torch.tensor([RANK == 0, True, False], device="npu")
+    dist.all_reduce(x, dist.ReduceOp.MAX)
+    same(x, torch.tensor([True, True, False]))
+
+
+def check_reduce_and_broadcast() -> None:
+    for root in range(WORLD):
+        for dtype in FLOATS + INTEGERS:
+            for size in SIZES:
+                x, y = on_npu(RANK, size, dtype), on_npu(RANK, size, dtype)
+                dist.reduce(x, root)
+                dist.broadcast(y, root)
+                if root == RANK:
+                    same(x, stacked(size, dtype).sum(0).to(dtype), (root, dtype, size))
+                same(y, data(root, size, dtype), (root, dtype, size))
+
+
+def check_all_gather() -> None:
+    for dtype in FLOATS + INTEGERS:
+        for size in SIZES:
+            parts = [torch.empty(size, dtype=dtype, device="npu") for _ in range(WORLD)]
+            dist.all_gather(parts, on_npu(RANK, size, dtype))
+            whole = torch.empty(size * WORLD, dtype=dtype, device="npu")
+            dist.all_gather_into_tensor(whole, on_npu(RANK, size, dtype))
+            for r in range(WORLD):
+                same(parts[r], data(r, size, dtype))
+                same(whole[r * size : (r + 1) * size], data(r, size, dtype))
+
+
+def check_all_gather_uneven() -> None:
+    parts = [torch.empty(5 + 1000 * r, device="npu") for r in range(WORLD)]
+    dist.all_gather(parts, on_npu(RANK, 5 + 1000 * RANK))
+    for r in range(WORLD):
+        same(parts[r], data(r, 5 + 1000 * r))
+
+
+def check_reduce_scatter() -> None:
+    for dtype in (*FLOATS, torch.int8, torch.int32, torch.int64):
+        for size in SIZES:
+            want = stacked(size * WORLD, dtype).sum(0).to(dtype)[RANK * size : (RANK + 1) * size]
+            out = torch.empty(size, dtype=dtype, device="npu")
+            dist.reduce_scatter_tensor(out, on_npu(RANK, size * WORLD, dtype))
+            same(out, want)
+            out = torch.empty(size, dtype=dtype, device="npu")
+            dist.reduce_scatter(out, list(on_npu(RANK, size * WORLD, dtype).split(size)))
+            same(out, want)
+
+
+def check_reduce_scatter_uneven() -> None:
+    sizes = [5 + 100 * r for r in range(WORLD)]
+    out = torch.empty(sizes[RANK], device="npu")
+    dist.reduce_scatter(out, list(on_npu(RANK, sum(sizes)).split(sizes)))
+    same(out, stacked(sum(sizes), torch.float32).sum(0).float().split(sizes)[RANK])
+
+
+def check_scatter_and_gather() -> None:
+    for root in range(WORLD):
+        for size in SIZES:
+            out = torch.empty(size, device="npu")
+            parts = [on_npu(RANK, size, torch.float32, r) for r in range(WORLD)] if root == RANK else None
+            dist.scatter(out, parts, src=root)
+            same(out, data(root, size, torch.float32, RANK))
+            lists = [torch.empty(size, device="npu") for _ in range(WORLD)] if root == RANK else None
+            dist.gather(on_npu(RANK, size), lists, dst=root)
+            for r in range(WORLD if root == RANK else 0):
+                same(lists[r], data(r, size))
+
+
+def check_all_to_all() -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.int64):
+        for size in SIZES:
+            out = torch.empty(size * WORLD, dtype=dtype, device="npu")
+            dist.all_to_all_single(out, on_npu(RANK, size * WORLD, dtype))
+            lists = [torch.empty(size, dtype=dtype, device="npu") for _ in range(WORLD)]
+            dist.all_to_all(lists, list(on_npu(RANK, size * WORLD, dtype).split(size)))
+            for r in range(WORLD):
+                want = data(r, size * WORLD, dtype)[RANK * size : (RANK + 1) * size]
+                same(out[r * size : (r + 1) * size], want)
+                same(lists[r], want)
+
+
+def check_all_to_all_uneven() -> None:
+    for factor in (1, 5000):
+        table = [[(r + 2 * c) % 3 * factor for c in range(WORLD)] for r in range(WORLD)]
+        send, receive = table[RANK], [table[r][RANK] for r in range(WORLD)]
+        out = torch.empty(sum(receive), 3, device="npu")
+        x = data(RANK, sum(send) * 3).reshape(-1, 3)
+        dist.all_to_all_single(out, x.npu(), receive, send)
+        want = [data(r, sum(table[r]) * 3).reshape(-1, 3).split(table[r])[RANK] for r in range(WORLD)]
+        same(out, torch.cat(want))
+        lists = [torch.empty(k, 3, device="npu") for k in receive]
+        dist.all_to_all(lists, [part.contiguous() for part in x.npu().split(send)])
+        same(torch.cat(lists), torch.cat(want))
+
+
+def check_torch_npu_collectives() -> None:
+    """What torch_npu adds to torch.distributed: slices of different sizes in one tensor, scaled sums."""
+    import torch_npu.distributed as more
+
+    sizes = [3 + 2000 * r for r in range(WORLD)]
+    whole = torch.empty(sum(sizes), device="npu")
+    more.all_gather_into_tensor_uneven(whole, on_npu(RANK, sizes[RANK]), sizes)
+    same(whole, torch.cat([data(r, sizes[r]) for r in range(WORLD)]))
+    part = torch.empty(sizes[RANK], device="npu")
+    more.reduce_scatter_tensor_uneven(part, on_npu(RANK, sum(sizes)), sizes)
+    same(part, stacked(sum(sizes), torch.float32).sum(0).float().split(sizes)[RANK])
+    table = [[(r + 2 * c) % 3 * 500 for c in range(WORLD)] for r in range(WORLD)]
+    out = torch.empty(sum(table[r][RANK] for r in range(WORLD)), device="npu")
+    more.all_to_all_vc(out, on_npu(RANK, sum(table[RANK])), torch.tensor(table))
+    same(out, torch.cat([data(r, sum(table[r])).split(table[r])[RANK] for r in range(WORLD)]))
+    x = on_npu(RANK, 1000)
+    dist.all_reduce(x, more._make_hccl_premul_sum(2.0))
+    same(x, 2 * stacked(1000, torch.float32).sum(0).float())
+
+
+def check_stop_and_resume() -> None:
+    """torch_npu's way out of a hang: rank 0 waits for the others, all stop their devices, and go on."""
+    import torch_npu.distributed as more
+
+    x = on_npu(RANK, 100_000)
+    dist.all_reduce(x)
+    torch.npu.synchronize()
+    if RANK == 0:
+        dist.all_reduce(x, async_op=True)
+        time.sleep(0.2)
+    try:
+        torch.npu.stop_device(RANK)
+        torch.npu.synchronize()
+    except RuntimeError as error:
+        assert "FORCE STOP" in str(error), str(error)
+    store = dist.distributed_c10d._get_default_store()
+    store.set(f"stopped/{RANK}", "")
+    store.wait([f"stopped/{r}" for r in range(WORLD)])
+    torch.npu.restart_device(RANK)
+    more.reinit_process_group(None, False)
+    x = on_npu(RANK, 100_000)
+    dist.all_reduce(x)
+    same(x, stacked(100_000, torch.float32).sum(0).float())
+
+
+def check_async_handles() -> None:
+    xs = [on_npu(RANK, 10_000, torch.float32, salt) for salt in range(20)]
+    works = [dist.all_reduce(x, async_op=True) for x in xs]
+    for salt, (x, work) in enumerate(zip(xs, works, strict=True)):
+        work.wait()
+        same(x + 1, torch.stack([data(r, 10_000, torch.float32, salt) for r in range(WORLD)]).sum(0) + 1)
+    torch.npu.synchronize()
+    assert all(work.is_completed() for work in works)
+    out = torch.empty(WORLD * 100, device="npu")
+    work = dist.all_gather_into_tensor(out, on_npu(RANK, 100), async_op=True)
+    work.get_future().wait()
+    same(out, torch.cat([data(r, 100) for r in range(WORLD)]))
+
+
+def check_streams() -> None:
+    """Work on a side stream, a collective behind it, and the default stream behind that."""
+    side = torch.npu.Stream()
+    for size in SIZES:
+        x = torch.zeros(size, device="npu")
+        side.wait_stream(torch.npu.current_stream())
+        with torch.npu.stream(side):
+            for _ in range(50):
+                x += 1
+            work = dist.all_reduce(x, async_op=True)
+            work.wait()
+            x *= 2
+        torch.npu.current_stream().wait_stream(side)
+        same(x - 1, torch.full((size,), 100.0 * WORLD - 1))
+
+
+def check_coalesced() -> None:
+    xs = [on_npu(RANK, size, torch.float32, salt) for salt, size in enumerate((3, 5000, 100))]
+    with dist._coalescing_manager(device=torch.device("npu", RANK)):
+        for x in xs:
+            dist.all_reduce(x)
+    for salt, x in enumerate(xs):
+        same(x, torch.stack([data(r, len(x), torch.float32, salt) for r in range(WORLD)]).sum(0))
+    outs = [torch.empty(WORLD * size, device="npu") for size in (4, 6000)]
+    with dist._coalescing_manager(device=torch.device("npu", RANK), async_ops=True) as manager:
+        for out in outs:
+            dist.all_gather_into_tensor(out, on_npu(RANK, len(out) // WORLD))
+    manager.wait()
+    for out in outs:
+        same(out, torch.cat([data(r, len(out) // WORLD) for r in range(WORLD)]))
+    outs = [torch.empty(size, device="npu") for size in (4, 6000)]
+    with dist._coalescing_manager(device=torch.device("npu", RANK), async_ops=True) as manager:
+        for out in outs:
+            dist.reduce_scatter_tensor(out, on_npu(RANK, WORLD * len(out)))
+    manager.wait()
+    for out in outs:
+        size = len(out)
+        same(out, stacked(WORLD * size, torch.float32).sum(0).float()[RANK * size : (RANK + 1) * size])
+
+
+def check_objects() -> None:
+    def thing(rank: int) -> dict[str, object]:
+        return {"rank": rank, "text": "x" * (rank + 1) * 1000, "tensor": data(rank, 5)}
+
+    def equal(a: dict[str, object], rank: int) -> bool:
+        b = thing(rank)
+        return a["rank"] == b["rank"] and a["text"] == b["text"] and torch.equal(a["tensor"], b["tensor"])
+
+    for root in range(WORLD):
+        objects = [thing(RANK), "two", None] if root == RANK else [None, None, 3]
+        dist.broadcast_object_list(objects, src=root)
+        assert equal(objects[0], root) and objects[1:] == ["two", None]
+        gathered: list = [None] * WORLD if root == RANK else None  # type: ignore[assignment]
+        dist.gather_object(thing(RANK), gathered, dst=root)
+        assert root != RANK or all(equal(gathered[r], r) for r in range(WORLD))
+        received: list = [None]
+        dist.scatter_object_list(
+            received, [thing(r) for r in range(WORLD)] if root == RANK else None, src=root
+        )
+        assert equal(received[0], RANK)
+    everything: list = [None] * WORLD
+    dist.all_gather_object(everything, thing(RANK))
+    assert all(equal(everything[r], r) for r in range(WORLD))
+
+
+def check_point_to_point() -> None:
+    following, previous = (RANK + 1) % WORLD, (RANK - 1) % WORLD
+    for size in SIZES:
+        x, y = on_npu(RANK, size), torch.empty(size, device="npu")
+        if RANK % 2 == 0:
+            dist.send(x, following)
+        dist.recv(y, previous)
+        if RANK % 2 == 1:
+            dist.send(x, following)
+        same(y, data(previous, size), ("send", size))
+        works = [dist.P2POp(dist.isend, x, following), dist.P2POp(dist.irecv, y.zero_(), previous)]
+        works += [dist.P2POp(dist.isend, x + 1, previous)]
+        z = torch.empty(size, device="npu")
+        works += [dist.P2POp(dist.irecv, z, following)]
+        for work in dist.batch_isend_irecv(works):
+            work.wait()
+        same(y, data(previous, size), ("batch", size))
+        same(z, data(following, size) + 1, ("batch", size))
+    if RANK < 2:
+        x, y = on_npu(RANK, 5000), torch.empty(5000, device="npu")
+        order = [lambda: dist.isend(x, 1 - RANK), lambda: dist.irecv(y, 1 - RANK)]
+        for work in [call() for call in (order if RANK == 0 else order[::-1])]:
+            work.wait()
+        same(y, data(1 - RANK, 5000))
+
+
+def check_groups() -> None:
+    evens = dist.new_group(list(range(0, WORLD, 2)))
+    rest = dist.new_group(list(range(WORLD))[::-1])
+    if RANK % 2 == 0:
+        x = on_npu(RANK, 1000)
+        dist.all_reduce(x, group=evens)
+        same(x, torch.stack([data(r, 1000) for r in range(0, WORLD, 2)]).sum(0))
+    x = on_npu(RANK, 1000)
+    dist.broadcast(x, src=WORLD - 1, group=rest)
+    same(x, data(WORLD - 1, 1000))
+    if WORLD % 2 == 0:
+        pair, pairs = dist.new_subgroups(2)
+        x = on_npu(RANK, 1000)
+        dist.all_reduce(x, group=pair)
+        first = RANK - RANK % 2
+        same(x, data(first, 1000) + data(first + 1, 1000))
+        assert len(pairs) == WORLD // 2
+    if RANK % 2 == 0:
+        dist.destroy_process_group(evens)
+    dist.destroy_process_group(rest)
+
+
+def check_many_groups() -> None:
+    """As many as Megatron makes; each is used, and each takes the same small numbers."""
+    groups = [dist.new_group(list(range(WORLD))) for _ in range(20)]
+    for number, group in enumerate(groups):
+        x = torch.full((10,), float(RANK + number), device="npu")
+        dist.all_reduce(x, dist.ReduceOp.MAX, group=group)
+        same(x, torch.full((10,), float(WORLD - 1 + number)))
+    for group in groups:
+        dist.destroy_process_group(group)
+
+
+def check_barrier() -> None:
+    for _ in range(5):
+        dist.barrier(device_ids=[RANK])
+
+
+def check_functional_collectives() -> None:
+    import torch.distributed._functional_collectives as funcol
+
+    group = dist.group.WORLD
+    x = on_npu(RANK, 1000)
+    same(funcol.all_reduce(x, "sum", group), stacked(1000, torch.float32).sum(0).float())
+    same(x, data(RANK, 1000))
+    same(funcol.all_gather_tensor(x, 0, group), torch.cat([data(r, 1000) for r in range(WORLD)]))
+    y = on_npu(RANK, 100 * WORLD)
+    want = stacked(100 * WORLD, torch.float32).sum(0).float()[RANK * 100 : (RANK + 1) * 100]
+    same(funcol.reduce_scatter_tensor(y, "sum", 0, group), want)
+    same(funcol.broadcast(x, 0, group), data(0, 1000))
+    want = torch.cat([data(r, 100 * WORLD)[RANK * 100 : (RANK + 1) * 100] for r in range(WORLD)])
+    same(funcol.all_to_all_single(y, None, None, group), want)
+    a, b = funcol.all_reduce_coalesced([x, y], "sum", group)
+    same(a, stacked(1000, torch.float32).sum(0).float())
+    same(b, stacked(100 * WORLD, torch.float32).sum(0).float())
+
+
+def check_differentiable_collectives() -> None:
+    import torch.distributed.nn.functional as differentiable
+
+    x = on_npu(RANK, 1000).requires_grad_()
+    y = differentiable.all_reduce(x * 2)
+    same(y.detach(), 2 * stacked(1000, torch.float32).sum(0).float())
+    (y * (RANK + 1)).sum().backward()
+    same(x.grad, torch.full((1000,), 2.0 * sum(range(1, WORLD + 1))))
+    x = on_npu(RANK, 100).requires_grad_()
+    parts = differentiable.all_gather(x)
+    sum(part.sum() * (r + 1) for r, part in enumerate(parts)).backward()
+    same(x.grad, torch.full((100,), float(WORLD * (RANK + 1))))
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = torch.nn.Linear(32, 64)
+        self.b = torch.nn.Linear(64, 64)
+        self.c = torch.nn.Linear(64, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(torch.nn.functional.gelu(self.b(torch.nn.functional.gelu(self.a(x)))))
+
+
+BATCH, STEPS = 12, 8  # divides among 2, 3 and 4 ranks
+
+
+def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    return [
+        (torch.randn(BATCH, 32, generator=generator), torch.randn(BATCH, 8, generator=generator))
+        for _ in range(STEPS)
+    ]
+
+
+def train(model: torch.nn.Module, device: str, share: slice, ranks: int) -> list[float]:
+    """Losses over all ranks' samples."""
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=1e-2), []
+    for x, y in batches():
+        loss = torch.nn.functional.mse_loss(model(x[share].to(device)), y[share].to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total = loss.detach().clone()
+        if ranks > 1:
+            dist.all_reduce(total)
+        losses.append(total.item() / ranks)
+    return losses
+
+
+def alone() -> list[float]:
+    torch.manual_seed(1)
+    return train(Net(), "cpu", slice(0, BATCH), 1)
+
+
+def my_share() -> slice:
+    part = BATCH // WORLD
+    return slice(RANK * part, (RANK + 1) * part)
+
+
+def check_ddp() -> None:
+    torch.manual_seed(1)
+    model = torch.nn.parallel.DistributedDataParallel(Net().npu(), device_ids=[RANK])
+    torch.testing.assert_close(train(model, "npu", my_share(), WORLD), alone(), rtol=2e-5, atol=0)
+
+
+def check_fsdp() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(1)
+    model = Net().npu()
+    mesh = init_device_mesh("npu", (WORLD,))
+    for layer in (model.a, model.b, model.c):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    torch.testing.assert_close(train(model, "npu", my_share(), WORLD), alone(), rtol=2e-5, atol=0)
+
+
+def check_dtensor() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    mesh = init_device_mesh("npu", (WORLD,))
+    a, b = data(0, 24 * 36).reshape(24, 36), data(1, 36 * 12).reshape(36, 12)
+    x = distribute_tensor(a.npu(), mesh, [Shard(1)]) @ distribute_tensor(b.npu(), mesh, [Shard(0)])
+    same(x.redistribute(mesh, [Replicate()]).to_local(), a @ b)
+    same(x.redistribute(mesh, [Shard(0)]).full_tensor(), a @ b)
+
+
+def check_two_backends() -> None:
+    """Of a group with a backend for each device; the default group of this job is one."""
+    x = data(RANK, 100)
+    dist.all_reduce(x)
+    same(x, stacked(100, torch.float32).sum(0).float())
+    y = on_npu(RANK, 100)
+    dist.all_reduce(y)
+    same(y, x)
+
+
+def check_refused() -> None:
+    """What torch_npu does not have (docs/distributed.md): an error that says so, and the group works on."""
+    x, doubles = on_npu(RANK, 8, torch.int32), on_npu(RANK, 8, torch.float64)
+    out, byte = torch.empty(8, dtype=torch.uint8, device="npu"), on_npu(RANK, 8 * WORLD, torch.uint8)
+    calls = {
+        "Cannot use ReduceOp.BAND": lambda: dist.all_reduce(x, dist.ReduceOp.BAND),
+        "Unsupported data type at::kDouble": lambda: dist.all_reduce(doubles),
+        "Unsupported data type at::kByte": lambda: dist.reduce_scatter_tensor(out, byte),
+        "does not support recv": lambda: dist.recv(x),
+        "does not support splitting": lambda: dist.split_group(split_ranks=[list(range(WORLD))]),
+    }
+    for text, call in calls.items():
+        try:
+            call()
+        except Exception as error:
+            assert text in str(error), (text, str(error))
+        else:
+            raise AssertionError(f"not refused: {text}")
+    dist.all_reduce(x)
+    same(x, stacked(8, torch.int32).sum(0).to(torch.int32))
+
+
+# What goes wrong: each rank is looked at from outside.
+
+
+def fault_missing() -> None:
+    """Rank 1 never comes."""
+    x = on_npu(RANK, 1000)
+    dist.all_reduce(x)
+    torch.npu.synchronize()
+    if RANK == 1:
+        time.sleep(60)
+    dist.all_reduce(x)
+    torch.npu.synchronize()
+
+
+def fault_mismatch() -> None:
+    dist.all_reduce(on_npu(RANK, 1000 + RANK))
+    torch.npu.synchronize()
+    time.sleep(60)
+
+
+def fault_killed() -> None:
+    for step in range(1_000_000):
+        if RANK == 1 and step == 50:
+            os.kill(os.getpid(), signal.SIGKILL)
+        dist.all_reduce(on_npu(RANK, 1000))
+        torch.npu.synchronize()
+
+
+def fault_idle() -> None:
+    """Rank 0 computes nothing when rank 1 fails: the watchdog alone can tell."""
+    dist.all_reduce(on_npu(RANK, 10))
+    torch.npu.synchronize()
+    if RANK == 0:
+        time.sleep(60)
+    dist.all_reduce(on_npu(RANK, 10))
+    time.sleep(60)
+
+
+def fault_raises() -> None:
+    """Python code of rank 1 raises and its process ends without destroying the group."""
+    if RANK == 1:
+        raise ValueError("rank 1 has had enough")
+    dist.all_reduce(on_npu(RANK, 1000))
+    torch.npu.synchronize()
+
+
+def main() -> None:
+    report, names = sys.argv[1], sys.argv[2:]
+    torch.npu.set_device(RANK)
+    backend = "cpu:gloo,npu:hccl" if "two_backends" in names else "hccl"
+    dist.init_process_group(backend, timeout=timedelta(seconds=200), device_id=torch.device("npu", RANK))
+    if report == "fault":
+        dist.barrier(device_ids=[RANK])
+        globals()[f"fault_{names[0]}"]()
+        return
+    store = dist.distributed_c10d._get_default_store()
+    results = {}
+    for name in names:
+        mine = "ok"
+        try:
+            globals()[f"check_{name}"]()
+        except Exception:
+            mine = f"rank {RANK}: {traceback.format_exc()}"
+        store.set(f"{name}/{RANK}", mine)
+        all_of_them = [store.get(f"{name}/{r}").decode() for r in range(WORLD)]
+        results[name] = next((text for text in all_of_them if text != "ok"), "ok")
+        if results[name] != "ok":
+            break  # ranks may be anywhere now
+    if RANK == 0:
+        with open(report, "w") as file:
+            json.dump(results, file)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
