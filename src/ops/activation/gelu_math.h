@@ -59,7 +59,8 @@ static inline double hc_gelu_tanh_f64(double x) {
 }
 /* s + x s (1 - s) 2u', s the sigmoid of 2u. */
 static inline vf hc_gelu_tanh_grad_vf(vf x) {
-    const vf square = x * x, cubic = vf_fma(square * (float)HC_GELU_TANH_CUBIC, x, x);
+    const vf a = hc_gelu_reach_vf(x), square = a * a; /* no overflow where s (1 - s) is 0 */
+    const vf cubic = vf_fma(square * (float)HC_GELU_TANH_CUBIC, x, x);
     const vf t = cubic * (float)(2 * HC_GELU_TANH_SCALE), e = vf_exp(-vf_abs(t)),
              large = vf_divide_fast(vf_set(1.0f), e + 1.0f);
     const vf s = vf_select(t < 0.0f, e * large, large); /* s (1 - s) is e / (1 + e)^2, without cancellation */

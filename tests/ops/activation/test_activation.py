@@ -81,6 +81,43 @@ def test_gelu_by_mode(mode: str, dtype: torch.dtype) -> None:
     assert_close(out, expected, max_ulp=4, atol=4 * ATOL[dtype])
 
 
+def gelu_exactly(x: torch.Tensor, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Value and derivative in float64, without the cancellation of 1 + erf and 1 + tanh."""
+    if mode == "none":
+        cdf = 0.5 * torch.special.erfc(x * -(0.5**0.5))
+        return x * cdf, cdf + x * torch.exp(-0.5 * x * x) / (2 * torch.pi) ** 0.5
+    root = (2 / torch.pi) ** 0.5
+    u = root * (x + 0.044715 * x**3)
+    s = torch.sigmoid(2 * u)
+    return x * s, s + x * s * torch.sigmoid(-2 * u) * 2 * root * (1 + 3 * 0.044715 * x * x)
+
+
+@pytest.mark.parametrize("mode", ("none", "tanh"))
+def test_gelu_of_every_bfloat16(mode: str) -> None:
+    """One unit of bfloat16 at most, also in the tails: results are rounded once. The derivative crosses zero near
+    -0.75, where it is the error of float sums of numbers below 1 that counts."""
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    x = every[every.isfinite()]
+    value, slope = gelu_exactly(x.double(), mode)
+    out = torch.empty_like(x)
+    call("aclnnGeluV2", x, 0 if mode == "none" else 1, out)
+    assert_close(out, value, max_ulp=1)
+    call("aclnnGeluBackwardV2", torch.ones_like(x), x, mode, out)
+    assert_close(out, slope, max_ulp=1, atol=2.0**-22)
+
+
+@pytest.mark.parametrize("name", ("Gelu", "GeluBackward"))
+def test_gelu_bfloat16_of_any_length(name: str) -> None:
+    for n in (*range(1, 70), 1023, 1025):
+        x, g = make((n,), torch.bfloat16, n, low=-6, high=6), make((n,), torch.bfloat16, n + 1)
+        x[n // 2] = float("nan")
+        out = torch.full((n + 40,), 7.0, dtype=torch.bfloat16)
+        call(f"aclnn{name}", *((x, out[:n]) if name == "Gelu" else (g, x, out[:n])))
+        value, slope = gelu_exactly(x.double(), "none")
+        assert_close(out[:n], value if name == "Gelu" else slope * g.double(), max_ulp=1, atol=1e-6)
+        assert bool((out[n:] == 7).all()), f"written beyond {n} values"
+
+
 def test_gelu_mode_is_checked() -> None:
     with pytest.raises(OperatorError, match="aclnnGeluV2: approximate is 2"):
         call("aclnnGeluV2", torch.ones(2), 2, torch.ones(2))
