@@ -68,11 +68,49 @@ def test_special_rows() -> None:
         assert_close(out, reference(name, x, -1), 2)
 
 
+# Around one and two vectors of every instruction set, the sums' blocks of 1024, and HC_ROWS_BF16_MAX = 4096, beyond
+# which rows go through buffers of float.
+BF16_LENGTHS = [*range(1, 70), 127, 1023, 1024, 1025, 1039, 2049, 4079, 4095, 4096, 4097, 4113]
+
+
+def test_bfloat16_rows_of_any_length() -> None:
+    for n in BF16_LENGTHS:
+        x, g = make((3, n), torch.bfloat16, n, low=-9, high=9), make((3, n), torch.bfloat16, n + 1)
+        guarded = torch.full((3 * n + 40,), 7.0, dtype=torch.bfloat16)
+        out = guarded[: 3 * n].view(3, n)
+        call("aclnnSoftmax", x, -1, out)
+        assert_close(out, reference("Softmax", x, -1), 1)
+        y = out.clone()
+        call("aclnnSoftmaxBackward", g, y, -1, out)
+        wide, grad = y.double(), g.double()
+        assert_close(out, wide * (grad - (grad * wide).sum(-1, keepdim=True)), 1, 1e-6)
+        assert bool((guarded[3 * n :] == 7).all()), f"written beyond rows of {n}"
+
+
+@pytest.mark.parametrize("special", ["nan", "inf", "-inf"])
+def test_bfloat16_rows_with_special_values(special: str) -> None:
+    for n in (1, 2, 15, 16, 17, 40, 64, 65, 1025, 4096, 4097):
+        for at in {0, n // 2, n - 1}:
+            x = make((2, n), torch.bfloat16, n)
+            x[0, at] = float(special)
+            out = torch.empty_like(x)
+            call("aclnnSoftmax", x, -1, out)
+            assert_close(out, reference("Softmax", x, -1), 1)
+            y, g = reference("Softmax", make((2, n), torch.bfloat16), -1).bfloat16(), x
+            call("aclnnSoftmaxBackward", g, y, -1, out)
+            wide, grad = y.double(), g.double()
+            assert_close(out, wide * (grad - (grad * wide).sum(-1, keepdim=True)), 1, 1e-6)
+
+
 def test_in_place_and_overlapping() -> None:
     x = make((50, 33), torch.float32)
     want = reference("Softmax", x, -1)
     call("aclnnSoftmax", x, -1, x)
     assert_close(x, want, 12)
+    x = make((50, 33), torch.bfloat16)
+    want = reference("Softmax", x, -1)
+    call("aclnnSoftmax", x, -1, x)
+    assert_close(x, want, 1)
     storage = make((51 * 33,), torch.float32)
     x, out = storage[: 50 * 33].view(50, 33), storage[33:].view(50, 33)
     want = reference("LogSoftmax", x, 0)

@@ -220,10 +220,45 @@ TEST(larger_than_a_super_block) {
     CHECK_RUN(wide, 0);
 }
 
-TEST(no_steps_leave_beta_self) {
+/* Operands of more than PACKED_BYTES (gemm.c), by two slabs and a half: sums wait in memory. */
+TEST(more_than_a_chunk_of_steps) {
     for (int mode = 0; mode <= 2; mode++) {
-        const struct scenario s = {20, 40, 0, 1, ACL_FLOAT, ACL_FLOAT, 0, 0, 0, 1, mode == 0 ? 0 : 2};
-        CHECK_RUN(s, mode);
+        const double beta = mode == 0 ? 0 : -0.5;
+        const struct scenario widened = {30, 2040, 2601, 1, ACL_FLOAT, ACL_FLOAT, 0, 0, 0, 1, beta};
+        CHECK_RUN(widened, mode);
+        const struct scenario pairs = {30, 2040, 5201, 1, ACL_BF16, ACL_BF16, 0, 1, 0, 2, beta};
+        CHECK_RUN(pairs, mode);
+        const struct scenario to_float = {30, 2040, 5201, 1, ACL_BF16, ACL_FLOAT, 0, 1, 0, 1, beta};
+        CHECK_RUN(to_float, mode);
+    }
+}
+
+TEST(bfloat16_layouts_and_odd_steps) {
+    for (size_t k = 0; k < 70; k += k < 5 ? 1 : 13) {
+        for (int l = 0; l < 27; l++) {
+            const struct scenario s = {29, 67, k, 1, ACL_BF16, ACL_BF16, l % 3, l / 3 % 3, l / 9, 1, 0};
+            CHECK_RUN(s, 0);
+        }
+    }
+}
+
+TEST(bfloat16_batches) {
+    for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
+        for (int l = 0; l < 8; l++) {
+            const struct scenario s = {SIZES[i][0], SIZES[i][1], SIZES[i][2], BATCH, ACL_BF16, ACL_BF16,
+                                       l % 2,       l / 2 % 2,   l / 4,       0.125, 0};
+            CHECK_RUN(s, 0);
+        }
+    }
+}
+
+TEST(no_steps_leave_beta_self) {
+    static const aclDataType TYPES[] = {ACL_FLOAT, ACL_BF16, ACL_DOUBLE};
+    for (int t = 0; t < 3; t++) {
+        for (int mode = 0; mode <= 2; mode++) {
+            const struct scenario s = {20, 40, 0, 1, TYPES[t], TYPES[t], 0, 0, 0, 1, mode == 0 ? 0 : 2};
+            CHECK_RUN(s, mode);
+        }
     }
 }
 

@@ -68,14 +68,31 @@ def test_mm_large() -> None:
     assert_product(out, wide(a) @ wide(b), a, b)
 
 
-def test_mm_not_a_number_and_infinity() -> None:
-    a, b = torch.zeros(20, 40), torch.ones(40, 50)
-    a[3, 5], a[4, 6], b[7, 9] = float("nan"), float("inf"), float("-inf")
-    out = torch.empty(20, 50)
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("k", [39, 40])
+def test_mm_not_a_number_and_infinity(dtype: torch.dtype, k: int) -> None:
+    a, b = torch.zeros(20, k, dtype=dtype), torch.ones(k, 50, dtype=dtype)
+    a[3, 5], a[4, 6], a[5, k - 1], b[7, 9] = float("nan"), float("inf"), float("inf"), float("-inf")
+    out = torch.empty(20, 50, dtype=dtype)
     call("aclnnMm", a, b, out, 0)
     expected = a.double() @ b.double()
     assert torch.equal(out.isnan(), expected.isnan())
-    assert torch.equal(out.nan_to_num(), expected.float().nan_to_num())
+    assert torch.equal(out.nan_to_num(), expected.to(dtype).nan_to_num())
+
+
+def test_mm_subnormal_bfloat16() -> None:
+    """Where the CPU multiplies bfloat16 itself, subnormal operands and sums count as zero: each step of k is off by
+    at most 2^-125 then, and the rest is exact. The largest and smallest normal numbers are not lost."""
+    tiny = torch.finfo(torch.bfloat16).smallest_normal
+    a, b = torch.zeros(20, 33, dtype=torch.bfloat16), torch.ones(33, 40, dtype=torch.bfloat16)
+    a[0, :], a[1, 0], a[2, 32], a[3, 3] = tiny / 2, tiny, -tiny, torch.finfo(torch.bfloat16).max
+    a[4, 1], a[4, 2] = 3, tiny / 2
+    for result in (torch.bfloat16, torch.float32):
+        out = torch.empty(20, 40, dtype=result)
+        call("aclnnMm", a, b, out, 0)
+        expected = a.double() @ b.double()
+        assert bool(((out.double() - expected).abs() <= 33 * 2.0**-125).all())
+        assert torch.equal(out[1:].double(), expected[1:].to(result).double())
 
 
 def test_mm_out_overlaps_an_input() -> None:
