@@ -64,7 +64,7 @@ pretrain: $(INSTALLED) ## train a Megatron GPT on virtual NPUs, sample from it; 
 	$(PY) examples/pretrain_gpt/pretrain.py $(if $(DATA),--data $(DATA)) $(if $(OUT),--out $(OUT)) \
 	    $(if $(ITERS),--iters $(ITERS)) $(if $(DTYPE),--dtype $(DTYPE)) $(if $(LAYERS),--layers $(LAYERS)) $(LAYOUT) $(ARGS)
 
-test: test-c test-python ## the whole test suite
+test: test-c test-python ## C tests and Python tests; SLOW=1: also those marked slow
 
 test-c: $(TESTS) ## C tests
 	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH && cmake -S . -B $(BUILD)/c -G Ninja -DPython3_EXECUTABLE=$(CURDIR)/$(PY) >/dev/null \
@@ -72,7 +72,7 @@ test-c: $(TESTS) ## C tests
 
 # A whole run also records what the operator tests computed, and compares docs/operators.md with it.
 test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel; ARGS="a part of them"
-	$(if $(ARGS),,$(RECORDING)) $(PY) -m pytest -q $(ARGS)
+	$(if $(ARGS),,$(RECORDING)) $(PY) -m pytest -q $(or $(ARGS),$(if $(SLOW),,-m 'not slow'))
 	$(if $(ARGS),,$(OPERATORS) --check)
 
 doctor: $(INSTALLED) ## check the installation

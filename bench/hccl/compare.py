@@ -5,19 +5,21 @@ Usage: python bench/hccl/compare.py [--quick] [--out FOLDER]
 
 Needs the C tests built (`make test-c` builds bench_collectives) and, for the peer, Open MPI with its compiler
 (Debian: openmpi-bin libopenmpi-dev). A peer that is missing is left out, and said so. Writes collectives.csv and
-collectives.png, and prints a table. The three take turns, size by size, so that noise of the machine hits all.
+collectives.png, and prints a table. The three take turns, a few sizes each, so that noise of the machine hits all.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "all_t
 RANKS = (2, 4, 8)
 SIZES = tuple(2**power for power in (3, 5, 7, 9, 11, 13, 15, 17, 19, 20, 22, 24, 26, 28))
 LARGE = 2**20
+TURN = 5  # sizes a program measures before the next library's turn
 TIMEOUT = 900
 
 
@@ -59,7 +62,10 @@ def build_mpi(folder: Path) -> Path | None:
     return program
 
 
-def commands(mpi: Path | None, what: str, ranks: int, size: int, seconds: float) -> dict[str, list[str]]:
+def commands(
+    mpi: Path | None, what: str, ranks: int, sizes: Sequence[int], seconds: float
+) -> dict[str, list[str]]:
+    bytes_each = [str(size) for size in sizes]
     gloo = [
         sys.executable,
         "-m",
@@ -69,16 +75,16 @@ def commands(mpi: Path | None, what: str, ranks: int, size: int, seconds: float)
         str(HERE / "peer_gloo.py"),
     ]
     found = {
-        "hccl": [str(OURS), what, str(ranks), str(seconds), str(size)],
-        "gloo": [*gloo, what, str(seconds), str(size)],
+        "hccl": [str(OURS), what, str(ranks), str(seconds), *bytes_each],
+        "gloo": [*gloo, what, str(seconds), *bytes_each],
     }
     if mpi is not None:
         launch = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", str(ranks), str(mpi)]
-        found["openmpi"] = [*launch, what, str(seconds), str(size)]
+        found["openmpi"] = [*launch, what, str(seconds), *bytes_each]
     return found
 
 
-def run(library: str, command: list[str], what: str, ranks: int) -> Row:
+def run(library: str, command: list[str], what: str, ranks: int) -> list[Row]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=TIMEOUT, env=environment, check=False
@@ -86,14 +92,23 @@ def run(library: str, command: list[str], what: str, ranks: int) -> Row:
     lines = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
     if done.returncode != 0 or not lines:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
-    size, seconds, waited = lines[-1]
-    return Row(
-        library=library,
-        collective=what,
-        ranks=ranks,
-        size=int(size),
-        seconds=float(seconds),
-        waited=float(waited),
+    return [
+        Row(
+            library=library,
+            collective=what,
+            ranks=ranks,
+            size=int(size),
+            seconds=float(seconds),
+            waited=float(waited),
+        )
+        for size, seconds, waited in lines
+    ]
+
+
+def line(r: Row) -> str:
+    return (
+        f"{r.collective:15}{r.ranks:3}{r.size:11}  {r.library:8}{r.seconds * 1e6:12.1f} us  {r.waited * 1e6:12.1f} us"
+        f"  {r.bandwidth:8.3f} GB/s"
     )
 
 
@@ -175,19 +190,13 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         mpi = build_mpi(Path(folder))
-        for what in kinds:
-            for ranks in RANKS:
-                for size in sizes:
-                    if what != "all_reduce" and size < 4 * ranks:
-                        continue
-                    for library, command in commands(mpi, what, ranks, size, options.seconds).items():
-                        rows.append(run(library, command, what, ranks))
-                        r = rows[-1]
-                        print(
-                            f"{what:15}{ranks:3}{size:11}  {library:8}{r.seconds * 1e6:12.1f} us  {r.waited * 1e6:12.1f} us"
-                            f"  {r.bandwidth:8.3f} GB/s",
-                            flush=True,
-                        )
+        for what, ranks in itertools.product(kinds, RANKS):
+            some = [size for size in sizes if what == "all_reduce" or size >= 4 * ranks]
+            for turn in (some[i : i + TURN] for i in range(0, len(some), TURN)):
+                for library, command in commands(mpi, what, ranks, turn, options.seconds).items():
+                    measured = run(library, command, what, ranks)
+                    print(*map(line, measured), sep="\n", flush=True)
+                    rows += measured
     with (options.out / "collectives.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["library", "collective", "ranks", "bytes", "seconds", "seconds_waited", "bus_gb_s"])

@@ -40,6 +40,17 @@ size_t hc_board_layout(struct hc_board *b, uint32_t num_ranks, uint32_t buffer_m
     return b->bytes;
 }
 
+/* Slots do not get smaller than HC_SLOT_MIN: many ranks need more than the least HCCL_BUFFSIZE. */
+HcclResult hc_board_check(const char *caller, uint32_t num_ranks, uint32_t buffer_megabytes) {
+    struct hc_board b;
+    hc_board_layout(&b, num_ranks, buffer_megabytes);
+    const size_t lanes = b.bytes - b.lanes_at, megabyte = (size_t)1 << 20;
+    HC_CHECK(lanes <= buffer_megabytes * megabyte, HCCL_E_PARA,
+             "%s: HCCL_BUFFSIZE is %u MB, wanted at least %zu MB for %u ranks of one host", caller,
+             buffer_megabytes, hc_align_up(lanes, megabyte) / megabyte, num_ranks);
+    return HCCL_SUCCESS;
+}
+
 int hc_board_file(const char *caller) {
     const int file = memfd_create("hccl", MFD_CLOEXEC);
     if (file < 0) hc_fail(HCCL_E_SYSCALL, "%s: cannot make shared memory: %s", caller, strerror(errno));

@@ -125,6 +125,9 @@ HcclResult hc_board_open(const char *caller, struct hc_comm *comm, int self);
 void hc_board_close(struct hc_comm *comm);
 /* Bytes that a board of so many ranks takes at most, and its slots. */
 size_t hc_board_layout(struct hc_board *board, uint32_t num_ranks, uint32_t buffer_megabytes);
+/* HCCL_E_PARA where that is more than HCCL_BUFFSIZE allows. Ask before anything is shared: all ranks then
+ * get this answer, none that of a peer which has ended. */
+HcclResult hc_board_check(const char *caller, uint32_t num_ranks, uint32_t buffer_megabytes);
 
 static inline struct hc_board_head *hc_board_head(const struct hc_board *b) {
     return (struct hc_board_head *)(void *)b->memory;

@@ -107,7 +107,8 @@ static void set_patience(struct hc_comm *c) {
 
 /* `board_file` is closed. */
 static HcclResult open_shm(const char *caller, struct hc_comm *c, int board_file) {
-    const HcclResult status = open_lifelines(caller, c);
+    HcclResult status = hc_board_check(caller, c->num_ranks, c->members[0].buffer_megabytes);
+    if (status == HCCL_SUCCESS) status = open_lifelines(caller, c);
     if (status != HCCL_SUCCESS) {
         close(board_file);
         return status;

@@ -2,6 +2,7 @@
 /* Communicators of one rank: birth, identity, options, misuse. */
 #include "harness.h"
 #include "hccl/hccl.h"
+#include "hccl_config.h"
 
 static bool ready(void) {
     static bool done;
@@ -85,14 +86,6 @@ TEST(foreign_root_info_is_refused) {
     CHECK(ready());
     CHECK_EQ(HcclCommInitRootInfo(1, &info, 0, &comm), HCCL_E_PARA);
     CHECK_EQ(HcclCommInitRootInfo(1, NULL, 0, &comm), HCCL_E_PTR);
-}
-
-static void init_config(HcclCommConfig *config, size_t filled) {
-    const uint32_t magic = HCCL_COMM_CONFIG_MAGIC_WORD;
-    memset(config, 0, sizeof *config);
-    memcpy(config->reserved, &filled, sizeof filled);
-    memcpy(config->reserved + sizeof filled, &magic, sizeof magic);
-    config->hcclBufferSize = config->hcclDeterministic = HCCL_COMM_CONFIG_NOT_SET;
 }
 
 TEST(config_names_the_comm) {

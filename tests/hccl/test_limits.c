@@ -4,6 +4,7 @@
 
 #include "harness.h"
 #include "hc_util.h"
+#include "hccl_config.h"
 #include "hccl_ranks.h"
 
 enum { LARGE = 100000 };
@@ -84,6 +85,29 @@ TEST(memory_of_a_communicator_is_bounded) {
     const bool good = board_of(2, NULL, 200 << 20) && board_of(8, NULL, 200 << 20) &&
                       board_of(32, NULL, 200 << 20) && board_of(2, "1", 1 << 20) &&
                       board_of(8, "1", 1 << 20) && board_of(16, "4", 4 << 20);
+    unsetenv("MINDSPEED_NUM_DEVICES");
+    unsetenv("MINDSPEED_DEVICE_MEMORY");
+    CHECK(good);
+}
+
+/* Slots have a least size: where they do not fit, no rank goes on with more memory than was allowed. */
+static int too_little(struct rank *self) {
+    uint32_t all[16];
+    for (uint32_t r = 0; r < 16; r++) all[r] = r;
+    HcclCommConfig config;
+    init_config(&config, sizeof config);
+    config.hcclBufferSize = 1;
+    HcclComm part = NULL;
+    const HcclResult status = HcclCreateSubCommConfig(&self->comm, 16, all, 7, self->rank, &config, &part);
+    EXPECT(status == HCCL_E_PARA && part == NULL, "status %d", status);
+    const char *text = aclGetRecentErrMsg();
+    EXPECT(text && strstr(text, "HCCL_BUFFSIZE is 1 MB, wanted at least 3 MB for 16 ranks"), "%s", text);
+    return 0;
+}
+TEST(too_small_buffers_are_refused) {
+    setenv("MINDSPEED_NUM_DEVICES", "16", 1);
+    setenv("MINDSPEED_DEVICE_MEMORY", "1G", 1);
+    const bool good = run_ranks(16, 100, too_little);
     unsetenv("MINDSPEED_NUM_DEVICES");
     unsetenv("MINDSPEED_DEVICE_MEMORY");
     CHECK(good);

@@ -60,7 +60,8 @@ class Results:
 
 @pytest.fixture(scope="module")
 def results(request: pytest.FixtureRequest) -> Results:
-    calls = (getattr(item, "callspec", None) for item in request.session.items)
+    here = (item for item in request.session.items if item.path == request.path)
+    calls = (getattr(item, "callspec", None) for item in here)
     return Results([call.params["layout"] for call in calls if call and "layout" in call.params])
 
 

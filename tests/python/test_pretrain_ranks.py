@@ -109,6 +109,7 @@ def test_checkpoint_goes_on_in_another_layout(text: Path, tmp_path: Path) -> Non
         "--npus 4 --ep 4 --experts 4",
         "--npus 8 --tp 2 --sp --pp 2 --ep 2 --experts 4",
     ],
+    ids=lambda options: options.replace(" --", "-").replace("--", "").replace(" ", ""),
 )
 def test_layouts_train(layout: str, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -436,6 +436,8 @@ def test_launch_blocking_raises_where_it_happens(tmp_path: Path) -> None:
 def test_interrupt_and_exit(tmp_path: Path) -> None:
     process = start(
         """
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
         x = torch.ones(1000, device="npu")
         print("ready", flush=True)
         while True:
@@ -446,7 +448,10 @@ def test_interrupt_and_exit(tmp_path: Path) -> None:
     assert process.stdout is not None and re.match("ready", process.stdout.readline())
     process.send_signal(signal.SIGINT)
     begin = time.monotonic()
-    _, error = process.communicate(timeout=60)
+    try:
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert time.monotonic() - begin < 20 and "KeyboardInterrupt" in error
     assert process.returncode in (1, -signal.SIGINT), process.returncode
 

@@ -66,6 +66,8 @@ def finalize() -> None:
     parallel_state._EMBEDDING_GLOBAL_RANKS = None  # forgotten there, like the next
     parallel_state._POSITION_EMBEDDING_GLOBAL_RANKS = None
     torch.distributed.destroy_process_group()
+    if "main_grad" in vars(torch.nn.Parameter):  # left on the class by Megatron's FSDP
+        del torch.nn.Parameter.main_grad
 
 
 def _model_options(layout: Layout) -> dict[str, Any]:
