@@ -21,8 +21,14 @@ static inline __attribute__((always_inline)) vf vf_poly(vf x, const float *c, si
 
 /* x in [low, high]; NaN stays NaN. */
 static inline vf vf_clamp(vf x, float low, float high) {
+#if defined(HC_ISA_avx512) /* gives its second operand where one is NaN */
+    return _mm512_max_ps(vf_set(low), _mm512_min_ps(vf_set(high), x));
+#elif defined(HC_ISA_avx2)
+    return _mm256_max_ps(vf_set(low), _mm256_min_ps(vf_set(high), x));
+#else
     x = vf_select(x > high, vf_set(high), x);
     return vf_select(x < low, vf_set(low), x);
+#endif
 }
 static inline vf vf_copysign(vf magnitude, vf sign) {
     const vi mask = vi_set(INT32_MIN);
@@ -54,6 +60,16 @@ static inline vf vf_divide_fast(vf a, vf b) {
     return vf_fma(vf_fma(-b, q, a), r, q);
 #else
     return a / b;
+#endif
+}
+
+/* 1 / b for b as above, within 2 units. */
+static inline vf vf_reciprocal_fast(vf b) {
+#if defined(HC_ISA_avx512)
+    const vf r = _mm512_rcp14_ps(b);
+    return vf_fma(r, vf_fma(-b, r, vf_set(1.0f)), r);
+#else
+    return vf_divide_fast(vf_set(1.0f), b);
 #endif
 }
 

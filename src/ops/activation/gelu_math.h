@@ -30,20 +30,19 @@ static inline double hc_gelu_grad_f64(double x) {
 
 /* Phi(-a), a >= 0, given e = e^(-a^2/2). */
 static inline vf hc_normal_tail_vf(vf a, vf e) {
-    const vf t = vf_divide_fast(vf_set(1.0f), vf_fma(a, vf_set(0x1.38p-2f), vf_set(1.0f)));
+    const vf t = vf_reciprocal_fast(vf_fma(a, vf_set(0x1.38p-2f), vf_set(1.0f)));
     const vf p = VF_POLY(t, 0x1.f1b7dap-4f, 0x1.f53dcp-4f, 0x1.a65ae8p-4f, 0x1.f2e3fep-4f, -0x1.442372p-5f,
                          0x1.8077b6p-3f, -0x1.3acc92p-3f, 0x1.2d0dfap-5f);
     return e * t * p;
 }
 /* |x|, at most 16: where both tails vanish, and where the reciprocal of any is still fast. */
-static inline vf hc_gelu_reach_vf(vf x) {
-    const vf a = vf_abs(x);
-    return vf_select(a > 16.0f, vf_set(16.0f), a);
-}
+static inline vf hc_gelu_reach_vf(vf x) { return vf_clamp(vf_abs(x), 0.0f, 16.0f); }
+/* Negative x takes the tail itself, so that nothing cancels. */
 static inline vf hc_gelu_short_vf(vf x) {
     const vf a = hc_gelu_reach_vf(x), w = hc_normal_tail_vf(a, vf_exp(a * a * -0.5f));
     return x * vf_select(x < 0.0f, w, 1.0f - w);
 }
+/* The derivative by the same two terms: Phi(x) + x phi(x). */
 static inline vf hc_gelu_short_grad_vf(vf x) {
     const vf a = hc_gelu_reach_vf(x), e = vf_exp(a * a * -0.5f), w = hc_normal_tail_vf(a, e);
     return vf_fma(x, e * (float)HC_INV_SQRT_2PI, vf_select(x < 0.0f, w, 1.0f - w));
