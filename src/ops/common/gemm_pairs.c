@@ -58,7 +58,7 @@ void HC_FN(gemm_round_BF16)(const struct gemm_round *r) {
 
 /* The first n of 32 elements, the rest zero. */
 static inline vf load_pairs(const void *p, size_t n) {
-    if (n >= 2 * HC_VL) return vf_load(p);
+    if (n >= 2 * HC_VL) return (vf)_mm512_loadu_si512(p);
     return (vf)_mm512_maskz_loadu_epi16((__mmask32)((1u << n) - 1), p);
 }
 
@@ -83,6 +83,7 @@ ALWAYS_INLINE void pair_square(const struct gemm_pack *p, size_t first, size_t k
     }
 }
 
+/* Right to left, as in gemm_pack.c: what a vector writes too far is written later. */
 static void pairs_along_k(const struct gemm_pack *p) {
     const size_t last = (p->width - 1) / HC_VL * HC_VL;
     for (size_t k = 0; k < p->k; k += 2 * HC_VL) {
@@ -124,6 +125,7 @@ ALWAYS_INLINE void pairs_of_rows(const struct gemm_pack *p, const uint16_t *src,
     }
 }
 
+/* The width is a constant of each branch, so that a row's vectors are unrolled. */
 static void pairs_across(const struct gemm_pack *p) {
     const size_t group = RUN / p->width;
     for (size_t first = 0; first < p->panels; first += group) {
@@ -135,6 +137,7 @@ static void pairs_across(const struct gemm_pack *p) {
     }
 }
 
+/* Both strides above 1: views of views, rare enough. */
 static void pairs_of_any(const struct gemm_pack *p) {
     const uint16_t *src = p->src;
     for (size_t k = 0; k < p->k; k += 2) {
@@ -162,12 +165,14 @@ void HC_FN(gemm_pack_BF16)(const struct gemm_pack *p) {
 
 /* ---- the end of a tile ---- */
 
+/* A vector of self, the columns that exist; widening bfloat16 is exact. */
 static inline vf load_self(const char *p, __mmask16 columns, aclDataType dtype) {
     if (dtype == ACL_FLOAT) return _mm512_maskz_loadu_ps(columns, p);
     const __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, p));
     return (vf)_mm512_slli_epi32(x, 16);
 }
 
+/* Rows of at most 32 columns. The flags are constants of each call, so that the loop has no branches. */
 ALWAYS_INLINE void store_rows(const struct gemm_store *s, bool add, bool has_self, aclDataType self_dtype) {
     const struct hc_gemm *g = s->g;
     const vf alpha = vf_set((float)g->alpha.value.f), beta = vf_set((float)g->beta.value.f);

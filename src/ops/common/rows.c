@@ -351,6 +351,7 @@ static aclnnStatus load_shared(struct loop *l) {
     return 0;
 }
 
+/* Whether the bfloat16 kernel may be called on the operands' own memory. */
 static bool all_bf16_runs(const struct loop *l) {
     for (int k = 0; k < l->num_operands; k++) {
         const struct hc_rows_operand *from = &l->spec->operand[k];
