@@ -42,19 +42,20 @@ def length(spans: Spans) -> float:
 
 
 def shares(trace: Path) -> tuple[float, float]:
-    """Of one rank's time in its training steps: in collectives, and in collectives alone."""
+    """Of one rank's time between its first and last step: in collectives, and in collectives alone."""
     slices = [s for s in json.loads(trace.read_text(encoding="utf-8")) if s["ph"] == "X"]
-    spans = {"collective": [], "operator": [], "copy": []}
-    for s in slices:
-        if s["cat"] in spans:
-            spans[s["cat"]].append((s["ts"], s["ts"] + s["dur"]))
-    talking = union(spans["collective"])
-    working = union(spans["operator"] + spans["copy"])
-    everything = union(talking + working)
-    if not everything:
-        raise SystemExit(f"{trace} has no operators")
-    lasted = everything[-1][1] - everything[0][0]
-    return length(talking) / lasted, (length(everything) - length(working)) / lasted
+    steps = [s["ts"] for s in slices if "Adam" in s["name"]]
+    if len(steps) < 2:
+        raise SystemExit(f"{trace} has no steps of Adam")
+    first, last = min(steps), max(steps)
+
+    def spans(*kinds: str) -> Spans:
+        inside = (s for s in slices if s["cat"] in kinds and first <= s["ts"] < last)
+        return union((s["ts"], min(s["ts"] + s["dur"], last)) for s in inside)
+
+    talking, working = spans("collective"), spans("operator", "copy")
+    alone = length(union([*talking, *working])) - length(working)
+    return length(talking) / (last - first), alone / (last - first)
 
 
 def measure(ranks: int, options: argparse.Namespace, folder: Path) -> str:
