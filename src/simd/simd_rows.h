@@ -57,20 +57,6 @@ static inline double vf_row_dot(const float *a, const float *b, size_t n) {
                vf_load_part(a + at, rest) * vf_load_part(b + at, rest));
     return sum;
 }
-/* NaN if any is; -inf for no values. */
-static inline float vf_row_max(const float *x, size_t n) {
-    const float low = -__builtin_inff();
-    vf m[4] = {vf_set(low), vf_set(low), vf_set(low), vf_set(low)};
-    size_t i = 0;
-    for (; i + 4 * HC_VL <= n; i += 4 * HC_VL) {
-        _Pragma("GCC unroll 4") for (size_t u = 0; u < 4; u++) m[u] =
-            vf_max(m[u], vf_load(x + i + u * HC_VL));
-    }
-    for (; i + HC_VL <= n; i += HC_VL) m[0] = vf_max(m[0], vf_load(x + i));
-    if (i < n) m[1] = vf_max(m[1], vf_load_fill(x + i, n - i, low));
-    return vf_reduce_max(vf_max(vf_max(m[0], m[1]), vf_max(m[2], m[3])));
-}
-
 /* The larger of x and m; m where x is NaN. */
 static inline vf vf_max_number(vf x, vf m) {
 #if defined(HC_ISA_avx512)
@@ -81,9 +67,10 @@ static inline vf vf_max_number(vf x, vf m) {
     return vf_select(x > m, x, m);
 #endif
 }
-/* The largest of those that are no NaN, -inf for none: enough where a NaN shows in a sum of exponentials.
- * load_full and load_tail as for HC_ROW_SUM, with lanes that do not exist below all others. */
-#define HC_ROW_MAX(result, n, load_full, load_tail)                                                          \
+/* The largest by max_of(value, so far), -inf for no values: vf_max gives NaN if any is, vf_max_number the
+ * largest of those that are none, which is enough where a NaN shows in a sum of exponentials. load_full and
+ * load_tail as for HC_ROW_SUM, with lanes that do not exist below all others. */
+#define HC_ROW_MAX(result, n, max_of, load_full, load_tail)                                                  \
     do {                                                                                                     \
         const vf hc_low = vf_set(-__builtin_inff());                                                         \
         vf hc_m[4] = {hc_low, hc_low, hc_low, hc_low};                                                       \
@@ -91,17 +78,23 @@ static inline vf vf_max_number(vf x, vf m) {
         for (; i + 4 * HC_VL <= (n); i += 4 * HC_VL) {                                                       \
             _Pragma("GCC unroll 4") for (size_t hc_u = 0; hc_u < 4; hc_u++) {                                \
                 const size_t at = i + hc_u * HC_VL;                                                          \
-                hc_m[hc_u] = vf_max_number((load_full), hc_m[hc_u]);                                         \
+                hc_m[hc_u] = max_of((load_full), hc_m[hc_u]);                                                \
             }                                                                                                \
         }                                                                                                    \
         for (; i + HC_VL <= (n); i += HC_VL) {                                                               \
             const size_t at = i;                                                                             \
-            hc_m[0] = vf_max_number((load_full), hc_m[0]);                                                   \
+            hc_m[0] = max_of((load_full), hc_m[0]);                                                          \
         }                                                                                                    \
         if (i < (n)) {                                                                                       \
             const size_t at = i, rest = (n) - i;                                                             \
-            hc_m[1] = vf_max_number((load_tail), hc_m[1]);                                                   \
+            hc_m[1] = max_of((load_tail), hc_m[1]);                                                          \
         }                                                                                                    \
-        (result) =                                                                                           \
-            vf_reduce_max(vf_max_number(vf_max_number(hc_m[0], hc_m[1]), vf_max_number(hc_m[2], hc_m[3])));  \
+        (result) = vf_reduce_max(max_of(max_of(hc_m[0], hc_m[1]), max_of(hc_m[2], hc_m[3])));                \
     } while (0)
+
+/* NaN if any is; -inf for no values. */
+static inline float vf_row_max(const float *x, size_t n) {
+    float max;
+    HC_ROW_MAX(max, n, vf_max, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
+    return max;
+}

@@ -36,7 +36,7 @@ void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_
     (void)row;
     (void)args;
     float max;
-    HC_ROW_MAX(max, n, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
+    HC_ROW_MAX(max, n, vf_max_number, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
     const vf m = vf_set(max);
     double sum = 0;
     HC_ROW_SUM(sum, n, exp_store(y + at, x + at, m), exp_store_part(y + at, x + at, m, rest));
@@ -60,7 +60,8 @@ void HC_FN(softmax_BF16)(size_t n, void *const *out, const void *const *in, size
     float max;
     (void)row;
     (void)args;
-    HC_ROW_MAX(max, n, vf_load_bf16(x + at), vf_fill(vf_load_bf16_part(x + at, rest), rest, low));
+    HC_ROW_MAX(max, n, vf_max_number, vf_load_bf16(x + at),
+               vf_fill(vf_load_bf16_part(x + at, rest), rest, low));
     const vf m = vf_set(max);
     double sum = 0;
     HC_ROW_SUM(sum, n, exp_keep(e + at, vf_load_bf16(x + at), m),
@@ -81,7 +82,7 @@ void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, s
     (void)row;
     (void)args;
     float max;
-    HC_ROW_MAX(max, n, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
+    HC_ROW_MAX(max, n, vf_max_number, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
     const vf m = vf_set(max), low = vf_set(-__builtin_inff());
     double sum = 0;
     HC_ROW_SUM(sum, n, vf_exp(vf_load(x + at) - m), vf_exp(vf_load_fill(x + at, rest, low[0]) - m));
