@@ -203,15 +203,17 @@ TEST(factors_and_self) {
     }
 }
 
-TEST(batches) {
+/* All sizes and layouts, BATCH products at a time. */
+static void run_batches(aclDataType dtype, double alpha, double beta, int mode) {
     for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
         for (int l = 0; l < 8; l++) {
-            const struct scenario s = {SIZES[i][0], SIZES[i][1], SIZES[i][2], BATCH, ACL_FLOAT, ACL_FLOAT,
-                                       l % 2,       l / 2 % 2,   l / 4,       1,     0.5};
-            CHECK_RUN(s, 1);
+            const struct scenario s = {SIZES[i][0], SIZES[i][1], SIZES[i][2], BATCH, dtype, dtype,
+                                       l % 2,       l / 2 % 2,   l / 4,       alpha, beta};
+            CHECK_RUN(s, mode);
         }
     }
 }
+TEST(batches) { run_batches(ACL_FLOAT, 1, 0.5, 1); }
 
 TEST(larger_than_a_super_block) {
     const struct scenario s = {2100, 40, 300, 1, ACL_BF16, ACL_BF16, 0, 1, 0, 1, 1};
@@ -242,15 +244,7 @@ TEST(bfloat16_layouts_and_odd_steps) {
     }
 }
 
-TEST(bfloat16_batches) {
-    for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
-        for (int l = 0; l < 8; l++) {
-            const struct scenario s = {SIZES[i][0], SIZES[i][1], SIZES[i][2], BATCH, ACL_BF16, ACL_BF16,
-                                       l % 2,       l / 2 % 2,   l / 4,       0.125, 0};
-            CHECK_RUN(s, 0);
-        }
-    }
-}
+TEST(bfloat16_batches) { run_batches(ACL_BF16, 0.125, 0, 0); }
 
 TEST(no_steps_leave_beta_self) {
     static const aclDataType TYPES[] = {ACL_FLOAT, ACL_BF16, ACL_DOUBLE};
