@@ -3,6 +3,7 @@
  */
 #include <dirent.h>
 
+#include "hccl_config.h"
 #include "hccl_ucx.h"
 
 enum { ROUNDS = 40, WARM = 10, SIDE = 4, COUNT = 20000 };
@@ -15,21 +16,11 @@ static unsigned open_files(void) {
     return count;
 }
 
-static HcclCommConfig no_config(void) {
-    HcclCommConfig config;
-    const size_t filled = sizeof config;
-    const uint32_t magic = HCCL_COMM_CONFIG_MAGIC_WORD;
-    memset(&config, 0, sizeof config);
-    memcpy(config.reserved, &filled, sizeof filled);
-    memcpy(config.reserved + sizeof filled, &magic, sizeof magic);
-    config.hcclBufferSize = config.hcclDeterministic = HCCL_COMM_CONFIG_NOT_SET;
-    return config;
-}
-
 static HcclComm make_sub(struct rank *self, uint64_t number) {
     uint32_t ranks[64];
-    HcclCommConfig config = no_config();
+    HcclCommConfig config;
     HcclComm sub = NULL;
+    init_config(&config, sizeof config);
     for (uint32_t r = 0; r < self->num_ranks; r++) ranks[r] = r;
     return HcclCreateSubCommConfig(&self->comm, self->num_ranks, ranks, number, self->rank, &config, &sub) ==
                    0
