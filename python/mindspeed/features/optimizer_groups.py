@@ -5,6 +5,8 @@ Megatron saves the groups of the first rank and gives them to every rank by posi
 the order in which it meets its parameters: a pipeline stage whose first parameter is a norm's has the group without
 weight decay first. (Transformer Engine's layers start with a matrix, so there all stages have the same order.) Such a
 stage would go on with weight decay on its norms and none on its matrices.
+
+Groups are also saved in one order, the first stage's: else Megatron warns with every checkpoint that ranks differ.
 """
 
 from __future__ import annotations
@@ -55,6 +57,25 @@ def by_identity(load: Callable[..., None]) -> Callable[..., None]:
     return load_state_dict
 
 
+def _place(group: Group) -> tuple[Any, ...]:
+    """The first stage begins with the embedding, which has weight decay."""
+    decay, rate, is_expert, is_decoupled = _identity(group)
+    return -decay, is_expert, not is_decoupled, rate
+
+
+def in_one_order(state_dict: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Groups of a state without parameter lists, whose order therefore means nothing, as the first stage has them."""
+
+    def ordered_state_dict(self: Any) -> dict[str, Any]:
+        state = state_dict(self)
+        groups = state["optimizer"]["param_groups"]
+        if all("params" not in group for group in groups):
+            groups.sort(key=_place)
+        return state
+
+    return ordered_state_dict
+
+
 _OPTIMIZERS = (
     "megatron.core.optimizer.distrib_optimizer:DistributedOptimizer",
     "megatron.core.optimizer.optimizer:Float16OptimizerWithFloat16Params",
@@ -64,5 +85,8 @@ _OPTIMIZERS = (
 FEATURE = Feature(
     name="optimizer-groups",
     level=Level.COMPATIBILITY,
-    patches=tuple(Patch(f"{name}.load_state_dict", by_identity, wraps=True) for name in _OPTIMIZERS),
+    patches=(
+        *(Patch(f"{name}.load_state_dict", by_identity, wraps=True) for name in _OPTIMIZERS),
+        Patch(f"{_OPTIMIZERS[0]}.state_dict", in_one_order, wraps=True),
+    ),
 )
