@@ -63,6 +63,7 @@ TEST(blocking_task_and_what_follows_run_in_order_in_the_worker) {
     aclrtStreamStatus status;
     CHECK_OK(aclrtStreamQuery(s, &status));
     CHECK_EQ(status, ACL_STREAM_STATUS_NOT_READY);
+    while (atomic_load(&g_count) < 8) sleep_ms(1); /* nobody synchronises */
     CHECK_OK(aclrtSynchronizeStream(s));
     CHECK(!pthread_equal(g_ran_in, pthread_self()));
     for (int i = 0; i < 8; i++) CHECK_EQ(g_order[i], i);
@@ -71,6 +72,23 @@ TEST(blocking_task_and_what_follows_run_in_order_in_the_worker) {
     CHECK_EQ(g_released, 8);
     CHECK_OK(put(s, note, 9, false)); /* idle again: inline again */
     CHECK(pthread_equal(g_ran_in, pthread_self()));
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
+/* Tasks run once and in order, whether the worker or who synchronises runs them. */
+TEST(synchronize_takes_over_queued_tasks) {
+    aclrtStream s = fresh();
+    int taken = 0;
+    for (int round = 0; round < 200; round++) {
+        atomic_store(&g_count, 0);
+        for (int i = 0; i < 8; i++) CHECK_OK(put(s, note, i, true));
+        CHECK_OK(aclrtSynchronizeStream(s));
+        CHECK_EQ(g_count, 8);
+        for (int i = 0; i < 8; i++) CHECK_EQ(g_order[i], i);
+        taken += pthread_equal(g_ran_in, pthread_self()) != 0;
+    }
+    CHECK_EQ(g_released, 200 * 8);
+    CHECK(taken > 0);
     CHECK_OK(aclrtDestroyStream(s));
 }
 
