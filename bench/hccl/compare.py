@@ -117,30 +117,35 @@ def geometric_mean(values: list[float]) -> float:
 
 
 def summary(rows: list[Row]) -> list[str]:
-    """Ratios of a peer's time to ours, above 1 we are faster."""
-    ours = {(r.collective, r.ranks, r.size): r.seconds for r in rows if r.library == "hccl"}
+    """Ratios of a peer's time to ours, above 1 we are faster: queued, and waited for one by one."""
+    ours = {(r.collective, r.ranks, r.size): r for r in rows if r.library == "hccl"}
     lines = [
-        "| collective | ranks | peer | below 1 MiB | 1 MiB and more | least of these |",
-        "|---|---|---|---|---|---|",
+        "| collective | ranks | peer | below 1 MiB | each waited for | 1 MiB and more | each waited for | least of these |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    keys = sorted({(r.collective, r.ranks, r.library) for r in rows if r.library != "hccl"})
-    everything: dict[str, tuple[list[float], list[float]]] = {}
-    for what, ranks, library in keys:
-        small, large = everything.setdefault(library, ([], []))
-        mine: tuple[list[float], list[float]] = ([], [])
-        for r in rows:
-            if (r.collective, r.ranks, r.library) == (what, ranks, library):
-                mine[r.size >= LARGE].append(r.seconds / ours[what, ranks, r.size])
-        small += mine[0]
-        large += mine[1]
-        least = min(mine[1], default=float("nan"))
-        lines.append(
-            f"| {what} | {ranks} | {library} | {geometric_mean(mine[0]):.2f} | {geometric_mean(mine[1]):.2f} | {least:.2f} |"
-        )
-    for library, (small, large) in everything.items():
-        lines.append(
-            f"| all | all | {library} | {geometric_mean(small):.2f} | {geometric_mean(large):.2f} | {min(large, default=0):.2f} |"
-        )
+    peers = [r for r in rows if r.library != "hccl"]
+    keys = sorted({(r.collective, str(r.ranks), r.library) for r in peers})
+    for what, ranks, library in [
+        *keys,
+        *(("all", "all", name) for name in sorted({r.library for r in peers})),
+    ]:
+        cells = []
+        least = math.inf
+        for is_large in (False, True):
+            some = [
+                r
+                for r in peers
+                if r.library == library
+                and what in ("all", r.collective)
+                and ranks in ("all", str(r.ranks))
+                and (r.size >= LARGE) == is_large
+            ]
+            mine = [ours[r.collective, r.ranks, r.size] for r in some]
+            queued = [peer.seconds / own.seconds for peer, own in zip(some, mine, strict=True)]
+            waited = [peer.waited / own.waited for peer, own in zip(some, mine, strict=True)]
+            cells += [f"{geometric_mean(queued):.2f}", f"{geometric_mean(waited):.2f}"]
+            least = min([least, *queued, *waited] if is_large else [least])
+        lines.append(f"| {what} | {ranks} | {library} | {' | '.join(cells)} | {least:.2f} |")
     return lines
 
 
