@@ -34,7 +34,7 @@ void HC_FN(hccl_copy_past_caches)(char *to, const char *from, size_t bytes) {
 
 enum {
     GRAIN = 1 << 20,       /* below this, waking threads costs more than it saves */
-    PAST_CACHES = 8 << 20, /* of a whole copy: what a last-level cache keeps for one core, more or less */
+    PAST_CACHES = 8 << 20, /* of all that is written: about what a last-level cache keeps */
 };
 
 struct job {
@@ -50,10 +50,12 @@ static void copy_part(void *ctx, size_t begin, size_t end) {
     j->copy(j->to + begin, j->from + begin, end - begin);
 }
 
-void hc_copy(char *to, const char *from, size_t bytes) {
-    struct job job = {to, from, bytes < PAST_CACHES ? copy_in_caches : HC_DISPATCH(hccl_copy_past_caches)};
+void hc_copy_part(char *to, const char *from, size_t bytes, size_t all) {
+    struct job job = {to, from, all < PAST_CACHES ? copy_in_caches : HC_DISPATCH(hccl_copy_past_caches)};
     if (to == from || bytes == 0) return;
     if (bytes <= GRAIN) copy_part(&job, 0, bytes);
     else hc_parallel_for(bytes, GRAIN, copy_part, &job);
 }
+
+void hc_copy(char *to, const char *from, size_t bytes) { hc_copy_part(to, from, bytes, bytes); }
 #endif

@@ -133,6 +133,8 @@ HcclResult hc_select_check(const char *caller);
 
 /* memcpy on the threads of operators where that pays; nothing where both are the same place. */
 void hc_copy(char *to, const char *from, size_t bytes);
+/* One of the copies that write `all` bytes together: those of all ranks compete for the caches. */
+void hc_copy_part(char *to, const char *from, size_t bytes, size_t all);
 
 /* Begin to move messages, side by side with those under way. They must stay where they are until a finish
  * that names them, or any finish that fails, has returned: on failure all of the operation is given up. */

@@ -15,7 +15,8 @@ static HcclResult pull(const struct hc_views *v, uint32_t r) {
     if (bytes == 0) return HCCL_SUCCESS;
     const char *send = hc_view_send(v, r);
     if (send == NULL) return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
-    hc_copy(op->recv + op->recvs.offsets[r], send + hc_view_offset(v, r, self), bytes);
+    hc_copy_part(op->recv + op->recvs.offsets[r], send + hc_view_offset(v, r, self), bytes,
+                 op->recv_bytes * op->comm->num_ranks);
     return HCCL_SUCCESS;
 }
 

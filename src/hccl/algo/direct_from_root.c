@@ -11,7 +11,8 @@ static HcclResult run(struct hc_op *op) {
     if (op->recv_bytes > 0) {
         const char *send = hc_view_send(&views, op->root);
         if (send == NULL) return hc_comm_fail(c, HCCL_E_DRV, "%s", hc_error_text());
-        hc_copy(op->recv, send + (op->kind == HC_OP_SCATTER ? c->rank * op->recv_bytes : 0), op->recv_bytes);
+        hc_copy_part(op->recv, send + (op->kind == HC_OP_SCATTER ? c->rank * op->recv_bytes : 0),
+                     op->recv_bytes, op->recv_bytes * c->num_ranks);
     }
     return hc_direct_close(op, &views);
 }
