@@ -28,6 +28,7 @@ struct operand {
     int64_t inner; /* stride[0] in elements */
     enum hc_block block;
     bool direct; /* runs of stride 1 are blocks already */
+    bool dense;  /* rows follow each other: any run of elements is one run in memory */
     hc_load_fn *load;
     hc_store_fn *store;
 };
@@ -245,6 +246,9 @@ static void set_operand(struct loop *l, int k, const aclTensor *view, enum hc_bl
     o->inner = o->stride[0] / view->item_size;
     o->direct = o->inner == 1 && hc_block_of(view->dtype) == (int)block;
     if (view->dtype == ACL_BOOL && block == HC_B8 && k < l->num_outs) o->direct = o->inner == 1;
+    o->dense = true;
+    for (int d = 1; d < l->rank; d++)
+        o->dense = o->dense && o->stride[d] == o->stride[d - 1] * l->shape[d - 1];
     o->load = hc_load_for(view->dtype, block);
     o->store = hc_store_for(view->dtype, block);
     l->all_direct = l->all_direct && o->direct;
@@ -279,16 +283,35 @@ static void advance(const struct loop *l, struct position *at, size_t n) {
     }
 }
 
+/* From a position in a row to the beginning of the next row: additions only, as rows may be short. */
+static char *next_row(const struct loop *l, const struct operand *o, struct position *at, char *p) {
+    p -= at->index[0] * o->stride[0];
+    at->index[0] = 0;
+    for (int d = 1; d < l->rank; d++) {
+        p += o->stride[d];
+        if (++at->index[d] < l->shape[d]) break;
+        p -= o->stride[d] * l->shape[d];
+        at->index[d] = 0;
+    }
+    return p;
+}
+
+/* How many of the n elements from a position on lie in one run. */
+static size_t run_length(const struct loop *l, const struct operand *o, const struct position *at, size_t n) {
+    return o->dense ? n : hc_min_size(n, (size_t)(l->shape[0] - at->index[0]));
+}
+
 /* n elements from a position on, run by run, into a block. `at` is a copy and moves along. */
 static void load_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
                        char *block) {
     const size_t size = hc_block_size(o->block);
+    char *p = address(l, o, &at);
     while (n > 0) {
-        const size_t run = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
-        o->load(run, block, address(l, o, &at), o->inner);
+        const size_t run = run_length(l, o, &at, n);
+        o->load(run, block, p, o->inner);
         block += run * size;
-        advance(l, &at, run);
         n -= run;
+        if (n > 0) p = next_row(l, o, &at, p);
     }
 }
 
@@ -296,12 +319,13 @@ static void load_block(const struct loop *l, const struct operand *o, struct pos
 static void store_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
                         const char *block) {
     const size_t size = hc_block_size(o->block);
+    char *p = address(l, o, &at);
     while (n > 0) {
-        const size_t run = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
-        o->store(run, address(l, o, &at), o->inner, block);
+        const size_t run = run_length(l, o, &at, n);
+        o->store(run, p, o->inner, block);
         block += run * size;
-        advance(l, &at, run);
         n -= run;
+        if (n > 0) p = next_row(l, o, &at, p);
     }
 }
 
@@ -316,9 +340,9 @@ static void prefetch_next(const struct operand *o, const char *p, size_t n) {
     for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + bytes + at, 0, 2);
 }
 
-/* Load what is not direct, compute, store. `one_run`: the n elements lie in one row, so direct operands
+/* Load what is not direct, compute, store. `one_row`: the n elements lie in one row, so direct operands
  * need no copy. An output that is an input's memory is written after its block has been read. */
-static void run_block(const struct loop *l, const struct position *at, size_t n, bool one_run) {
+static void run_block(const struct loop *l, const struct position *at, size_t n, bool one_row) {
     _Alignas(64) char pool[POOL];
     bool buffered[HC_EW_MAX_OPERANDS];
     void *outs[HC_EW_MAX_OPERANDS];
@@ -326,6 +350,7 @@ static void run_block(const struct loop *l, const struct position *at, size_t n,
     char *next = pool;
     for (int k = 0; k < l->num_operands; k++) {
         const struct operand *o = &l->operand[k];
+        const bool one_run = one_row || o->dense;
         char *p;
         buffered[k] = !(one_run && o->direct);
         if (buffered[k]) {
