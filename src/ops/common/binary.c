@@ -89,18 +89,22 @@ aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, c
 }
 
 /* Integers wrap as they do in tensors. */
-bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *product) {
-    if (a == NULL || b == NULL) return false;
+static aclScalar product_of(const aclScalar *a, const aclScalar *b) {
     const enum hc_dtype_class class_a = hc_dtype_class(a->dtype), class_b = hc_dtype_class(b->dtype);
     const enum hc_dtype_class higher = class_a > class_b ? class_a : class_b;
     if (higher == HC_CLASS_COMPLEX) {
         const hc_c128 x = hc_scalar_c128(a), y = hc_scalar_c128(b);
-        *product = (aclScalar){ACL_COMPLEX128, {.c = {x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re}}};
-    } else if (higher == HC_CLASS_FLOAT) {
-        *product = (aclScalar){ACL_DOUBLE, {.f = hc_scalar_f64(a) * hc_scalar_f64(b)}};
-    } else {
-        const uint64_t wrapped = (uint64_t)hc_scalar_i64(a) * (uint64_t)hc_scalar_i64(b);
-        *product = (aclScalar){ACL_INT64, {.i = (int64_t)wrapped}};
+        return (aclScalar){ACL_COMPLEX128, {.c = {x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re}}};
     }
-    return true;
+    if (higher == HC_CLASS_FLOAT) return (aclScalar){ACL_DOUBLE, {.f = hc_scalar_f64(a) * hc_scalar_f64(b)}};
+    const uint64_t wrapped = (uint64_t)hc_scalar_i64(a) * (uint64_t)hc_scalar_i64(b);
+    return (aclScalar){ACL_INT64, {.i = (int64_t)wrapped}};
+}
+
+aclnnStatus hc_ew_plan_scalar_times(const char *name, const struct hc_ew *op, const aclTensor *self,
+                                    const aclScalar *other, const aclScalar *alpha, const aclTensor *out,
+                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(other && alpha, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, other ? "alpha" : "other");
+    const aclScalar product = product_of(other, alpha);
+    return hc_ew_plan_scalar(name, op, self, &product, out, workspaceSize, executor);
 }

@@ -26,8 +26,10 @@ aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const ac
 aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
                                      const aclTensor *other, const aclScalar *scalar, const aclTensor *out,
                                      uint64_t *workspaceSize, aclOpExecutor **executor);
-/* a * b in the higher of their classes; false if either is null. */
-bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *product);
+/* Plan op(self, other * alpha): of two scalars the product is taken once, in the higher of their classes. */
+aclnnStatus hc_ew_plan_scalar_times(const char *name, const struct hc_ew *op, const aclTensor *self,
+                                    const aclScalar *other, const aclScalar *alpha, const aclTensor *out,
+                                    uint64_t *workspaceSize, aclOpExecutor **executor);
 
 #define HC_BINARY_TYPED(op_name, spec, type)                                                                 \
     HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensor *self, const aclTensor *other, type *out,   \
@@ -89,7 +91,23 @@ bool hc_scalar_product(const aclScalar *a, const aclScalar *b, aclScalar *produc
             y[i] = (expression);                                                                             \
         }                                                                                                    \
     }
+/* Bodies of x with two scalars of the block's type, first and alpha: args is an array of both. */
+#define HC_EW_BODY_TWO_SCALARS(name, block, expression)                                                      \
+    void HC_FN(name##_##block)(size_t n, void *const *out, const void *const *in, const void *args) {        \
+        hc_block_##block *y = out[0];                                                                        \
+        const hc_block_##block *x_ = in[0];                                                                  \
+        const struct hc_ew_scalar *scalars = args;                                                           \
+        const hc_block_##block first = scalars[0].block, alpha = scalars[1].block;                           \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {                                                \
+            const hc_block_##block x = x_[i];                                                                \
+            y[i] = (expression);                                                                             \
+        }                                                                                                    \
+    }
 /* The same expression for every real block type. */
+#define HC_EW_BODIES_TWO_SCALARS_REAL(name, expression)                                                      \
+    HC_EW_BODY_TWO_SCALARS(name, F32, expression)                                                            \
+    HC_EW_BODY_TWO_SCALARS(name, F64, expression)                                                            \
+    HC_EW_BODY_TWO_SCALARS(name, I64, expression)
 #define HC_EW_BODIES_SCALAR_REAL(name, expression)                                                           \
     HC_EW_BODY_SCALAR(name, F32, float, expression)                                                          \
     HC_EW_BODY_SCALAR(name, F64, double, expression)                                                         \

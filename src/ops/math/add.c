@@ -24,33 +24,12 @@ HC_EW_BODY_SCALAR(adds, C128, hc_c128, hc_cadd(x, s))
 HC_EW_BODY2_BF16(add_BF16, HC_EW_SCALAR_S, a + s * b)
 HC_EW_BODY1_BF16(adds_BF16, HC_EW_SCALAR_S, x + s)
 
-/* self + alpha * x; args are both scalars: args[0] is self, args[1] alpha. */
-#define BODY(block, sum)                                                                                     \
-    void HC_FN(addv_##block)(size_t n, void *const *out, const void *const *in, const void *args) {          \
-        hc_block_##block *y = out[0];                                                                        \
-        const hc_block_##block *x = in[0];                                                                   \
-        const struct hc_ew_scalar *scalars = args;                                                           \
-        const hc_block_##block self = scalars[0].block, alpha = scalars[1].block;                            \
-        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = (sum);                                    \
-    }
-BODY(F32, self + alpha * x[i])
-BODY(F64, self + alpha * x[i])
-BODY(I64, self + alpha * x[i])
-BODY(C128, hc_cadd(self, hc_cmul(alpha, x[i])))
+HC_EW_BODIES_TWO_SCALARS_REAL(addv, first + alpha * x)
+HC_EW_BODY_TWO_SCALARS(addv, C128, hc_cadd(first, hc_cmul(alpha, x)))
 #else
 static const struct hc_ew TENSOR = {"aclnnAdd", HC_EW_TABLE_ALL_BF16(add), 0, 0};
 static const struct hc_ew SCALAR = {"aclnnAdds", HC_EW_TABLE_ALL_BF16(adds), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnAddV3", HC_EW_TABLE_ALL(addv), 0, 0};
-
-/* A tensor and two scalars is a tensor and their product. hc_scalar_product is false where one is null. */
-static aclnnStatus plan_scalar(const char *name, const aclTensor *self, const aclScalar *other,
-                               const aclScalar *alpha, const aclTensor *out, uint64_t *workspaceSize,
-                               aclOpExecutor **executor) {
-    aclScalar product;
-    HC_CHECK(hc_scalar_product(other, alpha, &product), ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             other ? "alpha" : "other");
-    return hc_ew_plan_scalar(name, &SCALAR, self, &product, out, workspaceSize, executor);
-}
 
 /* torch.add(self, other, alpha=alpha) of tensors: both broadcast to out, dtypes promote as in PyTorch. */
 HC_API aclnnStatus aclnnAddGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
@@ -72,14 +51,15 @@ HC_OP_LAUNCH(aclnnInplaceAdd)
 HC_API aclnnStatus aclnnAddsGetWorkspaceSize(const aclTensor *self, const aclScalar *other,
                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
-    return plan_scalar("aclnnAdds", self, other, alpha, out, workspaceSize, executor);
+    return hc_ew_plan_scalar_times("aclnnAdds", &SCALAR, self, other, alpha, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnAdds)
 
 HC_API aclnnStatus aclnnInplaceAddsGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *other,
                                                     const aclScalar *alpha, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {
-    return plan_scalar("aclnnInplaceAdds", selfRef, other, alpha, selfRef, workspaceSize, executor);
+    return hc_ew_plan_scalar_times("aclnnInplaceAdds", &SCALAR, selfRef, other, alpha, selfRef, workspaceSize,
+                                   executor);
 }
 HC_OP_LAUNCH(aclnnInplaceAdds)
 
