@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include "acl/acl.h"
 #include "hc_error.h"
@@ -21,6 +24,9 @@ static bool reserve(struct hc_pool *pool) {
     void *base = mmap(NULL, pool->slot_bytes * pool->capacity, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) return false;
+#if defined(__SANITIZE_ADDRESS__) /* what only an object points to is no leak */
+    __lsan_register_root_region(base, pool->slot_bytes * pool->capacity);
+#endif
     atomic_store(&pool->base, (uintptr_t)base);
     return true;
 }
