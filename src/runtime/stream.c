@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The FIFO of a stream and its worker thread (docs/streams.md).
  *
- * Whoever sets OWNED in the state word runs tasks: a caller by compare-and-swap from zero (launch.c), or the
- * worker under the lock. PENDING is set under the lock while the queue is not empty, so no caller can
- * overtake it. */
+ * Whoever sets OWNED in the state word runs tasks: a caller by compare-and-swap from zero (launch.c), or,
+ * under the lock, the worker or who synchronises. PENDING is set under the lock while the queue is not empty,
+ * so no caller can overtake it. */
 #include "hc_stream.h"
 
 #include <errno.h>
@@ -89,7 +89,7 @@ static void drop_list(struct hc_stream *s, struct hc_queued *list) {
     pthread_cond_broadcast(&s->done);
 }
 
-/* Only the worker asks; OWNED may be a caller's inline task, which started before the queue was filled. */
+/* OWNED may be a caller's inline task, which started before the queue was filled. */
 static bool may_start(const struct hc_stream *s) {
     return s->first != NULL && (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PAUSED)) == 0;
 }
