@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import math
 import os
 import sys
 import time
@@ -89,11 +90,15 @@ def main(cases: Iterable[Case]) -> None:
     print(f"{threads} threads; ratio above 1: ours is faster")
     print(f"{'name':28}{'shape':34}{'ours us':>10}{'torch us':>10}{'ratio':>7}")
     seconds = 0.1 if options.quick else 0.5
+    ratios = []
     with torch.no_grad():
         for case in cases:
             if options.only not in case.name:
                 continue
             ours, theirs = best(Prepared(case.operator, case.args), seconds), best(case.reference, seconds)
-            print(
-                f"{case.name:28}{describe(case):34}{ours:10.1f}{theirs:10.1f}{theirs / ours:7.2f}", flush=True
-            )
+            ratios.append(theirs / ours)
+            print(f"{case.name:28}{describe(case):34}{ours:10.1f}{theirs:10.1f}{ratios[-1]:7.2f}", flush=True)
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        slower = sum(ratio < 1 for ratio in ratios)
+        print(f"{len(ratios)} cases, geometric mean {mean:.2f}, least {min(ratios):.2f}, {slower} below 1")

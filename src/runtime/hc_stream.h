@@ -40,9 +40,12 @@ struct hc_stream {
     char error_text[HC_STREAM_TEXT_BYTES];
     pthread_t worker;
     bool has_worker, stop, worker_gone;
-    bool aborted;       /* the error is of before an abort: it drops nothing that is launched later */
-    atomic_bool abort;  /* blocking tasks give up */
-    atomic_bool parked; /* the running task waits for something else and touches no memory */
+    bool dozing;         /* the worker looks by itself soon: nobody need wake it */
+    uint32_t taken_over; /* tasks since the worker's last one that waiters ran in its place */
+    uint64_t dozed_at;   /* number submitted when the worker dozed off last */
+    bool aborted;        /* the error is of before an abort: it drops nothing that is launched later */
+    atomic_bool abort;   /* blocking tasks give up */
+    atomic_bool parked;  /* the running task waits for something else and touches no memory */
     uint32_t priority, flags;
     uint64_t failure_mode;
     uint32_t overflow, custom_tag, cache_op_info;

@@ -149,8 +149,27 @@ static void poll_state(struct hc_stream *s, unsigned mask, unsigned want) {
     for (int i = 0; i < YIELDS && (atomic_load(&s->state) & mask) != want; i++) sched_yield();
 }
 
+/* A stream whose tasks are all run by who waits for them needs no worker, but a launch would wake it each
+ * time: two switches of threads for nothing, which tell where ranks share a core. So after a few such tasks
+ * the worker looks by itself, DOZE_US later, and launches need not wake it. If it finds a task then, it was
+ * needed, and is woken at once again; if nothing was launched meanwhile, it sleeps until it is. */
+enum { LAZY_AFTER = 4, DOZE_US = 200 };
+
+static void doze(struct hc_stream *s) {
+    const uint64_t at = hc_now_ns() + DOZE_US * 1000u;
+    const struct timespec until = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+    s->dozed_at = s->submitted;
+    s->dozing = true;
+    pthread_cond_clockwait(&s->work, &s->lock, CLOCK_MONOTONIC, &until);
+    s->dozing = false;
+}
+
 /* The worker found nothing to do. Gives up the lock. */
 static void await_work(struct hc_stream *s) {
+    if (s->taken_over >= LAZY_AFTER && s->submitted != s->dozed_at) {
+        doze(s);
+        return;
+    }
     pthread_mutex_unlock(&s->lock);
     poll_state(s, HC_STREAM_PENDING | HC_STREAM_OWNED | HC_STREAM_PAUSED, HC_STREAM_PENDING);
     pthread_mutex_lock(&s->lock);
@@ -162,8 +181,10 @@ static void *worker(void *arg) {
     struct hc_stream *s = arg;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        if (may_start(s)) run_first(s);
-        else if (s->stop && s->first == NULL) break;
+        if (may_start(s)) {
+            s->taken_over = 0;
+            run_first(s);
+        } else if (s->stop && s->first == NULL) break;
         else await_work(s);
     }
     s->worker_gone = true;
@@ -202,7 +223,7 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     s->last = node;
     s->submitted++;
     atomic_fetch_or(&s->state, HC_STREAM_PENDING);
-    pthread_cond_signal(&s->work);
+    if (!s->dozing) pthread_cond_signal(&s->work);
     return ACL_SUCCESS;
 }
 
@@ -243,7 +264,10 @@ bool hc_stream_idle(struct hc_stream *s) {
 /* Whoever waits anyway does the work of a worker that has not woken up yet; later tasks stay the worker's.
  * Gives up the lock. */
 static void help(struct hc_stream *s, uint64_t target) {
-    while (s->completed < target && may_start(s)) run_first(s);
+    while (s->completed < target && may_start(s)) {
+        s->taken_over++;
+        run_first(s);
+    }
     if (may_start(s)) pthread_cond_signal(&s->work);
     if (s->completed >= target) return;
     pthread_mutex_unlock(&s->lock);

@@ -92,6 +92,26 @@ TEST(synchronize_takes_over_queued_tasks) {
     CHECK_OK(aclrtDestroyStream(s));
 }
 
+/* Whoever synchronised has run the tasks so far, so the worker is not woken by a launch; it comes all the
+ * same, from a doze (at once) and from sleep (after a pause). */
+TEST(worker_comes_though_others_did_its_work) {
+    aclrtStream s = fresh();
+    for (int round = 0; round < 100; round++) {
+        for (int i = 0; i < 10; i++) {
+            CHECK_OK(put(s, note, i, true));
+            CHECK_OK(aclrtSynchronizeStream(s));
+        }
+        if (round % 4 == 0) sleep_ms(2);
+        atomic_store(&g_count, 0);
+        CHECK_OK(put(s, note, 0, true));
+        while (atomic_load(&g_count) == 0) sleep_ms(1); /* nobody synchronises */
+        CHECK_OK(aclrtSynchronizeStream(s));
+        CHECK(!pthread_equal(g_ran_in, pthread_self()));
+    }
+    CHECK_EQ(g_released, 100 * 11);
+    CHECK_OK(aclrtDestroyStream(s));
+}
+
 static atomic_int g_met[2];
 
 /* Ends only when the task of the other stream runs at the same time. */
