@@ -74,8 +74,10 @@ def best(function: Callable[[], object], seconds: float) -> float:
 
 
 def describe(case: Case) -> str:
+    if case.what:
+        return case.what
     first = next(a for a in case.args if isinstance(a, torch.Tensor))
-    return case.what or f"{list(first.shape)} {str(first.dtype).removeprefix('torch.')}"
+    return f"{list(first.shape)} {str(first.dtype).removeprefix('torch.')}"
 
 
 def main(cases: Iterable[Case]) -> None:

@@ -2,8 +2,9 @@
 /* Seconds per collective, ranks as processes of their own on one host.
  *
  * Usage: bench_collectives COLLECTIVE RANKS SECONDS BYTES...   (all_reduce, all_gather, reduce_scatter,
- * broadcast, all_to_all). One line per size: bytes, seconds per call of many queued ones, seconds of a call
- * that is waited for. A size is measured for about SECONDS. Bytes are those of the larger buffer of a rank.
+ * broadcast, all_to_all). One line per size: bytes, seconds per call where 100 are queued at a time, seconds
+ * of a call that is waited for. A size is measured for about SECONDS. Bytes are those of the larger buffer of
+ * a rank.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 #include "hccl_ranks.h"
 
 #define FP32 HCCL_DATA_TYPE_FP32
-enum { WARM = 3, MAX_CALLS = 20000 };
+enum { WARM = 3, MAX_CALLS = 20000, QUEUED = 100 };
 
 static const char *g_collective;
 static double g_seconds;
@@ -39,7 +40,7 @@ static double time_calls(struct rank *self, size_t bytes, void *send, void *recv
     const uint64_t begin = hc_now_ns();
     for (int i = 0; i < calls; i++) {
         call(self, bytes, send, recv);
-        if (waited) aclrtSynchronizeStream(self->stream);
+        if (waited || (i + 1) % QUEUED == 0) aclrtSynchronizeStream(self->stream);
     }
     aclrtSynchronizeStream(self->stream);
     return (double)(hc_now_ns() - begin) * 1e-9 / calls;

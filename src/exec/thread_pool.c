@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A pool of threads that share the pieces of one loop at a time.
  *
- * Pieces are handed out by an atomic counter, so a slow core takes fewer. Workers spin briefly for the next
- * loop and then sleep on a futex: operators follow each other within microseconds, but an idle pool must cost
- * nothing. The owner waits only for workers that joined its loop: one that wakes late finds the gate closed.
- * A second stream that finds the pool busy runs its loop alone instead of waiting. */
+ * Every thread has a stretch of its own, the same one in loops of the same length, so that what one operator
+ * wrote is in the cache of the core that reads it in the next. Pieces of a stretch are handed out by an
+ * atomic counter; who has none left helps the others, so a slow core takes fewer. Workers spin briefly for
+ * the next loop and then sleep on a futex: operators follow each other within microseconds, but an idle pool
+ * must cost nothing. The owner waits only for workers that joined its loop: one that wakes late finds the
+ * gate closed. A second stream that finds the pool busy runs its loop alone instead of waiting. */
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -26,7 +28,13 @@ enum { MAX_THREADS = 1024, SPINS = 400 }; /* 400 pauses are 5 to 20 us */
 struct loop {
     void (*fn)(void *ctx, size_t begin, size_t end);
     void *ctx;
-    size_t n, grain;
+    size_t n, grain, num_stretches;
+};
+
+/* Pieces of one thread. */
+struct stretch {
+    _Alignas(64) atomic_size_t next; /* first piece not handed out yet */
+    size_t end;
 };
 
 static struct {
@@ -34,8 +42,9 @@ static struct {
     pthread_t threads[MAX_THREADS];
     size_t num_workers;
     struct loop loop;
-    atomic_size_t next; /* first index not handed out yet */
-    atomic_uint epoch;  /* bumped for each loop and at the end; workers sleep on it */
+    struct stretch stretches[MAX_THREADS];
+    atomic_uint epoch;    /* bumped for each loop and at the end; workers sleep on it */
+    unsigned first_epoch; /* when the workers were started */
     atomic_uint sleepers;
     atomic_uint gate; /* workers inside the loop, and CLOSED; the owner sleeps on it */
     atomic_bool stop;
@@ -59,16 +68,36 @@ static void cpu_relax(void) {
 #endif
 }
 
-/* Take pieces until none is left. The order in which they are taken varies, where they start does not.
- * `next` runs past n by a grain for each thread; n + threads * grain stays far below SIZE_MAX. */
-static void run_pieces(const struct loop *loop) {
-    g_inside = true;
+/* A counter runs past the end by one for each thread; far from wrapping. */
+static void run_stretch(const struct loop *loop, struct stretch *s) {
+    if (atomic_load_explicit(&s->next, memory_order_relaxed) >= s->end) return;
     for (;;) {
-        const size_t begin = atomic_fetch_add_explicit(&g_pool.next, loop->grain, memory_order_relaxed);
-        if (begin >= loop->n) break;
-        loop->fn(loop->ctx, begin, hc_min_size(begin + loop->grain, loop->n));
+        const size_t piece = atomic_fetch_add_explicit(&s->next, 1, memory_order_relaxed);
+        if (piece >= s->end) break;
+        const size_t begin = piece * loop->grain;
+        loop->fn(loop->ctx, begin, begin + hc_min_size(loop->grain, loop->n - begin));
     }
+}
+
+/* Take pieces until none is left, from the stretch of thread `self` on. Who takes a piece varies, where it
+ * starts does not. */
+static void run_pieces(const struct loop *loop, size_t self) {
+    g_inside = true;
+    for (size_t i = 0; i < loop->num_stretches; i++)
+        run_stretch(loop, &g_pool.stretches[(self + i) % loop->num_stretches]);
     g_inside = false;
+}
+
+/* Before the gate opens. With fewer pieces than threads some stretches stay empty. */
+static void deal_out(const struct loop *loop) {
+    const size_t pieces = (loop->n - 1) / loop->grain + 1, each = pieces / loop->num_stretches;
+    const size_t more = pieces % loop->num_stretches;
+    size_t at = 0;
+    for (size_t t = 0; t < loop->num_stretches; t++) {
+        struct stretch *s = &g_pool.stretches[t];
+        atomic_store_explicit(&s->next, at, memory_order_relaxed);
+        s->end = at += each + (t < more);
+    }
 }
 
 /* Block until the epoch is another one. `sleepers` is raised before the epoch is read again, and the owner
@@ -98,12 +127,13 @@ static bool join_loop(void) {
 
 /* The last of a loop's workers to leave wakes the caller, if that has closed the gate and sleeps. */
 static void *worker(void *arg) {
-    unsigned seen = (unsigned)(uintptr_t)arg;
+    const size_t self = (size_t)(uintptr_t)arg;
+    unsigned seen = g_pool.first_epoch;
     for (;;) {
         seen = wait_for_epoch(seen);
         if (atomic_load(&g_pool.stop)) return NULL;
         if (!join_loop()) continue;
-        run_pieces(&g_pool.loop);
+        run_pieces(&g_pool.loop, self);
         if (atomic_fetch_sub(&g_pool.gate, 1) == (CLOSED | 1)) futex_wake(&g_pool.gate, 1);
     }
 }
@@ -157,10 +187,10 @@ static void start_workers(void) {
     pthread_once(&once, register_fork_handler);
     hc_at_finalize(stop_workers);
     g_pool.started = true;
-    const uintptr_t epoch = atomic_load(&g_pool.epoch);
+    g_pool.first_epoch = atomic_load(&g_pool.epoch);
     const size_t want = hc_num_threads() - 1;
     for (size_t i = 0; i < want; i++) {
-        if (pthread_create(&g_pool.threads[i], NULL, worker, (void *)epoch) != 0) {
+        if (pthread_create(&g_pool.threads[i], NULL, worker, (void *)(uintptr_t)(i + 1)) != 0) {
             HC_LOG_WARNING("%zu of %zu operator threads could be started", i, want);
             break;
         }
@@ -194,12 +224,12 @@ void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, size_t begin,
         return;
     }
     if (!g_pool.started) start_workers();
-    g_pool.loop = (struct loop){fn, ctx, n, grain};
-    atomic_store_explicit(&g_pool.next, 0, memory_order_relaxed);
+    g_pool.loop = (struct loop){fn, ctx, n, grain, g_pool.num_workers + 1};
+    deal_out(&g_pool.loop);
     atomic_store(&g_pool.gate, 0);
     atomic_fetch_add(&g_pool.epoch, 1);
     if (atomic_load(&g_pool.sleepers) > 0) futex_wake(&g_pool.epoch, (int)g_pool.num_workers);
-    run_pieces(&g_pool.loop);
+    run_pieces(&g_pool.loop, 0);
     close_loop();
     pthread_mutex_unlock(&g_pool.owner);
 }
