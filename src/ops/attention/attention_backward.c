@@ -12,7 +12,6 @@
  * floats for dQ. */
 #include <float.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "attention_job.h"
@@ -266,13 +265,13 @@ static aclnnStatus allocate(struct backward *w) {
     const size_t rows = w->job.tokens * a->heads, items = a->batches * a->kv_heads;
     w->splits = items >= ITEMS_WANTED ? 1 : hc_ceil_div(ITEMS_WANTED, hc_max_size(items, 1));
     w->splits = hc_max_size(1, hc_min_size(w->splits, hc_ceil_div(a->skv, ATTN_KEYS)));
-    w->dq = calloc(w->splits * rows * w->job.ld + 1, sizeof(float));
-    w->delta = malloc((rows + 1) * sizeof(float));
+    w->dq = hc_block_take_zeroed(w->splits * rows * w->job.ld + 1, sizeof(float));
+    w->delta = hc_block_take((rows + 1) * sizeof(float));
     HC_CHECK(w->dq && w->delta, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of %zu query rows",
              a->name, rows);
     const aclTensor *dpse = hc_arg(w->job.call, SLOT_DPSE);
     if (dpse == NULL || a->batches == 1 || dpse->shape[0] != 1) return 0;
-    w->dpse = calloc(rows * a->skv + 1, sizeof(float));
+    w->dpse = hc_block_take_zeroed(rows * a->skv + 1, sizeof(float));
     HC_CHECK(w->dpse != NULL, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of pse", a->name);
     return 0;
 }
@@ -297,9 +296,9 @@ aclnnStatus attn_backward(const struct hc_call *call) {
     struct backward w = {0};
     aclnnStatus status = attn_job_init(&w.job, call);
     if (status == 0) status = run_job(&w);
-    free(w.dq);
-    free(w.delta);
-    free(w.dpse);
+    hc_block_give(w.dq);
+    hc_block_give(w.delta);
+    hc_block_give(w.dpse);
     attn_job_free(&w.job);
     return status;
 }

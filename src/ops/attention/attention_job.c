@@ -68,7 +68,7 @@ static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
 static aclnnStatus set_batches(struct attn_job *job) {
     const struct attn_args *a = job->a;
     const bool packed = a->layout == LAYOUT_TND;
-    job->batches = calloc(a->batches + 1, sizeof *job->batches);
+    job->batches = hc_block_take_zeroed(a->batches + 1, sizeof *job->batches);
     HC_CHECK(job->batches != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu batches", a->name,
              a->batches);
     size_t token = 0, drop = 0;
@@ -125,8 +125,8 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
 
 /* Both may be NULL: a job that failed early owns less. */
 void attn_job_free(struct attn_job *job) {
-    free(job->batches);
-    free(job->mask_owned);
+    hc_block_give(job->batches);
+    hc_block_give(job->mask_owned);
 }
 
 /* After the loop, when no item runs any more. */

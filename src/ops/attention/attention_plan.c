@@ -2,7 +2,6 @@
 /* Phase one of the attention operators: layouts, sizes, options. Every argument that the run relies on is
  * checked here, with the value found and the value wanted; the run itself can then only fail for want of
  * memory. */
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -328,11 +327,11 @@ aclnnStatus attn_plan(const struct attn_inputs *in, uint64_t *workspaceSize, acl
                                : (size_t)in->query->shape[AXES[head.layout].b < 0 ? 0 : AXES[head.layout].b];
     const size_t numbers = 2 * batches + (in->prefix ? in->prefix->size : 0);
     const size_t bytes = sizeof(struct attn_args) + numbers * sizeof(int64_t);
-    struct attn_args *a = calloc(1, bytes);
+    struct attn_args *a = hc_block_take_zeroed(1, bytes);
     HC_CHECK(a != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu lengths", in->name, numbers);
     a->layout = head.layout;
     aclnnStatus status = fill_args(in, a);
     if (status == 0) status = make_plan(in, a, bytes, workspaceSize, executor);
-    free(a);
+    hc_block_give(a);
     return status;
 }

@@ -5,7 +5,6 @@
 #include "advanced_index.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Where the index dimensions go in the result: in place of the indexed ones if those are neighbours, else
@@ -123,9 +122,9 @@ static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const 
     if (status == 0) {
         const int64_t *data = (const int64_t *)hc_data(&whole);
         for (size_t i = 0; i < n; i++) sum[i] += data[i] * stride;
-        free(owned);
+        hc_block_give(owned);
     }
-    free(loaded.owned);
+    hc_block_give(loaded.owned);
     return status;
 }
 
@@ -160,7 +159,7 @@ aclnnStatus hc_advanced_load(const char *op, const struct hc_advanced *a, const 
     }
     size_t n = 1;
     for (int32_t d = 0; d < a->index_rank; d++) n *= (size_t)a->index_shape[d];
-    int64_t *sum = calloc(n, sizeof *sum);
+    int64_t *sum = hc_block_take_zeroed(n, sizeof *sum);
     HC_CHECK(sum != NULL, ACLNN_ERR_INNER, "%s: out of host memory: %zu offsets", op, n);
     offsets->range = 1;
     for (int32_t i = 0; i < a->num_indexed; i++) {
@@ -168,7 +167,7 @@ aclnnStatus hc_advanced_load(const char *op, const struct hc_advanced *a, const 
         const int64_t size = target->shape[dim], stride = target->stride[dim];
         const aclnnStatus status = add_index(op, a, indices[dim], dim, size, stride, sum, n);
         if (status != 0) {
-            free(sum);
+            hc_block_give(sum);
             return status;
         }
         offsets->range += (size - 1) * stride;

@@ -6,7 +6,6 @@
  * layout. Where the source runs along another dimension than the destination, both go through square
  * tiles, so that every cache line is used whole: a strided loop would fetch a line per element. Either
  * way each side is read or written once. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "elementwise.h"
@@ -181,18 +180,18 @@ aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src) {
     aclTensor view = *src, whole;
     char *copy = NULL;
     if (hc_overlaps_partly(dst, src)) {
-        copy = malloc((size_t)src->numel * (size_t)src->item_size);
+        copy = hc_block_take((size_t)src->numel * (size_t)src->item_size);
         HC_CHECK(copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping source %s",
                  HC_SHOW(src));
         view = hc_tensor_view(src->dtype, src->shape, src->rank, copy);
         run_copy(&view, src);
     }
     if (!hc_broadcast_to(&view, dst->shape, dst->rank, &whole)) {
-        free(copy);
+        hc_block_give(copy);
         return hc_fail(ACLNN_ERR_PARAM_INVALID, "copy: source %s does not broadcast to %s", HC_SHOW(src),
                        HC_SHOW(dst));
     }
     run_copy(dst, &whole);
-    free(copy);
+    hc_block_give(copy);
     return 0;
 }

@@ -393,7 +393,7 @@ static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, 
     bool partly = false;
     for (int k = 0; k < num_outs; k++) partly = partly || hc_overlaps_partly(outs[k], view);
     if (!partly) return 0;
-    *copy = malloc((size_t)view->numel * (size_t)view->item_size);
+    *copy = hc_block_take((size_t)view->numel * (size_t)view->item_size);
     HC_CHECK(*copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping input %s",
              HC_SHOW(view));
     const aclTensor to = hc_tensor_view(view->dtype, view->shape, view->rank, *copy);
@@ -481,7 +481,7 @@ static aclnnStatus run_views(const struct hc_ew *op, enum hc_block compute, cons
         }
     }
     if (status == 0) run_loop(op, compute, operands, num_outs, num_outs + num_ins, false, args);
-    for (int i = 0; i < num_ins; i++) free(copies[i]);
+    for (int i = 0; i < num_ins; i++) hc_block_give(copies[i]);
     return status;
 }
 

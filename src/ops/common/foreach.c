@@ -2,7 +2,6 @@
 /* The loop of foreach.h, and the planning that its operators share. */
 #include "foreach.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* A chunk of each of four float operands is 256 KiB: the per-chunk cost vanishes, and two threads share 1
@@ -153,7 +152,7 @@ static aclnnStatus run_copied(const struct job *job, const aclTensor *const *t, 
     const aclTensor *pointers[HC_FOREACH_MAX_LISTS];
     aclnnStatus status = 0;
     for (int k = 0; k < job->num && status == 0; k++) {
-        memory[k] = malloc(hc_numel(t[k]) * (size_t)t[k]->item_size);
+        memory[k] = hc_block_take(hc_numel(t[k]) * (size_t)t[k]->item_size);
         views[k] = hc_tensor_view(t[k]->dtype, t[k]->shape, t[k]->rank, memory[k]);
         pointers[k] = &views[k];
         if (memory[k] == NULL) {
@@ -170,7 +169,7 @@ static aclnnStatus run_copied(const struct job *job, const aclTensor *const *t, 
         hc_parallel_for(hc_ceil_div(item.numel, CHUNK), 1, run_chunks, &one);
     }
     for (int k = 0; k < job->num_outs && status == 0; k++) status = hc_copy(t[k], &views[k]);
-    for (int k = 0; k < job->num; k++) free(memory[k]);
+    for (int k = 0; k < job->num; k++) hc_block_give(memory[k]);
     return status;
 }
 
@@ -181,7 +180,7 @@ aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclT
                            int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
                            size_t args_stride) {
     if (count == 0) return 0;
-    struct job job = {op, num_outs, num_outs + num_ins, 0, malloc(count * sizeof(struct item))};
+    struct job job = {op, num_outs, num_outs + num_ins, 0, hc_block_take(count * sizeof(struct item))};
     HC_CHECK(job.items != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", op->name,
              count);
     size_t chunks = 0;
@@ -202,7 +201,7 @@ aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclT
         chunks += hc_ceil_div(item->numel, CHUNK);
     }
     if (status == 0) hc_parallel_for(chunks, 1, run_chunks, &job);
-    free(job.items);
+    hc_block_give(job.items);
     return status;
 }
 
@@ -270,11 +269,11 @@ static aclnnStatus run_planned(const struct hc_call *call) {
     const size_t stride = p->mode == HC_FOREACH_EACH ? sizeof(struct hc_ew_scalar) : 0;
     if (!p->device) return hc_foreach_run(p->op, count, outs, 1, ins, p->num_ins, p->scalars, stride);
     const size_t num = p->mode == HC_FOREACH_EACH ? count : 1;
-    struct hc_ew_scalar *scalars = malloc((num + 1) * sizeof *scalars);
+    struct hc_ew_scalar *scalars = hc_block_take((num + 1) * sizeof *scalars);
     HC_CHECK(scalars != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu scalars", p->op->name, num);
     for (size_t i = 0; i < num; i++) scalars[i] = hc_foreach_read(hc_arg(call, SLOT_SCALAR), (int64_t)i);
     const aclnnStatus status = hc_foreach_run(p->op, count, outs, 1, ins, p->num_ins, scalars, stride);
-    free(scalars);
+    hc_block_give(scalars);
     return status;
 }
 
@@ -307,7 +306,7 @@ aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach
                            : args->scalars                              ? args->scalars->size
                                                                         : 1;
     const size_t bytes = sizeof(struct planned) + scalars * sizeof(struct hc_ew_scalar);
-    struct planned *p = malloc(bytes);
+    struct planned *p = hc_block_take(bytes);
     HC_CHECK(p != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu scalars", op->name, scalars);
     *p = (struct planned){op, args->num_ins, args->mode, device};
     for (size_t i = 0; i < scalars; i++)
@@ -322,6 +321,6 @@ aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach
                                                                .operands = operands,
                                                                .num_operands = HC_ARRAY_SIZE(operands)},
                                        workspaceSize, executor);
-    free(p);
+    hc_block_give(p);
     return status;
 }

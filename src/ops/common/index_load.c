@@ -5,7 +5,6 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 HC_KERNEL(hc_index_range, (size_t n, const int64_t *x, int64_t *lowest, int64_t *highest))
 HC_KERNEL(hc_index_wrap, (size_t n, int64_t *x, int64_t bound))
@@ -75,7 +74,7 @@ aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, i
     if (status == 0 && s.negative && index->owned == NULL) {
         const aclTensor original = index->view;
         const size_t bytes = hc_align_up(n * sizeof(int64_t), 64);
-        index->owned = aligned_alloc(64, bytes);
+        index->owned = hc_block_take(bytes);
         if (index->owned == NULL)
             return hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: %zu bytes for %s", op, bytes, arg);
         index->view = hc_tensor_view(ACL_INT64, original.shape, original.rank, index->owned);
@@ -83,7 +82,7 @@ aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, i
         s.data = index->owned;
     }
     if (status == 0 && s.negative) hc_parallel_for(n, GRAIN, wrap_piece, &s);
-    if (status != 0) free(index->owned);
+    if (status != 0) hc_block_give(index->owned);
     return status;
 }
 

@@ -3,8 +3,6 @@
  * over blocks between them is short (one number for 2048 elements). */
 #include "mask_scan.h"
 
-#include <stdlib.h>
-
 HC_KERNEL(hc_count_true, (size_t n, const uint8_t *truth, int64_t *count))
 
 #ifdef HC_ISA
@@ -63,7 +61,7 @@ aclnnStatus hc_mask_scan(const char *op, const aclTensor *mask, const int64_t *s
     HC_TRY(hc_contiguous(&view, view.dtype, &s->mask, &s->owned));
     s->n = hc_numel(&view);
     s->blocks = hc_ceil_div(s->n, HC_MASK_BLOCK);
-    s->before = calloc(s->blocks + 1, sizeof *s->before);
+    s->before = hc_block_take_zeroed(s->blocks + 1, sizeof *s->before);
     HC_CHECK(s->before != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu blocks", op, s->blocks);
     struct job job = {.scan = s, .load = hc_load_for(s->mask.dtype, HC_B8)};
     hc_parallel_for(s->blocks, GRAIN_BLOCKS, count_blocks, &job);
@@ -72,8 +70,8 @@ aclnnStatus hc_mask_scan(const char *op, const aclTensor *mask, const int64_t *s
 }
 
 void hc_mask_release(struct hc_mask_scan *s) {
-    free(s->owned);
-    free(s->before);
+    hc_block_give(s->owned);
+    hc_block_give(s->before);
 }
 
 void hc_mask_for(const struct hc_mask_scan *s, hc_mask_fn *fn, const void *ctx) {

@@ -43,7 +43,6 @@ void HC_FN(hc_philox_words)(const struct hc_philox *p, uint64_t first, size_t co
 }
 
 #else
-#include <stdlib.h>
 
 #include "temporary.h"
 
@@ -83,7 +82,7 @@ aclnnStatus hc_random_fill(const struct hc_random *r, const aclTensor *out) {
                      (size_t)view.item_size};
     hc_parallel_for(hc_numel(&view), GRAIN, fill_range, &f);
     const aclnnStatus status = owned ? hc_copy(out, &view) : 0;
-    free(owned);
+    hc_block_give(owned);
     return status;
 }
 #endif

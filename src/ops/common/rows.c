@@ -430,7 +430,7 @@ aclnnStatus hc_rows_run(const struct hc_rows *rows) {
     for (int k = spec.num_outs; k < spec.num_outs + spec.num_ins && status == 0; k++) {
         const aclTensor *in = spec.operand[k].tensor;
         if (in == NULL || !overlaps(rows, in)) continue;
-        memory[k] = malloc((size_t)in->numel * (size_t)in->item_size);
+        memory[k] = hc_block_take((size_t)in->numel * (size_t)in->item_size);
         if (memory[k] == NULL) {
             status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: copy of an overlapping %s", spec.name,
                              HC_SHOW(in));
@@ -442,7 +442,7 @@ aclnnStatus hc_rows_run(const struct hc_rows *rows) {
         spec.operand[k].tensor = &copies[k];
     }
     if (status == 0) status = run_loop(&spec);
-    for (int k = 0; k < HC_ROWS_MAX_OPERANDS; k++) free(memory[k]);
+    for (int k = 0; k < HC_ROWS_MAX_OPERANDS; k++) hc_block_give(memory[k]);
     return status;
 }
 #endif

@@ -3,13 +3,12 @@
  * several, and they are as large as a tensor. */
 #include "temporary.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* At least one byte, so that an empty tensor is no failure. */
 static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
     const size_t bytes = (size_t)t->numel * hc_dtype_size(dtype);
-    *owned = aligned_alloc(64, hc_align_up(bytes + 1, 64));
+    *owned = hc_block_take(hc_align_up(bytes + 1, 64));
     HC_CHECK(*owned != NULL, ACLNN_ERR_INNER, "out of host memory: %zu bytes for a copy of %s", bytes,
              HC_SHOW(t));
     *view = hc_tensor_view(dtype, t->shape, t->rank, *owned);
@@ -21,7 +20,7 @@ static aclnnStatus copy_of(const aclTensor *t, aclDataType dtype, aclTensor *vie
     HC_TRY(allocate(t, dtype, view, owned));
     const aclnnStatus status = hc_copy(view, t);
     if (status == 0) return 0;
-    free(*owned);
+    hc_block_give(*owned);
     *owned = NULL;
     return status;
 }

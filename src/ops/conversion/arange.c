@@ -2,7 +2,6 @@
 /* Arithmetic sequences: out[i] = start + i * step (Arange, Range) and steps points from start to end
  * (Linspace). Integers are exact; floats are computed in double and rounded once, so an error does not add
  * up. */
-#include <stdlib.h>
 
 #include "temporary.h"
 
@@ -73,7 +72,7 @@ static aclnnStatus run(const struct hc_call *call) {
     const struct job job = {s, &flat, hc_dtype_is_integral(out->dtype) && !s->from_both_ends};
     hc_parallel_for(hc_numel(out), 16 * BLOCK, run_blocks, (void *)&job);
     const aclnnStatus status = owned != NULL ? hc_copy(out, &flat) : 0;
-    free(owned);
+    hc_block_give(owned);
     return status;
 }
 

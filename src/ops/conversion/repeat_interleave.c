@@ -4,7 +4,6 @@
  *
  * One count is a strided copy (run_int). Counts of their own become an index per output position, 8 bytes
  * each, and the rest is a gather; the gradient is the scatter that adds where the forward repeated. */
-#include <stdlib.h>
 
 #include "gather.h"
 #include "index_load.h"
@@ -54,7 +53,7 @@ static aclnnStatus run_int(const struct hc_call *call) {
     to.stride[dim] = out->stride[dim] * a->repeats;
     const aclTensor from = insert_dimension(&self, dim + 1, a->repeats, 0);
     const aclnnStatus status = hc_copy(&to, &from);
-    free(owned);
+    hc_block_give(owned);
     return status;
 }
 
@@ -68,7 +67,7 @@ static aclnnStatus expand(const char *name, const aclTensor *repeats, int64_t si
     *source = NULL;
     HC_TRY(hc_contiguous(repeats, ACL_INT64, &counts, &owned));
     const int64_t *count = (const int64_t *)hc_data(&counts);
-    int64_t *position = malloc((size_t)(total + 1) * sizeof *position), at = 0;
+    int64_t *position = hc_block_take((size_t)(total + 1) * sizeof *position), at = 0;
     aclnnStatus status = position ? 0
                                   : hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %lld positions",
                                             name, (long long)total);
@@ -85,9 +84,9 @@ static aclnnStatus expand(const char *name, const aclTensor *repeats, int64_t si
         status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: repeats sum up to %lld, out has %lld", name,
                          (long long)at, (long long)total);
     }
-    free(owned);
+    hc_block_give(owned);
     if (status == 0) *source = position;
-    else free(position);
+    else hc_block_give(position);
     return status;
 }
 
@@ -121,9 +120,9 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
         self.stride[dim] = 0;
         self.numel = out->numel;
         hc_gather(out, &self, &index, step);
-        free(position);
+        hc_block_give(position);
     }
-    free(owned);
+    hc_block_give(owned);
     return status;
 }
 
@@ -134,7 +133,7 @@ static aclnnStatus run_positions(const struct hc_call *call) {
     HC_TRY(expand(call->name, repeats, repeats->numel, out->numel, &position));
     const aclTensor from = hc_tensor_view(ACL_INT64, out->shape, 1, position);
     const aclnnStatus status = hc_copy(out, &from);
-    free(position);
+    hc_block_give(position);
     return status;
 }
 
@@ -168,9 +167,9 @@ static aclnnStatus run_grad(const struct hc_call *call) {
         hc_scatter(&s);
         if (wide != NULL) status = hc_copy(out, &target);
     }
-    free(position);
-    free(wide);
-    free(copy);
+    hc_block_give(position);
+    hc_block_give(wide);
+    hc_block_give(copy);
     return status;
 }
 

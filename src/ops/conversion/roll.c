@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Cyclic shift: out[(i + shift) mod n] = x[i] along each of dims; without dims, of the flattened tensor.
  * Every dimension is cut in two, and each combination of parts is one copy. */
-#include <stdlib.h>
 
 #include "temporary.h"
 
@@ -55,8 +54,8 @@ static aclnnStatus run(const struct hc_call *call) {
     } else if (status == 0) {
         status = roll(&to, &from, a->shift);
     }
-    free(copy);
-    free(result);
+    hc_block_give(copy);
+    hc_block_give(result);
     return status;
 }
 

@@ -3,7 +3,6 @@
  * (upper) or c - r <= diagonal (lower); the rest becomes zero, which is all zero bits in every dtype.
  *
  * One memset and one memcpy a row, in place the memset alone: bytes are moved without looking at them. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "temporary.h"
@@ -56,8 +55,8 @@ static aclnnStatus run(const struct hc_call *call) {
         hc_parallel_for((size_t)(out->numel / cols), grain, run_rows, &job);
         if (result != NULL) status = hc_copy(out, &to);
     }
-    free(copy);
-    free(result);
+    hc_block_give(copy);
+    hc_block_give(result);
     return status;
 }
 

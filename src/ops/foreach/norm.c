@@ -58,7 +58,6 @@ NORM(foreach_norm_F32, float, f)
 NORM(foreach_norm_F64, double, )
 #else
 #include <math.h>
-#include <stdlib.h>
 
 enum { CHUNK = 16 * 1024 };
 static const char NAME[] = "aclnnForeachNorm";
@@ -157,7 +156,7 @@ static aclnnStatus reduce_list(const struct hc_call *call, struct job *job) {
         t->first_chunk = chunks;
         chunks += hc_ceil_div(t->numel, CHUNK);
     }
-    job->partials = malloc((chunks + 1) * sizeof(double));
+    job->partials = hc_block_take((chunks + 1) * sizeof(double));
     HC_CHECK(job->partials != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu partial sums", NAME,
              chunks);
     hc_parallel_for(chunks, 1, reduce_chunks, job);
@@ -180,13 +179,13 @@ static aclnnStatus run(const struct hc_call *call) {
     const size_t count = hc_arg_count(call, 0);
     if (count == 0) return 0;
     struct job job = {.norm = *(const struct norm *)call->args,
-                      .tensors = malloc(count * sizeof(struct tensor))};
+                      .tensors = hc_block_take(count * sizeof(struct tensor))};
     HC_CHECK(job.tensors != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", NAME,
              count);
     const aclnnStatus status = reduce_list(call, &job);
-    for (size_t i = 0; i < job.count; i++) free(job.tensors[i].owned);
-    free(job.partials);
-    free(job.tensors);
+    for (size_t i = 0; i < job.count; i++) hc_block_give(job.tensors[i].owned);
+    hc_block_give(job.partials);
+    hc_block_give(job.tensors);
     return status;
 }
 

@@ -4,7 +4,6 @@
  * Costs one read of each wanted row and one write of out; the table itself, which may be far larger than
  * the cache, is not touched otherwise. Indices are not negative here, unlike in indexing: an embedding
  * has no row -1, and a wrong one is reported with its place rather than read from the end. */
-#include <stdlib.h>
 
 #include "gather.h"
 #include "index_load.h"
@@ -26,7 +25,7 @@ static aclnnStatus run(const struct hc_call *call) {
     index.view.shape[last] = out->shape[last];
     index.view.stride[last] = 0;
     hc_gather(out, &rows, &index.view, weight->stride[0] * weight->item_size);
-    free(index.owned);
+    hc_block_give(index.owned);
     return 0;
 }
 

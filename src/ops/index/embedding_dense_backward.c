@@ -4,7 +4,6 @@
  *
  * Positions are first sorted by row (counting sort, stable); then each row of out is summed in one go, in
  * float for the 16-bit types, and written once. Rows are independent, so threads share them. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "index_load.h"
@@ -100,7 +99,7 @@ static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, 
                             aclTensor *out) {
     const struct args *a = call->args;
     const size_t n = hc_numel(index), width = (size_t)out->shape[1];
-    int64_t *first = malloc(((size_t)a->rows + 2 + n) * sizeof *first);
+    int64_t *first = hc_block_take(((size_t)a->rows + 2 + n) * sizeof *first);
     HC_CHECK(first != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu positions", call->name, n);
     sort_positions((const int64_t *)hc_data(index), n, a->rows, a->padding, first, first + a->rows + 2);
     const enum hc_block block = hc_compute_block(grad->dtype);
@@ -120,7 +119,7 @@ static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, 
     job.chunks = hc_ceil_div(width, job.chunk);
     const size_t grain = hc_max_size(1, 16 * 1024 / job.chunk);
     hc_parallel_for((size_t)a->rows * job.chunks, grain, sum_units, &job);
-    free(first);
+    hc_block_give(first);
     return 0;
 }
 
@@ -142,10 +141,10 @@ static aclnnStatus run(const struct hc_call *call) {
         rows.shape[1] = rows.stride[0] = out->shape[1];
         if (status == 0) status = sum_rows(call, &index.view, &rows, &to);
         if (status == 0 && result != NULL) status = hc_copy(out, &to);
-        free(result);
-        free(index.owned);
+        hc_block_give(result);
+        hc_block_give(index.owned);
     }
-    free(copy);
+    hc_block_give(copy);
     return status;
 }
 

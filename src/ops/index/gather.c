@@ -6,8 +6,6 @@
  * inner dimensions move at once (hc_gather finds them by the index's strides of 0). */
 #include "gather.h"
 
-#include <stdlib.h>
-
 #include "index_load.h"
 
 /* Not negative. */
@@ -27,7 +25,7 @@ static aclnnStatus gather_from(const aclTensor *out, const aclTensor *self, int6
     source.stride[dim] = 0;
     source.numel = out->numel;
     hc_gather(out, &source, index, step);
-    free(copy);
+    hc_block_give(copy);
     return 0;
 }
 
@@ -39,7 +37,7 @@ static aclnnStatus run_gather(const struct hc_call *call) {
     struct hc_index index;
     HC_TRY(hc_index_load(call->name, "index", &shaped, self.shape[a->dim], false, &index));
     const aclnnStatus status = gather_from(&out, &self, a->dim, &index.view);
-    free(index.owned);
+    hc_block_give(index.owned);
     return status;
 }
 
@@ -85,7 +83,7 @@ static aclnnStatus run_select(const struct hc_call *call) {
         line.stride[d] = d == a->dim;
     }
     const aclnnStatus status = gather_from(&out, &self, a->dim, &line);
-    free(index.owned);
+    hc_block_give(index.owned);
     return status;
 }
 

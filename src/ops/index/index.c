@@ -6,7 +6,6 @@
  * (advanced_index.h), and the move itself is the gather or scatter that the operators along one dimension
  * use. Costs 8 bytes per position for the offsets besides the elements moved; dimensions that are not
  * indexed cost nothing. */
-#include <stdlib.h>
 
 #include "advanced_index.h"
 #include "gather.h"
@@ -38,9 +37,9 @@ static aclnnStatus run_index(const struct hc_call *call) {
     if (status == 0) {
         const aclTensor view = hc_advanced_view(&a->shape, &self);
         hc_gather(out, &view, &offsets.view, offsets.step);
-        free(offsets.owned);
+        hc_block_give(offsets.owned);
     }
-    free(copy);
+    hc_block_give(copy);
     return status;
 }
 
@@ -80,7 +79,7 @@ static aclnnStatus put(const struct hc_call *call, const struct args *a, const a
                            .alpha = hc_scatter_one()};
     hc_broadcast_to(values, a->shape.shape, a->shape.rank, &s.src);
     hc_scatter(&s);
-    free(offsets.owned);
+    hc_block_give(offsets.owned);
     return 0;
 }
 
@@ -96,8 +95,8 @@ static aclnnStatus run_put(const struct hc_call *call) {
     aclnnStatus status = dtype != self->dtype ? hc_contiguous(self, dtype, &target, &wide) : 0;
     if (status == 0) status = put(call, a, &target, &values);
     if (status == 0 && wide != NULL) status = hc_copy(self, &target);
-    free(copy);
-    free(wide);
+    hc_block_give(copy);
+    hc_block_give(wide);
     return status;
 }
 

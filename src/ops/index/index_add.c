@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Slices along dim at the positions of a line of indices: out = self, then out[.., index[i], ..] += alpha *
  * source[.., i, ..] (IndexAdd), or = source (IndexCopy), or = one value (IndexFill). */
-#include <stdlib.h>
 #include <string.h>
 
 #include "index_load.h"
@@ -46,7 +45,7 @@ static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *t
     s.dst.stride[a->dim] = 0;
     s.src.numel = s.index.numel = s.dst.numel;
     hc_scatter(&s);
-    free(index.owned);
+    hc_block_give(index.owned);
     return 0;
 }
 
@@ -65,8 +64,8 @@ static aclnnStatus run(const struct hc_call *call) {
         dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
     if (status == 0 && out.numel > 0) status = scatter_slices(call, &target, &values);
     if (status == 0 && wide != NULL) status = hc_copy(&out, &target);
-    free(copy);
-    free(wide);
+    hc_block_give(copy);
+    hc_block_give(wide);
     return status;
 }
 
@@ -165,14 +164,14 @@ static aclnnStatus plan_fill(const char *name, const aclTensor *self, int64_t di
              !value ? "value"
              : self ? "index"
                     : "self");
-    struct args *args = calloc(1, sizeof *args + (list ? list->size * sizeof(int64_t) : 0));
+    struct args *args = hc_block_take_zeroed(1, sizeof *args + (list ? list->size * sizeof(int64_t) : 0));
     HC_CHECK(args != NULL, ACLNN_ERR_INNER, "%s: out of host memory", name);
     *args = (struct args){
         .op = HC_SCATTER_SET, .has_value = true, .wraps = true, .num_list = list ? (int64_t)list->size : -1};
     if (list != NULL && list->size > 0) memcpy(args->list, list->data, list->size * sizeof(int64_t));
     if (self->item_size > 0) args->value = hc_scalar_element(value, self->dtype);
     const aclnnStatus status = plan(name, args, self, dim, index, NULL, out, workspaceSize, executor);
-    free(args);
+    hc_block_give(args);
     return status;
 }
 

@@ -5,7 +5,6 @@
  * Where an element goes depends on how many came before it, which is a running count over the whole mask.
  * Blocks of the mask are counted first, in parallel, and their starts summed up (mask_scan.h); then each
  * block moves its own without waiting for others. Two passes over the mask, one over the elements. */
-#include <stdlib.h>
 
 #include "mask_scan.h"
 #include "strided.h"
@@ -98,7 +97,7 @@ static aclnnStatus run_select(const struct hc_call *call) {
             hc_set_view_shape(call, 0, &count, 1);
         }
     }
-    free(copy);
+    hc_block_give(copy);
     hc_mask_release(&scan);
     return status;
 }
@@ -155,9 +154,9 @@ static aclnnStatus scatter(const struct hc_call *call, const struct hc_mask_scan
         const struct job job = {hc_data(&to), hc_data(&from), size, 0, kernel_for(size, false), NULL};
         hc_mask_for(scan, scatter_block, &job);
         if (result != NULL) status = hc_copy(self, &to);
-        free(result);
+        hc_block_give(result);
     }
-    free(copy);
+    hc_block_give(copy);
     return status;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* out = offValue everywhere but onValue at class self[p] along a new dimension `axis`. A fill, then a
  * scatter of one element per position: O(elements of out) to write, O(positions) to read. */
-#include <stdlib.h>
 
 #include "index_load.h"
 #include "scatter.h"
@@ -47,7 +46,7 @@ static aclnnStatus run(const struct hc_call *call) {
         s.index.stride[d] = d == a->axis ? 0 : index.view.stride[d < a->axis ? d : d - 1];
     }
     if (status == 0) hc_scatter(&s);
-    free(index.owned);
+    hc_block_give(index.owned);
     return status;
 }
 

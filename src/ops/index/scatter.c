@@ -7,8 +7,6 @@
  * copy of self. */
 #include "scatter.h"
 
-#include <stdlib.h>
-
 #include "index_load.h"
 
 /* The interface's numbers. */
@@ -41,7 +39,7 @@ static aclnnStatus scatter_into(const struct hc_call *call, const aclTensor *tar
     s.dst.numel = s.src.numel = shaped.numel;
     s.dst.stride[a->dim] = 0;
     hc_scatter(&s);
-    free(index.owned);
+    hc_block_give(index.owned);
     return 0;
 }
 
@@ -68,8 +66,8 @@ static aclnnStatus run(const struct hc_call *call) {
         dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
     if (status == 0 && hc_arg(call, INDEX)->numel > 0) status = scatter_into(call, &target, &values);
     if (status == 0 && wide != NULL) status = hc_copy(&out, &target);
-    free(copy);
-    free(wide);
+    hc_block_give(copy);
+    hc_block_give(wide);
     return status;
 }
 

@@ -4,7 +4,6 @@
  *
  * Every update is a block of data, so each is one strided copy. There are as many as sequences in a
  * batch: few and large, which is why the loop over them is plain and each copy uses all threads. */
-#include <stdlib.h>
 
 #include "index_load.h"
 
@@ -56,7 +55,7 @@ static aclnnStatus run(const struct hc_call *call) {
     const int64_t *index = (const int64_t *)hc_data(&loaded);
     aclnnStatus status = update(call, index, indices->rank == 2, hc_arg(call, 2), false);
     if (status == 0) status = update(call, index, indices->rank == 2, hc_arg(call, 2), true);
-    free(owned);
+    hc_block_give(owned);
     return status;
 }
 

@@ -5,7 +5,6 @@
  *
  * A gather and a scatter along one dimension, the flattened tensor's. A strided self costs a copy, for
  * Put one back as well: positions would otherwise need a division per dimension each. */
-#include <stdlib.h>
 
 #include "gather.h"
 #include "index_load.h"
@@ -35,9 +34,9 @@ static aclnnStatus run_take(const struct hc_call *call) {
         from.offset = 0;
         for (int32_t d = 0; d < from.rank; d++) from.stride[d] = 0;
         hc_gather(out, &from, &index.view, out->item_size);
-        free(index.owned);
+        hc_block_give(index.owned);
     }
-    free(copy);
+    hc_block_give(copy);
     return status;
 }
 
@@ -71,7 +70,7 @@ static aclnnStatus put(const struct hc_call *call, const aclTensor *target, cons
     s.dst.numel = s.dst.shape[0] = index.view.numel;
     s.dst.stride[0] = 0;
     hc_scatter(&s);
-    free(index.owned);
+    hc_block_give(index.owned);
     return 0;
 }
 
@@ -88,9 +87,9 @@ static aclnnStatus run_put(const struct hc_call *call) {
     if (status == 0) {
         status = put(call, &target, &values, op);
         if (status == 0 && wide != NULL) status = hc_copy(self, &target);
-        free(wide);
+        hc_block_give(wide);
     }
-    free(copy);
+    hc_block_give(copy);
     return status;
 }
 

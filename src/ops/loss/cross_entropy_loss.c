@@ -97,7 +97,6 @@ DEFINE(F32, float)
 DEFINE(F64, double)
 
 #else
-#include <stdlib.h>
 
 /* Every target is a class or ignored; also the sum of the targets' weights, which the gradient of the mean
  * needs. */
@@ -130,7 +129,7 @@ static aclnnStatus run(const struct hc_call *call) {
     const int64_t rows = input->shape[0];
     double total, sum = 0;
     HC_TRY(check_targets(call, target, weight, input->shape[1], &total));
-    double *memory = malloc((size_t)(2 * rows + 1) * sizeof *memory);
+    double *memory = hc_block_take((size_t)(2 * rows + 1) * sizeof *memory);
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld losses", call->name,
              (long long)rows);
     const aclTensor losses = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory),
@@ -161,7 +160,7 @@ static aclnnStatus run(const struct hc_call *call) {
         status = hc_copy(
             &flat, &(const aclTensor){.base = scalar.base, .numel = 1, .dtype = ACL_DOUBLE, .item_size = 8});
     }
-    free(memory);
+    hc_block_give(memory);
     return status;
 }
 
@@ -173,7 +172,7 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     const int64_t rows = log_prob->shape[0];
     double total;
     HC_TRY(check_targets(call, target, weight, log_prob->shape[1], &total));
-    double *memory = malloc((size_t)(rows + 1) * sizeof *memory);
+    double *memory = hc_block_take((size_t)(rows + 1) * sizeof *memory);
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld rows", call->name,
              (long long)rows);
     const int64_t step = a->reduction == NONE ? grad->stride[0] * grad->item_size : 0;
@@ -197,7 +196,7 @@ static aclnnStatus run_grad(const struct hc_call *call) {
                                             {target, HC_ROWS_ONE, HC_I64},
                                             {weight, HC_ROWS_SHARED, a->block},
                                             {&scales, HC_ROWS_ONE, HC_F64}}});
-    free(memory);
+    hc_block_give(memory);
     return status;
 }
 

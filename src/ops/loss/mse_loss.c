@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Squared error (self - target)^2, element by element, its mean or its sum; and its gradient 2 (self -
  * target) gradOutput [/ n]. */
-#include <stdlib.h>
 
 #include "reduce.h"
 #include "elementwise.h"
@@ -58,14 +57,14 @@ static aclnnStatus run(const struct hc_call *call) {
     int32_t rank;
     hc_broadcast_shape(ins[0], ins[1], shape, &rank);
     for (int32_t d = 0; d < rank; d++) count *= shape[d];
-    void *memory = malloc(hc_max_size((size_t)count, 1) * hc_dtype_size(dtype));
+    void *memory = hc_block_take(hc_max_size((size_t)count, 1) * hc_dtype_size(dtype));
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld squares", call->name,
              (long long)count);
     const aclTensor squares = hc_tensor_view(dtype, shape, rank, memory), *outs[] = {&squares};
     aclnnStatus status = hc_ew_run(&MSE, (int)a->block, outs, 1, ins, 2, NULL);
     if (status == 0)
         status = hc_reduce_sum(&squares, (1u << rank) - 1, a->reduction == MEAN, hc_arg(call, 2));
-    free(memory);
+    hc_block_give(memory);
     return status;
 }
 

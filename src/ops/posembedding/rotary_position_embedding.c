@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rotary embedding of one tensor; V2 may turn by a matrix instead: y = x * cos + (x @ rotate) * sin. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "gemm.h"
@@ -91,13 +90,13 @@ static aclnnStatus run_matrix(const struct hc_call *call) {
         status = hc_contiguous_apart(hc_arg(call, k), ACL_FLOAT, out, &views[k], &owned[k]);
     }
     if (status == 0) status = hc_contiguous_out(out, ACL_FLOAT, &views[3], &owned[3]);
-    float *turned = malloc(hc_numel(out) * sizeof(float));
+    float *turned = hc_block_take(hc_numel(out) * sizeof(float));
     if (status == 0 && turned == NULL) {
         status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: a copy of %s", call->name, HC_SHOW(out));
     }
     if (status == 0) status = turn_by_matrix(views, hc_arg(call, 3), out, turned);
-    for (int k = 0; k < 4; k++) free(owned[k]);
-    free(turned);
+    for (int k = 0; k < 4; k++) hc_block_give(owned[k]);
+    hc_block_give(turned);
     return status;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* 1 with probability p, else 0: a word below p * 2^64 (double precision keeps p exact to 2^-53). */
 #include <math.h>
-#include <stdlib.h>
 
 #include "philox.h"
 #include "temporary.h"
@@ -59,7 +58,7 @@ static aclnnStatus bernoulli_tensor_run(const struct hc_call *call) {
     aclnnStatus status = check_probabilities(&contiguous);
     const struct hc_random random = {a->philox, HC_B8, true, each_probability, hc_data(&contiguous)};
     if (status == 0) status = hc_random_fill(&random, out);
-    free(owned);
+    hc_block_give(owned);
     return status;
 }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = kept ? x / (1 - prob) : 0, with the bit mask of dropout_gen_mask.c. */
-#include <stdlib.h>
 
 #include "dropout_mask.h"
 #include "temporary.h"
@@ -63,8 +62,8 @@ aclnnStatus hc_dropout_apply(const aclTensor *out, const aclTensor *self, const 
         hc_parallel_for(hc_numel(&in), GRAIN, apply_range, &a);
         if (owned_out) status = hc_copy(out, &to);
     }
-    free(owned_in);
-    free(owned_out);
+    hc_block_give(owned_in);
+    hc_block_give(owned_out);
     return status;
 }
 

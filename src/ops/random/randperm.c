@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A random permutation of 0 .. n - 1: Fisher and Yates' shuffle, one 64-bit word a step. Steps depend on
  * each other, so it runs in one thread, O(n); bound by the cache misses of its random exchanges. */
-#include <stdlib.h>
 
 #include "elementwise.h"
 #include "philox.h"
@@ -30,13 +29,13 @@ static void shuffle(const struct hc_philox *philox, int64_t *values, size_t n) {
 static aclnnStatus randperm_run(const struct hc_call *call) {
     const struct randperm *a = call->args;
     const size_t n = (size_t)a->n;
-    int64_t *values = malloc(hc_max_size(n, 1) * sizeof *values);
+    int64_t *values = hc_block_take(hc_max_size(n, 1) * sizeof *values);
     HC_CHECK(values != NULL, ACLNN_ERR_INNER, "aclnnRandperm: out of host memory for %zu elements", n);
     for (size_t i = 0; i < n; i++) values[i] = (int64_t)i;
     shuffle(&a->philox, values, n);
     const aclTensor view = hc_tensor_view(ACL_INT64, &a->n, 1, values);
     const aclnnStatus status = hc_copy(hc_arg(call, 0), &view);
-    free(values);
+    hc_block_give(values);
     return status;
 }
 

@@ -3,7 +3,6 @@
  * (occurrences of each integer, or the sum of their weights).
  *
  * Elements are visited in order by one thread: counting is exact in any order, but weights are floats. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "elementwise.h"
@@ -16,11 +15,11 @@ struct histc_args {
 
 /* The tensor's elements, contiguous in the block type; free() it. */
 static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dtype, void **array) {
-    *array = malloc(hc_max_size(hc_numel(t), 1) * hc_dtype_size(dtype));
+    *array = hc_block_take(hc_max_size(hc_numel(t), 1) * hc_dtype_size(dtype));
     HC_CHECK(*array != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
     const aclTensor to = hc_tensor_view(dtype, t->shape, t->rank, *array);
     const aclnnStatus status = hc_copy(&to, t);
-    if (status != 0) free(*array);
+    if (status != 0) hc_block_give(*array);
     return status;
 }
 
@@ -53,7 +52,7 @@ static aclnnStatus run_histc(const struct hc_call *call) {
     double min = a->min, max = a->max, *x;
     HC_TRY(as_array(call->name, self, ACL_DOUBLE, (void **)&x));
     find_range(x, n, &min, &max);
-    int64_t *counts = calloc((size_t)a->bins, sizeof *counts);
+    int64_t *counts = hc_block_take_zeroed((size_t)a->bins, sizeof *counts);
     aclnnStatus status = 0;
     if (counts == NULL)
         status =
@@ -68,8 +67,8 @@ static aclnnStatus run_histc(const struct hc_call *call) {
         counts[hc_min_i64(bin, a->bins - 1)]++;
     }
     if (status == 0) status = store_counts(out, ACL_INT64, counts);
-    free(counts);
-    free(x);
+    hc_block_give(counts);
+    hc_block_give(x);
     return status;
 }
 
@@ -112,14 +111,14 @@ static aclnnStatus run_bincount(const struct hc_call *call) {
     double *w = NULL;
     HC_TRY(as_array(call->name, self, ACL_INT64, (void **)&x));
     aclnnStatus status = weights != NULL ? as_array(call->name, weights, ACL_DOUBLE, (void **)&w) : 0;
-    void *totals = calloc(hc_max_size(bins, 1), sizeof(int64_t)); /* zero bits are 0 and 0.0 */
+    void *totals = hc_block_take_zeroed(hc_max_size(bins, 1), sizeof(int64_t)); /* zero bits are 0 and 0.0 */
     if (status == 0 && totals == NULL)
         status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu bins", call->name, bins);
     if (status == 0) status = count(call, x, w, hc_numel(self), totals, totals, bins);
     if (status == 0) status = store_counts(out, weights != NULL ? ACL_DOUBLE : ACL_INT64, totals);
-    free(totals);
-    if (weights != NULL) free(w);
-    free(x);
+    hc_block_give(totals);
+    if (weights != NULL) hc_block_give(w);
+    hc_block_give(x);
     return status;
 }
 

@@ -3,7 +3,6 @@
  * its equals. Sequences are the last dimension; there is one, or one per row of the values. NaN is the
  * largest. A bisection each, O(log n), in parallel over values; everything is converted to double or
  * int64 once, which keeps both exact for the types that meet there. */
-#include <stdlib.h>
 
 #include "elementwise.h"
 
@@ -55,7 +54,7 @@ static void search(void *ctx, size_t begin, size_t end) {
 static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dtype, void **array) {
     *array = NULL;
     if (t == NULL) return 0;
-    *array = malloc(hc_max_size(hc_numel(t), 1) * sizeof(union number));
+    *array = hc_block_take(hc_max_size(hc_numel(t), 1) * sizeof(union number));
     HC_CHECK(*array != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
     const aclTensor to = hc_tensor_view(dtype, t->shape, t->rank, *array);
     return hc_copy(&to, t);
@@ -94,7 +93,7 @@ static aclnnStatus run(const struct hc_call *call) {
         const aclTensor from = hc_tensor_view(ACL_INT64, out->shape, out->rank, arrays[1]);
         status = hc_copy(out, &from);
     }
-    for (int i = 0; i < 3; i++) free(arrays[i]);
+    for (int i = 0; i < 3; i++) hc_block_give(arrays[i]);
     return status;
 }
 

@@ -4,7 +4,6 @@
  * Values of the whole tensor are sorted as pairs (key, position) and runs of one key are counted; consecutive
  * ones are runs of the input itself. Along a dimension, neighbouring slices are compared. NaN equals nothing.
  * The number of results is known only when they are: phase two waits and sets the outputs' shapes. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "elementwise.h"
@@ -31,11 +30,11 @@ struct slices {
 
 /* What was never allocated is NULL. */
 static void free_slices(struct slices *s) {
-    free(s->tensor.base);
-    free(s->order);
-    free(s->inverse);
-    free(s->counts);
-    free(s->first);
+    hc_block_give(s->tensor.base);
+    hc_block_give(s->order);
+    hc_block_give(s->inverse);
+    hc_block_give(s->counts);
+    hc_block_give(s->first);
 }
 
 /* Everything is allocated here at once; free_slices frees what there is, also after a failure. */
@@ -50,13 +49,13 @@ static aclnnStatus make_slices(const struct hc_call *call, struct slices *s) {
         s->width = s->slices > 0 ? hc_numel(&self) / s->slices : 0;
     }
     s->bytes = s->width * (size_t)self.item_size;
-    char *data = malloc(hc_max_size(hc_numel(&self) * (size_t)self.item_size, 1));
+    char *data = hc_block_take(hc_max_size(hc_numel(&self) * (size_t)self.item_size, 1));
     s->tensor = hc_tensor_view(self.dtype, self.shape, self.rank, data);
     const size_t n = hc_max_size(s->slices, 1);
-    s->order = malloc((a->sort ? 2 : 1) * n * sizeof *s->order);
-    s->inverse = malloc(n * sizeof *s->inverse);
-    s->counts = malloc(n * sizeof *s->counts);
-    s->first = malloc(n * sizeof *s->first);
+    s->order = hc_block_take((a->sort ? 2 : 1) * n * sizeof *s->order);
+    s->inverse = hc_block_take(n * sizeof *s->inverse);
+    s->counts = hc_block_take(n * sizeof *s->counts);
+    s->first = hc_block_take(n * sizeof *s->first);
     HC_CHECK(data && s->order && s->inverse && s->counts && s->first, ACLNN_ERR_INNER,
              "%s: out of host memory for %s", call->name, HC_SHOW(&self));
     return hc_copy(&s->tensor, &self);
@@ -96,7 +95,7 @@ static size_t number_runs(struct slices *s, const struct hc_pair *order) {
 static aclnnStatus store_values(const struct hc_call *call, struct slices *s, size_t runs) {
     const struct args *a = call->args;
     aclTensor out = *hc_arg(call, VALUE);
-    char *packed = malloc(hc_max_size(runs * s->bytes, 1));
+    char *packed = hc_block_take(hc_max_size(runs * s->bytes, 1));
     HC_CHECK(packed != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu values", call->name, runs);
     for (size_t r = 0; r < runs; r++)
         memcpy(packed + r * s->bytes, s->tensor.base + (size_t)s->first[r] * s->bytes, s->bytes);
@@ -114,7 +113,7 @@ static aclnnStatus store_values(const struct hc_call *call, struct slices *s, si
     }
     const aclTensor to = hc_tensor_view(out.dtype, shape, rank, hc_data(&out));
     const aclnnStatus status = hc_copy(&to, &from);
-    free(packed);
+    hc_block_give(packed);
     hc_set_view_shape(call, VALUE, shape, rank);
     return status;
 }
