@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Memory of operators: blocks are apart, aligned, zeroed where asked for, and memory that a thread gave back is
- * used again. */
+/* Memory of operators: blocks are apart, aligned, zeroed where asked for, and memory that a thread gave back
+ * is used again. */
 #include <stdint.h>
 #include <stdlib.h>
 
