@@ -94,6 +94,9 @@ static bool may_start(const struct hc_stream *s) {
     return s->first != NULL && (atomic_load(&s->state) & (HC_STREAM_OWNED | HC_STREAM_PAUSED)) == 0;
 }
 
+/* Asked to end, and nothing is left to do. */
+static bool finished(const struct hc_stream *s) { return s->stop && s->first == NULL; }
+
 /* A task of the caller, who holds OWNED, has failed; this thread's text says how. Gives up the lock for the
  * client's callback. */
 static void fail_locked(struct hc_stream *s, aclError code, const char *name) {
@@ -173,7 +176,7 @@ static void await_work(struct hc_stream *s) {
     pthread_mutex_unlock(&s->lock);
     poll_state(s, HC_STREAM_PENDING | HC_STREAM_OWNED | HC_STREAM_PAUSED, HC_STREAM_PENDING);
     pthread_mutex_lock(&s->lock);
-    if (!may_start(s) && !(s->stop && s->first == NULL)) pthread_cond_wait(&s->work, &s->lock);
+    if (!may_start(s) && !finished(s)) pthread_cond_wait(&s->work, &s->lock);
 }
 
 /* Ends when asked to and the queue is empty: a destroy without force lets it finish the queue first. */
@@ -184,7 +187,7 @@ static void *worker(void *arg) {
         if (may_start(s)) {
             s->taken_over = 0;
             run_first(s);
-        } else if (s->stop && s->first == NULL) break;
+        } else if (finished(s)) break;
         else await_work(s);
     }
     s->worker_gone = true;

@@ -76,8 +76,9 @@ def in_one_order(state_dict: Callable[..., dict[str, Any]]) -> Callable[..., dic
     return ordered_state_dict
 
 
+_DISTRIBUTED = "megatron.core.optimizer.distrib_optimizer:DistributedOptimizer"
 _OPTIMIZERS = (
-    "megatron.core.optimizer.distrib_optimizer:DistributedOptimizer",
+    _DISTRIBUTED,
     "megatron.core.optimizer.optimizer:Float16OptimizerWithFloat16Params",
     "megatron.core.optimizer.optimizer:FP32Optimizer",
 )
@@ -87,6 +88,6 @@ FEATURE = Feature(
     level=Level.COMPATIBILITY,
     patches=(
         *(Patch(f"{name}.load_state_dict", by_identity, wraps=True) for name in _OPTIMIZERS),
-        Patch(f"{_OPTIMIZERS[0]}.state_dict", in_one_order, wraps=True),
+        Patch(f"{_DISTRIBUTED}.state_dict", in_one_order, wraps=True),
     ),
 )
