@@ -2,9 +2,10 @@
 /* Seconds per collective, ranks as processes of their own on one host.
  *
  * Usage: bench_collectives COLLECTIVE RANKS SECONDS BYTES...   (all_reduce, all_gather, reduce_scatter,
- * broadcast, all_to_all). One line per size: bytes, seconds per call where 100 are queued at a time, seconds
- * of a call that is waited for. A size is measured for about SECONDS. Bytes are those of the larger buffer of
- * a rank.
+ * broadcast, all_to_all; copy: every rank copies as many bytes by itself, at the same time as the others,
+ * which is what the memory allows). One line per size: bytes, seconds per call where 100 are queued at a
+ * time, seconds of a call that is waited for. A size is measured for about SECONDS. Bytes are those of the
+ * larger buffer of a rank.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ enum { WARM = 3, MAX_CALLS = 20000, QUEUED = 100 };
 static const char *g_collective;
 static double g_seconds;
 static size_t g_sizes[64], g_num_sizes;
+static HcclComm g_alone; /* of this rank only */
 
 static int call(struct rank *self, size_t bytes, void *send, void *recv) {
     const uint64_t count = bytes / 4, part = count / self->num_ranks;
@@ -28,6 +30,8 @@ static int call(struct rank *self, size_t bytes, void *send, void *recv) {
         return HcclAllGather(send, recv, part, FP32, self->comm, self->stream);
     if (strcmp(g_collective, "reduce_scatter") == 0)
         return HcclReduceScatter(send, recv, part, FP32, HCCL_REDUCE_SUM, self->comm, self->stream);
+    if (strcmp(g_collective, "copy") == 0)
+        return HcclAllGather(send, recv, count, FP32, g_alone, self->stream);
     if (strcmp(g_collective, "broadcast") == 0)
         return HcclBroadcast(send, count, FP32, 0, self->comm, self->stream);
     return HcclAlltoAll(send, part, FP32, recv, part, FP32, self->comm, self->stream);
@@ -61,6 +65,9 @@ static int measure(struct rank *self) {
     size_t most = 64;
     for (size_t i = 0; i < g_num_sizes; i++) most = g_sizes[i] > most ? g_sizes[i] : most;
     void *send, *recv, *word;
+    HcclRootInfo info;
+    EXPECT_OK(HcclGetRootInfo(&info));
+    EXPECT_OK(HcclCommInitRootInfo(1, &info, 0, &g_alone));
     EXPECT_OK(aclrtMalloc(&send, most, 0));
     EXPECT_OK(aclrtMalloc(&recv, most, 0));
     EXPECT_OK(aclrtMalloc(&word, 64, 0));
@@ -74,6 +81,7 @@ static int measure(struct rank *self) {
         if (self->rank == 0) printf("%zu %.9f %.9f\n", bytes, queued, waited);
         fflush(stdout);
     }
+    EXPECT_OK(HcclCommDestroy(g_alone));
     return 0;
 }
 
