@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import math
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -101,6 +101,6 @@ def main(cases: Iterable[Case]) -> None:
             ratios.append(theirs / ours)
             print(f"{case.name:28}{describe(case):34}{ours:10.1f}{theirs:10.1f}{ratios[-1]:7.2f}", flush=True)
     if ratios:
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        mean = statistics.geometric_mean(ratios)
         slower = sum(ratio < 1 for ratio in ratios)
         print(f"{len(ratios)} cases, geometric mean {mean:.2f}, least {min(ratios):.2f}, {slower} below 1")

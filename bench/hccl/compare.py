@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bus bandwidth and latency of the collectives next to gloo and Open MPI, in one run.
 
-Usage: python bench/hccl/compare.py [--quick] [--out FOLDER]
+Usage: python bench/hccl/compare.py [--quick] [--seconds S] [--rounds N] [--out FOLDER]
 
 Needs the C tests built (`make test-c` builds bench_collectives) and, for the peer, Open MPI with its compiler
 (Debian: openmpi-bin libopenmpi-dev). A peer that is missing is left out, and said so. Writes collectives.csv and
-collectives.png, and prints a table. The three take turns, a few sizes each, several rounds of
-which the fastest counts: noise of the machine hits all, and only adds.
+collectives.png, and prints a table. The three take turns, a few sizes each, in several rounds of which the fastest
+counts: noise of the machine hits all, and only adds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import itertools
 import math
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -125,7 +126,7 @@ def line(r: Row) -> str:
 
 
 def geometric_mean(values: list[float]) -> float:
-    return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
+    return statistics.geometric_mean(values) if values else math.nan
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -217,8 +218,9 @@ def main() -> int:
                 for _ in range(options.rounds):
                     for library, command in commands(mpi, what, ranks, turn, options.seconds).items():
                         found += run(library, command, what, ranks)
-                rows += fastest(found)
-                print(*map(line, fastest(found)), sep="\n", flush=True)
+                best = fastest(found)
+                rows += best
+                print(*map(line, best), sep="\n", flush=True)
     with (options.out / "collectives.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["library", "collective", "ranks", "bytes", "seconds", "seconds_waited", "bus_gb_s"])

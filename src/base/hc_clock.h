@@ -25,8 +25,9 @@ static inline uint64_t hc_ticks(void) {
 #endif
 }
 
-/* `ms` milliseconds from now on the clock that pthread_cond_clockwait takes (CLOCK_MONOTONIC). */
-static inline struct timespec hc_deadline(int64_t ms) {
-    const uint64_t at = hc_now_ns() + (uint64_t)ms * 1000000u;
+/* So far from now on the clock that pthread_cond_clockwait takes (CLOCK_MONOTONIC). */
+static inline struct timespec hc_deadline_ns(uint64_t ns) {
+    const uint64_t at = hc_now_ns() + ns;
     return (struct timespec){(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
 }
+static inline struct timespec hc_deadline(int64_t ms) { return hc_deadline_ns((uint64_t)ms * 1000000u); }

@@ -28,7 +28,8 @@ enum hc_scratch_slot {
 HC_SHARED void *hc_scratch(enum hc_scratch_slot slot, size_t bytes);
 
 /* Memory for one run of an operator, 64-byte aligned, which the same thread gives back: malloc for what may
- * be as large as a tensor. Up to 64 MiB are kept for the next one. NULL when out of memory (no text). */
+ * be as large as a tensor. Up to 64 MiB are kept for the next one. Not NULL for 0 bytes; NULL when out of
+ * memory (no text). */
 HC_SHARED void *hc_block_take(size_t bytes);
 HC_SHARED void *hc_block_take_zeroed(size_t count, size_t size);
 /* NULL is fine. */

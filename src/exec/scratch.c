@@ -14,8 +14,12 @@
 enum { HUGE_PAGE = 2 << 20, LARGE = HUGE_PAGE / 2 };
 enum {
     KEPT_LEAST = 64 << 10, /* below this malloc keeps memory itself */
-    KEPT_MOST = 64 << 20,  /* of a thread, all blocks together */
     KEPT_BLOCKS = 8,
+#ifdef __SANITIZE_ADDRESS__ /* a block that is kept would hide who uses it too late */
+    KEPT_MOST = 0,
+#else
+    KEPT_MOST = 64 << 20, /* of a thread, all blocks together */
+#endif
 };
 
 /* Before the memory of a block. */
@@ -116,17 +120,10 @@ void *hc_block_take_zeroed(size_t count, size_t size) {
     return memory != NULL ? memset(memory, 0, bytes) : NULL;
 }
 
-/* A block that is kept would hide from the address sanitizer who uses it too late. */
-#ifdef __SANITIZE_ADDRESS__
-static bool worth_keeping(const struct block *b) { return b == NULL; }
-#else
-static bool worth_keeping(const struct block *b) { return b->bytes >= KEPT_LEAST && b->bytes <= KEPT_MOST; }
-#endif
-
 void hc_block_give(void *memory) {
     if (memory == NULL) return;
     struct block *b = (struct block *)memory - 1;
-    struct scratch *s = worth_keeping(b) ? mine() : NULL;
+    struct scratch *s = b->bytes >= KEPT_LEAST && b->bytes <= KEPT_MOST ? mine() : NULL;
     if (s == NULL) {
         free(b);
         return;

@@ -159,8 +159,7 @@ static void poll_state(struct hc_stream *s, unsigned mask, unsigned want) {
 enum { LAZY_AFTER = 4, DOZE_US = 200 };
 
 static void doze(struct hc_stream *s) {
-    const uint64_t at = hc_now_ns() + DOZE_US * 1000u;
-    const struct timespec until = {(time_t)(at / 1000000000u), (long)(at % 1000000000u)};
+    const struct timespec until = hc_deadline_ns(DOZE_US * 1000u);
     s->dozed_at = s->submitted;
     s->dozing = true;
     pthread_cond_clockwait(&s->work, &s->lock, CLOCK_MONOTONIC, &until);

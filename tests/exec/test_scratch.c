@@ -65,6 +65,12 @@ TEST(large_blocks_are_used_again) {
 }
 #endif
 
+TEST(nothing_is_not_null) {
+    void *none = hc_block_take(0);
+    CHECK(none != NULL);
+    hc_block_give(none);
+}
+
 TEST(too_much_is_null) {
     CHECK(hc_block_take(SIZE_MAX) == NULL);
     CHECK(hc_block_take(SIZE_MAX / 4) == NULL);

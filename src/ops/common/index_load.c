@@ -73,7 +73,7 @@ aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, i
     aclnnStatus status = s.bad ? fail_at(op, arg, &index->view, &s) : 0;
     if (status == 0 && s.negative && index->owned == NULL) {
         const aclTensor original = index->view;
-        const size_t bytes = hc_align_up(n * sizeof(int64_t), 64);
+        const size_t bytes = n * sizeof(int64_t);
         index->owned = hc_block_take(bytes);
         if (index->owned == NULL)
             return hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: %zu bytes for %s", op, bytes, arg);

@@ -6,7 +6,7 @@
 
 struct hc_index {
     aclTensor view; /* int64, contiguous, the shape of the tensor; every element in [0, bound) */
-    void *owned;    /* free it; NULL where the view is the caller's memory */
+    void *owned;    /* hc_block_give it; NULL where the view is the caller's memory */
 };
 
 /* `wraps`: elements down to -bound are legal and count from the end. */

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Copies for operators that want their operands plain. malloc and not scratch: an operator may hold
- * several, and they are as large as a tensor. */
+/* Copies for operators that want their operands plain. Blocks and not slots of scratch: an operator may hold
+ * several. */
 #include "temporary.h"
 
 #include <string.h>
 
-/* At least one byte, so that an empty tensor is no failure. */
 static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
     const size_t bytes = (size_t)t->numel * hc_dtype_size(dtype);
-    *owned = hc_block_take(hc_align_up(bytes + 1, 64));
+    *owned = hc_block_take(bytes);
     HC_CHECK(*owned != NULL, ACLNN_ERR_INNER, "out of host memory: %zu bytes for a copy of %s", bytes,
              HC_SHOW(t));
     *view = hc_tensor_view(dtype, t->shape, t->rank, *owned);

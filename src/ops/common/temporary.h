@@ -4,7 +4,7 @@
 #include "elementwise.h"
 
 /* `view` describes t's elements contiguously in dtype: t itself where it is that, else a copy in *owned,
- * which the caller frees (NULL where nothing was copied). */
+ * which the caller gives back with hc_block_give (NULL where nothing was copied). */
 aclnnStatus hc_contiguous(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned);
 /* The same, but a copy also where t overlaps `other` in any way: for operands that are read while other is
  * written. */

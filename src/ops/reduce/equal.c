@@ -44,7 +44,7 @@ static aclnnStatus run(const struct hc_call *call) {
     uint8_t different = 1;
     /* One difference stands for tensors that cannot be compared. */
     const int64_t shape[] = {comparable ? ins[0]->numel : 1};
-    uint8_t *memory = comparable ? hc_block_take(hc_max_size(hc_numel(ins[0]), 1)) : &different;
+    uint8_t *memory = comparable ? hc_block_take(hc_numel(ins[0])) : &different;
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %s", call->name, HC_SHOW(ins[0]));
     const aclTensor flat = hc_tensor_view(ACL_BOOL, shape, 1, memory);
     const aclTensor marks = hc_tensor_view(ACL_BOOL, ins[0]->shape, ins[0]->rank, memory), *outs[] = {&marks};

@@ -13,9 +13,9 @@ struct histc_args {
     double min, max;
 };
 
-/* The tensor's elements, contiguous in the block type; free() it. */
+/* The tensor's elements, contiguous in the block type; hc_block_give() it. */
 static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dtype, void **array) {
-    *array = hc_block_take(hc_max_size(hc_numel(t), 1) * hc_dtype_size(dtype));
+    *array = hc_block_take(hc_numel(t) * hc_dtype_size(dtype));
     HC_CHECK(*array != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
     const aclTensor to = hc_tensor_view(dtype, t->shape, t->rank, *array);
     const aclnnStatus status = hc_copy(&to, t);
@@ -111,7 +111,7 @@ static aclnnStatus run_bincount(const struct hc_call *call) {
     double *w = NULL;
     HC_TRY(as_array(call->name, self, ACL_INT64, (void **)&x));
     aclnnStatus status = weights != NULL ? as_array(call->name, weights, ACL_DOUBLE, (void **)&w) : 0;
-    void *totals = hc_block_take_zeroed(hc_max_size(bins, 1), sizeof(int64_t)); /* zero bits are 0 and 0.0 */
+    void *totals = hc_block_take_zeroed(bins, sizeof(int64_t)); /* zero bits are 0 and 0.0 */
     if (status == 0 && totals == NULL)
         status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu bins", call->name, bins);
     if (status == 0) status = count(call, x, w, hc_numel(self), totals, totals, bins);
