@@ -54,16 +54,15 @@ void hc_op_destroy(struct hc_op *op) {
     free(op);
 }
 
-/* A collective that never ran leaves the others waiting for it: they should know. The text that says why it
- * did not run stays this thread's. */
+/* A collective that never ran leaves the others waiting for it: they should know, and why: it is the one
+ * error that all ranks then have. The text stays this thread's. */
 static void release(void *arg) {
     struct hc_op *op = arg;
     if (!op->ran && op->comm->num_ranks > 1) {
         char why[512];
         snprintf(why, sizeof why, "%s", hc_error_text());
-        hc_comm_fail(op->comm, HCCL_E_SUSPENDING,
-                     "%s of communicator %s on rank %u was dropped: its stream failed or was aborted",
-                     hc_kind_name(op->kind), op->comm->name, op->comm->rank);
+        hc_comm_fail(op->comm, HCCL_E_SUSPENDING, "%s of communicator %s on rank %u was dropped: %s",
+                     hc_kind_name(op->kind), op->comm->name, op->comm->rank, why);
         hc_error_set_text(why);
     }
     hc_op_destroy(op);

@@ -32,7 +32,8 @@ struct hc_task {
     void *arg;
     /* Do the work. A non-zero code (text by hc_fail) sticks to the stream. NULL: a marker with no work. */
     aclError (*run)(void *arg);
-    /* Called exactly once for an accepted task, after run or when it is dropped. May be NULL. */
+    /* Called exactly once for an accepted task, after run or when it is dropped: then hc_error_text says why.
+     * May be NULL. */
     void (*release)(void *arg);
     /* May be NULL. Called before run, only while tracing. */
     void (*describe)(const void *arg, struct hc_task_info *info);

@@ -73,14 +73,25 @@ static struct hc_queued *detach_queue(struct hc_stream *s) {
     return list;
 }
 
-/* Gives up the lock meanwhile. Counted as completed only afterwards: who synchronises finds them released. */
+/* While a task that never ran is released, this thread's text says why it did not. Without the lock: a
+ * release may launch or free. */
+static void release_dropped(const struct hc_task *task, const char *why) {
+    if (task->release == NULL) return;
+    hc_error_set_text(why);
+    task->release(task->arg);
+}
+
+/* The error that sticks is why. Gives up the lock meanwhile. Counted as completed only afterwards: who
+ * synchronises finds them released. */
 static void drop_list(struct hc_stream *s, struct hc_queued *list) {
     if (list == NULL) return;
     uint64_t count = 0;
+    char why[HC_STREAM_TEXT_BYTES];
+    memcpy(why, s->error_text, sizeof why);
     pthread_mutex_unlock(&s->lock);
     for (; list != NULL; count++) {
         struct hc_queued *next = list->next;
-        if (list->task.release != NULL) list->task.release(list->task.arg);
+        release_dropped(&list->task, why);
         free(list);
         list = next;
     }
@@ -236,15 +247,16 @@ static void forget_error(struct hc_stream *s) {
 }
 
 /* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
- * the launch. After an abort a client begins anew, and need not synchronise before (torch_npu does not).
- * Without the lock when the task is released: its release may launch or free. */
+ * the launch. After an abort a client begins anew, and need not synchronise before (torch_npu does not). */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
+    char why[HC_STREAM_TEXT_BYTES];
     pthread_mutex_lock(&s->lock);
     if (s->aborted) forget_error(s);
     const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
+    if (drop) memcpy(why, s->error_text, sizeof why);
     pthread_mutex_unlock(&s->lock);
-    if ((drop || code != 0) && task->release != NULL) task->release(task->arg);
+    if (drop || code != 0) release_dropped(task, drop ? why : hc_error_text());
     return code;
 }
 

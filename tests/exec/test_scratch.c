@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Memory of operators: blocks are apart, aligned, zeroed where asked for, and memory that a thread gave back
  * is used again. */
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -69,6 +70,21 @@ TEST(nothing_is_not_null) {
     void *none = hc_block_take(0);
     CHECK(none != NULL);
     hc_block_give(none);
+}
+
+static void *ask_for_nothing(void *got) {
+    void **memory = got;
+    for (int slot = 0; slot < HC_SCRATCH_SLOTS; slot++) memory[slot] = hc_scratch(slot, 0);
+    return NULL;
+}
+
+/* The thread of a stream may meet a product without terms before any other. */
+TEST(nothing_is_not_null_in_a_new_thread) {
+    void *memory[HC_SCRATCH_SLOTS] = {0};
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, ask_for_nothing, memory), 0);
+    pthread_join(thread, NULL);
+    for (int slot = 0; slot < HC_SCRATCH_SLOTS; slot++) CHECK(memory[slot] != NULL);
 }
 
 TEST(too_much_is_null) {

@@ -11,6 +11,7 @@ those of MINDSPEED_LIB_DIR, or of the installed wheel.
 
 from __future__ import annotations
 
+import concurrent.futures
 import csv
 import ctypes
 import functools
@@ -94,14 +95,23 @@ def load(name: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(library_dir() / name), mode=ctypes.RTLD_GLOBAL)
 
 
+def check(code: int) -> None:
+    if code not in (0, 100002):  # 100002: initialised before
+        raise RuntimeError(f"runtime: code {code}: {error_text()}")
+
+
+def set_device() -> None:
+    """Of this thread."""
+    check(load("libascendcl.so").aclrtSetDevice(0))
+
+
 @functools.cache
 def base() -> ctypes.CDLL:
     """libnnopbase with the types of its functions set, and a device set for this thread."""
     lib, acl = load("libnnopbase.so"), load("libascendcl.so")
     acl.aclGetRecentErrMsg.restype = ctypes.c_char_p
-    for code in (acl.aclInit(None), acl.aclrtSetDevice(0)):
-        if code not in (0, 100002):  # 100002: initialised before
-            raise RuntimeError(f"runtime: code {code}: {error_text()}")
+    check(acl.aclInit(None))
+    set_device()
     for name in ("Tensor", "Scalar", "IntArray", "FloatArray", "BoolArray", "TensorList", "ScalarList"):
         getattr(lib, f"aclCreate{name}").restype = ctypes.c_void_p
         getattr(lib, f"aclDestroy{name}").argtypes = [ctypes.c_void_p]
@@ -206,13 +216,25 @@ def call(
 ) -> list[tuple[int, ...]]:
     """Run both phases and synchronise. Returns the view shapes of the arguments numbered in `shapes_of`.
 
+    Where a tensor is empty this happens in a new thread: memory that the thread has from earlier operators would
+    hide that an operator, asking for 0 bytes before anything else, takes NULL for a failure.
+
     Raises OperatorError with the phase, code and text of the library.
     """
     signature = signatures()[name]
     if len(signature) != len(args):
         raise TypeError(f"{name} takes {len(signature)} arguments {signature}, got {len(args)}")
     base()
-    ops, converter = load("libopapi.so"), Arguments()
+    if stream is None and any(isinstance(a, torch.Tensor) and a.numel() == 0 for a in args):
+        with concurrent.futures.ThreadPoolExecutor(1, initializer=set_device) as new_thread:
+            return new_thread.submit(_call, name, args, stream, shapes_of).result()
+    return _call(name, args, stream, shapes_of)
+
+
+def _call(
+    name: str, args: Sequence[Any], stream: int | None, shapes_of: Sequence[int]
+) -> list[tuple[int, ...]]:
+    signature, ops, converter = signatures()[name], load("libopapi.so"), Arguments()
     try:
         c_args = [converter.convert(a, kind) for a, (kind, _) in zip(args, signature, strict=True)]
         size, executor = ctypes.c_uint64(), ctypes.c_void_p()
