@@ -60,7 +60,7 @@ CHANGES = (
 
 def carry_out(*runs: Run) -> list[dict[str, Any]]:
     done = torchrun.run(runs[0].layout.world, JOB, [run.to_json() for run in runs], timeout=TIMEOUT_S)
-    assert done.returncode == 0, done.stderr[-6000:]
+    assert done.returncode == 0, torchrun.errors(done)
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 

@@ -21,7 +21,7 @@ TIMEOUT_S = 600
 @functools.cache
 def train(world: int, ways: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     done = torchrun.run(world, JOB, ways, timeout=TIMEOUT_S)
-    assert done.returncode == 0, done.stderr[-6000:]
+    assert done.returncode == 0, torchrun.errors(done)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return dict(zip(ways, lines, strict=True))
 

@@ -37,7 +37,7 @@ def train(layouts: Sequence[Layout]) -> dict[str, Result | str]:
         found |= {line["layout"]: line for line in lines}
         left = left[len(lines) :]
         if left:
-            found[left.pop(0).name] = f"return code {done.returncode}\n{done.stderr[-6000:]}"
+            found[left.pop(0).name] = f"return code {done.returncode}\n{torchrun.errors(done)}"
     return found
 
 

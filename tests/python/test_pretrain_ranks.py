@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torchrun
 
 FOLDER = Path(__file__).parents[2] / "examples" / "pretrain_gpt"
 SMALL = (
@@ -39,7 +40,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def succeed(*arguments: str) -> str:
     done = run(*arguments)
-    assert done.returncode == 0, done.stderr[-6000:]
+    assert done.returncode == 0, torchrun.errors(done)
     assert "There is difference in the common state dict" not in done.stderr
     return done.stdout
 

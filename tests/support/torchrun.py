@@ -19,6 +19,12 @@ def command(world: int, script: Path, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, *launcher, "--nproc_per_node", str(world), str(script), *arguments]
 
 
+def errors(done: subprocess.CompletedProcess[str], most: int = 6000) -> str:
+    """What was written from the first exception on, without the middle: the first is the cause of the others."""
+    text = done.stderr[max(done.stderr.find("Traceback"), 0) :]
+    return text if len(text) <= most else f"{text[: most // 2]}\n...\n{text[-most // 2 :]}"
+
+
 def run(
     world: int,
     script: Path,
