@@ -77,8 +77,7 @@ struct hc_op {
     const struct hc_algo *algo;
     struct hc_buffer send_at, recv_at; /* for the other ranks */
     bool shared;                       /* both are known to them */
-    bool ran;
-    uint64_t deadline; /* of its waits, 0: none */
+    uint64_t deadline;                 /* of its waits, 0: none */
     size_t num_messages;
     struct hc_message *messages;             /* of a batch */
     struct hc_message *flight, **flight_end; /* messages under way, in the order they were started */

@@ -58,7 +58,7 @@ void hc_op_destroy(struct hc_op *op) {
  * error that all ranks then have. The text stays this thread's. */
 static void release(void *arg) {
     struct hc_op *op = arg;
-    if (!op->ran && op->comm->num_ranks > 1) {
+    if (hc_dropped() != 0 && op->comm->num_ranks > 1) {
         char why[512];
         snprintf(why, sizeof why, "%s", hc_error_text());
         hc_comm_fail(op->comm, HCCL_E_SUSPENDING, "%s of communicator %s on rank %u was dropped: %s",
@@ -121,7 +121,6 @@ static HcclResult check_health(struct hc_comm *c) {
 /* The code sticks to the stream, with the text of hc_fail. */
 static aclError run(void *arg) {
     struct hc_op *op = arg;
-    op->ran = true;
     if (op->comm->num_ranks == 1) return op->algo->run(op) == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
     const uint32_t limit = op->comm->exec_timeout_s;
     op->deadline = limit > 0 ? hc_now_ns() + limit * 1000000000ull : 0;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hc_clock.h"
 #include "hc_error.h"
@@ -21,7 +22,9 @@ enum {
 
 /* Records are shared by the event, the recording task and every wait; the last one frees. */
 static void unreference(struct hc_record *r) {
-    if (r != NULL && atomic_fetch_sub(&r->references, 1) == 1) free(r);
+    if (r == NULL || atomic_fetch_sub(&r->references, 1) != 1) return;
+    free(r->why);
+    free(r);
 }
 
 struct hc_event *hc_event_find(aclrtEvent handle, const char *function) {
@@ -30,13 +33,15 @@ struct hc_event *hc_event_find(aclrtEvent handle, const char *function) {
     return NULL;
 }
 
-/* Once only: the time is that of the record, not that of its release. */
-static void finish_record(struct hc_record *r, bool failed) {
+/* Once only: the time is that of the record, not that of its release. `failed` and why: the error in front, 0
+ * if there is none. */
+static void finish_record(struct hc_record *r, aclError failed, const char *why) {
     pthread_mutex_lock(&g_lock);
     if (!r->done) {
         r->time_ns = hc_now_ns();
         r->done = true;
         r->failed = failed;
+        r->why = failed != 0 ? strdup(why) : NULL;
         pthread_cond_broadcast(&g_changed);
     }
     pthread_mutex_unlock(&g_lock);
@@ -50,14 +55,18 @@ void hc_wake_waits(void) {
 }
 
 static aclError run_record(void *arg) {
-    finish_record(arg, (atomic_load(&hc_stream_running()->state) & HC_STREAM_FAILED) != 0);
+    struct hc_record *r = arg;
+    char why[HC_STREAM_TEXT_BYTES];
+    why[0] = '\0';
+    const bool failed = (atomic_load(&r->stream->state) & HC_STREAM_FAILED) != 0;
+    finish_record(r, failed ? hc_stream_error_copy(r->stream, why) : 0, why);
     return ACL_SUCCESS;
 }
 
 /* A record that is dropped (abort, error in front of it) counts as passed: nobody must wait for it for ever.
  */
 static void release_record(void *arg) {
-    finish_record(arg, true);
+    finish_record(arg, hc_dropped(), hc_error_text());
     unreference(arg);
 }
 
@@ -105,15 +114,11 @@ static aclError await_record(struct hc_record *r, const struct timespec *deadlin
     return done ? ACL_SUCCESS : code;
 }
 
-/* The error in front of a record that is done, if its stream still has it: what was waited for is not there.
- * `take` when the caller is going to be told. */
-static aclError error_before(const struct hc_record *r, bool take) {
-    return r->failed ? hc_stream_error(r->stream, take) : ACL_SUCCESS;
-}
-
 /* Parked meanwhile: the wait is no work on memory. The time-out is the client's (aclrtSetOpWaitTimeout),
- * none by default. */
+ * none by default. What was waited for is not there when something failed in front of the record, even if who
+ * synchronised the other stream has been told: to compute with it would spread garbage. */
 static aclError run_wait(void *arg) {
+    const struct hc_record *r = arg;
     const int64_t limit = atomic_load(&g_wait_timeout_s);
     const struct timespec deadline = hc_deadline(limit * 1000);
     hc_stream_park(true);
@@ -122,7 +127,9 @@ static aclError run_wait(void *arg) {
     HC_CHECK(code != ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, code, "wait event: not recorded after %lld s",
              (long long)limit);
     HC_CHECK(code == 0, code, "wait event: the stream was aborted");
-    return error_before(arg, false);
+    HC_CHECK(r->failed == 0, r->failed, "%s",
+             r->why != NULL ? r->why : "a task in front of the event failed");
+    return ACL_SUCCESS;
 }
 
 /* Also for a wait that never ran: aclrtQueryEventWaitStatus counts what is still to pass. */
@@ -139,7 +146,7 @@ static void release_wait(void *arg) {
 static struct hc_record *capture(struct hc_event *e, const struct hc_stream *s) {
     pthread_mutex_lock(&g_lock);
     struct hc_record *r = e->record;
-    if (r != NULL && ((r->done && !r->failed) || r->stream == s)) r = NULL;
+    if (r != NULL && ((r->done && r->failed == 0) || r->stream == s)) r = NULL;
     if (r != NULL) {
         atomic_fetch_add(&r->references, 1);
         r->waits++;
@@ -175,7 +182,7 @@ aclError aclrtSynchronizeEvent(aclrtEvent event) {
     HC_CHECK(r->stream != hc_stream_running() || hc_stream_running() == NULL, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtSynchronizeEvent: called by a task of the stream that is to record the event");
     const aclError code = await_record(r, NULL);
-    const aclError before = code == 0 ? error_before(r, true) : 0;
+    const aclError before = code == 0 && r->failed != 0 ? hc_stream_error(r->stream, true) : 0;
     release_wait(r);
     HC_CHECK(code == 0, code, "aclrtSynchronizeEvent: the stream was aborted");
     return before;

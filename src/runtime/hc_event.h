@@ -8,7 +8,8 @@
 struct hc_record {
     atomic_uint references;
     bool done;
-    bool failed; /* it stands behind an error that nobody had been told of, or was dropped */
+    aclError failed; /* the error in front of it that nobody had been told of */
+    char *why;       /* its text; NULL if there was no memory for it */
     uint64_t time_ns;
     struct hc_stream *stream;
     uint32_t waits; /* queued waits that have not passed yet */

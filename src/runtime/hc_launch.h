@@ -32,8 +32,7 @@ struct hc_task {
     void *arg;
     /* Do the work. A non-zero code (text by hc_fail) sticks to the stream. NULL: a marker with no work. */
     aclError (*run)(void *arg);
-    /* Called exactly once for an accepted task, after run or when it is dropped: then hc_error_text says why.
-     * May be NULL. */
+    /* Called exactly once, after run or when the task is dropped. May be NULL. */
     void (*release)(void *arg);
     /* May be NULL. Called before run, only while tracing. */
     void (*describe)(const void *arg, struct hc_task_info *info);
@@ -44,6 +43,10 @@ struct hc_task {
  * from the next synchronise, wherever the task ran. In every case the task is consumed: release has been or
  * will be called. */
 HC_SHARED aclError hc_launch(aclrtStream stream, const struct hc_task *task);
+
+/* In a release: the error because of which the task never ran, with its text in hc_error_text; 0 if it ran.
+ */
+HC_SHARED aclError hc_dropped(void);
 
 /* Wait until what is in the stream has ended; its errors stay for the client's synchronise. */
 HC_SHARED aclError hc_launch_wait(aclrtStream stream);

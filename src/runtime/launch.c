@@ -9,12 +9,29 @@
 #include "hc_stream.h"
 
 static _Thread_local struct hc_stream *g_running;
+static _Thread_local aclError g_dropped;
 
 struct hc_stream *hc_stream_running(void) { return g_running; }
 
 /* In a thread that runs no task nothing can be aborted. */
 bool hc_abort_requested(void) {
     return g_running != NULL && atomic_load_explicit(&g_running->abort, memory_order_relaxed);
+}
+
+aclError hc_dropped(void) { return g_dropped; }
+
+/* A release may launch, and what it launches may run at once or be dropped. */
+static inline void release(const struct hc_task *task, aclError dropped) {
+    if (task->release == NULL) return;
+    const aclError outer = g_dropped;
+    g_dropped = dropped;
+    task->release(task->arg);
+    g_dropped = outer;
+}
+
+void hc_task_drop(const struct hc_task *task, aclError code, const char *why) {
+    hc_error_set_text(why);
+    release(task, code);
 }
 
 static inline aclError run_task(const struct hc_task *task) {
@@ -37,7 +54,7 @@ aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
     const uint64_t busy = atomic_load_explicit(&stream->busy, memory_order_relaxed);
     atomic_store_explicit(&stream->busy, busy + hc_ticks() - begin, memory_order_relaxed);
     g_running = outer;
-    if (task->release != NULL) task->release(task->arg);
+    release(task, 0);
     return code;
 }
 
@@ -62,7 +79,7 @@ aclError hc_launch(aclrtStream handle, const struct hc_task *task) {
         stream = hc_stream_find(handle, task->name);
         if (stream == NULL) {
             const aclError code = hc_error_peek();
-            if (task->release != NULL) task->release(task->arg);
+            hc_task_drop(task, code, hc_error_text());
             return code;
         }
     }
@@ -84,7 +101,7 @@ aclError hc_run_unordered(const struct hc_task *task) {
     } else {
         code = run_task(task);
     }
-    if (task->release != NULL) task->release(task->arg);
+    release(task, 0);
     return code;
 }
 

@@ -66,19 +66,19 @@ static void stick(struct hc_stream *s, aclError code, const char *name, const ch
     atomic_fetch_or(&s->state, HC_STREAM_FAILED);
 }
 
+/* That the device is abandoned is never forgotten. */
+static aclError copy_error(const struct hc_stream *s, char *text) {
+    const aclError code = s->error != 0 ? s->error : atomic_load(&s->device->abandoned);
+    const char *from = s->error != 0 ? s->error_text : s->device->abandoned_text;
+    snprintf(text, HC_STREAM_TEXT_BYTES, "%s", code != 0 ? from : "");
+    return code;
+}
+
 /* Detach the whole queue; its tasks are released by drop_list, without the lock. */
 static struct hc_queued *detach_queue(struct hc_stream *s) {
     struct hc_queued *list = s->first;
     s->first = s->last = NULL;
     return list;
-}
-
-/* While a task that never ran is released, this thread's text says why it did not. Without the lock: a
- * release may launch or free. */
-static void release_dropped(const struct hc_task *task, const char *why) {
-    if (task->release == NULL) return;
-    hc_error_set_text(why);
-    task->release(task->arg);
 }
 
 /* The error that sticks is why. Gives up the lock meanwhile. Counted as completed only afterwards: who
@@ -87,11 +87,11 @@ static void drop_list(struct hc_stream *s, struct hc_queued *list) {
     if (list == NULL) return;
     uint64_t count = 0;
     char why[HC_STREAM_TEXT_BYTES];
-    memcpy(why, s->error_text, sizeof why);
+    const aclError code = copy_error(s, why);
     pthread_mutex_unlock(&s->lock);
     for (; list != NULL; count++) {
         struct hc_queued *next = list->next;
-        release_dropped(&list->task, why);
+        hc_task_drop(&list->task, code, why);
         free(list);
         list = next;
     }
@@ -254,9 +254,9 @@ aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     if (s->aborted) forget_error(s);
     const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
-    if (drop) memcpy(why, s->error_text, sizeof why);
+    const aclError before = drop ? copy_error(s, why) : code;
     pthread_mutex_unlock(&s->lock);
-    if (drop || code != 0) release_dropped(task, drop ? why : hc_error_text());
+    if (before != 0) hc_task_drop(task, before, drop ? why : hc_error_text());
     return code;
 }
 
@@ -305,15 +305,19 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     return s->completed >= target && (!running || s->releases != releases);
 }
 
-/* Needs the lock. That the device is abandoned is never forgotten. */
 static aclError tell_error(struct hc_stream *s, bool forget) {
-    const aclError code = s->error;
-    if (code == 0) {
-        const aclError abandoned = atomic_load(&s->device->abandoned);
-        return abandoned == 0 ? ACL_SUCCESS : hc_fail(abandoned, "%s", s->device->abandoned_text);
-    }
+    char text[HC_STREAM_TEXT_BYTES];
+    const aclError code = copy_error(s, text);
+    if (code == 0) return ACL_SUCCESS;
     if (forget) forget_error(s);
-    return hc_fail(code, "%s", s->error_text);
+    return hc_fail(code, "%s", text);
+}
+
+aclError hc_stream_error_copy(struct hc_stream *s, char *text) {
+    pthread_mutex_lock(&s->lock);
+    const aclError code = copy_error(s, text);
+    pthread_mutex_unlock(&s->lock);
+    return code;
 }
 
 /* So that no synchronise takes the short way past the error. */

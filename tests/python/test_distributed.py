@@ -169,6 +169,13 @@ def test_an_idle_rank_hears_of_an_error() -> None:
     ends_with(idle, "rank 1 reports", "timed out after 3 s")
 
 
+def test_all_ranks_hear_of_an_operator_that_fails_on_one() -> None:
+    good, bad = fault("index")
+    ends_with(bad, "aclnnEmbedding: index", "out of range")
+    ends_with(good, "rank 1 reports: HcclAllReduce", "was dropped", "aclnnEmbedding: index", "out of range")
+    assert not any(line.startswith("sum") for line in (good[1] + bad[1]).splitlines())
+
+
 def test_a_rank_that_raises_ends_the_others() -> None:
     waiting, raising = fault("raises")
     ends_with(raising, "rank 1 has had enough")

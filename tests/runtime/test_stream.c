@@ -192,10 +192,49 @@ TEST(event_behind_an_error_passes_it_on) {
         CHECK_OK(aclrtStreamWaitEvent(other, event));
         CHECK_FAILS(aclrtSynchronizeStream(other), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
         CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+        CHECK_OK(aclrtStreamWaitEvent(other, event)); /* what is waited for is missing still */
+        CHECK_FAILS(aclrtSynchronizeStream(other), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+        CHECK_OK(aclrtRecordEvent(event, s));
         CHECK_OK(aclrtStreamWaitEvent(other, event));
         CHECK_OK(aclrtSynchronizeDevice());
     }
     CHECK_OK(aclrtDestroyEvent(event));
+    CHECK_OK(aclrtDestroyStream(s));
+    CHECK_OK(aclrtDestroyStream(other));
+}
+
+/* Of a task that is dropped its release is told why, also where the release launches: that ran. */
+static aclError g_why[2];
+static char g_why_text[256];
+static void release_inner(void *arg) {
+    (void)arg;
+    g_why[1] = hc_dropped();
+}
+static void release_outer(void *other) {
+    g_why[0] = hc_dropped();
+    snprintf(g_why_text, sizeof g_why_text, "%s", hc_error_text());
+    hc_launch(other, &(struct hc_task){.name = "inner", .release = release_inner});
+    if (g_why[0] != hc_dropped()) g_why[0] = -1;
+}
+
+TEST(release_knows_why_a_task_was_dropped) {
+    aclrtStream s = fresh(), other = NULL;
+    CHECK_OK(aclrtCreateStream(&other));
+    CHECK_OK(aclrtSetStreamFailureMode(s, ACL_STOP_ON_FAILURE));
+    const struct hc_task outer = {.name = "outer", .arg = other, .release = release_outer};
+    for (int queued = 0; queued < 2; queued++) {
+        g_why[0] = 0;
+        g_why[1] = -1;
+        if (queued) CHECK_OK(put(s, slow, 0, true));
+        CHECK_OK(put(s, fail, 0, queued));
+        CHECK_OK(hc_launch(s, &outer));
+        CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_AICORE_EXCEPTION, "aclnnTest: index 7");
+        CHECK_EQ(g_why[0], ACL_ERROR_RT_AICORE_EXCEPTION);
+        CHECK_MSG(strstr(g_why_text, "aclnnTest: index 7") != NULL, "%s", g_why_text);
+        CHECK_EQ(g_why[1], 0);
+        CHECK_OK(hc_launch(s, &outer));
+        CHECK_EQ(g_why[0], 0);
+    }
     CHECK_OK(aclrtDestroyStream(s));
     CHECK_OK(aclrtDestroyStream(other));
 }

@@ -542,6 +542,20 @@ def fault_idle() -> None:
     time.sleep(60)
 
 
+def fault_index() -> None:
+    """An operator of rank 1 fails in front of a collective; rank 1 is told of it before its collective is due."""
+    table = torch.ones(100, 8, device="npu")
+    x = torch.nn.functional.embedding(on_npu(1, 4).long() + 100 * RANK, table).sum(0)
+    dist.all_reduce(x)
+    try:
+        print("sum", x.cpu())
+    except RuntimeError:
+        if RANK == 0:
+            raise
+        traceback.print_exc()
+    time.sleep(60)
+
+
 def fault_raises() -> None:
     """Python code of rank 1 raises and its process ends without destroying the group."""
     if RANK == 1:
