@@ -20,9 +20,16 @@
 #include "hc_observe.h"
 #include "hc_option.h"
 
-/* 256 KiB are about a thousand slices: one write every few milliseconds of small operators. Perfetto
- * needs no sorting by time, so lines go out as tasks end. */
-enum { BUFFER_BYTES = 1 << 18, LINE_BYTES = 2048, PATH_BYTES = 4096, NAMED_ROWS = 4096 };
+/* 256 KiB are about a thousand slices: one write every few milliseconds of small operators. Where tasks are
+ * few, a write every 100 ms; and one behind each task that failed, as the process may be ended for it.
+ * Perfetto needs no sorting by time, so lines go out as tasks end. */
+enum {
+    BUFFER_BYTES = 1 << 18,
+    LINE_BYTES = 2048,
+    PATH_BYTES = 4096,
+    NAMED_ROWS = 4096,
+    WRITE_NS = 100 * 1000 * 1000
+};
 
 static struct {
     pthread_mutex_t lock;
@@ -31,6 +38,7 @@ static struct {
     off_t end;  /* where the closing "]" is */
     size_t used;
     char *buffer;
+    uint64_t written_ns;        /* when the last task ended that made a write */
     uint64_t named[NAMED_ROWS]; /* rows whose names are written, hashed by device and stream */
 } g_trace = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1};
 
@@ -104,6 +112,7 @@ static int open_file(const char *path) {
     g_trace.first = true;
     g_trace.end = 0;
     g_trace.used = 0;
+    g_trace.written_ns = 0;
     memset(g_trace.named, 0, sizeof g_trace.named);
     return 0;
 }
@@ -205,6 +214,10 @@ void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, co
     pthread_mutex_lock(&g_trace.lock);
     name_row(device, stream);
     append(line, (size_t)n);
+    if (code != 0 || end_ns - g_trace.written_ns >= WRITE_NS) {
+        flush();
+        g_trace.written_ns = end_ns;
+    }
     pthread_mutex_unlock(&g_trace.lock);
 }
 

@@ -59,6 +59,31 @@ static int traced_kill(void) {
     return 0;
 }
 
+static aclError fail(void *arg) {
+    (void)arg;
+    return ACL_ERROR_RT_AICORE_EXCEPTION;
+}
+/* The process of a rank that failed is often ended at once. */
+static int traced_failure(void) {
+    run_tasks(3);
+    hc_launch(NULL, &(struct hc_task){.name = "aclnnFails", .run = fail});
+    kill(getpid(), SIGKILL);
+    return 0;
+}
+
+TEST(trace_holds_the_task_that_failed_before_the_process_was_killed) {
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/runtime_trace_failure_%d.json", (int)getpid());
+    setenv("MINDSPEED_TRACE", path, 1);
+    CHECK_EQ(in_child(traced_failure, 20), -SIGKILL);
+    CHECK(read_file(path) && well_formed(g_text));
+    const char *slice = strstr(g_text, "\"aclnnFails\"");
+    CHECK(slice != NULL && strstr(slice, "\"code\":507015") != NULL &&
+          strstr(g_text, "\"aclnnTest\"") != NULL);
+    unlink(path);
+    unsetenv("MINDSPEED_TRACE");
+}
+
 TEST(trace_is_complete_json_with_rows_and_arguments) {
     char path[64];
     snprintf(path, sizeof path, "/tmp/runtime_trace_%d.json", (int)getpid());
