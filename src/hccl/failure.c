@@ -14,7 +14,9 @@
 
 enum { FAILURE_BYTES = sizeof((struct hc_comm *)0)->failure };
 
+/* Clients end their process when they find the failure: the trace should show what came before. */
 static void keep(struct hc_comm *c, HcclResult code, const char *text) {
+    hc_trace_write();
     pthread_mutex_lock(&c->failure_lock);
     if (atomic_load(&c->failed) == HCCL_SUCCESS) {
         snprintf(c->failure, sizeof c->failure, "%s", text);

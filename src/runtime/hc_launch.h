@@ -48,6 +48,9 @@ HC_SHARED aclError hc_launch(aclrtStream stream, const struct hc_task *task);
  */
 HC_SHARED aclError hc_dropped(void);
 
+/* Write what MINDSPEED_TRACE has gathered, if there is such: for where the process may soon be ended. */
+HC_SHARED void hc_trace_write(void);
+
 /* Wait until what is in the stream has ended; its errors stay for the client's synchronise. */
 HC_SHARED aclError hc_launch_wait(aclrtStream stream);
 

@@ -21,7 +21,7 @@
 #include "hc_option.h"
 
 /* 256 KiB are about a thousand slices: one write every few milliseconds of small operators. Where tasks are
- * few, a write every 100 ms; and one behind each task that failed, as the process may be ended for it.
+ * few, a write every 100 ms; and one behind each failure, as the process may be ended for it.
  * Perfetto needs no sorting by time, so lines go out as tasks end. */
 enum {
     BUFFER_BYTES = 1 << 18,
@@ -218,6 +218,12 @@ void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, co
         flush();
         g_trace.written_ns = end_ns;
     }
+    pthread_mutex_unlock(&g_trace.lock);
+}
+
+void hc_trace_write(void) {
+    pthread_mutex_lock(&g_trace.lock);
+    flush();
     pthread_mutex_unlock(&g_trace.lock);
 }
 
