@@ -14,7 +14,7 @@ HC_SHARED void hc_parallel_for(size_t n, size_t grain, void (*fn)(void *ctx, siz
 HC_SHARED size_t hc_num_threads(void);
 
 /* Memory of this thread, kept until the thread or the library ends: 64-byte aligned, contents undefined,
- * valid until the same slot is asked for again. NULL when out of memory (text set). */
+ * valid until the same slot is asked for again. Not NULL for 0 bytes; NULL when out of memory (text set). */
 enum hc_scratch_slot {
     HC_SCRATCH_A,
     HC_SCRATCH_B,

@@ -68,12 +68,13 @@ static void *allocate(size_t bytes) {
 }
 
 /* The old block is freed before the new one is asked for: contents are undefined anyway, and the peak stays
- * at one block. A slot nobody has asked for yet is NULL, which would be no memory to who asks for nothing. */
-void *hc_scratch(enum hc_scratch_slot slot, size_t bytes) {
+ * at one block. Nothing is one byte, as a slot that nobody has asked for yet is NULL. */
+void *hc_scratch(enum hc_scratch_slot slot, size_t wanted) {
     struct scratch *s = mine();
-    if (s != NULL && s->memory[slot] != NULL && bytes <= s->bytes[slot]) return s->memory[slot];
+    const size_t bytes = hc_max_size(wanted, 1);
+    if (s != NULL && bytes <= s->bytes[slot]) return s->memory[slot];
     if (s != NULL) {
-        const size_t most = hc_max_size(hc_max_size(bytes, 1), s->bytes[slot] + s->bytes[slot] / 2);
+        const size_t most = hc_max_size(bytes, s->bytes[slot] + s->bytes[slot] / 2);
         const size_t want = hc_align_up(most, most >= LARGE ? HUGE_PAGE : 4096);
         free(s->memory[slot]);
         s->memory[slot] = allocate(want);

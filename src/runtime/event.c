@@ -33,15 +33,15 @@ struct hc_event *hc_event_find(aclrtEvent handle, const char *function) {
     return NULL;
 }
 
-/* Once only: the time is that of the record, not that of its release. `failed` and why: the error in front, 0
- * if there is none. */
-static void finish_record(struct hc_record *r, aclError failed, const char *why) {
+/* Once only: the time is that of the record, not that of its release. `failed`: the error in front, with this
+ * thread's text, 0 if there is none. */
+static void finish_record(struct hc_record *r, aclError failed) {
     pthread_mutex_lock(&g_lock);
     if (!r->done) {
         r->time_ns = hc_now_ns();
         r->done = true;
         r->failed = failed;
-        r->why = failed != 0 ? strdup(why) : NULL;
+        r->why = failed != 0 ? strdup(hc_error_text()) : NULL;
         pthread_cond_broadcast(&g_changed);
     }
     pthread_mutex_unlock(&g_lock);
@@ -56,17 +56,15 @@ void hc_wake_waits(void) {
 
 static aclError run_record(void *arg) {
     struct hc_record *r = arg;
-    char why[HC_STREAM_TEXT_BYTES];
-    why[0] = '\0';
     const bool failed = (atomic_load(&r->stream->state) & HC_STREAM_FAILED) != 0;
-    finish_record(r, failed ? hc_stream_error_copy(r->stream, why) : 0, why);
+    finish_record(r, failed ? hc_stream_error_peek(r->stream) : 0);
     return ACL_SUCCESS;
 }
 
 /* A record that is dropped (abort, error in front of it) counts as passed: nobody must wait for it for ever.
  */
 static void release_record(void *arg) {
-    finish_record(arg, hc_dropped(), hc_error_text());
+    finish_record(arg, hc_dropped());
     unreference(arg);
 }
 

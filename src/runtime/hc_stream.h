@@ -83,10 +83,10 @@ aclError hc_stream_synchronize(struct hc_stream *stream, int64_t timeout_ms, con
 aclError hc_synchronize_failed(void);
 /* Give the sticky error, 0 if there is none or the stream is gone; forget it if it is going to be told. */
 aclError hc_stream_error(struct hc_stream *stream, bool forget);
-/* The same, for a task of the stream: into `text`, of HC_STREAM_TEXT_BYTES, and nobody is told. */
-aclError hc_stream_error_copy(struct hc_stream *stream, char *text);
-/* Release a task that will never run, for this reason. */
-void hc_task_drop(const struct hc_task *task, aclError code, const char *why);
+/* The same, for a task of the stream: its text becomes this thread's, and nobody is told. */
+aclError hc_stream_error_peek(struct hc_stream *stream);
+/* Release a task that has run (0), or that never will for the error `dropped` with this thread's text. */
+void hc_task_release(const struct hc_task *task, aclError dropped);
 /* Every synchronise of the device fails from now on, with its abandoned_text. */
 void hc_streams_abandon(struct hc_device *device, aclError code);
 /* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A

@@ -21,17 +21,12 @@ bool hc_abort_requested(void) {
 aclError hc_dropped(void) { return g_dropped; }
 
 /* A release may launch, and what it launches may run at once or be dropped. */
-static inline void release(const struct hc_task *task, aclError dropped) {
+void hc_task_release(const struct hc_task *task, aclError dropped) {
     if (task->release == NULL) return;
     const aclError outer = g_dropped;
     g_dropped = dropped;
     task->release(task->arg);
     g_dropped = outer;
-}
-
-void hc_task_drop(const struct hc_task *task, aclError code, const char *why) {
-    hc_error_set_text(why);
-    release(task, code);
 }
 
 static inline aclError run_task(const struct hc_task *task) {
@@ -54,7 +49,7 @@ aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
     const uint64_t busy = atomic_load_explicit(&stream->busy, memory_order_relaxed);
     atomic_store_explicit(&stream->busy, busy + hc_ticks() - begin, memory_order_relaxed);
     g_running = outer;
-    release(task, 0);
+    hc_task_release(task, 0);
     return code;
 }
 
@@ -79,7 +74,7 @@ aclError hc_launch(aclrtStream handle, const struct hc_task *task) {
         stream = hc_stream_find(handle, task->name);
         if (stream == NULL) {
             const aclError code = hc_error_peek();
-            hc_task_drop(task, code, hc_error_text());
+            hc_task_release(task, code);
             return code;
         }
     }
@@ -101,7 +96,7 @@ aclError hc_run_unordered(const struct hc_task *task) {
     } else {
         code = run_task(task);
     }
-    release(task, 0);
+    hc_task_release(task, 0);
     return code;
 }
 

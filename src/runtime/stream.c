@@ -66,14 +66,6 @@ static void stick(struct hc_stream *s, aclError code, const char *name, const ch
     atomic_fetch_or(&s->state, HC_STREAM_FAILED);
 }
 
-/* That the device is abandoned is never forgotten. */
-static aclError copy_error(const struct hc_stream *s, char *text) {
-    const aclError code = s->error != 0 ? s->error : atomic_load(&s->device->abandoned);
-    const char *from = s->error != 0 ? s->error_text : s->device->abandoned_text;
-    snprintf(text, HC_STREAM_TEXT_BYTES, "%s", code != 0 ? from : "");
-    return code;
-}
-
 /* Detach the whole queue; its tasks are released by drop_list, without the lock. */
 static struct hc_queued *detach_queue(struct hc_stream *s) {
     struct hc_queued *list = s->first;
@@ -86,12 +78,14 @@ static struct hc_queued *detach_queue(struct hc_stream *s) {
 static void drop_list(struct hc_stream *s, struct hc_queued *list) {
     if (list == NULL) return;
     uint64_t count = 0;
+    const aclError code = s->error;
     char why[HC_STREAM_TEXT_BYTES];
-    const aclError code = copy_error(s, why);
+    memcpy(why, s->error_text, sizeof why);
     pthread_mutex_unlock(&s->lock);
     for (; list != NULL; count++) {
         struct hc_queued *next = list->next;
-        hc_task_drop(&list->task, code, why);
+        hc_error_set_text(why);
+        hc_task_release(&list->task, code);
         free(list);
         list = next;
     }
@@ -249,14 +243,14 @@ static void forget_error(struct hc_stream *s) {
 /* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
  * the launch. After an abort a client begins anew, and need not synchronise before (torch_npu does not). */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
-    char why[HC_STREAM_TEXT_BYTES];
     pthread_mutex_lock(&s->lock);
     if (s->aborted) forget_error(s);
     const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
-    const aclError before = drop ? copy_error(s, why) : code;
+    const aclError dropped = drop ? s->error : code;
+    if (drop) hc_error_set_text(s->error_text);
     pthread_mutex_unlock(&s->lock);
-    if (before != 0) hc_task_drop(task, before, drop ? why : hc_error_text());
+    if (dropped != 0) hc_task_release(task, dropped);
     return code;
 }
 
@@ -305,17 +299,25 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
     return s->completed >= target && (!running || s->releases != releases);
 }
 
+/* Needs the lock, as long as the text is used. That the device is abandoned is never forgotten. */
+static aclError sticky_error(const struct hc_stream *s, const char **text) {
+    *text = s->error != 0 ? s->error_text : s->device->abandoned_text;
+    return s->error != 0 ? s->error : atomic_load(&s->device->abandoned);
+}
+
 static aclError tell_error(struct hc_stream *s, bool forget) {
-    char text[HC_STREAM_TEXT_BYTES];
-    const aclError code = copy_error(s, text);
+    const char *text;
+    const aclError code = sticky_error(s, &text);
     if (code == 0) return ACL_SUCCESS;
     if (forget) forget_error(s);
     return hc_fail(code, "%s", text);
 }
 
-aclError hc_stream_error_copy(struct hc_stream *s, char *text) {
+aclError hc_stream_error_peek(struct hc_stream *s) {
+    const char *text;
     pthread_mutex_lock(&s->lock);
-    const aclError code = copy_error(s, text);
+    const aclError code = sticky_error(s, &text);
+    if (code != 0) hc_error_set_text(text);
     pthread_mutex_unlock(&s->lock);
     return code;
 }

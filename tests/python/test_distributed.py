@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torchrun
 
 pytest.importorskip("torch_npu")
 JOB = Path(__file__).parents[1] / "support" / "dist_job.py"
@@ -58,7 +59,7 @@ def run(ranks: int, checks: tuple[str, ...], **more: str) -> tuple[dict[str, str
             env=variables(**more), capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
         printed = done.stdout + done.stderr
-        assert done.returncode == 0 and report.is_file(), printed[-6000:]
+        assert done.returncode == 0 and report.is_file(), torchrun.errors(done)
         return json.loads(report.read_text()), printed
 
 

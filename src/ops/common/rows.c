@@ -227,7 +227,7 @@ struct thread_state {
 
 /* False without memory: noted in the loop, as a piece cannot return a code. */
 static bool start_thread(struct loop *l, struct thread_state *t) {
-    char *at = hc_scratch(HC_SCRATCH_C, hc_max_size(l->thread_bytes, 64));
+    char *at = hc_scratch(HC_SCRATCH_C, l->thread_bytes);
     if (at == NULL) {
         atomic_store(&l->failed, true);
         return false;
@@ -396,8 +396,7 @@ static aclnnStatus set_loop(struct loop *l) {
     for (int k = 0; k < l->num_operands; k++) l->thread_bytes += l->tile * l->operand[k].buffer_bytes;
     l->thread_bytes += (size_t)spec->num_sums * l->sum_bytes;
     if (spec->num_sums == 0) return 0;
-    l->partial =
-        hc_scratch(HC_SCRATCH_A, hc_max_size(l->pieces * (size_t)spec->num_sums * l->n, 1) * sizeof(double));
+    l->partial = hc_scratch(HC_SCRATCH_A, l->pieces * (size_t)spec->num_sums * l->n * sizeof(double));
     return l->partial != NULL ? 0 : ACLNN_ERR_INNER;
 }
 
