@@ -25,7 +25,7 @@ static inline size_t hc_min_size(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t hc_max_size(size_t a, size_t b) { return a > b ? a : b; }
 static inline int64_t hc_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t hc_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-/* a + b must not overflow; sizes here are element counts of memory that exists. */
-static inline size_t hc_ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-/* `to` is a power of two. */
+/* Right for any a: no sum that could overflow. */
+static inline size_t hc_ceil_div(size_t a, size_t b) { return a / b + (a % b != 0); }
+/* `to` is a power of two, and `a` the size of something that exists; otherwise hc_align_up_fits. */
 static inline size_t hc_align_up(size_t a, size_t to) { return (a + to - 1) & ~(to - 1); }

@@ -2,6 +2,7 @@
 /* Collectives of the interface: arguments are checked, sizes turned into bytes, the operation launched. */
 #include <stdlib.h>
 
+#include "hc_checked.h"
 #include "hc_op.h"
 #include "hc_reduce.h"
 
@@ -39,11 +40,11 @@ static HcclResult check_root(const struct call *call, uint32_t root) {
     return HCCL_SUCCESS;
 }
 
-/* count * times elements as bytes. */
+/* count * times elements as bytes. Sums of parts of what fits here cannot overflow: it is half of a size_t.
+ */
 static HcclResult to_bytes(const struct call *call, uint64_t count, uint64_t times, size_t *bytes) {
     size_t elements;
-    HC_CHECK(!__builtin_mul_overflow(count, times, &elements) &&
-                 !__builtin_mul_overflow(elements, call->element, bytes),
+    HC_CHECK(hc_mul_fits(count, times, &elements) && hc_bytes_fit(elements, call->element, bytes),
              HCCL_E_PARA, "%s: %llu elements of %zu bytes, %llu times, are too many",
              hc_kind_name(call->kind), (unsigned long long)count, call->element, (unsigned long long)times);
     return HCCL_SUCCESS;
@@ -52,6 +53,9 @@ static HcclResult to_bytes(const struct call *call, uint64_t count, uint64_t tim
 static HcclResult check_buffer(const struct call *call, const char *which, const void *buffer, size_t bytes) {
     HC_CHECK(buffer != NULL || bytes == 0, HCCL_E_PTR, "%s: %s is null, %zu bytes are used",
              hc_kind_name(call->kind), which, bytes);
+    HC_CHECK(hc_memory_possible(buffer, bytes), HCCL_E_PARA,
+             "%s: %s, %zu bytes at %p, ends behind the address space", hc_kind_name(call->kind), which, bytes,
+             buffer);
     return HCCL_SUCCESS;
 }
 
@@ -59,9 +63,7 @@ static HcclResult check_buffer(const struct call *call, const char *which, const
 static HcclResult check_overlap(const struct call *call, const char *send, size_t send_bytes,
                                 const char *recv, size_t recv_bytes, bool same_is_fine) {
     if (send == recv && same_is_fine) return HCCL_SUCCESS;
-    const bool apart =
-        send_bytes == 0 || recv_bytes == 0 || send + send_bytes <= recv || recv + recv_bytes <= send;
-    HC_CHECK(apart, HCCL_E_PARA,
+    HC_CHECK(!hc_memory_overlaps(send, send_bytes, recv, recv_bytes), HCCL_E_PARA,
              "%s: the send buffer (%zu bytes at %p) and the receive buffer (%zu bytes at %p) overlap",
              hc_kind_name(call->kind), send_bytes, (const void *)send, recv_bytes, (const void *)recv);
     return HCCL_SUCCESS;
@@ -163,11 +165,12 @@ static HcclResult fill_listed(const struct call *call, struct hc_slices *s, cons
         size_t offset, length, end;
         HC_TRY(to_bytes(call, displs != NULL ? displs[r] : next, 1, &offset));
         HC_TRY(to_bytes(call, counts[r], 1, &length));
-        HC_CHECK(!__builtin_add_overflow(offset, length, &end), HCCL_E_PARA,
-                 "%s: the slice of rank %u is too large", hc_kind_name(call->kind), r);
+        HC_CHECK(hc_add_fits(offset, length, &end) && end <= HC_MAX_BYTES, HCCL_E_PARA,
+                 "%s: the slice of rank %u, %zu bytes from byte %zu on, is too large",
+                 hc_kind_name(call->kind), r, length, offset);
         s->offsets[r] = offset;
         s->lengths[r] = length;
-        next += counts[r];
+        next = hc_add_saturated(next, counts[r]);
         if (length > 0) *extent = hc_max_size(*extent, end);
     }
     return HCCL_SUCCESS;
@@ -190,7 +193,7 @@ static HcclResult launch_slices(const struct call *call, struct hc_op *op, const
 /* Where the rank's own slice is sent from where it is received: the usual way of working in place. */
 static bool own_slice_in_place(const struct hc_op *op, const void *send, const void *recv) {
     const uint32_t r = op->comm->rank;
-    return (const char *)send + op->sends.offsets[r] == (const char *)recv + op->recvs.offsets[r];
+    return (uintptr_t)send + op->sends.offsets[r] == (uintptr_t)recv + op->recvs.offsets[r];
 }
 
 HcclResult HcclAllGather(void *sendBuf, void *recvBuf, uint64_t sendCount, HcclDataType dataType,
@@ -287,7 +290,7 @@ HcclResult HcclScatter(void *sendBuf, void *recvBuf, uint64_t recvCount, HcclDat
     HC_TRY(to_bytes(&call, recvCount, 1, &bytes));
     HC_TRY(to_bytes(&call, recvCount, call.comm->num_ranks, &all));
     const bool sends = call.comm->rank == root;
-    const bool in_place = sends && (char *)sendBuf + root * bytes == (char *)recvBuf;
+    const bool in_place = sends && (uintptr_t)sendBuf + root * bytes == (uintptr_t)recvBuf;
     HC_TRY(check_buffer(&call, "sendBuf", sendBuf, sends ? all : 0));
     HC_TRY(check_buffer(&call, "recvBuf", recvBuf, bytes));
     if (!in_place) HC_TRY(check_overlap(&call, sendBuf, sends ? all : 0, recvBuf, bytes, false));

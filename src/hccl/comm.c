@@ -171,11 +171,12 @@ static HcclResult derive_meeting(const char *caller, const struct hc_comm *paren
     }
     HC_CHECK(ranks[own] == parent->rank, HCCL_E_PARA, "%s: rankIds[%u] is %u, wanted this rank, %u", caller,
              own, ranks[own], parent->rank);
-    uint64_t *words = malloc((count + 1) * sizeof *words);
+    const size_t bytes = ((size_t)count + 1) * sizeof(uint64_t);
+    uint64_t *words = malloc(bytes);
     HC_CHECK(words != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
     words[0] = number;
     for (uint32_t i = 0; i < count; i++) words[i + 1] = ranks[i];
-    hc_meeting_derive(&parent->meeting, words, (count + 1) * sizeof *words, meeting);
+    hc_meeting_derive(&parent->meeting, words, bytes, meeting);
     free(words);
     return HCCL_SUCCESS;
 }

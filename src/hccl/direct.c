@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hc_checked.h"
 #include "hc_share.h"
 
 bool hc_direct_supports(const struct hc_op *op) { return op->comm->board != NULL; }
@@ -56,25 +57,40 @@ HcclResult hc_direct_open(struct hc_op *op, struct hc_views *views) {
     return mappable ? HCCL_SUCCESS : HC_DECLINED;
 }
 
-/* Numbers come from another process: they are checked by hc_peer_heap_at. */
-static char *map_buffer(const struct hc_op *op, uint32_t rank, const struct hc_buffer *b) {
-    const struct hc_comm *c = op->comm;
-    if (same_process(c, rank)) return (char *)(uintptr_t)b->address;
-    if (b->num_spans == 0 || b->num_spans > HC_BUFFER_SPANS) return NULL;
-    return hc_peer_heap_at(c->heaps[rank], b->spans, b->num_spans);
+static void *no_such_part(const struct hc_op *op, uint32_t rank, size_t at, size_t bytes) {
+    hc_fail(HCCL_E_INTERNAL, "%s: the buffer of rank %u has no %zu bytes from byte %zu on",
+            hc_kind_name(op->kind), rank, bytes, at);
+    return NULL;
 }
 
-const char *hc_view_send(const struct hc_views *v, uint32_t rank) {
+/* Numbers come from another process: they are copied, and then checked by hc_peer_heap_at. */
+static char *map_buffer(const struct hc_op *op, uint32_t rank, const struct hc_buffer *shared, size_t at,
+                        size_t bytes) {
+    const struct hc_comm *c = op->comm;
+    struct hc_buffer b;
+    size_t end;
+    memcpy(&b, shared, sizeof b);
+    if (!hc_add_fits(at, bytes, &end)) return no_such_part(op, rank, at, bytes);
+    if (same_process(c, rank)) return (char *)(uintptr_t)b.address + at;
+    if (b.num_spans == 0 || b.num_spans > HC_BUFFER_SPANS) return no_such_part(op, rank, at, bytes);
+    char *start = hc_peer_heap_at(c->heaps[rank], b.spans, b.num_spans, end);
+    return start != NULL ? start + at : NULL;
+}
+
+const char *hc_view_send(const struct hc_views *v, uint32_t rank, size_t at, size_t bytes) {
     const struct hc_op *op = v->op;
     const struct hc_post *p = hc_post(op->comm->board, rank, v->number);
-    if (rank == op->comm->rank) return op->send;
-    return (p->head.flags & HC_POST_INLINE) != 0 ? p->data : map_buffer(op, rank, &p->buffers.send);
+    if (rank == op->comm->rank)
+        return hc_span_inside(at, bytes, op->send_bytes) ? op->send + at : no_such_part(op, rank, at, bytes);
+    if ((p->head.flags & HC_POST_INLINE) == 0) return map_buffer(op, rank, &p->buffers.send, at, bytes);
+    return hc_span_inside(at, bytes, sizeof p->data) ? p->data + at : no_such_part(op, rank, at, bytes);
 }
 
-char *hc_view_recv(const struct hc_views *v, uint32_t rank) {
+char *hc_view_recv(const struct hc_views *v, uint32_t rank, size_t at, size_t bytes) {
     const struct hc_op *op = v->op;
-    if (rank == op->comm->rank) return op->recv;
-    return map_buffer(op, rank, &hc_post(op->comm->board, rank, v->number)->buffers.recv);
+    if (rank != op->comm->rank)
+        return map_buffer(op, rank, &hc_post(op->comm->board, rank, v->number)->buffers.recv, at, bytes);
+    return hc_span_inside(at, bytes, op->recv_bytes) ? op->recv + at : no_such_part(op, rank, at, bytes);
 }
 
 size_t hc_view_offset(const struct hc_views *v, uint32_t rank, uint32_t other) {

@@ -15,10 +15,11 @@ struct hc_views {
 /* Post, wait for all posts, compare what was called. HC_DECLINED, on all ranks alike, when a buffer cannot be
  * mapped. */
 HcclResult hc_direct_open(struct hc_op *op, struct hc_views *views);
-/* What `rank` sends or receives into, seen from here: a base for the offsets of that rank. NULL if it cannot
- * be mapped (text set). */
-const char *hc_view_send(const struct hc_views *views, uint32_t rank);
-char *hc_view_recv(const struct hc_views *views, uint32_t rank);
+/* `bytes` bytes of what `rank` sends or receives into, from byte `at` of its buffer on, seen from here. NULL
+ * with a text if that buffer cannot be mapped or has no such part: where it lies, and for uneven collectives
+ * `at`, is what another process wrote. */
+const char *hc_view_send(const struct hc_views *views, uint32_t rank, size_t at, size_t bytes);
+char *hc_view_recv(const struct hc_views *views, uint32_t rank, size_t at, size_t bytes);
 /* Bytes that `rank` sends in all. */
 size_t hc_view_bytes(const struct hc_views *views, uint32_t rank);
 /* Offset and length of the slice that `rank` has for `other`; of uneven collectives only. */

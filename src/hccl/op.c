@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_clock.h"
 #include "hc_share.h"
 
@@ -30,8 +31,10 @@ const char *hc_reduce_name(HcclReduceOp reduce) {
 /* One piece of memory: the operation, its four arrays of slices, its messages. */
 struct hc_op *hc_op_create(struct hc_comm *comm, enum hc_kind kind, bool slices, size_t num_messages) {
     const size_t n = slices ? comm->num_ranks : 0;
-    struct hc_op *op =
-        calloc(1, sizeof *op + 4 * n * sizeof(uint64_t) + num_messages * sizeof(struct hc_message));
+    size_t bytes;
+    const bool fits = hc_bytes_behind_fit(sizeof(struct hc_op) + 4 * n * sizeof(uint64_t), num_messages,
+                                          sizeof(struct hc_message), &bytes);
+    struct hc_op *op = fits ? calloc(1, bytes) : NULL;
     if (op == NULL) {
         hc_fail(HCCL_E_MEMORY, "%s: out of host memory", hc_kind_name(kind));
         return NULL;

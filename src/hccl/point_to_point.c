@@ -4,6 +4,7 @@
  * partner in the same batch: outside of one it could only wait for ever, so it is refused. */
 #include <stdlib.h>
 
+#include "hc_checked.h"
 #include "hc_group.h"
 #include "hc_op.h"
 
@@ -32,8 +33,9 @@ static HcclResult check_item(const char *name, const struct hc_comm *comm, const
     HC_CHECK(item->buf != NULL || item->count == 0, HCCL_E_PTR,
              "%s: the buffer of a %s of %llu elements is null", name, direction(item->sendRecvType),
              (unsigned long long)item->count);
-    HC_CHECK(!__builtin_mul_overflow(item->count, element, &bytes), HCCL_E_PARA,
-             "%s: %llu elements of %zu bytes are too many", name, (unsigned long long)item->count, element);
+    HC_CHECK(hc_bytes_fit(item->count, element, &bytes) && hc_memory_possible(item->buf, bytes), HCCL_E_PARA,
+             "%s: %llu elements of %zu bytes at %p are too many", name, (unsigned long long)item->count,
+             element, item->buf);
     return HCCL_SUCCESS;
 }
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_lifeline.h"
 #include "hc_share.h"
 #include "hc_transport.h"
@@ -122,6 +123,10 @@ static HcclResult check_slot(struct hc_op *op, const struct hc_message *m, const
         return hc_op_mismatch(op, m->peer, s->number, &s->signature);
     if (s->total != m->bytes || s->type != m->type)
         return hc_message_mismatch(op, m, s->total, (HcclDataType)s->type);
+    if (s->mode == HC_SLOT_EAGER && m->bytes > room_of(op->comm->board))
+        return hc_comm_fail(op->comm, HCCL_E_INTERNAL,
+                            "%s: a slot of rank %u says it holds %zu bytes, has room for %zu",
+                            hc_kind_name(op->kind), m->peer, m->bytes, room_of(op->comm->board));
     return HCCL_SUCCESS;
 }
 
@@ -133,7 +138,7 @@ static HcclResult pull(struct hc_op *op, struct hc_message *m, const struct hc_s
     const char *from = NULL;
     if (c->heaps[m->peer] == NULL) from = (const char *)(uintptr_t)where.address;
     else if (where.num_spans <= HC_BUFFER_SPANS)
-        from = hc_peer_heap_at(c->heaps[m->peer], where.spans, where.num_spans);
+        from = hc_peer_heap_at(c->heaps[m->peer], where.spans, where.num_spans, m->bytes);
     if (from == NULL) return hc_comm_fail(c, HCCL_E_DRV, "%s", hc_error_text());
     hc_copy(m->buffer, from, m->bytes);
     return HCCL_SUCCESS;
@@ -207,7 +212,7 @@ static HcclResult go_round(struct hc_op *op, bool *moved) {
 /* The part of a buffer whose place is known, as spans of its own. */
 static bool place_within(const char *base, const struct hc_buffer *whole, size_t bytes,
                          struct hc_message *m) {
-    if (whole->num_spans == 0 || m->buffer < base || m->buffer + m->bytes > base + bytes) return false;
+    if (whole->num_spans == 0 || !hc_memory_inside(m->buffer, m->bytes, base, bytes)) return false;
     size_t skip = (size_t)(m->buffer - base), left = m->bytes;
     struct hc_buffer part = {.address = (uint64_t)(uintptr_t)m->buffer};
     for (uint32_t i = 0; i < whole->num_spans && left > 0; i++) {

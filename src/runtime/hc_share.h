@@ -44,8 +44,10 @@ HC_SHARED struct hc_peer_heap *hc_peer_heap_open(int32_t pid, int file, const ch
 HC_SHARED void hc_peer_heap_close(struct hc_peer_heap *heap);
 /* The address here of `count` spans as one stretch, valid until this thread calls hc_peer_heap_release; spans
  * that are not neighbours are mapped side by side, and remembered as long as they are among the latest used.
- * NULL with a text: a span lies outside the heap, or there is no address space. */
-HC_SHARED void *hc_peer_heap_at(struct hc_peer_heap *heap, const struct hc_share_span *spans, size_t count);
+ * NULL with a text: a span lies outside the heap, all of them are less than the `bytes` that will be used, or
+ * there is no address space. */
+HC_SHARED void *hc_peer_heap_at(struct hc_peer_heap *heap, const struct hc_share_span *spans, size_t count,
+                                size_t bytes);
 /* This thread is done with all addresses that it got. */
 HC_SHARED void hc_peer_heap_release(void);
 void hc_share_after_fork(void);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_heap.h"
 #include "hc_memory.h"
@@ -199,20 +200,24 @@ void hc_peer_heap_release(void) {
     pthread_mutex_unlock(&g_lock);
 }
 
-/* Written so that no sum can overflow: the numbers come from another process. */
-static bool inside(const struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count) {
+/* The numbers come from another process. */
+static bool inside(const struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count,
+                   size_t bytes) {
+    size_t have = 0;
     for (size_t i = 0; i < count; i++) {
-        if (spans[i].offset > p->bytes || spans[i].bytes > p->bytes - spans[i].offset) return false;
+        if (!hc_span_inside(spans[i].offset, spans[i].bytes, p->bytes)) return false;
+        have = hc_add_saturated(have, spans[i].bytes);
     }
-    return count > 0;
+    return count > 0 && bytes <= have;
 }
 
 /* One piece lies in the mapping of the whole heap. Several are mapped once more, in a row; the thread holds
  * that view until hc_peer_heap_release(). */
-void *hc_peer_heap_at(struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count) {
-    if (!inside(p, spans, count)) {
-        hc_fail(ACL_ERROR_RT_IPC_ERROR, "a buffer of process %d lies outside of its memory",
-                p->heap->owner_pid);
+void *hc_peer_heap_at(struct hc_peer_heap *p, const struct hc_share_span *spans, size_t count, size_t bytes) {
+    if (!inside(p, spans, count, bytes)) {
+        hc_fail(ACL_ERROR_RT_IPC_ERROR,
+                "a buffer of process %d, of which %zu bytes are wanted, lies outside of its memory",
+                p->heap->owner_pid, bytes);
         return NULL;
     }
     if (count == 1) return p->data + spans[0].offset;

@@ -129,6 +129,35 @@ TEST(bad_arguments) {
     drop_fixture(&f);
 }
 
+/* Sizes that are no memory, though they fit into 64 bits, and sums of slices that do not. */
+TEST(sizes_beyond_all_memory) {
+    struct fixture f;
+    CHECK(make_fixture(&f));
+    const HcclDataType INT8 = HCCL_DATA_TYPE_INT8;
+    const HcclReduceOp SUM = HCCL_REDUCE_SUM;
+    const uint64_t half = 1ull << 63, half_of[1] = {half}, one_of[1] = {1}, last_of[1] = {UINT64_MAX - 1};
+    CHECK_EQ(HcclAllReduce(f.send, f.recv, half, INT8, SUM, f.comm, f.stream), HCCL_E_PARA);
+    CHECK(strstr(aclGetRecentErrMsg(), "HcclAllReduce: 9223372036854775808 elements of 1 bytes") != NULL);
+    CHECK_EQ(HcclAllReduce(f.send, f.recv, half - 1, INT8, SUM, f.comm, f.stream), HCCL_E_PARA);
+    CHECK(strstr(aclGetRecentErrMsg(), "overlap") != NULL);
+    char *high = (char *)(UINTPTR_MAX - 10);
+    CHECK_EQ(HcclAllReduce(high, f.recv, 11, INT8, SUM, f.comm, f.stream), HCCL_E_PARA);
+    CHECK(strstr(aclGetRecentErrMsg(), "sendBuf, 11 bytes at 0xfffffffffffffff5, ends behind") != NULL);
+    CHECK_EQ(HcclBroadcast(f.send, UINT64_MAX, INT8, 0, f.comm, f.stream), HCCL_E_PARA);
+    CHECK_EQ(HcclAllGather(f.send, f.recv, half, INT8, f.comm, f.stream), HCCL_E_PARA);
+    CHECK_EQ(HcclScatter(f.send, f.recv, half, INT8, 0, f.comm, f.stream), HCCL_E_PARA);
+    CHECK_EQ(HcclAllGatherV(f.send, half, f.recv, half_of, ZERO, INT8, f.comm, f.stream), HCCL_E_PARA);
+    CHECK_EQ(HcclAllGatherV(f.send, 1, f.recv, one_of, last_of, INT8, f.comm, f.stream), HCCL_E_PARA);
+    CHECK_EQ(HcclAlltoAllVC(f.send, half_of, INT8, f.recv, INT8, f.comm, f.stream), HCCL_E_PARA);
+    HcclSendRecvItem items[] = {{HCCL_SEND, f.send, half, INT8, 0}, {HCCL_RECV, f.recv, half, INT8, 0}};
+    CHECK_EQ(HcclBatchSendRecv(items, 2, f.comm, f.stream), HCCL_E_PARA);
+    items[0].count = items[1].count = 11;
+    items[0].buf = high;
+    CHECK_EQ(HcclBatchSendRecv(items, 2, f.comm, f.stream), HCCL_E_PARA);
+    CHECK(received(&f, 0));
+    drop_fixture(&f);
+}
+
 TEST(suspended_comm_refuses_work) {
     struct fixture f;
     CHECK(make_fixture(&f));

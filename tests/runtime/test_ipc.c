@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <sys/socket.h>
 
+#include "hc_error.h"
+#include "hc_share.h"
 #include "runtime_test.h"
 
 enum { BYTES = 3 << 20, PIECE = 2 << 20 };
@@ -168,6 +170,28 @@ static int share_and_sleep(void) {
         return 1;
     kill(getpid(), SIGKILL);
     return 2;
+}
+
+/* Where a buffer of another process lies is what that process says: no number of it may lead out of its heap,
+ * and no access beyond the spans. */
+TEST(spans_of_another_process_are_checked) {
+    use_device(0);
+    struct hc_peer_heap *heap = hc_peer_heap_open(getpid(), hc_share_file(0), "test");
+    CHECK_MSG(heap != NULL, "%s", aclGetRecentErrMsg());
+    const struct hc_share_span page = {0, 4096}, two[] = {{0, 4096}, {1 << 20, 4096}};
+    CHECK(hc_peer_heap_at(heap, &page, 1, 4096) != NULL);
+    CHECK(hc_peer_heap_at(heap, two, 2, 8192) != NULL);
+    CHECK(hc_peer_heap_at(heap, &page, 1, 4097) == NULL);
+    CHECK(hc_peer_heap_at(heap, two, 2, 8193) == NULL);
+    CHECK(strstr(hc_error_text(), "of which 8193 bytes are wanted, lies outside") != NULL);
+    const uint64_t ends[] = {UINT64_MAX, UINT64_MAX - 4095, 1ull << 63, 1ull << 62};
+    for (size_t i = 0; i < HC_ARRAY_SIZE(ends); i++) {
+        const struct hc_share_span far = {ends[i], 4096}, large = {4096, ends[i]};
+        CHECK(hc_peer_heap_at(heap, &far, 1, 1) == NULL);
+        CHECK(hc_peer_heap_at(heap, &large, 1, 1) == NULL);
+    }
+    hc_peer_heap_release();
+    hc_peer_heap_close(heap);
 }
 
 TEST(kill_leaves_nothing) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each rank copies what the others have, beginning with its neighbour, so that they do not all read one. */
 #include "hc_algo.h"
+#include "hc_checked.h"
 #include "hc_direct.h"
 
 static HcclResult pull(const struct hc_views *v, uint32_t r) {
@@ -12,9 +13,10 @@ static HcclResult pull(const struct hc_views *v, uint32_t r) {
                             hc_kind_name(op->kind), op->seq, op->comm->name, r, hc_view_bytes(v, r),
                             op->comm->rank, bytes);
     if (bytes == 0) return HCCL_SUCCESS;
-    const char *send = hc_view_send(v, r);
+    const char *send = hc_view_send(v, r, 0, bytes);
     if (send == NULL) return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
-    hc_copy_part(op->recv + op->recvs.offsets[r], send, bytes, op->recv_bytes * op->comm->num_ranks);
+    hc_copy_part(op->recv + op->recvs.offsets[r], send, bytes,
+                 hc_mul_saturated(op->recv_bytes, op->comm->num_ranks));
     return HCCL_SUCCESS;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each rank copies its slices from the others, beginning with its neighbour. */
 #include "hc_algo.h"
+#include "hc_checked.h"
 #include "hc_direct.h"
 
 static HcclResult pull(const struct hc_views *v, uint32_t r) {
@@ -13,10 +14,10 @@ static HcclResult pull(const struct hc_views *v, uint32_t r) {
             "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which expects %zu",
             hc_kind_name(op->kind), op->seq, op->comm->name, r, theirs, self, bytes);
     if (bytes == 0) return HCCL_SUCCESS;
-    const char *send = hc_view_send(v, r);
+    const char *send = hc_view_send(v, r, hc_view_offset(v, r, self), bytes);
     if (send == NULL) return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
-    hc_copy_part(op->recv + op->recvs.offsets[r], send + hc_view_offset(v, r, self), bytes,
-                 op->recv_bytes * op->comm->num_ranks);
+    hc_copy_part(op->recv + op->recvs.offsets[r], send, bytes,
+                 hc_mul_saturated(op->recv_bytes, op->comm->num_ranks));
     return HCCL_SUCCESS;
 }
 

@@ -8,16 +8,15 @@
 static HcclResult map_slice(const struct hc_views *v, uint32_t r) {
     const struct hc_op *op = v->op;
     const struct hc_comm *c = op->comm;
-    const char *send = hc_view_send(v, r);
-    if (send == NULL) return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
     if (op->uneven && hc_view_length(v, r, c->rank) != op->recv_bytes)
         return hc_comm_fail(
             op->comm, HCCL_E_PARA,
             "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which wants %zu",
             hc_kind_name(op->kind), op->seq, c->name, r, hc_view_length(v, r, c->rank), c->rank,
             op->recv_bytes);
-    c->sources[r] = send + (op->uneven ? hc_view_offset(v, r, c->rank) : op->sends.offsets[c->rank]);
-    return HCCL_SUCCESS;
+    const size_t at = op->uneven ? hc_view_offset(v, r, c->rank) : op->sends.offsets[c->rank];
+    c->sources[r] = hc_view_send(v, r, at, op->recv_bytes);
+    return c->sources[r] != NULL ? HCCL_SUCCESS : hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
 }
 
 static HcclResult run(struct hc_op *op) {
