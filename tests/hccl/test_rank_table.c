@@ -4,7 +4,7 @@
 #include "hccl_ranks.h"
 #include "hc_json.h"
 /* Part of the library, but not of its interface. */
-#include "../../src/hccl/json.c"
+#include "../../src/hccl/bootstrap/json.c"
 
 static char g_path[] = "/tmp/test_rank_table_XXXXXX";
 
