@@ -24,7 +24,8 @@ SECONDS = 600
 COLLECTIVES = (
     "all_reduce", "average", "bool", "reduce_and_broadcast", "all_gather", "all_gather_uneven", "reduce_scatter",
     "reduce_scatter_uneven", "scatter_and_gather", "all_to_all", "all_to_all_uneven", "async_handles", "streams",
-    "coalesced", "objects", "point_to_point", "barrier", "torch_npu_collectives",
+    "coalesced", "objects", "point_to_point", "barrier", "waiting_costs_nothing",
+    "torch_npu_collectives",
 )  # fmt: skip
 GROUPS = ("groups", "many_groups", "functional_collectives", "differentiable_collectives", "refused")
 TRAINING = ("ddp", "fsdp", "dtensor")

@@ -415,6 +415,27 @@ def test_what_torch_npu_drops_is_never_read_as_a_result(tmp_path: Path) -> None:
     )
 
 
+def test_nothing_burns_a_core_while_it_waits(tmp_path: Path) -> None:
+    """Streams, operator threads and torch_npu's own: 20 ms of a second are what the interpreter may take."""
+    run(
+        """
+        import time
+        x, side = torch.ones(300, 300, device="npu"), torch.npu.Stream()
+        torch.mm(x, x)
+        with torch.npu.stream(side):
+            event = torch.npu.Event()
+            event.record(torch.npu.current_stream())
+            torch.mm(x, x)
+        torch.npu.synchronize()
+        time.sleep(0.2)
+        began = time.process_time()
+        time.sleep(1)
+        assert time.process_time() - began < 0.02, time.process_time() - began
+        """,
+        tmp_path,
+    )
+
+
 def test_launch_blocking_raises_where_it_happens(tmp_path: Path) -> None:
     run(
         """

@@ -117,7 +117,8 @@ def test_a_clean_import_raises_no_warning_of_ours(full):
 
 @needs_torch_npu
 def test_import_torch_npu_first(full):
-    assert full.quietly("import torch_npu, torch; print(torch.npu.is_available())") == "True"
+    code = "import os, torch_npu, torch; print(torch.npu.is_available(), os.environ['TASK_QUEUE_ENABLE'])"
+    assert full.quietly(code) == "True 0"
 
 
 @needs_torch_npu
@@ -165,8 +166,12 @@ def test_child_processes_decide_alike(full):
 
 @needs_torch_npu
 def test_a_cann_without_device_is_stepped_over(full, tmp_path):
-    code = "import torch, mindspeed.cann.loader as l; print(l.decision.kind, torch.npu.is_available())"
-    assert full.quietly(code, ASCEND_HOME_PATH=str(tmp_path)) == "host True"
+    code = """if True:
+        import os, torch, mindspeed.cann.loader as l
+        print(l.decision.kind, torch.npu.is_available(), os.environ["TASK_QUEUE_ENABLE"])
+    """
+    # What the user has set stays as it is.
+    assert full.quietly(code, ASCEND_HOME_PATH=str(tmp_path), TASK_QUEUE_ENABLE="1") == "host True 1"
 
 
 @needs_torch_npu

@@ -19,6 +19,11 @@ from mindspeed.cann.decision import Decision, decide, root
 # this one makes a missing library fail under its own name.
 FIRST = ("libascendcl.so", "libnnopbase.so", "libopapi.so", "libhccl.so")
 
+# What a framework does when the user says nothing, for the host. With its default, 1, torch_npu hands each
+# operator to a thread that launches it and a third one that frees its arguments; that one looks for work every
+# microsecond, a fifth of a core, which operators on the host's own cores lack (docs/streams.md).
+DEFAULTS = {"TASK_QUEUE_ENABLE": "0"}
+
 decision: Decision | None = None
 loaded: dict[str, ctypes.CDLL] = {}
 
@@ -39,6 +44,7 @@ def environment_for(kind: str, environment: Mapping[str, str], *, search_path: b
         "ASCEND_HOME_PATH": str(home),
         "ASCEND_TOOLKIT_HOME": str(home),
         "ASCEND_OPP_PATH": str(home / "opp"),
+        **{name: environment.get(name) or value for name, value in DEFAULTS.items()},
     }
     if search_path:
         lib64 = str(home / "lib64")
