@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 CASES = ("add of 16", "add of 16 in place", "4x4 product", "sum of 16", "view and add")
 SIDES = ("cpu", "0", "1", "2")
@@ -42,7 +43,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[float]]:
     )
     wait = (lambda: None) if device == "cpu" else torch.npu.synchronize
 
-    def one_round(call) -> tuple[float, float]:
+    def one_round(call: Callable[[], object]) -> tuple[float, float]:
         began, cpu = time.perf_counter(), time.process_time()
         for _ in range(options.calls):
             call()
