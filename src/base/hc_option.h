@@ -27,6 +27,8 @@
       "network interfaces to use: eth (prefix), =eth0 (name), ^docker (all others)")                         \
     X(HCCL_IF_BASE_PORT, "HCCL_IF_BASE_PORT", "60000",                                                       \
       "port that rank 0 answers on when ranks come from a rank table")                                       \
+    X(HCCL_SECRET_FILE, "MINDSPEED_HCCL_SECRET_FILE", "",                                                    \
+      "file of mode 600 with the secret by which the ranks of a rank table know each other")                 \
     X(HCCL_TRANSPORT, "MINDSPEED_HCCL_TRANSPORT", "auto",                                                    \
       "auto, shm (shared memory) or ucx: how ranks of one host reach each other")                            \
     X(HCCL_ALGO, "MINDSPEED_HCCL_ALGO", "",                                                                  \

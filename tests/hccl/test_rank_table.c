@@ -98,6 +98,28 @@ TEST(what_is_wrong_is_said) {
     CHECK(refused(
         "{\"server_list\":[{\"server_id\":\"here\",\"device\":[" DEVICE("0", "0") "," DEVICE("1", "1") "]}]}",
         1, "gives rank 0's server as 'here', wanted an IPv4 address"));
+    CHECK(refused(TABLE(SERVER("{\"device_id\":\"0\",\"rank_id\":\"0\",\"rank_id\":\"1\"}")), 0,
+                  "the key \"rank_id\" comes twice"));
+    CHECK(refused("{\"a\":{\"b\":1,\"\\u0062\":2}}", 0, "the key \"b\" comes twice"));
+    static const char *const NUMBERS[] = {"65536",
+                                          "4294967296",
+                                          "18446744073709551616",
+                                          "1e3",
+                                          "1.0",
+                                          "+1",
+                                          "0x1",
+                                          "-0",
+                                          " 1",
+                                          "1 ",
+                                          "",
+                                          "null",
+                                          "999999999999999999999999999999999999999999999999"};
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof NUMBERS[0]; i++) {
+        char text[300], why[200];
+        snprintf(text, sizeof text, TABLE(SERVER(DEVICE("0", "%s"))), NUMBERS[i]);
+        snprintf(why, sizeof why, "'%s' is no whole number from 0 to 65535", NUMBERS[i]);
+        CHECK(refused(text, 0, why));
+    }
     remove(g_path);
     CHECK(refused("x", 0, "is broken"));
 }
@@ -137,9 +159,14 @@ TEST(damaged_text) {
         CHECK(good == (j.error[0] == '\0'));
         free(text);
     }
+    struct hc_json j;
+    char many[1000] = "{";
+    for (int i = 0; i <= HC_JSON_KEYS; i++)
+        snprintf(many + strlen(many), 20, "%s\"%d\":0", i > 0 ? "," : "", i);
+    hc_json_begin(&j, many, strlen(many));
+    CHECK(!hc_json_skip(&j) && strstr(j.error, "more than 64 keys") != NULL);
     char deep[200];
     memset(deep, '[', sizeof deep);
-    struct hc_json j;
     hc_json_begin(&j, deep, sizeof deep);
     CHECK(!hc_json_skip(&j) && strstr(j.error, "nested") != NULL);
 }

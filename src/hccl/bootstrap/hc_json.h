@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A strict reader of JSON text, for small files that people write: no tree is built, the caller takes values
  * as they come. Strict: what RFC 8259 does not allow is an error, and so is nesting deeper than
- * HC_JSON_DEPTH. */
+ * HC_JSON_DEPTH, a key that comes twice in an object, and more than HC_JSON_KEYS of them. */
 #pragma once
 #include "hc_util.h"
 
-enum { HC_JSON_DEPTH = 32, HC_JSON_TEXT = 256 };
+enum { HC_JSON_DEPTH = 32, HC_JSON_TEXT = 256, HC_JSON_KEYS = 64 };
 
 struct hc_json {
     const char *at, *end;

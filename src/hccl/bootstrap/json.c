@@ -159,12 +159,26 @@ static bool more(struct hc_json *j, char close, bool first) {
     return first || take(j, ',', close == '}' ? "',' or '}'" : "',' or ']'");
 }
 
+/* Which of two equal keys is meant nobody knows, and readers differ. FNV-1a, 64 bits: two keys that share one
+ * by accident are refused as well. */
+static bool note_key(struct hc_json *j, const char *key, uint64_t *seen, size_t count) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *c = key; *c != '\0'; c++) hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+    if (count == HC_JSON_KEYS) return hc_json_fail(j, "an object has more than %d keys", HC_JSON_KEYS);
+    for (size_t i = 0; i < count; i++)
+        if (seen[i] == hash) return hc_json_fail(j, "the key \"%.80s\" comes twice", key);
+    seen[count] = hash;
+    return true;
+}
+
 bool hc_json_object(struct hc_json *j, bool (*member)(struct hc_json *j, const char *key, void *ctx),
                     void *ctx) {
     char key[HC_JSON_TEXT];
+    uint64_t seen[HC_JSON_KEYS];
+    size_t count = 0;
     if (!take(j, '{', "an object") || !enter(j)) return false;
     for (bool first = true; more(j, '}', first); first = false) {
-        if (!take_string(j, key) || !take(j, ':', "':'")) return false;
+        if (!take_string(j, key) || !note_key(j, key, seen, count++) || !take(j, ':', "':'")) return false;
         if (!member(j, key, ctx) || j->error[0] != '\0') return false;
     }
     j->depth--;

@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Communicators described by a rank table, a JSON file that all ranks have:
+/* Rank tables, JSON files that all ranks have:
  *
  *   {"version": "1.0", "status": "completed", "server_count": "2", "server_list": [
  *     {"server_id": "10.0.0.1", "device": [{"device_id": "0", "device_ip": "...", "rank_id": "0"}, ...]},
  * ...]}
  *
  * Keys come in any order, numbers with or without quotes, and keys that are not needed are passed over. Rank
- * 0 answers on its server's address ("host_ip", else "server_id") at HCCL_IF_BASE_PORT; the meeting's id and
- * token are hashes of the table, so ranks with different tables do not meet. */
+ * 0 answers on its server's address ("host_ip", else "server_id") at HCCL_IF_BASE_PORT. The meeting's id is a
+ * hash of the table, its key an HMAC of it with the ranks' secret: a table tells strangers all but that. */
+#include "hc_rank_table.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "hc_comm.h"
+#include "hc_error.h"
 #include "hc_json.h"
 #include "hc_option.h"
+#include "hc_server.h"
 
 enum { MAX_TABLE_BYTES = 16 << 20, ADDRESS_BYTES = 64 };
 
@@ -57,6 +60,7 @@ static HcclResult read_table(const char *name, const char *path, char **text, si
 static bool add_rank(struct hc_json *j, struct table *t) {
     if (!t->has_rank) return hc_json_fail(j, "a device has no \"rank_id\"");
     if (!t->has_device) return hc_json_fail(j, "rank %u has no \"device_id\"", t->device.rank);
+    if (t->num_ranks == HC_MAX_RANKS) return hc_json_fail(j, "there are more than %d ranks", HC_MAX_RANKS);
     if (t->num_ranks == t->capacity) {
         const size_t capacity = t->capacity > 0 ? 2 * t->capacity : 64;
         struct table_rank *ranks = realloc(t->ranks, capacity * sizeof *ranks);
@@ -166,51 +170,55 @@ static HcclResult check(const char *name, const char *path, uint32_t rank, struc
     return HCCL_SUCCESS;
 }
 
+/* Strangers who have the table know all that a key could be made of, but for the secret. */
+static HcclResult make_key(const char *name, const char *path, const struct table *t, struct hc_meeting *m) {
+    unsigned char digest[HC_SHA256_BYTES];
+    struct hc_sha256 s;
+    bool secret;
+    hc_sha256_begin(&s);
+    hc_sha256_add(&s, t->ranks, t->num_ranks * sizeof *t->ranks);
+    hc_sha256_add(&s, t->address, sizeof t->address);
+    hc_sha256_end(&s, digest);
+    HC_TRY(hc_key_shared(name, digest, sizeof digest, &m->key, &secret));
+    HC_CHECK(secret || hc_is_loopback(m->addresses[0]), HCCL_E_PARA,
+             "%s: the rank table %s lets rank 0 answer at %s, where others than the ranks can call: set "
+             "MINDSPEED_HCCL_SECRET_FILE to a file of mode 600 with the same random bytes on all hosts",
+             name, path, t->address);
+    return HCCL_SUCCESS;
+}
+
 static HcclResult plan_meeting(const char *name, const char *path, uint32_t rank, const struct table *t,
                                struct hc_meeting *m) {
     memset(m, 0, sizeof *m);
     if (t->num_ranks == 1) return HCCL_SUCCESS;
     hc_hash(t->ranks, t->num_ranks * sizeof *t->ranks, m->id);
-    hc_hash(t->address, sizeof t->address, m->token);
-    m->token[0] ^= m->id[1];
     m->port = (uint16_t)hc_option_int(HC_OPT_HCCL_IF_BASE_PORT, 1, 65535);
-    HC_CHECK(inet_pton(AF_INET, t->address, &m->addresses[0]) == 1, HCCL_E_PARA,
+    HC_CHECK(inet_pton(AF_INET, t->address, &m->addresses[0]) == 1 && hc_is_callable(m->addresses[0]),
+             HCCL_E_PARA,
              "%s: the rank table %s gives rank 0's server as '%s', wanted an IPv4 address (\"host_ip\" or "
              "\"server_id\")",
              name, path, t->address);
     m->num_addresses = 1;
+    HC_TRY(make_key(name, path, t, m));
     if (rank != 0) return HCCL_SUCCESS;
     m->host = hc_host_self();
-    uint16_t bound;
-    if (hc_bootstrap_serve(name, m->port, m->token, &bound) == HCCL_SUCCESS) return HCCL_SUCCESS;
+    if (hc_server_answer(name, m->addresses, 1, &m->key, &m->port) == HCCL_SUCCESS) return HCCL_SUCCESS;
     char why[256];
     snprintf(why, sizeof why, "%s", hc_error_text());
     return hc_fail(HCCL_E_TCP_CONNECT, "%s (HCCL_IF_BASE_PORT, the same on all ranks, chooses another)", why);
 }
 
-static HcclResult init(const char *name, const char *path, uint32_t rank, const HcclCommConfig *config,
-                       HcclComm *comm) {
-    HC_CHECK(path != NULL, HCCL_E_PTR, "%s: clusterInfo is null", name);
+HcclResult hc_rank_table_read(const char *name, const char *path, uint32_t rank, uint32_t *num_ranks,
+                              struct hc_meeting *meeting) {
     char *text = NULL;
     size_t length = 0;
     struct table table = {0};
-    struct hc_meeting meeting;
     HC_TRY(read_table(name, path, &text, &length));
     HcclResult status = parse(name, path, text, length, &table);
     if (status == HCCL_SUCCESS) status = check(name, path, rank, &table);
-    if (status == HCCL_SUCCESS) status = plan_meeting(name, path, rank, &table, &meeting);
-    const uint32_t num_ranks = (uint32_t)table.num_ranks;
+    if (status == HCCL_SUCCESS) status = plan_meeting(name, path, rank, &table, meeting);
+    *num_ranks = (uint32_t)table.num_ranks;
     free(text);
     free(table.ranks);
-    return status == HCCL_SUCCESS ? hc_comm_join(name, &meeting, num_ranks, rank, config, comm) : status;
-}
-
-HcclResult HcclCommInitClusterInfo(const char *clusterInfo, uint32_t rank, HcclComm *comm) {
-    return init("HcclCommInitClusterInfo", clusterInfo, rank, NULL, comm);
-}
-
-HcclResult HcclCommInitClusterInfoConfig(const char *clusterInfo, uint32_t rank, HcclCommConfig *config,
-                                         HcclComm *comm) {
-    HC_CHECK(config != NULL, HCCL_E_PTR, "HcclCommInitClusterInfoConfig: config is null");
-    return init("HcclCommInitClusterInfoConfig", clusterInfo, rank, config, comm);
+    return status;
 }

@@ -17,7 +17,7 @@
 #include "hc_ranks.h"
 #include "hc_steps.h"
 
-static const char ROOT_MAGIC[16] = "mindspeed-hccl2";
+static const char ROOT_MAGIC[16] = "mindspeed-hccl3";
 
 /* Contents of HcclRootInfo. */
 struct root_info {
@@ -140,6 +140,10 @@ static HcclResult read_root_info(const char *caller, const HcclRootInfo *rootInf
     memcpy(&info, rootInfo->internal, sizeof info);
     HC_CHECK(memcmp(info.magic, ROOT_MAGIC, sizeof ROOT_MAGIC) == 0, HCCL_E_PARA,
              "%s: rootInfo was not made by HcclGetRootInfo", caller);
+    HC_CHECK(info.meeting.port != 0 && info.meeting.num_addresses > 0 &&
+                 info.meeting.num_addresses <= HC_ADDRESSES,
+             HCCL_E_PARA, "%s: rootInfo is damaged: port %u, %u addresses", caller, info.meeting.port,
+             info.meeting.num_addresses);
     *meeting = info.meeting;
     return HCCL_SUCCESS;
 }

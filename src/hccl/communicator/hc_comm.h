@@ -5,8 +5,8 @@
 #include <stdatomic.h>
 
 #include "hc_bell.h"
-#include "hc_bootstrap.h"
 #include "hc_error.h"
+#include "hc_meeting.h"
 #include "hc_util.h"
 #include "hccl/hccl.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What ranks of several hosts tell each other about themselves, through the process that answered their
- * meeting (bootstrap_relay.c): errors as they happen, what they wait in when asked, their leaving. */
+ * meeting (relay.c): errors as they happen, what they wait in when asked, their leaving. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 
 #include "hc_clock.h"
 #include "hc_net.h"
+#include "hc_socket.h"
 
 enum { SEND_MS = 2000, ANSWERS_MS = 2000, LOOK_MS = 50 };
 
@@ -40,19 +41,7 @@ static void lose(struct hc_net *net, int error) {
 
 /* Needs the lock. */
 static void send_notice(struct hc_net *net, const struct hc_notice *notice) {
-    const char *at = (const char *)notice;
-    for (size_t left = sizeof *notice; left > 0 && net->control >= 0;) {
-        const ssize_t n = send(net->control, at, left, MSG_NOSIGNAL);
-        if (n > 0) {
-            at += n;
-            left -= (size_t)n;
-            continue;
-        }
-        struct pollfd p = {net->control, POLLOUT, 0};
-        if (n < 0 && errno == EINTR) continue;
-        if (n == 0 || errno != EAGAIN) lose(net, n < 0 ? errno : 0);
-        else if (poll(&p, 1, SEND_MS) <= 0) lose(net, ETIMEDOUT);
-    }
+    if (net->control >= 0 && !hc_socket_send(net->control, notice, sizeof *notice, SEND_MS)) lose(net, errno);
 }
 
 void hc_control_send(struct hc_net *net, const struct hc_notice *notice) {
@@ -110,16 +99,14 @@ static void keep_status(struct hc_net *net, const struct hc_notice *n) {
                                  .message_direction = n->message_direction};
 }
 
-/* Needs the lock. Numbers come from another process: they are checked where they are used as an index. */
-static void handle(struct hc_net *net, struct hc_notice *n) {
-    n->text[sizeof n->text - 1] = '\0';
+/* Needs the lock. */
+static void handle(struct hc_net *net, const struct hc_notice *n) {
     if (n->type == HC_NOTICE_WELCOME) {
         net->relay_pid = n->pid;
         net->relay_host = n->host;
     } else if (n->type == HC_NOTICE_CLOSING) {
         net->closing = true;
     }
-    if (n->from >= net->comm->num_ranks) return;
     if (n->type == HC_NOTICE_ASK) {
         const struct hc_notice answer = own_status(net, HC_NOTICE_STATUS, n->from);
         send_notice(net, &answer);
@@ -137,10 +124,10 @@ static void handle(struct hc_net *net, struct hc_notice *n) {
 }
 
 void hc_control_receive(struct hc_net *net) {
+    struct hc_notice notice;
     pthread_mutex_lock(&net->control_lock);
     while (net->control >= 0) {
-        const ssize_t n =
-            recv(net->control, (char *)&net->incoming + net->have, sizeof net->incoming - net->have, 0);
+        const ssize_t n = recv(net->control, net->incoming + net->have, sizeof net->incoming - net->have, 0);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) break;
         if (n <= 0) {
@@ -150,7 +137,9 @@ void hc_control_receive(struct hc_net *net) {
         net->have += (size_t)n;
         if (net->have < sizeof net->incoming) continue;
         net->have = 0;
-        handle(net, &net->incoming);
+        if (hc_read_notice(net->incoming, sizeof net->incoming, net->comm->num_ranks, &notice))
+            handle(net, &notice);
+        else lose(net, EPROTO);
     }
     pthread_mutex_unlock(&net->control_lock);
 }

@@ -39,7 +39,7 @@ struct hc_net {
     bool closing;                 /* the other end said so: it is no failure */
     int32_t relay_pid;            /* process that answers, 0: not told yet */
     struct hc_host_id relay_host;
-    struct hc_notice incoming;
+    unsigned char incoming[sizeof(struct hc_notice)];
     size_t have;                   /* bytes of it */
     struct hc_rank_status *others; /* [num_ranks] */
     struct hc_report report;

@@ -9,6 +9,7 @@
 
 #include "hc_finalize.h"
 #include "hc_net.h"
+#include "hc_server.h"
 
 /* How long a worker whose event is missed waits at most: it may be left unarmed by those who drove it. */
 enum { TICK_MS = 10 };
@@ -95,7 +96,7 @@ static void at_exit(void) {
         hc_control_close(net);
     }
     if (all) hc_ucp_close();
-    hc_bootstrap_stop();
+    hc_server_stop();
 }
 
 /* The thread is the parent's, and so are its nets; a lock it held stays locked. */

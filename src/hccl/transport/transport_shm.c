@@ -144,21 +144,30 @@ static HcclResult pull(struct hc_op *op, struct hc_message *m, const struct hc_s
     return HCCL_SUCCESS;
 }
 
+static HcclResult broke_off(struct hc_op *op, const struct hc_message *m) {
+    return hc_comm_fail(op->comm, HCCL_E_INTERNAL, "%s: a message of rank %u broke off",
+                        hc_kind_name(op->kind), m->peer);
+}
+
+/* The head is copied before it is looked at: another process can write to it at any time. */
 static HcclResult start_receive(struct hc_op *op, struct hc_message *m, bool *moved) {
     struct hc_lane *lane = lane_of(op, m);
     const struct hc_slot *s;
     *moved = false;
     if (!is_its_turn(op, m) || (s = full_slot(op, lane)) == NULL) return HCCL_SUCCESS;
-    HC_TRY(check_slot(op, m, s));
+    const struct hc_slot head = *s;
+    HC_TRY(check_slot(op, m, &head));
     *moved = true;
     m->stage = HC_MESSAGE_OVER;
-    if (s->mode == HC_SLOT_EAGER) {
+    if (head.mode == HC_SLOT_EAGER && m->bytes <= room_of(op->comm->board)) {
         if (m->bytes > 0) memcpy(m->buffer, s->data, m->bytes);
-    } else if (s->mode == HC_SLOT_SHARED) {
+    } else if (head.mode == HC_SLOT_SHARED) {
         HC_TRY(pull(op, m, s));
         atomic_fetch_add_explicit(&lane->acked, 1, memory_order_release);
-    } else {
+    } else if (head.mode == HC_SLOT_FIRST) {
         m->stage = HC_MESSAGE_STREAMING;
+    } else {
+        return broke_off(op, m);
     }
     pop_slot(op, lane, m);
     if (m->stage == HC_MESSAGE_OVER) hc_message_pass_turn(op, m);
@@ -170,11 +179,12 @@ static HcclResult stream_in(struct hc_op *op, struct hc_message *m, bool *moved)
     const struct hc_slot *s;
     *moved = false;
     while (m->moved < m->bytes && (s = full_slot(op, lane)) != NULL) {
-        if (s->mode != HC_SLOT_MORE || s->bytes > room_of(op->comm->board) || s->bytes > m->bytes - m->moved)
-            return hc_comm_fail(op->comm, HCCL_E_INTERNAL, "%s: a message of rank %u broke off",
-                                hc_kind_name(op->kind), m->peer);
-        memcpy(m->buffer + m->moved, s->data, s->bytes);
-        m->moved += s->bytes;
+        const struct hc_slot head = *s;
+        if (head.mode != HC_SLOT_MORE || head.bytes > room_of(op->comm->board) ||
+            head.bytes > m->bytes - m->moved)
+            return broke_off(op, m);
+        memcpy(m->buffer + m->moved, s->data, head.bytes);
+        m->moved += head.bytes;
         pop_slot(op, lane, m);
         *moved = true;
     }

@@ -32,6 +32,7 @@ struct part {
     hc_ucs_request request; /* NULL: not under way */
     bool over;
     hc_ucs_status status;
+    size_t length; /* of what was received */
 };
 struct hc_wire {
     struct hc_wire *next, **link; /* of hc_net.wires */
@@ -57,7 +58,8 @@ static void sent(void *request, hc_ucs_status status, void *user_data) {
 
 static void received(void *request, hc_ucs_status status, const struct hc_ucp_tag_info *info,
                      void *user_data) {
-    (void)info; /* sizes are in the head */
+    struct part *p = user_data;
+    p->length = status == HC_UCS_OK ? info->length : 0;
     sent(request, status, user_data);
 }
 
@@ -76,8 +78,12 @@ static struct hc_ucp_request_param callback_of(struct part *p, bool incoming) {
                                              HC_UCP_OP_CALLBACK | HC_UCP_OP_USER_DATA | HC_UCP_OP_MEMORY_TYPE,
                                          .user_data = p,
                                          .memory_type = HC_UCS_MEMORY_HOST};
-    if (incoming) param.cb.recv = received;
-    else param.cb.send = sent;
+    if (!incoming) {
+        param.cb.send = sent;
+        return param;
+    }
+    param.cb.recv = received;
+    param.op_attr_mask |= HC_UCP_OP_NO_IMMEDIATE; /* only the callback is told how long a message is */
     return param;
 }
 
@@ -167,18 +173,28 @@ static HcclResult begin(struct hc_op *op, struct hc_message *m) {
                : hc_comm_fail(op->comm, status, "%s: out of host memory", hc_kind_name(op->kind));
 }
 
-/* What arrives must be what was asked for. */
+static HcclResult check_length(struct hc_op *op, const struct hc_message *m, int part, size_t wanted) {
+    const size_t length = m->wire->parts[part].length;
+    return length == wanted
+               ? HCCL_SUCCESS
+               : hc_comm_fail(op->comm, HCCL_E_INTERNAL, "%s: a message of rank %u has %zu bytes, wanted %zu",
+                              hc_kind_name(op->kind), m->peer, length, wanted);
+}
+
+/* What arrives must be what was asked for: its head is there, says so, and what came is as long as it says.
+ */
 static HcclResult check_head(struct hc_op *op, const struct hc_message *m) {
     const struct head *h = &m->wire->head;
     const struct hc_signature own = hc_op_signature(op);
-    if (h->magic != HEAD_MAGIC)
+    const size_t length = m->wire->parts[PART_HEAD].length;
+    if (length < sizeof *h || h->magic != HEAD_MAGIC)
         return hc_comm_fail(op->comm, HCCL_E_INTERNAL, "%s: a message of rank %u has no head",
                             hc_kind_name(op->kind), m->peer);
     if (!hc_is_batch(op->kind) && (h->number != op->seq || memcmp(&h->signature, &own, sizeof own) != 0))
         return hc_op_mismatch(op, m->peer, h->number, &h->signature);
     if (h->total != m->bytes || h->type != m->type)
         return hc_message_mismatch(op, m, h->total, (HcclDataType)h->type);
-    return HCCL_SUCCESS;
+    return check_length(op, m, PART_HEAD, sizeof *h + (m->bytes <= INLINE_BYTES ? m->bytes : 0));
 }
 
 static void note_broken(struct hc_net *net, uint32_t rank, hc_ucs_status status) {
@@ -202,6 +218,7 @@ static HcclResult look_at(struct hc_net *net, struct hc_op *op, struct hc_messag
     }
     if (!over && e->status != HC_UCS_OK) note_broken(net, m->peer, e->status);
     if (!over) return HCCL_SUCCESS;
+    if (w->incoming && m->bytes > INLINE_BYTES) HC_TRY(check_length(op, m, PART_DATA, m->bytes));
     if (w->incoming && m->bytes <= INLINE_BYTES && m->bytes > 0) memcpy(m->buffer, w->data, m->bytes);
     m->stage = HC_MESSAGE_OVER;
     return HCCL_SUCCESS;
