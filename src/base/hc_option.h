@@ -11,6 +11,8 @@
       "host, ascend or auto: these virtual devices or the vendor's CANN")                                    \
     X(LOG_LEVEL, "MINDSPEED_LOG_LEVEL", "off", "off, error, warning, info or debug: log to stderr")          \
     X(NUM_DEVICES, "MINDSPEED_NUM_DEVICES", "8", "virtual devices, 1 to 1024")                               \
+    X(VISIBLE_DEVICES, "ASCEND_RT_VISIBLE_DEVICES", "",                                                      \
+      "ids of the devices that this process sees as 0, 1, ...: 2,0,1; unset: all, empty: none")              \
     X(DEVICE_MEMORY, "MINDSPEED_DEVICE_MEMORY", "64G", "memory of one device; suffix K, M, G or T")          \
     X(NUM_THREADS, "MINDSPEED_NUM_THREADS", "", "threads of an operator; default OMP_NUM_THREADS, else all") \
     X(SOC, "MINDSPEED_SOC", "Ascend910B2", "SoC name that clients see")                                      \

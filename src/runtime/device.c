@@ -10,42 +10,64 @@
 #include "hc_option.h"
 #include "hc_stream.h"
 
-static pthread_once_t g_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hc_device *g_devices;
-static int32_t g_count;
+static atomic_int g_count = -1; /* until they are made */
 static uint64_t g_capacity;
 
-/* Options are read when devices are first needed and are then fixed for the process. */
-static void create(void) {
-    const int32_t count = (int32_t)hc_option_int(HC_OPT_NUM_DEVICES, 1, HC_MAX_DEVICES);
-    g_devices = calloc((size_t)count, sizeof *g_devices);
-    if (g_devices == NULL) return;
+/* Needs the lock. Options are read when devices are first needed and are then fixed for the process; while
+ * they are wrong there are no devices. */
+static int create(void) {
+    int32_t ids[HC_MAX_DEVICES], count = 0;
+    HC_TRY(hc_visible_devices(hc_device_physical_count(), ids, &count));
+    g_devices = calloc((size_t)count + 1, sizeof *g_devices);
+    HC_CHECK(g_devices != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "out of host memory for %d devices", count);
     for (int32_t i = 0; i < count; i++) {
         g_devices[i].id = i;
+        g_devices[i].physical = ids[i];
         pthread_mutex_init(&g_devices[i].rate_lock, NULL);
     }
     g_capacity = hc_option_bytes(HC_OPT_DEVICE_MEMORY);
-    g_count = count;
+    atomic_store_explicit(&g_count, count, memory_order_release);
+    return 0;
 }
 
 int32_t hc_device_count(void) {
-    pthread_once(&g_once, create);
-    return g_count;
+    const int32_t count = atomic_load_explicit(&g_count, memory_order_acquire);
+    if (HC_LIKELY(count >= 0)) return count;
+    pthread_mutex_lock(&g_lock);
+    if (atomic_load(&g_count) < 0) create();
+    pthread_mutex_unlock(&g_lock);
+    return atomic_load(&g_count);
 }
 
 struct hc_device *hc_device_get(int64_t id) {
     return id >= 0 && id < hc_device_count() ? &g_devices[id] : NULL;
 }
 
-uint64_t hc_device_capacity(void) {
-    pthread_once(&g_once, create);
-    return g_capacity;
+int32_t hc_device_physical_id(int32_t id) {
+    const struct hc_device *device = hc_device_get(id);
+    return device != NULL ? device->physical : -1;
 }
 
+uint64_t hc_device_capacity(void) {
+    return hc_device_count() >= 0 ? g_capacity : 0;
+}
+
+/* Names the variable that limits the ids. */
 int hc_device_fail(const char *function, int64_t id) {
+    const int32_t count = hc_device_count();
+    if (count < 0) return hc_error_peek();
+    const char *list = getenv(hc_option_env_name(HC_OPT_VISIBLE_DEVICES));
+    HC_CHECK(list == NULL || count > 0, ACL_ERROR_RT_INVALID_DEVICEID,
+             "%s: there is no device %lld: %s is empty, so this process sees no device", function,
+             (long long)id, hc_option_env_name(HC_OPT_VISIBLE_DEVICES));
+    HC_CHECK(list == NULL, ACL_ERROR_RT_INVALID_DEVICEID,
+             "%s: there is no device %lld: %s is %s, so this process sees devices 0 to %d", function,
+             (long long)id, hc_option_env_name(HC_OPT_VISIBLE_DEVICES), list, count - 1);
     return hc_fail(ACL_ERROR_RT_INVALID_DEVICEID,
                    "%s: there is no device %lld: %s is %d, so devices are 0 to %d", function, (long long)id,
-                   hc_option_env_name(HC_OPT_NUM_DEVICES), hc_device_count(), hc_device_count() - 1);
+                   hc_option_env_name(HC_OPT_NUM_DEVICES), count, count - 1);
 }
 
 /* Lock-free: `bytes` fits or nothing changes. The peak may lag for an instant behind a concurrent release,
@@ -67,17 +89,20 @@ void hc_device_release(struct hc_device *device, size_t bytes) {
 
 /* The child may use devices of its own from an empty state. */
 void hc_device_after_fork(void) {
-    for (int32_t i = 0; i < g_count; i++) {
+    pthread_mutex_init(&g_lock, NULL);
+    for (int32_t i = 0; i < atomic_load(&g_count); i++) {
         struct hc_device *d = &g_devices[i];
-        *d = (struct hc_device){.id = i};
+        *d = (struct hc_device){.id = i, .physical = d->physical};
         pthread_mutex_init(&d->rate_lock, NULL);
     }
 }
 
-/* Works before aclInit: frameworks ask at import. */
+/* Works before aclInit: frameworks ask at import. A wrong list is no list without devices. */
 aclError aclrtGetDeviceCount(uint32_t *count) {
     HC_CHECK(count != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtGetDeviceCount: count is null");
-    *count = (uint32_t)hc_device_count();
+    const int32_t have = hc_device_count();
+    if (have < 0) return ACL_ERROR_RT_NO_DEVICE; /* its text is set */
+    *count = (uint32_t)have;
     return ACL_SUCCESS;
 }
 
@@ -111,10 +136,13 @@ aclError aclrtDeviceEnablePeerAccess(int32_t peerDeviceId, uint32_t flags) {
     return ACL_SUCCESS;
 }
 
+/* In the interface's words: the user's id is the place in ASCEND_RT_VISIBLE_DEVICES, the logical one what
+ * stands there, which outside of containers is the physical one. */
 aclError aclrtGetLogicDevIdByUserDevId(const int32_t userDevid, int32_t *const logicDevId) {
     HC_CHECK(logicDevId != NULL, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtGetLogicDevIdByUserDevId: logicDevId is null");
-    if (hc_device_get(userDevid) == NULL) return hc_device_fail("aclrtGetLogicDevIdByUserDevId", userDevid);
-    *logicDevId = userDevid;
+    const struct hc_device *device = hc_device_get(userDevid);
+    if (device == NULL) return hc_device_fail("aclrtGetLogicDevIdByUserDevId", userDevid);
+    *logicDevId = device->physical;
     return ACL_SUCCESS;
 }

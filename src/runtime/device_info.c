@@ -35,7 +35,7 @@ static bool attribute(const struct hc_device *device, int attr, int64_t *value) 
     case ACL_DEV_ATTR_UBUF_PER_VECTOR_CORE: *value = UNIFIED_BUFFER_BYTES; return true;
     case ACL_DEV_ATTR_TOTAL_GLOBAL_MEM_SIZE: *value = (int64_t)hc_device_capacity(); return true;
     case ACL_DEV_ATTR_L2_CACHE_SIZE: *value = L2_BYTES; return true;
-    case ACL_DEV_ATTR_PHY_CHIP_ID: *value = device->id; return true;
+    case ACL_DEV_ATTR_PHY_CHIP_ID: *value = device->physical; return true;
     case ACL_DEV_ATTR_SMP_ID:
     case ACL_DEV_ATTR_SUPER_POD_DEVICE_ID:
     case ACL_DEV_ATTR_SUPER_POD_SERVER_ID:
@@ -69,9 +69,11 @@ aclError aclGetDeviceCapability(uint32_t deviceId, aclDeviceInfo deviceInfo, int
     }
 }
 
-/* The same device of the same host has the same id in every process: the host's id and the device number. */
+/* The same device of the same host has the same id in every process: the host's id and the device's
+ * physical number. */
 aclError aclrtDeviceGetUuid(int32_t deviceId, aclrtUuid *uuid) {
-    if (hc_device_get(deviceId) == NULL) return hc_device_fail("aclrtDeviceGetUuid", deviceId);
+    const struct hc_device *device = hc_device_get(deviceId);
+    if (device == NULL) return hc_device_fail("aclrtDeviceGetUuid", deviceId);
     HC_CHECK(uuid != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtDeviceGetUuid: uuid is null");
     char text[64] = "";
     FILE *file = fopen("/etc/machine-id", "re");
@@ -82,7 +84,7 @@ aclError aclrtDeviceGetUuid(int32_t deviceId, aclrtUuid *uuid) {
     if (text[0] == '\0') gethostname(text, sizeof text - 1);
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
     for (const char *c = text; *c != '\0'; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
-    const uint64_t words[2] = {hash, 0x4e50550000000000u | (uint32_t)deviceId};
+    const uint64_t words[2] = {hash, 0x4e50550000000000u | (uint32_t)device->physical};
     memcpy(uuid->bytes, words, sizeof words);
     return ACL_SUCCESS;
 }

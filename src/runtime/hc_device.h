@@ -11,7 +11,8 @@ struct hc_stream;
 struct hc_context;
 
 struct hc_device {
-    int32_t id;
+    int32_t id;       /* as clients of this process count */
+    int32_t physical; /* as the host counts: the same device has the same one in every process */
     atomic_size_t memory_used, memory_peak;
     _Atomic(struct hc_context *) primary;
     atomic_uint res_limit[HC_RES_TYPES]; /* 0: none set */
@@ -29,8 +30,15 @@ struct hc_context {
     bool primary;
 };
 
-/* Number of devices, constant for the process. */
+/* Devices that this process sees; constant once it is not -1: ASCEND_RT_VISIBLE_DEVICES is wrong, with a
+ * text. */
 int32_t hc_device_count(void);
+/* Devices of the host, seen or not. */
+HC_SHARED int32_t hc_device_physical_count(void);
+/* The host's number of one of ours, -1 if there is none. */
+HC_SHARED int32_t hc_device_physical_id(int32_t id);
+/* Physical ids by ASCEND_RT_VISIBLE_DEVICES; `ids` has room for `total`. ACL_ERROR_INVALID_PARAM with a text. */
+int hc_visible_devices(int32_t total, int32_t *ids, int32_t *count);
 /* NULL if `id` is none of them. */
 struct hc_device *hc_device_get(int64_t id);
 /* ACL_ERROR_RT_INVALID_DEVICEID with a text. */

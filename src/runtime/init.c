@@ -54,6 +54,7 @@ static aclError init(const char *configPath) {
     HC_CHECK(!g_initialised, ACL_ERROR_REPEAT_INITIALIZE, "aclInit: initialised already");
     HC_TRY(hc_option_validate());
     HC_TRY(hc_isa_validate());
+    if (hc_device_count() < 0) return hc_error_peek();
     if (configPath != NULL && configPath[0] != '\0') HC_TRY(hc_config_read(configPath, &default_device));
     if (default_device >= 0 && hc_device_get(default_device) == NULL)
         return hc_device_fail("aclInit", default_device);

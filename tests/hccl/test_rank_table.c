@@ -120,6 +120,8 @@ TEST(what_is_wrong_is_said) {
         snprintf(why, sizeof why, "'%s' is no whole number from 0 to 65535", NUMBERS[i]);
         CHECK(refused(text, 0, why));
     }
+    CHECK(refused(TABLE(SERVER(DEVICE("3", "0"))), 0,
+                  "gives rank 0 device_id 3, but this thread's device 0 is 0 of the host"));
     remove(g_path);
     CHECK(refused("x", 0, "is broken"));
 }

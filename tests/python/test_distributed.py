@@ -104,6 +104,33 @@ def test_a_backend_for_each_device(name: str) -> None:
     assert outcome(name, 2, ("two_backends",)) == "ok"
 
 
+ONE_VISIBLE_DEVICE = """
+import os
+rank = os.environ["LOCAL_RANK"]
+os.environ["ASCEND_RT_VISIBLE_DEVICES"] = {"0": "3", "1": "1"}[rank]
+import torch
+import torch.distributed as dist
+assert torch.npu.device_count() == 1
+dist.init_process_group("hccl")
+x = torch.full((1000,), float(rank) + 1, device="npu:0")
+dist.all_reduce(x)
+assert (x.cpu() == 3).all(), x
+dist.destroy_process_group()
+print(f"rank {rank} is done")
+"""
+
+
+def test_each_rank_sees_one_device(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(ONE_VISIBLE_DEVICE)
+    done = torchrun.run(2, script, timeout=SECONDS)
+    assert done.returncode == 0, torchrun.errors(done)
+    assert sorted(line for line in done.stdout.splitlines() if "is done" in line) == [
+        "rank 0 is done",
+        "rank 1 is done",
+    ]
+
+
 def test_a_job_prints_nothing_of_ours() -> None:
     lines = run(2, EVERYTHING)[1].splitlines()
     assert [line for line in lines if line.strip() and not THEIRS.search(line)] == []

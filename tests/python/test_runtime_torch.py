@@ -85,6 +85,57 @@ def test_devices_and_properties(tmp_path: Path) -> None:
     )
 
 
+PHYSICAL = """
+        acl = ctypes.CDLL("libascendcl.so")
+
+        def physical(device):
+            found = ctypes.c_int32(-1)
+            assert acl.aclrtGetLogicDevIdByUserDevId(device, ctypes.byref(found)) == 0
+            return found.value
+"""
+
+
+def test_visible_devices(tmp_path: Path) -> None:
+    run(
+        PHYSICAL
+        + """
+        assert torch.npu.is_available() and torch.npu.device_count() == 2
+        a = torch.arange(6.0, device="npu:1") + torch.arange(6.0).to("npu:0").to("npu:1")
+        assert torch.equal(a.cpu(), 2 * torch.arange(6.0)) and a.device.index == 1
+        assert [physical(0), physical(1)] == [5, 2]
+        try:
+            torch.npu.set_device(2)
+        except RuntimeError as error:
+            assert "ASCEND_RT_VISIBLE_DEVICES" in str(error) or "107001" in str(error), error
+        else:
+            raise AssertionError("device 2 exists")
+        """,
+        tmp_path,
+        ASCEND_RT_VISIBLE_DEVICES="5,2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [("", "is empty"), ("0,0", "ASCEND_RT_VISIBLE_DEVICES=0,0: '0' is there twice")]
+)
+def test_no_visible_device(tmp_path: Path, value: str, message: str) -> None:
+    out = run(
+        """
+        print(torch.npu.is_available(), torch.npu.device_count())
+        try:
+            torch.ones(1, device="npu")
+        except (RuntimeError, AssertionError) as error:
+            print(error)
+        else:
+            raise AssertionError("there is a device")
+        """,
+        tmp_path,
+        ASCEND_RT_VISIBLE_DEVICES=value,
+    )
+    assert out.startswith("False 0\n"), out
+    assert message in out, out
+
+
 def test_streams_and_events(tmp_path: Path) -> None:
     run(
         """

@@ -22,7 +22,8 @@ enum { HC_MAX_RANKS = 1 << 16, HC_BLOB_MAX = 1 << 16, HC_NONCE_BYTES = 16 };
 /* What a rank tells the others. */
 struct hc_member {
     uint32_t rank;
-    int32_t pid, device;
+    int32_t pid;
+    int32_t device;     /* its physical id: the same in all processes of the host */
     int32_t heap_file;  /* number of the file with the device's memory, in that process */
     int32_t board_file; /* number of a file that may become the shared board */
     uint32_t buffer_megabytes;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_device.h"
 #include "hc_error.h"
 #include "hc_json.h"
 #include "hc_option.h"
@@ -170,6 +171,18 @@ static HcclResult check(const char *name, const char *path, uint32_t rank, struc
     return HCCL_SUCCESS;
 }
 
+/* Tables hold physical ids: those that ASCEND_RT_VISIBLE_DEVICES lists. */
+static HcclResult check_device(const char *name, const char *path, const struct table_rank *own) {
+    int32_t device = -1;
+    HC_CHECK(aclrtGetDevice(&device) == 0, HCCL_E_RUNTIME,
+             "%s: this thread has no device; call aclrtSetDevice first", name);
+    const int32_t physical = hc_device_physical_id(device);
+    HC_CHECK((uint32_t)physical == own->device, HCCL_E_PARA,
+             "%s: the rank table %s gives rank %u device_id %u, but this thread's device %d is %d of the host",
+             name, path, own->rank, own->device, device, physical);
+    return HCCL_SUCCESS;
+}
+
 /* Strangers who have the table know all that a key could be made of, but for the secret. */
 static HcclResult make_key(const char *name, const char *path, const struct table *t, struct hc_meeting *m) {
     unsigned char digest[HC_SHA256_BYTES];
@@ -216,6 +229,7 @@ HcclResult hc_rank_table_read(const char *name, const char *path, uint32_t rank,
     HC_TRY(read_table(name, path, &text, &length));
     HcclResult status = parse(name, path, text, length, &table);
     if (status == HCCL_SUCCESS) status = check(name, path, rank, &table);
+    if (status == HCCL_SUCCESS) status = check_device(name, path, &table.ranks[rank]);
     if (status == HCCL_SUCCESS) status = plan_meeting(name, path, rank, &table, meeting);
     *num_ranks = (uint32_t)table.num_ranks;
     free(text);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hc_board.h"
+#include "hc_device.h"
 #include "hc_lifeline.h"
 #include "hc_net.h"
 #include "hc_op.h"
@@ -33,7 +34,7 @@ static HcclResult introduce(const char *caller, const struct hc_comm *c, struct 
     memset(self, 0, sizeof *self);
     self->rank = c->rank;
     self->pid = getpid();
-    self->device = c->device;
+    self->device = hc_device_physical_id(c->device);
     self->buffer_megabytes = c->buffer_megabytes;
     self->options = hash_options();
     self->host = hc_host_self();
@@ -60,6 +61,19 @@ static bool is_spread(const struct hc_comm *c) {
         for (uint32_t k = 0; k < r; k++)
             if (same_host(&c->members[r], &c->members[k])) return false;
     return true;
+}
+
+/* Two ranks on one device would wait for each other there; the interface refuses them too. */
+static HcclResult check_devices(const char *caller, const struct hc_comm *c) {
+    for (uint32_t r = 0; r < c->num_ranks; r++) {
+        const struct hc_member *m = &c->members[r];
+        for (uint32_t k = 0; k < r; k++)
+            HC_CHECK(m->device != c->members[k].device || !same_host(m, &c->members[k]), HCCL_E_PARA,
+                     "%s: ranks %u and %u of host %.63s are both on device %d; each rank needs one of its own "
+                     "(aclrtSetDevice, ASCEND_RT_VISIBLE_DEVICES)",
+                     caller, k, r, m->host_name, m->device);
+    }
+    return HCCL_SUCCESS;
 }
 
 /* A name given on some ranks only would split what uses it as a key; algorithms and their chunks must be the
@@ -128,6 +142,7 @@ HcclResult hc_ranks_meet(const char *caller, struct hc_comm *c) {
     HcclResult status =
         hc_meeting_join(caller, &c->meeting, c->num_ranks, &self, limit, &c->members, &connection);
     if (status == HCCL_SUCCESS) status = compare(caller, c);
+    if (status == HCCL_SUCCESS) status = check_devices(caller, c);
     if (status == HCCL_SUCCESS && strcmp(wanted, "shm") == 0 && !on_one_host(c))
         status = hc_fail(HCCL_E_NOT_SUPPORT,
                          "%s: MINDSPEED_HCCL_TRANSPORT=shm, but the ranks are on several hosts", caller);
