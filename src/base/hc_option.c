@@ -98,9 +98,12 @@ int hc_option_validate(void) {
                  "%s=%s: expected a whole number from %lld to %lld", OPTIONS[INTS[i].option].env, text,
                  (long long)INTS[i].low, (long long)INTS[i].high);
     }
-    HC_CHECK(hc_option_bytes(HC_OPT_DEVICE_MEMORY) > 0, BAD_OPTION,
-             "%s=%s: expected a size such as 64G, 512M or 1048576", OPTIONS[HC_OPT_DEVICE_MEMORY].env,
-             hc_option_text(HC_OPT_DEVICE_MEMORY));
+    static const enum hc_option SIZES[] = {HC_OPT_DEVICE_MEMORY, HC_OPT_HOST_MEMORY};
+    for (size_t i = 0; i < HC_ARRAY_SIZE(SIZES); i++) {
+        const char *text = hc_option_text(SIZES[i]);
+        HC_CHECK(text[0] == '\0' || hc_option_bytes(SIZES[i]) > 0, BAD_OPTION,
+                 "%s=%s: expected a size such as 64G, 512M or 1048576", OPTIONS[SIZES[i]].env, text);
+    }
     static const char *const LEVELS[] = {"off", "error", "warning", "info", "debug"};
     HC_CHECK(is_one_of(hc_option_text(HC_OPT_LOG_LEVEL), LEVELS, HC_ARRAY_SIZE(LEVELS)), BAD_OPTION,
              "%s=%s: expected off, error, warning, info or debug", OPTIONS[HC_OPT_LOG_LEVEL].env,

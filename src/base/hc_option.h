@@ -13,7 +13,10 @@
     X(NUM_DEVICES, "MINDSPEED_NUM_DEVICES", "8", "virtual devices, 1 to 1024")                               \
     X(VISIBLE_DEVICES, "ASCEND_RT_VISIBLE_DEVICES", "",                                                      \
       "ids of the devices that this process sees as 0, 1, ...: 2,0,1; unset: all, empty: none")              \
-    X(DEVICE_MEMORY, "MINDSPEED_DEVICE_MEMORY", "64G", "memory of one device; suffix K, M, G or T")          \
+    X(DEVICE_MEMORY, "MINDSPEED_DEVICE_MEMORY", "",                                                          \
+      "memory of one device, also beyond the host's; suffix K, M, G or T; default: what the host has")       \
+    X(HOST_MEMORY, "MINDSPEED_HOST_MEMORY", "",                                                              \
+      "memory that all devices of all processes may hold together; default: what the host has")              \
     X(NUM_THREADS, "MINDSPEED_NUM_THREADS", "", "threads of an operator; default OMP_NUM_THREADS, else all") \
     X(SOC, "MINDSPEED_SOC", "Ascend910B2", "SoC name that clients see")                                      \
     X(TRACE, "MINDSPEED_TRACE", "", "write a Chrome trace to this file at exit")                             \
@@ -37,6 +40,8 @@
       "algorithms to use where they can: all_reduce=ring,broadcast=tree")                                    \
     X(HCCL_EXPLAIN, "MINDSPEED_HCCL_EXPLAIN", "0",                                                           \
       "1: print to stderr which algorithm a collective uses, and why, once per kind and size")               \
+    X(LEDGER, "HC_LEDGER", "",                                                                               \
+      "processes with another value do not count each other's device memory; for tests")                     \
     X(ISA, "HC_ISA", "", "force a weaker instruction set: scalar, avx2, avx512, avx512bf16 or neon")         \
     X(DEBUG, "HC_DEBUG", "1", "0 to 3: how much the library checks itself")
 

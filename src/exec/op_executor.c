@@ -154,6 +154,19 @@ static void describe_task(const void *arg, struct hc_task_info *info) {
     }
 }
 
+static void visit_task(const void *arg, hc_visit_fn *visit, void *ctx) {
+    const aclOpExecutor *e = arg;
+    visit(ctx, e->call.workspace, e->call.workspace_bytes, true);
+    for (size_t s = 0; s < e->num_slots; s++) {
+        const struct hc_slot *slot = &e->call.slots[s];
+        for (size_t i = slot->first; i < slot->first + slot->count; i++) {
+            const char *begin, *end;
+            if (e->call.tensors[i].rank >= 0 && hc_byte_range(&e->call.tensors[i], &begin, &end))
+                visit(ctx, begin, (size_t)(end - begin), (slot->role & HC_ROLE_OUT) != 0);
+        }
+    }
+}
+
 /* After this call the executor is the stream's unless it is repeatable: every path, the refused workspace
  * included, gives back the reference. A sync plan waits, because its caller reads the output's shape next. */
 aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize,
@@ -175,7 +188,8 @@ aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t work
                                  .arg = executor,
                                  .run = run_task,
                                  .release = release_task,
-                                 .describe = describe_task};
+                                 .describe = describe_task,
+                                 .visit = visit_task};
     HC_TRY(hc_launch(stream, &task));
     return sync ? hc_launch_wait(stream) : ACLNN_SUCCESS;
 }

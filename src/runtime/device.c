@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which devices there are, and the memory each has. Devices are made together and never freed: a pointer
+/* Which devices there are. Devices are made together and never freed: a pointer
  * to one is good for the life of the process, so contexts, streams and regions hold it without counting. */
 #include "hc_device.h"
 
@@ -13,7 +13,6 @@
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hc_device *g_devices;
 static atomic_int g_count = -1; /* until they are made */
-static uint64_t g_capacity;
 
 /* Needs the lock. Options are read when devices are first needed and are then fixed for the process; while
  * they are wrong there are no devices. */
@@ -27,7 +26,6 @@ static int create(void) {
         g_devices[i].physical = ids[i];
         pthread_mutex_init(&g_devices[i].rate_lock, NULL);
     }
-    g_capacity = hc_option_bytes(HC_OPT_DEVICE_MEMORY);
     atomic_store_explicit(&g_count, count, memory_order_release);
     return 0;
 }
@@ -50,10 +48,6 @@ int32_t hc_device_physical_id(int32_t id) {
     return device != NULL ? device->physical : -1;
 }
 
-uint64_t hc_device_capacity(void) {
-    return hc_device_count() >= 0 ? g_capacity : 0;
-}
-
 /* Names the variable that limits the ids. */
 int hc_device_fail(const char *function, int64_t id) {
     const int32_t count = hc_device_count();
@@ -70,26 +64,10 @@ int hc_device_fail(const char *function, int64_t id) {
                    hc_option_env_name(HC_OPT_NUM_DEVICES), count, count - 1);
 }
 
-/* Lock-free: `bytes` fits or nothing changes. The peak may lag for an instant behind a concurrent release,
- * never exceed. */
-bool hc_device_charge(struct hc_device *device, size_t bytes) {
-    size_t used = atomic_load(&device->memory_used);
-    do {
-        if (bytes > g_capacity - used) return false;
-    } while (!atomic_compare_exchange_weak(&device->memory_used, &used, used + bytes));
-    size_t peak = atomic_load(&device->memory_peak);
-    while (used + bytes > peak && !atomic_compare_exchange_weak(&device->memory_peak, &peak, used + bytes)) {
-    }
-    return true;
-}
-
-void hc_device_release(struct hc_device *device, size_t bytes) {
-    atomic_fetch_sub(&device->memory_used, bytes);
-}
-
 /* The child may use devices of its own from an empty state. */
 void hc_device_after_fork(void) {
     pthread_mutex_init(&g_lock, NULL);
+    hc_device_memory_after_fork();
     for (int32_t i = 0; i < atomic_load(&g_count); i++) {
         struct hc_device *d = &g_devices[i];
         *d = (struct hc_device){.id = i, .physical = d->physical};

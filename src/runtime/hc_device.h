@@ -37,16 +37,20 @@ int32_t hc_device_count(void);
 HC_SHARED int32_t hc_device_physical_count(void);
 /* The host's number of one of ours, -1 if there is none. */
 HC_SHARED int32_t hc_device_physical_id(int32_t id);
-/* Physical ids by ASCEND_RT_VISIBLE_DEVICES; `ids` has room for `total`. ACL_ERROR_INVALID_PARAM with a text. */
+/* Physical ids by ASCEND_RT_VISIBLE_DEVICES; `ids` has room for `total`. ACL_ERROR_INVALID_PARAM with a text.
+ */
 int hc_visible_devices(int32_t total, int32_t *ids, int32_t *count);
 /* NULL if `id` is none of them. */
 struct hc_device *hc_device_get(int64_t id);
 /* ACL_ERROR_RT_INVALID_DEVICEID with a text. */
 int hc_device_fail(const char *function, int64_t id);
+/* Memory of a device; constant once asked for. */
 uint64_t hc_device_capacity(void);
-/* Charge and give back memory; false when it does not fit. */
-bool hc_device_charge(struct hc_device *device, size_t bytes);
+/* Charge and give back memory; ACL_ERROR_RT_MEMORY_ALLOCATION with a text when it does not fit. */
+int hc_device_charge(struct hc_device *device, size_t bytes, const char *function);
 void hc_device_release(struct hc_device *device, size_t bytes);
+/* What can be charged now. */
+uint64_t hc_device_free(const struct hc_device *device);
 /* Cores that operators of the device may count on, before limits. */
 uint32_t hc_device_cores(int type);
 
@@ -61,4 +65,5 @@ void hc_set_default_device(int32_t id);
 /* Destroy every context (of `device`, or of all if NULL) with its streams. */
 void hc_contexts_destroy(struct hc_device *device);
 void hc_device_after_fork(void);
+void hc_device_memory_after_fork(void);
 void hc_context_after_fork(void);

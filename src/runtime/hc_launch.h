@@ -25,6 +25,9 @@ struct hc_task_info {
     char shapes[HC_LAUNCH_TEXT_BYTES]; /* "float32[4,8] bfloat16[8]" */
 };
 
+/* Given a stretch of memory that a task uses. */
+typedef void hc_visit_fn(void *ctx, const void *address, size_t bytes, bool written);
+
 struct hc_task {
     const char *name; /* lives as long as the process */
     enum hc_task_kind kind;
@@ -36,6 +39,9 @@ struct hc_task {
     void (*release)(void *arg);
     /* May be NULL. Called before run, only while tracing. */
     void (*describe)(const void *arg, struct hc_task_info *info);
+    /* May be NULL. Calls visit for the memory that run uses. Called before run, only while allocations
+     * exceed what the host has. */
+    void (*visit)(const void *arg, hc_visit_fn *visit, void *ctx);
 };
 
 /* Put a task into a stream; NULL is the current context's default stream. Thread-safe. Returns a code only if

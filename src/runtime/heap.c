@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "hc_error.h"
+#include "hc_ledger.h"
 #include "hc_memory.h"
 #include "hc_vmm.h"
 
@@ -83,6 +84,7 @@ static struct hc_heap *create(int32_t device, size_t bytes) {
     struct header *header = h->header;
     *header = (struct header){.pid = h->owner_pid, .device = device, .unit = h->unit, .units = h->units};
     memcpy(header->magic, MAGIC, sizeof MAGIC);
+    if (device >= 0) hc_account_heap(h->file, true);
     return h;
 }
 
@@ -269,7 +271,9 @@ bool hc_heap_allowed(const struct hc_heap *h, uint32_t unit, int32_t pid) {
 void hc_heap_close_own(void) {
     pthread_mutex_lock(&g_lock);
     for (size_t i = 0; i < HC_ARRAY_SIZE(g_own); i++) {
-        if (g_own[i] != NULL) destroy(g_own[i]);
+        if (g_own[i] == NULL) continue;
+        hc_account_heap(g_own[i]->file, false);
+        destroy(g_own[i]);
         g_own[i] = NULL;
     }
     pthread_mutex_unlock(&g_lock);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Host memory that devices may reach. Nothing needs to be pinned: the devices are the host. */
+#include "hc_budget.h"
 #include "hc_error.h"
 #include "hc_memory.h"
 #include "hc_stream.h"
@@ -11,12 +12,15 @@ static aclError allocate(void **hostPtr, size_t size, const char *function) {
     HC_CHECK(size > 0 && size < (size_t)1 << 60, ACL_ERROR_RT_PARAM_INVALID, "%s: size is %zu", function,
              size);
     const size_t mapped = hc_align_up(size, HC_PAGE);
+    HC_CHECK(hc_budget_has(mapped), ACL_ERROR_RT_MEMORY_ALLOCATION, "%s: the host has no %zu bytes", function,
+             size);
     void *p = hc_pages_map(mapped, HC_PAGE);
     const struct hc_region region = {
         .begin = (uintptr_t)p, .bytes = size, .mapped = mapped, .kind = HC_REGION_HOST};
     if (p == NULL || !hc_region_add(&region)) {
         if (p != NULL) hc_pages_unmap(p, mapped);
-        return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "%s: the host has no %zu bytes", function, size);
+        return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "%s: the host has no address space for %zu bytes",
+                       function, size);
     }
     *hostPtr = p;
     return ACL_SUCCESS;

@@ -3,6 +3,7 @@
  * the task, and one more; everything else goes through the stream's lock (stream.c). */
 #include "hc_launch.h"
 
+#include "hc_admission.h"
 #include "hc_clock.h"
 #include "hc_error.h"
 #include "hc_observe.h"
@@ -33,18 +34,23 @@ static inline aclError run_task(const struct hc_task *task) {
     return task->run != NULL ? task->run(task->arg) : 0;
 }
 
+static aclError run_admitted(int32_t device, int32_t stream, const struct hc_task *task) {
+    size_t claimed = 0;
+    HC_TRY(hc_admission_enter(device, task, &claimed));
+    const aclError code = hc_observing() ? hc_observe_task(device, stream, task, run_task) : run_task(task);
+    hc_admission_leave(claimed);
+    return code;
+}
+
 /* Busy time is counted in ticks of the CPU's counter, which cost a few nanoseconds; utilisation needs only
  * the ratio. */
 aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
     struct hc_stream *outer = g_running;
     g_running = stream;
     const uint64_t begin = hc_ticks();
-    aclError code;
-    if (HC_UNLIKELY(hc_observing())) {
-        code = hc_observe_task(stream->device->id, stream->id, task, run_task);
-    } else {
-        code = run_task(task);
-    }
+    const aclError code = HC_UNLIKELY(hc_observing() || hc_is_planning())
+                              ? run_admitted(stream->device->id, stream->id, task)
+                              : run_task(task);
     /* Only the owner of the stream writes this. */
     const uint64_t busy = atomic_load_explicit(&stream->busy, memory_order_relaxed);
     atomic_store_explicit(&stream->busy, busy + hc_ticks() - begin, memory_order_relaxed);
@@ -90,12 +96,9 @@ aclError hc_launch(aclrtStream handle, const struct hc_task *task) {
 /* Shown in the trace as a row of its own per device. */
 aclError hc_run_unordered(const struct hc_task *task) {
     const struct hc_context *context = hc_context_peek();
-    aclError code;
-    if (HC_UNLIKELY(hc_observing())) {
-        code = hc_observe_task(context != NULL ? context->device->id : -1, -1, task, run_task);
-    } else {
-        code = run_task(task);
-    }
+    const aclError code = HC_UNLIKELY(hc_observing() || hc_is_planning())
+                              ? run_admitted(context != NULL ? context->device->id : -1, -1, task)
+                              : run_task(task);
     hc_task_release(task, 0);
     return code;
 }

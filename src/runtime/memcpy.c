@@ -78,6 +78,12 @@ static void describe_copy(const void *arg, struct hc_task_info *info) {
     snprintf(info->shapes, sizeof info->shapes, "uint8[%zu]", c->count);
 }
 
+static void visit_copy(const void *arg, hc_visit_fn *visit, void *ctx) {
+    const struct copy *c = arg;
+    visit(ctx, c->dst, c->count, true);
+    if (c->src != NULL) visit(ctx, c->src, c->count, false);
+}
+
 /* By direction, so that the trace tells transfers from moves. */
 static const char *copy_name(aclrtMemcpyKind kind) {
     static const char *const NAMES[] = {
@@ -89,8 +95,12 @@ static const char *copy_name(aclrtMemcpyKind kind) {
 /* Inside the gate: memory must not move under a copy that no stream knows. */
 static aclError run_now(const char *name, struct copy *copy) {
     hc_copy_gate_enter();
-    const aclError code = hc_run_unordered(&(struct hc_task){
-        .name = name, .kind = HC_TASK_COPY, .arg = copy, .run = run_copy, .describe = describe_copy});
+    const aclError code = hc_run_unordered(&(struct hc_task){.name = name,
+                                                             .kind = HC_TASK_COPY,
+                                                             .arg = copy,
+                                                             .run = run_copy,
+                                                             .describe = describe_copy,
+                                                             .visit = visit_copy});
     hc_copy_gate_leave();
     return code;
 }
@@ -105,7 +115,8 @@ static aclError enqueue(const char *name, const struct copy *copy, aclrtStream s
                                                .arg = own,
                                                .run = run_copy,
                                                .release = free,
-                                               .describe = describe_copy});
+                                               .describe = describe_copy,
+                                               .visit = visit_copy});
 }
 
 aclError hc_copy_enqueue(void *dst, const void *src, size_t count, aclrtMemcpyKind kind, aclrtStream stream) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Device memory: pages of the host that are committed when first touched, accounted against the device's
- * capacity. */
+ * capacity and the host's memory (device_memory.c). */
 #include "hc_memory.h"
 
 #include <string.h>
@@ -13,17 +13,6 @@
 /* Sizes are accounted in units of 512 bytes, the alignment that clients are promised. */
 enum { UNIT = 512 };
 
-/* The first words are what frameworks look for; the figures are what the user needs. */
-static aclError no_memory(const char *function, const struct hc_device *device, size_t size) {
-    const size_t used = atomic_load(&device->memory_used);
-    const uint64_t capacity = hc_device_capacity();
-    return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION,
-                   "%s: out of memory on device %d: asked for %zu bytes, %llu of %llu are free "
-                   "(MINDSPEED_DEVICE_MEMORY)",
-                   function, device->id, size, (unsigned long long)(capacity - used),
-                   (unsigned long long)capacity);
-}
-
 /* Small allocations get whole pages too: the address must not be shared between allocations that are freed
  * apart. Nothing is committed here: pages appear when they are first touched, zeroed. Huge pages when the
  * kernel offers them. */
@@ -31,7 +20,7 @@ static aclError allocate(void **devPtr, size_t size, bool huge, struct hc_device
                          const char *function) {
     const size_t charged = hc_align_up(size, huge ? HC_HUGE_PAGE : UNIT);
     const size_t mapped = hc_align_up(charged, HC_PAGE);
-    if (!hc_device_charge(device, charged)) return no_memory(function, device, size);
+    HC_TRY(hc_device_charge(device, charged, function));
     void *p = hc_pages_map(mapped, mapped >= HC_HUGE_PAGE ? HC_HUGE_PAGE : HC_PAGE);
     const struct hc_region region = {.begin = (uintptr_t)p,
                                      .bytes = charged,
@@ -82,8 +71,8 @@ static aclError malloc_on_current(void **devPtr, size_t size, aclrtMemMallocPoli
              function, (unsigned)policy);
     const struct hc_context *c = hc_context_current(function);
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
-    if (size > hc_device_capacity())
-        return no_memory(function, c->device, size); /* also keeps rounding from wrapping */
+    /* Rounding up must not wrap. */
+    if (size > hc_device_capacity()) return hc_device_charge(c->device, size, function);
     return allocate(devPtr, size, wants_huge((unsigned)policy, size), c->device, function);
 }
 
@@ -149,7 +138,7 @@ aclError aclrtGetMemInfo(aclrtMemAttr attr, size_t *free, size_t *total) {
     const struct hc_context *c = hc_context_current("aclrtGetMemInfo");
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
     *total = is_device_attr(attr) ? (size_t)hc_device_capacity() : 0;
-    *free = *total > 0 ? *total - atomic_load(&c->device->memory_used) : 0;
+    *free = *total > 0 ? (size_t)hc_device_free(c->device) : 0;
     return ACL_SUCCESS;
 }
 

@@ -2,7 +2,8 @@
 /* ASCEND_RT_VISIBLE_DEVICES: which of the host's devices this process sees, and in which order.
  *
  * Entry i of the list is the physical id of device i. The interface drops a bad entry and all behind it
- * without a word; here it is an error, as the program would otherwise run on fewer devices than it asked for. */
+ * without a word; here it is an error, as the program would otherwise run on fewer devices than it asked for.
+ */
 #include <errno.h>
 #include <stdlib.h>
 

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "hc_budget.h"
 #include "hc_error.h"
 #include "hc_memory.h"
 #include "hc_stream.h"
@@ -109,12 +110,9 @@ static aclError find_device(const aclrtPhysicalMemProp *prop, struct hc_device *
 /* Capacity first, then a stretch of the heap: both can run out, with texts of their own. */
 static aclError take_piece(struct hc_physical *p) {
     if (p->heap == NULL) return hc_error_peek();
-    HC_CHECK(p->device == NULL || hc_device_charge(p->device, p->bytes), ACL_ERROR_RT_MEMORY_ALLOCATION,
-             "aclrtMallocPhysical: out of memory on device %d: asked for %zu bytes, %llu of %llu are free "
-             "(MINDSPEED_DEVICE_MEMORY)",
-             p->device->id, p->bytes,
-             (unsigned long long)(hc_device_capacity() - atomic_load(&p->device->memory_used)),
-             (unsigned long long)hc_device_capacity());
+    HC_CHECK(p->device != NULL || hc_budget_has(p->bytes), ACL_ERROR_RT_MEMORY_ALLOCATION,
+             "aclrtMallocPhysical: the host has no %zu bytes", p->bytes);
+    if (p->device != NULL) HC_TRY(hc_device_charge(p->device, p->bytes, "aclrtMallocPhysical"));
     if (hc_heap_take(p->heap, p->bytes, &p->unit)) return ACL_SUCCESS;
     if (p->device != NULL) hc_device_release(p->device, p->bytes);
     return hc_fail(ACL_ERROR_RT_MEMORY_ALLOCATION, "aclrtMallocPhysical: no %zu bytes in a row", p->bytes);

@@ -96,7 +96,7 @@ TEST(what_is_wrong_is_said) {
     CHECK(refused("{\"a\":\"\n\"}", 0, "control character"));
     CHECK(refused("{\n\n\"a\" 1}", 0, "line 3: ':' is wanted, not '1'"));
     CHECK(refused(
-        "{\"server_list\":[{\"server_id\":\"here\",\"device\":[" DEVICE("0", "0") "," DEVICE("1", "1") "]}]}",
+        "{\"server_list\":[{\"server_id\":\"here\",\"device\":[" DEVICE("1", "0") "," DEVICE("0", "1") "]}]}",
         1, "gives rank 0's server as 'here', wanted an IPv4 address"));
     CHECK(refused(TABLE(SERVER("{\"device_id\":\"0\",\"rank_id\":\"0\",\"rank_id\":\"1\"}")), 0,
                   "the key \"rank_id\" comes twice"));

@@ -10,7 +10,7 @@ import sys
 import mindspeed
 import pytest
 from mindspeed.cann import decision, loader
-from mindspeed.cli import doctor
+from mindspeed.cli import doctor, probing
 from mindspeed.cli.main import main
 
 
@@ -48,7 +48,7 @@ def test_help_names_every_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    assert all(f"    {name} " in text for name in ("env", "run", "doctor"))
+    assert all(f"    {name} " in text for name in ("env", "run", "doctor", "smi"))
 
 
 def test_env_prints_exports_that_a_shell_takes(capsys, monkeypatch):
@@ -149,10 +149,21 @@ def healthy(monkeypatch):
             "devices": 8,
             "soc": "S",
             "memory_bytes": 2**36,
+            "list": [
+                {
+                    "id": i,
+                    "physical_id": 7 - i,
+                    "memory_bytes": 2**36,
+                    "free_bytes": 2**35,
+                    "used_bytes": 0,
+                    "processes": [],
+                }
+                for i in range(8)
+            ],
         },
         "operator": {"operator": "add"},
     }
-    monkeypatch.setattr(doctor, "_probe", lambda name, timeout: dict(answers[name]))
+    monkeypatch.setattr(probing, "probe", lambda name, timeout: dict(answers[name]))
     monkeypatch.setattr(doctor, "_versions", _right_versions)
     monkeypatch.setattr(doctor.loader, "library_paths", lambda: [loader.root() / n for n in loader.FIRST])
     monkeypatch.setitem(sys.modules, "_mindspeed_hook", sys)
@@ -171,6 +182,43 @@ def test_doctor_is_content(healthy, capsys):
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "8 x S of 64 GiB" in text and "avx2" in text and text.endswith("All is well.\n")
+
+
+def test_smi_shows_who_holds_memory(healthy, capsys):
+    healthy["library"]["list"][2] |= {
+        "used_bytes": 3 * 2**30,
+        "processes": [
+            {"pid": 17, "name": "python", "bytes": 2**31},
+            {"pid": 18, "name": "pt_main", "bytes": 2**30},
+        ],
+    }
+    assert main(["smi"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["NPU", "physical", "name", "used", "free", "memory", "processes"]
+    assert lines[1] == ["0", "7", "S", "0.0", "MiB", "32.00", "GiB", "64.00", "GiB", "-"]
+    assert lines[3] == "2 5 S 3.00 GiB 32.00 GiB 64.00 GiB 17 python 2.00 GiB".split()
+    assert lines[4] == "18 pt_main 1.00 GiB".split()
+    assert len(lines) == 10
+    assert main(["doctor"]) == 0
+    assert "17 python 2.00 GiB" in capsys.readouterr().out
+
+
+def test_smi_of_a_wrong_list():
+    done = command("smi", MINDSPEED_DEVICE="host", ASCEND_RT_VISIBLE_DEVICES="1,1")
+    assert done.returncode == 1
+    assert "ASCEND_RT_VISIBLE_DEVICES=1,1: '1' is there twice" in done.stdout
+
+
+def test_smi_of_visible_devices():
+    done = command("smi", "--json", MINDSPEED_DEVICE="host", ASCEND_RT_VISIBLE_DEVICES="6,2")
+    assert done.returncode == 0, done.stderr
+    assert [d["physical_id"] for d in json.loads(done.stdout)["list"]] == [6, 2]
+
+
+def test_smi_of_no_device():
+    done = command("smi", MINDSPEED_DEVICE="host", ASCEND_RT_VISIBLE_DEVICES="")
+    assert done.returncode == 1
+    assert "ASCEND_RT_VISIBLE_DEVICES is empty" in done.stdout
 
 
 def test_doctor_as_json(healthy, capsys):
@@ -220,6 +268,6 @@ def test_probes_survive_everything(script, expected, tmp_path, monkeypatch):
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "$SCRIPT"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("SCRIPT", script)
-    monkeypatch.setattr(doctor.sys, "executable", str(fake))
-    found = doctor._probe("library", 0.5 if "sleep" in script else 60)
+    monkeypatch.setattr(probing.sys, "executable", str(fake))
+    found = probing.probe("library", 0.5 if "sleep" in script else 60)
     assert found == {"devices": 3} if expected is None else expected in found["error"]

@@ -31,7 +31,8 @@ static void use_list(const char *list) {
 static int devices_are_as_expected(void) {
     use_list(g_list);
     uint32_t count = 99;
-    FAIL_UNLESS(aclrtGetDeviceCount(&count) == ACL_SUCCESS && count == (uint32_t)g_count); /* before aclInit */
+    FAIL_UNLESS(aclrtGetDeviceCount(&count) == ACL_SUCCESS &&
+                count == (uint32_t)g_count); /* before aclInit */
     FAIL_UNLESS(aclInit(NULL) == ACL_SUCCESS);
     for (int32_t i = 0; i < g_count; i++) {
         int64_t chip = -1;
@@ -99,12 +100,18 @@ static int list_is_refused(void) {
 
 TEST(wrong_lists_are_refused_by_name) {
     static const char *const BAD[][3] = {
-        {"0,1,0", "0", "is there twice"},   {"1,01", "01", "is there twice"},
-        {"0,8", "8", "is out of range"},    {"99999999999999999999", "99999999999999999999", "is out of range"},
-        {"-1", "-1", "is no device id"},    {"0,x", "x", "is no device id"},
-        {"1, 2", " 2", "is no device id"},  {"0,", "", "is no device id"},
-        {",0", "", "is no device id"},      {"0;1", "0;1", "is no device id"},
-        {"+1", "+1", "is no device id"},    {" ", " ", "is no device id"},
+        {"0,1,0", "0", "is there twice"},
+        {"1,01", "01", "is there twice"},
+        {"0,8", "8", "is out of range"},
+        {"99999999999999999999", "99999999999999999999", "is out of range"},
+        {"-1", "-1", "is no device id"},
+        {"0,x", "x", "is no device id"},
+        {"1, 2", " 2", "is no device id"},
+        {"0,", "", "is no device id"},
+        {",0", "", "is no device id"},
+        {"0;1", "0;1", "is no device id"},
+        {"+1", "+1", "is no device id"},
+        {" ", " ", "is no device id"},
     };
     for (size_t i = 0; i < HC_ARRAY_SIZE(BAD); i++) {
         g_list = BAD[i][0];

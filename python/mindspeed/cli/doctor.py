@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from mindspeed.adaptor.versions import SUPPORTED, component
 from mindspeed.cann import loader
+from mindspeed.cli import probing, smi
 from mindspeed.cli.environment import choose
 
 # Without these nothing works; of the others a wrong version is a problem, an absent one is not.
@@ -96,7 +96,7 @@ def _cann(report: Report) -> None:
 
 
 def _library(report: Report, timeout: float) -> None:
-    found = _probe("library", timeout)
+    found = probing.probe("library", timeout)
     report.facts["device"] = found
     if "error" in found:
         report.problems.append(f"CANN: {found['error']}")
@@ -106,30 +106,10 @@ def _operator(report: Report, timeout: float) -> None:
     if any(report.facts["versions"][name]["found"] is None for name in NEEDED):
         report.facts["self_test"] = {"skipped": "needs torch and torch_npu"}
         return
-    found = _probe("operator", timeout)
+    found = probing.probe("operator", timeout)
     report.facts["self_test"] = found
     if "error" in found:
         report.problems.append(f"self-test: {found['error']}")
-
-
-def _probe(name: str, timeout: float) -> dict[str, Any]:
-    """Run mindspeed.cli.probe in a process of its own."""
-    command = [sys.executable, "-m", "mindspeed.cli.probe", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {timeout:g} s"}
-    if done.returncode < 0:
-        return {"error": f"the process was ended by signal {-done.returncode}"}
-    last = (done.stdout.strip().splitlines() or [""])[-1]
-    try:
-        answer = json.loads(last)
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode} and no output"])[-1]
-    return {"error": error}
 
 
 def _print(report: Report) -> None:
@@ -148,8 +128,10 @@ def _print(report: Report) -> None:
         line("", " ".join(cann["libraries"]))
     if "devices" in device:
         memory = device.get("memory_bytes")
-        each = f" of {memory / 2**30:g} GiB" if memory else ""
+        each = f" of {memory / 2**30:.4g} GiB" if memory else ""
         line("devices", f"{device['devices']} x {device.get('soc', 'unknown')}{each}")
+        for row in smi.table(device):
+            line("", row)
     test = facts["self_test"]
     line(
         "self-test",

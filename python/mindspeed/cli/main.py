@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 
 import mindspeed
-from mindspeed.cli import doctor, environment
+from mindspeed.cli import doctor, environment, smi
 
 DESCRIPTION = "Megatron-LM on Ascend NPUs, and on any Linux machine without one."
 EPILOG = """\
 examples:
   mindspeed doctor                      is everything there, and does an operator work?
+  mindspeed smi                         devices, their memory, and who holds it
   mindspeed run python train.py         start a program with the environment set
   eval "$(mindspeed env)"               set the environment of this shell
 
@@ -55,6 +56,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="for the test (default: 120)"
     )
     check.set_defaults(run=lambda args: doctor.run(as_json=args.json, timeout=args.timeout))
+
+    devices = commands.add_parser(
+        "smi",
+        help="show the devices, their memory and who holds it",
+        description="Show the devices that a program would see (ASCEND_RT_VISIBLE_DEVICES), and which processes"
+        " of this user hold how much of their memory.",
+    )
+    devices.add_argument("--json", action="store_true", help="print a JSON object")
+    devices.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="for an answer (default: 60)"
+    )
+    devices.set_defaults(run=lambda args: smi.run(as_json=args.json, timeout=args.timeout))
     return parser
 
 

@@ -30,15 +30,57 @@ def library() -> dict[str, Any]:
         return {**found, "error": f"aclrtGetDeviceCount returned {code}: {_message(acl)}"}
     acl.aclrtGetSocName.restype = ctypes.c_char_p
     found["devices"] = count.value
-    if count.value == 0 or acl.aclrtSetDevice(0) != 0:
+    if acl.aclrtSetDevice(0) != 0:
         return {**found, "error": f"device 0 cannot be used: {_message(acl)}"}
     found["soc"] = (acl.aclrtGetSocName() or b"").decode()
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    if acl.aclrtGetMemInfo(HBM_MEMORY, ctypes.byref(free), ctypes.byref(total)) == 0:
-        found["memory_bytes"] = total.value
-    acl.aclrtResetDevice(0)
+    found["list"] = [_device(acl, number) for number in range(count.value)]
+    found["memory_bytes"] = found["list"][0].get("memory_bytes")
     acl.aclFinalize()
+    _holders(acl, found["list"])
     return found
+
+
+def _device(acl: ctypes.CDLL, number: int) -> dict[str, Any]:
+    """Number here, number on the host, memory."""
+    found: dict[str, Any] = {"id": number, "physical_id": number}
+    physical = ctypes.c_int32(number)
+    if acl.aclrtGetLogicDevIdByUserDevId(number, ctypes.byref(physical)) == 0:
+        found["physical_id"] = physical.value
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    if (
+        acl.aclrtSetDevice(number) == 0
+        and acl.aclrtGetMemInfo(HBM_MEMORY, ctypes.byref(free), ctypes.byref(total)) == 0
+    ):
+        found |= {"memory_bytes": total.value, "free_bytes": free.value}
+    acl.aclrtResetDevice(number)
+    return found
+
+
+class _Row(ctypes.Structure):
+    """struct hc_ledger_row."""
+
+    _fields_ = (
+        ("pid", ctypes.c_int32),
+        ("physical", ctypes.c_int32),
+        ("bytes", ctypes.c_uint64),
+        ("name", ctypes.c_char * 16),
+    )
+
+
+def _holders(acl: ctypes.CDLL, devices: list[dict[str, Any]]) -> None:
+    """Which processes hold memory of which device; only the host implementation knows."""
+    if not hasattr(acl, "hc_ledger_rows"):
+        return
+    room = 1 + acl.hc_ledger_rows(None, 0)
+    rows = (_Row * room)()
+    known = rows[: min(room, acl.hc_ledger_rows(rows, room))]
+    for device in devices:
+        device["processes"] = [
+            {"pid": row.pid, "name": row.name.decode(errors="replace"), "bytes": row.bytes}
+            for row in known
+            if row.physical == device["physical_id"]
+        ]
+        device["used_bytes"] = sum(process["bytes"] for process in device["processes"])
 
 
 def _message(acl: ctypes.CDLL) -> str:

@@ -177,9 +177,10 @@ static HcclResult check_device(const char *name, const char *path, const struct 
     HC_CHECK(aclrtGetDevice(&device) == 0, HCCL_E_RUNTIME,
              "%s: this thread has no device; call aclrtSetDevice first", name);
     const int32_t physical = hc_device_physical_id(device);
-    HC_CHECK((uint32_t)physical == own->device, HCCL_E_PARA,
-             "%s: the rank table %s gives rank %u device_id %u, but this thread's device %d is %d of the host",
-             name, path, own->rank, own->device, device, physical);
+    HC_CHECK(
+        (uint32_t)physical == own->device, HCCL_E_PARA,
+        "%s: the rank table %s gives rank %u device_id %u, but this thread's device %d is %d of the host",
+        name, path, own->rank, own->device, device, physical);
     return HCCL_SUCCESS;
 }
 

@@ -84,6 +84,14 @@ static void describe(const void *arg, struct hc_task_info *info) {
                  (unsigned long long)op->count, op->comm->num_ranks, op->algo->name, op->comm->name);
 }
 
+static void visit_buffers(const void *arg, hc_visit_fn *visit, void *ctx) {
+    const struct hc_op *op = arg;
+    visit(ctx, op->send, op->send_bytes, false);
+    visit(ctx, op->recv, op->recv_bytes, true);
+    for (size_t i = 0; i < op->num_messages; i++)
+        visit(ctx, op->messages[i].buffer, op->messages[i].bytes, true);
+}
+
 static void enter(const struct hc_op *op) {
     struct hc_presence *p = op->comm->self;
     const uint32_t version = atomic_load_explicit(&p->version, memory_order_relaxed);
@@ -220,7 +228,8 @@ HcclResult hc_op_launch(struct hc_op *op, aclrtStream stream) {
                                  .arg = op,
                                  .run = run,
                                  .release = release,
-                                 .describe = describe};
+                                 .describe = describe,
+                                 .visit = visit_buffers};
     hc_comm_retain(c);
     pthread_mutex_lock(&c->order_lock);
     number(op);

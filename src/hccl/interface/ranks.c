@@ -68,10 +68,11 @@ static HcclResult check_devices(const char *caller, const struct hc_comm *c) {
     for (uint32_t r = 0; r < c->num_ranks; r++) {
         const struct hc_member *m = &c->members[r];
         for (uint32_t k = 0; k < r; k++)
-            HC_CHECK(m->device != c->members[k].device || !same_host(m, &c->members[k]), HCCL_E_PARA,
-                     "%s: ranks %u and %u of host %.63s are both on device %d; each rank needs one of its own "
-                     "(aclrtSetDevice, ASCEND_RT_VISIBLE_DEVICES)",
-                     caller, k, r, m->host_name, m->device);
+            HC_CHECK(
+                m->device != c->members[k].device || !same_host(m, &c->members[k]), HCCL_E_PARA,
+                "%s: ranks %u and %u of host %.63s are both on device %d; each rank needs one of its own "
+                "(aclrtSetDevice, ASCEND_RT_VISIBLE_DEVICES)",
+                caller, k, r, m->host_name, m->device);
     }
     return HCCL_SUCCESS;
 }
