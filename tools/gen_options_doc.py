@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/options.md from HC_FOR_OPTIONS (src/base/hc_option.h).
+"""Write docs/options.md from the library's table of options (src/base/hc_option.h), as it is installed.
 
 Usage: gen_options_doc.py [--check]     --check writes nothing and fails when the document is stale
 """
@@ -8,9 +8,10 @@ Usage: gen_options_doc.py [--check]     --check writes nothing and fails when th
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
+
+from mindspeed import options
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "options.md"
@@ -19,24 +20,42 @@ HEAD = """\
 
 <!-- Written by tools/gen_options_doc.py (`make docs`) from src/base/hc_option.h; edits are lost. -->
 
-Environment variables, read when the first device is used. A value that is not allowed is refused by name.
+Environment variables. `mindspeed env --list` (or `--list --json`) prints them with their present values. A value that is
+not valid is an error that names the variable, the value and what is valid: from `aclInit`, when the first device is used,
+for what the libraries and the Python package read; from `mindspeed env --list` and `mindspeed doctor` for all. An empty
+value counts as unset. A name that begins with `MINDSPEED_` or `HC_` and is not here, or that is a misspelt `HCCL_` one of
+these, is told on stderr once per process, with the name that was meant.
+"""
+# What a row's readers make it, first match: heading, and the readers.
+SECTIONS = (
+    ("Read by MindSpeed", ("the libraries", "the Python package")),
+    ("Read by others", ("PyTorch", "torch_npu", "the examples")),
+    ("Read by the tests", ("the tests",)),
+)
+COLUMNS = "| variable | default | valid | meaning | read by |\n|---|---|---|---|---|\n"
 
-| variable | default | meaning |
-|---|---|---|
-"""
-TAIL = """
-PyTorch reads `TORCH_DEVICE_BACKEND_AUTOLOAD` (0: `import torch` loads no torch_npu) and torch_npu reads
-`PYTORCH_NPU_ALLOC_CONF`, as on a machine with NPUs.
-"""
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def row(option: options.Option) -> str:
+    default = f"`{option.default}`" if option.default else ""
+    cells = (f"`{option.name}`", default, option.expected, option.meaning, option.readers)
+    return "| " + " | ".join(cell(text) for text in cells) + " |\n"
+
+
+def section_of(option: options.Option) -> str:
+    readers = option.readers.split(", ")
+    return next(heading for heading, of in SECTIONS if any(reader in of for reader in readers))
 
 
 def generate() -> str:
-    text = (ROOT / "src" / "base" / "hc_option.h").read_text(encoding="utf-8")
-    text = text.replace("\\\n", "\n")  # lines of the macro
-    rows = re.findall(r'X\(\w+,\s*"(\w+)",\s*"([^"]*)",\s*"([^"]*)"\)', text)
-    return (
-        HEAD + "".join(f"| `{n}` | {f'`{d}`' if d else ''} | {meaning} |\n" for n, d, meaning in rows) + TAIL
-    )
+    text = HEAD
+    for heading, _ in SECTIONS:
+        rows = [row(option) for option in options.table() if section_of(option) == heading]
+        text += f"\n## {heading}\n{COLUMNS}{''.join(rows)}"
+    return text
 
 
 def main() -> int:

@@ -48,23 +48,20 @@ static int best_isa(void) {
     return best;
 }
 
-/* Index of the set named, -1 if there is none of that name in this build. */
-static int forced_isa(const char *name) {
+int hc_isa_named(const char *name) {
     for (int i = 0; i < HC_ISA_COUNT; i++) {
         if (strcmp(name, NAMES[i]) == 0) return i;
     }
     return -1;
 }
 
-/* At start-up, so that a wrong HC_ISA is an error with a message and not a crash at the first kernel. */
+/* At start-up, so that a wrong HC_ISA is an error with a message and not a crash at the first kernel. A name
+ * that does not exist is refused with the other options. */
 int hc_isa_validate(void) {
     enum { BAD_ISA = 100000 /* ACL_ERROR_INVALID_PARAM */ };
-    const char *name = hc_option_text(HC_OPT_ISA);
-    if (name[0] == '\0') return 0;
-    const int isa = forced_isa(name);
-    HC_CHECK(isa >= 0, BAD_ISA, "HC_ISA=%s: unknown instruction set", name);
-    HC_CHECK(hc_isa_available(isa), BAD_ISA, "HC_ISA=%s: this CPU does not have it (best: %s)", name,
-             NAMES[best_isa()]);
+    const int isa = hc_isa_named(hc_option_text(HC_OPT_ISA));
+    HC_CHECK(isa < 0 || hc_isa_available(isa), BAD_ISA, "HC_ISA=%s: this CPU does not have it (best: %s)",
+             NAMES[isa], NAMES[best_isa()]);
     return 0;
 }
 
@@ -75,7 +72,7 @@ int hc_isa(void) {
     static atomic_int chosen = -1;
     int isa = atomic_load_explicit(&chosen, memory_order_relaxed);
     if (HC_LIKELY(isa >= 0)) return isa;
-    const int forced = forced_isa(hc_option_text(HC_OPT_ISA));
+    const int forced = hc_isa_named(hc_option_text(HC_OPT_ISA));
     isa = forced >= 0 && hc_isa_available(forced) ? forced : best_isa();
     atomic_store_explicit(&chosen, isa, memory_order_relaxed);
     return isa;

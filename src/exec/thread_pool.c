@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -144,12 +143,13 @@ size_t hc_num_threads(void) {
     static atomic_size_t cached;
     size_t count = atomic_load_explicit(&cached, memory_order_relaxed);
     if (HC_LIKELY(count > 0)) return count;
-    count = (size_t)hc_option_int(HC_OPT_NUM_THREADS, 1, MAX_THREADS);
-    const char *omp = getenv("OMP_NUM_THREADS");
-    if (hc_option_text(HC_OPT_NUM_THREADS)[0] == '\0') {
+    if (hc_option_is_set(HC_OPT_NUM_THREADS)) {
+        count = (size_t)hc_option_int(HC_OPT_NUM_THREADS);
+    } else if (hc_option_is_set(HC_OPT_OMP_NUM_THREADS)) {
+        count = (size_t)hc_option_int(HC_OPT_OMP_NUM_THREADS);
+    } else {
         cpu_set_t set;
         count = sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
-        if (omp != NULL && atoi(omp) > 0) count = (size_t)atoi(omp);
     }
     count = hc_min_size(hc_max_size(count, 1), MAX_THREADS);
     atomic_store_explicit(&cached, count, memory_order_relaxed);

@@ -52,7 +52,7 @@ int32_t hc_device_physical_id(int32_t id) {
 int hc_device_fail(const char *function, int64_t id) {
     const int32_t count = hc_device_count();
     if (count < 0) return hc_error_peek();
-    const char *list = getenv(hc_option_env_name(HC_OPT_VISIBLE_DEVICES));
+    const char *list = hc_option_raw(HC_OPT_VISIBLE_DEVICES);
     HC_CHECK(list == NULL || count > 0, ACL_ERROR_RT_INVALID_DEVICEID,
              "%s: there is no device %lld: %s is empty, so this process sees no device", function,
              (long long)id, hc_option_env_name(HC_OPT_VISIBLE_DEVICES));

@@ -52,6 +52,7 @@ __attribute__((constructor)) static void watch_forks(void) {
 static aclError init(const char *configPath) {
     int32_t default_device = -1;
     HC_CHECK(!g_initialised, ACL_ERROR_REPEAT_INITIALIZE, "aclInit: initialised already");
+    hc_option_warn_of_names();
     HC_TRY(hc_option_validate());
     HC_TRY(hc_isa_validate());
     if (hc_device_count() < 0) return hc_error_peek();

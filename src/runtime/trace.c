@@ -44,7 +44,6 @@ static struct {
 
 /* The file name for a pattern. False when it does not fit into `room` bytes, the terminator included. */
 static bool expand(const char *pattern, char *path, size_t room) {
-    const char *rank = getenv("RANK"), *world = getenv("WORLD_SIZE");
     size_t used = 0;
     bool unique = false;
     for (const char *c = pattern; *c != '\0'; c++) {
@@ -52,20 +51,20 @@ static bool expand(const char *pattern, char *path, size_t room) {
         int n;
         if (!special) n = snprintf(path + used, room - used, "%c", *c);
         else if (c[1] == 'p') n = snprintf(path + used, room - used, "%d", (int)getpid());
-        else n = snprintf(path + used, room - used, "%s", rank != NULL ? rank : "0");
+        else n = snprintf(path + used, room - used, "%s", hc_option_text(HC_OPT_RANK));
         if (n < 0 || (size_t)n >= room - used) return false;
         used += (size_t)n;
         unique = unique || special;
-        c += special;
+        c += special || (c[0] == '%' && c[1] == '%');
     }
-    if (unique || rank == NULL || world == NULL || atoi(world) <= 1) return true;
+    if (unique || hc_option_int(HC_OPT_WORLD_SIZE) <= 1) return true;
     char tail[64] = "";
     char *dot = strrchr(path, '.');
     if (dot != NULL && strchr(dot, '/') == NULL && strlen(dot) < sizeof tail) {
         strcpy(tail, dot);
         used = (size_t)(dot - path);
     }
-    const int n = snprintf(path + used, room - used, ".rank%s%s", rank, tail);
+    const int n = snprintf(path + used, room - used, ".rank%s%s", hc_option_text(HC_OPT_RANK), tail);
     return n >= 0 && (size_t)n < room - used;
 }
 

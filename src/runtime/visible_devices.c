@@ -12,7 +12,7 @@
 #include "hc_option.h"
 
 int32_t hc_device_physical_count(void) {
-    return (int32_t)hc_option_int(HC_OPT_NUM_DEVICES, 1, HC_MAX_DEVICES);
+    return (int32_t)hc_min_i64(hc_option_int(HC_OPT_NUM_DEVICES), HC_MAX_DEVICES);
 }
 
 static int bad_list(const char *list, const char *at, const char *why, int32_t total) {
@@ -38,14 +38,8 @@ static const char *parse_entry(const char *at, int32_t total, int32_t *id, const
     return NULL;
 }
 
-/* Unset: all devices. Set to nothing: none, which is how schedulers keep a process off the devices. */
-int hc_visible_devices(int32_t total, int32_t *ids, int32_t *count) {
-    const char *list = getenv(hc_option_env_name(HC_OPT_VISIBLE_DEVICES));
+static int parse_list(const char *list, int32_t total, int32_t *ids, int32_t *count) {
     *count = 0;
-    if (list == NULL) {
-        for (int32_t i = 0; i < total; i++) ids[(*count)++] = i;
-        return 0;
-    }
     for (const char *at = list; *list != '\0';) {
         int32_t id = 0;
         const char *end = NULL, *why = parse_entry(at, total, &id, &end);
@@ -57,5 +51,22 @@ int hc_visible_devices(int32_t total, int32_t *ids, int32_t *count) {
         if (*end == '\0') break;
         at = end + 1;
     }
+    return 0;
+}
+
+/* For hc_option_refine. */
+static int check_list(const char *value) {
+    int32_t ids[HC_MAX_DEVICES], count;
+    return parse_list(value, hc_device_physical_count(), ids, &count);
+}
+__attribute__((constructor)) static void know_lists(void) {
+    hc_option_refine(HC_OPT_VISIBLE_DEVICES, check_list);
+}
+
+/* Unset: all devices. Set to nothing: none, which is how schedulers keep a process off the devices. */
+int hc_visible_devices(int32_t total, int32_t *ids, int32_t *count) {
+    const char *list = hc_option_raw(HC_OPT_VISIBLE_DEVICES);
+    if (list != NULL) return parse_list(list, total, ids, count);
+    for (*count = 0; *count < total; (*count)++) ids[*count] = *count;
     return 0;
 }

@@ -64,6 +64,15 @@ TEST(dead_and_null_handles_are_errors) {
     CHECK_EQ(HcclCommDestroy(NULL), HCCL_E_PTR);
 }
 
+TEST(interfaces_that_are_not_there_are_named) {
+    HcclRootInfo info;
+    CHECK(ready());
+    setenv("HCCL_SOCKET_IFNAME", "=nothing7", 1);
+    CHECK_EQ(HcclGetRootInfo(&info), HCCL_E_NETWORK);
+    CHECK(error_says("HCCL_SOCKET_IFNAME==nothing7"));
+    unsetenv("HCCL_SOCKET_IFNAME");
+}
+
 TEST(ranks_that_do_not_come_are_named) {
     HcclRootInfo info;
     HcclComm comm = NULL;

@@ -79,9 +79,7 @@ def test_a_bad_device_choice_is_named(capsys, monkeypatch):
     monkeypatch.setenv("MINDSPEED_DEVICE", "gpu")
     for arguments in (["env"], ["run", "true"], ["doctor"]):
         assert main(arguments) == 2
-        assert (
-            capsys.readouterr().err == "mindspeed: MINDSPEED_DEVICE=gpu: expected one of auto, host, ascend\n"
-        )
+        assert capsys.readouterr().err == "mindspeed: MINDSPEED_DEVICE=gpu: expected host, ascend or auto\n"
 
 
 def test_run_sets_the_environment_and_passes_everything_on(tmp_path):

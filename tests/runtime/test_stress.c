@@ -112,7 +112,7 @@ static void *work(void *arg) {
 
 TEST(four_threads_four_streams) {
     pthread_t threads[THREADS];
-    const char *scale = getenv("STRESS_OPERATIONS");
+    const char *scale = getenv("HC_TEST_OPERATIONS");
     use_device(0);
     if (scale != NULL) g_operations = atoi(scale) / THREADS;
     for (int t = 0; t < THREADS; t++) {

@@ -37,7 +37,7 @@ static inline int fails_saying(struct rank *self, double limit, const char *cons
     EXPECT(message != NULL, "no text");
     static char kept[2048];
     snprintf(kept, sizeof kept, "%s", message);
-    if (self->rank == 0 && getenv("SHOW") != NULL) fprintf(stderr, "%.2f s: %s\n", took, kept);
+    if (self->rank == 0 && getenv("HC_TEST_SHOW") != NULL) fprintf(stderr, "%.2f s: %s\n", took, kept);
     for (; *texts != NULL; texts++) EXPECT(strstr(kept, *texts) != NULL, "no '%s' in '%s'", *texts, kept);
     EXPECT(took < limit, "took %f s: %s", took, kept);
     return 0;

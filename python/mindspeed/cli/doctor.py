@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mindspeed import options
 from mindspeed.adaptor.versions import SUPPORTED, component
 from mindspeed.cann import loader
 from mindspeed.cli import probing, smi
@@ -37,6 +38,7 @@ def run(*, as_json: bool, timeout: float) -> int:
     _versions(report)
     _cpu(report)
     _cann(report)
+    _options(report)
     _library(report, timeout)
     _operator(report, timeout)
     if as_json:
@@ -95,6 +97,11 @@ def _cann(report: Report) -> None:
         report.problems.append(f"missing in {loader.root() / 'lib64'}: {', '.join(missing)}")
 
 
+def _options(report: Report) -> None:
+    report.facts["options"] = {o.name: o.value(os.environ) for o in options.table() if o.is_set(os.environ)}
+    report.problems += options.problems(os.environ)
+
+
 def _library(report: Report, timeout: float) -> None:
     found = probing.probe("library", timeout)
     report.facts["device"] = found
@@ -126,6 +133,7 @@ def _print(report: Report) -> None:
     if "folder" in cann:
         line("libraries", f"{len(cann['libraries'])} in {cann['folder']}")
         line("", " ".join(cann["libraries"]))
+    line("options set", " ".join(f"{name}={value}" for name, value in facts["options"].items()) or "none")
     if "devices" in device:
         memory = device.get("memory_bytes")
         each = f" of {memory / 2**30:.4g} GiB" if memory else ""

@@ -9,8 +9,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from mindspeed import options
 from mindspeed.cann import loader
-from mindspeed.cann.decision import CHOICES, VARIABLE, Decision, decide
+from mindspeed.cann.decision import VARIABLE, Decision, decide
 
 
 class UsageError(Exception):
@@ -18,9 +19,9 @@ class UsageError(Exception):
 
 
 def choose() -> Decision:
-    choice = os.environ.get(VARIABLE, "")
-    if choice and choice not in CHOICES:
-        raise UsageError(f"{VARIABLE}={choice}: expected one of {', '.join(CHOICES)}")
+    problem = options.find(VARIABLE).problem(os.environ)
+    if problem:
+        raise UsageError(problem)
     return decide(os.environ)
 
 
@@ -38,6 +39,36 @@ def show(*, as_json: bool) -> int:
     for name, value in values.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
+
+
+def list_options(*, as_json: bool) -> int:
+    """Every variable with its value, where that comes from, and whether it is valid. 1: one is not."""
+    rows = [
+        {
+            "name": option.name,
+            "value": option.value(os.environ),
+            "from": "environment" if option.is_set(os.environ) else "default",
+            "default": option.default,
+            "expected": option.expected,
+            "read_by": option.readers.split(", "),
+            "meaning": option.meaning,
+            "problem": option.problem(os.environ),
+        }
+        for option in options.table()
+    ]
+    misspelt = options.misspelt(os.environ)
+    problems = options.problems(os.environ)
+    if as_json:
+        print(json.dumps({"options": rows, "misspelt": misspelt, "problems": problems}, indent=2))
+        return 1 if problems else 0
+    for option, row in zip(options.table(), rows, strict=True):
+        origin = "" if row["from"] == "default" else f"  (environment; default: {option.default or 'unset'})"
+        print(f"{option.name}={row['value']}{origin}")
+        print(f"    {option.meaning}")
+        print(f"    {option.expected}; read by {option.readers}")
+    for problem in problems:
+        print(f"PROBLEM  {problem}")
+    return 1 if problems else 0
 
 
 def run(program: str, arguments: Sequence[str]) -> int:

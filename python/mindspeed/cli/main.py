@@ -17,6 +17,7 @@ examples:
   mindspeed smi                         devices, their memory, and who holds it
   mindspeed run python train.py         start a program with the environment set
   eval "$(mindspeed env)"               set the environment of this shell
+  mindspeed env --list                  every variable that is read, its value, and whether it is valid
 
 PyTorch programs need neither `run` nor `env`: `import torch` finds the virtual NPUs by itself.
 MINDSPEED_DEVICE=host|ascend|auto chooses between the virtual NPUs and the vendor's CANN.
@@ -35,7 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     env = commands.add_parser("env", help="print the environment variables that a framework needs")
     env.add_argument("--json", action="store_true", help="as a JSON object instead of shell exports")
-    env.set_defaults(run=lambda args: environment.show(as_json=args.json))
+    env.add_argument(
+        "--list",
+        action="store_true",
+        help="list every variable that is read: value, meaning, what is valid; exit code 1 if one is not valid",
+    )
+    env.set_defaults(run=_environment)
 
     run = commands.add_parser(
         "run",
@@ -69,6 +75,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     devices.set_defaults(run=lambda args: smi.run(as_json=args.json, timeout=args.timeout))
     return parser
+
+
+def _environment(args: argparse.Namespace) -> int:
+    return (environment.list_options if args.list else environment.show)(as_json=args.json)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

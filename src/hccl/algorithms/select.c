@@ -155,23 +155,37 @@ static bool is_kind(enum hc_kind kind, const struct request *r) {
            strncmp(option, r->kind, r->kind_length) == 0;
 }
 
-HcclResult hc_select_check(const char *caller) {
-    const char *at = hc_option_text(HC_OPT_HCCL_ALGO);
+/* For hc_option_refine. */
+static int check_names(const char *value) {
+    const char *at = value, *env = hc_option_env_name(HC_OPT_HCCL_ALGO);
     struct request r;
     char names[200];
     while (next_request(&at, &r)) {
         unsigned kind = 0;
         while (kind < HC_OP_KINDS && !is_kind(kind, &r)) kind++;
-        HC_CHECK(
-            kind < HC_OP_KINDS, HCCL_E_PARA,
-            "%s: MINDSPEED_HCCL_ALGO names the collective '%.*s'; there are all_reduce, reduce, broadcast, "
-            "all_gather, reduce_scatter, scatter, all_to_all and barrier",
-            caller, (int)r.kind_length, r.kind);
-        HC_CHECK(find_name(kind, r.name, r.name_length) != NULL, HCCL_E_PARA,
-                 "%s: MINDSPEED_HCCL_ALGO asks for the algorithm '%.*s' of %s, which has %s", caller,
-                 (int)r.name_length, r.name, hc_kind_option(kind), list_names(kind, names, sizeof names));
+        HC_CHECK(kind < HC_OP_KINDS, ACL_ERROR_INVALID_PARAM,
+                 "%s=%.100s: there is no collective '%.*s'; there are all_reduce, reduce, broadcast, "
+                 "all_gather, reduce_scatter, scatter, all_to_all and barrier",
+                 env, value, (int)hc_min_size(r.kind_length, 100), r.kind);
+        HC_CHECK(find_name(kind, r.name, r.name_length) != NULL, ACL_ERROR_INVALID_PARAM,
+                 "%s=%.100s: %s has no algorithm '%.*s'; it has %s", env, value, hc_kind_option(kind),
+                 (int)hc_min_size(r.name_length, 100), r.name, list_names(kind, names, sizeof names));
     }
-    return HCCL_SUCCESS;
+    return ACL_SUCCESS;
+}
+
+/* With this library loaded aclInit refuses wrong names. */
+__attribute__((constructor)) static void offer_names(void) {
+    hc_option_refine(HC_OPT_HCCL_ALGO, check_names);
+}
+__attribute__((destructor)) static void withdraw_names(void) { hc_option_refine(HC_OPT_HCCL_ALGO, NULL); }
+
+/* The variable may have changed since aclInit. */
+HcclResult hc_select_check(const char *caller) {
+    char text[1024];
+    if (hc_option_check(HC_OPT_HCCL_ALGO, hc_option_text(HC_OPT_HCCL_ALGO)) == 0) return HCCL_SUCCESS;
+    snprintf(text, sizeof text, "%s", hc_error_text());
+    return hc_fail(HCCL_E_PARA, "%s: %s", caller, text);
 }
 
 /* What the user asks for; NULL: nothing. Names were checked with the communicator, but may have changed. */
@@ -190,7 +204,7 @@ static void explain(const struct hc_op *op, const struct hc_algo *algo, bool dec
     struct hc_comm *c = op->comm;
     const unsigned bits = size_class(size_of(op));
     const unsigned long long flag = 1ull << (bits % 64);
-    if (c->rank != 0 || hc_option_int(HC_OPT_HCCL_EXPLAIN, 0, 1) == 0) return;
+    if (c->rank != 0 || !hc_option_is(HC_OPT_HCCL_EXPLAIN, "1")) return;
     if ((atomic_fetch_or(&c->explained[declined][op->kind], flag) & flag) != 0) return;
     char size[48] = "no data";
     if (bits > 0)

@@ -206,7 +206,7 @@ static HcclResult plan_meeting(const char *name, const char *path, uint32_t rank
     memset(m, 0, sizeof *m);
     if (t->num_ranks == 1) return HCCL_SUCCESS;
     hc_hash(t->ranks, t->num_ranks * sizeof *t->ranks, m->id);
-    m->port = (uint16_t)hc_option_int(HC_OPT_HCCL_IF_BASE_PORT, 1, 65535);
+    m->port = (uint16_t)hc_option_int(HC_OPT_HCCL_IF_BASE_PORT);
     HC_CHECK(inet_pton(AF_INET, t->address, &m->addresses[0]) == 1 && hc_is_callable(m->addresses[0]),
              HCCL_E_PARA,
              "%s: the rank table %s gives rank 0's server as '%s', wanted an IPv4 address (\"host_ip\" or "

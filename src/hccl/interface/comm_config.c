@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "hc_comm.h"
 #include "hc_option.h"
@@ -15,8 +14,7 @@ static _Atomic int32_t g_config[HCCL_CONFIG_RESERVED];
 /* HcclSetConfig, or what the environment says: sums are made in the order of ranks in either case, so the
  * value is kept for who asks and changes nothing. */
 static uint32_t deterministic(void) {
-    const char *text = hc_option_text(HC_OPT_HCCL_DETERMINISTIC);
-    const bool asked = strcasecmp(text, "true") == 0 || strcasecmp(text, "strict") == 0;
+    const bool asked = !hc_option_is(HC_OPT_HCCL_DETERMINISTIC, "false");
     const int32_t set = atomic_load(&g_config[HCCL_DETERMINISTIC]);
     return (uint32_t)(set != 0 ? set : asked);
 }
@@ -50,8 +48,8 @@ static HcclResult apply_config(const char *caller, struct hc_comm *comm, const H
 
 HcclResult hc_comm_configure(const char *caller, struct hc_comm *comm, const HcclCommConfig *config) {
     comm->deterministic = deterministic();
-    comm->buffer_megabytes = (uint32_t)hc_option_int(HC_OPT_HCCL_BUFFSIZE, 1, 65536);
-    comm->exec_timeout_s = (uint32_t)hc_option_int(HC_OPT_HCCL_EXEC_TIMEOUT, 0, 2147483);
+    comm->buffer_megabytes = (uint32_t)hc_option_int(HC_OPT_HCCL_BUFFSIZE);
+    comm->exec_timeout_s = (uint32_t)hc_option_int(HC_OPT_HCCL_EXEC_TIMEOUT);
     return config != NULL ? apply_config(caller, comm, config) : HCCL_SUCCESS;
 }
 

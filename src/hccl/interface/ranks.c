@@ -138,16 +138,16 @@ HcclResult hc_ranks_meet(const char *caller, struct hc_comm *c) {
     struct hc_member self;
     int connection = -1;
     HC_TRY(introduce(caller, c, &self));
-    const uint32_t limit = (uint32_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT, 1, 7200);
-    const char *wanted = hc_option_text(HC_OPT_HCCL_TRANSPORT);
+    const uint32_t limit = (uint32_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT);
     HcclResult status =
         hc_meeting_join(caller, &c->meeting, c->num_ranks, &self, limit, &c->members, &connection);
     if (status == HCCL_SUCCESS) status = compare(caller, c);
     if (status == HCCL_SUCCESS) status = check_devices(caller, c);
-    if (status == HCCL_SUCCESS && strcmp(wanted, "shm") == 0 && !on_one_host(c))
+    if (status == HCCL_SUCCESS && hc_option_is(HC_OPT_HCCL_TRANSPORT, "shm") && !on_one_host(c))
         status = hc_fail(HCCL_E_NOT_SUPPORT,
                          "%s: MINDSPEED_HCCL_TRANSPORT=shm, but the ranks are on several hosts", caller);
-    const bool shared = status == HCCL_SUCCESS && on_one_host(c) && strcmp(wanted, "ucx") != 0;
+    const bool shared =
+        status == HCCL_SUCCESS && on_one_host(c) && !hc_option_is(HC_OPT_HCCL_TRANSPORT, "ucx");
     if (connection >= 0 && (shared || status != HCCL_SUCCESS)) close(connection);
     if (!shared) close(self.board_file);
     if (status != HCCL_SUCCESS) return status;

@@ -86,8 +86,7 @@ static HcclResult map_file(const char *caller, struct hc_board *b, int file) {
 
 /* The file of rank 0 may be closed, and its process may end, only when all have it. */
 static HcclResult wait_for_all(const char *caller, struct hc_comm *c) {
-    const uint64_t limit =
-        hc_now_ns() + (uint64_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT, 1, 7200) * 1000000000u;
+    const uint64_t limit = hc_now_ns() + (uint64_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT) * 1000000000u;
     struct hc_presence *self = hc_presence(c->board, c->rank);
     atomic_store(&self->pid, getpid());
     atomic_store(&self->stage, HC_JOINED);

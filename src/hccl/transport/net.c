@@ -191,7 +191,7 @@ static HcclResult swap_addresses(const char *caller, struct hc_comm *c, HcclResu
     struct hc_meeting second;
     struct hc_member self = c->members[c->rank], *members;
     int connection;
-    const uint32_t limit = (uint32_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT, 1, 7200);
+    const uint32_t limit = (uint32_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT);
     hc_meeting_derive(&c->meeting, "ucx", 3, &second);
     self.blob = (const unsigned char *)blob;
     self.blob_bytes = (uint32_t)bytes;
