@@ -80,8 +80,8 @@
       "0: `import torch` loads no torch_npu")                                                                \
     X(ALLOC_CONF, "PYTORCH_NPU_ALLOC_CONF", TORCH_NPU, TEXT, "",                                             \
       "the caching allocator, such as expandable_segments:True")                                             \
-    X(TASK_QUEUE, "TASK_QUEUE_ENABLE", TORCH_NPU, CHOICE("0|1|2"), "1",                                      \
-      "how torch_npu launches: 0 from the calling thread, 1 and 2 from a queue; see streams.md")             \
+    X(TASK_QUEUE, "TASK_QUEUE_ENABLE", PACKAGE | TORCH_NPU, CHOICE("0|1|2"), "0",                            \
+      "how torch_npu launches: 0 from the calling thread, 1 (torch_npu's own default) and 2 from a queue")   \
     X(LAUNCH_BLOCKING, "ASCEND_LAUNCH_BLOCKING", TORCH_NPU, CHOICE("0|1"), "0",                              \
       "1: synchronise after each operator, so that an error comes from the line that made it")               \
     X(RANK_TABLE_FILE, "RANK_TABLE_FILE", TORCH_NPU, PATH, "",                                               \

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from mindspeed import options
+from mindspeed.cann import loader
 from mindspeed.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +108,7 @@ def refusals():
     code = """
 import ctypes, json, os, sys
 from mindspeed import options
+from mindspeed.cann import loader
 acl = options._library()
 acl.aclGetRecentErrMsg.restype = ctypes.c_char_p
 said = {}
@@ -271,12 +273,17 @@ def test_python_reads_rows(folder):
         for name in reads(path)
         if name not in NAMES | OTHERS
     }
-    # The mapping of all rows itself, and a constant of another module.
+    # The mapping of all rows itself, one whose names the next test compares, and a constant of another module.
     allowed = {
+        "python/mindspeed/cann/loader.py: name",
         "python/mindspeed/options.py: self.name",
         "tests/ops/conftest.py: operator_record.VARIABLE",
     }
     assert found - allowed == set(), "give it a row in src/base/hc_option.h"
+
+
+def test_defaults_that_the_hook_sets_are_those_of_the_table():
+    assert {name: options.find(name).default for name in loader.DEFAULTS} == loader.DEFAULTS
 
 
 def test_the_search_finds_every_form(tmp_path):
