@@ -3,12 +3,14 @@
  *
  * aclrtLaunchHostFunc runs in the stream's worker. aclrtLaunchCallback runs in the thread that subscribed to
  * the stream and calls aclrtProcessReport: the stream hands the call over and, if it is a blocking one, waits
- * until it has run. */
+ * until it has run. A call that is dropped is handed over as the failure that it is, or its thread would wait
+ * for it for ever. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "hc_clock.h"
 #include "hc_error.h"
+#include "hc_outcome.h"
 #include "hc_stream.h"
 
 struct call {
@@ -16,7 +18,8 @@ struct call {
     aclrtCallback fn;
     void *data;
     bool blocking, done;
-    uint64_t thread; /* subscriber */
+    struct hc_outcome dropped; /* why it is not to run */
+    uint64_t thread;           /* subscriber */
     struct call *next;
 };
 
@@ -54,7 +57,9 @@ aclError aclrtLaunchHostFunc(aclrtStream stream, aclrtHostFunc fn, void *args) {
 
 static void unreference(void *arg) {
     struct call *c = arg;
-    if (atomic_fetch_sub(&c->references, 1) == 1) free(c);
+    if (atomic_fetch_sub(&c->references, 1) != 1) return;
+    hc_outcome_free(&c->dropped);
+    free(c);
 }
 
 /* Needs the lock. The queue's reference is taken here, the task keeps its own. */
@@ -65,6 +70,17 @@ static void hand_over(struct call *c) {
     else g_first = c;
     g_last = c;
     pthread_cond_broadcast(&g_changed);
+}
+
+static void release_callback(void *arg) {
+    struct call *c = arg;
+    if (hc_dropped() != 0) {
+        c->dropped = hc_outcome_of(hc_dropped());
+        pthread_mutex_lock(&g_lock);
+        hand_over(c);
+        pthread_mutex_unlock(&g_lock);
+    }
+    unreference(c);
 }
 
 /* Looks for an abort ten times a second. */
@@ -110,7 +126,7 @@ aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBloc
                                           .may_block = true,
                                           .arg = c,
                                           .run = run_callback,
-                                          .release = unreference});
+                                          .release = release_callback});
 }
 
 /* One thread per stream; subscribing again is refused unless it is the same one. */
@@ -151,16 +167,19 @@ static struct call *take_of(uint64_t thread) {
 }
 
 /* Without any lock: the callback may call the runtime. */
-static void run(struct call *c) {
-    c->fn(c->data);
+static aclError run(struct call *c) {
+    const aclError code = hc_outcome_tell(&c->dropped);
+    if (code == 0) c->fn(c->data);
     pthread_mutex_lock(&g_lock);
     c->done = true;
     pthread_cond_broadcast(&g_changed);
     pthread_mutex_unlock(&g_lock);
     unreference(c);
+    return code;
 }
 
-/* timeout: milliseconds; -1 waits for ever. Runs one callback. */
+/* timeout: milliseconds; -1 waits for ever. Runs one callback, or gives the error because of which one will
+ * never run. */
 aclError aclrtProcessReport(int32_t timeout) {
     HC_CHECK(timeout >= -1 && timeout != 0, ACL_ERROR_RT_PARAM_INVALID,
              "aclrtProcessReport: timeout is %d ms, must be -1 or above 0", timeout);
@@ -175,8 +194,7 @@ aclError aclrtProcessReport(int32_t timeout) {
     }
     pthread_mutex_unlock(&g_lock);
     HC_CHECK(c != NULL, ACL_ERROR_RT_REPORT_TIMEOUT, "aclrtProcessReport: no callback within %d ms", timeout);
-    run(c);
-    return ACL_SUCCESS;
+    return run(c);
 }
 
 void hc_callback_after_fork(void) {

@@ -11,11 +11,15 @@
 #include "hc_error.h"
 #include "hc_stream.h"
 
-/* The name torch_npu gives its thread. */
-static bool in_launch_thread(void) {
+/* The names are torch_npu's. */
+static bool in_thread(const char *wanted) {
     char name[16] = "";
-    return prctl(PR_GET_NAME, name) == 0 && strcmp(name, "acl_thread") == 0;
+    return prctl(PR_GET_NAME, name) == 0 && strcmp(name, wanted) == 0;
 }
+
+static bool in_launch_thread(void) { return in_thread("acl_thread"); }
+
+bool hc_client_watches(void) { return in_thread("hccl_watchdog_t"); }
 
 static bool is_operator_error(int code) {
     return code / 1000 == ACLNN_ERR_PARAM_INVALID / 1000 || code / 1000 == ACLNN_ERR_INNER / 1000 ||

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Events within a process. One lock and one condition for all records: waits are rare and short. */
+/* Events. Those that processes share keep numbers and failures in a page (event_page.c). One lock and one
+ * condition for all records: waits are rare and short. */
 #include "hc_event.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@ enum {
 /* Records are shared by the event, the recording task and every wait; the last one frees. */
 static void unreference(struct hc_record *r) {
     if (r == NULL || atomic_fetch_sub(&r->references, 1) != 1) return;
-    free(r->why);
+    hc_outcome_free(&r->outcome);
+    hc_event_page_release(r->page);
     free(r);
 }
 
@@ -36,15 +38,20 @@ struct hc_event *hc_event_find(aclrtEvent handle, const char *function) {
 /* Once only: the time is that of the record, not that of its release. `failed`: the error in front, with this
  * thread's text, 0 if there is none. */
 static void finish_record(struct hc_record *r, aclError failed) {
+    struct hc_outcome outcome = hc_outcome_of(failed);
+    const uint64_t now = hc_now_ns();
     pthread_mutex_lock(&g_lock);
-    if (!r->done) {
-        r->time_ns = hc_now_ns();
+    const bool first = !r->done;
+    if (first) {
+        r->time_ns = now;
         r->done = true;
-        r->failed = failed;
-        r->why = failed != 0 ? strdup(hc_error_text()) : NULL;
+        r->outcome = outcome;
+        r->failure = atomic_load(&r->stream->failures);
         pthread_cond_broadcast(&g_changed);
     }
     pthread_mutex_unlock(&g_lock);
+    if (!first) hc_outcome_free(&outcome);
+    else if (r->page != NULL) hc_event_page_finish(r->page, r->number, &r->outcome, now);
 }
 
 /* Taking the lock makes sure that a waiter is either in its wait already or has yet to look at the flag. */
@@ -54,15 +61,14 @@ void hc_wake_waits(void) {
     pthread_mutex_unlock(&g_lock);
 }
 
+/* A failure that somebody has been told of between the call and now counts: the record is behind it. */
 static aclError run_record(void *arg) {
     struct hc_record *r = arg;
-    const bool failed = (atomic_load(&r->stream->state) & HC_STREAM_FAILED) != 0;
-    finish_record(r, failed ? hc_stream_error_peek(r->stream) : 0);
+    finish_record(r, hc_stream_failure_since(r->stream, r->past));
     return ACL_SUCCESS;
 }
 
-/* A record that is dropped (abort, error in front of it) counts as passed: nobody must wait for it for ever.
- */
+/* A record that is dropped (abort, error in front of it) has failed: nobody must wait for it for ever. */
 static void release_record(void *arg) {
     finish_record(arg, hc_dropped());
     unreference(arg);
@@ -77,17 +83,33 @@ static struct hc_record *swap_record(struct hc_event *e, struct hc_record *r) {
     return old;
 }
 
-/* On an idle stream the record happens at once. Errors of the stream come back here, and the event then
- * counts as passed. */
+/* With two references: the event's and the task's. NULL with a text. */
+static struct hc_record *new_record(struct hc_event *e, struct hc_stream *s) {
+    struct hc_record *r = calloc(1, sizeof *r);
+    if (r == NULL) {
+        hc_fail(ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtRecordEvent: out of host memory");
+        return NULL;
+    }
+    atomic_init(&r->references, 2);
+    r->stream = s;
+    r->stream_id = s->id;
+    r->past = hc_stream_past(s);
+    if (e->page == NULL) return r;
+    if (hc_event_page_request(e->page, &r->number) != 0) {
+        free(r);
+        return NULL;
+    }
+    r->page = hc_event_page_retain(e->page);
+    return r;
+}
+
+/* On an idle stream the record happens at once. */
 aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
     struct hc_event *e = hc_event_find(event, "aclrtRecordEvent");
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtRecordEvent") : NULL;
     if (s == NULL) return hc_error_peek();
-    if (e->page != NULL) return hc_event_page_record(e, s);
-    struct hc_record *r = calloc(1, sizeof *r);
-    HC_CHECK(r != NULL, ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtRecordEvent: out of host memory");
-    atomic_init(&r->references, 2); /* the event's and the task's */
-    r->stream = s;
+    struct hc_record *r = new_record(e, s);
+    if (r == NULL) return hc_error_peek();
     unreference(swap_record(e, r));
     return hc_launch(s, &(struct hc_task){.name = "record event",
                                           .kind = HC_TASK_CONTROL,
@@ -125,9 +147,7 @@ static aclError run_wait(void *arg) {
     HC_CHECK(code != ACL_ERROR_RT_EVENT_SYNC_TIMEOUT, code, "wait event: not recorded after %lld s",
              (long long)limit);
     HC_CHECK(code == 0, code, "wait event: the stream was aborted");
-    HC_CHECK(r->failed == 0, r->failed, "%s",
-             r->why != NULL ? r->why : "a task in front of the event failed");
-    return ACL_SUCCESS;
+    return hc_outcome_tell(&r->outcome);
 }
 
 /* Also for a wait that never ran: aclrtQueryEventWaitStatus counts what is still to pass. */
@@ -144,7 +164,8 @@ static void release_wait(void *arg) {
 static struct hc_record *capture(struct hc_event *e, const struct hc_stream *s) {
     pthread_mutex_lock(&g_lock);
     struct hc_record *r = e->record;
-    if (r != NULL && ((r->done && r->failed == 0) || r->stream == s)) r = NULL;
+    const bool own = r != NULL && s != NULL && r->stream_id == s->id;
+    if (r != NULL && ((r->done && r->outcome.code == 0) || own)) r = NULL;
     if (r != NULL) {
         atomic_fetch_add(&r->references, 1);
         r->waits++;
@@ -153,12 +174,59 @@ static struct hc_record *capture(struct hc_event *e, const struct hc_stream *s) 
     return r;
 }
 
+/* Whether another process, or another handle of the event in this one, has recorded it last or reset it: then
+ * number *number of its page counts, 0 for none. */
+static bool is_foreign(struct hc_event *e, unsigned *number) {
+    if (e->page == NULL) return false;
+    *number = hc_event_page_latest(e->page);
+    pthread_mutex_lock(&g_lock);
+    const bool own = e->record != NULL && e->record->number == *number;
+    pthread_mutex_unlock(&g_lock);
+    return !own;
+}
+
+struct page_wait {
+    struct hc_event_page *page;
+    unsigned number;
+};
+
+static aclError run_page_wait(void *arg) {
+    const struct page_wait *w = arg;
+    const uint64_t limit = (uint64_t)atomic_load(&g_wait_timeout_s);
+    hc_stream_park(true);
+    const aclError code = hc_event_page_await(
+        w->page, w->number, limit > 0 ? hc_now_ns() + limit * 1000000000u : 0, "wait event");
+    hc_stream_park(false);
+    return code;
+}
+
+static void release_page_wait(void *arg) {
+    struct page_wait *w = arg;
+    hc_event_page_release(w->page);
+    free(w);
+}
+
+/* What is captured is the latest record that any process has asked for. */
+static aclError launch_page_wait(struct hc_event_page *page, unsigned number, struct hc_stream *s) {
+    if (number == 0) return ACL_SUCCESS;
+    struct page_wait *w = malloc(sizeof *w);
+    HC_CHECK(w != NULL, ACL_ERROR_RT_NO_EVENT_RESOURCE, "aclrtStreamWaitEvent: out of host memory");
+    *w = (struct page_wait){hc_event_page_retain(page), number};
+    return hc_launch(s, &(struct hc_task){.name = "wait event",
+                                          .kind = HC_TASK_CONTROL,
+                                          .may_block = true,
+                                          .arg = w,
+                                          .run = run_page_wait,
+                                          .release = release_page_wait});
+}
+
 /* Returns at once; what is launched into the stream afterwards waits. Works across devices and contexts. */
 aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
     struct hc_event *e = hc_event_find(event, "aclrtStreamWaitEvent");
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtStreamWaitEvent") : NULL;
     if (s == NULL) return hc_error_peek();
-    if (e->page != NULL) return hc_event_page_wait(e, s);
+    unsigned number;
+    if (is_foreign(e, &number)) return launch_page_wait(e->page, number, s);
     struct hc_record *r = capture(e, s);
     if (r == NULL) return ACL_SUCCESS;
     return hc_launch(s, &(struct hc_task){.name = "wait event",
@@ -169,26 +237,48 @@ aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
                                           .release = release_wait});
 }
 
+/* Such an event asks how far its stream has come, not what became of the work. torch_npu's allocators recycle
+ * memory by them, and cannot go on after an error there. */
+static bool asks_progress_only(const struct hc_event *e) {
+    return e->flags == ACL_EVENT_CAPTURE_STREAM_PROGRESS;
+}
+
+static aclError synchronize_record(const struct hc_event *e, struct hc_record *r) {
+    const struct hc_stream *running = hc_stream_running();
+    HC_CHECK(running == NULL || running->id != r->stream_id, ACL_ERROR_RT_PARAM_INVALID,
+             "aclrtSynchronizeEvent: called by a task of the stream that is to record the event");
+    const aclError code = await_record(r, NULL);
+    HC_CHECK(code == 0, code, "aclrtSynchronizeEvent: the stream was aborted");
+    if (r->outcome.code == 0 || asks_progress_only(e)) return ACL_SUCCESS;
+    hc_stream_told(r->stream, r->stream_id, r->failure);
+    return hc_outcome_tell(&r->outcome);
+}
+
 /* Blocks the calling thread until the latest record has happened. An error in front of the record comes back
- * from here, and not again from the stream. An event that was never recorded is nothing to wait for. */
+ * from here, to each who waits and as often as he does, and not again from the stream. An event that was
+ * never recorded is nothing to wait for. */
 aclError aclrtSynchronizeEvent(aclrtEvent event) {
     struct hc_event *e = hc_event_find(event, "aclrtSynchronizeEvent");
     if (e == NULL) return hc_error_peek();
-    if (e->page != NULL) return hc_event_page_synchronize(e);
+    unsigned number;
+    if (is_foreign(e, &number)) {
+        const bool none = number == 0;
+        return hc_synchronized(none ? 0 : hc_event_page_await(e->page, number, 0, "aclrtSynchronizeEvent"));
+    }
     struct hc_record *r = capture(e, NULL);
-    if (r == NULL) return ACL_SUCCESS;
-    HC_CHECK(r->stream != hc_stream_running() || hc_stream_running() == NULL, ACL_ERROR_RT_PARAM_INVALID,
-             "aclrtSynchronizeEvent: called by a task of the stream that is to record the event");
-    const aclError code = await_record(r, NULL);
-    const aclError before = code == 0 && r->failed != 0 ? hc_stream_error(r->stream, true) : 0;
+    if (r == NULL) return hc_synchronized(ACL_SUCCESS);
+    const aclError code = synchronize_record(e, r);
     release_wait(r);
-    HC_CHECK(code == 0, code, "aclrtSynchronizeEvent: the stream was aborted");
-    return before;
+    return hc_synchronized(code);
 }
 
-/* What the event was recorded as, if that has happened. */
+/* Whether the latest record has happened, and when. */
 static bool recorded(struct hc_event *e, uint64_t *time_ns) {
-    if (e->page != NULL) return hc_event_page_done(e, time_ns);
+    unsigned number;
+    if (is_foreign(e, &number)) {
+        *time_ns = hc_event_page_time(e->page);
+        return number != 0 && hc_event_page_over(e->page, number);
+    }
     pthread_mutex_lock(&g_lock);
     const bool done = e->record != NULL && e->record->done;
     if (done) *time_ns = e->record->time_ns;
@@ -196,15 +286,30 @@ static bool recorded(struct hc_event *e, uint64_t *time_ns) {
     return done;
 }
 
-/* Never blocks. "Not ready" also means never recorded, as the interface documents. */
+/* The failure in front of the latest record, which has happened. */
+static aclError record_result(struct hc_event *e) {
+    unsigned number;
+    if (is_foreign(e, &number)) return number != 0 ? hc_event_page_result(e->page, number) : ACL_SUCCESS;
+    struct hc_record *r = capture(e, NULL);
+    if (r == NULL) return ACL_SUCCESS;
+    const aclError code = hc_outcome_tell(&r->outcome);
+    release_wait(r);
+    return code;
+}
+
+/* Never blocks. "Not ready" also means never recorded, as the interface documents. Who polls and then uses
+ * the results must learn that they are missing, so a failed record fails here; the error stays for the
+ * synchronise. The thread that watches torch_npu's collectives uses none: it hears of failures from the
+ * communicator, and an error here would end the process with none of its text, and before the program can
+ * catch it. */
 aclError aclrtQueryEventStatus(aclrtEvent event, aclrtEventRecordedStatus *status) {
     HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtQueryEventStatus: status is null");
     struct hc_event *e = hc_event_find(event, "aclrtQueryEventStatus");
     if (e == NULL) return hc_error_peek();
     uint64_t time_ns;
-    *status =
-        recorded(e, &time_ns) ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
-    return ACL_SUCCESS;
+    const bool done = recorded(e, &time_ns);
+    *status = done ? ACL_EVENT_RECORDED_STATUS_COMPLETE : ACL_EVENT_RECORDED_STATUS_NOT_READY;
+    return done && !asks_progress_only(e) && !hc_client_watches() ? record_result(e) : ACL_SUCCESS;
 }
 
 /* Complete when every wait for the latest record has passed. */
@@ -284,7 +389,8 @@ aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtResetEvent") : NULL;
     if (s == NULL) return hc_error_peek();
     if (e->page != NULL) {
-        hc_event_page_reset(e);
+        hc_event_page_reset(e->page);
+        unreference(swap_record(e, NULL));
         return ACL_SUCCESS;
     }
     struct reset *reset = malloc(sizeof *reset);
@@ -300,6 +406,21 @@ aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
                                           .release = release_reset});
 }
 
+aclError hc_event_make(aclrtEvent *event, uint32_t flags, struct hc_device *device,
+                       struct hc_event_page *page) {
+    struct hc_event *e = hc_handle_new(&hc_event_pool);
+    if (e == NULL) {
+        hc_event_page_release(page);
+        return hc_error_peek();
+    }
+    e->flags = flags;
+    e->device = device;
+    e->page = page;
+    hc_handle_publish(&e->handle);
+    *event = e;
+    return ACL_SUCCESS;
+}
+
 /* Events belong to the current device only in name: any stream may record them. */
 static aclError create(aclrtEvent *event, uint32_t flag, const char *function) {
     HC_CHECK(event != NULL, ACL_ERROR_RT_PARAM_INVALID, "%s: event is null", function);
@@ -307,21 +428,10 @@ static aclError create(aclrtEvent *event, uint32_t flag, const char *function) {
              "%s: flag is 0x%x, known bits are 0x%x", function, flag, KNOWN_FLAGS);
     const struct hc_context *c = hc_context_current(function);
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
-    struct hc_event *e = hc_handle_new(&hc_event_pool);
-    if (e == NULL) return hc_error_peek();
-    e->flags = flag;
-    e->device = c->device;
-    e->file = -1;
-    if ((flag & ACL_EVENT_IPC) != 0) {
-        const aclError code = hc_event_page_create(e);
-        if (code != 0) {
-            hc_handle_free(&hc_event_pool, e);
-            return code;
-        }
-    }
-    hc_handle_publish(&e->handle);
-    *event = e;
-    return ACL_SUCCESS;
+    const bool shared = (flag & ACL_EVENT_IPC) != 0;
+    struct hc_event_page *page = shared ? hc_event_page_create() : NULL;
+    if (shared && page == NULL) return ACL_ERROR_RT_IPC_ERROR;
+    return hc_event_make(event, flag, c->device, page);
 }
 
 aclError aclrtCreateEventWithFlag(aclrtEvent *event, uint32_t flag) {
@@ -338,7 +448,7 @@ aclError aclrtDestroyEvent(aclrtEvent event) {
     if (e == NULL) return hc_error_peek();
     if (!hc_handle_retire(&e->handle)) return hc_handle_fail(&hc_event_pool, e, "aclrtDestroyEvent");
     unreference(swap_record(e, NULL));
-    if (e->page != NULL) hc_event_page_close(e);
+    hc_event_page_release(e->page);
     hc_handle_free(&hc_event_pool, e);
     return ACL_SUCCESS;
 }

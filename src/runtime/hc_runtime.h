@@ -15,3 +15,4 @@ aclError hc_config_read(const char *path, int32_t *default_device);
 /* Call the client's exception callback for an asynchronous error. */
 void hc_exception_report(aclError code, int32_t device, int32_t stream);
 void hc_callback_after_fork(void);
+void hc_value_after_fork(void);

@@ -36,8 +36,11 @@ struct hc_stream {
     uint64_t submitted, completed; /* queued tasks */
     uint64_t awaited;              /* least number completed that anyone waits for */
     uint64_t releases;             /* inline tasks whose end someone waited for */
-    aclError error;
-    char error_text[HC_STREAM_TEXT_BYTES];
+    aclError error;                /* that sticks: nobody has been told of it yet */
+    aclError failure;              /* the latest, also when it has been told */
+    char failure_text[HC_STREAM_TEXT_BYTES];
+    atomic_uint failures; /* how many there were: the number of the latest */
+    atomic_uint past;     /* number of the latest that has been told: what is launched now is not behind it */
     pthread_t worker;
     bool has_worker, stop, worker_gone;
     bool dozing;         /* the worker looks by itself soon: nobody need wake it */
@@ -81,10 +84,16 @@ void hc_stream_release(struct hc_stream *stream);
 aclError hc_stream_synchronize(struct hc_stream *stream, int64_t timeout_ms, const char *function);
 /* The error of this thread's latest synchronise, once; its text must still be the thread's. */
 aclError hc_synchronize_failed(void);
-/* Give the sticky error, 0 if there is none or the stream is gone; forget it if it is going to be told. */
-aclError hc_stream_error(struct hc_stream *stream, bool forget);
-/* The same, for a task of the stream: its text becomes this thread's, and nobody is told. */
-aclError hc_stream_error_peek(struct hc_stream *stream);
+/* The result of a synchronise of several streams, or of an event, for hc_synchronize_failed; returns it. */
+aclError hc_synchronized(aclError code);
+/* The error that sticks, with its text; 0 if there is none or the stream is gone. Nobody counts as told. */
+aclError hc_stream_error(struct hc_stream *stream);
+/* For a task of the stream: what it is behind, if that failed. `past` is hc_stream_past of when it was
+ * launched; the error may have been told since. The text becomes this thread's. */
+aclError hc_stream_failure_since(struct hc_stream *stream, unsigned past);
+static inline unsigned hc_stream_past(const struct hc_stream *stream) { return atomic_load(&stream->past); }
+/* Somebody has been told of failure `number` of the stream that had this id: it sticks no longer. */
+void hc_stream_told(struct hc_stream *stream, int32_t id, unsigned number);
 /* Release a task that has run (0), or that never will for the error `dropped` with this thread's text. */
 void hc_task_release(const struct hc_task *task, aclError dropped);
 /* Every synchronise of the device fails from now on, with its abandoned_text. */
@@ -111,3 +120,5 @@ void hc_wake_waits(void);
 void hc_stream_after_fork(void);
 /* client_queue.c: called where a client asks for the text of an error. */
 void hc_client_queue_failed(void);
+/* Whether this thread is the one that watches torch_npu's collectives. */
+bool hc_client_watches(void);

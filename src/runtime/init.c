@@ -42,6 +42,7 @@ static void after_fork_in_child(void) {
     hc_region_after_fork();
     hc_device_after_fork();
     hc_callback_after_fork();
+    hc_value_after_fork();
 }
 
 __attribute__((constructor)) static void watch_forks(void) {

@@ -60,9 +60,10 @@ static void give_node(struct hc_stream *s, struct hc_queued *node) {
 /* The text must name the operator, or the reader of a later synchronise cannot tell whose error it is. */
 static void stick(struct hc_stream *s, aclError code, const char *name, const char *text) {
     if (s->error != 0) return; /* the first error is the cause */
-    s->error = code;
-    if (strstr(text, name) != NULL) snprintf(s->error_text, sizeof s->error_text, "%s", text);
-    else snprintf(s->error_text, sizeof s->error_text, "%s: %s", name, text);
+    s->error = s->failure = code;
+    if (strstr(text, name) != NULL) snprintf(s->failure_text, sizeof s->failure_text, "%s", text);
+    else snprintf(s->failure_text, sizeof s->failure_text, "%s: %s", name, text);
+    atomic_fetch_add(&s->failures, 1);
     atomic_fetch_or(&s->state, HC_STREAM_FAILED);
 }
 
@@ -80,7 +81,7 @@ static void drop_list(struct hc_stream *s, struct hc_queued *list) {
     uint64_t count = 0;
     const aclError code = s->error;
     char why[HC_STREAM_TEXT_BYTES];
-    memcpy(why, s->error_text, sizeof why);
+    memcpy(why, s->failure_text, sizeof why);
     pthread_mutex_unlock(&s->lock);
     for (; list != NULL; count++) {
         struct hc_queued *next = list->next;
@@ -237,6 +238,7 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
 static void forget_error(struct hc_stream *s) {
     s->error = 0;
     s->aborted = false;
+    atomic_store(&s->past, atomic_load(&s->failures));
     if (atomic_load(&s->device->abandoned) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
 }
 
@@ -248,7 +250,7 @@ aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
     const aclError dropped = drop ? s->error : code;
-    if (drop) hc_error_set_text(s->error_text);
+    if (drop) hc_error_set_text(s->failure_text);
     pthread_mutex_unlock(&s->lock);
     if (dropped != 0) hc_task_release(task, dropped);
     return code;
@@ -301,25 +303,36 @@ static bool drain(struct hc_stream *s, const struct timespec *deadline) {
 
 /* Needs the lock, as long as the text is used. That the device is abandoned is never forgotten. */
 static aclError sticky_error(const struct hc_stream *s, const char **text) {
-    *text = s->error != 0 ? s->error_text : s->device->abandoned_text;
+    *text = s->error != 0 ? s->failure_text : s->device->abandoned_text;
     return s->error != 0 ? s->error : atomic_load(&s->device->abandoned);
 }
 
-static aclError tell_error(struct hc_stream *s, bool forget) {
-    const char *text;
-    const aclError code = sticky_error(s, &text);
-    if (code == 0) return ACL_SUCCESS;
-    if (forget) forget_error(s);
-    return hc_fail(code, "%s", text);
+/* The same, or a failure that was told to somebody else since `past`. */
+static aclError error_since(const struct hc_stream *s, unsigned past, const char **text) {
+    const aclError code = sticky_error(s, text);
+    if (code != 0 || atomic_load(&s->failures) == past) return code;
+    *text = s->failure_text;
+    return s->failure;
 }
 
-aclError hc_stream_error_peek(struct hc_stream *s) {
+aclError hc_stream_failure_since(struct hc_stream *s, unsigned past) {
+    const bool quiet = atomic_load(&s->failures) == past && atomic_load(&s->device->abandoned) == 0;
+    if (HC_LIKELY(quiet)) return ACL_SUCCESS;
     const char *text;
     pthread_mutex_lock(&s->lock);
-    const aclError code = sticky_error(s, &text);
+    const aclError code = error_since(s, past, &text);
     if (code != 0) hc_error_set_text(text);
     pthread_mutex_unlock(&s->lock);
     return code;
+}
+
+/* The slot may be another stream's by now. */
+void hc_stream_told(struct hc_stream *s, int32_t id, unsigned number) {
+    if (!hc_handle_pin(&s->handle)) return;
+    pthread_mutex_lock(&s->lock);
+    if (s->id == id && s->error != 0 && atomic_load(&s->failures) == number) forget_error(s);
+    pthread_mutex_unlock(&s->lock);
+    hc_handle_unpin(&s->handle);
 }
 
 /* So that no synchronise takes the short way past the error. */
@@ -333,10 +346,12 @@ void hc_streams_abandon(struct hc_device *device, aclError code) {
     hc_handle_each(&hc_stream_pool, abandon_one, device);
 }
 
-aclError hc_stream_error(struct hc_stream *s, bool forget) {
+aclError hc_stream_error(struct hc_stream *s) {
     if (!hc_handle_pin(&s->handle)) return ACL_SUCCESS;
+    const char *text;
     pthread_mutex_lock(&s->lock);
-    const aclError code = tell_error(s, forget);
+    aclError code = sticky_error(s, &text);
+    if (code != 0) code = hc_fail(code, "%s", text);
     pthread_mutex_unlock(&s->lock);
     hc_handle_unpin(&s->handle);
     return code;
@@ -351,6 +366,17 @@ aclError hc_synchronize_failed(void) {
     return hc_fail(code, "%s", hc_error_text());
 }
 
+aclError hc_synchronized(aclError code) { return g_synchronize_failed = code; }
+
+/* Needs the lock. All who waited for the failed task are told, not only the first of them to look: to each
+ * the work is missing. */
+static aclError tell_error(struct hc_stream *s, unsigned past) {
+    const char *text;
+    const aclError code = error_since(s, past, &text);
+    if (s->error != 0) forget_error(s);
+    return code != 0 ? hc_fail(code, "%s", text) : ACL_SUCCESS;
+}
+
 /* The idle case is one load: frameworks synchronise far more often than they wait. */
 aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const char *function) {
     g_synchronize_failed = 0;
@@ -359,8 +385,9 @@ aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const ch
              "%s: stream %d waits for itself: called from one of its own tasks", function, s->id);
     const struct timespec deadline = hc_deadline(timeout_ms >= 0 ? timeout_ms : 0);
     pthread_mutex_lock(&s->lock);
+    const unsigned past = atomic_load(&s->past);
     const bool over = drain(s, timeout_ms >= 0 ? &deadline : NULL);
-    const aclError code = tell_error(s, true);
+    const aclError code = tell_error(s, past);
     const unsigned long long left = s->submitted - s->completed;
     pthread_mutex_unlock(&s->lock);
     g_synchronize_failed = code;
@@ -423,6 +450,7 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
         atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PENDING);
     }
     s->aborted = s->error != 0;
+    if (s->aborted) atomic_store(&s->past, atomic_load(&s->failures));
     pthread_mutex_unlock(&s->lock);
     if (over) atomic_store(&s->abort, false);
     return over;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Streams as clients see them: arguments are checked here, what happens is in stream.c. */
+#include <stdio.h>
+#include <string.h>
+
 #include "hc_error.h"
 #include "hc_stream.h"
 
@@ -61,13 +64,14 @@ aclError aclrtSynchronizeStreamWithTimeout(aclrtStream stream, int32_t timeout) 
     return synchronize(stream, timeout, "aclrtSynchronizeStreamWithTimeout");
 }
 
-/* Never blocks and never returns a stream's error: that stays for the synchronise. */
+/* Never blocks. A stream whose work failed says so here too, as "complete" would have the client use results
+ * that are missing; the error stays for the synchronise. */
 aclError aclrtStreamQuery(aclrtStream stream, aclrtStreamStatus *status) {
     HC_CHECK(status != NULL, ACL_ERROR_RT_PARAM_INVALID, "aclrtStreamQuery: status is null");
     struct hc_stream *s = find(stream, "aclrtStreamQuery");
     if (s == NULL) return hc_error_peek();
     *status = hc_stream_idle(s) ? ACL_STREAM_STATUS_COMPLETE : ACL_STREAM_STATUS_NOT_READY;
-    return ACL_SUCCESS;
+    return (atomic_load(&s->state) & HC_STREAM_FAILED) != 0 ? hc_stream_error(s) : ACL_SUCCESS;
 }
 
 /* Unique in the process; the trace and the names of threads show the same number. */
@@ -84,14 +88,19 @@ struct sync_all {
     int64_t timeout;
     const char *function;
     aclError code;
+    char text[2 * HC_STREAM_TEXT_BYTES];
 };
 
-/* The first error wins, but every stream is waited for. */
+/* The first code wins, but every stream is waited for, and every failure told: nobody will hear of it again.
+ */
 static void synchronize_one(void *object, void *ctx) {
     struct hc_stream *s = object;
     struct sync_all *all = ctx;
     if (s->device != all->device) return;
     const aclError code = hc_stream_synchronize(s, all->timeout, all->function);
+    if (code == 0 || strstr(all->text, hc_error_text()) != NULL) return;
+    const size_t used = strlen(all->text);
+    snprintf(all->text + used, sizeof all->text - used, "%s%s", used > 0 ? "; " : "", hc_error_text());
     if (all->code == 0) all->code = code;
 }
 
@@ -101,9 +110,9 @@ static aclError synchronize_device(int64_t timeout, const char *function) {
              function, (long long)timeout);
     struct hc_context *c = hc_context_current(function);
     if (c == NULL) return ACL_ERROR_RT_CONTEXT_NULL;
-    struct sync_all all = {c->device, timeout, function, ACL_SUCCESS};
+    struct sync_all all = {c->device, timeout, function, ACL_SUCCESS, ""};
     hc_handle_each(&hc_stream_pool, synchronize_one, &all);
-    return all.code;
+    return hc_synchronized(all.code != 0 ? hc_fail(all.code, "%s", all.text) : ACL_SUCCESS);
 }
 
 aclError aclrtSynchronizeDevice(void) { return synchronize_device(-1, "aclrtSynchronizeDevice"); }
@@ -122,7 +131,7 @@ struct abort_all {
 static void abort_one(void *object, void *ctx) {
     struct hc_stream *s = object;
     struct abort_all *all = ctx;
-    if (s->device == all->device && (!hc_stream_idle(s) || hc_stream_error(s, false) != 0))
+    if (s->device == all->device && (!hc_stream_idle(s) || hc_stream_error(s) != 0))
         all->over = hc_stream_abort(s, all->timeout) && all->over;
 }
 
