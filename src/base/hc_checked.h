@@ -3,8 +3,8 @@
  * message says.
  *
  * "Fits" functions store the result and say whether it is the mathematical one; where it is not, nothing is
- * stored. The "range" and "memory" functions ask without a sum that could overflow. Everything is a compare or
- * an instruction with its carry: no cost worth leaving one out for. */
+ * stored. The "range" and "memory" functions ask without a sum that could overflow. Everything is a compare
+ * or an instruction with its carry: no cost worth leaving one out for. */
 #pragma once
 #include "hc_util.h"
 

@@ -6,11 +6,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "hc_log.h"
-
 enum { TEXT_BYTES = 1024 };
 static _Thread_local char g_text[TEXT_BYTES];
 static _Thread_local int g_code;
+static void (*g_listener)(int code, const char *text);
+
+void hc_error_listen(void (*listener)(int code, const char *text)) { g_listener = listener; }
 
 int hc_fail(int code, const char *fmt, ...) {
     char text[TEXT_BYTES]; /* the arguments may point into g_text */
@@ -20,7 +21,7 @@ int hc_fail(int code, const char *fmt, ...) {
     va_end(args);
     hc_error_set_text(text);
     g_code = code;
-    HC_LOG_ERROR("%s (code %d)", text, code);
+    if (g_listener != NULL) g_listener(code, text);
     return code;
 }
 

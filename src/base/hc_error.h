@@ -25,6 +25,9 @@ HC_SHARED void hc_error_set_text(const char *text);
 HC_SHARED int hc_error_peek(void);
 HC_SHARED int hc_error_take(void);
 
+/* Who is told of every hc_fail, in the thread that fails: the log, which stands above. Before main. */
+void hc_error_listen(void (*listener)(int code, const char *text));
+
 /* Leave the function with `code` and a text unless cond holds. Only while the function owns nothing: there
  * is no clean-up. */
 #define HC_CHECK(cond, code, ...)                                                                            \

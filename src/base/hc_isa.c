@@ -48,7 +48,8 @@ static int best_isa(void) {
     return best;
 }
 
-int hc_isa_named(const char *name) {
+/* Index of the set of that name, -1 if this build has none. */
+static int isa_named(const char *name) {
     for (int i = 0; i < HC_ISA_COUNT; i++) {
         if (strcmp(name, NAMES[i]) == 0) return i;
     }
@@ -59,7 +60,7 @@ int hc_isa_named(const char *name) {
  * that does not exist is refused with the other options. */
 int hc_isa_validate(void) {
     enum { BAD_ISA = 100000 /* ACL_ERROR_INVALID_PARAM */ };
-    const int isa = hc_isa_named(hc_option_text(HC_OPT_ISA));
+    const int isa = isa_named(hc_option_text(HC_OPT_ISA));
     HC_CHECK(isa < 0 || hc_isa_available(isa), BAD_ISA, "HC_ISA=%s: this CPU does not have it (best: %s)",
              NAMES[isa], NAMES[best_isa()]);
     return 0;
@@ -72,7 +73,7 @@ int hc_isa(void) {
     static atomic_int chosen = -1;
     int isa = atomic_load_explicit(&chosen, memory_order_relaxed);
     if (HC_LIKELY(isa >= 0)) return isa;
-    const int forced = hc_isa_named(hc_option_text(HC_OPT_ISA));
+    const int forced = isa_named(hc_option_text(HC_OPT_ISA));
     isa = forced >= 0 && hc_isa_available(forced) ? forced : best_isa();
     atomic_store_explicit(&chosen, isa, memory_order_relaxed);
     return isa;

@@ -26,7 +26,5 @@ HC_SHARED int hc_isa(void);
 HC_SHARED const char *hc_isa_name(int isa);
 /* Whether this CPU can run it. */
 HC_SHARED bool hc_isa_available(int isa);
-/* Index of the set of that name, -1 if this build has none. */
-HC_SHARED int hc_isa_named(const char *name);
 /* Non-zero with an error text if HC_ISA names a set that the CPU lacks. */
 HC_SHARED int hc_isa_validate(void);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hc_error.h"
 #include "hc_option.h"
 
 static const char *const LEVEL_NAMES[] = {"debug", "info", "warning", "error", "off"};
@@ -51,3 +52,6 @@ void hc_log(int level, const char *func, const char *file, int line, const char 
     text[used++] = '\n';
     fwrite(text, 1, used, stderr);
 }
+
+static void log_error(int code, const char *text) { HC_LOG_ERROR("%s (code %d)", text, code); }
+__attribute__((constructor)) static void log_errors(void) { hc_error_listen(log_error); }

@@ -186,7 +186,11 @@ static bool allows_algorithms(const struct type *type, const char *value) {
 
 static bool allows_isa(const struct type *type, const char *value) {
     (void)type;
-    return hc_isa_named(value) >= 0;
+#define X(name)                                                                                              \
+    if (strcmp(value, #name) == 0) return true;
+    HC_FOR_ISAS(X)
+#undef X
+    return false;
 }
 
 static bool allows_text(const struct type *type, const char *value) {

@@ -6,11 +6,31 @@
 
 typedef __int128 wide;
 
-static const int64_t SIGNED[] = {INT64_MIN,     INT64_MIN + 1,    -(INT64_MAX / 2) - 2, INT64_MIN / 2, INT32_MIN - 1ll,
-                                 INT32_MIN,     -3,               -2,                   -1,            0,
-                                 1,             2,                3,                    7,             INT32_MAX,
-                                 1ll << 31,     (1ll << 31) + 1,  UINT32_MAX,           1ll << 32,     1ll << 61,
-                                 1ll << 62,     INT64_MAX / 2,    INT64_MAX / 2 + 1,    INT64_MAX - 1, INT64_MAX};
+static const int64_t SIGNED[] = {INT64_MIN,
+                                 INT64_MIN + 1,
+                                 -(INT64_MAX / 2) - 2,
+                                 INT64_MIN / 2,
+                                 INT32_MIN - 1ll,
+                                 INT32_MIN,
+                                 -3,
+                                 -2,
+                                 -1,
+                                 0,
+                                 1,
+                                 2,
+                                 3,
+                                 7,
+                                 INT32_MAX,
+                                 1ll << 31,
+                                 (1ll << 31) + 1,
+                                 UINT32_MAX,
+                                 1ll << 32,
+                                 1ll << 61,
+                                 1ll << 62,
+                                 INT64_MAX / 2,
+                                 INT64_MAX / 2 + 1,
+                                 INT64_MAX - 1,
+                                 INT64_MAX};
 
 /* The same bits, read as sizes: they cover both ends and the middle. */
 static size_t size_of(int64_t bits) { return (size_t)bits; }
