@@ -15,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,64 @@ def test_out_of_memory_then_go_on(tmp_path: Path) -> None:
         """,
         tmp_path,
         MINDSPEED_DEVICE_MEMORY="1G",
+    )
+
+
+@pytest.fixture
+def ledger() -> Iterator[str]:
+    """Processes that have this HC_LEDGER share the memory of a host of their own."""
+    name = f"-pytest{os.getpid()}"
+    yield name
+    for left in Path("/dev/shm").glob(f"mindspeed-devices-*{name}"):
+        left.unlink()
+
+
+@pytest.mark.parametrize(("capacity", "segments"), [("", "expandable_segments:True"), ("64G", "")])
+def test_the_host_is_full_then_go_on(tmp_path: Path, ledger: str, capacity: str, segments: str) -> None:
+    run(
+        """
+        chunks = []
+        for _ in range(2):
+            try:
+                while True:
+                    chunks.append(torch.ones(16 << 20, dtype=torch.uint8, device="npu"))
+            except torch.OutOfMemoryError as error:
+                assert "out of memory" in str(error), error
+            assert 10 <= len(chunks) <= 16, len(chunks)
+            free, total = torch.npu.mem_get_info()
+            assert free < 32 << 20 and total >= 256 << 20, (free, total)
+            assert all(chunk[-1].item() == 1 for chunk in chunks)
+            chunks.clear()
+            torch.npu.empty_cache()
+            assert torch.npu.mem_get_info()[0] >= 200 << 20
+        """,
+        tmp_path,
+        MINDSPEED_DEVICE_MEMORY=capacity,
+        MINDSPEED_HOST_MEMORY="256M",
+        HC_LEDGER=ledger,
+        PYTORCH_NPU_ALLOC_CONF=segments,
+    )
+
+
+def test_filling_what_was_planned(tmp_path: Path, ledger: str) -> None:
+    run(
+        """
+        plan = torch.empty(4 << 30, dtype=torch.uint8, device="npu")
+        assert torch.npu.mem_get_info()[1] == 64 << 30
+        try:
+            plan.fill_(1)
+            torch.npu.synchronize()
+        except RuntimeError as error:
+            assert "would fill" in str(error), error
+        else:
+            raise AssertionError("4 GiB were filled where there are 256 MiB")
+        part = plan[: 64 << 20].fill_(2)
+        assert part[-1].item() == 2
+        """,
+        tmp_path,
+        MINDSPEED_DEVICE_MEMORY="64G",
+        MINDSPEED_HOST_MEMORY="256M",
+        HC_LEDGER=ledger,
     )
 
 
