@@ -22,9 +22,14 @@ def check_devices(npus: int) -> None:
 
     found = torch.npu.device_count()
     if npus > found:
+        shown = os.environ.get("ASCEND_RT_VISIBLE_DEVICES")
         raise UserError(
             f"--npus is {npus}, wanted at most {found}, the number of devices; "
-            f"MINDSPEED_NUM_DEVICES={npus} gives more virtual ones"
+            + (
+                f"MINDSPEED_NUM_DEVICES={npus} gives more virtual ones"
+                if shown is None
+                else f"ASCEND_RT_VISIBLE_DEVICES={shown} shows no more"
+            )
         )
 
 

@@ -24,8 +24,9 @@
  * operators, page tables. */
 enum { RESERVE_PART = 20, RESERVE_MOST_PART = 4 };
 static const uint64_t RESERVE_LEAST = (uint64_t)256 << 20;
-/* Of what was left at the last measurement, and for how long: 64 processes may do so at once. */
-enum { CREDIT_PART = 64, CREDIT_MS = 50 };
+/* Of what was left at the last measurement, and for how long: 64 processes may do so at once. Who plans may go
+ * on with a part of what he holds. */
+enum { CREDIT_PART = 64, PLAN_PART = 8, CREDIT_MS = 50 };
 
 static atomic_ullong g_credit, g_credit_until;
 atomic_bool hc_planning;
@@ -91,6 +92,11 @@ static bool use_credit(size_t bytes) {
     return atomic_compare_exchange_strong(&g_credit, &credit, credit - bytes);
 }
 
+static void give_credit(uint64_t bytes) {
+    atomic_store(&g_credit, bytes);
+    atomic_store(&g_credit_until, hc_now_ns() + CREDIT_MS * 1000000u);
+}
+
 /* The promise is entered first and taken back when it does not fit: two processes then never both get the
  * last bytes. Both may be refused. */
 bool hc_budget_take(const struct hc_device *device, size_t bytes, bool may_plan, uint64_t *left) {
@@ -101,12 +107,12 @@ bool hc_budget_take(const struct hc_device *device, size_t bytes, bool may_plan,
     const int64_t fits = left_in(&s);
     if (fits >= 0) {
         set_planning(false);
-        atomic_store(&g_credit, (uint64_t)fits / CREDIT_PART);
-        atomic_store(&g_credit_until, hc_now_ns() + CREDIT_MS * 1000000u);
+        give_credit((uint64_t)fits / CREDIT_PART);
         return true;
     }
     if (may_plan && 2 * s.own_filled <= s.own_promised - bytes) {
         set_planning(true);
+        give_credit(s.own_promised / PLAN_PART);
         return true;
     }
     hc_account_subtract(own, device->physical, bytes);

@@ -276,8 +276,11 @@ static int enter_group(void) {
 
 static int fill_a_group(void) {
     static void *chunks[256];
+    size_t free = 0, total = 0;
     FAIL_UNLESS(enter_group() == 0);
     use_device(g_rank);
+    FAIL_UNLESS(aclrtGetMemInfo(ACL_HBM_MEM, &free, &total) == ACL_SUCCESS && free < 256 * MB);
+    FAIL_UNLESS(getenv("MINDSPEED_DEVICE_MEMORY") != NULL ? total == (size_t)64 << 30 : total < 256 * MB);
     meet(&g_shared->ready);
     const int count = fill(chunks, 256, 2 * MB);
     FAIL_UNLESS(strstr(aclGetRecentErrMsg(), "out of memory") != NULL);

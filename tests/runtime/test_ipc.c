@@ -152,10 +152,12 @@ TEST(bad_keys_and_handles) {
                 "cannot open");
 }
 
+/* But for ledgers (docs/memory.md), which stay on purpose. */
 static int count_files(const char *folder) {
     int count = 0;
     DIR *d = opendir(folder);
-    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) count++;
+    for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+        count += strncmp(e->d_name, "mindspeed-devices", 17) != 0;
     if (d != NULL) closedir(d);
     return count;
 }
