@@ -24,10 +24,13 @@
  * operators, page tables. */
 enum { RESERVE_PART = 20, RESERVE_MOST_PART = 4 };
 static const uint64_t RESERVE_LEAST = (uint64_t)256 << 20;
-/* Of what was left at the last measurement, and for how long: 64 processes may do so at once. Who plans may go
- * on with a part of what he holds. */
+/* Not worth a look. */
+enum { LITTLE = 1 << 20 };
+/* Of what was left at the last measurement, and for how long: 64 processes may do so at once. Who plans may
+ * go on with a part of what he holds. */
 enum { CREDIT_PART = 64, PLAN_PART = 8, CREDIT_MS = 50 };
 
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_ullong g_credit, g_credit_until;
 atomic_bool hc_planning;
 
@@ -45,7 +48,8 @@ static void add_account(struct hc_account *a, void *ctx) {
     const bool own = a == hc_ledger_own(), planner = own ? s->as_planner : atomic_load(&a->planning) != 0;
     /* Under a limit what a planner has filled is all that counts of it, so it must not be an old figure. */
     const bool look = s->look || (planner && s->limit > 0);
-    if (look && hc_account_filled(atomic_load(&a->filled)) < atomic_load(&a->promised)) hc_account_look(a);
+    if (look && hc_account_filled(atomic_load(&a->filled)) + LITTLE < atomic_load(&a->promised))
+        hc_account_look(a);
     const uint64_t promised = atomic_load(&a->promised);
     const uint64_t filled = hc_min_size(promised, hc_account_filled(atomic_load(&a->filled)));
     s->promised += planner ? filled : promised;
@@ -97,12 +101,8 @@ static void give_credit(uint64_t bytes) {
     atomic_store(&g_credit_until, hc_now_ns() + CREDIT_MS * 1000000u);
 }
 
-/* The promise is entered first and taken back when it does not fit: two processes then never both get the
- * last bytes. Both may be refused. */
-bool hc_budget_take(const struct hc_device *device, size_t bytes, bool may_plan, uint64_t *left) {
-    struct hc_account *own = hc_ledger_own();
-    hc_account_add(own, device->physical, bytes);
-    if (use_credit(bytes)) return true;
+/* Needs the lock: whether the process plans is decided with all that its other threads were promised. */
+static bool decide(size_t bytes, bool may_plan, uint64_t *left) {
     const struct state s = measure_until_fits(false);
     const int64_t fits = left_in(&s);
     if (fits >= 0) {
@@ -115,9 +115,21 @@ bool hc_budget_take(const struct hc_device *device, size_t bytes, bool may_plan,
         give_credit(s.own_promised / PLAN_PART);
         return true;
     }
-    hc_account_subtract(own, device->physical, bytes);
     *left = (uint64_t)hc_max_i64(0, fits + (int64_t)bytes);
     return false;
+}
+
+/* The promise is entered first and taken back when it does not fit: two processes then never both get the
+ * last bytes. Both may be refused. */
+bool hc_budget_take(const struct hc_device *device, size_t bytes, bool may_plan, uint64_t *left) {
+    struct hc_account *own = hc_ledger_own();
+    hc_account_add(own, device->physical, bytes);
+    if (use_credit(bytes)) return true;
+    pthread_mutex_lock(&g_lock);
+    const bool given = decide(bytes, may_plan, left);
+    pthread_mutex_unlock(&g_lock);
+    if (!given) hc_account_subtract(own, device->physical, bytes);
+    return given;
 }
 
 /* Entered first, as promises are. */
@@ -155,6 +167,7 @@ uint64_t hc_budget_capacity(void) {
 }
 
 void hc_budget_after_fork(void) {
+    pthread_mutex_init(&g_lock, NULL);
     atomic_store(&g_credit, 0);
     atomic_store(&hc_planning, false);
     hc_ledger_after_fork();

@@ -9,9 +9,8 @@
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_ullong g_capacity; /* 0: not asked for yet */
-
 /* Who sets a capacity means it, and may plan with more than the host has. */
-static bool is_planned(void) { return hc_option_text(HC_OPT_DEVICE_MEMORY)[0] != '\0'; }
+static bool g_planned; /* valid with the capacity */
 
 /* The same for all devices. Without the option each may have all that there is, as a program may use one. */
 uint64_t hc_device_capacity(void) {
@@ -20,7 +19,8 @@ uint64_t hc_device_capacity(void) {
     pthread_mutex_lock(&g_lock);
     capacity = atomic_load(&g_capacity);
     if (capacity == 0) {
-        capacity = is_planned() ? hc_option_bytes(HC_OPT_DEVICE_MEMORY) : hc_budget_capacity();
+        g_planned = hc_option_is_set(HC_OPT_DEVICE_MEMORY);
+        capacity = g_planned ? hc_option_bytes(HC_OPT_DEVICE_MEMORY) : hc_budget_capacity();
         atomic_store_explicit(&g_capacity, capacity, memory_order_release);
     }
     pthread_mutex_unlock(&g_lock);
@@ -49,7 +49,7 @@ int hc_device_charge(struct hc_device *device, size_t bytes, const char *functio
              "(MINDSPEED_DEVICE_MEMORY)",
              function, device->id, bytes, (unsigned long long)(capacity - atomic_load(&device->memory_used)),
              (unsigned long long)capacity);
-    if (HC_LIKELY(hc_budget_take(device, bytes, is_planned(), &left))) return ACL_SUCCESS;
+    if (HC_LIKELY(hc_budget_take(device, bytes, g_planned, &left))) return ACL_SUCCESS;
     atomic_fetch_sub(&device->memory_used, bytes);
     return hc_fail(
         ACL_ERROR_RT_MEMORY_ALLOCATION,

@@ -15,6 +15,7 @@ struct hc_account {
     /* How much of it was seen to be filled, in pages, at least; above it a count of what was freed, so that a
      * look at the process does not undo a free (see hc_account_filled). */
     atomic_ullong filled;
+    atomic_ullong looked_at; /* pages that the process had at the last look */
     atomic_int planning;   /* holds more than the host could fill: its promises are none, its claims count */
     atomic_ullong claimed; /* what its running tasks may fill */
     atomic_int heaps[HC_ACCOUNT_HEAPS];    /* file numbers + 1 of its shareable memory; 0: none */
@@ -36,7 +37,8 @@ void hc_account_subtract(struct hc_account *account, int32_t physical, size_t by
 void hc_account_heap(int file, bool open);
 /* Call fn for the account of every process that lives; one thread at a time. */
 void hc_ledger_each(void (*fn)(struct hc_account *account, void *ctx), void *ctx);
-/* Look at the process: how much of its promise is filled. Slow (milliseconds for each GiB in small pages). */
+/* Look at the process: how much of its promise is filled. Slow, some 10 ms, unless its size is what it was.
+ */
 void hc_account_look(struct hc_account *account);
 void hc_ledger_after_fork(void);
 

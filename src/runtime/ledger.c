@@ -96,6 +96,7 @@ static void clear(struct hc_account *a) {
     atomic_store(&a->pid, 0);
     atomic_store(&a->promised, 0);
     atomic_store(&a->filled, 0);
+    atomic_store(&a->looked_at, 0);
     atomic_store(&a->planning, 0);
     atomic_store(&a->claimed, 0);
     for (int i = 0; i < HC_ACCOUNT_HEAPS; i++) atomic_store(&a->heaps[i], 0);
@@ -206,9 +207,22 @@ static uint64_t shared_bytes(const struct hc_account *a, int pid) {
     return sum;
 }
 
+/* Pages, 0 if not known. */
+static uint64_t size_of(int pid) {
+    char path[64];
+    unsigned long long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *file = fopen(path, "re");
+    if (file != NULL && fscanf(file, "%*s %llu", &pages) != 1) pages = 0;
+    if (file != NULL) fclose(file);
+    return pages;
+}
+
 void hc_account_look(struct hc_account *a) {
     uint64_t old = atomic_load(&a->filled);
     const int pid = atomic_load(&a->pid);
+    const uint64_t size = size_of(pid);
+    if (size != 0 && atomic_exchange(&a->looked_at, size) == size) return;
     const uint64_t seen = private_bytes(pid) + shared_bytes(a, pid);
     const uint64_t pages = hc_min_size(seen, atomic_load(&a->promised)) / HC_PAGE;
     const uint64_t now = (old >> HC_FILLED_BITS) << HC_FILLED_BITS | pages;
