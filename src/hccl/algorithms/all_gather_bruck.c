@@ -2,7 +2,6 @@
 /* Bruck's algorithm: at step k each rank sends all slices it has to the rank 2^k before it, and has twice as
  * many then: ceil(log2 N) steps for any N. Slices lie in scratch memory in the order of ranks from this one
  * on, so that a message is one stretch. For small data. */
-#include "hc_algo.h"
 #include "hc_steps.h"
 
 /* Where the i-th piece from this rank on begins in the scratch memory; i = N: where all end. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Slices go around the ring of ranks: N - 1 steps, every byte received once. */
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_ring.h"
 
 static HcclResult run(struct hc_op *op) {
     enum { PIECE_BYTES = 4 << 20 };

@@ -5,7 +5,6 @@
  * Of N ranks that are no power of two the first 2 (N - P), P the largest power of two below, begin and end in
  * pairs: the odd one hands its data to the even one before, and gets the result after. Both sides of a swap
  * put the lower ranks' share first, so they compute the same bits. */
-#include "hc_algo.h"
 #include "hc_steps.h"
 
 enum { CHUNK_BYTES = 1 << 20 };

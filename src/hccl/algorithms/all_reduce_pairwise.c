@@ -2,8 +2,8 @@
 /* Each rank combines its slice of everyone's data, in the order of ranks, then the slices go around the ring.
  * As many bytes as along the ring for types that travel as they are, a third less for 16-bit floats (which a
  * ring carries as float32), and half the steps. The same bits as the direct algorithm. */
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_pairwise.h"
+#include "hc_ring.h"
 
 static HcclResult run(struct hc_op *op) {
     const size_t piece = hc_min_size(hc_pairwise_piece(op), hc_ring_piece(op));

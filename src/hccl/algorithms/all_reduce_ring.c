@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reduce-scatter, then all-gather, along the ring of ranks: 2 (N - 1) / N of the data per rank and direction,
  * the least there can be, in 2 (N - 1) steps. For large data. */
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_ring.h"
 
 static HcclResult run(struct hc_op *op) {
     const size_t piece = hc_ring_piece(op);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Up a binomial tree to rank 0, down again: 2 log2(N) steps, all data in each. */
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_tree.h"
 
 static HcclResult run(struct hc_op *op) {
     HC_TRY(hc_tree_reduce(op, 0, op->recv));

@@ -2,7 +2,6 @@
 /* At step i each rank sends to the rank i after it and receives from the rank i before it: every byte travels
  * once, and no rank gets more than one message per step. A few steps are under way at a time. Messages
  * without data are sent too: only so do both sides see that they agree. */
-#include "hc_algo.h"
 #include "hc_steps.h"
 
 enum { WINDOW = 4 };

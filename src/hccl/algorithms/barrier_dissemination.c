@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* At step k each rank tells the rank 2^k after it that it has come, with all it has heard of: after
  * ceil(log2 N) steps everyone has heard of everyone. */
-#include "hc_algo.h"
 #include "hc_steps.h"
 
 static HcclResult run(struct hc_op *op) {

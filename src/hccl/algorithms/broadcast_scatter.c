@@ -3,8 +3,7 @@
  * about once, where a tree's root sends it log2(N) times. For large data. */
 #include <stdlib.h>
 
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_ring.h"
 
 /* Every rank its piece, from the root. */
 static HcclResult scatter(struct hc_op *op, struct hc_message *messages) {

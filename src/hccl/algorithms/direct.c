@@ -6,8 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "hc_board.h"
 #include "hc_checked.h"
 #include "hc_share.h"
+#include "hc_wait.h"
 
 bool hc_direct_supports(const struct hc_op *op) { return op->comm->board != NULL; }
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each rank copies what the others have, beginning with its neighbour, so that they do not all read one. */
-#include "hc_algo.h"
 #include "hc_checked.h"
 #include "hc_direct.h"
 

@@ -2,7 +2,6 @@
 /* Small: everyone combines what is in the posts. Large: each rank combines one slice of all buffers and
  * writes the result into all: every byte is read once from each rank and written once to each, in one step.
  */
-#include "hc_algo.h"
 #include "hc_direct.h"
 #include "hc_reduce.h"
 

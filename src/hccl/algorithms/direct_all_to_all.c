@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each rank copies its slices from the others, beginning with its neighbour. */
-#include "hc_algo.h"
 #include "hc_checked.h"
 #include "hc_direct.h"
 

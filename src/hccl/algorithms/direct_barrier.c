@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* All posts have come: all ranks have. */
-#include "hc_algo.h"
 #include "hc_direct.h"
 
 static HcclResult run(struct hc_op *op) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Broadcast and scatter: each rank copies from the root. */
-#include "hc_algo.h"
 #include "hc_checked.h"
 #include "hc_direct.h"
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each rank combines one slice of all buffers and writes it to the root's; small data is combined by the root
  * alone, from the posts. */
-#include "hc_algo.h"
 #include "hc_direct.h"
 #include "hc_reduce.h"
 

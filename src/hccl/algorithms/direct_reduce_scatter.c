@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each rank combines its slice of all buffers. */
-#include "hc_algo.h"
 #include "hc_direct.h"
 #include "hc_reduce.h"
 

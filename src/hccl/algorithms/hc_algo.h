@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* All algorithms, one per file of algo/; select.c says which serve which collective. */
+/* What an algorithm is, and all of them, one per file; select.c says which serve which collective. */
 #pragma once
 #include "hc_op.h"
+
+/* A way to carry out a kind of collective. */
+struct hc_algo {
+    const char *name;
+    bool (*supports)(const struct hc_op *op);
+    /* HC_DECLINED, the same on all ranks, hands over to the next one. */
+    HcclResult (*run)(struct hc_op *op);
+};
+static const HcclResult HC_DECLINED = (HcclResult)0x7fff; /* none of the interface's codes */
 
 extern const struct hc_algo hc_local;
 /* On shared memory. */

@@ -4,7 +4,9 @@
  * One post tells the others what a rank brings; small data travels in the post itself, and then one wait is
  * all. Larger buffers are mapped; then a second wait keeps a rank from using its buffers while others do. */
 #pragma once
-#include "hc_op.h"
+#include "hc_algo.h"
+#include "hc_failure.h"
+#include "hc_rank_copy.h"
 
 struct hc_views {
     const struct hc_op *op;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hc_algo.h"
+#include "hc_rank_copy.h"
 
 static bool supports(const struct hc_op *op) { return op->comm->num_ranks == 1; }
 

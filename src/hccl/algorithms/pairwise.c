@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "hc_reduce.h"
-#include "hc_steps.h"
+#include "hc_pairwise.h"
 
 static HcclResult exchange(struct hc_op *op, const struct hc_piece *pieces, struct hc_message *messages,
                            char *slots, size_t slot_bytes) {

@@ -58,6 +58,7 @@ FOR_HALVES(DEFINE)
 
 #else
 #include "hc_parallel.h"
+#include "hc_rank_copy.h"
 #include "hc_reduce.h"
 
 enum { GRAIN = 1 << 16 };

@@ -92,7 +92,7 @@ FOR_OPS(DEFINE_HALF, FP16, hc_f16, vf_load_f16, vf_store_f16)
 FOR_OPS(DEFINE_HALF, BFP16, hc_bf16, vf_load_bf16, vf_store_bf16)
 
 #else
-#include "hc_comm.h"
+#include "hc_names.h"
 #include "hc_parallel.h"
 
 enum { GRAIN_BYTES = 1 << 18 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Each rank gets its slice from all others at once and combines them in the order of ranks. */
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_pairwise.h"
 
 static HcclResult run(struct hc_op *op) {
     const size_t piece = hc_pairwise_piece(op);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Along the ring of ranks: (N - 1) / N of the data per rank and direction, in N - 1 steps. */
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_ring.h"
 
 static HcclResult run(struct hc_op *op) {
     const size_t piece = hc_ring_piece(op);

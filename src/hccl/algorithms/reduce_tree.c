@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Up a binomial tree to the root. */
-#include "hc_algo.h"
-#include "hc_steps.h"
+#include "hc_tree.h"
 
 static HcclResult run(struct hc_op *op) { return hc_tree_reduce(op, op->root, op->recv); }
 

@@ -6,7 +6,7 @@
  *
  * Steps are counted through both halves: g = 0 .. N-2 reduce, g = N-1 .. 2N-3 gather. At step g rank r sends
  * what it received at step g - 1. */
-#include "hc_steps.h"
+#include "hc_ring.h"
 
 struct ring {
     struct hc_op *op;

@@ -3,7 +3,6 @@
  */
 #include <stdlib.h>
 
-#include "hc_algo.h"
 #include "hc_steps.h"
 
 static HcclResult send_all(struct hc_op *op, struct hc_message *messages) {

@@ -5,10 +5,11 @@
  * Sizes come from the usual model, time = messages * latency + bytes / bandwidth, with 30 us and 1 GB/s
  * between hosts: log2(N) steps of all the data against 2 (N - 1) steps of an N-th each break even near 256
  * KiB. */
+#include "hc_select.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "hc_algo.h"
 #include "hc_option.h"
 #include "hc_partial.h"
 #include "hc_transport.h"

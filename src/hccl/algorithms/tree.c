@@ -3,7 +3,7 @@
  * next: log2(N) steps for small data; for large data a node with k children sends all of it k times. */
 #include <string.h>
 
-#include "hc_steps.h"
+#include "hc_tree.h"
 
 enum { MAX_CHILDREN = 17, CHUNK_BYTES = 512 << 10 }; /* ranks are at most 2^16 */
 

@@ -4,12 +4,15 @@
  * A communicator fails once and for good: a collective that some ranks finished and others did not cannot be
  * repaired. The first text is kept and told to the others, and every rank finds it within a slice of its
  * wait. */
+#include "hc_failure.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "hc_clock.h"
+#include "hc_launch.h"
 #include "hc_transport.h"
 
 enum { FAILURE_BYTES = sizeof((struct hc_comm *)0)->failure };
@@ -46,14 +49,6 @@ HcclResult hc_comm_failure(struct hc_comm *c) {
     return code;
 }
 
-struct hc_signature hc_op_signature(const struct hc_op *op) {
-    return (struct hc_signature){.kind = (uint8_t)op->kind,
-                                 .type = (uint8_t)op->type,
-                                 .reduce = (uint8_t)op->reduce,
-                                 .root = op->root,
-                                 .count = op->count};
-}
-
 /* "HcclBroadcast (5 float32, sum, root 1)" */
 static const char *signature_text(const struct hc_signature *s, char *text, size_t room) {
     snprintf(text, room, "%s (%llu %s, %s, root %u)", hc_kind_name(s->kind), (unsigned long long)s->count,
@@ -81,22 +76,6 @@ HcclResult hc_message_mismatch(struct hc_op *op, const struct hc_message *m, uin
         "%s of communicator %s: rank %u sends %llu bytes of %s, rank %u receives %zu bytes of %s",
         hc_kind_name(op->kind), op->comm->name, m->peer, (unsigned long long)bytes, hc_hccl_type_name(type),
         op->comm->rank, m->bytes, hc_hccl_type_name((HcclDataType)m->type));
-}
-
-void hc_rank_status_read(const struct hc_presence *p, struct hc_rank_status *s) {
-    const uint32_t version = atomic_load(&p->version);
-    *s = (struct hc_rank_status){.known = true,
-                                 .stage = (enum hc_stage)atomic_load(&p->stage),
-                                 .pid = atomic_load(&p->pid),
-                                 .seq = atomic_load(&p->seq),
-                                 .kind = atomic_load(&p->kind),
-                                 .type = atomic_load(&p->type),
-                                 .inside = atomic_load(&p->inside) != 0,
-                                 .count = atomic_load(&p->count),
-                                 .message_inside = atomic_load(&p->message_inside) != 0,
-                                 .message_peer = atomic_load(&p->message_peer),
-                                 .message_direction = atomic_load(&p->message_direction)};
-    s->settled = version % 2 == 0 && atomic_load(&p->version) == version;
 }
 
 /* "rank 2 (process 71 on node1) waits in HcclBroadcast number 13 (5 float32)" */
@@ -144,18 +123,6 @@ static void describe_missing(const struct hc_op *op, char *text, size_t room) {
         used += (size_t)describe_rank(c, r, &s, text + used, room - used);
     }
     if (used == 0) snprintf(text, room, "all ranks have come, none is done");
-}
-
-const char *hc_op_text(const struct hc_op *op, char *text, size_t room) {
-    const struct hc_comm *c = op->comm;
-    if (hc_is_batch(op->kind))
-        snprintf(text, room, "%s of communicator %s on rank %u of %u", hc_kind_name(op->kind), c->name,
-                 c->rank, c->num_ranks);
-    else
-        snprintf(text, room, "%s number %u (%llu %s) of communicator %s on rank %u of %u",
-                 hc_kind_name(op->kind), op->seq, (unsigned long long)op->count, hc_hccl_type_name(op->type),
-                 c->name, c->rank, c->num_ranks);
-    return text;
 }
 
 /* A rank that is gone and waited for is trouble only if what it left behind does not arrive any more. */

@@ -10,21 +10,13 @@
 #include "hc_util.h"
 #include "hccl/hccl.h"
 
-/* X(HcclDataType without its prefix, bytes of an element) */
-#define HC_FOR_HCCL_TYPES(X)                                                                                 \
-    X(INT8, 1)                                                                                               \
-    X(INT16, 2)                                                                                              \
-    X(INT32, 4)                                                                                              \
-    X(FP16, 2)                                                                                               \
-    X(FP32, 4)                                                                                               \
-    X(INT64, 8)                                                                                              \
-    X(UINT64, 8)                                                                                             \
-    X(UINT8, 1)                                                                                              \
-    X(UINT16, 2)                                                                                             \
-    X(UINT32, 4) X(FP64, 8) X(BFP16, 2) X(INT128, 16) X(HIF8, 1) X(FP8E4M3, 1) X(FP8E5M2, 1) X(FP8E8M0, 1)
-
 /* Registered memory, see comm_memory.c. */
-struct hc_window;
+struct hc_window {
+    struct hc_window *next;
+    int kind;
+    char *start;
+    size_t size;
+};
 /* Memory that all ranks of one host share, see hc_board.h. */
 struct hc_board;
 struct hc_peer_heap;
@@ -33,9 +25,13 @@ struct hc_presence;
 struct hc_transport;
 /* Connections to other hosts, see hc_net.h. */
 struct hc_net;
-/* Stretch of a slice, see hc_steps.h. */
-struct hc_piece;
 struct hc_lifeline;
+
+/* A stretch of every rank's slice: where it begins in the send and in the receive buffer (bytes), and
+ * elements. */
+struct hc_piece {
+    size_t in, out, count;
+};
 
 enum hc_direction { HC_OUT, HC_IN, HC_DIRECTIONS };
 /* Messages within a collective, and those of the interface's point-to-point calls: each in an order of its
@@ -94,12 +90,15 @@ static inline struct hc_lane_order *hc_lane_order(const struct hc_comm *c, enum 
     return &c->lanes[((size_t)channel * HC_DIRECTIONS + direction) * c->num_ranks + peer];
 }
 
+/* A communicator with one reference that knows no one yet. NULL: no memory. */
+struct hc_comm *hc_comm_create(uint32_t num_ranks, uint32_t rank, int32_t device);
+/* Let it be found from now on, and no more: false if it cannot be. */
+void hc_comm_publish(struct hc_comm *comm);
+bool hc_comm_withdraw(HcclComm comm);
+/* Give up what connects it to the other ranks, if anything does. */
+void hc_comm_disconnect(struct hc_comm *comm);
 /* Check that `comm` lives; `caller` is the interface function for the text. */
 HcclResult hc_comm_find(const char *caller, HcclComm comm, struct hc_comm **found);
-/* Join the other ranks at `meeting` on the current device; blocks until all have come. `config` may be NULL.
- */
-HcclResult hc_comm_join(const char *caller, const struct hc_meeting *meeting, uint32_t num_ranks,
-                        uint32_t rank, const HcclCommConfig *config, HcclComm *comm);
 /* Fail unless rank < num_ranks. */
 HcclResult hc_comm_check_size(const char *caller, uint32_t num_ranks, uint32_t rank);
 void hc_comm_retain(struct hc_comm *comm);
@@ -107,13 +106,3 @@ void hc_comm_release(struct hc_comm *comm);
 /* Guards every communicator's fields that change after creation. */
 void hc_comm_lock(void);
 void hc_comm_unlock(void);
-
-/* Free all windows of a communicator that is being destroyed. */
-void hc_windows_free(struct hc_window *windows);
-
-/* Bytes of an element; 0 for what is no data type. */
-size_t hc_hccl_type_size(HcclDataType type);
-/* "float32", as in the trace. */
-const char *hc_hccl_type_name(HcclDataType type);
-/* Apply the process's options and a caller's config (NULL: none) to a new communicator. */
-HcclResult hc_comm_configure(const char *caller, struct hc_comm *comm, const HcclCommConfig *config);

@@ -4,10 +4,13 @@
  * A rank that runs on a core of its own answers within microseconds, so polling wins; where ranks share cores
  * polling would keep the awaited one from running, so the core is yielded at once. After that the thread
  * sleeps, and looks every SLICE_MS whether the wait is still worth it. */
+#include "hc_wait.h"
+
 #include <sched.h>
 
 #include "hc_clock.h"
-#include "hc_op.h"
+#include "hc_failure.h"
+#include "hc_launch.h"
 
 enum { SLICE_MS = 50 };
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "hc_checked.h"
-#include "hc_op.h"
+#include "hc_op_launch.h"
 #include "hc_reduce.h"
 
 /* What the functions share until they are launched. */

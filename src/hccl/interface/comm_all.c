@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "hc_comm.h"
+#include "hc_comm_init.h"
 
 struct join {
     pthread_t thread;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Communicators described by a rank table. */
-#include "hc_comm.h"
+#include "hc_comm_init.h"
 #include "hc_rank_table.h"
 
 static HcclResult init(const char *name, const char *path, uint32_t rank, const HcclCommConfig *config,

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "hc_comm.h"
+#include "hc_comm_config.h"
 #include "hc_option.h"
 
 /* One per HcclConfig, HCCL_CONFIG_RESERVED excluded. */

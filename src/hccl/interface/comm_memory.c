@@ -9,21 +9,6 @@
 
 enum window_kind { WINDOW_REGISTERED, WINDOW_RANGE, WINDOW_ACTIVE };
 
-struct hc_window {
-    struct hc_window *next;
-    enum window_kind kind;
-    char *start;
-    size_t size;
-};
-
-void hc_windows_free(struct hc_window *windows) {
-    while (windows != NULL) {
-        struct hc_window *next = windows->next;
-        free(windows);
-        windows = next;
-    }
-}
-
 static bool contains(const struct hc_window *w, const char *start, size_t size) {
     return start >= w->start && size <= w->size && (size_t)(start - w->start) <= w->size - size;
 }
@@ -31,7 +16,7 @@ static bool contains(const struct hc_window *w, const char *start, size_t size) 
 /* Caller holds the lock. */
 static struct hc_window **find_window(struct hc_comm *comm, enum window_kind kind, const void *start) {
     struct hc_window **link = &comm->windows;
-    while (*link != NULL && !((*link)->kind == kind && (*link)->start == start)) link = &(*link)->next;
+    while (*link != NULL && !((*link)->kind == (int)kind && (*link)->start == start)) link = &(*link)->next;
     return link;
 }
 
@@ -41,7 +26,7 @@ static HcclResult add_window(const char *name, struct hc_comm *comm, enum window
     HC_CHECK(size > 0, HCCL_E_PARA, "%s: the size is 0", name);
     struct hc_window *w = malloc(sizeof *w);
     HC_CHECK(w != NULL, HCCL_E_MEMORY, "%s: out of host memory", name);
-    *w = (struct hc_window){NULL, kind, start, size};
+    *w = (struct hc_window){NULL, (int)kind, start, size};
     hc_comm_lock();
     const bool known = *find_window(comm, kind, start) != NULL;
     if (!known) {

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "hc_checked.h"
-#include "hc_group.h"
-#include "hc_op.h"
+#include "hc_point_to_point.h"
+#include "hc_op_launch.h"
 
 /* The calls between the outermost HcclGroupStart and HcclGroupEnd, per thread as in the interface. */
 struct pending {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What ranks of several hosts tell each other about themselves, through the process that answered their
  * meeting (relay.c): errors as they happen, what they wait in when asked, their leaving. */
+#include "hc_control.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -9,7 +11,6 @@
 #include <unistd.h>
 
 #include "hc_clock.h"
-#include "hc_net.h"
 #include "hc_socket.h"
 
 enum { SEND_MS = 2000, ANSWERS_MS = 2000, LOOK_MS = 50 };

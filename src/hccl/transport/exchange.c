@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Messages between ranks, over whatever connects them. */
-#include "hc_transport.h"
+#include "hc_exchange.h"
 
-enum hc_channel hc_op_channel(const struct hc_op *op) {
-    return hc_is_batch(op->kind) ? HC_CHANNEL_POINT_TO_POINT : HC_CHANNEL_COLLECTIVE;
-}
+#include "hc_rank_copy.h"
+#include "hc_transport.h"
 
 static struct hc_lane_order *order_of(const struct hc_op *op, const struct hc_message *m) {
     return hc_lane_order(op->comm, hc_op_channel(op), m->direction, m->peer);

@@ -14,29 +14,14 @@
  *   lanes       per channel, sender and receiver: a ring of slots for messages
  */
 #pragma once
-#include "hc_comm.h"
-#include "hc_share.h"
+#include "hc_op.h"
+#include "hc_presence.h"
 
 enum {
     HC_POST_BYTES = 8192, /* a post; what is left behind its head is room for data */
     HC_LANE_SLOTS = 8,    /* of a lane */
     HC_SLOT_MAX = 8192,   /* bytes of a slot, header included; less where many ranks share HCCL_BUFFSIZE */
     HC_SLOT_MIN = 512,
-    HC_BUFFER_SPANS = 12, /* stretches of memory that one buffer may lie in */
-};
-
-/* What all ranks must call alike. Compared byte by byte. */
-struct hc_signature {
-    uint8_t kind, type, reduce, unused;
-    uint32_t root;
-    uint64_t count;
-};
-
-/* Where a buffer is, for the others. */
-struct hc_buffer {
-    uint64_t address; /* in the process of its rank */
-    uint32_t num_spans;
-    struct hc_share_span spans[HC_BUFFER_SPANS];
 };
 
 enum hc_post_flag {
@@ -62,21 +47,6 @@ struct hc_post {
 };
 _Static_assert(sizeof(struct hc_post) == HC_POST_BYTES, "a post has another size");
 enum { HC_INLINE_BYTES = HC_POST_BYTES - sizeof(struct hc_post_head) };
-
-enum hc_stage { HC_ABSENT, HC_JOINED, HC_LEFT, HC_ENDED, HC_CUT };
-
-/* One writer, many readers, who want it for messages only. */
-struct hc_presence {
-    _Alignas(64) atomic_int pid;
-    atomic_int stage;
-    /* The collective it is in, or was in last. Of one moment while `version` is even and the same before and
-     * after reading. */
-    atomic_uint version, seq, kind, type, inside;
-    atomic_ullong count;
-    /* The point-to-point call it waits in. */
-    atomic_uint message_inside, message_peer, message_direction;
-    _Alignas(64) struct hc_bell door; /* rung when a lane from or to this rank has something new */
-};
 
 struct hc_done {
     _Alignas(64) struct hc_bell seq;
@@ -153,4 +123,12 @@ static inline struct hc_lane *hc_lane(const struct hc_board *b, enum hc_channel 
 }
 static inline struct hc_slot *hc_slot(const struct hc_board *b, struct hc_lane *lane, uint32_t number) {
     return (struct hc_slot *)(void *)((char *)(lane + 1) + (number % HC_LANE_SLOTS) * b->slot_bytes);
+}
+
+/* Whether what a rank brings goes into its post, so that nobody uses its buffers. Only the rank itself knows:
+ * for collectives with slices of different sizes each decides for itself, for all others the sizes, and so
+ * the decision, are the same everywhere. */
+static inline bool hc_op_fits_post(const struct hc_op *op) {
+    const bool reduces = op->kind == HC_OP_ALL_REDUCE || op->kind == HC_OP_REDUCE;
+    return hc_max_size(op->send_bytes, reduces ? op->recv_bytes : 0) <= HC_INLINE_BYTES;
 }

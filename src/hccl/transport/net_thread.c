@@ -3,13 +3,17 @@
  * has sent must arrive, and connections must come about, also while the rank computes. */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "hc_finalize.h"
-#include "hc_net.h"
+#include "hc_clock.h"
+#include "hc_control.h"
+#include "hc_net_thread.h"
 #include "hc_server.h"
+#include "hc_worker.h"
 
 /* How long a worker whose event is missed waits at most: it may be left unarmed by those who drove it. */
 enum { TICK_MS = 10 };
@@ -27,7 +31,7 @@ static struct {
 static void make_progress(struct hc_net *net) {
     if (atomic_load(&net->waiters) > 0 || pthread_mutex_trylock(&net->lock) != 0) return;
     if (net->worker != NULL && atomic_load(&net->waiters) == 0) {
-        do hc_net_progress(net);
+        do hc_worker_progress(net);
         while (net->ucp->worker_arm(net->worker) == HC_UCS_BUSY);
     }
     pthread_mutex_unlock(&net->lock);
@@ -85,6 +89,19 @@ static void stop(void) {
     if (running) pthread_join(g_thread.thread, NULL);
 }
 
+/* The worker goes, in order if that works. False: a thread holds on to it. */
+static bool retire(struct hc_net *net) {
+    enum { PATIENCE_MS = 1000 };
+    const uint64_t limit = hc_now_ns() + PATIENCE_MS * 1000000ull;
+    while (pthread_mutex_trylock(&net->lock) != 0) {
+        if (hc_now_ns() > limit) return false;
+        sched_yield();
+    }
+    hc_worker_retire(net);
+    pthread_mutex_unlock(&net->lock);
+    return true;
+}
+
 /* The process ends without having destroyed its communicators: the others must not take that for a crash, and
  * no thread, ours or UCX's, may run while libraries are taken down. */
 static void at_exit(void) {
@@ -92,7 +109,7 @@ static void at_exit(void) {
     stop();
     bool all = true;
     for (struct hc_net *net = g_thread.nets; net != NULL; net = net->next) {
-        all = hc_net_retire(net) && all;
+        all = retire(net) && all;
         hc_control_close(net);
     }
     if (all) hc_ucp_close();

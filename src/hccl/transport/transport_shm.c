@@ -6,13 +6,22 @@
  * buffer cannot be mapped the data streams through the slots. All messages of a call make progress side by
  * side, in one thread: each is a small state machine, and nothing happened in a round means sleep on the
  * rank's door. */
-#include <stdio.h>
-#include <string.h>
+#include "hc_transport_shm.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hc_board.h"
 #include "hc_checked.h"
+#include "hc_exchange.h"
+#include "hc_failure.h"
+#include "hc_launch.h"
 #include "hc_lifeline.h"
+#include "hc_rank_copy.h"
 #include "hc_share.h"
-#include "hc_transport.h"
+#include "hc_wait.h"
 
 static size_t room_of(const struct hc_board *b) { return b->slot_bytes - sizeof(struct hc_slot); }
 
@@ -294,9 +303,50 @@ static void status(const struct hc_comm *c, uint32_t rank, struct hc_rank_status
     if (ended && s->stage != HC_LEFT) s->stage = HC_ENDED; /* who left first did so on purpose */
 }
 
+/* Before the board is left by anyone: the process ids are still those of the ranks. */
+static HcclResult open_lifelines(const char *caller, struct hc_comm *c) {
+    c->lifelines = calloc(c->num_ranks, sizeof *c->lifelines);
+    c->heaps = calloc(c->num_ranks, sizeof *c->heaps);
+    HC_CHECK(c->lifelines != NULL && c->heaps != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
+    for (uint32_t r = 0; r < c->num_ranks; r++) {
+        const struct hc_member *m = &c->members[r];
+        if (m->pid == getpid()) continue;
+        HC_TRY((HcclResult)hc_lifeline_open(caller, m->pid, &c->lifelines[r]));
+        c->heaps[r] = hc_peer_heap_open(m->pid, m->heap_file, caller);
+        if (c->heaps[r] == NULL) return HCCL_E_MEMORY; /* its text is set */
+    }
+    return HCCL_SUCCESS;
+}
+
+HcclResult hc_shm_open(const char *caller, struct hc_comm *c, int board_file) {
+    HcclResult status = hc_board_check(caller, c->num_ranks, c->members[0].buffer_megabytes);
+    if (status == HCCL_SUCCESS) status = open_lifelines(caller, c);
+    if (status != HCCL_SUCCESS) {
+        close(board_file);
+        return status;
+    }
+    HC_TRY(hc_board_open(caller, c, board_file));
+    c->self = hc_presence(c->board, c->rank);
+    return HCCL_SUCCESS;
+}
+
+static void close_all(struct hc_comm *c) {
+    c->self = NULL;
+    hc_board_close(c);
+    for (uint32_t r = 0; r < c->num_ranks; r++) {
+        if (c->heaps != NULL) hc_peer_heap_close(c->heaps[r]);
+        if (c->lifelines != NULL) hc_lifeline_close(c->lifelines[r]);
+    }
+    free(c->heaps);
+    free(c->lifelines);
+    c->heaps = NULL;
+    c->lifelines = NULL;
+}
+
 static const uint64_t GRACE_NS = 20000000; /* a look or two at the lanes: nothing is on its way here */
 
 const struct hc_transport hc_transport_shm = {.name = "shm",
+                                              .close = close_all,
                                               .grace_ns = GRACE_NS,
                                               .begin = begin,
                                               .drive = drive,

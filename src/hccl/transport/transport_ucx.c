@@ -2,171 +2,35 @@
 /* Messages between ranks of several hosts, as tagged messages of UCX.
  *
  * A message is a head that says what its sender called, and its data: small data right behind the head,
- * larger data as a message of its own, received in place. Tags name channel, part, sender and the message's
- * number in its lane, so messages find their receivers in whatever order they come. */
+ * larger data as a message of its own, received in place (wires.c). */
+#include "hc_transport_ucx.h"
+
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "hc_clock.h"
+#include "hc_control.h"
+#include "hc_exchange.h"
+#include "hc_failure.h"
+#include "hc_launch.h"
 #include "hc_net.h"
+#include "hc_wires.h"
+#include "hc_worker.h"
 
-/* Every so many messages to a rank one is over only when it has been received: a sender of small messages
- * does not run further ahead, and what a receiver must keep for it is bounded. */
-enum { LEAD = 64 };
-enum { INLINE_BYTES = 8192, SLICE_MS = 50, CROWDED_SLICE_MS = 1, SPIN_US = 50, HEAD_MAGIC = 0x6863636c };
-
-struct head {
-    uint32_t magic, number; /* of the collective; 0 of a point-to-point call */
-    struct hc_signature signature;
-    uint64_t total; /* bytes of the data */
-    uint8_t type, unused[7];
-};
-
-/* A message's two parts as UCX sees them. */
-enum { PART_HEAD, PART_DATA, PARTS };
-struct part {
-    const struct hc_ucp *ucp;
-    hc_ucs_request request; /* NULL: not under way */
-    bool over;
-    hc_ucs_status status;
-    size_t length; /* of what was received */
-};
-struct hc_wire {
-    struct hc_wire *next, **link; /* of hc_net.wires */
-    bool incoming;
-    struct part parts[PARTS];
-    struct head head;
-    char data[]; /* INLINE_BYTES, right behind the head */
-};
-_Static_assert(sizeof(struct hc_wire) == offsetof(struct hc_wire, data), "data follows the head");
-
-static uint64_t tag_of(const struct hc_op *op, uint32_t sender, int part, uint32_t number) {
-    return (uint64_t)hc_op_channel(op) << 63 | (uint64_t)part << 62 | (uint64_t)sender << 32 | number;
-}
-
-/* Called within progress, or when a request is cancelled: under the lock in both cases. */
-static void sent(void *request, hc_ucs_status status, void *user_data) {
-    struct part *p = user_data;
-    p->over = true;
-    p->status = status;
-    p->request = NULL;
-    p->ucp->request_free(request);
-}
-
-static void received(void *request, hc_ucs_status status, const struct hc_ucp_tag_info *info,
-                     void *user_data) {
-    struct part *p = user_data;
-    p->length = status == HC_UCS_OK ? info->length : 0;
-    sent(request, status, user_data);
-}
-
-static void started(struct part *p, hc_ucs_request request) {
-    if (p->over) return;
-    if (hc_ucs_is_request(request)) {
-        p->request = request;
-        return;
-    }
-    p->over = true;
-    p->status = hc_ucs_immediate(request);
-}
-
-static struct hc_ucp_request_param callback_of(struct part *p, bool incoming) {
-    struct hc_ucp_request_param param = {.op_attr_mask =
-                                             HC_UCP_OP_CALLBACK | HC_UCP_OP_USER_DATA | HC_UCP_OP_MEMORY_TYPE,
-                                         .user_data = p,
-                                         .memory_type = HC_UCS_MEMORY_HOST};
-    if (!incoming) {
-        param.cb.send = sent;
-        return param;
-    }
-    param.cb.recv = received;
-    param.op_attr_mask |= HC_UCP_OP_NO_IMMEDIATE; /* only the callback is told how long a message is */
-    return param;
-}
-
-/* A wire in the net's list; needs its lock. */
-static struct hc_wire *make_wire(struct hc_net *net, const struct hc_message *m) {
-    const size_t room = m->direction == HC_IN ? INLINE_BYTES : hc_min_size(m->bytes, INLINE_BYTES);
-    struct hc_wire *w = malloc(sizeof *w + room);
-    if (w == NULL) return NULL;
-    memset(w, 0, sizeof *w);
-    for (int i = 0; i < PARTS; i++) w->parts[i].ucp = net->ucp;
-    w->parts[PART_DATA].over = m->bytes <= INLINE_BYTES;
-    w->incoming = m->direction == HC_IN;
-    w->next = net->wires;
-    w->link = &net->wires;
-    if (w->next != NULL) w->next->link = &w->next;
-    net->wires = w;
-    return w;
-}
-
-static void drop_wire(struct hc_message *m) {
-    struct hc_wire *w = m->wire;
-    if (w == NULL) return;
-    *w->link = w->next;
-    if (w->next != NULL) w->next->link = w->link;
-    free(w);
-    m->wire = NULL;
-}
-
-void hc_wires_cancel(struct hc_net *net) {
-    for (struct hc_wire *w = net->wires; w != NULL; w = w->next)
-        for (int i = 0; i < PARTS; i++)
-            if (w->incoming && w->parts[i].request != NULL)
-                net->ucp->request_cancel(net->worker, w->parts[i].request);
-}
-
-void hc_wires_abandon(struct hc_net *net) {
-    for (struct hc_wire *w = net->wires; w != NULL; w = w->next)
-        for (int i = 0; i < PARTS; i++)
-            if (!w->parts[i].over) w->parts[i] = (struct part){.over = true, .status = HC_UCS_CANCELED};
-}
-
-static void send_parts(struct hc_net *net, const struct hc_op *op, struct hc_message *m, void *ep) {
-    struct hc_wire *w = m->wire;
-    const uint32_t self = op->comm->rank;
-    const bool small = m->bytes <= INLINE_BYTES;
-    w->head = (struct head){.magic = HEAD_MAGIC, .number = op->seq, .total = m->bytes, .type = m->type};
-    if (!hc_is_batch(op->kind)) w->head.signature = hc_op_signature(op);
-    if (small && m->bytes > 0) memcpy(w->data, m->buffer, m->bytes);
-    struct hc_ucp_request_param param = callback_of(&w->parts[PART_HEAD], false);
-    started(&w->parts[PART_HEAD],
-            (m->turn % LEAD == LEAD - 1 ? net->ucp->tag_send_sync_nbx : net->ucp->tag_send_nbx)(
-                ep, &w->head, sizeof w->head + (small ? m->bytes : 0), tag_of(op, self, PART_HEAD, m->turn),
-                &param));
-    if (small) return;
-    param = callback_of(&w->parts[PART_DATA], false);
-    started(&w->parts[PART_DATA],
-            net->ucp->tag_send_nbx(ep, m->buffer, m->bytes, tag_of(op, self, PART_DATA, m->turn), &param));
-}
-
-/* Both parts are awaited from the start, so that nothing is put aside where it arrives first. */
-static void receive_parts(struct hc_net *net, const struct hc_op *op, struct hc_message *m) {
-    struct hc_wire *w = m->wire;
-    struct hc_ucp_request_param param = callback_of(&w->parts[PART_HEAD], true);
-    started(&w->parts[PART_HEAD],
-            net->ucp->tag_recv_nbx(net->worker, &w->head, sizeof w->head + INLINE_BYTES,
-                                   tag_of(op, m->peer, PART_HEAD, m->turn), UINT64_MAX, &param));
-    if (m->bytes <= INLINE_BYTES) return;
-    param = callback_of(&w->parts[PART_DATA], true);
-    started(&w->parts[PART_DATA],
-            net->ucp->tag_recv_nbx(net->worker, m->buffer, m->bytes, tag_of(op, m->peer, PART_DATA, m->turn),
-                                   UINT64_MAX, &param));
-}
+enum { SLICE_MS = 50, CROWDED_SLICE_MS = 1, SPIN_US = 50 };
 
 /* The endpoint is made for receiving as well: its end shows that of the peer. */
 static HcclResult begin(struct hc_op *op, struct hc_message *m) {
     struct hc_net *net = op->comm->net;
     HcclResult status = HCCL_SUCCESS;
     pthread_mutex_lock(&net->lock);
-    void *ep = net->worker != NULL ? hc_net_endpoint(net, m->peer) : NULL;
-    if (net->worker != NULL) m->wire = make_wire(net, m);
+    void *ep = net->worker != NULL ? hc_worker_endpoint(net, m->peer) : NULL;
+    if (net->worker != NULL) m->wire = hc_wire_make(net, m);
     if (net->worker != NULL && m->wire == NULL) status = HCCL_E_MEMORY;
-    else if (m->wire != NULL && m->direction == HC_IN) receive_parts(net, op, m);
-    else if (ep != NULL) send_parts(net, op, m, ep);
+    else if (m->wire != NULL && m->direction == HC_IN) hc_wire_receive(net, op, m);
+    else if (ep != NULL) hc_wire_send(net, op, m, ep);
     pthread_mutex_unlock(&net->lock);
     return status == HCCL_SUCCESS
                ? HCCL_SUCCESS
@@ -184,17 +48,17 @@ static HcclResult check_length(struct hc_op *op, const struct hc_message *m, int
 /* What arrives must be what was asked for: its head is there, says so, and what came is as long as it says.
  */
 static HcclResult check_head(struct hc_op *op, const struct hc_message *m) {
-    const struct head *h = &m->wire->head;
+    const struct hc_wire_head *h = &m->wire->head;
     const struct hc_signature own = hc_op_signature(op);
-    const size_t length = m->wire->parts[PART_HEAD].length;
-    if (length < sizeof *h || h->magic != HEAD_MAGIC)
+    const size_t length = m->wire->parts[HC_WIRE_HEAD].length;
+    if (length < sizeof *h || h->magic != HC_WIRE_MAGIC)
         return hc_comm_fail(op->comm, HCCL_E_INTERNAL, "%s: a message of rank %u has no head",
                             hc_kind_name(op->kind), m->peer);
     if (!hc_is_batch(op->kind) && (h->number != op->seq || memcmp(&h->signature, &own, sizeof own) != 0))
         return hc_op_mismatch(op, m->peer, h->number, &h->signature);
     if (h->total != m->bytes || h->type != m->type)
         return hc_message_mismatch(op, m, h->total, (HcclDataType)h->type);
-    return check_length(op, m, PART_HEAD, sizeof *h + (m->bytes <= INLINE_BYTES ? m->bytes : 0));
+    return check_length(op, m, HC_WIRE_HEAD, sizeof *h + (m->bytes <= HC_WIRE_INLINE ? m->bytes : 0));
 }
 
 static void note_broken(struct hc_net *net, uint32_t rank, hc_ucs_status status) {
@@ -208,18 +72,18 @@ static void note_broken(struct hc_net *net, uint32_t rank, hc_ucs_status status)
 static HcclResult look_at(struct hc_net *net, struct hc_op *op, struct hc_message *m) {
     struct hc_wire *w = m->wire;
     const struct hc_endpoint *e = &net->endpoints[m->peer];
-    if (w != NULL && w->incoming && w->parts[PART_HEAD].over && w->parts[PART_HEAD].status == HC_UCS_OK)
+    if (w != NULL && w->incoming && w->parts[HC_WIRE_HEAD].over && w->parts[HC_WIRE_HEAD].status == HC_UCS_OK)
         HC_TRY(check_head(op, m));
     bool over = w != NULL;
-    for (int i = 0; i < PARTS && w != NULL; i++) {
-        const struct part *p = &w->parts[i];
+    for (int i = 0; i < HC_WIRE_PARTS && w != NULL; i++) {
+        const struct hc_wire_part *p = &w->parts[i];
         over = over && p->over && p->status == HC_UCS_OK;
         if (p->over && p->status != HC_UCS_OK) note_broken(net, m->peer, p->status);
     }
     if (!over && e->status != HC_UCS_OK) note_broken(net, m->peer, e->status);
     if (!over) return HCCL_SUCCESS;
-    if (w->incoming && m->bytes > INLINE_BYTES) HC_TRY(check_length(op, m, PART_DATA, m->bytes));
-    if (w->incoming && m->bytes <= INLINE_BYTES && m->bytes > 0) memcpy(m->buffer, w->data, m->bytes);
+    if (w->incoming && m->bytes > HC_WIRE_INLINE) HC_TRY(check_length(op, m, HC_WIRE_DATA, m->bytes));
+    if (w->incoming && m->bytes <= HC_WIRE_INLINE && m->bytes > 0) memcpy(m->buffer, w->data, m->bytes);
     m->stage = HC_MESSAGE_OVER;
     return HCCL_SUCCESS;
 }
@@ -233,7 +97,7 @@ static HcclResult reap(struct hc_net *net, struct hc_op *op) {
             at = &m->next;
             continue;
         }
-        drop_wire(m);
+        hc_wire_drop(m);
         hc_message_pass_turn(op, m);
         hc_flight_unlink(op, at);
     }
@@ -273,7 +137,7 @@ static void sleep_a_slice(struct hc_net *net) {
 static HcclResult go_round(struct hc_net *net, struct hc_op *op, bool *moved) {
     HcclResult status;
     pthread_mutex_lock(&net->lock);
-    *moved = net->worker != NULL && hc_net_progress(net);
+    *moved = net->worker != NULL && hc_worker_progress(net);
     status = reap(net, op);
     pthread_mutex_unlock(&net->lock);
     return status;
@@ -312,8 +176,8 @@ static HcclResult drive(struct hc_op *op, const struct hc_message *until, size_t
 static void cancel(struct hc_op *op) {
     struct hc_net *net = op->comm->net;
     pthread_mutex_lock(&net->lock);
-    hc_net_shut(net);
-    for (struct hc_message *m = op->flight; m != NULL; m = m->next) drop_wire(m);
+    hc_worker_shut(net);
+    for (struct hc_message *m = op->flight; m != NULL; m = m->next) hc_wire_drop(m);
     pthread_mutex_unlock(&net->lock);
 }
 
@@ -346,6 +210,7 @@ static void status(const struct hc_comm *c, uint32_t rank, struct hc_rank_status
 static void ask(struct hc_comm *c) { hc_control_ask(c->net); }
 
 const struct hc_transport hc_transport_ucx = {.name = "UCX",
+                                              .close = hc_net_close,
                                               .grace_ns = 1000000000, /* for what is on its way */
                                               .begin = begin,
                                               .drive = drive,

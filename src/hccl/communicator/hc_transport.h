@@ -1,33 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What connects the ranks of a communicator: how messages move, and how one learns what the others do.
  *
- * Two of them exist: shared memory (transport_shm.c, all ranks on one host) and UCX (transport_ucx.c). */
+ * This is all that a communicator knows of it, and the one way in which it is told to let go (close). Two of
+ * them exist: shared memory (transport_shm.c, all ranks on one host) and UCX (transport_ucx.c). */
 #pragma once
-#include "hc_board.h"
 #include "hc_op.h"
-
-/* What a rank does, as far as this one knows. */
-struct hc_rank_status {
-    bool known;          /* false: it did not tell */
-    bool settled;        /* what follows is of one moment */
-    enum hc_stage stage; /* HC_ENDED: its process is gone; HC_CUT: its host, or the way to it */
-    int32_t pid;
-    uint32_t seq, kind, type; /* the collective it is in, or was in last; seq 0: none yet */
-    bool inside;
-    uint64_t count;
-    bool message_inside; /* it waits in a point-to-point call with: */
-    uint32_t message_peer, message_direction;
-};
-
-/* The first error of another rank. */
-struct hc_report {
-    HcclResult code;
-    uint32_t rank;
-    char text[512];
-};
+#include "hc_presence.h"
 
 struct hc_transport {
     const char *name;
+    /* Let go of all that connects this rank, as far as it was opened; the others see that it has left. */
+    void (*close)(struct hc_comm *comm);
     /* How long a rank may be gone before what it left behind must have arrived. */
     uint64_t grace_ns;
 
@@ -47,11 +30,3 @@ struct hc_transport {
     /* Bring what `status` says up to date; may take seconds. NULL: it always is. */
     void (*ask)(struct hc_comm *comm);
 };
-
-/* What a rank shows the others, as a status of stage `presence->stage`. */
-void hc_rank_status_read(const struct hc_presence *presence, struct hc_rank_status *status);
-/* Fail because what `m->peer` sends is not what `m` receives. */
-HcclResult hc_message_mismatch(struct hc_op *op, const struct hc_message *m, uint64_t bytes,
-                               HcclDataType type);
-
-extern const struct hc_transport hc_transport_shm, hc_transport_ucx;

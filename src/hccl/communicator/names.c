@@ -1,6 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Names of result codes, sizes of data types. */
-#include "hc_comm.h"
+#include "hc_names.h"
+
+static const char *const KINDS[][2] = {
+#define X(id, name, option) {name, option},
+    HC_FOR_COLLECTIVES(X)
+#undef X
+};
+
+const char *hc_kind_name(unsigned kind) { return kind < HC_OP_KINDS ? KINDS[kind][0] : "an unknown call"; }
+const char *hc_kind_option(unsigned kind) { return kind < HC_OP_KINDS ? KINDS[kind][1] : ""; }
+
+const char *hc_reduce_name(HcclReduceOp reduce) {
+    static const char *const NAMES[] = {"sum", "prod", "max", "min"};
+    return (unsigned)reduce < HC_ARRAY_SIZE(NAMES) ? NAMES[reduce] : "unknown";
+}
 
 size_t hc_hccl_type_size(HcclDataType type) {
     switch (type) {

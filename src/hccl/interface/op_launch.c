@@ -4,58 +4,20 @@
  * Collectives of one communicator run one after the other, in the order of their launch, on whatever streams
  * they are: they share its board. Messages are ordered per peer and direction only. Different communicators
  * know nothing of each other and run side by side. */
-#include "hc_op.h"
+#include "hc_op_launch.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "hc_checked.h"
+#include "hc_board.h"
 #include "hc_clock.h"
+#include "hc_exchange.h"
+#include "hc_failure.h"
+#include "hc_launch.h"
+#include "hc_select.h"
 #include "hc_share.h"
-
-static const char *const KINDS[][2] = {
-#define X(id, name, option) {name, option},
-    HC_FOR_COLLECTIVES(X)
-#undef X
-};
-
-const char *hc_kind_name(unsigned kind) { return kind < HC_OP_KINDS ? KINDS[kind][0] : "an unknown call"; }
-const char *hc_kind_option(unsigned kind) { return kind < HC_OP_KINDS ? KINDS[kind][1] : ""; }
-
-const char *hc_reduce_name(HcclReduceOp reduce) {
-    static const char *const NAMES[] = {"sum", "prod", "max", "min"};
-    return (unsigned)reduce < HC_ARRAY_SIZE(NAMES) ? NAMES[reduce] : "unknown";
-}
-
-/* One piece of memory: the operation, its four arrays of slices, its messages. */
-struct hc_op *hc_op_create(struct hc_comm *comm, enum hc_kind kind, bool slices, size_t num_messages) {
-    const size_t n = slices ? comm->num_ranks : 0;
-    size_t bytes;
-    const bool fits = hc_bytes_behind_fit(sizeof(struct hc_op) + 4 * n * sizeof(uint64_t), num_messages,
-                                          sizeof(struct hc_message), &bytes);
-    struct hc_op *op = fits ? calloc(1, bytes) : NULL;
-    if (op == NULL) {
-        hc_fail(HCCL_E_MEMORY, "%s: out of host memory", hc_kind_name(kind));
-        return NULL;
-    }
-    op->comm = comm;
-    op->kind = kind;
-    op->num_messages = num_messages;
-    op->messages = (struct hc_message *)(void *)(op + 1);
-    if (slices) {
-        uint64_t *words = (uint64_t *)(void *)(op->messages + num_messages);
-        op->sends = (struct hc_slices){words, words + n};
-        op->recvs = (struct hc_slices){words + 2 * n, words + 3 * n};
-    }
-    hc_comm_retain(comm);
-    return op;
-}
-
-void hc_op_destroy(struct hc_op *op) {
-    hc_comm_release(op->comm);
-    free(op);
-}
+#include "hc_steps.h"
+#include "hc_wait.h"
 
 /* A collective that never ran leaves the others waiting for it: they should know, and why: it is the one
  * error that all ranks then have. The text stays this thread's. */

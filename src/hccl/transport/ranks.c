@@ -9,12 +9,12 @@
 
 #include "hc_board.h"
 #include "hc_device.h"
-#include "hc_lifeline.h"
+#include "hc_failure.h"
 #include "hc_net.h"
-#include "hc_op.h"
 #include "hc_option.h"
 #include "hc_share.h"
-#include "hc_transport.h"
+#include "hc_transport_shm.h"
+#include "hc_transport_ucx.h"
 
 /* How long a wait polls: many times what a message takes between two cores (about 50 us), then yielding the
  * core, which costs about 1 us where nobody else wants it. Sleeping and being woken costs 10 us and more, so
@@ -95,21 +95,6 @@ static HcclResult compare(const char *caller, const struct hc_comm *c) {
     return HCCL_SUCCESS;
 }
 
-/* Before the board is left by anyone: the process ids are still those of the ranks. */
-static HcclResult open_lifelines(const char *caller, struct hc_comm *c) {
-    c->lifelines = calloc(c->num_ranks, sizeof *c->lifelines);
-    c->heaps = calloc(c->num_ranks, sizeof *c->heaps);
-    HC_CHECK(c->lifelines != NULL && c->heaps != NULL, HCCL_E_MEMORY, "%s: out of host memory", caller);
-    for (uint32_t r = 0; r < c->num_ranks; r++) {
-        const struct hc_member *m = &c->members[r];
-        if (m->pid == getpid()) continue;
-        HC_TRY((HcclResult)hc_lifeline_open(caller, m->pid, &c->lifelines[r]));
-        c->heaps[r] = hc_peer_heap_open(m->pid, m->heap_file, caller);
-        if (c->heaps[r] == NULL) return HCCL_E_MEMORY; /* its text is set */
-    }
-    return HCCL_SUCCESS;
-}
-
 /* Ranks that share cores must not poll: the one they wait for may need the core. */
 static void set_patience(struct hc_comm *c) {
     cpu_set_t cores;
@@ -118,20 +103,6 @@ static void set_patience(struct hc_comm *c) {
     for (uint32_t r = 0; r < c->num_ranks; r++) here += same_host(&c->members[r], &c->members[c->rank]);
     c->spins = here > (uint32_t)count ? 0 : SPINS;
     c->yields = YIELDS;
-}
-
-/* `board_file` is closed. */
-static HcclResult open_shm(const char *caller, struct hc_comm *c, int board_file) {
-    HcclResult status = hc_board_check(caller, c->num_ranks, c->members[0].buffer_megabytes);
-    if (status == HCCL_SUCCESS) status = open_lifelines(caller, c);
-    if (status != HCCL_SUCCESS) {
-        close(board_file);
-        return status;
-    }
-    HC_TRY(hc_board_open(caller, c, board_file));
-    c->self = hc_presence(c->board, c->rank);
-    c->transport = &hc_transport_shm;
-    return HCCL_SUCCESS;
 }
 
 HcclResult hc_ranks_meet(const char *caller, struct hc_comm *c) {
@@ -153,11 +124,15 @@ HcclResult hc_ranks_meet(const char *caller, struct hc_comm *c) {
     if (status != HCCL_SUCCESS) return status;
     set_patience(c);
     c->spread = is_spread(c);
-    return shared ? open_shm(caller, c, self.board_file) : hc_net_open(caller, c, connection);
+    const struct hc_transport *transport = shared ? &hc_transport_shm : &hc_transport_ucx;
+    status = shared ? hc_shm_open(caller, c, self.board_file) : hc_net_open(caller, c, connection);
+    if (status == HCCL_SUCCESS) c->transport = transport;
+    else transport->close(c);
+    return status;
 }
 
 HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
-    hc_ranks_leave(c);
+    hc_comm_disconnect(c);
     free(c->members);
     c->members = NULL;
     c->meeting.id[0]++; /* a meeting of its own, the same on all ranks */
@@ -168,21 +143,4 @@ HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *c) {
     atomic_store(&c->failed, HCCL_SUCCESS);
     const HcclResult status = hc_ranks_meet(caller, c);
     return status == HCCL_SUCCESS ? status : hc_comm_fail(c, status, "%s", hc_error_text());
-}
-
-void hc_ranks_leave(struct hc_comm *c) {
-    pthread_mutex_lock(&c->failure_lock); /* see hc_comm_poll */
-    c->transport = NULL;
-    pthread_mutex_unlock(&c->failure_lock);
-    hc_net_close(c);
-    c->self = NULL;
-    hc_board_close(c);
-    for (uint32_t r = 0; r < c->num_ranks; r++) {
-        if (c->heaps != NULL) hc_peer_heap_close(c->heaps[r]);
-        if (c->lifelines != NULL) hc_lifeline_close(c->lifelines[r]);
-    }
-    free(c->heaps);
-    free(c->lifelines);
-    c->heaps = NULL;
-    c->lifelines = NULL;
 }

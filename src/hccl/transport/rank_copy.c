@@ -29,8 +29,8 @@ void HC_FN(hccl_copy_past_caches)(char *to, const char *from, size_t bytes) {
 #else
 #include <string.h>
 
-#include "hc_op.h"
 #include "hc_parallel.h"
+#include "hc_rank_copy.h"
 
 enum {
     GRAIN = 1 << 20,       /* below this, waking threads costs more than it saves */

@@ -7,5 +7,3 @@
 HcclResult hc_ranks_meet(const char *caller, struct hc_comm *comm);
 /* Forget a failure: all ranks must call this. Nothing may be under way here. */
 HcclResult hc_ranks_meet_again(const char *caller, struct hc_comm *comm);
-/* Give up all connections; the others see it. Also of a communicator that never met anyone. */
-void hc_ranks_leave(struct hc_comm *comm);
