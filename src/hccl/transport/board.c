@@ -87,12 +87,12 @@ static HcclResult map_file(const char *caller, struct hc_board *b, int file) {
 /* The file of rank 0 may be closed, and its process may end, only when all have it. */
 static HcclResult wait_for_all(const char *caller, struct hc_comm *c) {
     const uint64_t limit = hc_now_ns() + (uint64_t)hc_option_int(HC_OPT_HCCL_CONNECT_TIMEOUT) * 1000000000u;
-    struct hc_presence *self = hc_presence(c->board, c->rank);
+    struct hc_presence *self = hc_presence_of(c->board, c->rank);
     atomic_store(&self->pid, getpid());
     atomic_store(&self->stage, HC_JOINED);
-    for (uint32_t r = 0; r < c->num_ranks; r++) hc_bell_add(&hc_presence(c->board, r)->door);
+    for (uint32_t r = 0; r < c->num_ranks; r++) hc_bell_add(&hc_presence_of(c->board, r)->door);
     for (uint32_t r = 0; r < c->num_ranks; r++) {
-        const struct hc_presence *p = hc_presence(c->board, r);
+        const struct hc_presence *p = hc_presence_of(c->board, r);
         for (;;) {
             const uint32_t seen = atomic_load(&self->door.value);
             if (atomic_load(&p->stage) != HC_ABSENT) break;
@@ -133,8 +133,8 @@ void hc_board_close(struct hc_comm *c) {
     struct hc_board *b = c->board;
     c->board = NULL;
     if (b == NULL) return;
-    atomic_store(&hc_presence(b, c->rank)->stage, HC_LEFT);
-    for (uint32_t r = 0; r < b->num_ranks; r++) hc_bell_add(&hc_presence(b, r)->door);
+    atomic_store(&hc_presence_of(b, c->rank)->stage, HC_LEFT);
+    for (uint32_t r = 0; r < b->num_ranks; r++) hc_bell_add(&hc_presence_of(b, r)->door);
     munmap(b->memory, b->bytes);
     free(b);
 }

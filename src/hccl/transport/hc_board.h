@@ -102,7 +102,7 @@ HcclResult hc_board_check(const char *caller, uint32_t num_ranks, uint32_t buffe
 static inline struct hc_board_head *hc_board_head(const struct hc_board *b) {
     return (struct hc_board_head *)(void *)b->memory;
 }
-static inline struct hc_presence *hc_presence(const struct hc_board *b, uint32_t rank) {
+static inline struct hc_presence *hc_presence_of(const struct hc_board *b, uint32_t rank) {
     return (struct hc_presence *)(void *)(b->memory + b->presence_at) + rank;
 }
 static inline struct hc_post *hc_post(const struct hc_board *b, uint32_t rank, uint32_t number) {

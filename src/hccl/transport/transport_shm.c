@@ -40,7 +40,7 @@ static bool is_its_turn(const struct hc_op *op, const struct hc_message *m) {
 }
 
 static void ring(const struct hc_op *op, uint32_t rank) {
-    hc_bell_add(&hc_presence(op->comm->board, rank)->door);
+    hc_bell_add(&hc_presence_of(op->comm->board, rank)->door);
 }
 
 /* A slot to fill, NULL while the receiver has emptied none. */
@@ -280,7 +280,7 @@ static void publish(struct hc_comm *c, HcclResult code, const char *text) {
     head->rank = c->rank;
     snprintf(head->text, sizeof head->text, "%s", text);
     atomic_store(&head->failed, 2);
-    for (uint32_t r = 0; r < c->num_ranks; r++) hc_bell_wake(&hc_presence(c->board, r)->door);
+    for (uint32_t r = 0; r < c->num_ranks; r++) hc_bell_wake(&hc_presence_of(c->board, r)->door);
 }
 
 static bool reported(struct hc_comm *c, struct hc_report *report) {
@@ -297,7 +297,7 @@ static bool has_ended(const struct hc_comm *c, uint32_t rank) {
 
 /* Whether it has ended is asked first: what a process wrote before its end is then seen. */
 static void status(const struct hc_comm *c, uint32_t rank, struct hc_rank_status *s) {
-    const struct hc_presence *p = hc_presence(c->board, rank);
+    const struct hc_presence *p = hc_presence_of(c->board, rank);
     const bool ended = has_ended(c, rank);
     hc_rank_status_read(p, s);
     if (ended && s->stage != HC_LEFT) s->stage = HC_ENDED; /* who left first did so on purpose */
@@ -326,7 +326,7 @@ HcclResult hc_shm_open(const char *caller, struct hc_comm *c, int board_file) {
         return status;
     }
     HC_TRY(hc_board_open(caller, c, board_file));
-    c->self = hc_presence(c->board, c->rank);
+    c->self = hc_presence_of(c->board, c->rank);
     return HCCL_SUCCESS;
 }
 
