@@ -16,9 +16,10 @@ static inline bool hc_observing(void) {
 aclError hc_observe_task(int32_t device, int32_t stream, const struct hc_task *task,
                          aclError (*run)(const struct hc_task *task));
 
-/* trace.c. Open MINDSPEED_TRACE if it is set and not open yet; close and complete the file. */
+/* trace.c. Open MINDSPEED_TRACE if it is set and not open yet; the same for a pattern (hc_trace_file.h);
+ * close and complete the file. */
 aclError hc_trace_start(void);
-aclError hc_trace_open(const char *path);
+aclError hc_trace_open(const char *pattern);
 void hc_trace_stop(void);
 void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, const struct hc_task_info *info,
                   uint64_t begin_ns, uint64_t end_ns, aclError code);

@@ -3,7 +3,6 @@
  * folder given to aclprofInit, unless MINDSPEED_TRACE is being written already. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "hc_error.h"
 #include "hc_handle.h"
@@ -93,9 +92,14 @@ static aclError start(void) {
     HC_CHECK(g_state != RUNNING, ACL_ERROR_PROF_ALREADY_RUN, "aclprofStart: profiling runs already");
     g_own_trace = !(atomic_load(&hc_observers) & HC_OBSERVE_TRACE);
     if (g_own_trace) {
-        char path[sizeof g_folder + 64];
-        snprintf(path, sizeof path, "%s/npu_trace_%d.json", g_folder, (int)getpid());
-        HC_TRY(hc_trace_open(path));
+        char pattern[2 * sizeof g_folder + 64];
+        size_t used = 0;
+        for (const char *c = g_folder; *c != '\0'; c++) {
+            if (*c == '%') pattern[used++] = '%'; /* no pattern of the client's */
+            pattern[used++] = *c;
+        }
+        strcpy(pattern + used, "/npu_trace_%p.json");
+        HC_TRY(hc_trace_open(pattern));
     }
     g_state = RUNNING;
     return ACL_SUCCESS;

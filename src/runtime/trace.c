@@ -1,154 +1,130 @@
 // SPDX-License-Identifier: Apache-2.0
 /* MINDSPEED_TRACE=file.json: a Chrome trace (ui.perfetto.dev opens it). A process row per device, a thread
- * row per stream; a slice per task with its shapes, bytes and FLOPs.
- *
- * Lines gather in a buffer of fixed size. Each flush ends with "]" and the next one overwrites it, so the
- * file is valid JSON at every moment, also after a crash. In the name, %p is the process id and %r the
- * environment's RANK; where WORLD_SIZE is above 1 and the name has neither, ".rank<RANK>" goes before the
- * extension. */
-#include <errno.h>
+ * row per stream; a slice per task with its shapes, bytes and FLOPs. The first record tells whose trace it
+ * is and on which clock, for `mindspeed trace merge`. trace_file.c keeps the file whole. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "hc_clock.h"
 #include "hc_device.h"
 #include "hc_error.h"
-#include "hc_log.h"
 #include "hc_observe.h"
 #include "hc_option.h"
+#include "hc_trace_file.h"
 
-/* 256 KiB are about a thousand slices: one write every few milliseconds of small operators. Where tasks are
- * few, a write every 100 ms; and one behind each failure, as the process may be ended for it.
- * Perfetto needs no sorting by time, so lines go out as tasks end. */
-enum {
-    BUFFER_BYTES = 1 << 18,
-    LINE_BYTES = 2048,
-    PATH_BYTES = 4096,
-    NAMED_ROWS = 4096,
-    WRITE_NS = 100 * 1000 * 1000
-};
+/* Where tasks are few, a write every 100 ms; and one behind each failure, as the process may be ended for
+ * it. Perfetto needs no sorting by time, so lines go out as tasks end. */
+enum { LINE_BYTES = HC_TRACE_LINE_BYTES, NAMED_ROWS = 4096, WRITE_NS = 100 * 1000 * 1000, FORMAT = 1 };
 
 static struct {
     pthread_mutex_t lock;
-    int file;   /* -1: closed */
-    bool first; /* no slice written yet */
-    off_t end;  /* where the closing "]" is */
-    size_t used;
-    char *buffer;
+    struct hc_trace_file out;
     uint64_t written_ns;        /* when the last task ended that made a write */
     uint64_t named[NAMED_ROWS]; /* rows whose names are written, hashed by device and stream */
-} g_trace = {.lock = PTHREAD_MUTEX_INITIALIZER, .file = -1};
+} g_trace = {.lock = PTHREAD_MUTEX_INITIALIZER, .out = {.file = -1}};
 
-/* The file name for a pattern. False when it does not fit into `room` bytes, the terminator included. */
-static bool expand(const char *pattern, char *path, size_t room) {
+/* Into a JSON string; cut where `room` ends. Names and shapes come from our own code, but what is in one
+ * must not break the file: bytes that are no printable ASCII go out as numbers. */
+static void quote(const char *text, char *out, size_t room) {
     size_t used = 0;
-    bool unique = false;
-    for (const char *c = pattern; *c != '\0'; c++) {
-        const bool special = c[0] == '%' && (c[1] == 'p' || c[1] == 'r');
-        int n;
-        if (!special) n = snprintf(path + used, room - used, "%c", *c);
-        else if (c[1] == 'p') n = snprintf(path + used, room - used, "%d", (int)getpid());
-        else n = snprintf(path + used, room - used, "%s", hc_option_text(HC_OPT_RANK));
-        if (n < 0 || (size_t)n >= room - used) return false;
-        used += (size_t)n;
-        unique = unique || special;
-        c += special || (c[0] == '%' && c[1] == '%');
+    for (; *text != '\0' && used + 7 < room; text++) {
+        const unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') out[used++] = '\\';
+        if (c >= 0x20 && c < 0x7f) out[used++] = *text;
+        else used += (size_t)snprintf(out + used, room - used, "\\u%04x", c);
     }
-    if (unique || hc_option_int(HC_OPT_WORLD_SIZE) <= 1) return true;
-    char tail[64] = "";
-    char *dot = strrchr(path, '.');
-    if (dot != NULL && strchr(dot, '/') == NULL && strlen(dot) < sizeof tail) {
-        strcpy(tail, dot);
-        used = (size_t)(dot - path);
-    }
-    const int n = snprintf(path + used, room - used, ".rank%s%s", hc_option_text(HC_OPT_RANK), tail);
-    return n >= 0 && (size_t)n < room - used;
+    out[used] = '\0';
 }
 
-/* Needs the lock. A trace that cannot be written is ended with a log line: it must not end the training. */
-static void flush(void) {
-    static const char TAIL[] = "\n]\n";
-    if (g_trace.file < 0 || g_trace.used == 0) return;
-    memcpy(g_trace.buffer + g_trace.used, TAIL, sizeof TAIL - 1);
-    const size_t bytes = g_trace.used + sizeof TAIL - 1;
-    size_t at = 0;
-    while (at < bytes) {
-        const ssize_t n = pwrite(g_trace.file, g_trace.buffer + at, bytes - at, g_trace.end + (off_t)at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            HC_LOG_ERROR("trace: cannot write: %s; tracing ends", strerror(errno));
-            atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
-            break;
-        }
-        at += (size_t)n;
+/* Two processes with the same text read the same clock: one start of one kernel, one time namespace. */
+static void clock_name(char *text, size_t room) {
+    char boot[64] = "unknown";
+    struct stat space = {0};
+    const int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        const ssize_t n = read(file, boot, sizeof boot - 1);
+        if (n > 0) boot[n] = '\0';
+        close(file);
     }
-    g_trace.end += (off_t)g_trace.used;
-    g_trace.used = 0;
+    boot[strcspn(boot, "\n")] = '\0';
+    stat("/proc/self/ns/time", &space);
+    snprintf(text, room, "%s/%llu", boot, (unsigned long long)space.st_ino);
 }
 
-/* Needs the lock. One element of the array, with what separates it from the last; 8 bytes are kept for
- * the tail. */
+/* `wall_ns` is what turns times of this clock into those of the calendar, which clocks of several hosts
+ * share. */
+static void describe_process(char *line, size_t room) {
+    char name[100] = "", host[200], clock[100], quoted[200], rank[32] = "null";
+    struct timespec wall;
+    gethostname(name, sizeof name - 1);
+    quote(name, host, sizeof host);
+    clock_name(clock, sizeof clock);
+    quote(clock, quoted, sizeof quoted);
+    if (hc_option_is_set(HC_OPT_RANK))
+        snprintf(rank, sizeof rank, "%lld", (long long)hc_option_int(HC_OPT_RANK));
+    clock_gettime(CLOCK_REALTIME, &wall);
+    const long long wall_ns = (long long)wall.tv_sec * 1000000000 + wall.tv_nsec - (long long)hc_now_ns();
+    snprintf(line, room,
+             "{\"ph\":\"M\",\"name\":\"mindspeed_trace\",\"pid\":0,\"tid\":0,\"args\":{\"format\":%d,"
+             "\"process\":%d,"
+             "\"rank\":%s,\"host\":\"%s\",\"clock\":\"%s\",\"wall_ns\":%lld}}",
+             FORMAT, (int)getpid(), rank, host, quoted, wall_ns);
+}
+
+/* Needs the lock. A trace that cannot be written on must not end the training. */
+static void settle(int failed) {
+    if (failed == 0) return;
+    fprintf(stderr, "mindspeed: the trace of process %d ends here: %s\n", (int)getpid(), strerror(failed));
+    atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
+    hc_trace_file_close(&g_trace.out);
+}
+
+/* Needs the lock. */
 static void append(const char *line, size_t bytes) {
-    if (g_trace.file < 0) return;
-    if (g_trace.used + bytes + 8 > BUFFER_BYTES) flush();
-    const char *separator = g_trace.first ? "[\n" : ",\n";
-    g_trace.first = false;
-    memcpy(g_trace.buffer + g_trace.used, separator, 2);
-    memcpy(g_trace.buffer + g_trace.used + 2, line, bytes);
-    g_trace.used += bytes + 2;
+    if (g_trace.out.file >= 0) settle(hc_trace_file_append(&g_trace.out, line, bytes));
+}
+static void write_out(void) {
+    if (g_trace.out.file >= 0) settle(hc_trace_file_write(&g_trace.out));
 }
 
-/* Needs the lock; 0 or errno. */
-static int open_file(const char *path) {
-    if (g_trace.file >= 0) return 0;
-    if (g_trace.buffer == NULL) g_trace.buffer = malloc(BUFFER_BYTES + 64);
-    if (g_trace.buffer == NULL) return ENOMEM;
-    g_trace.file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (g_trace.file < 0 || pwrite(g_trace.file, "[\n]\n", 4, 0) != 4) return errno;
-    g_trace.first = true;
-    g_trace.end = 0;
-    g_trace.used = 0;
+/* Needs the lock. */
+static aclError open_file(const char *pattern) {
+    char head[LINE_BYTES];
+    if (g_trace.out.file >= 0) return ACL_SUCCESS;
+    describe_process(head, sizeof head);
+    HC_TRY(hc_trace_file_open(&g_trace.out, pattern, head));
     g_trace.written_ns = 0;
     memset(g_trace.named, 0, sizeof g_trace.named);
-    return 0;
+    return ACL_SUCCESS;
 }
 
 /* The file is completed at exit, whoever opened it. */
-aclError hc_trace_open(const char *path) {
+aclError hc_trace_open(const char *pattern) {
     static atomic_bool at_exit;
     pthread_mutex_lock(&g_trace.lock);
-    const int failed = open_file(path);
+    const aclError code = open_file(pattern);
     pthread_mutex_unlock(&g_trace.lock);
-    HC_CHECK(failed == 0, ACL_ERROR_WRITE_FILE, "cannot write the trace %s: %s", path, strerror(failed));
+    HC_TRY(code);
     if (!atomic_exchange(&at_exit, true)) atexit(hc_trace_stop);
     atomic_fetch_or(&hc_observers, HC_OBSERVE_TRACE);
     return ACL_SUCCESS;
 }
 
 aclError hc_trace_start(void) {
-    const char *pattern = hc_option_text(HC_OPT_TRACE);
-    char path[PATH_BYTES];
-    if (pattern[0] == '\0') return ACL_SUCCESS;
-    HC_CHECK(expand(pattern, path, sizeof path), ACL_ERROR_INVALID_PARAM,
-             "%s: the name is longer than %d bytes", hc_option_env_name(HC_OPT_TRACE), PATH_BYTES - 1);
-    return hc_trace_open(path);
+    return hc_option_is_set(HC_OPT_TRACE) ? hc_trace_open(hc_option_text(HC_OPT_TRACE)) : ACL_SUCCESS;
 }
 
 /* Also runs at exit. Tasks still running are not in the trace. */
 void hc_trace_stop(void) {
     atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
     pthread_mutex_lock(&g_trace.lock);
-    if (g_trace.file >= 0) {
-        if (g_trace.first) append("{}", 2);
-        flush();
-        close(g_trace.file);
-        g_trace.file = -1;
-    }
-    free(g_trace.buffer);
-    g_trace.buffer = NULL;
+    write_out();
+    hc_trace_file_close(&g_trace.out);
     pthread_mutex_unlock(&g_trace.lock);
 }
 
@@ -181,18 +157,6 @@ static void name_row(int32_t device, int32_t stream) {
     append(line, (size_t)n);
 }
 
-/* Into a JSON string; cut where `room` ends. Names and shapes come from our own code, but a quote in one
- * must not break the file. */
-static void quote(const char *text, char *out, size_t room) {
-    size_t used = 0;
-    for (; *text != '\0' && used + 7 < room; text++) {
-        if (*text == '"' || *text == '\\') out[used++] = '\\';
-        if ((unsigned char)*text >= 0x20) out[used++] = *text;
-        else used += (size_t)snprintf(out + used, room - used, "\\u%04x", (unsigned)*text);
-    }
-    out[used] = '\0';
-}
-
 /* Formats before it takes the lock. Times are microseconds with three decimals, on the clock that events
  * use. */
 void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, const struct hc_task_info *info,
@@ -214,7 +178,7 @@ void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, co
     name_row(device, stream);
     append(line, (size_t)n);
     if (code != 0 || end_ns - g_trace.written_ns >= WRITE_NS) {
-        flush();
+        write_out();
         g_trace.written_ns = end_ns;
     }
     pthread_mutex_unlock(&g_trace.lock);
@@ -222,14 +186,13 @@ void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, co
 
 void hc_trace_write(void) {
     pthread_mutex_lock(&g_trace.lock);
-    flush();
+    write_out();
     pthread_mutex_unlock(&g_trace.lock);
 }
 
 /* The file belongs to the parent. */
 void hc_trace_after_fork(void) {
     pthread_mutex_init(&g_trace.lock, NULL);
-    if (g_trace.file >= 0) close(g_trace.file);
-    g_trace.file = -1;
+    hc_trace_file_close(&g_trace.out);
     atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Trace and statistics of the launch point. The file is read back by a JSON check of brackets and strings. */
+/* Trace and statistics of the launch point. How the file is kept whole: test_trace_file.c. */
+#include <sys/stat.h>
+
 #include "hc_stats.h"
+#include "json_check.h"
 #include "runtime_test.h"
 
 static aclError nothing(void *arg) {
@@ -11,31 +14,19 @@ static void describe(const void *arg, struct hc_task_info *info) {
     (void)arg;
     info->bytes = 100;
     info->flops = 7;
-    strcpy(info->shapes, "float32[4,8] \"quoted\\\"");
+    strcpy(info->shapes, "float32[4,8] \"quoted\\\" \n\x7f\xc3\xff");
 }
 
-static char g_text[1 << 20];
+static char g_text[64 << 20];
 
-/* Brackets match outside of strings and nothing follows. */
-static bool well_formed(const char *text) {
-    int depth = 0;
-    bool quoted = false;
-    for (const char *c = text; *c != '\0'; c++) {
-        if (quoted && *c == '\\') c++;
-        else if (*c == '"') quoted = !quoted;
-        else if (!quoted && strchr("[{", *c) != NULL) depth++;
-        else if (!quoted && strchr("]}", *c) != NULL && --depth < 0) return false;
-    }
-    return depth == 0 && !quoted;
-}
-
-static bool read_file(const char *path) {
+/* Elements of the array in the file; -1 if it is none, -2 if there is no file. */
+static int elements(const char *path) {
     FILE *f = fopen(path, "r");
-    if (f == NULL) return false;
+    if (f == NULL) return -2;
     const size_t n = fread(g_text, 1, sizeof g_text - 1, f);
     g_text[n] = '\0';
     fclose(f);
-    return true;
+    return json_array(g_text, n);
 }
 
 static void run_tasks(int count) {
@@ -76,7 +67,7 @@ TEST(trace_holds_the_task_that_failed_before_the_process_was_killed) {
     snprintf(path, sizeof path, "/tmp/runtime_trace_failure_%d.json", (int)getpid());
     setenv("MINDSPEED_TRACE", path, 1);
     CHECK_EQ(in_child(traced_failure, 20), -SIGKILL);
-    CHECK(read_file(path) && well_formed(g_text));
+    CHECK(elements(path) > 0);
     const char *slice = strstr(g_text, "\"aclnnFails\"");
     CHECK(slice != NULL && strstr(slice, "\"code\":507015") != NULL &&
           strstr(g_text, "\"aclnnTest\"") != NULL);
@@ -89,11 +80,12 @@ TEST(trace_is_complete_json_with_rows_and_arguments) {
     snprintf(path, sizeof path, "/tmp/runtime_trace_%d.json", (int)getpid());
     setenv("MINDSPEED_TRACE", path, 1);
     CHECK_EQ(in_child(traced_exit, 20), 3);
-    CHECK(read_file(path) && well_formed(g_text));
-    CHECK(g_text[0] == '[' && strstr(g_text, "\"aclnnTest\"") != NULL && strstr(g_text, "\"NPU 3\"") != NULL);
+    CHECK(elements(path) > 0);
+    CHECK(strstr(g_text, "\"aclnnTest\"") != NULL && strstr(g_text, "\"NPU 3\"") != NULL);
     CHECK(strstr(g_text, "\"bytes\":100,\"flops\":7") != NULL && strstr(g_text, "float32[4,8]") != NULL);
+    unlink(path);
     CHECK_EQ(in_child(traced_kill, 20), -SIGKILL);
-    CHECK(read_file(path) && well_formed(g_text) && strlen(g_text) > 10000);
+    CHECK(elements(path) > 1 && strlen(g_text) > 10000);
     unlink(path);
     unsetenv("MINDSPEED_TRACE");
 }
@@ -105,19 +97,123 @@ static int ranked(void) {
     return aclFinalize() != ACL_SUCCESS;
 }
 
+/* Writes without a pause, and a row more now and then. */
+static int traced_endlessly(void) {
+    static char name[160];
+    memset(name, 'n', sizeof name - 1);
+    use_device(0);
+    for (long i = 0;; i++) {
+        if (i % 50000 == 0) aclrtSetDevice((int32_t)(i / 50000 % 8));
+        hc_launch(NULL, &(struct hc_task){.name = name + i % 100, .run = nothing, .describe = describe});
+    }
+    return 0;
+}
+
+/* kill -9 at any moment, most of them within a write: of large buffers, as all time goes there. */
+TEST(killed_at_any_moment) {
+    const int times = getenv("HC_TEST_FULL") != NULL ? 2000 : 60;
+    char path[64];
+    unsigned long records = 0;
+    snprintf(path, sizeof path, "/tmp/runtime_trace_kill_%d.json", (int)getpid());
+    setenv("MINDSPEED_TRACE", path, 1);
+    for (int i = 0; i < times; i++) {
+        const pid_t pid = fork();
+        if (pid == 0) _exit(traced_endlessly());
+        usleep((useconds_t)(1000 + i * 7919 % 40000));
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        const int found = elements(path);
+        CHECK_MSG(found == -2 || found > 0, "turn %d: %s is no array", i, path);
+        records += found > 0 ? (unsigned)found : 0;
+        unlink(path);
+    }
+    unsetenv("MINDSPEED_TRACE");
+    printf("%lu records in %d traces\n", records, times);
+    CHECK(records > 1000u * (unsigned)times / 10);
+}
+
+static int forks(void) {
+    run_tasks(10);
+    const pid_t pid = fork();
+    if (pid == 0) { /* a process that starts the runtime anew has a trace of its own */
+        if (aclInit(NULL) != ACL_SUCCESS) _exit(1);
+        run_tasks(20);
+        exit(0);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    run_tasks(10);
+    if (aclFinalize() != ACL_SUCCESS || aclInit(NULL) != ACL_SUCCESS) return 1; /* a trace more */
+    run_tasks(5);
+    return status != 0 || aclFinalize() != ACL_SUCCESS;
+}
+
+/* How many traces there are that begin with this, and how many slices of "aclnnTest" in all. */
+static int count_traces(const char *begin, int *slices) {
+    char command[200];
+    snprintf(command, sizeof command, "cat %s*.json | grep -o '\"aclnnTest\"' | wc -l; ls %s*.json | wc -l",
+             begin, begin);
+    FILE *f = popen(command, "r");
+    int files = 0;
+    if (f == NULL || fscanf(f, "%d %d", slices, &files) != 2) files = -1;
+    if (f != NULL) pclose(f);
+    return files;
+}
+
+TEST(a_process_that_forks_and_starts_anew_overwrites_nothing) {
+    char begin[64], path[80], command[100];
+    int slices = 0;
+    snprintf(begin, sizeof begin, "/tmp/runtime_forks_%d", (int)getpid());
+    snprintf(path, sizeof path, "%s.json", begin);
+    setenv("MINDSPEED_TRACE", path, 1);
+    CHECK_EQ(in_child(forks, 20), 0);
+    CHECK_EQ(count_traces(begin, &slices), 3);
+    CHECK_EQ(slices, 10 + 20 + 10 + 5);
+    snprintf(command, sizeof command, "rm %s*.json", begin);
+    CHECK_EQ(system(command), 0);
+    unsetenv("MINDSPEED_TRACE");
+}
+
+aclError aclprofInit(const char *path, size_t length);
+aclprofConfig *aclprofCreateConfig(uint32_t *devices, uint32_t count, aclprofAicoreMetrics metrics,
+                                   const aclprofAicoreEvents *events, uint64_t types);
+aclError aclprofStart(const aclprofConfig *config);
+aclError aclprofStop(const aclprofConfig *config);
+
+static int profiled(void) {
+    static const char *const folder = "/tmp/runtime_prof_%d %p";
+    aclprofConfig *config = aclprofCreateConfig(NULL, 0, 0, NULL, 0);
+    int slices;
+    use_device(0);
+    mkdir(folder, 0700);
+    if (aclprofInit(folder, strlen(folder)) != ACL_SUCCESS) return 1;
+    for (int i = 0; i < 3; i++) {
+        if (aclprofStart(config) != ACL_SUCCESS) return 2;
+        run_tasks(4);
+        if (aclprofStop(config) != ACL_SUCCESS) return 3;
+    }
+    char begin[100], command[200];
+    snprintf(begin, sizeof begin, "'%s'/npu_trace_%d", folder, (int)getpid());
+    const int files = count_traces(begin, &slices);
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    if (system(command) != 0) return 4;
+    return files != 3 || slices != 12 ? 5 : 0;
+}
+TEST(each_profile_has_a_file_of_its_own) { CHECK_EQ(in_child(profiled, 20), 0); }
+
 TEST(ranks_write_files_of_their_own) {
     char pattern[64], path[80];
     snprintf(pattern, sizeof pattern, "/tmp/runtime_ranks_%d.json", (int)getpid());
     snprintf(path, sizeof path, "/tmp/runtime_ranks_%d.rank2.json", (int)getpid());
     setenv("MINDSPEED_TRACE", pattern, 1);
     CHECK_EQ(in_child(ranked, 20), 0);
-    CHECK(read_file(path) && well_formed(g_text));
+    CHECK(elements(path) > 0);
     unlink(path);
     snprintf(pattern, sizeof pattern, "/tmp/runtime_%d_%%r.json", (int)getpid());
     snprintf(path, sizeof path, "/tmp/runtime_%d_2.json", (int)getpid());
     setenv("MINDSPEED_TRACE", pattern, 1);
     CHECK_EQ(in_child(ranked, 20), 0);
-    CHECK(read_file(path));
+    CHECK(elements(path) > 0 && strstr(g_text, "\"rank\":2") != NULL);
     unlink(path);
     setenv("MINDSPEED_TRACE", "/nonexistent/x.json", 1);
     CHECK_FAILS(aclInit(NULL), ACL_ERROR_WRITE_FILE, "/nonexistent/x.json");

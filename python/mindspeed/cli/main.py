@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import mindspeed
-from mindspeed.cli import doctor, environment, smi
+from mindspeed.cli import doctor, environment, smi, trace
 
 DESCRIPTION = "Megatron-LM on Ascend NPUs, and on any Linux machine without one."
 EPILOG = """\
@@ -74,6 +74,17 @@ def build_parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="for an answer (default: 60)"
     )
     devices.set_defaults(run=lambda args: smi.run(as_json=args.json, timeout=args.timeout))
+
+    traces = commands.add_parser("trace", help="work with files that MINDSPEED_TRACE wrote")
+    actions = traces.add_subparsers(title="actions", metavar="ACTION", required=True)
+    merge = actions.add_parser(
+        "merge",
+        help="one file for Perfetto from those of several processes",
+        description="Merge traces of several processes: rows are named by rank and device, times are on one clock.",
+    )
+    merge.add_argument("files", metavar="FILE", nargs="+", help="what MINDSPEED_TRACE or the profiler wrote")
+    merge.add_argument("-o", "--output", metavar="OUT", required=True, help="a new file")
+    merge.set_defaults(run=lambda args: trace.merge(args.files, args.output))
     return parser
 
 
