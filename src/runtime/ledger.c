@@ -34,13 +34,13 @@ static struct ledger *g_ledger; /* NULL: not looked for, or not to be shared */
 static int g_file = -1;
 static _Atomic(struct hc_account *) g_own;
 
-/* Process ids mean something within their namespace only, and the layout within a release. A name that is too
- * long or has a slash is refused by shm_open. */
+/* Process ids mean something within their namespace only, and releases may have accounts of another layout. A
+ * name that is too long or has a slash is refused by shm_open. */
 static void set_name(char *name, size_t room) {
     struct stat s;
     const unsigned long long space = stat("/proc/self/ns/pid", &s) == 0 ? (unsigned long long)s.st_ino : 0;
-    snprintf(name, room, "/mindspeed-devices-1-%u-%llu%s", (unsigned)geteuid(), space,
-             hc_option_text(HC_OPT_LEDGER));
+    snprintf(name, room, "/mindspeed-devices-%zu-%u-%llu%s", offsetof(struct hc_account, devices),
+             (unsigned)geteuid(), space, hc_option_text(HC_OPT_LEDGER));
 }
 
 /* Anyone may have made a file of that name: it must be ours, ours alone, and of the right size. */

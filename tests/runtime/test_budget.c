@@ -36,7 +36,8 @@ static int g_rank;
 static void set_name(char *name, size_t room) {
     struct stat s;
     const unsigned long long space = stat("/proc/self/ns/pid", &s) == 0 ? (unsigned long long)s.st_ino : 0;
-    snprintf(name, room, "/mindspeed-devices-1-%u-%llu%s", (unsigned)geteuid(), space, getenv("HC_LEDGER"));
+    snprintf(name, room, "/mindspeed-devices-%zu-%u-%llu%s", offsetof(struct hc_account, devices),
+             (unsigned)geteuid(), space, getenv("HC_LEDGER"));
 }
 
 /* Accounts of this test program alone: others run on the machine. */
