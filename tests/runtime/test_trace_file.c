@@ -175,6 +175,9 @@ static bool is_one_end(const char *text, size_t bytes) {
 /* The child walks; the parent looks after each of its instructions. */
 TEST(killed_at_any_instruction_of_the_walk) {
     enum { BYTES = 3 * PAGE };
+#ifdef __SANITIZE_THREAD__
+    SKIP("each store is thousands of instructions here");
+#endif
     for (int from = 0; from < 12; from += 5) {
         char *text = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         CHECK(text != MAP_FAILED);
