@@ -18,6 +18,7 @@ from pathlib import Path
 
 from errors import SharedError, UserError
 from layout import layout_of
+from mindspeed import options as variables
 from options import parse
 
 
@@ -149,9 +150,18 @@ def _complain(error: UserError) -> None:
     print(f"pretrain: error{where}: {error}", file=sys.stderr)
 
 
+def _check_variables() -> None:
+    """Those that this job reads, before anything trusts them."""
+    for variable in variables.table():
+        problem = variable.problem(os.environ) if "the examples" in variable.readers else None
+        if problem:
+            raise UserError(problem)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        _check_variables()
         return _run(parse(arguments), arguments)
     except UserError as error:
         _complain(error)

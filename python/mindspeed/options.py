@@ -74,10 +74,6 @@ def table() -> tuple[Option, ...]:
     )
 
 
-def find(name: str) -> Option:
-    return next(option for option in table() if option.name == name)
-
-
 def misspelt(environment: Mapping[str, str]) -> dict[str, str | None]:
     """Variables that look like options and are none: the name that was meant, None if none is near."""
     found: dict[str, str | None] = {}

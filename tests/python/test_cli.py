@@ -82,6 +82,12 @@ def test_a_bad_device_choice_is_named(capsys, monkeypatch):
         assert capsys.readouterr().err == "mindspeed: MINDSPEED_DEVICE=gpu: expected host, ascend or auto\n"
 
 
+def test_what_the_package_reads_is_checked(capsys, monkeypatch):
+    monkeypatch.setenv("TASK_QUEUE_ENABLE", "yes")
+    assert main(["env"]) == 2
+    assert capsys.readouterr().err == "mindspeed: TASK_QUEUE_ENABLE=yes: expected 0, 1 or 2\n"
+
+
 def test_run_sets_the_environment_and_passes_everything_on(tmp_path):
     program = tmp_path / "program.py"
     program.write_text("import os, sys; print(os.environ['ASCEND_HOME_PATH'], sys.argv[1:]); sys.exit(7)")

@@ -283,7 +283,7 @@ def test_python_reads_rows(folder):
 
 
 def test_defaults_that_the_hook_sets_are_those_of_the_table():
-    assert {name: options.find(name).default for name in loader.DEFAULTS} == loader.DEFAULTS
+    assert {o.name: o.default for o in TABLE if o.name in loader.DEFAULTS} == loader.DEFAULTS
 
 
 def test_the_search_finds_every_form(tmp_path):

@@ -34,8 +34,15 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env=os.environ | variables,
+    )
 
 
 def succeed(*arguments: str) -> str:
@@ -76,6 +83,13 @@ def test_impossible_layouts_are_refused(arguments: str, tmp_path: Path) -> None:
     done = run("--out", str(out), *arguments.split())
     assert done.returncode == 2 and IMPOSSIBLE[arguments] in done.stderr
     assert done.stderr.count("\n") == 1 and not out.exists()
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS"])
+def test_wrong_variables_are_refused(name: str, tmp_path: Path) -> None:
+    done = run("--out", str(tmp_path / "out"), **{name: "two"})
+    assert done.returncode == 2 and f"{name}=two: expected a whole number from " in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_more_ranks_than_devices(tmp_path: Path) -> None:

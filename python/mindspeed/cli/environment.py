@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mindspeed import options
 from mindspeed.cann import loader
-from mindspeed.cann.decision import VARIABLE, Decision, decide
+from mindspeed.cann.decision import Decision, decide
 
 
 class UsageError(Exception):
@@ -19,9 +19,11 @@ class UsageError(Exception):
 
 
 def choose() -> Decision:
-    problem = options.find(VARIABLE).problem(os.environ)
-    if problem:
-        raise UsageError(problem)
+    """Refuses what the package itself reads wrongly; the rest is for aclInit."""
+    for option in options.table():
+        problem = option.problem(os.environ) if "the Python package" in option.readers else None
+        if problem:
+            raise UsageError(problem)
     return decide(os.environ)
 
 
