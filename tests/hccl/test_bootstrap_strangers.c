@@ -163,6 +163,19 @@ TEST(strangers_send_garbage) { CHECK(ranks_join_among(GARBAGE, STRANGERS)); }
 TEST(strangers_send_lengths) { CHECK(ranks_join_among(LENGTHS, STRANGERS)); }
 TEST(strangers_reset) { CHECK(ranks_join_among(RESET, STRANGERS)); }
 
+/* The port at which something listens on `address` (in the notation of /proc/net/tcp), 0: none. */
+static unsigned listening_port(const char *address) {
+    char line[512], at[9];
+    unsigned port = 0, state, found = 0;
+    FILE *file = fopen("/proc/self/net/tcp", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, " %*d: %8[0-9A-F]:%X %*8[0-9A-F]:%*X %X", at, &port, &state) == 3 && state == 10 &&
+            strcmp(at, address) == 0)
+            found = port;
+    if (file != NULL) fclose(file);
+    return found;
+}
+
 static double cpu_seconds(clockid_t clock) {
     struct timespec t;
     clock_gettime(clock, &t);
@@ -224,6 +237,35 @@ TEST(no_files_left) {
     remove(g_table);
 }
 
+/* A child of rank 0's process keeps the connections that its parent closes: they still wake who watches them.
+ */
+static int drop_shared_connection(void) {
+    HcclRootInfo info;
+    unsigned char bytes[4096] = "hcclcal";
+    setenv("HCCL_IF_IP", "127.0.0.3", 1);
+    if (aclInit(NULL) != 0 || aclrtSetDevice(0) != 0 || HcclGetRootInfo(&info) != 0) return 1;
+    const int s = open_to("127.0.0.3", (uint16_t)listening_port("0300007F"), true);
+    if (s < 0) return 2;
+    usleep(100000); /* it is accepted */
+    const pid_t child = fork();
+    if (child == 0) {
+        usleep(20000000);
+        _exit(0);
+    }
+    for (int i = 0; i < 3; i++, usleep(100000))
+        if (send(s, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) break;
+    const double used = used_meanwhile(0.2);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    return used > 0.1 ? 4 : aclFinalize();
+}
+
+TEST(forked_children_hold_connections) {
+    const pid_t pid = fork();
+    if (pid == 0) _exit(drop_shared_connection());
+    CHECK_EQ(end_of(pid, 20), 0);
+}
+
 /* As rank 1, with the public rank table and `secret` (NULL: none). */
 static bool is_refused(const char *secret) {
     if (secret != NULL) setenv("MINDSPEED_HCCL_SECRET_FILE", secret, 1);
@@ -261,19 +303,6 @@ TEST(only_the_address_asked_for) {
     CHECK_EQ(end_of(start_rank(1, 0), 10), 0);
     CHECK_EQ(end_of(first, 10), 0);
     remove(g_table);
-}
-
-/* The port at which something listens on `address` (in the notation of /proc/net/tcp), 0: none. */
-static unsigned listening_port(const char *address) {
-    char line[512], at[9];
-    unsigned port = 0, state, found = 0;
-    FILE *file = fopen("/proc/self/net/tcp", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, " %*d: %8[0-9A-F]:%X %*8[0-9A-F]:%*X %X", at, &port, &state) == 3 && state == 10 &&
-            strcmp(at, address) == 0)
-            found = port;
-    if (file != NULL) fclose(file);
-    return found;
 }
 
 static int make_root_info_at(const char *address) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -27,7 +28,9 @@ static struct hc_caller_list *list_of(struct hc_callers *all, const struct hc_ca
 
 struct hc_caller *hc_callers_add(struct hc_callers *all, int socket, uint64_t deadline) {
     struct hc_caller *c = calloc(1, sizeof *c);
-    if (c == NULL) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    if (c == NULL || epoll_ctl(all->epoll, EPOLL_CTL_ADD, socket, &event) != 0) {
+        free(c);
         close(socket);
         return NULL;
     }
@@ -43,7 +46,9 @@ void hc_callers_identify(struct hc_callers *all, struct hc_caller *c) {
     append(&all->known, c);
 }
 
+/* Closing does not end the watch where a forked child has the socket, too. */
 void hc_callers_drop(struct hc_callers *all, struct hc_caller *c) {
+    epoll_ctl(all->epoll, EPOLL_CTL_DEL, c->socket, NULL);
     take_out(list_of(all, c), c);
     c->stage = HC_CALLER_GONE;
     close(c->socket);

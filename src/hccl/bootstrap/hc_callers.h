@@ -37,10 +37,11 @@ struct hc_caller_list {
 /* Strangers apart, the oldest first: they are dropped to make room, those who have proven themselves never.
  */
 struct hc_callers {
+    int epoll; /* that watches them, with their addresses */
     struct hc_caller_list strangers, known, gone;
 };
 
-/* A stranger on `socket`, which is taken over. NULL: no memory, and the socket is closed. */
+/* A stranger on `socket`, which is taken over and watched. NULL: it cannot be, and the socket is closed. */
 struct hc_caller *hc_callers_add(struct hc_callers *all, int socket, uint64_t deadline);
 /* It has proven itself. */
 void hc_callers_identify(struct hc_callers *all, struct hc_caller *c);

@@ -124,10 +124,8 @@ static void serve(struct hc_caller *c) {
 static void welcome(int socket) {
     struct hc_caller *c = hc_callers_add(&g_callers, socket, hc_now_ns() + STRANGER_MS * 1000000ull);
     if (c == NULL) return;
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
     if (hc_challenge_make("", &c->challenge) != HCCL_SUCCESS ||
-        !hc_socket_send(socket, &c->challenge, sizeof c->challenge, 0) ||
-        epoll_ctl(g_server.epoll, EPOLL_CTL_ADD, socket, &event) != 0)
+        !hc_socket_send(socket, &c->challenge, sizeof c->challenge, 0))
         hc_callers_drop(&g_callers, c);
 }
 
@@ -240,7 +238,7 @@ static void *answer_calls(void *unused) {
     (void)unused;
     getrlimit(RLIMIT_NOFILE, &files);
     g_max_strangers = hc_max_size(1, (size_t)hc_min_size(files.rlim_cur / 8, MAX_STRANGERS));
-    g_callers = (struct hc_callers){0};
+    g_callers = (struct hc_callers){.epoll = g_server.epoll};
     g_resume = g_next_look = g_shortage_ms = 0;
     while (round_of_events()) {
     }
@@ -295,7 +293,11 @@ static HcclResult open_all(const char *caller, const struct in_addr *addresses, 
         if (listens(addresses[i], *port)) continue;
         const HcclResult status = open_listener(caller, addresses[i], port);
         if (status == HCCL_SUCCESS) continue;
-        while (g_server.num_listeners > before) close(g_server.listeners[--g_server.num_listeners].socket);
+        while (g_server.num_listeners > before) {
+            const int s = g_server.listeners[--g_server.num_listeners].socket;
+            epoll_ctl(g_server.epoll, EPOLL_CTL_DEL, s, NULL);
+            close(s);
+        }
         return status;
     }
     return HCCL_SUCCESS;
@@ -318,8 +320,23 @@ static HcclResult find_port(const char *caller, const struct in_addr *addresses,
     return status;
 }
 
+/* The thread is the parent's. What it listens on stays open there; the child must not keep the port. */
+static void after_fork_in_child(void) {
+    if (g_server.running) {
+        for (size_t i = 0; i < g_server.num_listeners; i++) close(g_server.listeners[i].socket);
+        close(g_server.epoll);
+        close(g_server.wake);
+    }
+    pthread_mutex_init(&g_server.lock, NULL);
+    g_server.keys = NULL;
+    g_server.num_listeners = g_server.num_keys = g_server.key_room = 0;
+    g_server.running = false;
+}
+
 /* Needs the lock. */
 static HcclResult start(const char *caller) {
+    static bool registered;
+    if (!registered) registered = pthread_atfork(NULL, NULL, after_fork_in_child) == 0;
     if (g_server.running) return HCCL_SUCCESS;
     g_server.epoll = epoll_create1(EPOLL_CLOEXEC);
     g_server.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
