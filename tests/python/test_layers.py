@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ Sources = dict[str, list[tuple[str, str]]]
 DRAWING = re.compile(r"^    order of src/([\w/]+)[^\n]*\n((?:      [^\n]*\n)+)", re.MULTILINE)
 WORDLESS = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 DEFINITION = re.compile(
-    r"^(?!static |#|typedef |enum |extern )(?:[A-Za-z_]\w*[ *]+)+(\w+)\s*(?:\([^;{]*\)\s*\{|=|;|\[)",
+    r"^(?!static |#|typedef |enum (?:\w+ )?\{|extern )(?:[A-Za-z_]\w*[ *]+)+(\w+)\s*(?:\([^;{]*\)\s*\{|=|;|\[)",
     re.MULTILINE,
 )
 INLINE = re.compile(r"^static inline [\w *]*?(\w+)\([^;{]*\) \{.*?(?:^\}|\}$)", re.MULTILINE | re.DOTALL)
@@ -116,11 +117,13 @@ def read_sources(folder: str) -> Sources:
     return found
 
 
+@cache
 def defined(suffix: str, text: str) -> set[str]:
     pattern = [DEFINITION] if suffix == ".c" else [INLINE, MACRO]
     return {match[1] for p in pattern for match in p.finditer(text)}
 
 
+@cache
 def named(suffix: str, text: str) -> set[str]:
     """Of a header only what it defines: declarations call nobody."""
     if suffix == ".h":
