@@ -93,7 +93,7 @@
     X(WHEEL, "MINDSPEED_WHEEL", TESTS, PATH, "", "wheel that the start-up tests install")                    \
     X(OPERATOR_RECORD, "MINDSPEED_OPERATOR_RECORD", TESTS, PATH, "",                                         \
       "file that the operator tests write for docs/operators.md")                                            \
-    X(TEST_FULL, "HC_TEST_FULL", TESTS, CHOICE("1"), "", "1: longer tests of collectives")                   \
+    X(TEST_FULL, "HC_TEST_FULL", TESTS, CHOICE("1"), "", "1: longer tests of collectives, traces")           \
     X(TEST_SEED, "HC_TEST_SEED", TESTS, NUMBER(0, INT64_MAX), "",                                            \
       "the one random program of collectives to run")                                                        \
     X(TEST_OPERATIONS, "HC_TEST_OPERATIONS", TESTS, NUMBER(1, INT64_MAX), "",                                \

@@ -16,7 +16,8 @@
  * at a time, by stores into the mapped file. Where files cannot be mapped it is written, and a process
  * killed just then leaves an array that lacks its "]".
  *
- * A write of 256 KiB costs about 0.2 ms, of which the walk is a third. */
+ * That costs 0.25 ms of CPU for 256 KiB more than to write them once, 0.17 of the 1.1 us of a traced task
+ * that does nothing else. */
 #include "hc_trace_file.h"
 
 #include <errno.h>
