@@ -2,6 +2,9 @@
 /* Contexts, and the current one of each thread. A device has one primary context, which aclrtSetDevice
  * makes current; further ones are made by aclrtCreateContext. A thread's current context is a handle like
  * any other: it is looked at through hc_handle_ok, as another thread may have destroyed it. */
+#include <stdio.h>
+#include <string.h>
+
 #include "hc_device.h"
 #include "hc_error.h"
 #include "hc_runtime.h"
@@ -11,6 +14,15 @@ struct hc_pool hc_context_pool = HC_POOL("context", 64, 65536);
 static _Thread_local struct hc_context *g_current;
 static atomic_int g_default_device = -1;
 static pthread_mutex_t g_primary_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static char g_refusal[512]; /* guarded by g_primary_lock */
+
+/* A client may call on behind an aclInit that failed, and its next error would hide the reason. */
+void hc_set_refusal(const char *text) {
+    pthread_mutex_lock(&g_primary_lock);
+    snprintf(g_refusal, sizeof g_refusal, "%s", text);
+    pthread_mutex_unlock(&g_primary_lock);
+}
 
 /* Set by aclInit from the client's configuration file. */
 void hc_set_default_device(int32_t id) { atomic_store(&g_default_device, id); }
@@ -45,6 +57,20 @@ static struct hc_context *primary_of(struct hc_device *device) {
     return c;
 }
 
+/* This thread has no device: repeats why, as clients tend to drop the first message. */
+static void fail_without_device(const char *function) {
+    char refusal[sizeof g_refusal];
+    pthread_mutex_lock(&g_primary_lock);
+    memcpy(refusal, g_refusal, sizeof refusal);
+    pthread_mutex_unlock(&g_primary_lock);
+    if (refusal[0] != '\0')
+        hc_fail(ACL_ERROR_RT_CONTEXT_NULL, "%s: there is no device, aclInit failed: %s", function, refusal);
+    else
+        hc_fail(ACL_ERROR_RT_CONTEXT_NULL,
+                "%s: this thread has no current device%s: call aclrtSetDevice first", function,
+                hc_was_forked() ? " (forked from a process that uses NPUs)" : "");
+}
+
 struct hc_context *hc_context_peek(void) {
     return hc_handle_ok(&hc_context_pool, g_current) ? g_current : NULL;
 }
@@ -54,17 +80,21 @@ struct hc_context *hc_context_current(const char *function) {
     if (HC_LIKELY(hc_handle_ok(&hc_context_pool, g_current))) return g_current;
     struct hc_device *device = hc_device_get(atomic_load(&g_default_device));
     if (device == NULL) {
-        const char *refusal = hc_init_refusal();
-        if (refusal[0] != '\0')
-            hc_fail(ACL_ERROR_RT_CONTEXT_NULL, "%s: there is no device, aclInit failed: %s", function,
-                    refusal);
-        else
-            hc_fail(ACL_ERROR_RT_CONTEXT_NULL,
-                    "%s: this thread has no current device%s: call aclrtSetDevice first", function,
-                    hc_was_forked() ? " (forked from a process that uses NPUs)" : "");
+        fail_without_device(function);
         return NULL;
     }
     return g_current = primary_of(device);
+}
+
+/* Null is the context's default stream, which is made with the context. */
+struct hc_stream *hc_stream_find(aclrtStream handle, const char *function) {
+    if (handle == NULL) {
+        struct hc_context *c = hc_context_current(function);
+        return c != NULL ? c->default_stream : NULL;
+    }
+    struct hc_stream *s = hc_stream_ok(handle);
+    if (s == NULL) hc_handle_fail(&hc_stream_pool, handle, function);
+    return s;
 }
 
 /* Threads that have the context as their current one find out at their next call. */

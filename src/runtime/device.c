@@ -84,17 +84,6 @@ aclError aclrtGetDeviceCount(uint32_t *count) {
     return ACL_SUCCESS;
 }
 
-/* Streams first: their tasks use the memory. */
-aclError aclrtResetDevice(int32_t deviceId) {
-    struct hc_device *device = hc_device_get(deviceId);
-    if (device == NULL) return hc_device_fail("aclrtResetDevice", deviceId);
-    hc_contexts_destroy(device);
-    hc_streams_destroy(device);
-    hc_memory_free_all(device);
-    for (int i = 0; i < HC_RES_TYPES; i++) atomic_store(&device->res_limit[i], 0);
-    return ACL_SUCCESS;
-}
-
 /* All virtual devices share the host's memory. */
 aclError aclrtDeviceCanAccessPeer(int32_t *canAccessPeer, int32_t deviceId, int32_t peerDeviceId) {
     HC_CHECK(canAccessPeer != NULL, ACL_ERROR_RT_PARAM_INVALID,

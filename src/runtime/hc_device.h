@@ -62,6 +62,8 @@ struct hc_context *hc_context_current(const char *function);
 struct hc_context *hc_context_peek(void);
 /* The default device of the configuration file given to aclInit, -1 if none. */
 void hc_set_default_device(int32_t id);
+/* Why aclInit failed, "" if it did not: what threads without a device are told. */
+void hc_set_refusal(const char *text);
 /* Destroy every context (of `device`, or of all if NULL) with its streams. */
 void hc_contexts_destroy(struct hc_device *device);
 void hc_device_after_fork(void);

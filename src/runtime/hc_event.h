@@ -34,5 +34,7 @@ struct hc_event *hc_event_find(aclrtEvent handle, const char *function);
 /* An event around a page, which it takes over, also on failure. */
 aclError hc_event_make(aclrtEvent *event, uint32_t flags, struct hc_device *device,
                        struct hc_event_page *page);
+/* Make threads that wait for a record look at their stream's abort flag. */
+void hc_wake_waits(void);
 void hc_events_destroy(void);
 void hc_event_after_fork(void);

@@ -8,8 +8,6 @@
 HC_SHARED bool hc_deterministic(void);
 /* aclrtSetDeviceSatMode: ACL_RT_OVERFLOW_MODE_*. */
 HC_SHARED int hc_overflow_mode(void);
-/* The error text of an aclInit that failed, "" if there is none. Valid until the thread asks again. */
-const char *hc_init_refusal(void);
 /* A file with a JSON object; *default_device gets its defaultDevice.default_device, -1 if it has none. */
 aclError hc_config_read(const char *path, int32_t *default_device);
 /* Call the client's exception callback for an asynchronous error. */

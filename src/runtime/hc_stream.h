@@ -61,9 +61,6 @@ extern struct hc_pool hc_stream_pool;
 static inline struct hc_stream *hc_stream_ok(aclrtStream handle) {
     return HC_LIKELY(hc_handle_ok(&hc_stream_pool, handle)) ? handle : NULL;
 }
-/* NULL stands for the current context's default stream; NULL result with a text if there is none. */
-struct hc_stream *hc_stream_find(aclrtStream handle, const char *function);
-
 struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority, uint32_t flags);
 /* Wait for its tasks (or drop them, if `force`), end the worker, free the stream. The caller holds `pins`
  * pins. */
@@ -71,6 +68,10 @@ aclError hc_stream_destroy(struct hc_stream *stream, bool force, uint32_t pins);
 void hc_streams_destroy_of(struct hc_context *context);
 /* All streams of a device, or of all devices if NULL. */
 void hc_streams_destroy(struct hc_device *device);
+
+/* context.c. NULL stands for the current context's default stream; NULL result with a text if there is none.
+ */
+struct hc_stream *hc_stream_find(aclrtStream handle, const char *function);
 
 /* Queue a task for the worker; consumes it. */
 aclError hc_stream_submit(struct hc_stream *stream, const struct hc_task *task);
@@ -98,6 +99,8 @@ void hc_stream_told(struct hc_stream *stream, int32_t id, unsigned number);
 void hc_task_release(const struct hc_task *task, aclError dropped);
 /* Every synchronise of the device fails from now on, with its abandoned_text. */
 void hc_streams_abandon(struct hc_device *device, aclError code);
+/* Wait until what the stream was given has ended; its errors stay with it. */
+void hc_stream_wait(struct hc_stream *stream);
 /* Wait until the streams of a device (NULL: all) have done what is queued; errors stay with their streams. A
  * stream whose task this thread is running is left out. */
 void hc_streams_wait(const struct hc_device *device);
@@ -111,12 +114,15 @@ bool hc_stream_abort(struct hc_stream *stream, int64_t timeout_ms);
 bool hc_stream_pause(struct hc_stream *stream, int64_t timeout_ms);
 void hc_stream_resume(struct hc_stream *stream);
 
-/* The stream whose task this thread is running, NULL if none. */
+/* task.c. The stream whose task this thread is running, NULL if none. */
 struct hc_stream *hc_stream_running(void);
 /* Run a task in this thread for a stream that it owns: statistics, trace, busy time. */
 aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task);
-/* event.c: make threads that wait for a record look at their stream's abort flag. */
-void hc_wake_waits(void);
+/* The same without the stream: `stream` is the number that is shown, -1 for none. */
+aclError hc_task_run(int32_t device, int32_t stream, const struct hc_task *task);
+/* Who is told when a stream is aborted, so that its task looks at hc_abort_requested: the events, which stand
+ * above. Before main. */
+void hc_stream_on_abort(void (*aborted)(void));
 void hc_stream_after_fork(void);
 /* client_queue.c: called where a client asks for the text of an error. */
 void hc_client_queue_failed(void);

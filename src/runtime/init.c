@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Start, end and fork of the runtime. */
+/* Start, end and fork of the runtime, and the reset of a device: what concerns all parts at once. */
 #include "hc_device.h"
 #include "hc_error.h"
 #include "hc_event.h"
@@ -18,8 +18,6 @@
 #include <string.h>
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-/* Why the last aclInit failed. A client may call on, and its next error would hide the reason. */
-static char g_refusal[512];
 static bool g_initialised;
 
 /* Streams and devices do not survive a fork: their threads are gone and their memory is not copied. The
@@ -45,7 +43,9 @@ static void after_fork_in_child(void) {
     hc_value_after_fork();
 }
 
-__attribute__((constructor)) static void watch_forks(void) {
+/* Who is told of what, where the teller stands below. */
+__attribute__((constructor)) static void connect(void) {
+    hc_stream_on_abort(hc_wake_waits);
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
@@ -66,23 +66,12 @@ static aclError init(const char *configPath) {
     return ACL_SUCCESS;
 }
 
-/* Why it was refused is kept: calls that need a runtime repeat it, as clients tend to drop the first
- * message. */
 aclError aclInit(const char *configPath) {
     pthread_mutex_lock(&g_lock);
     const aclError code = init(configPath);
-    if (code != ACL_ERROR_REPEAT_INITIALIZE)
-        snprintf(g_refusal, sizeof g_refusal, "%s", code == ACL_SUCCESS ? "" : hc_error_text());
+    if (code != ACL_ERROR_REPEAT_INITIALIZE) hc_set_refusal(code == ACL_SUCCESS ? "" : hc_error_text());
     pthread_mutex_unlock(&g_lock);
     return code;
-}
-
-const char *hc_init_refusal(void) {
-    static _Thread_local char copy[sizeof g_refusal];
-    pthread_mutex_lock(&g_lock);
-    memcpy(copy, g_refusal, sizeof copy);
-    pthread_mutex_unlock(&g_lock);
-    return copy;
 }
 
 /* Contexts end with force: at the end of a process a stream may wait for what will never happen. */
@@ -106,4 +95,15 @@ aclError aclFinalize(void) {
     const aclError code = finalize();
     pthread_mutex_unlock(&g_lock);
     return code;
+}
+
+/* Streams first: their tasks use the memory. */
+aclError aclrtResetDevice(int32_t deviceId) {
+    struct hc_device *device = hc_device_get(deviceId);
+    if (device == NULL) return hc_device_fail("aclrtResetDevice", deviceId);
+    hc_contexts_destroy(device);
+    hc_streams_destroy(device);
+    hc_memory_free_all(device);
+    for (int i = 0; i < HC_RES_TYPES; i++) atomic_store(&device->res_limit[i], 0);
+    return ACL_SUCCESS;
 }

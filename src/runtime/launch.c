@@ -9,56 +9,6 @@
 #include "hc_observe.h"
 #include "hc_stream.h"
 
-static _Thread_local struct hc_stream *g_running;
-static _Thread_local aclError g_dropped;
-
-struct hc_stream *hc_stream_running(void) { return g_running; }
-
-/* In a thread that runs no task nothing can be aborted. */
-bool hc_abort_requested(void) {
-    return g_running != NULL && atomic_load_explicit(&g_running->abort, memory_order_relaxed);
-}
-
-aclError hc_dropped(void) { return g_dropped; }
-
-/* A release may launch, and what it launches may run at once or be dropped. */
-void hc_task_release(const struct hc_task *task, aclError dropped) {
-    if (task->release == NULL) return;
-    const aclError outer = g_dropped;
-    g_dropped = dropped;
-    task->release(task->arg);
-    g_dropped = outer;
-}
-
-static inline aclError run_task(const struct hc_task *task) {
-    return task->run != NULL ? task->run(task->arg) : 0;
-}
-
-static aclError run_admitted(int32_t device, int32_t stream, const struct hc_task *task) {
-    size_t claimed = 0;
-    HC_TRY(hc_admission_enter(device, task, &claimed));
-    const aclError code = hc_observing() ? hc_observe_task(device, stream, task, run_task) : run_task(task);
-    hc_admission_leave(claimed);
-    return code;
-}
-
-/* Busy time is counted in ticks of the CPU's counter, which cost a few nanoseconds; utilisation needs only
- * the ratio. */
-aclError hc_stream_run(struct hc_stream *stream, const struct hc_task *task) {
-    struct hc_stream *outer = g_running;
-    g_running = stream;
-    const uint64_t begin = hc_ticks();
-    const aclError code = HC_UNLIKELY(hc_observing() || hc_is_planning())
-                              ? run_admitted(stream->device->id, stream->id, task)
-                              : run_task(task);
-    /* Only the owner of the stream writes this. */
-    const uint64_t busy = atomic_load_explicit(&stream->busy, memory_order_relaxed);
-    atomic_store_explicit(&stream->busy, busy + hc_ticks() - begin, memory_order_relaxed);
-    g_running = outer;
-    hc_task_release(task, 0);
-    return code;
-}
-
 /* Fails to clear the word when someone queued behind the task or waits for it. An error of the task is the
  * stream's and not the launch's: clients end a queue of theirs whose launch fails (docs/streams.md). */
 static aclError launch_inline(struct hc_stream *stream, const struct hc_task *task) {
@@ -96,11 +46,16 @@ aclError hc_launch(aclrtStream handle, const struct hc_task *task) {
 /* Shown in the trace as a row of its own per device. */
 aclError hc_run_unordered(const struct hc_task *task) {
     const struct hc_context *context = hc_context_peek();
-    const aclError code = HC_UNLIKELY(hc_observing() || hc_is_planning())
-                              ? run_admitted(context != NULL ? context->device->id : -1, -1, task)
-                              : run_task(task);
+    const aclError code = hc_task_run(context != NULL ? context->device->id : -1, -1, task);
     hc_task_release(task, 0);
     return code;
+}
+
+aclError hc_launch_wait(aclrtStream handle) {
+    struct hc_stream *stream = hc_stream_find(handle, "hc_launch_wait");
+    if (stream == NULL) return hc_error_peek();
+    hc_stream_wait(stream);
+    return ACL_SUCCESS;
 }
 
 int32_t hc_stream_device(aclrtStream handle) {

@@ -90,7 +90,7 @@ aclError aclprofDestroyConfig(const aclprofConfig *config) {
 static aclError start(void) {
     HC_CHECK(g_state != OFF, ACL_ERROR_PROF_NOT_RUN, "aclprofStart: call aclprofInit first");
     HC_CHECK(g_state != RUNNING, ACL_ERROR_PROF_ALREADY_RUN, "aclprofStart: profiling runs already");
-    g_own_trace = !(atomic_load(&hc_observers) & HC_OBSERVE_TRACE);
+    g_own_trace = !hc_is_told(HC_OBSERVE_TRACE);
     if (g_own_trace) {
         char pattern[2 * sizeof g_folder + 64];
         size_t used = 0;

@@ -27,25 +27,22 @@ static struct hc_stat *slot_of(const char *name) {
 }
 
 /* One lock for all streams: taken only while someone asked for statistics. */
-void hc_stats_add(const struct hc_task *task, const struct hc_task_info *info, uint64_t nanoseconds) {
+static void add(const struct hc_observation *o) {
     pthread_mutex_lock(&g_lock);
-    struct hc_stat *s = slot_of(task->name);
+    struct hc_stat *s = slot_of(o->task->name);
     if (s != NULL) {
-        s->name = task->name;
-        s->kind = (int)task->kind;
+        s->name = o->task->name;
+        s->kind = (int)o->task->kind;
         s->count++;
-        s->nanoseconds += nanoseconds;
-        s->bytes += info->bytes;
-        s->flops += info->flops;
+        s->nanoseconds += o->end_ns - o->begin_ns;
+        s->bytes += o->info->bytes;
+        s->flops += o->info->flops;
     }
     pthread_mutex_unlock(&g_lock);
 }
 
 /* May be switched at any time, from any thread. */
-void hc_stats_enable(bool on) {
-    if (on) atomic_fetch_or(&hc_observers, HC_OBSERVE_STATS);
-    else atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_STATS);
-}
+void hc_stats_enable(bool on) { hc_observe(HC_OBSERVE_STATS, on ? add : NULL); }
 
 void hc_stats_reset(void) {
     pthread_mutex_lock(&g_lock);

@@ -23,17 +23,9 @@ struct hc_pool hc_stream_pool = HC_POOL("stream", 1024, 65536);
 /* 5 s: longer than any operator of a sensible size, shorter than a user's patience. 2 s for what is left
  * at the end of a process. */
 enum { FORCE_MS = 5000, SETTLE_MS = 2000 };
+static _Atomic(void (*)(void)) g_aborted;
 
-/* Null is the context's default stream, which is made with the context. */
-struct hc_stream *hc_stream_find(aclrtStream handle, const char *function) {
-    if (handle == NULL) {
-        struct hc_context *c = hc_context_current(function);
-        return c != NULL ? c->default_stream : NULL;
-    }
-    struct hc_stream *s = hc_stream_ok(handle);
-    if (s == NULL) hc_handle_fail(&hc_stream_pool, handle, function);
-    return s;
-}
+void hc_stream_on_abort(void (*aborted)(void)) { atomic_store(&g_aborted, aborted); }
 
 /* Wait for `cond`, for ever or until the deadline; *late is set when that has passed. Monotonic clock, so
  * that setting the time of day cannot end a wait. */
@@ -407,12 +399,7 @@ static void wait_one(void *object, void *device) {
     pthread_mutex_unlock(&s->lock);
 }
 
-aclError hc_launch_wait(aclrtStream handle) {
-    struct hc_stream *s = hc_stream_find(handle, "hc_launch_wait");
-    if (s == NULL) return hc_error_peek();
-    wait_one(s, NULL);
-    return ACL_SUCCESS;
-}
+void hc_stream_wait(struct hc_stream *s) { wait_one(s, NULL); }
 
 void hc_streams_wait(const struct hc_device *device) {
     hc_handle_each(&hc_stream_pool, wait_one, (void *)device);
@@ -443,7 +430,8 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
         drop_list(s, detach_queue(s));
     }
     pthread_mutex_unlock(&s->lock);
-    hc_wake_waits();
+    void (*aborted)(void) = atomic_load(&g_aborted);
+    if (aborted != NULL) aborted();
     pthread_mutex_lock(&s->lock);
     const bool over = hc_stream_running() == s || drain(s, &deadline);
     if (s->first == NULL && (atomic_load(&s->state) & HC_STREAM_OWNED) == 0) {

@@ -80,7 +80,7 @@ static void describe_process(char *line, size_t room) {
 static void settle(int failed) {
     if (failed == 0) return;
     fprintf(stderr, "mindspeed: the trace of process %d ends here: %s\n", (int)getpid(), strerror(failed));
-    atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
+    hc_observe(HC_OBSERVE_TRACE, NULL);
     hc_trace_file_close(&g_trace.out);
 }
 
@@ -103,6 +103,8 @@ static aclError open_file(const char *pattern) {
     return ACL_SUCCESS;
 }
 
+static void add(const struct hc_observation *o);
+
 /* The file is completed at exit, whoever opened it. */
 aclError hc_trace_open(const char *pattern) {
     static atomic_bool at_exit;
@@ -111,7 +113,7 @@ aclError hc_trace_open(const char *pattern) {
     pthread_mutex_unlock(&g_trace.lock);
     HC_TRY(code);
     if (!atomic_exchange(&at_exit, true)) atexit(hc_trace_stop);
-    atomic_fetch_or(&hc_observers, HC_OBSERVE_TRACE);
+    hc_observe(HC_OBSERVE_TRACE, add);
     return ACL_SUCCESS;
 }
 
@@ -121,7 +123,7 @@ aclError hc_trace_start(void) {
 
 /* Also runs at exit. Tasks still running are not in the trace. */
 void hc_trace_stop(void) {
-    atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
+    hc_observe(HC_OBSERVE_TRACE, NULL);
     pthread_mutex_lock(&g_trace.lock);
     write_out();
     hc_trace_file_close(&g_trace.out);
@@ -159,27 +161,26 @@ static void name_row(int32_t device, int32_t stream) {
 
 /* Formats before it takes the lock. Times are microseconds with three decimals, on the clock that events
  * use. */
-void hc_trace_add(int32_t device, int32_t stream, const struct hc_task *task, const struct hc_task_info *info,
-                  uint64_t begin_ns, uint64_t end_ns, aclError code) {
+static void add(const struct hc_observation *o) {
     static const char *const KINDS[HC_TASK_KIND_COUNT] = {"operator", "copy", "collective", "callback",
                                                           "control"};
     char line[LINE_BYTES], name[160], shapes[HC_LAUNCH_TEXT_BYTES + 64];
-    quote(task->name, name, sizeof name);
-    quote(info->shapes, shapes, sizeof shapes);
-    const uint64_t lasted = end_ns - begin_ns;
+    quote(o->task->name, name, sizeof name);
+    quote(o->info->shapes, shapes, sizeof shapes);
+    const uint64_t lasted = o->end_ns - o->begin_ns;
     const int n = snprintf(
         line, sizeof line,
         "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%llu.%03u,\"dur\":"
         "%llu.%03u,\"args\":{\"shapes\":\"%s\",\"bytes\":%llu,\"flops\":%llu,\"code\":%d}}",
-        name, KINDS[task->kind], device + 1, stream + 1, (unsigned long long)(begin_ns / 1000),
-        (unsigned)(begin_ns % 1000), (unsigned long long)(lasted / 1000), (unsigned)(lasted % 1000), shapes,
-        (unsigned long long)info->bytes, (unsigned long long)info->flops, code);
+        name, KINDS[o->task->kind], o->device + 1, o->stream + 1, (unsigned long long)(o->begin_ns / 1000),
+        (unsigned)(o->begin_ns % 1000), (unsigned long long)(lasted / 1000), (unsigned)(lasted % 1000),
+        shapes, (unsigned long long)o->info->bytes, (unsigned long long)o->info->flops, o->code);
     pthread_mutex_lock(&g_trace.lock);
-    name_row(device, stream);
+    name_row(o->device, o->stream);
     append(line, (size_t)n);
-    if (code != 0 || end_ns - g_trace.written_ns >= WRITE_NS) {
+    if (o->code != 0 || o->end_ns - g_trace.written_ns >= WRITE_NS) {
         write_out();
-        g_trace.written_ns = end_ns;
+        g_trace.written_ns = o->end_ns;
     }
     pthread_mutex_unlock(&g_trace.lock);
 }
@@ -194,5 +195,5 @@ void hc_trace_write(void) {
 void hc_trace_after_fork(void) {
     pthread_mutex_init(&g_trace.lock, NULL);
     hc_trace_file_close(&g_trace.out);
-    atomic_fetch_and(&hc_observers, ~(unsigned)HC_OBSERVE_TRACE);
+    hc_observe(HC_OBSERVE_TRACE, NULL);
 }

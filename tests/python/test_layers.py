@@ -8,7 +8,7 @@ The order of files is drawn in docs/architecture.md, and read from there: a bloc
 lower lines: not those beside it either. A folder is checked once it has such a block; to order another one (hccl
 with its folders, say), draw it there, and nothing here changes.
 
-Calls are found in the sources: a function, variable or function-like macro that is defined in one file of a folder and
+Calls are found in the sources: a function, variable or macro with arguments that is defined in one file of a folder and
 named in another. What a header defines (inline functions, macros) belongs to the .c file of its name. Lists of the
 form HC_FOR_... are data, not calls.
 """
@@ -16,7 +16,8 @@ form HC_FOR_... are data, not calls.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -91,61 +92,62 @@ def test_every_source_names_its_licence():
     assert wrong == []
 
 
-# text by file: "event" is hc_event.c, event.c and hc_event.h of a folder, "bootstrap/host" those in one below it
-Sources = dict[str, list[tuple[str, str]]]
-
 DRAWING = re.compile(r"^    order of src/([\w/]+)[^\n]*\n((?:      [^\n]*\n)+)", re.MULTILINE)
 WORDLESS = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 DEFINITION = re.compile(
-    r"^(?!static |#|typedef |enum (?:\w+ )?\{|extern )(?:[A-Za-z_]\w*[ *]+)+(\w+)\s*(?:\([^;{]*\)\s*\{|=|;|\[)",
-    re.MULTILINE,
+    r"^(?!static |typedef |extern )[A-Za-z_][\w *]*?[ *](\w+)\s*(?:\([^;{]*\)\s*\{|=|;|\[)", re.MULTILINE
 )
 INLINE = re.compile(r"^static inline [\w *]*?(\w+)\([^;{]*\) \{.*?(?:^\}|\}$)", re.MULTILINE | re.DOTALL)
-MACRO = re.compile(r"^#define (?!HC_FOR_)(\w+)\((?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
-PROTOTYPE = re.compile(
-    r"^(?!static |typedef |#)(?:[A-Za-z_]\w*[ *]+)+(hc_\w+)\([^{]*?\)[^{;]*;", re.MULTILINE
-)
+MACRO = re.compile(r"^#define (?!HC_FOR_)(HC_\w+)\((?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
+PROTOTYPE = re.compile(r"^(?!static |typedef )[A-Za-z_][\w *]*?[ *](hc_\w+)\([^{;]*\)[^{;]*;", re.MULTILINE)
+WORD = re.compile(r"\b[A-Za-z_]\w*\b")
 
 
-def read_sources(folder: str) -> Sources:
-    found: Sources = {}
+@dataclass
+class Node:
+    """A .c file and the header of its name: what both define, what the header declares, what they name."""
+
+    defines: set[str]
+    declares: set[str]
+    names: set[str]
+
+
+@cache
+def read_sources(folder: str) -> dict[str, Node]:
+    """By name: "event" is hc_event.c, event.c and hc_event.h of the folder, "bootstrap/host" those in one below it."""
+    found: dict[str, Node] = {}
     for path in sorted((SRC / folder).rglob("*.[ch]")):
         below = path.relative_to(SRC / folder)
-        name = (below.parent / below.stem.removeprefix("hc_")).as_posix()
+        node = found.setdefault(
+            (below.parent / below.stem.removeprefix("hc_")).as_posix(), Node(set(), set(), set())
+        )
         text = WORDLESS.sub(" ", path.read_text(encoding="utf-8"))
-        found.setdefault(name, []).append((path.suffix, text))
+        if path.suffix == ".c":
+            node.defines |= {match[1] for match in DEFINITION.finditer(text)}
+        else:
+            bodies = [match for pattern in (INLINE, MACRO) for match in pattern.finditer(text)]
+            node.defines |= {match[1] for match in bodies}
+            node.declares |= {match[1] for match in PROTOTYPE.finditer(text)}
+            text = " ".join(match[0] for match in bodies)  # declarations call nobody
+        node.names |= set(WORD.findall(text))
     return found
 
 
-@cache
-def defined(suffix: str, text: str) -> set[str]:
-    pattern = [DEFINITION] if suffix == ".c" else [INLINE, MACRO]
-    return {match[1] for p in pattern for match in p.finditer(text)}
-
-
-@cache
-def named(suffix: str, text: str) -> set[str]:
-    """Of a header only what it defines: declarations call nobody."""
-    if suffix == ".h":
-        text = " ".join(match[0] for p in (INLINE, MACRO) for match in p.finditer(text))
-    return set(re.findall(r"\b[A-Za-z_]\w*\b", text))
-
-
-def calls(sources: Sources) -> Iterator[tuple[str, str, str]]:
+def calls(nodes: dict[str, Node]) -> Iterator[tuple[str, str, str]]:
     """Caller, callee, what is called."""
     owners: dict[str, set[str]] = {}
-    for name, parts in sources.items():
-        for part in parts:
-            for word in defined(*part):
-                owners.setdefault(word, set()).add(name)
-    for name, parts in sources.items():
-        for word in sorted({word for part in parts for word in named(*part)} & set(owners)):
+    for name, node in nodes.items():
+        for word in node.defines:
+            owners.setdefault(word, set()).add(name)
+    for name, node in nodes.items():
+        for word in sorted(node.names & set(owners)):
             if name not in owners[word]:
                 yield from ((name, owner, word) for owner in sorted(owners[word]))
 
 
+@cache
 def drawings() -> dict[str, list[list[str]]]:
-    """By folder the layers, the lowest first, as patterns of file names."""
+    """By folder the layers, the lowest first, as patterns of names."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     return {
         folder: [
@@ -158,67 +160,59 @@ def drawings() -> dict[str, list[list[str]]]:
 ORDERED = sorted(drawings())
 
 
-def places(folder: str, sources: Sources) -> dict[str, list[int]]:
-    layers = drawings()[folder]
-    return {
-        name: [height for height, layer in enumerate(layers) if any(fnmatch(name, entry) for entry in layer)]
-        for name in sources
-    }
+def layers_of(folder: str, name: str) -> list[int]:
+    return [
+        height
+        for height, layer in enumerate(drawings()[folder])
+        if any(fnmatch(name, entry) for entry in layer)
+    ]
 
 
-def against_the_order(folder: str, sources: Sources) -> list[str]:
-    height = {name: found[0] for name, found in places(folder, sources).items() if found}
+def against_the_order(folder: str, found: Iterable[tuple[str, str, str]]) -> list[str]:
+    height = {name: layers[0] for name in read_sources(folder) if (layers := layers_of(folder, name))}
     return [
         f"{caller} calls {word} of {callee}, which is not below it"
-        for caller, callee, word in calls(sources)
+        for caller, callee, word in found
         if caller in height and callee in height and height[callee] >= height[caller]
     ]
 
 
+def test_folders_with_an_order():
+    assert {"base", "runtime"} <= set(ORDERED)
+
+
 @pytest.mark.parametrize("folder", ORDERED)
 def test_every_file_has_one_place_in_the_order(folder):
-    sources = read_sources(folder)
-    for name, found in places(folder, sources).items():
-        called = any(defined(*part) for part in sources[name])
-        assert len(found) == 1 or (not found and not called), f"{folder}/{name} is in {len(found)} layers"
+    nodes = read_sources(folder)
+    for name, node in nodes.items():
+        count = len(layers_of(folder, name))
+        assert count == 1 or (count == 0 and not node.defines), f"{folder}/{name} is in {count} layers"
     for entry in (entry for layer in drawings()[folder] for entry in layer):
-        assert any(fnmatch(name, entry) for name in sources), f"there is no {folder}/{entry}"
+        assert any(fnmatch(name, entry) for name in nodes), f"there is no {folder}/{entry}"
 
 
 @pytest.mark.parametrize("folder", ORDERED)
 def test_every_declared_function_is_found(folder):
     """Else its callers would go unseen."""
-    sources = read_sources(folder)
-    found = {word for parts in sources.values() for part in parts for word in defined(*part)}
-    declared = {
-        m[1]
-        for parts in sources.values()
-        for suffix, text in parts
-        if suffix == ".h"
-        for m in PROTOTYPE.finditer(text)
-    }
-    assert declared and declared <= found, declared - found
+    nodes = read_sources(folder).values()
+    declared = {word for node in nodes for word in node.declares}
+    assert declared
+    assert sorted(declared - {word for node in nodes for word in node.defines}) == []
 
 
 @pytest.mark.parametrize("folder", ORDERED)
 def test_calls_follow_the_order(folder):
-    assert against_the_order(folder, read_sources(folder)) == []
+    assert against_the_order(folder, calls(read_sources(folder))) == []
 
 
 @pytest.mark.parametrize("folder", ORDERED)
 def test_a_call_against_the_order_is_found(folder):
-    """Every call there is, the other way round."""
-    sources = read_sources(folder)
-    allowed = {(caller, callee) for caller, callee, _ in calls(sources)}
-    assert allowed
-    for caller, callee in sorted(allowed):
-        words = sorted(
-            word for suffix, text in sources[caller] if suffix == ".c" for word in defined(suffix, text)
-        )
-        if not words:
-            continue
-        added = {
-            **sources,
-            callee: [*sources[callee], (".c", f"static void added(void) {{ {words[0]}(); }}")],
-        }
-        assert against_the_order(folder, added), f"{callee} may call {words[0]} of {caller}"
+    """Each pair that calls, the other way round: a word of the caller, added to the callee."""
+    nodes = read_sources(folder)
+    pairs = sorted({(caller, callee) for caller, callee, _ in calls(nodes)})
+    assert pairs
+    for caller, callee in pairs:
+        for word in sorted(nodes[caller].defines)[:1]:
+            added = replace(nodes[callee], names=nodes[callee].names | {word})
+            back = calls({**nodes, callee: added})
+            assert against_the_order(folder, back), f"{callee} may call {word} of {caller}"
