@@ -37,7 +37,8 @@ MISSING, BY_NAME = "aclnn operator missing: ", "operator by name (aclop): "
 REASONS: tuple[tuple[str, str], ...] = (
     (r"(aclnn\w+)(?:GetWorkspaceSize)? (?:or \S+ )?not (?:in|found)", MISSING + r"\1"),
     (r"operator (?:type|name is) ['\"]?(Identity|TransData)\b", "private storage format"),
-    (r"aclop\w+: operator type (\w+)", BY_NAME + r"\1"),
+    (r"aclop\w+: operator type (\w+) is not available", BY_NAME + r"\1"),
+    (r"aclop\w+: operator (\w+): ", r"error from operator by name \1"),
     (r"No module named '(\S+)'", r"Python module missing: \1"),
     (
         r"found at least two devices,.*does not match",

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write docs/operators.md: every operator of the built library, its element types and its test.
 
-The names come from the library's symbols, the rest from a record of the operator tests:
+The names come from the library's symbols and its tables of operators by name, the rest from a record of the tests:
 
     MINDSPEED_OPERATOR_RECORD=record.json python -m pytest tests/ops
     tools/gen_operators_doc.py record.json [--check] [--lib64 FOLDER]
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import json
 import re
 import subprocess
@@ -30,7 +31,17 @@ HEAD = """\
 
 {count} operators in `libopapi.so`. Types are those of the first tensor with which the named test computed and
 compared results; `in C` marks a test written in C, which records no types. An operator that is not in this list
-fails with a message naming it.
+fails with a message naming it. [Operators by name](#operators-by-name) are at the end.
+"""
+BY_NAME = """
+## Operators by name
+
+{count} operators of the second interface, `aclopCompileAndExecute`: torch_npu calls them where it has no aclnn operator,
+among others for every copy between devices that is not contiguous or changes the element type. An input in brackets is
+a list of integers. Attributes that begin with `_` are hints to the vendor's compiler, and are ignored.
+
+| operator | family | meaning | operands | attributes | types | test |
+|---|---|---|---|---|---|---|
 """
 SHORT = {"float": "f", "bfloat": "bf", "complex": "c", "uint": "u", "int": "i"}
 ORDER = "float32 bfloat16 float16 float64 int8 int16 int32 int64 uint8 bool complex64 complex128".split()
@@ -47,6 +58,20 @@ def installed() -> Path:
     from mindspeed.cann import decision
 
     return decision.root() / "lib64"
+
+
+def operators_by_name(library: Path) -> list[list[str]]:
+    """family, type, operands, attributes, meaning of each, by type."""
+    loaded = [
+        ctypes.CDLL(str(library.parent / f"lib{name}.so"), mode=ctypes.RTLD_GLOBAL)
+        for name in ("ascendcl", "nnopbase", "opapi")
+    ]
+    text, rows = ctypes.create_string_buffer(1024), []
+    describe = loaded[0].hc_by_name_describe
+    describe.restype = ctypes.c_bool
+    while describe(ctypes.c_size_t(len(rows)), text, ctypes.c_size_t(len(text))):
+        rows.append(text.value.decode().split("\t"))
+    return sorted(rows, key=lambda row: row[1])
 
 
 def table() -> dict[str, dict[str, str]]:
@@ -77,6 +102,22 @@ def types_of(names: list[str]) -> str:
     return " ".join(short(n) for n in sorted(names, key=lambda n: (ORDER.index(n) if n in ORDER else 99, n)))
 
 
+def links_of(tests: list[str]) -> str:
+    return ", ".join(f"[{Path(t).stem}](../{t})" for t in tests) or "none"
+
+
+def by_name(library: Path, record: dict[str, dict[str, list[str]]]) -> tuple[str, list[str]]:
+    """(the section of operators by name, those without a test)."""
+    lines, untested = [], []
+    for family, name, operands, attributes, meaning in operators_by_name(library):
+        entry = record.get(name, {"types": [], "tests": []})
+        if not entry["tests"]:
+            untested.append(name)
+        cells = (f"`{name}`", family, meaning, operands, attributes, types_of(entry["types"]))
+        lines.append(f"| {' | '.join(cells)} | {links_of(entry['tests'])} |\n")
+    return BY_NAME.format(count=len(lines)) + "".join(lines), untested
+
+
 def generate(library: Path, record: dict[str, dict[str, list[str]]]) -> tuple[str, list[str]]:
     """(the document, operators without a test)."""
     names, rows, in_c = exported(library), table(), c_tests()
@@ -88,7 +129,7 @@ def generate(library: Path, record: dict[str, dict[str, list[str]]]) -> tuple[st
         if not tests:
             untested.append(name)
         types = types_of(entry["types"]) if entry else "in C" if tests else ""
-        links = ", ".join(f"[{Path(t).stem}](../{t})" for t in tests) or "none"
+        links = links_of(tests)
         meaning = rows.get(name, {}).get("meaning", "").replace("|", "\\|")
         group = rows.get(name, {}).get("category") or "other"
         groups.setdefault(group, []).append(f"| `{name}` | {meaning} | {types} | {links} |")
@@ -96,7 +137,8 @@ def generate(library: Path, record: dict[str, dict[str, list[str]]]) -> tuple[st
     for group in sorted(groups):
         lines = "\n".join(groups[group])
         parts.append(f"\n## {group}\n\n| operator | meaning | types | test |\n|---|---|---|---|\n{lines}\n")
-    return "".join(parts), untested
+    section, more = by_name(library, record)
+    return "".join(parts) + section, untested + more
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ static bool in_thread(const char *wanted) {
     return prctl(PR_GET_NAME, name) == 0 && strcmp(name, wanted) == 0;
 }
 
-static bool in_launch_thread(void) { return in_thread("acl_thread"); }
+bool hc_client_queue_thread(void) { return in_thread("acl_thread"); }
 
 bool hc_client_watches(void) { return in_thread("hccl_watchdog_t"); }
 
@@ -30,7 +30,7 @@ static bool is_operator_error(int code) {
  * seen. */
 void hc_client_queue_failed(void) {
     const int code = hc_error_peek();
-    if (HC_LIKELY(code == 0) || !is_operator_error(code) || !in_launch_thread()) return;
+    if (HC_LIKELY(code == 0) || !is_operator_error(code) || !hc_client_queue_thread()) return;
     struct hc_context *context = hc_context_peek();
     if (context == NULL || atomic_load(&context->device->abandoned) != 0) return;
     snprintf(context->device->abandoned_text, sizeof context->device->abandoned_text,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Descriptors of the operator-by-name interface. No such operator exists here, but clients build
- * descriptors before they ask for one, and the refusal reads them to say what is missing. */
+/* Descriptors of the operator-by-name interface (hc_by_name.h). */
 #pragma once
 #include "acl/acl.h"
 #include "hc_handle.h"

@@ -124,6 +124,8 @@ aclError hc_task_run(int32_t device, int32_t stream, const struct hc_task *task)
  * above. Before main. */
 void hc_stream_on_abort(void (*aborted)(void));
 void hc_stream_after_fork(void);
+/* client_queue.c: whether this is the thread that torch_npu's queue launches from. */
+bool hc_client_queue_thread(void);
 /* client_queue.c: called where a client asks for the text of an error. */
 void hc_client_queue_failed(void);
 /* Whether this thread is the one that watches torch_npu's collectives. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attributes of the operator-by-name interface: named values, kept as given. Nothing here reads them,
- * since that interface has no operators; they are kept so that a client finds the functions working up to
- * the one refusal that names the operator. */
+/* Attributes of the operator-by-name interface: named values, kept as given; operators read those they know.
+ */
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_by_name.h"
 #include "hc_error.h"
 #include "hc_handle.h"
 #include "acl/acl.h"
@@ -53,6 +53,27 @@ void aclopDestroyAttr(const aclopAttr *attr) {
         a->first = next;
     }
     hc_handle_free(&g_pool, a);
+}
+
+bool hc_attr_ok(const aclopAttr *attr) { return attr == NULL || hc_handle_ok(&g_pool, attr); }
+
+aclError hc_attr_int(const aclopAttr *attr, const char *name, int64_t *value) {
+    const struct attr *a = attr != NULL ? attr->first : NULL;
+    while (a != NULL && strcmp(a->name, name) != 0) a = a->next;
+    if (a == NULL) return ACL_SUCCESS;
+    HC_CHECK(strcmp(a->kind, "int") == 0, ACL_ERROR_INVALID_PARAM, "attribute %s is of type %s, must be int",
+             name, a->kind);
+    memcpy(value, a->data, sizeof *value);
+    return ACL_SUCCESS;
+}
+
+const char *hc_attr_unknown(const aclopAttr *attr, const char *const *names, size_t count) {
+    for (const struct attr *a = attr != NULL ? attr->first : NULL; a != NULL; a = a->next) {
+        size_t i = 0;
+        while (i < count && names[i] != NULL && strcmp(names[i], a->name) != 0) i++;
+        if ((i == count || names[i] == NULL) && a->name[0] != '_') return a->name;
+    }
+    return NULL;
 }
 
 /* A second value for a name takes the place of the first. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Descriptors, attributes, and what is refused: operators by name, graphs, dumps, NPU binaries. */
+/* Descriptors, attributes, and what is refused: graphs, dumps, NPU binaries. */
 #include "runtime_test.h"
 
 TEST(tensor_descriptor) {
@@ -63,15 +63,6 @@ TEST(attributes) {
     CHECK_FAILS(aclopSetAttrString(a, "s", NULL), ACL_ERROR_INVALID_PARAM, "aclopSetAttrString");
     aclopDestroyAttr(a);
     CHECK_EQ(aclopSetAttrInt(a, "i", 1), ACL_ERROR_RT_INVALID_HANDLE);
-}
-
-TEST(operator_by_name_fails_and_names_it) {
-    use_device(0);
-    CHECK_OK(aclopCompileAndExecute("Conv2D", 0, NULL, NULL, 0, NULL, NULL, NULL, 0, 0, NULL, NULL));
-    CHECK_FAILS(aclrtSynchronizeStream(NULL), ACL_ERROR_OP_NOT_FOUND, "operator type Conv2D");
-    CHECK_OK(aclrtSynchronizeStream(NULL));
-    CHECK_FAILS(aclopCompileAndExecuteV2("MaxPool", 0, NULL, NULL, 0, NULL, NULL, NULL, 0, 0, NULL, NULL),
-                ACL_ERROR_OP_NOT_FOUND, "MaxPool");
 }
 
 TEST(graphs_and_dumps_are_refused) {
