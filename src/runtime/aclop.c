@@ -114,8 +114,7 @@ struct failed {
 
 static void find_failed(void *object, void *ctx) {
     struct failed *f = ctx;
-    if (f->code == 0 && ((struct hc_stream *)object)->device == f->device)
-        f->code = hc_stream_error(object);
+    if (f->code == 0 && ((struct hc_stream *)object)->device == f->device) f->code = hc_stream_error(object);
 }
 
 /* Wait for what is queued on the devices of buffers that lie on another than the stream's. *waited: there is

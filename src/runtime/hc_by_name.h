@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Operators by name (aclop): the second way to an operator beside the aclnn interface. The client gives a type
+/* Operators by name (aclop): the second way to an operator beside the aclnn interface. The client gives a
+ * type
  * ("Transpose"), descriptors and buffers of all operands, and attributes.
  *
- * The runtime keeps the tables and knows no operator. libopapi registers one table per family when it is loaded;
- * what a row's plan gets to see is in ops/common/by_name.h. */
+ * The runtime keeps the tables and knows no operator. libopapi registers one table per family when it is
+ * loaded; what a row's plan gets to see is in ops/common/by_name.h. */
 #pragma once
 #include "acl/acl.h"
 #include "hc_util.h"
@@ -50,13 +51,13 @@ struct hc_by_name_table {
 
 /* Thread-safe; for ever. A type that two tables have is the one's that was registered last. */
 HC_SHARED void hc_by_name_register(struct hc_by_name_table *table);
-/* For the documentation: row `index` of all tables as "family\ttype\tinputs -> outputs\tattributes\tmeaning", lists
- * in brackets. False past the last. */
+/* For the documentation: row `index` of all tables as "family\ttype\tinputs -> outputs\tattributes\tmeaning",
+ * lists in brackets. False past the last. */
 HC_SHARED bool hc_by_name_describe(size_t index, char *text, size_t size);
 
 /* An attribute that is an integer; *value stays as it is where it was not set. */
 HC_SHARED aclError hc_attr_int(const aclopAttr *attr, const char *name, int64_t *value);
-/* The first attribute that is not among `names` and does not begin with '_' (hints to the vendor's compiler); NULL
- * if there is none. */
+/* The first attribute that is not among `names` and does not begin with '_' (hints to the vendor's compiler);
+ * NULL if there is none. */
 const char *hc_attr_unknown(const aclopAttr *attr, const char *const *names, size_t count);
 bool hc_attr_ok(const aclopAttr *attr);

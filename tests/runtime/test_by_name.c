@@ -30,9 +30,9 @@ static struct operands make(aclDataType from, void *x, aclDataType to, void *y) 
 
 static aclError launch(const char *type, struct operands *o, int inputs, aclrtStream stream) {
     for (int i = 0; i < 3; i++) aclUpdateDataBuffer(o->data[i + 1], &o->lists[i], 8); /* o may have moved */
-    return aclopCompileAndExecute(type, inputs, (const aclTensorDesc *const *)o->in,
-                                  (const aclDataBuffer *const *)o->data, 1, (const aclTensorDesc *const *)&o->out,
-                                  &o->result, NULL, 0, 0, NULL, stream);
+    return aclopCompileAndExecute(
+        type, inputs, (const aclTensorDesc *const *)o->in, (const aclDataBuffer *const *)o->data, 1,
+        (const aclTensorDesc *const *)&o->out, &o->result, NULL, 0, 0, NULL, stream);
 }
 
 static void destroy(struct operands *o) {
@@ -75,9 +75,9 @@ TEST(handles_are_checked) {
     o.result = aclCreateDataBuffer(y, 12);
     aclopAttr *attr = aclopCreateAttr();
     aclopDestroyAttr(attr);
-    CHECK_FAILS(aclopCompileAndExecute("Cast", 1, (const aclTensorDesc *const *)o.in,
-                                       (const aclDataBuffer *const *)o.data, 1,
-                                       (const aclTensorDesc *const *)&o.out, &o.result, attr, 0, 0, NULL, NULL),
+    CHECK_FAILS(aclopCompileAndExecute(
+                    "Cast", 1, (const aclTensorDesc *const *)o.in, (const aclDataBuffer *const *)o.data, 1,
+                    (const aclTensorDesc *const *)&o.out, &o.result, attr, 0, 0, NULL, NULL),
                 ACL_ERROR_INVALID_PARAM, "no live operator attributes");
     CHECK_FAILS(launch("StridedSlice", &o, 4, (aclrtStream)&o), ACL_ERROR_RT_INVALID_HANDLE, "stream");
     destroy(&o);
@@ -130,7 +130,8 @@ static aclError produce(void *arg) {
 }
 
 static aclError produce_in(aclrtStream stream, int32_t *x) {
-    return hc_launch(stream, &(struct hc_task){.name = "produce", .may_block = true, .arg = x, .run = produce});
+    return hc_launch(stream,
+                     &(struct hc_task){.name = "produce", .may_block = true, .arg = x, .run = produce});
 }
 
 /* x in memory of device 0, y and the stream on device 1: torch_npu's x.to("npu:1", dtype). */

@@ -297,6 +297,17 @@ def data_parallel() -> Iterator[str]:
                 yield f"{what} of {name} differs by {worst:.1e}"
 
 
+def wide() -> Iterator[str]:
+    """The last stride is 256 or more (docs/streams.md)."""
+    x = torch.arange(64000.0, device="npu:0").view(64, 1000)
+    for name, view in (("column", x[:, 3]), ("steps", x.view(64, 2, 500)[..., ::300])):
+        got = view.to("npu:1")
+        if got.device != torch.device("npu:1"):
+            yield f"{name} is on {got.device}"
+        if not same(got.cpu(), view.cpu()):
+            yield name
+
+
 def missing() -> Iterator[str]:
     """An operator by name that does not exist: without torch_npu's queue the call raises; with it, the next
     synchronise. Either way the text names the operator, and the program goes on."""
@@ -324,7 +335,7 @@ def missing() -> Iterator[str]:
 PARTS = {
     p.__name__: p for p in (views, casts, destinations, random_views, storages, order, data_parallel, missing)
 }
-SEVERAL = {"all": [*PARTS][:-1], "queued": ["random_views", "storages", "data_parallel"]}
+SEVERAL = {"all": [*PARTS][:-2], "queued": ["random_views", "storages", "data_parallel"]}
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Descriptors and buffers of an operator by name become tensors and lists. Everything is checked here that holds for
- * any operator: known shapes, sizes that do not overflow, buffers that hold what the descriptors say. */
+/* Descriptors and buffers of an operator by name become tensors and lists. Everything is checked here that
+ * holds for any operator: known shapes, sizes that do not overflow, buffers that hold what the descriptors
+ * say. */
 #include "by_name.h"
 
 #include <string.h>
@@ -24,10 +25,11 @@ static bool is_plain(aclFormat format) {
     }
 }
 
-/* All dimensions must be known, and multiply to a number of bytes that there is also where one of them is 0. */
+/* All dimensions must be known, and multiply to a number of bytes that there is also where one of them is 0.
+ */
 static aclnnStatus check_shape(const char *name, const aclTensorDesc *d, size_t item_size) {
-    HC_CHECK(d->rank <= HC_MAX_RANK, ACL_ERROR_INVALID_PARAM, "%s has %zu dimensions, at most %d are supported", name,
-             d->rank, HC_MAX_RANK);
+    HC_CHECK(d->rank <= HC_MAX_RANK, ACL_ERROR_INVALID_PARAM,
+             "%s has %zu dimensions, at most %d are supported", name, d->rank, HC_MAX_RANK);
     int64_t bytes = (int64_t)item_size;
     for (size_t i = 0; i < d->rank; i++) {
         const int64_t n = d->dims[i];
@@ -47,9 +49,11 @@ aclTensor hc_by_name_shaped(const aclTensor *t, const int64_t *shape, int32_t ra
     return shaped;
 }
 
-/* A contiguous tensor of the descriptor's dimensions at the buffer's address. Sizes are the interface's own, so that
- * operators which only move elements have types too that nothing here computes with (8-bit floats). */
-static aclnnStatus read_tensor(const char *name, const aclTensorDesc *d, const aclDataBuffer *b, aclTensor *t) {
+/* A contiguous tensor of the descriptor's dimensions at the buffer's address. Sizes are the interface's own,
+ * so that operators which only move elements have types too that nothing here computes with (8-bit floats).
+ */
+static aclnnStatus read_tensor(const char *name, const aclTensorDesc *d, const aclDataBuffer *b,
+                               aclTensor *t) {
     const size_t item_size = aclDataTypeSize(d->dtype);
     HC_CHECK(item_size > 0, ACL_ERROR_INVALID_PARAM, "%s has element type %s, which is not supported", name,
              hc_dtype_name(d->dtype));
@@ -62,16 +66,18 @@ static aclnnStatus read_tensor(const char *name, const aclTensorDesc *d, const a
                               .item_size = (int32_t)item_size,
                               .storage_numel = (int64_t)(b->size / item_size)};
     *t = hc_by_name_shaped(&buffer, d->dims, (int32_t)d->rank);
-    HC_CHECK(t->numel == 0 || b->data != NULL, ACL_ERROR_INVALID_PARAM, "%s is %s but has no memory", name, HC_SHOW(t));
-    HC_CHECK(t->numel <= t->storage_numel, ACL_ERROR_INVALID_PARAM, "%s is %s, %lld bytes, but its buffer has %zu", name,
-             HC_SHOW(t), (long long)(t->numel * t->item_size), b->size);
+    HC_CHECK(t->numel == 0 || b->data != NULL, ACL_ERROR_INVALID_PARAM, "%s is %s but has no memory", name,
+             HC_SHOW(t));
+    HC_CHECK(t->numel <= t->storage_numel, ACL_ERROR_INVALID_PARAM,
+             "%s is %s, %lld bytes, but its buffer has %zu", name, HC_SHOW(t),
+             (long long)(t->numel * t->item_size), b->size);
     return 0;
 }
 
-/* A list lies on the host, or in the descriptor (aclSetTensorConst); one on the device is there when what is queued
- * in front has run. */
-static aclnnStatus read_list(const char *name, const aclTensorDesc *d, const aclDataBuffer *b, aclrtStream stream,
-                             struct hc_by_name_list *list) {
+/* A list lies on the host, or in the descriptor (aclSetTensorConst); one on the device is there when what is
+ * queued in front has run. */
+static aclnnStatus read_list(const char *name, const aclTensorDesc *d, const aclDataBuffer *b,
+                             aclrtStream stream, struct hc_by_name_list *list) {
     HC_CHECK(d->dtype == ACL_INT64 || d->dtype == ACL_INT32, ACL_ERROR_INVALID_PARAM,
              "%s has element type %s, must be int64 or int32", name, hc_dtype_name(d->dtype));
     const bool constant = d->constant != NULL;
@@ -93,7 +99,8 @@ aclnnStatus hc_by_name_launch(const struct hc_by_name *op, const struct hc_by_na
     struct hc_by_name_call call = {.op = op, .attr = r->attr};
     for (int i = 0; i < HC_BY_NAME_INPUTS && op->inputs[i].name != NULL; i++) {
         const char *name = op->inputs[i].name;
-        if (op->inputs[i].list) HC_TRY(read_list(name, r->input_desc[i], r->inputs[i], r->stream, &call.list[i]));
+        if (op->inputs[i].list)
+            HC_TRY(read_list(name, r->input_desc[i], r->inputs[i], r->stream, &call.list[i]));
         else HC_TRY(read_tensor(name, r->input_desc[i], r->inputs[i], &call.in[i]));
     }
     for (int i = 0; i < HC_BY_NAME_OUTPUTS && op->outputs[i] != NULL; i++) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Views and casts by name. torch_npu copies between devices with them whatever is not contiguous or changes the
- * element type. Each is hc_copy between two views; what differs is how the views are described. */
+/* Views and casts by name. torch_npu copies between devices with them whatever is not contiguous or changes
+ * the element type. Each is hc_copy between two views; what differs is how the views are described. */
 #include "by_name.h"
 #include "elementwise.h"
 
@@ -43,17 +43,19 @@ static aclnnStatus plan_move(const struct hc_by_name_call *call, const aclTensor
 
 /* What a view gives is the output, but for dimensions of size 1: torch_npu describes a slice of one column as
  * [n, 1] for an output [n]. The output is contiguous, so it may be seen in the view's shape. */
-static aclnnStatus plan_view(const struct hc_by_name_call *call, const aclTensor *view, uint64_t *workspaceSize,
-                             aclOpExecutor **executor) {
+static aclnnStatus plan_view(const struct hc_by_name_call *call, const aclTensor *view,
+                             uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *y = &call->out[0];
-    HC_CHECK(same_but_ones(y, view), ACL_ERROR_INVALID_PARAM, "y is %s, must be %s", HC_SHOW(y), HC_SHOW(view));
+    HC_CHECK(same_but_ones(y, view), ACL_ERROR_INVALID_PARAM, "y is %s, must be %s", HC_SHOW(y),
+             HC_SHOW(view));
     const aclTensor dst = hc_by_name_shaped(y, view->shape, view->rank);
     return plan_move(call, &dst, view, workspaceSize, executor);
 }
 
-/* y and x in one shape: the same but for dimensions of size 1, or x repeated as a copy_ would, which torch_npu leaves
- * to the operator. */
-static aclnnStatus fit(const struct hc_by_name_call *call, const aclTensor *x, aclTensor *dst, aclTensor *src) {
+/* y and x in one shape: the same but for dimensions of size 1, or x repeated as a copy_ would, which
+ * torch_npu leaves to the operator. */
+static aclnnStatus fit(const struct hc_by_name_call *call, const aclTensor *x, aclTensor *dst,
+                       aclTensor *src) {
     const aclTensor *y = &call->out[0];
     *dst = same_but_ones(y, x) ? hc_by_name_shaped(y, x->shape, x->rank) : *y;
     HC_CHECK(hc_broadcast_to(x, dst->shape, dst->rank, src), ACL_ERROR_INVALID_PARAM,
@@ -62,16 +64,16 @@ static aclnnStatus fit(const struct hc_by_name_call *call, const aclTensor *x, a
 }
 
 /* A view of the storage of t, all of it inside the buffer. The three lists are the inputs from `first` on. */
-static aclnnStatus view_of(const struct hc_by_name_call *call, const aclTensor *t, const char *name, int first,
-                           aclTensor *view) {
+static aclnnStatus view_of(const struct hc_by_name_call *call, const aclTensor *t, const char *name,
+                           int first, aclTensor *view) {
     const struct hc_by_name_list *size = &call->list[first], *stride = &call->list[first + 1],
                                  *offset = &call->list[first + 2];
     const struct hc_by_name_input *in = &call->op->inputs[first];
-    HC_CHECK(size->count == stride->count, ACL_ERROR_INVALID_PARAM, "%s has %zu values, %s has %zu", in[0].name,
-             size->count, in[1].name, stride->count);
+    HC_CHECK(size->count == stride->count, ACL_ERROR_INVALID_PARAM, "%s has %zu values, %s has %zu",
+             in[0].name, size->count, in[1].name, stride->count);
     HC_CHECK(offset->count == 1 && offset->values[0] >= 0, ACL_ERROR_INVALID_PARAM,
-             "%s has %zu values, the first is %lld: must be one number, not negative", in[2].name, offset->count,
-             (long long)offset->values[0]);
+             "%s has %zu values, the first is %lld: must be one number, not negative", in[2].name,
+             offset->count, (long long)offset->values[0]);
     *view = *t;
     view->rank = (int32_t)size->count;
     view->offset = offset->values[0];
@@ -80,8 +82,8 @@ static aclnnStatus view_of(const struct hc_by_name_call *call, const aclTensor *
     for (size_t i = 0; i < size->count; i++) {
         const int64_t n = size->values[i], step = stride->values[i];
         HC_CHECK(n >= 0 && step >= 0, ACL_ERROR_INVALID_PARAM,
-                 "%s[%zu] is %lld, %s[%zu] is %lld: must not be negative", in[0].name, i, (long long)n, in[1].name, i,
-                 (long long)step);
+                 "%s[%zu] is %lld, %s[%zu] is %lld: must not be negative", in[0].name, i, (long long)n,
+                 in[1].name, i, (long long)step);
         view->shape[i] = n;
         view->stride[i] = step;
         fits = fits && !__builtin_mul_overflow(many, hc_max_i64(n, 1), &many) &&
@@ -97,7 +99,8 @@ static aclnnStatus view_of(const struct hc_by_name_call *call, const aclTensor *
 }
 
 /* x.as_strided(size, stride, storage_offset) */
-static aclnnStatus as_strided(const struct hc_by_name_call *call, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus as_strided(const struct hc_by_name_call *call, uint64_t *workspaceSize,
+                              aclOpExecutor **executor) {
     aclTensor view, dst, src;
     HC_TRY(view_of(call, &call->in[0], "x", 1, &view));
     HC_TRY(fit(call, &view, &dst, &src));
@@ -105,7 +108,8 @@ static aclnnStatus as_strided(const struct hc_by_name_call *call, uint64_t *work
 }
 
 /* A view of src into a view of dst. The output stands for dst itself. */
-static aclnnStatus view_copy(const struct hc_by_name_call *call, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus view_copy(const struct hc_by_name_call *call, uint64_t *workspaceSize,
+                             aclOpExecutor **executor) {
     aclTensor dst, src, whole;
     HC_TRY(view_of(call, &call->in[0], "dst", 1, &dst));
     HC_TRY(view_of(call, &call->in[4], "src", 5, &src));
@@ -114,19 +118,20 @@ static aclnnStatus view_copy(const struct hc_by_name_call *call, uint64_t *works
              (void *)call->in[0].base);
     for (int32_t i = 0; i < dst.rank; i++) {
         HC_CHECK(dst.stride[i] > 0 || dst.shape[i] == 1 || dst.numel == 0, ACL_ERROR_INVALID_PARAM,
-                 "dst_stride[%d] is 0 and dst_size[%d] is %lld: one element would be written more than once", i, i,
-                 (long long)dst.shape[i]);
+                 "dst_stride[%d] is 0 and dst_size[%d] is %lld: one element would be written more than once",
+                 i, i, (long long)dst.shape[i]);
     }
     HC_CHECK(hc_broadcast_to(&src, dst.shape, dst.rank, &whole), ACL_ERROR_INVALID_PARAM,
              "the view of src %s does not broadcast to the view of dst %s", HC_SHOW(&src), HC_SHOW(&dst));
     return plan_move(call, &dst, &whole, workspaceSize, executor);
 }
 
-static aclnnStatus transpose(const struct hc_by_name_call *call, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus transpose(const struct hc_by_name_call *call, uint64_t *workspaceSize,
+                             aclOpExecutor **executor) {
     const aclTensor *x = &call->in[0];
     const struct hc_by_name_list *perm = &call->list[1];
-    HC_CHECK(perm->count == (size_t)x->rank, ACL_ERROR_INVALID_PARAM, "perm has %zu values, x is %s", perm->count,
-             HC_SHOW(x));
+    HC_CHECK(perm->count == (size_t)x->rank, ACL_ERROR_INVALID_PARAM, "perm has %zu values, x is %s",
+             perm->count, HC_SHOW(x));
     aclTensor view = *x;
     unsigned seen = 0;
     for (int32_t i = 0; i < x->rank; i++) {
@@ -141,17 +146,19 @@ static aclnnStatus transpose(const struct hc_by_name_call *call, uint64_t *works
 }
 
 /* x[offsets : offsets + size]; a size of -1 goes to the end. */
-static aclnnStatus slice(const struct hc_by_name_call *call, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus slice(const struct hc_by_name_call *call, uint64_t *workspaceSize,
+                         aclOpExecutor **executor) {
     const aclTensor *x = &call->in[0];
     const struct hc_by_name_list *offsets = &call->list[1], *size = &call->list[2];
     HC_CHECK(offsets->count == (size_t)x->rank && size->count == (size_t)x->rank, ACL_ERROR_INVALID_PARAM,
              "offsets has %zu values and size %zu, x is %s", offsets->count, size->count, HC_SHOW(x));
     aclTensor view = *x;
     for (int32_t i = 0; i < x->rank; i++) {
-        const int64_t from = offsets->values[i], n = size->values[i] == -1 ? x->shape[i] - from : size->values[i];
-        HC_CHECK(from >= 0 && from <= x->shape[i] && n >= 0 && n <= x->shape[i] - from, ACL_ERROR_INVALID_PARAM,
-                 "offsets[%d] is %lld and size[%d] is %lld, x is %s", i, (long long)from, i,
-                 (long long)size->values[i], HC_SHOW(x));
+        const int64_t from = offsets->values[i],
+                      n = size->values[i] == -1 ? x->shape[i] - from : size->values[i];
+        HC_CHECK(from >= 0 && from <= x->shape[i] && n >= 0 && n <= x->shape[i] - from,
+                 ACL_ERROR_INVALID_PARAM, "offsets[%d] is %lld and size[%d] is %lld, x is %s", i,
+                 (long long)from, i, (long long)size->values[i], HC_SHOW(x));
         view.shape[i] = n;
         view.offset += from * x->stride[i];
     }
@@ -167,7 +174,8 @@ static aclnnStatus broadcast_to(const struct hc_by_name_call *call, uint64_t *wo
     aclTensor wanted = {.dtype = x->dtype, .rank = (int32_t)shape->count}, view;
     const int32_t added = wanted.rank - x->rank;
     for (int32_t i = 0; i < wanted.rank; i++) {
-        wanted.shape[i] = shape->values[i] == -1 && i >= added && added >= 0 ? x->shape[i - added] : shape->values[i];
+        wanted.shape[i] =
+            shape->values[i] == -1 && i >= added && added >= 0 ? x->shape[i - added] : shape->values[i];
         HC_CHECK(wanted.shape[i] >= 0, ACL_ERROR_INVALID_PARAM, "shape[%d] is %lld, x is %s", i,
                  (long long)shape->values[i], HC_SHOW(x));
     }
@@ -205,11 +213,12 @@ static int64_t clamp_position(int64_t at, int64_t n, bool forward) {
 }
 
 /* Entry i of the lists on dimension d of x, appended to the view. */
-static aclnnStatus slice_dimension(const struct hc_by_name_call *call, const struct masks *m, size_t i, int32_t d,
-                                   aclTensor *view) {
+static aclnnStatus slice_dimension(const struct hc_by_name_call *call, const struct masks *m, size_t i,
+                                   int32_t d, aclTensor *view) {
     const aclTensor *x = &call->in[0];
     const int64_t n = x->shape[d], step = call->list[3].values[i], first = call->list[1].values[i];
-    HC_CHECK(step != 0 && step != INT64_MIN, ACL_ERROR_INVALID_PARAM, "strides[%zu] is %lld", i, (long long)step);
+    HC_CHECK(step != 0 && step != INT64_MIN, ACL_ERROR_INVALID_PARAM, "strides[%zu] is %lld", i,
+             (long long)step);
     const bool forward = step > 0;
     if (bit(m->shrink_axis, i)) {
         HC_CHECK(first >= -n && first < n && forward, ACL_ERROR_INVALID_PARAM,
@@ -219,7 +228,8 @@ static aclnnStatus slice_dimension(const struct hc_by_name_call *call, const str
         return 0;
     }
     const int64_t begin = bit(m->begin, i) ? (forward ? 0 : n - 1) : clamp_position(first, n, forward);
-    const int64_t end = bit(m->end, i) ? (forward ? n : -1) : clamp_position(call->list[2].values[i], n, forward);
+    const int64_t end =
+        bit(m->end, i) ? (forward ? n : -1) : clamp_position(call->list[2].values[i], n, forward);
     const int64_t span = forward ? end - begin : begin - end, size = step > 0 ? step : -step;
     const int64_t count = span > 0 ? (span - 1) / size + 1 : 0;
     view->shape[view->rank] = count;
@@ -237,14 +247,15 @@ static void keep_dimensions(const aclTensor *x, int32_t d, int32_t last, aclTens
     }
 }
 
-/* x[begin : end : strides] as Python indexes: an ellipsis stands for the dimensions that are not named, a new axis
- * for none, and a shrunk one is gone. */
+/* x[begin : end : strides] as Python indexes: an ellipsis stands for the dimensions that are not named, a new
+ * axis for none, and a shrunk one is gone. */
 static aclnnStatus strided_slice(const struct hc_by_name_call *call, uint64_t *workspaceSize,
                                  aclOpExecutor **executor) {
     const aclTensor *x = &call->in[0];
     const size_t count = call->list[1].count;
     HC_CHECK(call->list[2].count == count && call->list[3].count == count, ACL_ERROR_INVALID_PARAM,
-             "begin has %zu values, end %zu and strides %zu", count, call->list[2].count, call->list[3].count);
+             "begin has %zu values, end %zu and strides %zu", count, call->list[2].count,
+             call->list[3].count);
     struct masks m;
     HC_TRY(read_masks(call->attr, &m));
     int32_t named = 0, added = 0;
@@ -275,12 +286,13 @@ static aclnnStatus strided_slice(const struct hc_by_name_call *call, uint64_t *w
 }
 
 /* x.to(dst_type) */
-static aclnnStatus cast(const struct hc_by_name_call *call, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus cast(const struct hc_by_name_call *call, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     const aclTensor *x = &call->in[0], *y = &call->out[0];
     int64_t dst_type = y->dtype;
     HC_TRY(hc_attr_int(call->attr, "dst_type", &dst_type));
-    HC_CHECK(dst_type == y->dtype, ACL_ERROR_INVALID_PARAM, "dst_type is %lld (%s), y is %s", (long long)dst_type,
-             hc_dtype_name((aclDataType)dst_type), HC_SHOW(y));
+    HC_CHECK(dst_type == y->dtype, ACL_ERROR_INVALID_PARAM, "dst_type is %lld (%s), y is %s",
+             (long long)dst_type, hc_dtype_name((aclDataType)dst_type), HC_SHOW(y));
     HC_CHECK(hc_dtype_size(x->dtype) > 0 && hc_dtype_size(y->dtype) > 0, ACL_ERROR_INVALID_PARAM,
              "x is %s, y is %s: there is no conversion between these types", HC_SHOW(x), HC_SHOW(y));
     aclTensor dst, src;
@@ -327,8 +339,8 @@ static const struct hc_by_name OPERATORS[] = {
     {.type = "ViewCopy",
      .meaning = "a view of src copied into a view of dst",
      .plan = view_copy,
-     .inputs = {TENSOR("dst"), LIST("dst_size"), LIST("dst_stride"), LIST("dst_storage_offset"), TENSOR("src"),
-                LIST("src_size"), LIST("src_stride"), LIST("src_storage_offset")},
+     .inputs = {TENSOR("dst"), LIST("dst_size"), LIST("dst_stride"), LIST("dst_storage_offset"),
+                TENSOR("src"), LIST("src_size"), LIST("src_stride"), LIST("src_storage_offset")},
      .outputs = {"dst"}},
 };
 HC_BY_NAME_TABLE("conversion", OPERATORS)
