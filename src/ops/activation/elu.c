@@ -74,7 +74,8 @@ static aclnnStatus set_args(const char *name, const aclScalar *alpha, const aclS
 static aclnnStatus plan(const char *name, const aclTensor *self, const struct elu *args, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self};
-    return hc_ew_plan_as(name, &FORWARD, -1, outs, 1, ins, 1, args, sizeof *args, workspaceSize, executor);
+    return hc_ew_plan_as(name, &FORWARD, HC_CLASS_BOOL, outs, 1, ins, 1, args, sizeof *args, workspaceSize,
+                         executor);
 }
 
 /* F.elu(self, alpha), with scale and inputScale for its relatives. */
@@ -107,7 +108,7 @@ HC_API aclnnStatus aclnnEluBackwardGetWorkspaceSize(const aclTensor *gradOutput,
     HC_TRY(set_args("aclnnEluBackward", alpha, scale, inputScale, &args));
     args.is_result = isResult;
     const aclTensor *outs[] = {gradInput}, *ins[] = {gradOutput, selfOrResult};
-    return hc_ew_plan(&BACKWARD, -1, outs, 1, ins, 2, &args, sizeof args, workspaceSize, executor);
+    return hc_ew_plan(&BACKWARD, HC_CLASS_BOOL, outs, 1, ins, 2, &args, sizeof args, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnEluBackward)
 #endif

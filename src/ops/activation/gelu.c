@@ -30,8 +30,8 @@ HC_API aclnnStatus aclnnGeluV2GetWorkspaceSize(const aclTensor *x, int64_t appro
     HC_CHECK(approximate == 0 || approximate == 1, ACLNN_ERR_PARAM_INVALID,
              "aclnnGeluV2: approximate is %lld, wanted 0 (none) or 1 (tanh)", (long long)approximate);
     const aclTensor *outs[] = {y}, *ins[] = {x};
-    return hc_ew_plan_as("aclnnGeluV2", &MODES[approximate], -1, outs, 1, ins, 1, NULL, 0, workspaceSize,
-                         executor);
+    return hc_ew_plan_as("aclnnGeluV2", &MODES[approximate], HC_CLASS_BOOL, outs, 1, ins, 1, NULL, 0,
+                         workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnGeluV2)
 #endif

@@ -14,7 +14,7 @@ HC_EW_BODY1(relu_F32, float, float, RELU)
 HC_EW_BODY1(relu_F64, double, double, RELU)
 HC_EW_BODY1(relu_I64, int64_t, int64_t, RELU)
 #else
-static const struct hc_ew SPEC = {"aclnnRelu", HC_EW_TABLE_REAL(relu), 0, 0};
+static const struct hc_ew SPEC = {"aclnnRelu", HC_EW_TABLE_REAL(relu), 0, HC_EW_NO_BOOL};
 HC_UNARY_TYPED(aclnnRelu, SPEC, const aclTensor)
 HC_UNARY_INPLACE(aclnnInplaceRelu, SPEC)
 #endif

@@ -76,7 +76,7 @@ HC_API aclnnStatus aclnnSoftplusGetWorkspaceSize(const aclTensor *self, const ac
              beta ? "threshold" : "beta");
     const struct softplus args = {hc_scalar_f64(beta), hc_scalar_f64(threshold)};
     const aclTensor *outs[] = {out}, *ins[] = {self};
-    return hc_ew_plan(&FORWARD, -1, outs, 1, ins, 1, &args, sizeof args, workspaceSize, executor);
+    return hc_ew_plan(&FORWARD, HC_CLASS_BOOL, outs, 1, ins, 1, &args, sizeof args, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSoftplus)
 
@@ -88,7 +88,7 @@ HC_API aclnnStatus aclnnSoftplusBackwardGetWorkspaceSize(const aclTensor *gradOu
              beta ? "threshold" : "beta");
     const struct softplus args = {hc_scalar_f64(beta), hc_scalar_f64(threshold)};
     const aclTensor *outs[] = {gradInput}, *ins[] = {gradOutput, self};
-    return hc_ew_plan(&BACKWARD, -1, outs, 1, ins, 2, &args, sizeof args, workspaceSize, executor);
+    return hc_ew_plan(&BACKWARD, HC_CLASS_BOOL, outs, 1, ins, 2, &args, sizeof args, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSoftplusBackward)
 #endif

@@ -2,24 +2,6 @@
 /* Planning of operators with two operands, one of which may be a scalar. */
 #include "binary.h"
 
-/* Truth values count as integers. */
-static enum hc_dtype_class class_of_block(enum hc_block block) {
-    return block == HC_C128                     ? HC_CLASS_COMPLEX
-           : block == HC_F32 || block == HC_F64 ? HC_CLASS_FLOAT
-                                                : HC_CLASS_INT;
-}
-
-/* A scalar counts by its class only, as in PyTorch: 2.5 makes an integer tensor float, and leaves a
- * bfloat16 one what it is. */
-enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out, const aclTensor *self,
-                                   const aclScalar *scalar) {
-    const aclTensor *outs[] = {out}, *ins[] = {self};
-    const enum hc_block block = hc_ew_compute(op, outs, 1, ins, 1);
-    const enum hc_dtype_class wanted = hc_dtype_class(scalar->dtype);
-    if (wanted <= class_of_block(block) || wanted <= HC_CLASS_INT) return block;
-    return wanted == HC_CLASS_COMPLEX ? HC_C128 : HC_F32;
-}
-
 /* `round`: comparisons see the scalar in the tensor's own precision, as PyTorch does (0.1 ==
  * bfloat16(0.1)); arithmetic uses it in float. */
 static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
@@ -28,12 +10,11 @@ static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const a
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
     HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
     const aclTensor *outs[] = {out}, *ins[] = {self};
-    const enum hc_block block = hc_ew_compute_scalar(op, out, self, scalar);
     struct hc_ew_scalar value = hc_ew_scalar(scalar);
     if (round && self->dtype == ACL_BF16) value.F32 = hc_bf16_to_f32(hc_f32_to_bf16(value.F32));
     if (round && self->dtype == ACL_FLOAT16) value.F32 = hc_f16_to_f32(hc_f32_to_f16(value.F32));
-    return hc_ew_plan_as(name, op, (int)block, outs, 1, ins, 1, &value, sizeof value, workspaceSize,
-                         executor);
+    return hc_ew_plan_as(name, op, hc_dtype_class(scalar->dtype), outs, 1, ins, 1, &value, sizeof value,
+                         workspaceSize, executor);
 }
 
 aclnnStatus hc_ew_plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
@@ -48,20 +29,6 @@ aclnnStatus hc_ew_plan_compare_scalar(const char *name, const struct hc_ew *op, 
     return plan_scalar(name, op, self, scalar, out, true, workspaceSize, executor);
 }
 
-/* As in PyTorch: a float result does not go into an integer output, nor a complex one into a real one. */
-static aclnnStatus check_result_class(const char *name, const struct hc_ew *op, const aclTensor *self,
-                                      const aclTensor *other, const aclTensor *out) {
-    if (op->truth & 1) return 0;
-    const aclDataType type = hc_dtype_promote(self->dtype, other->dtype);
-    enum hc_dtype_class result = hc_dtype_class(type);
-    if (result < op->at_least) result = op->at_least;
-    HC_CHECK(result <= hc_dtype_class(out->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: the result of %s with %s can't be cast to the desired output type of %s", name,
-             HC_SHOW(self), HC_SHOW(other), HC_SHOW(out));
-    return 0;
-}
-
-/* A result that out cannot hold (float into integer) is refused as in PyTorch, not truncated. */
 aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const aclTensor *self,
                               const aclTensor *other, const aclTensor *out, uint64_t *workspaceSize,
                               aclOpExecutor **executor) {
@@ -70,8 +37,7 @@ aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const ac
              !self    ? "self"
              : !other ? "other"
                       : "out");
-    HC_TRY(check_result_class(name, op, self, other, out));
-    return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
+    return hc_ew_plan_as(name, op, HC_CLASS_BOOL, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
 }
 
 aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
@@ -83,12 +49,35 @@ aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, c
              : !other ? "other"
                       : "out");
     HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
-    HC_TRY(check_result_class(name, op, self, other, out));
+    if (op->result & HC_EW_ALPHA)
+        HC_TRY(hc_check_alpha(name, hc_result_type(ins, 2, &(struct hc_result_rule){0}), scalar));
     const struct hc_ew_scalar value = hc_ew_scalar(scalar);
-    return hc_ew_plan_as(name, op, -1, outs, 1, ins, 2, &value, sizeof value, workspaceSize, executor);
+    return hc_ew_plan_as(name, op, HC_CLASS_BOOL, outs, 1, ins, 2, &value, sizeof value, workspaceSize,
+                         executor);
 }
 
-/* Integers wrap as they do in tensors. */
+/* As the skeleton does for tensors. */
+aclnnStatus hc_check_minus(const char *name, const struct hc_ew *op, const aclScalar *scalar) {
+    HC_CHECK((op->result & HC_EW_IS_MINUS) == 0 || scalar->dtype != ACL_BOOL, ACLNN_ERR_PARAM_INVALID,
+             "%s: the `-` operator with a bool operand (the scalar) is not supported: use a number", name);
+    return 0;
+}
+
+/* PyTorch's rule: alpha is not promoted with, so it must be of the result's class or a lower one; bool only
+ * where the result is. */
+aclnnStatus hc_check_alpha(const char *name, aclDataType result, const aclScalar *alpha) {
+    const enum hc_dtype_class class_ = hc_dtype_class(alpha->dtype);
+    if (class_ == HC_CLASS_INT) return 0;
+    HC_CHECK(class_ != HC_CLASS_BOOL || result == ACL_BOOL, ACLNN_ERR_PARAM_INVALID,
+             "%s: alpha is a bool, which is supported for bool results only; the result is %s", name,
+             hc_dtype_name(result));
+    HC_CHECK(class_ <= hc_dtype_class(result), ACLNN_ERR_PARAM_INVALID,
+             "%s: alpha is %s, wanted %s for a result of type %s", name, hc_dtype_name(alpha->dtype),
+             hc_dtype_is_integral(result) ? "an integer" : "a real number", hc_dtype_name(result));
+    return 0;
+}
+
+/* Integers wrap as they do in tensors. True times 1 stays a bool. */
 static aclScalar product_of(const aclScalar *a, const aclScalar *b) {
     const enum hc_dtype_class class_a = hc_dtype_class(a->dtype), class_b = hc_dtype_class(b->dtype);
     const enum hc_dtype_class higher = class_a > class_b ? class_a : class_b;
@@ -98,13 +87,19 @@ static aclScalar product_of(const aclScalar *a, const aclScalar *b) {
     }
     if (higher == HC_CLASS_FLOAT) return (aclScalar){ACL_DOUBLE, {.f = hc_scalar_f64(a) * hc_scalar_f64(b)}};
     const uint64_t wrapped = (uint64_t)hc_scalar_i64(a) * (uint64_t)hc_scalar_i64(b);
-    return (aclScalar){ACL_INT64, {.i = (int64_t)wrapped}};
+    return (aclScalar){class_a == HC_CLASS_BOOL ? ACL_BOOL : ACL_INT64, {.i = (int64_t)wrapped}};
 }
 
 aclnnStatus hc_ew_plan_scalar_times(const char *name, const struct hc_ew *op, const aclTensor *self,
                                     const aclScalar *other, const aclScalar *alpha, const aclTensor *out,
                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(other && alpha, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, other ? "alpha" : "other");
+    HC_CHECK(self && other && alpha, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             !self    ? "self"
+             : !other ? "other"
+                      : "alpha");
+    HC_TRY(hc_check_minus(name, op, other));
+    const struct hc_result_rule rule = {.scalar = hc_dtype_class(other->dtype)};
+    HC_TRY(hc_check_alpha(name, hc_result_type(&self, 1, &rule), alpha));
     const aclScalar product = product_of(other, alpha);
     return hc_ew_plan_scalar(name, op, self, &product, out, workspaceSize, executor);
 }

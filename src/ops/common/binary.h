@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Interface halves of operators with two operands, of which one may be a scalar argument.
  *
- * The scalar never widens the computation: its type counts only where its class (bool < integer < float <
- * complex) is above the tensors', as in PyTorch. `type` is what the interface declares for the output or
+ * The scalar never widens the computation: its type counts only where its class is above the tensors'
+ * (result_type.h). `type` is what the interface declares for the output or
  * in-place operand. */
 #pragma once
 #include "elementwise.h"
 
-/* The block type for tensors and a scalar; outputs marked as truth values do not count. */
-enum hc_block hc_ew_compute_scalar(const struct hc_ew *op, const aclTensor *out, const aclTensor *self,
-                                   const aclScalar *scalar);
 /* Plan op(self, scalar) or op(scalar, self): the kernel's args are a struct hc_ew_scalar. */
 aclnnStatus hc_ew_plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
                               const aclScalar *scalar, const aclTensor *out, uint64_t *workspaceSize,
@@ -26,6 +23,10 @@ aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const ac
 aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
                                      const aclTensor *other, const aclScalar *scalar, const aclTensor *out,
                                      uint64_t *workspaceSize, aclOpExecutor **executor);
+/* Whether alpha may multiply an operand where the result is of type `result`. */
+aclnnStatus hc_check_alpha(const char *name, aclDataType result, const aclScalar *alpha);
+/* Refuses a bool scalar where op is a subtraction, as PyTorch does. */
+aclnnStatus hc_check_minus(const char *name, const struct hc_ew *op, const aclScalar *scalar);
 /* Plan op(self, other * alpha): of two scalars the product is taken once, in the higher of their classes. */
 aclnnStatus hc_ew_plan_scalar_times(const char *name, const struct hc_ew *op, const aclTensor *self,
                                     const aclScalar *other, const aclScalar *alpha, const aclTensor *out,

@@ -40,30 +40,98 @@ struct loop {
     int rank;
     int64_t shape[HC_MAX_RANK]; /* [0] is the innermost */
     bool all_direct;
+    /* Outputs that are wider than the result's type get it through that type: sums of uint8 wrap at 256 in an
+     * int32 output too. NULL where a store does it, which is nearly always. */
+    hc_store_fn *narrow;
+    hc_load_fn *widen;
     hc_ew_kernel *kernel;
     const void *args;
+};
+
+/* What the dtypes of a call lead to. */
+struct types {
+    aclDataType result;
+    enum hc_block compute;
 };
 
 /* Header of the planned arguments; the operator's own follow. */
 struct planned {
     const struct hc_ew *op;
-    enum hc_block compute;
+    struct types types;
     int num_outs, num_ins;
     uint8_t slot[HC_EW_MAX_OPERANDS]; /* operand of the executor that is output or input k */
     max_align_t args[];
 };
 
-/* The promoted type of all operands that are values, outputs included, so that a float32 output of
- * bfloat16 inputs is computed and rounded once in float32. */
+static struct hc_result_rule rule_of(const struct hc_ew *op, enum hc_dtype_class scalar, int num_outs) {
+    return (struct hc_result_rule){op->truth >> num_outs, scalar,
+                                   (enum hc_dtype_class)(op->result & HC_EW_CLASS)};
+}
+
+/* Outputs count only for the width of floats. */
+static struct types types_of(const struct hc_ew *op, const struct hc_result_rule *rule,
+                             const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
+                             int num_ins) {
+    const aclDataType result = hc_result_type(ins, num_ins, rule);
+    aclDataType type = result;
+    for (int i = 0; i < num_outs; i++) {
+        if ((op->truth >> i & 1) == 0) type = hc_computed_type(type, outs[i]->dtype);
+    }
+    return (struct types){result, hc_compute_block(type)};
+}
+
 enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs, int num_outs,
                             const aclTensor *const *ins, int num_ins) {
-    aclDataType type = ACL_BOOL;
-    for (int i = 0; i < num_outs + num_ins; i++) {
-        if (op->truth >> i & 1) continue;
-        type = hc_dtype_promote(type, i < num_outs ? outs[i]->dtype : ins[i - num_outs]->dtype);
+    const struct hc_result_rule rule = rule_of(op, HC_CLASS_BOOL, num_outs);
+    return types_of(op, &rule, outs, num_outs, ins, num_ins).compute;
+}
+
+/* What PyTorch refuses of bools, though 0 and 1 could be computed with. */
+static aclnnStatus check_bools(const char *name, const struct hc_ew *op, aclDataType result,
+                               const aclTensor *const *ins, int num_ins) {
+    HC_CHECK(
+        result != ACL_BOOL || (op->result & (HC_EW_NO_BOOL | HC_EW_IS_MINUS)) == 0, ACLNN_ERR_PARAM_INVALID,
+        op->result & HC_EW_IS_MINUS
+            ? "%s: the `-` operator with bool operands (%s) is not supported: use `^` or logical_xor(), and "
+              "`~` or logical_not() to invert a mask"
+            : "%s: not implemented for bool (%s): convert to an integer type first",
+        name, HC_SHOW(ins[0]));
+    if ((op->result & HC_EW_IS_MINUS) == 0) return 0;
+    for (int i = 0; i < num_ins; i++) {
+        HC_CHECK(
+            ins[i]->dtype != ACL_BOOL, ACLNN_ERR_PARAM_INVALID,
+            "%s: the `-` operator with a bool operand (%s) is not supported: use `~` or logical_not() to "
+            "invert a mask, or convert it first",
+            name, HC_SHOW(ins[i]));
     }
-    if (hc_dtype_class(type) < op->at_least) type = ACL_FLOAT;
-    return hc_compute_block(type);
+    return 0;
+}
+
+/* All that types decide: whether there is such a result, a kernel for it, and room for it in the outputs. */
+static aclnnStatus check_types(const char *name, const struct hc_ew *op, const struct hc_result_rule *rule,
+                               const struct types *types, const aclTensor *const *outs, int num_outs,
+                               const aclTensor *const *ins, int num_ins) {
+    if (op->result & (HC_EW_NO_BOOL | HC_EW_IS_MINUS))
+        HC_TRY(check_bools(name, op, types->result, ins, num_ins));
+    for (int i = 0; i < num_outs; i++) {
+        if (op->truth >> i & 1) {
+            HC_CHECK((op->result & HC_EW_BOOL_OUT) == 0 || outs[i]->dtype == ACL_BOOL,
+                     ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted a bool tensor", name, HC_SHOW(outs[i]));
+        } else if ((op->result & HC_EW_CASTS) == 0) {
+            HC_TRY(hc_check_result(name, types->result, outs[i], ins, num_ins, rule));
+        }
+    }
+    HC_CHECK(op->kernel[types->compute] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s (%s)",
+             name, hc_dtype_name(types->result), HC_SHOW(num_ins > 0 ? ins[0] : outs[0]));
+    return 0;
+}
+
+aclnnStatus hc_ew_check_types(const char *name, const struct hc_ew *op, enum hc_dtype_class scalar,
+                              const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
+                              int num_ins) {
+    const struct hc_result_rule rule = rule_of(op, scalar, num_outs);
+    const struct types types = types_of(op, &rule, outs, num_outs, ins, num_ins);
+    return check_types(name, op, &rule, &types, outs, num_outs, ins, num_ins);
 }
 
 /* Then nothing broadcasts, and strides alone decide how many dimensions the loop has. */
@@ -113,13 +181,15 @@ static aclnnStatus check_tensors(const char *name, const char *role, const aclTe
     return 0;
 }
 
+static aclnnStatus run_typed(const struct hc_ew *op, const struct types *types, const aclTensor *const *outs,
+                             int num_outs, const aclTensor *const *ins, int num_ins, const void *args);
+
 /* Phase two: operands back into the order outputs, inputs. */
 static aclnnStatus ew_call(const struct hc_call *call) {
     const struct planned *p = call->args;
     const aclTensor *operands[HC_EW_MAX_OPERANDS];
     for (int i = 0; i < p->num_outs + p->num_ins; i++) operands[i] = hc_arg(call, p->slot[i]);
-    return hc_ew_run(p->op, (int)p->compute, operands, p->num_outs, operands + p->num_outs, p->num_ins,
-                     p->args);
+    return run_typed(p->op, &p->types, operands, p->num_outs, operands + p->num_outs, p->num_ins, p->args);
 }
 
 /* Operands in the order of the operator's arguments, inputs first, because aclSetTensorAddr counts them so; a
@@ -141,33 +211,33 @@ static size_t list_operands(struct hc_operand *operands, uint8_t *slot, const ac
     return n;
 }
 
-aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
-                       const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
-                       uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return hc_ew_plan_as(op->name, op, compute, outs, num_outs, ins, num_ins, args, args_size, workspaceSize,
+aclnnStatus hc_ew_plan(const struct hc_ew *op, enum hc_dtype_class scalar, const aclTensor *const *outs,
+                       int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
+                       size_t args_size, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return hc_ew_plan_as(op->name, op, scalar, outs, num_outs, ins, num_ins, args, args_size, workspaceSize,
                          executor);
 }
 
 /* `args` is copied behind the header in one struct, 256 bytes at most: the largest arguments are a few
  * scalars in four types. */
-aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute, const aclTensor *const *outs,
-                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
-                          size_t args_size, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, enum hc_dtype_class scalar,
+                          const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
+                          int num_ins, const void *args, size_t args_size, uint64_t *workspaceSize,
+                          aclOpExecutor **executor) {
     struct hc_operand operands[HC_EW_MAX_OPERANDS];
     HC_TRY(check_tensors(name, "input", ins, num_ins));
     HC_TRY(check_tensors(name, "output", outs, num_outs));
     HC_TRY(check_shapes(name, outs, num_outs, ins, num_ins));
-    const enum hc_block block =
-        compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
-    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", name,
-             HC_SHOW(num_ins > 0 ? ins[0] : outs[0]));
+    const struct hc_result_rule rule = rule_of(op, scalar, num_outs);
+    const struct types types = types_of(op, &rule, outs, num_outs, ins, num_ins);
+    HC_TRY(check_types(name, op, &rule, &types, outs, num_outs, ins, num_ins));
     union {
         struct planned p;
         char bytes[sizeof(struct planned) + 256];
     } planned;
     HC_CHECK(args_size <= 256, ACLNN_ERR_INNER, "%s: %zu bytes of arguments", name, args_size);
     planned.p.op = op;
-    planned.p.compute = block;
+    planned.p.types = types;
     planned.p.num_outs = num_outs;
     planned.p.num_ins = num_ins;
     if (args_size > 0) memcpy(planned.p.args, args, args_size);
@@ -251,7 +321,18 @@ static void set_operand(struct loop *l, int k, const aclTensor *view, enum hc_bl
         o->dense = o->dense && o->stride[d] == o->stride[d - 1] * l->shape[d - 1];
     o->load = hc_load_for(view->dtype, block);
     o->store = hc_store_for(view->dtype, block);
+    if (l->narrow != NULL && k < l->num_outs && block != HC_B8) o->direct = false;
     l->all_direct = l->all_direct && o->direct;
+}
+
+/* Integers are computed in 64 bits: what an output wider than the result's type would show of them has to go.
+ */
+static void set_narrow(struct loop *l, aclDataType result, const aclTensor *out) {
+    const bool fits = !hc_dtype_is_integral(result) || out->dtype == result || result == ACL_INT64 ||
+                      (result != ACL_BOOL && hc_dtype_is_integral(out->dtype) &&
+                       hc_dtype_size(out->dtype) <= hc_dtype_size(result));
+    l->narrow = fits ? NULL : hc_store_for(result, HC_I64);
+    l->widen = fits ? NULL : hc_load_for(result, HC_I64);
 }
 
 /* Where a piece is, as an index per dimension; [0] is the innermost. */
@@ -317,8 +398,13 @@ static void load_block(const struct loop *l, const struct operand *o, struct pos
 
 /* A block may span several rows of a strided operand: stored run by run. `at` is a copy, advanced here. */
 static void store_block(const struct loop *l, const struct operand *o, struct position at, size_t n,
-                        const char *block) {
+                        char *block) {
     const size_t size = hc_block_size(o->block);
+    if (l->narrow != NULL && o->block != HC_B8) {
+        char narrowed[HC_EW_BLOCK * sizeof(int64_t)];
+        l->narrow(n, narrowed, 1, block);
+        l->widen(n, block, narrowed, 1);
+    }
     char *p = address(l, o, &at);
     while (n > 0) {
         const size_t run = run_length(l, o, &at, n);
@@ -447,14 +533,16 @@ static bool is_flat(const aclTensor *const *outs, int num_outs, const aclTensor 
 }
 
 /* `views` have the outputs' shape by now; views[0] is the first output. */
-static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTensor *const *views,
+static void run_loop(const struct hc_ew *op, const struct types *types, const aclTensor *const *views,
                      int num_outs, int num, bool flat, const void *args) {
     struct loop l;
+    const enum hc_block compute = types->compute;
     l.num_outs = num_outs;
     l.num_operands = num;
     l.all_direct = true;
     l.kernel = op->kernel[compute][hc_isa()];
     l.args = args;
+    set_narrow(&l, compute == HC_I64 ? types->result : ACL_INT64, views[0]);
     if (flat) set_flat(&l, views);
     else set_dimensions(&l, views);
     for (int k = 0; k < num; k++) set_operand(&l, k, views[k], op->truth >> k & 1 ? HC_B8 : compute);
@@ -464,7 +552,7 @@ static void run_loop(const struct hc_ew *op, enum hc_block compute, const aclTen
 }
 
 /* Any strides: inputs are broadcast to the outputs, and copied where an output overlaps them partly. */
-static aclnnStatus run_views(const struct hc_ew *op, enum hc_block compute, const aclTensor *const *outs,
+static aclnnStatus run_views(const struct hc_ew *op, const struct types *types, const aclTensor *const *outs,
                              int num_outs, const aclTensor *const *ins, int num_ins, const void *args) {
     aclTensor views[HC_EW_MAX_OPERANDS];
     const aclTensor *operands[HC_EW_MAX_OPERANDS];
@@ -480,24 +568,30 @@ static aclnnStatus run_views(const struct hc_ew *op, enum hc_block compute, cons
                              HC_SHOW(ins[i]), HC_SHOW(outs[0]));
         }
     }
-    if (status == 0) run_loop(op, compute, operands, num_outs, num_outs + num_ins, false, args);
+    if (status == 0) run_loop(op, types, operands, num_outs, num_outs + num_ins, false, args);
     for (int i = 0; i < num_ins; i++) hc_block_give(copies[i]);
     return status;
 }
 
-/* Checks again what depends on types, as composed operators call it without a plan. */
-aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
-                      const aclTensor *const *ins, int num_ins, const void *args) {
+static aclnnStatus run_typed(const struct hc_ew *op, const struct types *types, const aclTensor *const *outs,
+                             int num_outs, const aclTensor *const *ins, int num_ins, const void *args) {
     if (outs[0]->numel == 0) return 0;
-    const enum hc_block block =
-        compute >= 0 ? (enum hc_block)compute : hc_ew_compute(op, outs, num_outs, ins, num_ins);
-    HC_CHECK(op->kernel[block] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name,
-             HC_SHOW(outs[0]));
     if (!is_flat(outs, num_outs, ins, num_ins))
-        return run_views(op, block, outs, num_outs, ins, num_ins, args);
+        return run_views(op, types, outs, num_outs, ins, num_ins, args);
     const aclTensor *operands[HC_EW_MAX_OPERANDS];
     for (int i = 0; i < num_outs; i++) operands[i] = outs[i];
     for (int i = 0; i < num_ins; i++) operands[num_outs + i] = ins[i];
-    run_loop(op, block, operands, num_outs, num_outs + num_ins, true, args);
+    run_loop(op, types, operands, num_outs, num_outs + num_ins, true, args);
     return 0;
+}
+
+/* Checks again that there is a kernel, as composed operators call it without a plan. */
+aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
+                      const aclTensor *const *ins, int num_ins, const void *args) {
+    const struct hc_result_rule rule = rule_of(op, HC_CLASS_BOOL, num_outs);
+    struct types types = types_of(op, &rule, outs, num_outs, ins, num_ins);
+    if (compute >= 0) types.compute = (enum hc_block)compute;
+    HC_CHECK(op->kernel[types.compute] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name,
+             HC_SHOW(outs[0]));
+    return run_typed(op, &types, outs, num_outs, ins, num_ins, args);
 }

@@ -7,6 +7,7 @@
  * output partly overlaps. So each operator has every dtype and every stride. */
 #pragma once
 #include "convert.h"
+#include "result_type.h"
 
 /* A block of float32 is 4 KiB: three operands stay in the first-level cache, and the call per block is a
  * small part of its time. */
@@ -26,8 +27,19 @@ struct hc_ew {
     /* Bit k: operand k (outputs first, then inputs) is a block of truth values (B8) whatever the others are.
      */
     unsigned truth;
-    /* Lowest class to compute in: HC_CLASS_FLOAT makes integer inputs float (sqrt, true division). */
-    enum hc_dtype_class at_least;
+    /* Lowest class of the result: HC_CLASS_FLOAT makes integer inputs float (sqrt, true division). With flags
+     * of enum hc_ew_result. */
+    unsigned result;
+};
+
+/* Beside the class, in hc_ew.result. */
+enum hc_ew_result {
+    HC_EW_CLASS = 7,
+    HC_EW_NO_BOOL = 8,   /* PyTorch has no such operation where the result's type would be bool */
+    HC_EW_IS_MINUS = 16, /* refuses every bool operand, and tells what to use instead */
+    HC_EW_CASTS = 32,    /* a result of any class goes into any output */
+    HC_EW_BOOL_OUT = 64, /* outputs that are truth values must be bool tensors */
+    HC_EW_ALPHA = 128,   /* the scalar multiplies an operand, and must not be of a class above the result's */
 };
 
 /* Declares the kernels of an operator: HC_EW_KERNEL(add_f32). */
@@ -50,22 +62,29 @@ struct hc_ew {
     {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table,                           \
      [HC_EW_BF16] = op##_BF16_table}
 
-/* Plan it: outputs have the broadcast shape of all inputs. compute: the block type to compute in, or -1 to
- * derive it from the dtypes of all operands that are no truth values. args: copied, args_size bytes, may be
- * NULL if 0. Checks null, shapes and supported dtypes; messages name op->name. */
-aclnnStatus hc_ew_plan(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
-                       const aclTensor *const *ins, int num_ins, const void *args, size_t args_size,
-                       uint64_t *workspaceSize, aclOpExecutor **executor);
+/* Plan it: outputs have the broadcast shape of all inputs. scalar: the highest class of the operator's scalar
+ * arguments that count for the result's type; HC_CLASS_BOOL where there is none. args: copied, args_size
+ * bytes, may be NULL if 0. Checks null, shapes, supported dtypes, and whether outputs can hold the result
+ * (result_type.h); messages name op->name. */
+aclnnStatus hc_ew_plan(const struct hc_ew *op, enum hc_dtype_class scalar, const aclTensor *const *outs,
+                       int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
+                       size_t args_size, uint64_t *workspaceSize, aclOpExecutor **executor);
 
 /* The same under another name: variants of an operator (in-place, scalar) share its kernels. */
-aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, int compute, const aclTensor *const *outs,
-                          int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
-                          size_t args_size, uint64_t *workspaceSize, aclOpExecutor **executor);
+aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, enum hc_dtype_class scalar,
+                          const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
+                          int num_ins, const void *args, size_t args_size, uint64_t *workspaceSize,
+                          aclOpExecutor **executor);
 
-/* Run at once, in the calling thread and the pool: for operators built of several steps. Same semantics. */
+/* Run at once, in the calling thread and the pool: for operators built of several steps. compute: the block
+ * type, or -1 for what hc_ew_plan would derive without scalars; any output is taken. */
 aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *const *outs, int num_outs,
                       const aclTensor *const *ins, int num_ins, const void *args);
-/* The block type hc_ew_plan would derive. */
+/* The checks of hc_ew_plan that depend on types, for operators that run the loop as one of several steps. */
+aclnnStatus hc_ew_check_types(const char *name, const struct hc_ew *op, enum hc_dtype_class scalar,
+                              const aclTensor *const *outs, int num_outs, const aclTensor *const *ins,
+                              int num_ins);
+/* The block type hc_ew_plan would derive, without scalars. */
 enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs, int num_outs,
                             const aclTensor *const *ins, int num_ins);
 

@@ -76,10 +76,9 @@ static bool is_flat(const aclTensor *const *t, int num_outs, int num) {
 }
 
 /* Per item: a list may mix types. */
-static enum hc_block block_of(const struct hc_foreach *op, const aclTensor *const *t, int num) {
+static enum hc_block block_of(const aclTensor *const *t, int num) {
     aclDataType type = t[0]->dtype;
     for (int k = 1; k < num; k++) type = hc_dtype_promote(type, t[k]->dtype);
-    if (hc_dtype_class(type) < op->at_least) type = ACL_FLOAT;
     return hc_compute_block(type);
 }
 
@@ -131,7 +130,7 @@ static void run_chunks(void *ctx, size_t begin, size_t end) {
 
 /* Everything of an item that does not depend on the chunk. */
 static void set_item(const struct job *job, struct item *item, const aclTensor *const *t) {
-    item->block = block_of(job->op, t, job->num);
+    item->block = block_of(t, job->num);
     item->kernel = job->op->kernel[item->block][hc_isa()];
     item->numel = hc_numel(t[0]);
     item->all_direct = true;
@@ -231,9 +230,9 @@ aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *li
 
 aclnnStatus hc_foreach_check_dtypes(const struct hc_foreach *op, const aclTensorList *const *lists, int num) {
     for (size_t i = 0; i < lists[0]->size; i++) {
-        const aclTensor *t[HC_FOREACH_MAX_LISTS];
-        for (int k = 0; k < num; k++) t[k] = lists[k]->data[i];
-        HC_CHECK(op->kernel[block_of(op, t, num)] != NULL, ACLNN_ERR_PARAM_INVALID,
+        const aclTensor *t[HC_FOREACH_MAX_LISTS] = {lists[0]->data[i]};
+        for (int k = 1; k < num; k++) t[k] = lists[k]->data[i];
+        HC_CHECK(op->kernel[block_of(t, num)] != NULL, ACLNN_ERR_PARAM_INVALID,
                  "%s: not supported for %s (tensor %zu)", op->name, HC_SHOW(t[num - 1]), i);
     }
     return 0;
@@ -291,6 +290,21 @@ static aclnnStatus check_scalars(const struct hc_foreach *op, const struct hc_fo
     return 0;
 }
 
+/* Each tensor of out must hold the result of its inputs and its scalar (result_type.h). A scalar in device
+ * memory has been converted to the tensors' type by the client. */
+static aclnnStatus check_results(const struct hc_foreach *op, const struct hc_foreach_args *args) {
+    if (op->casts || args->num_ins == 0) return 0;
+    for (size_t i = 0; i < args->out->size; i++) {
+        const aclTensor *ins[3] = {0}, *out = args->out->data[i];
+        const aclScalar *scalar = args->scalars ? args->scalars->data[i] : args->scalar;
+        for (int k = 0; k < args->num_ins; k++) ins[k] = args->ins[k]->data[i];
+        const struct hc_result_rule rule = {.scalar = scalar ? hc_dtype_class(scalar->dtype) : HC_CLASS_BOOL};
+        const aclDataType result = hc_result_type(ins, args->num_ins, &rule);
+        HC_TRY(hc_check_result(op->name, result, out, ins, args->num_ins, &rule));
+    }
+    return 0;
+}
+
 /* The operand slots are fixed (three inputs, the scalar's tensor, out), absent ones empty. */
 aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach_args *args,
                             uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -301,6 +315,7 @@ aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach
     HC_TRY(hc_foreach_check(op->name, lists, NAMES, num));
     HC_TRY(hc_foreach_check_dtypes(op, lists, num));
     HC_TRY(check_scalars(op, args));
+    HC_TRY(check_results(op, args));
     const bool device = args->device_scalar != NULL;
     const size_t scalars = device || args->mode == HC_FOREACH_NO_SCALAR ? 0
                            : args->scalars                              ? args->scalars->size

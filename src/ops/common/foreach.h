@@ -14,7 +14,7 @@ enum { HC_FOREACH_MAX_LISTS = 10 };
 struct hc_foreach {
     const char *name;
     hc_ew_kernel *const *kernel[HC_BLOCK_COUNT]; /* as in hc_ew */
-    enum hc_dtype_class at_least;
+    bool casts;                                  /* a result of any class goes into any output (copies) */
 };
 
 /* Where a list's scalar comes from, one struct hc_ew_scalar for each tensor. */
@@ -55,19 +55,19 @@ struct hc_ew_scalar hc_foreach_read(const aclTensor *t, int64_t index);
 /* The kernels of an operator: kernel_F32, kernel_F64 and so on, for float types, with integers, and all. */
 #define HC_FOREACH_SPEC2(id, op_name, kernel_)                                                               \
     static const struct hc_foreach id = {                                                                    \
-        op_name, {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table}, 0};
+        op_name, {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table}, false};
 #define HC_FOREACH_SPEC3(id, op_name, kernel_)                                                               \
     static const struct hc_foreach id = {                                                                    \
         op_name,                                                                                             \
         {[HC_F32] = kernel_##_F32_table, [HC_F64] = kernel_##_F64_table, [HC_I64] = kernel_##_I64_table},    \
-        0};
+        false};
 #define HC_FOREACH_SPEC4(id, op_name, kernel_)                                                               \
     static const struct hc_foreach id = {op_name,                                                            \
                                          {[HC_F32] = kernel_##_F32_table,                                    \
                                           [HC_F64] = kernel_##_F64_table,                                    \
                                           [HC_I64] = kernel_##_I64_table,                                    \
                                           [HC_C128] = kernel_##_C128_table},                                 \
-                                         0};
+                                         false};
 
 /* Interface halves by argument list. */
 #define HC_FOREACH_UNARY(op_name, spec)                                                                      \

@@ -55,9 +55,7 @@ static aclnnStatus run_grad(const struct hc_call *call) {
 /* In phase one, as hc_ew_run would complain only when the operator runs. */
 static aclnnStatus check_kernel(const struct hc_ew *op, const aclTensor *out, const aclTensor *x) {
     const aclTensor *outs[] = {out}, *ins[] = {x};
-    HC_CHECK(op->kernel[hc_ew_compute(op, outs, 1, ins, 1)] != NULL, ACLNN_ERR_PARAM_INVALID,
-             "%s: not supported for %s", op->name, HC_SHOW(x));
-    return 0;
+    return hc_ew_check_types(op->name, op, HC_CLASS_BOOL, outs, 1, ins, 1);
 }
 
 aclnnStatus hc_gated_plan(const struct hc_ew *op, const aclTensor *x, int64_t dim, const aclTensor *out,

@@ -119,6 +119,13 @@ aclnnStatus hc_reduce_plan(const struct hc_reduce *op, enum hc_block compute, co
     HC_CHECK(self->item_size > 0 && out0->item_size > 0 && op->kernels[compute] != NULL,
              ACLNN_ERR_PARAM_INVALID, "%s: not supported for self %s, out %s", op->name, HC_SHOW(self),
              HC_SHOW(out0));
+    /* bool and integers share a block, and what they fold to may be asked for as bool. */
+    const enum hc_block result = op->kernels[compute]->out[0];
+    HC_CHECK((result != HC_C128 || hc_dtype_is_complex(out0->dtype)) &&
+                 ((result != HC_F32 && result != HC_F64) || !hc_dtype_is_integral(out0->dtype)),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: result type %s (of %s) can't be cast to the desired output type of out %s", op->name,
+             result == HC_C128 ? "complex" : "float", HC_SHOW(self), HC_SHOW(out0));
     HC_TRY(hc_dims_mask(op->name, self, dims, &planned.mask));
     HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out0, "out"));
     if (out1 != NULL)

@@ -21,6 +21,6 @@
     HC_CHECK((value) != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: value is null", (op_name));                      \
     const struct hc_ew_scalar scalar = hc_ew_scalar(value);                                                  \
     const aclTensor *outs[] = {(out)}, *ins[] = {(self), (tensor1), (tensor2)};                              \
-    return hc_ew_plan_as((op_name), &(spec), -1, outs, 1, ins, 3, &scalar, sizeof scalar, workspaceSize,     \
-                         executor)
+    return hc_ew_plan_as((op_name), &(spec), HC_CLASS_BOOL, outs, 1, ins, 3, &scalar, sizeof scalar,         \
+                         workspaceSize, executor)
 #endif

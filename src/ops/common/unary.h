@@ -7,7 +7,8 @@
     HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensor *self, aclTensor *out,                      \
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {        \
         const aclTensor *outs[] = {out}, *ins[] = {self};                                                    \
-        return hc_ew_plan_as(#op_name, &(spec), -1, outs, 1, ins, 1, NULL, 0, workspaceSize, executor);      \
+        return hc_ew_plan_as(#op_name, &(spec), HC_CLASS_BOOL, outs, 1, ins, 1, NULL, 0, workspaceSize,      \
+                             executor);                                                                      \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
 /* The interface declares some outputs and in-place operands const: `type` is what it says. */
@@ -15,14 +16,16 @@
     HC_API aclnnStatus op_name##GetWorkspaceSize(const aclTensor *self, type *out, uint64_t *workspaceSize,  \
                                                  aclOpExecutor **executor) {                                 \
         const aclTensor *outs[] = {out}, *ins[] = {self};                                                    \
-        return hc_ew_plan_as(#op_name, &(spec), -1, outs, 1, ins, 1, NULL, 0, workspaceSize, executor);      \
+        return hc_ew_plan_as(#op_name, &(spec), HC_CLASS_BOOL, outs, 1, ins, 1, NULL, 0, workspaceSize,      \
+                             executor);                                                                      \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
 #define HC_UNARY_INPLACE_TYPED(op_name, spec, type)                                                          \
     HC_API aclnnStatus op_name##GetWorkspaceSize(type *selfRef, uint64_t *workspaceSize,                     \
                                                  aclOpExecutor **executor) {                                 \
         const aclTensor *outs[] = {selfRef}, *ins[] = {selfRef};                                             \
-        return hc_ew_plan_as(#op_name, &(spec), -1, outs, 1, ins, 1, NULL, 0, workspaceSize, executor);      \
+        return hc_ew_plan_as(#op_name, &(spec), HC_CLASS_BOOL, outs, 1, ins, 1, NULL, 0, workspaceSize,      \
+                             executor);                                                                      \
     }                                                                                                        \
     HC_OP_LAUNCH(op_name)
 #define HC_UNARY_INPLACE(op_name, spec) HC_UNARY_INPLACE_TYPED(op_name, spec, aclTensor)

@@ -42,7 +42,7 @@ HC_API aclnnStatus aclnnIsCloseGetWorkspaceSize(const aclTensor *self, const acl
              "aclnnIsClose: rtol is %g and atol %g, wanted 0 or more", rtol, atol);
     const struct tolerance t = {rtol, atol, equalNan};
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
-    return hc_ew_plan(&SPEC, -1, outs, 1, ins, 2, &t, sizeof t, workspaceSize, executor);
+    return hc_ew_plan(&SPEC, HC_CLASS_BOOL, outs, 1, ins, 2, &t, sizeof t, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIsClose)
 #endif

@@ -14,6 +14,6 @@ HC_EW_BODY1(is_pos_inf_F32, uint8_t, float, TEST_F32)
 HC_EW_BODY1(is_pos_inf_F64, uint8_t, double, TEST_F64)
 HC_EW_BODY1(is_pos_inf_I64, uint8_t, int64_t, TEST_I64)
 #else
-static const struct hc_ew SPEC = {"aclnnIsPosInf", HC_EW_TABLE_REAL(is_pos_inf), 1, 0};
+static const struct hc_ew SPEC = {"aclnnIsPosInf", HC_EW_TABLE_REAL(is_pos_inf), 1, HC_EW_BOOL_OUT};
 HC_UNARY(aclnnIsPosInf, SPEC)
 #endif

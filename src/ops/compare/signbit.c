@@ -15,6 +15,6 @@ HC_EW_BODY1(signbit_F32, uint8_t, float, TEST_F32)
 HC_EW_BODY1(signbit_F64, uint8_t, double, TEST_F64)
 HC_EW_BODY1(signbit_I64, uint8_t, int64_t, TEST_I64)
 #else
-static const struct hc_ew SPEC = {"aclnnSignbit", HC_EW_TABLE_REAL(signbit), 1, 0};
+static const struct hc_ew SPEC = {"aclnnSignbit", HC_EW_TABLE_REAL(signbit), 1, HC_EW_BOOL_OUT};
 HC_UNARY(aclnnSignbit, SPEC)
 #endif

@@ -22,6 +22,11 @@ COPY(F64)
 COPY(I64)
 COPY(C128)
 #else
-HC_FOREACH_SPEC4(COPY, "aclnnForeachCopy", foreach_copy)
-HC_FOREACH_UNARY(aclnnForeachCopy, COPY)
+static const struct hc_foreach COPY_ALL = {.name = "aclnnForeachCopy",
+                                           .kernel = {[HC_F32] = foreach_copy_F32_table,
+                                                      [HC_F64] = foreach_copy_F64_table,
+                                                      [HC_I64] = foreach_copy_I64_table,
+                                                      [HC_C128] = foreach_copy_C128_table},
+                                           .casts = true};
+HC_FOREACH_UNARY(aclnnForeachCopy, COPY_ALL)
 #endif

@@ -78,7 +78,8 @@ HC_API aclnnStatus aclnnMseLossGetWorkspaceSize(const aclTensor *self, const acl
     HC_CHECK(reduction >= NONE && reduction <= SUM, ACLNN_ERR_PARAM_INVALID,
              "aclnnMseLoss: reduction is %lld, want 0 (none), 1 (mean) or 2 (sum)", (long long)reduction);
     const aclTensor *outs[] = {out}, *ins[] = {self, target};
-    if (reduction == NONE) return hc_ew_plan(&MSE, -1, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
+    if (reduction == NONE)
+        return hc_ew_plan(&MSE, HC_CLASS_BOOL, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
     int64_t shape[HC_MAX_RANK];
     int32_t rank;
     HC_CHECK(hc_broadcast_shape(self, target, shape, &rank), ACLNN_ERR_PARAM_INVALID,
@@ -86,8 +87,7 @@ HC_API aclnnStatus aclnnMseLossGetWorkspaceSize(const aclTensor *self, const acl
     HC_CHECK(out->numel == 1, ACLNN_ERR_PARAM_INVALID, "aclnnMseLoss: out is %s, want a scalar",
              HC_SHOW(out));
     const struct args args = {reduction, hc_ew_compute(&MSE, outs, 1, ins, 2)};
-    HC_CHECK(MSE.kernel[args.block] != NULL, ACLNN_ERR_PARAM_INVALID, "aclnnMseLoss: not supported for %s",
-             HC_SHOW(self));
+    HC_TRY(hc_ew_check_types("aclnnMseLoss", &MSE, HC_CLASS_BOOL, outs, 1, ins, 2));
     return HC_PLAN("aclnnMseLoss", run, &args, HC_IN(self), HC_IN(target), HC_OUT(out));
 }
 HC_OP_LAUNCH(aclnnMseLoss)
@@ -105,7 +105,8 @@ HC_API aclnnStatus aclnnMseLossBackwardGetWorkspaceSize(const aclTensor *gradOut
              (long long)reduction);
     const aclTensor *outs[] = {out}, *ins[] = {gradOutput, self, target};
     const struct backward_args args = {reduction == MEAN ? 2.0 / (double)out->numel : 2};
-    return hc_ew_plan(&MSE_BACKWARD, -1, outs, 1, ins, 3, &args, sizeof args, workspaceSize, executor);
+    return hc_ew_plan(&MSE_BACKWARD, HC_CLASS_BOOL, outs, 1, ins, 3, &args, sizeof args, workspaceSize,
+                      executor);
 }
 HC_OP_LAUNCH(aclnnMseLossBackward)
 #endif

@@ -19,6 +19,6 @@ HC_EW_BODY1(abs_F64, double, double, fabs)
 HC_EW_BODY1(abs_I64, int64_t, int64_t, abs_i64)
 HC_EW_BODY1(abs_C128, hc_c128, hc_c128, hc_cabs)
 #else
-static const struct hc_ew SPEC = {"aclnnAbs", HC_EW_TABLE_ALL(abs), 0, 0};
+static const struct hc_ew SPEC = {"aclnnAbs", HC_EW_TABLE_ALL(abs), 0, HC_EW_CASTS | HC_EW_NO_BOOL};
 HC_UNARY(aclnnAbs, SPEC)
 #endif

@@ -27,7 +27,7 @@ HC_EW_BODY1_BF16(adds_BF16, HC_EW_SCALAR_S, x + s)
 HC_EW_BODIES_TWO_SCALARS_REAL(addv, first + alpha * x)
 HC_EW_BODY_TWO_SCALARS(addv, C128, hc_cadd(first, hc_cmul(alpha, x)))
 #else
-static const struct hc_ew TENSOR = {"aclnnAdd", HC_EW_TABLE_ALL_BF16(add), 0, 0};
+static const struct hc_ew TENSOR = {"aclnnAdd", HC_EW_TABLE_ALL_BF16(add), 0, HC_EW_ALPHA};
 static const struct hc_ew SCALAR = {"aclnnAdds", HC_EW_TABLE_ALL_BF16(adds), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnAddV3", HC_EW_TABLE_ALL(addv), 0, 0};
 
@@ -75,8 +75,10 @@ HC_API aclnnStatus aclnnAddV3GetWorkspaceSize(const aclScalar *self, const aclTe
                       : "out");
     const struct hc_ew_scalar args[] = {hc_ew_scalar(self), hc_ew_scalar(alpha)};
     const aclTensor *outs[] = {out}, *ins[] = {other};
-    const int block = (int)hc_ew_compute_scalar(&SCALAR_FIRST, out, other, self);
-    return hc_ew_plan(&SCALAR_FIRST, block, outs, 1, ins, 1, args, sizeof args, workspaceSize, executor);
+    const struct hc_result_rule rule = {.scalar = hc_dtype_class(self->dtype)};
+    HC_TRY(hc_check_alpha("aclnnAddV3", hc_result_type(ins, 1, &rule), alpha));
+    return hc_ew_plan(&SCALAR_FIRST, rule.scalar, outs, 1, ins, 1, args, sizeof args, workspaceSize,
+                      executor);
 }
 HC_OP_LAUNCH(aclnnAddV3)
 #endif

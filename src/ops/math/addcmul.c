@@ -13,7 +13,7 @@ HC_EW_BODY3_SCALAR(addcmul, F64, a + s * b * c)
 HC_EW_BODY3_SCALAR(addcmul, I64, a + s * b * c)
 HC_EW_BODY3_SCALAR(addcmul, C128, hc_cadd(a, hc_cmul(hc_cmul(s, b), c)))
 #else
-static const struct hc_ew SPEC = {"aclnnAddcmul", HC_EW_TABLE_ALL(addcmul), 0, 0};
+static const struct hc_ew SPEC = {"aclnnAddcmul", HC_EW_TABLE_ALL(addcmul), 0, HC_EW_NO_BOOL};
 
 /* torch.addcmul(self, tensor1, tensor2, value=value); all three broadcast. */
 HC_API aclnnStatus aclnnAddcmulGetWorkspaceSize(const aclTensor *self, const aclTensor *tensor1,

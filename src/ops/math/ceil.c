@@ -14,7 +14,7 @@ HC_EW_BODY1(ceil_F32, float, float, ceilf)
 HC_EW_BODY1(ceil_F64, double, double, ceil)
 HC_EW_BODY1(ceil_I64, int64_t, int64_t, SAME)
 #else
-static const struct hc_ew SPEC = {"aclnnCeil", HC_EW_TABLE_REAL(ceil), 0, 0};
+static const struct hc_ew SPEC = {"aclnnCeil", HC_EW_TABLE_REAL(ceil), 0, HC_EW_NO_BOOL};
 HC_UNARY(aclnnCeil, SPEC)
 HC_UNARY_INPLACE(aclnnInplaceCeil, SPEC)
 #endif

@@ -42,26 +42,30 @@ BODIES(I64, int64_t)
 #else
 #include <math.h>
 
-static const struct hc_ew SCALARS = {"aclnnClamp", HC_EW_TABLE_REAL(clamp), 0, 0};
-static const struct hc_ew TENSORS = {"aclnnClampTensor", HC_EW_TABLE_REAL(clamp_tensor), 0, 0};
+static const struct hc_ew SCALARS = {"aclnnClamp", HC_EW_TABLE_REAL(clamp), 0, HC_EW_NO_BOOL};
+static const struct hc_ew TENSORS = {"aclnnClampTensor", HC_EW_TABLE_REAL(clamp_tensor), 0, HC_EW_NO_BOOL};
 
-/* Either scalar may make an integer tensor float. */
-static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar *low, const aclScalar *high,
-                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+/* Either scalar may make an integer tensor float, unless `class_` is that of self. */
+static aclnnStatus plan_class(const char *name, enum hc_dtype_class class_, const aclTensor *self,
+                              const aclScalar *low, const aclScalar *high, const aclTensor *out,
+                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
     HC_CHECK(low || high, ACLNN_ERR_PARAM_NULLPTR, "%s: both bounds are null", name);
     struct bounds bounds = {.low = {-INFINITY, -INFINITY, INT64_MIN, {0, 0}},
                             .high = {INFINITY, INFINITY, INT64_MAX, {0, 0}}};
-    enum hc_block block = hc_ew_compute_scalar(&SCALARS, out, self, low ? low : high);
     if (low) bounds.low = hc_ew_scalar(low);
-    if (high) {
-        bounds.high = hc_ew_scalar(high);
-        const enum hc_block other = hc_ew_compute_scalar(&SCALARS, out, self, high);
-        if (other != HC_I64) block = other;
-    }
+    if (high) bounds.high = hc_ew_scalar(high);
     const aclTensor *outs[] = {out}, *ins[] = {self};
-    return hc_ew_plan_as(name, &SCALARS, (int)block, outs, 1, ins, 1, &bounds, sizeof bounds, workspaceSize,
+    return hc_ew_plan_as(name, &SCALARS, class_, outs, 1, ins, 1, &bounds, sizeof bounds, workspaceSize,
                          executor);
+}
+
+static aclnnStatus plan(const char *name, const aclTensor *self, const aclScalar *low, const aclScalar *high,
+                        const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const enum hc_dtype_class of_low = low ? hc_dtype_class(low->dtype) : HC_CLASS_BOOL;
+    const enum hc_dtype_class of_high = high ? hc_dtype_class(high->dtype) : HC_CLASS_BOOL;
+    return plan_class(name, of_low > of_high ? of_low : of_high, self, low, high, out, workspaceSize,
+                      executor);
 }
 
 /* torch.clamp(self, min, max) with numbers, either of which may be null. */
@@ -72,19 +76,20 @@ HC_API aclnnStatus aclnnClampGetWorkspaceSize(const aclTensor *self, const aclSc
 }
 HC_OP_LAUNCH(aclnnClamp)
 
-/* F.hardtanh(self, min, max): an activation by its name, a clamp by what it does. */
+/* F.hardtanh(self, min, max): an activation by its name, a clamp by what it does. Bounds take self's type. */
 HC_API aclnnStatus aclnnHardtanhGetWorkspaceSize(const aclTensor *self, const aclScalar *clipValueMin,
                                                  const aclScalar *clipValueMax, aclTensor *out,
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return plan("aclnnHardtanh", self, clipValueMin, clipValueMax, out, workspaceSize, executor);
+    return plan_class("aclnnHardtanh", HC_CLASS_BOOL, self, clipValueMin, clipValueMax, out, workspaceSize,
+                      executor);
 }
 HC_OP_LAUNCH(aclnnHardtanh)
 
 HC_API aclnnStatus aclnnInplaceHardtanhGetWorkspaceSize(aclTensor *selfRef, const aclScalar *clipValueMin,
                                                         const aclScalar *clipValueMax,
                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
-    return plan("aclnnInplaceHardtanh", selfRef, clipValueMin, clipValueMax, selfRef, workspaceSize,
-                executor);
+    return plan_class("aclnnInplaceHardtanh", HC_CLASS_BOOL, selfRef, clipValueMin, clipValueMax, selfRef,
+                      workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceHardtanh)
 
@@ -120,7 +125,7 @@ HC_API aclnnStatus aclnnClampTensorGetWorkspaceSize(const aclTensor *self, const
     if (clipValueMax == NULL)
         return aclnnClampMinTensorGetWorkspaceSize(self, clipValueMin, out, workspaceSize, executor);
     const aclTensor *outs[] = {out}, *ins[] = {self, clipValueMin, clipValueMax};
-    return hc_ew_plan(&TENSORS, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
+    return hc_ew_plan(&TENSORS, HC_CLASS_BOOL, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnClampTensor)
 #endif

@@ -18,9 +18,30 @@ static inline hc_c128 from_polar(hc_c128 a, hc_c128 b) {
 HC_EW_BODY2(complex_C128, hc_c128, hc_c128, from_parts)
 HC_EW_BODY2(polar_C128, hc_c128, hc_c128, from_polar)
 #else
-static const struct hc_ew PARTS = {"aclnnComplex", {[HC_C128] = complex_C128_table}, 0, 0};
-static const struct hc_ew POLAR = {"aclnnPolar", {[HC_C128] = polar_C128_table}, 0, 0};
-/* torch.complex and torch.polar; inputs broadcast. */
-HC_BINARY(aclnnComplex, PARTS)
-HC_BINARY(aclnnPolar, POLAR)
+static const struct hc_ew PARTS = {"aclnnComplex", {[HC_C128] = complex_C128_table}, 0, HC_CLASS_COMPLEX};
+static const struct hc_ew POLAR = {"aclnnPolar", {[HC_C128] = polar_C128_table}, 0, HC_CLASS_COMPLEX};
+/* Integers and complex numbers are refused, as PyTorch does. */
+static aclnnStatus plan(const struct hc_ew *op, const char *const names[2], const aclTensor *a,
+                        const aclTensor *b, const aclTensor *out, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
+    HC_CHECK(a && b, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, a ? names[1] : names[0]);
+    HC_CHECK(hc_dtype_is_float(a->dtype) && hc_dtype_is_float(b->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s and %s %s, wanted floating point tensors", op->name, names[0], HC_SHOW(a),
+             names[1], HC_SHOW(b));
+    return hc_ew_plan_binary(op->name, op, a, b, out, workspaceSize, executor);
+}
+
+/* torch.complex; inputs broadcast. */
+HC_API aclnnStatus aclnnComplexGetWorkspaceSize(const aclTensor *real, const aclTensor *imag, aclTensor *out,
+                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan(&PARTS, (const char *const[]){"real", "imag"}, real, imag, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnComplex)
+
+/* torch.polar: of radius input. */
+HC_API aclnnStatus aclnnPolarGetWorkspaceSize(const aclTensor *input, const aclTensor *angle, aclTensor *out,
+                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
+    return plan(&POLAR, (const char *const[]){"input", "angle"}, input, angle, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnPolar)
 #endif

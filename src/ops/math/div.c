@@ -38,11 +38,11 @@ BODIES(floor)
 /* The interface's numbers. */
 enum { TRUE_QUOTIENT, TRUNC, FLOOR, MODES };
 static const struct hc_ew TENSOR[MODES] = {{"aclnnDiv", HC_EW_TABLE_MATH(div), 0, HC_CLASS_FLOAT},
-                                           {"aclnnDivMod", HC_EW_TABLE_REAL(div_trunc), 0, 0},
-                                           {"aclnnDivMod", HC_EW_TABLE_REAL(div_floor), 0, 0}};
+                                           {"aclnnDivMod", HC_EW_TABLE_REAL(div_trunc), 0, HC_EW_NO_BOOL},
+                                           {"aclnnDivMod", HC_EW_TABLE_REAL(div_floor), 0, HC_EW_NO_BOOL}};
 static const struct hc_ew SCALAR[MODES] = {{"aclnnDivs", HC_EW_TABLE_MATH(divs), 0, HC_CLASS_FLOAT},
-                                           {"aclnnDivMods", HC_EW_TABLE_REAL(divs_trunc), 0, 0},
-                                           {"aclnnDivMods", HC_EW_TABLE_REAL(divs_floor), 0, 0}};
+                                           {"aclnnDivMods", HC_EW_TABLE_REAL(divs_trunc), 0, HC_EW_NO_BOOL},
+                                           {"aclnnDivMods", HC_EW_TABLE_REAL(divs_floor), 0, HC_EW_NO_BOOL}};
 HC_BINARY(aclnnDiv, TENSOR[TRUE_QUOTIENT])
 HC_BINARY_INPLACE(aclnnInplaceDiv, TENSOR[TRUE_QUOTIENT])
 HC_SCALAR(aclnnDivs, SCALAR[TRUE_QUOTIENT])

@@ -16,8 +16,8 @@ HC_EW_BODY_SCALAR(fmods, F32, float, fmodf(x, s))
 HC_EW_BODY_SCALAR(fmods, F64, double, fmod(x, s))
 HC_EW_BODY_SCALAR(fmods, I64, int64_t, hc_fmod_i64(x, s))
 #else
-static const struct hc_ew TENSOR = {"aclnnFmodTensor", HC_EW_TABLE_REAL(fmod), 0, 0};
-static const struct hc_ew SCALAR = {"aclnnFmodScalar", HC_EW_TABLE_REAL(fmods), 0, 0};
+static const struct hc_ew TENSOR = {"aclnnFmodTensor", HC_EW_TABLE_REAL(fmod), 0, HC_EW_NO_BOOL};
+static const struct hc_ew SCALAR = {"aclnnFmodScalar", HC_EW_TABLE_REAL(fmods), 0, HC_EW_NO_BOOL};
 HC_BINARY(aclnnFmodTensor, TENSOR)
 HC_BINARY_INPLACE(aclnnInplaceFmodTensor, TENSOR)
 HC_SCALAR(aclnnFmodScalar, SCALAR)

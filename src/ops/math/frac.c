@@ -16,7 +16,7 @@ HC_EW_BODY1(frac_F32, float, float, frac_f32)
 HC_EW_BODY1(frac_F64, double, double, frac_f64)
 HC_EW_BODY1(frac_I64, int64_t, int64_t, frac_i64)
 #else
-static const struct hc_ew SPEC = {"aclnnFrac", HC_EW_TABLE_REAL(frac), 0, 0};
+static const struct hc_ew SPEC = {"aclnnFrac", HC_EW_TABLE_REAL(frac), 0, HC_EW_NO_BOOL};
 HC_UNARY(aclnnFrac, SPEC)
 HC_UNARY_INPLACE(aclnnInplaceFrac, SPEC)
 #endif

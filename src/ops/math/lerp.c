@@ -34,7 +34,7 @@ HC_API aclnnStatus aclnnLerpGetWorkspaceSize(const aclTensor *self, const aclTen
                                              const aclTensor *weight, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self, end, weight};
-    return hc_ew_plan(&TENSOR, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
+    return hc_ew_plan(&TENSOR, HC_CLASS_BOOL, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnLerp)
 
@@ -42,7 +42,8 @@ HC_API aclnnStatus aclnnInplaceLerpGetWorkspaceSize(aclTensor *selfRef, const ac
                                                     const aclTensor *weight, uint64_t *workspaceSize,
                                                     aclOpExecutor **executor) {
     const aclTensor *outs[] = {selfRef}, *ins[] = {selfRef, end, weight};
-    return hc_ew_plan_as("aclnnInplaceLerp", &TENSOR, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
+    return hc_ew_plan_as("aclnnInplaceLerp", &TENSOR, HC_CLASS_BOOL, outs, 1, ins, 3, NULL, 0, workspaceSize,
+                         executor);
 }
 HC_OP_LAUNCH(aclnnInplaceLerp)
 

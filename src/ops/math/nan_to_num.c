@@ -27,7 +27,7 @@ static const struct hc_ew SPEC = {"aclnnNanToNum", HC_EW_TABLE_REAL(nan_to_num),
 static aclnnStatus plan(const char *name, const aclTensor *self, struct replacements r, const aclTensor *out,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self};
-    return hc_ew_plan_as(name, &SPEC, -1, outs, 1, ins, 1, &r, sizeof r, workspaceSize, executor);
+    return hc_ew_plan_as(name, &SPEC, HC_CLASS_BOOL, outs, 1, ins, 1, &r, sizeof r, workspaceSize, executor);
 }
 
 /* torch.nan_to_num(self, nan, posinf, neginf): the client fills in the largest and lowest value of the

@@ -28,6 +28,6 @@ static const struct hc_ew NEG = {"aclnnNeg",
                                   [HC_C128] = neg_C128_table,
                                   [HC_EW_BF16] = neg_BF16_table},
                                  0,
-                                 0};
+                                 HC_EW_IS_MINUS};
 HC_UNARY(aclnnNeg, NEG)
 #endif

@@ -57,9 +57,9 @@ HC_EW_BODY_SCALAR(pow_of, I64, int64_t, pow_i64(s, x))
 HC_EW_BODY_SCALAR(pow_of, C128, hc_c128, hc_cpow(s, x))
 #else
 /* Named with HC_EW_KERNELS_ALL, so lists (foreach/pow.c) find the same kernels. */
-static const struct hc_ew TENSOR = {"aclnnPowTensorTensor", HC_EW_TABLE_ALL(pow), 0, 0};
+static const struct hc_ew TENSOR = {"aclnnPowTensorTensor", HC_EW_TABLE_ALL(pow), 0, HC_EW_NO_BOOL};
 static const struct hc_ew SCALAR = {"aclnnPowTensorScalar", HC_EW_TABLE_ALL(pows), 0, 0};
-static const struct hc_ew SCALAR_FIRST = {"aclnnPowScalarTensor", HC_EW_TABLE_ALL(pow_of), 0, 0};
+static const struct hc_ew SCALAR_FIRST = {"aclnnPowScalarTensor", HC_EW_TABLE_ALL(pow_of), 0, HC_EW_NO_BOOL};
 HC_BINARY(aclnnPowTensorTensor, TENSOR)
 HC_BINARY_INPLACE_TYPED(aclnnInplacePowTensorTensor, TENSOR, const aclTensor)
 HC_SCALAR_TYPED(aclnnPowTensorScalar, SCALAR, const aclTensor)

@@ -20,12 +20,15 @@ HC_EW_BODY_SCALAR(remainder_of, F32, float, hc_remainder_f(s, x))
 HC_EW_BODY_SCALAR(remainder_of, F64, double, hc_remainder_d(s, x))
 HC_EW_BODY_SCALAR(remainder_of, I64, int64_t, hc_remainder_i64(s, x))
 #else
-static const struct hc_ew TENSOR = {"aclnnRemainderTensorTensor", HC_EW_TABLE_REAL(remainder), 0, 0};
-static const struct hc_ew SCALAR = {"aclnnRemainderTensorScalar", HC_EW_TABLE_REAL(remainders), 0, 0};
+static const struct hc_ew TENSOR = {"aclnnRemainderTensorTensor", HC_EW_TABLE_REAL(remainder), 0,
+                                    HC_EW_NO_BOOL};
+static const struct hc_ew SCALAR = {"aclnnRemainderTensorScalar", HC_EW_TABLE_REAL(remainders), 0,
+                                    HC_EW_NO_BOOL};
 HC_BINARY(aclnnRemainderTensorTensor, TENSOR)
 HC_BINARY_INPLACE(aclnnInplaceRemainderTensorTensor, TENSOR)
 HC_SCALAR(aclnnRemainderTensorScalar, SCALAR)
 HC_SCALAR_INPLACE(aclnnInplaceRemainderTensorScalar, SCALAR)
-static const struct hc_ew SCALAR_FIRST = {"aclnnRemainderScalarTensor", HC_EW_TABLE_REAL(remainder_of), 0, 0};
+static const struct hc_ew SCALAR_FIRST = {"aclnnRemainderScalarTensor", HC_EW_TABLE_REAL(remainder_of), 0,
+                                          HC_EW_NO_BOOL};
 HC_SCALAR_FIRST_TYPED(aclnnRemainderScalarTensor, SCALAR_FIRST, aclTensor)
 #endif

@@ -14,6 +14,6 @@ HC_EW_BODY1(round_F32, float, float, rintf)
 HC_EW_BODY1(round_F64, double, double, rint)
 HC_EW_BODY1(round_I64, int64_t, int64_t, SAME)
 #else
-static const struct hc_ew SPEC = {"aclnnRound", HC_EW_TABLE_REAL(round), 0, 0};
+static const struct hc_ew SPEC = {"aclnnRound", HC_EW_TABLE_REAL(round), 0, HC_EW_NO_BOOL};
 HC_UNARY(aclnnRound, SPEC)
 #endif

@@ -19,9 +19,10 @@ HC_EW_BODY2(left_shift_I64, int64_t, int64_t, left)
 HC_EW_BODY_SCALAR(left_shifts, I64, int64_t, left(x, s))
 HC_EW_BODY2(right_shift_I64, int64_t, int64_t, right)
 #else
-static const struct hc_ew LEFT = {"aclnnLeftShift", {[HC_I64] = left_shift_I64_table}, 0, 0};
-static const struct hc_ew LEFT_SCALAR = {"aclnnLeftShifts", {[HC_I64] = left_shifts_I64_table}, 0, 0};
-static const struct hc_ew RIGHT = {"aclnnRightShift", {[HC_I64] = right_shift_I64_table}, 0, 0};
+static const struct hc_ew LEFT = {"aclnnLeftShift", {[HC_I64] = left_shift_I64_table}, 0, HC_EW_NO_BOOL};
+static const struct hc_ew LEFT_SCALAR = {
+    "aclnnLeftShifts", {[HC_I64] = left_shifts_I64_table}, 0, HC_EW_NO_BOOL};
+static const struct hc_ew RIGHT = {"aclnnRightShift", {[HC_I64] = right_shift_I64_table}, 0, HC_EW_NO_BOOL};
 HC_BINARY(aclnnLeftShift, LEFT)
 HC_SCALAR(aclnnLeftShifts, LEFT_SCALAR)
 HC_BINARY(aclnnRightShift, RIGHT)

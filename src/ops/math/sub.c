@@ -19,11 +19,11 @@ HC_EW_BODY_SCALAR(subs, C128, hc_c128, hc_csub(x, s))
 HC_EW_BODIES_TWO_SCALARS_REAL(rsubs, first - alpha * x)
 HC_EW_BODY_TWO_SCALARS(rsubs, C128, hc_csub(first, hc_cmul(alpha, x)))
 #else
-static const struct hc_ew TENSOR = {"aclnnSub", HC_EW_TABLE_ALL(sub), 0, 0};
-static const struct hc_ew SCALAR = {"aclnnSubs", HC_EW_TABLE_ALL(subs), 0, 0};
-static const struct hc_ew REVERSED = {"aclnnRsubs", HC_EW_TABLE_ALL(rsubs), 0, 0};
+static const struct hc_ew TENSOR = {"aclnnSub", HC_EW_TABLE_ALL(sub), 0, HC_EW_IS_MINUS | HC_EW_ALPHA};
+static const struct hc_ew SCALAR = {"aclnnSubs", HC_EW_TABLE_ALL(subs), 0, HC_EW_IS_MINUS};
+static const struct hc_ew REVERSED = {"aclnnRsubs", HC_EW_TABLE_ALL(rsubs), 0, HC_EW_IS_MINUS};
 
-/* torch.sub(self, other, alpha=alpha); bool is refused by the client. */
+/* torch.sub(self, other, alpha=alpha); of bools there is none. */
 HC_API aclnnStatus aclnnSubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                             const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                             aclOpExecutor **executor) {
@@ -73,8 +73,10 @@ HC_API aclnnStatus aclnnRsubsGetWorkspaceSize(const aclTensor *self, const aclSc
                       : "out");
     const struct hc_ew_scalar args[] = {hc_ew_scalar(other), hc_ew_scalar(alpha)};
     const aclTensor *outs[] = {out}, *ins[] = {self};
-    const int block = (int)hc_ew_compute_scalar(&REVERSED, out, self, other);
-    return hc_ew_plan(&REVERSED, block, outs, 1, ins, 1, args, sizeof args, workspaceSize, executor);
+    const struct hc_result_rule rule = {.scalar = hc_dtype_class(other->dtype)};
+    HC_TRY(hc_check_minus("aclnnRsubs", &REVERSED, other));
+    HC_TRY(hc_check_alpha("aclnnRsubs", hc_result_type(ins, 1, &rule), alpha));
+    return hc_ew_plan(&REVERSED, rule.scalar, outs, 1, ins, 1, args, sizeof args, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRsubs)
 #endif

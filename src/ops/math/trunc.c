@@ -14,6 +14,6 @@ HC_EW_BODY1(trunc_F32, float, float, truncf)
 HC_EW_BODY1(trunc_F64, double, double, trunc)
 HC_EW_BODY1(trunc_I64, int64_t, int64_t, SAME)
 #else
-static const struct hc_ew SPEC = {"aclnnTrunc", HC_EW_TABLE_REAL(trunc), 0, 0};
+static const struct hc_ew SPEC = {"aclnnTrunc", HC_EW_TABLE_REAL(trunc), 0, HC_EW_NO_BOOL};
 HC_UNARY(aclnnTrunc, SPEC)
 #endif

@@ -30,7 +30,7 @@ HC_API aclnnStatus aclnnSWhereGetWorkspaceSize(const aclTensor *condition, const
                                                const aclTensor *other, aclTensor *out,
                                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {condition, self, other};
-    return hc_ew_plan(&SPEC, -1, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
+    return hc_ew_plan(&SPEC, HC_CLASS_BOOL, outs, 1, ins, 3, NULL, 0, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSWhere)
 #endif

@@ -80,12 +80,12 @@ static aclnnStatus plan(const char *name, const aclTensor *self, const aclTensor
     row.shape[1] = vec2->shape[0], row.stride[1] = vec2->stride[0];
     column.stride[1] = row.stride[0] = 0;
     const aclTensor *outs[] = {out}, *ins[] = {self, &column, &row};
-    const enum hc_block block = hc_ew_compute(&NUMBERS, outs, 1, ins, 3);
-    const bool truth = out->dtype == ACL_BOOL && block == HC_I64;
+    const aclDataType result = hc_result_type(ins, 3, &(struct hc_result_rule){0});
+    const bool truth = result == ACL_BOOL, integers = hc_dtype_is_integral(result) && !truth;
     struct args args;
-    HC_TRY(read_factor(name, "beta", beta, block == HC_I64 && !truth, &args.beta, &args.has_self));
-    HC_TRY(read_factor(name, "alpha", alpha, block == HC_I64 && !truth, &args.alpha, &args.has_product));
-    return hc_ew_plan_as(name, truth ? &TRUTH : &NUMBERS, -1, outs, 1, ins, 3, &args, sizeof args,
+    HC_TRY(read_factor(name, "beta", beta, integers, &args.beta, &args.has_self));
+    HC_TRY(read_factor(name, "alpha", alpha, integers, &args.alpha, &args.has_product));
+    return hc_ew_plan_as(name, truth ? &TRUTH : &NUMBERS, HC_CLASS_BOOL, outs, 1, ins, 3, &args, sizeof args,
                          workspaceSize, executor);
 }
 

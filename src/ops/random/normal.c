@@ -147,6 +147,12 @@ static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, do
                                      aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     aclTensor view;
     HC_TRY(check(name, out, std_value));
+    for (int i = 0; i < 2; i++) {
+        const aclTensor *t = i == 0 ? mean : std;
+        HC_CHECK(t == NULL || hc_can_cast(t->dtype, out->dtype), ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s %s can't be cast to the desired output type of out %s", name,
+                 i == 0 ? "mean" : "std", HC_SHOW(t), HC_SHOW(out));
+    }
     HC_CHECK(mean == NULL || hc_broadcast_to(mean, out->shape, out->rank, &view), ACLNN_ERR_PARAM_INVALID,
              "%s: mean %s does not broadcast to out %s", name, HC_SHOW(mean), HC_SHOW(out));
     HC_CHECK(std == NULL || hc_broadcast_to(std, out->shape, out->rank, &view), ACLNN_ERR_PARAM_INVALID,

@@ -4,6 +4,7 @@
  * Floats are added in double and each value is rounded once, so the error does not grow along the row. A
  * row is one chain of additions, by one thread; rows are shared. A scan in parallel would need a second
  * pass over the row, and its sums would depend on where it is cut. */
+#include "result_type.h"
 #include "rows.h"
 
 HC_ROWS_KERNEL(cumsum_F32)
@@ -78,6 +79,11 @@ HC_API aclnnStatus aclnnCumsumGetWorkspaceSize(const aclTensor *self, int64_t di
              "aclnnCumsum: out is %s, self is %s, want the same shape", HC_SHOW(out), HC_SHOW(self));
     HC_CHECK(hc_dtype_size(dtype) > 0, ACLNN_ERR_PARAM_INVALID, "aclnnCumsum: dtype is %s",
              hc_dtype_name(dtype));
+    HC_CHECK(dtype != ACL_BOOL && hc_can_cast(dtype, out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "aclnnCumsum: sums of %s can't be cast to the desired output type of out %s, wanted an integer "
+             "type or "
+             "one of the same class",
+             hc_dtype_name(dtype), HC_SHOW(out));
     HC_TRY(hc_rows_dim("aclnnCumsum", self, dim, &args.mask));
     args.block = hc_compute_block(dtype);
     return HC_PLAN("aclnnCumsum", run, &args, HC_IN(self), HC_OUT(out));
