@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* PyTorch's rule for the type of a result, in one place: tensors and scalars promote to the result's type, and
- * what an output gets must be of its class or a lower one (bool < integers < floats < complex). Within a class
- * any width goes into any other. */
+/* PyTorch's rule for the type of a result, in one place: tensors and scalars promote to the result's type,
+ * and what an output gets must be of its class or a lower one (bool < integers < floats < complex). Within a
+ * class any width goes into any other. */
 #pragma once
 #include "op.h"
 
