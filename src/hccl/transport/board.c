@@ -63,7 +63,7 @@ static int open_leaders_file(const char *caller, const struct hc_comm *c, int se
     if (c->rank == 0) return self;
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/%d", leader->pid, leader->board_file);
-    const int file = open(path, O_RDWR | O_CLOEXEC);
+    const int file = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK); /* not to wait, whatever it is */
     if (file < 0)
         hc_fail(HCCL_E_SYSCALL, "%s: cannot open the shared memory of rank 0 (process %d): %s", caller,
                 leader->pid, strerror(errno));
@@ -72,7 +72,9 @@ static int open_leaders_file(const char *caller, const struct hc_comm *c, int se
 
 static HcclResult map_file(const char *caller, struct hc_board *b, int file) {
     struct stat s;
-    HC_CHECK(fstat(file, &s) == 0 && (s.st_size == 0 || (size_t)s.st_size == b->bytes), HCCL_E_PARA,
+    HC_CHECK(fstat(file, &s) == 0 && S_ISREG(s.st_mode), HCCL_E_REMOTE,
+             "%s: what rank 0 gives as shared memory is no file", caller);
+    HC_CHECK((s.st_size == 0 || (size_t)s.st_size == b->bytes), HCCL_E_PARA,
              "%s: the ranks disagree about HCCL_BUFFSIZE", caller);
     void *memory = MAP_FAILED;
     if (ftruncate(file, (off_t)b->bytes) == 0)

@@ -168,7 +168,7 @@ static HcclResult start_receive(struct hc_op *op, struct hc_message *m, bool *mo
     HC_TRY(check_slot(op, m, &head));
     *moved = true;
     m->stage = HC_MESSAGE_OVER;
-    if (head.mode == HC_SLOT_EAGER && m->bytes <= room_of(op->comm->board)) {
+    if (head.mode == HC_SLOT_EAGER) {
         if (m->bytes > 0) memcpy(m->buffer, s->data, m->bytes);
     } else if (head.mode == HC_SLOT_SHARED) {
         HC_TRY(pull(op, m, s));
@@ -286,8 +286,10 @@ static void publish(struct hc_comm *c, HcclResult code, const char *text) {
 static bool reported(struct hc_comm *c, struct hc_report *report) {
     const struct hc_board_head *head = hc_board_head(c->board);
     if (atomic_load(&head->failed) != 2) return false;
-    *report = (struct hc_report){.code = (HcclResult)head->code, .rank = head->rank};
-    snprintf(report->text, sizeof report->text, "%s", head->text);
+    const int32_t code = head->code;
+    *report = (struct hc_report){.code = code > HCCL_SUCCESS ? (HcclResult)code : HCCL_E_INTERNAL,
+                                 .rank = head->rank};
+    snprintf(report->text, sizeof report->text, "%.*s", (int)sizeof head->text, head->text);
     return true;
 }
 
