@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Looked up for super kernels of captured graphs: what is not here is reported by torch_npu as not supported.
  */
-#include "hc_util.h"
+#include "hc_library.h"
 
-HC_SHARED extern const char hc_library_ascendsk[];
-const char hc_library_ascendsk[] = "libascendsk of the host implementation";
+HC_LIBRARY(ascendsk)
