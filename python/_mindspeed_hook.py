@@ -10,6 +10,20 @@ import sys
 _FRAMEWORKS = ("torch_npu", "mindspore")
 
 
+def _try(step):
+    """A step of mindspeed.cann.loader. Whatever goes wrong there (SystemExit is no Exception), the import goes on: the
+    framework then reports what it misses, and doctor shows this. Only Ctrl-C is the user's."""
+    global failure
+    try:
+        from mindspeed.cann import loader
+
+        getattr(loader, step)()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        failure = failure or error
+
+
 class _Loader:
     """The framework's loader, with the choice of CANN in front of it."""
 
@@ -24,13 +38,9 @@ class _Loader:
 
     def exec_module(self, module):
         module.__loader__ = module.__spec__.loader = self._real
-        try:
-            from mindspeed.cann import loader
-
-            loader.activate()
-        except Exception as error:  # the framework then reports what it misses; doctor shows this
-            sys.modules[__name__].failure = error
+        _try("activate")
         self._real.exec_module(module)
+        _try("imported")
 
 
 class _Finder:

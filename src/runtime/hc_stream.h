@@ -107,6 +107,8 @@ void hc_streams_wait(const struct hc_device *device);
 /* Before the end of the process: let streams finish what they can finish soon. */
 void hc_streams_settle(void);
 bool hc_stream_idle(struct hc_stream *stream);
+/* Of an interrupt: drop what all streams have and let waiting tasks give up; or begin anew. */
+void hc_streams_interrupt(bool drop);
 /* Drop queued tasks and make blocking ones give up; the stream stays usable. True if it became idle in time.
  */
 bool hc_stream_abort(struct hc_stream *stream, int64_t timeout_ms);

@@ -5,6 +5,7 @@
 #include "hc_event.h"
 #include "hc_finalize.h"
 #include "hc_heap.h"
+#include "hc_interrupt.h"
 #include "hc_ipc.h"
 #include "hc_share.h"
 #include "hc_isa.h"
@@ -30,6 +31,7 @@ static void after_fork_in_child(void) {
     g_initialised = false;
     hc_trace_after_fork();
     hc_stats_after_fork();
+    hc_interrupt_after_fork();
     hc_stream_after_fork();
     hc_event_after_fork();
     hc_context_after_fork();

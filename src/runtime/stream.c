@@ -16,6 +16,7 @@
 
 #include "hc_clock.h"
 #include "hc_error.h"
+#include "hc_interrupted.h"
 #include "hc_memory.h"
 #include "hc_runtime.h"
 
@@ -231,15 +232,18 @@ static void forget_error(struct hc_stream *s) {
     s->error = 0;
     s->aborted = false;
     atomic_store(&s->past, atomic_load(&s->failures));
-    if (atomic_load(&s->device->abandoned) == 0) atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
+    if (atomic_load(&s->device->abandoned) == 0 && !hc_interrupt_drops())
+        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
 }
 
 /* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
  * the launch. After an abort a client begins anew, and need not synchronise before (torch_npu does not). */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
+    const bool interrupted = hc_interrupt_drops();
     pthread_mutex_lock(&s->lock);
-    if (s->aborted) forget_error(s);
-    const bool drop = s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE;
+    if (interrupted) stick(s, ACL_ERROR_RT_STREAM_ABORT, task->name, "dropped: the program was interrupted");
+    else if (s->aborted) forget_error(s);
+    const bool drop = interrupted || (s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE);
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
     const aclError dropped = drop ? s->error : code;
     if (drop) hc_error_set_text(s->failure_text);
@@ -358,7 +362,10 @@ aclError hc_synchronize_failed(void) {
     return hc_fail(code, "%s", hc_error_text());
 }
 
-aclError hc_synchronized(aclError code) { return g_synchronize_failed = code; }
+/* To an interpreter that is about to raise because it was interrupted nothing has failed. */
+aclError hc_synchronized(aclError code) {
+    return g_synchronize_failed = hc_interrupt_here() ? ACL_SUCCESS : code;
+}
 
 /* Needs the lock. All who waited for the failed task are told, not only the first of them to look: to each
  * the work is missing. */
@@ -379,10 +386,9 @@ aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const ch
     pthread_mutex_lock(&s->lock);
     const unsigned past = atomic_load(&s->past);
     const bool over = drain(s, timeout_ms >= 0 ? &deadline : NULL);
-    const aclError code = tell_error(s, past);
+    const aclError code = hc_synchronized(tell_error(s, past));
     const unsigned long long left = s->submitted - s->completed;
     pthread_mutex_unlock(&s->lock);
-    g_synchronize_failed = code;
     if (code != 0) return code;
     HC_CHECK(over, ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,
              "%s: stream %d of device %d is not done after %lld ms (%llu tasks left)", function, s->id,
@@ -443,6 +449,23 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     if (over) atomic_store(&s->abort, false);
     return over;
 }
+
+/* While work is dropped every launch must take the slow way, past no FAILED bit. */
+static void interrupt_one(void *object, void *drop) {
+    struct hc_stream *s = object;
+    if (drop != NULL) {
+        atomic_fetch_or(&s->state, HC_STREAM_FAILED);
+        hc_stream_abort(s, 0);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    atomic_store(&s->abort, false);
+    s->aborted = s->error != 0;
+    if (s->error == 0) forget_error(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void hc_streams_interrupt(bool drop) { hc_handle_each(&hc_stream_pool, interrupt_one, drop ? &drop : NULL); }
 
 /* A parked task (hc_stream_park) touches no memory and counts as ended: it may be waiting for the very
  * thread that pauses. */

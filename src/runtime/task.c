@@ -4,6 +4,7 @@
 #include "hc_admission.h"
 #include "hc_clock.h"
 #include "hc_error.h"
+#include "hc_interrupted.h"
 #include "hc_observe.h"
 #include "hc_stream.h"
 
@@ -12,9 +13,10 @@ static _Thread_local aclError g_dropped;
 
 struct hc_stream *hc_stream_running(void) { return g_running; }
 
-/* In a thread that runs no task nothing can be aborted. */
+/* A thread that runs no task waits for itself: it gives up when its program is interrupted. */
 bool hc_abort_requested(void) {
-    return g_running != NULL && atomic_load_explicit(&g_running->abort, memory_order_relaxed);
+    if (g_running == NULL) return hc_interrupt_here();
+    return atomic_load_explicit(&g_running->abort, memory_order_relaxed);
 }
 
 aclError hc_dropped(void) { return g_dropped; }

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mindspeed.cann import interrupts
 from mindspeed.cann.decision import Decision, decide, root
 
 # Loaded first, in this order: the others need them. Their RUNPATH is $ORIGIN, so any order would work;
@@ -63,5 +64,12 @@ def activate() -> Decision:
         os.environ.update(environment_for(chosen.kind, os.environ, search_path=False))
         for path in library_paths():
             loaded[path.name] = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        interrupts.watch(loaded[FIRST[0]])
     decision = chosen
     return chosen
+
+
+def imported() -> None:
+    """The framework has been imported."""
+    if FIRST[0] in loaded:
+        interrupts.end_in_time(loaded[FIRST[0]])

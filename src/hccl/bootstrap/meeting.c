@@ -11,6 +11,7 @@
 
 #include "hc_clock.h"
 #include "hc_error.h"
+#include "hc_launch.h"
 #include "hc_server.h"
 #include "hc_socket.h"
 
@@ -105,7 +106,7 @@ static HcclResult find_seat(struct visit *v, uint32_t timeout_s) {
         v->socket = -1;
         if (outcome == REFUSED) return v->status;
         usleep(AGAIN_US);
-    } while (hc_left_ms(v->deadline) > 0);
+    } while (hc_left_ms(v->deadline) > 0 && !hc_abort_requested());
     if (m->num_addresses > 0)
         inet_ntop(AF_INET, &m->addresses[m->num_addresses - 1], address, sizeof address);
     return hc_fail(
@@ -148,23 +149,33 @@ static HcclResult read_answer(struct visit *v, struct hc_member **members) {
     return read_members(v, &answer, members);
 }
 
+static HcclResult join(struct visit *v, const struct hc_member *self, uint32_t timeout_s,
+                       struct hc_member **members) {
+    enum { GRACE_MS = 5000 }; /* for the answer that says who is missing */
+    HC_TRY(find_seat(v, timeout_s));
+    v->deadline += GRACE_MS * 1000000ull;
+    if (hc_socket_send(v->socket, self->blob, self->blob_bytes, hc_left_ms(v->deadline)))
+        return read_answer(v, members);
+    return hc_fail(HCCL_E_TCP_TRANSFER, "%s: the connection to rank 0 broke", v->caller);
+}
+
 HcclResult hc_meeting_join(const char *caller, const struct hc_meeting *m, uint32_t num_ranks,
                            const struct hc_member *self, uint32_t timeout_s, struct hc_member **members,
                            int *connection) {
-    enum { GRACE_MS = 5000 }; /* for the answer that says who is missing */
     struct visit v = {.caller = caller,
                       .meeting = m,
                       .deadline = hc_now_ns() + timeout_s * 1000000000ull,
+                      .socket = -1,
                       .call = {.num_ranks = num_ranks}};
     memcpy(&v.call.member, self, sizeof v.call.member);
     memcpy(v.call.id, m->id, sizeof v.call.id);
-    HC_TRY(find_seat(&v, timeout_s));
-    v.deadline += GRACE_MS * 1000000ull;
-    HcclResult status;
-    if (!hc_socket_send(v.socket, self->blob, self->blob_bytes, hc_left_ms(v.deadline)))
-        status = hc_fail(HCCL_E_TCP_TRANSFER, "%s: the connection to rank 0 broke", caller);
-    else status = read_answer(&v, members);
-    if (status == HCCL_SUCCESS) *connection = v.socket;
-    else close(v.socket);
+    const HcclResult status = join(&v, self, timeout_s, members);
+    if (status == HCCL_SUCCESS) {
+        *connection = v.socket;
+        return HCCL_SUCCESS;
+    }
+    if (v.socket >= 0) close(v.socket);
+    HC_CHECK(!hc_abort_requested(), HCCL_E_SUSPENDING,
+             "%s: the program was interrupted while rank %u waited for the others", caller, self->rank);
     return status;
 }

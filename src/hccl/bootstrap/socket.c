@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "hc_clock.h"
+#include "hc_launch.h"
 
 int hc_left_ms(uint64_t deadline) {
     const uint64_t now = hc_now_ns();
@@ -56,7 +57,9 @@ int hc_socket_connect(struct in_addr address, uint16_t port, uint64_t deadline) 
     return s;
 }
 
+/* Looks now and then whether the program has been interrupted. */
 bool hc_socket_receive(int socket, void *bytes, size_t length, uint64_t deadline) {
+    enum { SLICE_MS = 100 };
     char *at = bytes;
     while (length > 0) {
         const ssize_t n = recv(socket, at, length, 0);
@@ -68,9 +71,10 @@ bool hc_socket_receive(int socket, void *bytes, size_t length, uint64_t deadline
         if (n == 0) errno = 0;
         if (n == 0 || (errno != EAGAIN && errno != EINTR)) return false;
         struct pollfd p = {socket, POLLIN, 0};
-        if (poll(&p, 1, hc_left_ms(deadline)) != 0) continue;
-        errno = ETIMEDOUT;
-        return false;
+        const int left = hc_left_ms(deadline);
+        if (poll(&p, 1, left < SLICE_MS ? left : SLICE_MS) != 0) continue;
+        errno = hc_abort_requested() ? EINTR : ETIMEDOUT;
+        if (left == 0 || errno == EINTR) return false;
     }
     return true;
 }

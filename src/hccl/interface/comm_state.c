@@ -6,6 +6,7 @@
 #include "hc_comm.h"
 #include "hc_failure.h"
 #include "hc_ranks.h"
+#include "hc_runtime.h"
 
 static HcclResult set_suspended(const char *caller, HcclComm comm, bool suspended) {
     struct hc_comm *c;
@@ -85,11 +86,14 @@ HcclResult HcclGetCommName(HcclComm comm, char *commName) {
     return HCCL_SUCCESS;
 }
 
-/* The first error of the communicator, here or on another rank; frameworks poll it. */
+/* The first error of the communicator, here or on another rank; frameworks poll it, and torch_npu ends the
+ * process for any. A program whose own interrupt made the communicator give up is about to end by itself, or
+ * goes on without it. */
 HcclResult HcclGetCommAsyncError(HcclComm comm, HcclResult *asyncError) {
     struct hc_comm *c;
     HC_TRY(hc_comm_find("HcclGetCommAsyncError", comm, &c));
     HC_CHECK(asyncError != NULL, HCCL_E_PTR, "HcclGetCommAsyncError: asyncError is null");
     *asyncError = hc_comm_poll(c);
+    if (*asyncError == HCCL_E_SUSPENDING && hc_interrupted()) *asyncError = HCCL_SUCCESS;
     return HCCL_SUCCESS;
 }

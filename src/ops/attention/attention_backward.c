@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "attention_job.h"
+#include "hc_runtime.h"
 #include "temporary.h"
 
 /* So many items keep every thread of a usual machine busy; more would cost a dQ buffer each. */
@@ -159,7 +160,7 @@ static void run_items(void *ctx, size_t begin, size_t end) {
         return;
     }
     carve(job, memory, &t);
-    for (size_t item = begin; item < end; item++) {
+    for (size_t item = begin; item < end && !hc_results_unwanted(); item++) {
         const size_t split = item % w->splits, kv_head = item / w->splits % job->a->kv_heads;
         const struct attn_batch *batch = &job->batches[item / w->splits / job->a->kv_heads];
         /* Blocks are dealt out in turn: under a causal mask early ones have more work. */

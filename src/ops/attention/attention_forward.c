@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "attention_job.h"
+#include "hc_runtime.h"
 #include "temporary.h"
 
 /* Buffers of a thread, in one piece of scratch: q, k and v tiles, k transposed, scores, output, and per
@@ -120,7 +121,7 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
         return;
     }
     carve(job, memory, &t);
-    for (size_t item = begin; item < end; item++) {
+    for (size_t item = begin; item < end && !hc_results_unwanted(); item++) {
         /* The last block of a causal head is the longest: it goes first. */
         const size_t block = blocks - 1 - item % blocks, head = item / blocks % job->a->heads;
         const struct attn_batch *batch = &job->batches[item / blocks / job->a->heads];

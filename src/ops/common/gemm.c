@@ -11,6 +11,7 @@
 
 #include "gemm_product.h"
 #include "gemm_skinny.h"
+#include "hc_runtime.h"
 
 /* In elements, but for the bytes. */
 enum {
@@ -79,7 +80,7 @@ static aclnnStatus run_super_block(struct gemm_product *p) {
                         gemm_pack_panels, p);
         hc_parallel_for(tiles, p->serial ? tiles : 1, gemm_compute_tiles, p);
         p->k0 += p->chunk;
-    } while (p->k0 < p->k);
+    } while (p->k0 < p->k && !hc_results_unwanted());
     return 0;
 }
 
@@ -227,7 +228,7 @@ static void run_batches(void *ctx, size_t begin, size_t end) {
     struct batches *b = ctx;
     struct gemm_product p;
     prepare(&p, b->g, b->block);
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = begin; i < end && !hc_results_unwanted(); i++) {
         struct hc_gemm_matrix *to[] = {&p.g.a, &p.g.b, &p.g.out, &p.g.self};
         const struct hc_gemm_matrix *from[] = {&b->g->a, &b->g->b, &b->g->out, &b->g->self};
         for (size_t j = 0; j < HC_ARRAY_SIZE(to); j++) {

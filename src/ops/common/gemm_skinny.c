@@ -91,6 +91,8 @@ void HC_FN(gemm_few_sum_F32)(const struct gemm_few_rows *s) {
 #else
 #include <string.h>
 
+#include "hc_runtime.h"
+
 enum {
     PIECE = 8192,        /* steps of k in one piece of dot products */
     FEW_COLUMNS = 256,   /* below which k is cut at all for them */
@@ -141,7 +143,7 @@ static void run_tasks(void *ctx, size_t begin, size_t end) {
     const struct skinny *s = ctx;
     const struct hc_gemm *g = s->g;
     const int64_t size = (int64_t)hc_dtype_size(g->b.dtype);
-    for (size_t t = begin; t < end; t++) {
+    for (size_t t = begin; t < end && !hc_results_unwanted(); t++) {
         const size_t first = t % s->column_tasks * s->columns, k = t / s->column_tasks * s->piece;
         const struct gemm_few_rows few = {.a = s->a + k,
                                           .lda = s->lda,

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Ctrl-C while the interpreter waits in a call from C.
+ *
+ * Python's handler of SIGINT only makes a note; KeyboardInterrupt is raised when its main thread is back
+ * between two instructions. If that thread waits for a full queue, or for a collective whose peers never
+ * come, that may be never. So a handler in front of Python's wakes a thread of ours, which first asks the
+ * interpreter for a sign of life (a pending call). If none comes within GRACE_MS, everything queued is
+ * dropped and so is what is launched next: the call returns, whichever it is, and the interpreter raises. The
+ * running operator may end, but for long ones, which are cut short after another GRACE_MS.
+ *
+ * To the main thread a synchronise then reports success: it sees KeyboardInterrupt before any result. Other
+ * threads get an error. The handler is only in place while SIGINT would raise: a handler that a program
+ * installs replaces it, and nothing is ever dropped. A second SIGINT, while the first is still waiting, ends
+ * the process. */
+#include "hc_interrupt.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#include "hc_clock.h"
+#include "hc_interrupted.h"
+#include "hc_stream.h"
+
+/* GRACE: far below the second that a person waits, far above an instruction of Python. AGAIN: a launcher
+ * passes on the signal that the terminal has sent already. */
+enum { GRACE_MS = 300, AGAIN_MS = 250, RETRY_MS = 10, TELL_MS = 400 };
+
+static struct {
+    pthread_mutex_t lock; /* dropping begins and ends one at a time */
+    bool installed;
+    pid_t process, thread;
+    hc_add_call add_call;
+    struct sigaction before;
+    sem_t arrived, noticed;
+    atomic_bool pending, ending, seen;
+    atomic_ullong since_ns;
+} g = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Delivered when the handler returns, which unblocks it. */
+static void end_process(void) {
+    signal(SIGINT, SIG_DFL);
+    raise(SIGINT);
+}
+
+static void call_before(int number, siginfo_t *info, void *context) {
+    if ((g.before.sa_flags & SA_SIGINFO) != 0) g.before.sa_sigaction(number, info, context);
+    else if (g.before.sa_handler != SIG_IGN && g.before.sa_handler != SIG_DFL) g.before.sa_handler(number);
+}
+
+/* Only what is async-signal-safe. The child of a fork has the handler but not the thread. */
+static void on_sigint(int number, siginfo_t *info, void *context) {
+    const int error = errno;
+    if (getpid() == g.process) {
+        const uint64_t now = hc_now_ns();
+        const bool waiting = atomic_load(&g.pending);
+        if (atomic_load(&g.ending) ||
+            (waiting && now - atomic_load(&g.since_ns) > (uint64_t)AGAIN_MS * 1000000u)) {
+            end_process();
+            return;
+        }
+        if (!waiting) {
+            atomic_store(&g.since_ns, now);
+            atomic_store(&g.seen, true);
+            atomic_store(&g.pending, true);
+            sem_post(&g.arrived);
+        }
+    }
+    call_before(number, info, context);
+    errno = error;
+}
+
+/* In the interpreter's main thread, right behind its own handling of the signal. */
+static int on_noticed(void *arg) {
+    (void)arg;
+    pthread_mutex_lock(&g.lock);
+    atomic_store(&g.pending, false);
+    if (!atomic_load(&g.ending) && hc_interrupt_over()) hc_streams_interrupt(false);
+    pthread_mutex_unlock(&g.lock);
+    sem_post(&g.noticed);
+    return 0;
+}
+
+static bool noticed_within(int64_t ms) {
+    const struct timespec deadline = hc_deadline(ms);
+    while (sem_clockwait(&g.noticed, CLOCK_MONOTONIC, &deadline) != 0)
+        if (errno == ETIMEDOUT) return false;
+    return true;
+}
+
+static void begin_to_drop(void) {
+    pthread_mutex_lock(&g.lock);
+    if (atomic_load(&g.pending) && hc_interrupt_drop(g.thread)) hc_streams_interrupt(true);
+    pthread_mutex_unlock(&g.lock);
+}
+
+static void begin_to_cut(void) {
+    pthread_mutex_lock(&g.lock);
+    if (atomic_load(&g.pending)) hc_interrupt_cut();
+    pthread_mutex_unlock(&g.lock);
+}
+
+/* The call is not one of ours: a framework waits for a process that has not started, a library computes. */
+static void tell(void) {
+    static const char text[] =
+        "\nmindspeed: interrupted, but the program is in a call that goes on. Ctrl-C again "
+        "ends it at once.\n";
+    const ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)written;
+}
+
+static void handle_one(void) {
+    while (g.add_call(on_noticed, NULL) != 0) usleep(RETRY_MS * 1000); /* its queue is short, and full */
+    if (noticed_within(GRACE_MS)) return;
+    begin_to_drop();
+    if (noticed_within(GRACE_MS)) return;
+    begin_to_cut();
+    if (noticed_within(TELL_MS)) return;
+    tell();
+    while (sem_wait(&g.noticed) != 0) continue;
+}
+
+static void *watch(void *arg) {
+    (void)arg;
+    for (;;) {
+        while (sem_wait(&g.arrived) != 0) continue;
+        handle_one();
+    }
+    return NULL;
+}
+
+static int start_thread(void) {
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(&thread, NULL, watch, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0) return failed;
+    pthread_setname_np(thread, "npu-interrupt");
+    return pthread_detach(thread);
+}
+
+/* The flags stay as they are: the interpreter relies on system calls being broken off. */
+static int install(pid_t thread, hc_add_call add_call) {
+    if (g.installed) return 0;
+    struct sigaction action;
+    if (sem_init(&g.arrived, 0, 0) != 0 || sem_init(&g.noticed, 0, 0) != 0 ||
+        sigaction(SIGINT, NULL, &g.before) != 0)
+        return errno;
+    g.process = getpid();
+    g.thread = thread;
+    g.add_call = add_call;
+    const int failed = start_thread();
+    if (failed != 0) return failed;
+    action = g.before;
+    action.sa_flags |= SA_SIGINFO;
+    action.sa_sigaction = on_sigint;
+    if (sigaction(SIGINT, &action, NULL) != 0) return errno;
+    g.installed = true;
+    return 0;
+}
+
+int hc_interrupt_watch(pid_t thread, hc_add_call add_call) {
+    pthread_mutex_lock(&g.lock);
+    const int failed = install(thread, add_call);
+    pthread_mutex_unlock(&g.lock);
+    return failed;
+}
+
+void hc_interrupt_ending(void) {
+    if (!atomic_load(&g.seen)) return;
+    pthread_mutex_lock(&g.lock);
+    atomic_store(&g.ending, true);
+    if (hc_interrupt_drop(g.thread)) hc_streams_interrupt(true);
+    hc_interrupt_cut();
+    pthread_mutex_unlock(&g.lock);
+}
+
+void hc_interrupt_after_fork(void) {
+    pthread_mutex_init(&g.lock, NULL);
+    atomic_store(&g.pending, false);
+    hc_interrupt_over();
+}
