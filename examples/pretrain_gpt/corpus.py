@@ -12,15 +12,19 @@ import json
 import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from errors import UserError
-from files import check_folder, new_folder, read_about
+from files import check_folder, kind_of, new_folder, read_about
 from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
 from vocabulary import END_OF_DOCUMENT
 
 MIN_FILES_TO_HOLD_OUT_WHOLE = 20
 PIECE_BYTES = 16 << 10
+# Of the folder that is made, and what is known of it.
+FILES = ("train.bin", "train.idx", "valid.bin", "valid.idx")
+COUNTS = ("files", "not_text", "train_bytes", "valid_bytes")
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "__pycache__"}
 
 
@@ -42,8 +46,12 @@ def _files_of(path: Path) -> list[Path]:
         return [path]
     if not path.exists():
         raise UserError(f"--data {path}: no such file or folder")
+    if not path.is_dir():
+        raise UserError(f"--data {path}: is {kind_of(path)}, wanted a file or folder")
     files = sorted(
-        p for p in path.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.parts)
+        p
+        for p in path.rglob("*")
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
     )
     if not files:
         raise UserError(f"--data {path}: the folder has no files")
@@ -129,14 +137,22 @@ def _fingerprint(files: Sequence[Path], held_out: float) -> str:
     return hashlib.sha256(json.dumps([held_out, state]).encode()).hexdigest()
 
 
+def _check_counts(folder: Path, about: dict[str, Any], remedy: str) -> None:
+    for name in COUNTS:
+        if type(about.get(name)) is not int or about[name] < 0:
+            raise UserError(f"{folder} is damaged: its list has no number {name}; {remedy}")
+
+
 def prepare(data: Sequence[Path], out: Path, held_out: float, sequence: int) -> dict[str, int]:
     """Make the datasets unless they are there already; returns counts for the report."""
     files = find_files(data)
     folder = out / "data"
     fingerprint = _fingerprint(files, held_out)
     about = read_about(folder)
-    if about is not None and about["fingerprint"] == fingerprint:
-        check_folder(folder, f"remove {folder} to have it made again")
+    if about is not None and about.get("fingerprint") == fingerprint:
+        remedy = f"remove {folder} to have it made again"
+        check_folder(folder, remedy, FILES)
+        _check_counts(folder, about, remedy)
     else:
         documents, skipped = _load(data, files)
         training, validation = split(documents, held_out)
@@ -147,13 +163,16 @@ def prepare(data: Sequence[Path], out: Path, held_out: float, sequence: int) -> 
             "train_bytes": sum(map(len, training)),
             "valid_bytes": sum(map(len, validation)),
         }
-        with new_folder(folder, about) as target:
-            _write(target / "train", training)
-            _write(target / "valid", validation)
+        try:
+            with new_folder(folder, about) as target:
+                _write(target / "train", training)
+                _write(target / "valid", validation)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror}") from None
     for part in ("train", "valid"):
         if about[f"{part}_bytes"] <= sequence:
             raise UserError(
                 f"the {part} part has {about[f'{part}_bytes']} bytes of text, which is less than one sample "
                 f"of --seq {sequence}; give more --data or a smaller --seq"
             )
-    return {key: int(value) for key, value in about.items() if key != "fingerprint"}
+    return {name: about[name] for name in COUNTS}

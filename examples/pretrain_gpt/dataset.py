@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from errors import UserError
 from megatron.core import parallel_state
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
@@ -36,7 +37,14 @@ def build(
     builder = BlendedMegatronDatasetBuilder(
         GPTDataset, [train_samples, valid_samples, 0], lambda: True, config
     )
-    train, valid, _ = builder.build()
+    try:
+        train, valid, _ = builder.build()
+    except Exception as error:  # Megatron asserts, numpy and struct raise what they find
+        text = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the samples cannot be made of {out / 'data'} and {out / 'index'} ({type(error).__name__}: {text}); "
+            "remove both to have them made again"
+        ) from error
     return train, valid
 
 

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
 from typing import Any
 
+from errors import UserError
+from files import is_there, read_small, write_atomically
+
 Record = dict[str, Any]
+MOST_BYTES = 1 << 30  # of millions of iterations
 
 
 class History:
@@ -25,15 +30,17 @@ class History:
             return
         self.records = [record for record in _read(path) if record["iteration"] <= resumed_at]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in self.records)
+        write_atomically(path, "".join(json.dumps(record) + "\n" for record in self.records))
 
     def add(self, record: Record) -> None:
         self.records.append(record)
         if not self._is_writer:
             return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise UserError(f"{self._path} cannot be written: {error.strerror}") from None
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         points = [(r["iteration"], r[name]) for r in self.records if name in r]
@@ -44,14 +51,34 @@ class History:
         return values[-1] if values else math.nan
 
 
+def _is_record(record: Any) -> bool:
+    """The iteration, and numbers by name."""
+    return (
+        isinstance(record, dict)
+        and type(record.get("iteration")) is int
+        and all(isinstance(value, int | float) for value in record.values())
+    )
+
+
+def _parse(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _read(path: Path) -> list[Record]:
     """A process killed while it wrote leaves a broken last line: it counts as not written."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
+    if not is_there(path):
+        return []
+    records = [_parse(line) for line in read_small(path, MOST_BYTES).split("\n") if line]
+    if records and not _is_record(records[-1]):
+        records.pop()
+    for number, record in enumerate(records, 1):
+        if not _is_record(record):
+            raise UserError(
+                f"{path} is damaged: line {number} is no record of numbers; move the file away, the curve then starts anew"
+            )
     return records
 
 
@@ -77,5 +104,7 @@ def plot(history: History, path: Path, title: str) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
-    figure.savefig(path)
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
     pyplot.close(figure)
+    write_atomically(path, image.getvalue())

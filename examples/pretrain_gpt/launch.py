@@ -4,12 +4,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
-from collections.abc import Sequence
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from errors import UserError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 
 def _cores() -> int:
@@ -33,8 +43,56 @@ def check_devices(npus: int) -> None:
         )
 
 
+def _first(failures: Mapping[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
+    """The failure that the others follow from: they hear of it within milliseconds.
+
+    A rank that was killed could not write anything down; one that the launcher ended (SIGTERM) or whose watchdog did
+    (SIGABRT) followed. The others wrote down when they failed.
+    """
+
+    def place(item: tuple[int, ProcessFailure]) -> tuple[int, int]:
+        failure = item[1]
+        details = failure.error_file_data.get("message", {})
+        if isinstance(details, dict) and "nanoseconds" in details.get("extraInfo", {}):
+            return 1, details["extraInfo"]["nanoseconds"]
+        is_follower = -failure.exitcode in (signal.SIGTERM, signal.SIGABRT)
+        return (2 if is_follower else 0), failure.timestamp
+
+    return min(failures.items(), key=place)
+
+
+def _describe(rank: int, failure: ProcessFailure) -> str:
+    how = f"failed with exit code {failure.exitcode}"
+    if failure.exitcode < 0:
+        how = f"was ended by signal {-failure.exitcode} ({signal.Signals(-failure.exitcode).name})"
+    details = failure.error_file_data.get("message", {})
+    message = details.get("message") if isinstance(details, dict) else None
+    return f"rank {rank} on {socket.gethostname()} {how}{f': {message}' if message else ''}"
+
+
+def _fail(error: ChildFailedError) -> int:
+    """Say in the last line what failed first; returns its exit code, as a shell gives it."""
+    rank, failure = _first(error.failures)
+    sys.stdout.flush()
+    print(f"pretrain: error: {_describe(rank, failure)}", file=sys.stderr, flush=True)
+    return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+
+
+def write_down(error: BaseException) -> None:
+    """As a rank: why it fails and when, where torchrun looks for it."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not path:
+        return
+    text = " ".join(str(error).split())
+    message = text if isinstance(error, UserError) else f"{type(error).__name__}: {text[:500]}"
+    now = time.time_ns()
+    extra = {"py_callstack": message, "timestamp": str(now // 10**9), "nanoseconds": now}
+    with suppress(OSError):
+        Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8")
+
+
 def run(options: argparse.Namespace, script: Path, arguments: Sequence[str]) -> int:
-    """Returns 0 when all ranks have ended well, else the return code of the first that failed."""
+    """Returns 0 when all ranks have ended well, else the exit code of the first that failed (128 + its signal)."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args
@@ -49,6 +107,5 @@ def run(options: argparse.Namespace, script: Path, arguments: Sequence[str]) -> 
     except SignalException:
         raise KeyboardInterrupt from None
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
-        return code if code > 0 else 1
+        return _fail(error)
     return 0

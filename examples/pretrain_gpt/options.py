@@ -104,6 +104,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_text(prompt: str) -> bool:
+    """An argument that is no UTF-8 comes with surrogates, which no tokenizer takes."""
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check(options: argparse.Namespace) -> None:
     """Raise UserError for values that cannot work, before any time is spent."""
     positive = (
@@ -154,6 +163,7 @@ def check(options: argparse.Namespace) -> None:
     require(0 <= options.dropout < 1, "dropout", options.dropout, "at least 0 and below 1")
     require(0 < options.held_out < 1, "held-out", options.held_out, "more than 0 and less than 1")
     require(bool(options.prompt), "prompt", repr(options.prompt), "at least one character")
+    require(_is_text(options.prompt), "prompt", repr(options.prompt), "text in UTF-8")
     layout.check(options)
 
 

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import launch
+import ready
 from errors import SharedError, UserError
 from layout import layout_of
 from mindspeed import options as variables
@@ -45,6 +47,8 @@ def _train(options: argparse.Namespace) -> None:
 
     _quieten()  # again: the imports have put their own filters in front
     layout = layout_of(options)
+    if is_first():
+        ready.check_folder(options.out)
     device = model.initialize(options.seed, layout)
     counts = on_first(lambda: corpus.prepare(options.data, options.out, options.held_out, options.seq))
     say(
@@ -70,11 +74,16 @@ def _train(options: argparse.Namespace) -> None:
     first = checkpoint.load(job, options.out, options)
     if first:
         say(f"Resuming from {checkpoint.folder_of(options.out, first)}")
+        newer = checkpoint.newer_than(options.out, first)
+        if newer:
+            say(f"Newer checkpoints stay until this run saves the same numbers: {', '.join(map(str, newer))}")
+    if first < options.iters:
+        on_first(lambda: ready.check_space(size, options))
     record = history.History(options.out / "history.jsonl", first, is_writer=is_first())
     started = time.monotonic()
     iteration = first
     if first < options.iters:
-        iteration = training.Trainer(job, options, device, record).run(first, train, valid)
+        iteration = training.Trainer(job, options, device, record, first).run(first, train, valid)
     else:
         say(f"Already trained to iteration {first}; a larger --iters (ITERS=) than {options.iters} goes on.")
     if is_first():
@@ -92,6 +101,7 @@ def _finish(options: argparse.Namespace) -> None:
     import model
     import sample
     import torch
+    from files import write_atomically
     from layout import Layout
 
     _quieten()
@@ -99,7 +109,7 @@ def _finish(options: argparse.Namespace) -> None:
         if not torch.distributed.is_initialized():
             model.initialize(options.seed, Layout())
         text, source = sample.write(options, options.out, torch.device("npu", torch.npu.current_device()))
-        (options.out / "sample.txt").write_text(text, encoding="utf-8")
+        write_atomically(options.out / "sample.txt", text)
         print(f"\nThe checkpoint of iteration {source} writes:\n{'-' * 80}\n{text}\n{'-' * 80}")
     for label, path in (
         ("checkpoint", options.out / "checkpoints"),
@@ -117,21 +127,21 @@ def _finish(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     _quieten()
+    if os.environ.get("RANK", "0") == "0":
+        ready.check_packages()
     # Before Megatron, which the other modules import.
     import mindspeed.megatron_adaptor  # noqa: F401
 
     # isort: split
-    import launch
     from ranks import is_worker, leave_nothing_behind
 
     leave_nothing_behind()
     if is_worker():
-        # torchrun passes Ctrl-C on. A rank ends at once: nothing on disk is ever half written.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         _train(options)
         return 0
     if options.npus > 1:
         launch.check_devices(options.npus)
+        ready.check_folder(options.out)
         code = launch.run(options, Path(__file__), arguments)
         if code != 0:
             return code
@@ -160,12 +170,25 @@ def _check_variables() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    if "LOCAL_RANK" in os.environ:
+        # torchrun passes Ctrl-C on. A rank ends at once: nothing on disk is ever half written.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         _check_variables()
         return _run(parse(arguments), arguments)
     except UserError as error:
+        launch.write_down(error)
         _complain(error)
         return 2
+    except OSError as error:  # the disk's answer to a file of the run; others are ours
+        launch.write_down(error)
+        if not error.filename:
+            raise
+        _complain(UserError(f"{error.filename}: {error.strerror}"))
+        return 1
+    except Exception as error:
+        launch.write_down(error)
+        raise
     except KeyboardInterrupt:
         print("\npretrain: interrupted; run it again to go on from the last checkpoint", file=sys.stderr)
         return 130

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import checkpoint
 import torch
@@ -116,9 +115,11 @@ def _is_over(end: float) -> bool:
 class Trainer:
     """Runs iterations until --iters or --minutes is reached."""
 
-    def __init__(self, job: Job, options: argparse.Namespace, device: torch.device, history: History) -> None:
+    def __init__(
+        self, job: Job, options: argparse.Namespace, device: torch.device, history: History, resumed: int
+    ) -> None:
         self._job, self._options, self._device, self._history = job, options, device, history
-        self._out: Path = options.out
+        self._saver = checkpoint.Saver(options.out, resumed)
 
     def _record(self, iteration: int, bar: tqdm, figures: dict[str, float], seconds: float) -> None:
         rate = self._options.global_batch * self._options.seq / seconds
@@ -167,5 +168,5 @@ class Trainer:
                 if over or iteration % options.eval_interval == 0:
                     self._look(iteration, valid)
                 if over or iteration % options.save_interval == 0:
-                    checkpoint.save(self._job, self._out, iteration, options)
+                    self._saver.save(self._job, iteration, options)
         return iteration
