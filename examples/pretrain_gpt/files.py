@@ -210,14 +210,22 @@ def _read_list(folder: Path, remedy: str) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: it has no lists `about` and `files`; {remedy}")
     for name, entry in files.items():
         _check_name(path, name, remedy)
-        if not (isinstance(entry, list) and len(entry) == 2 and all(type(n) is int and n >= 0 for n in entry)):
+        if not (
+            isinstance(entry, list) and len(entry) == 2 and all(type(n) is int and n >= 0 for n in entry)
+        ):
             raise UserError(f"{path} is damaged: {name[:80]!r} has no size and checksum; {remedy}")
     return found
 
 
 def _check_name(path: Path, name: str, remedy: str) -> None:
     parts = PurePosixPath(name).parts
-    if not parts or name != "/".join(parts) or name.startswith("/") or ".." in parts or not name.isprintable():
+    if (
+        not parts
+        or name != "/".join(parts)
+        or name.startswith("/")
+        or ".." in parts
+        or not name.isprintable()
+    ):
         raise UserError(f"{path} lists {name[:80]!r}, wanted names of files in the folder; {remedy}")
 
 

@@ -88,7 +88,9 @@ def write_down(error: BaseException) -> None:
     now = time.time_ns()
     extra = {"py_callstack": message, "timestamp": str(now // 10**9), "nanoseconds": now}
     with suppress(OSError):
-        Path(path).write_text(json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8")
+        Path(path).write_text(
+            json.dumps({"message": {"message": message, "extraInfo": extra}}), encoding="utf-8"
+        )
 
 
 def run(options: argparse.Namespace, script: Path, arguments: Sequence[str]) -> int:

@@ -92,7 +92,9 @@ def check_folder(out: Path) -> None:
             elif folder.exists() or folder.is_symlink():
                 raise UserError(f"--out {out}: {folder} is no folder; move it away, or name another --out")
         except OSError as error:
-            raise UserError(f"--out {out}: {folder} cannot be written: {error.strerror}; name another --out") from None
+            raise UserError(
+                f"--out {out}: {folder} cannot be written: {error.strerror}; name another --out"
+            ) from None
 
 
 def checkpoint_bytes(parameters: int, dtype: str) -> int:

@@ -239,6 +239,12 @@ def test_a_failed_probe_is_a_problem(name, healthy, capsys):
     assert "went wrong" in capsys.readouterr().out
 
 
+def test_what_the_hook_kept_to_itself_is_a_problem(healthy, capsys):
+    healthy["operator"]["hook"] = "SystemExit: 3"
+    assert main(["doctor"]) == 1
+    assert "the start-up hook failed" in (text := capsys.readouterr().out) and "SystemExit: 3" in text
+
+
 def test_a_missing_hook_is_a_problem(healthy, capsys, monkeypatch):
     monkeypatch.delitem(sys.modules, "_mindspeed_hook")
     assert main(["doctor"]) == 1

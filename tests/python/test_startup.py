@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -194,14 +195,18 @@ def test_a_bad_choice_is_refused_when_the_device_is_used(full):
 
 
 def test_the_hook_survives_a_broken_package(tmp_path, wheel):
+    """SystemExit is no Exception: with it `import torch` ended the program without a word."""
     environment = Environment(tmp_path, without=("torch_npu", "torch.npu"))
     environment.install(wheel)
     (environment.site / "torch_npu.py").write_text("value = 1\n")
-    (environment.site / "mindspeed" / "cann" / "loader.py").write_text("raise RuntimeError('broken')\n")
     code = (
         "import torch_npu, _mindspeed_hook as h; print(torch_npu.value, h.failure, torch_npu.__spec__.loader)"
     )
-    assert environment.quietly(code).startswith("1 broken <_frozen_importlib_external.SourceFileLoader")
+    for error in ("RuntimeError", "SystemExit", "GeneratorExit"):
+        (environment.site / "mindspeed" / "cann" / "loader.py").write_text(f"raise {error}('broken')\n")
+        assert environment.quietly(code).startswith("1 broken <_frozen_importlib_external.SourceFileLoader")
+    (environment.site / "mindspeed" / "cann" / "loader.py").write_text("raise KeyboardInterrupt\n")
+    assert environment.run(code).returncode == -signal.SIGINT  # that one is the user's
 
 
 def test_command_is_installed(full):

@@ -31,7 +31,20 @@ FILES = ("contents.json", ".metadata", "common.pt", "metadata.json", "__0_0.dist
 NEWEST, OLDER = "iter_0000002", "iter_0000001"
 # In place of any value of a list.
 VALUES: list[Any] = [None, True, -1, 1.5, 10**30, "", "x", "../x", [], [1], {}, {"a": 1}]
-NAMES = ["../x", "/etc/passwd", "a/../../b", "", ".", "a\x00b", "a\nb", "\udc80", "x" * 5000, "..", "a//b", "./a"]
+NAMES = [
+    "../x",
+    "/etc/passwd",
+    "a/../../b",
+    "",
+    ".",
+    "a\x00b",
+    "a\nb",
+    "\udc80",
+    "x" * 5000,
+    "..",
+    "a//b",
+    "./a",
+]
 LATEST = [
     b"", b"\n", b"x", b"-2", b"+2", b"2.0", b"1e3", b"\xff\xfe", "\u00b2".encode(), b"9" * 6000, b"99", b"2 1", b"../2",
     b"\0", b"0x2", b"1_0", b" " * 5000,
@@ -114,7 +127,9 @@ def linked(case: Case) -> None:
     file = case.file()
     same = case.out.with_name("same")
     shutil.copy(file, same)
-    target = case.rng.choice((same, Path("/etc/hostname"), Path("nowhere"), file, Path(f"../{OLDER}/{file.name}")))
+    target = case.rng.choice(
+        (same, Path("/etc/hostname"), Path("nowhere"), file, Path(f"../{OLDER}/{file.name}"))
+    )
     file.unlink()
     file.symlink_to(target)
 
@@ -150,7 +165,19 @@ def bad_json(case: Case) -> None:
     path = case.folder / case.rng.choice(("contents.json", "metadata.json"))
     path.write_bytes(
         case.rng.choice(
-            (b"", b"null", b"[]", b"3", b'"x"', b"\xff\xfe", b"{", b"[" * 100_000, b"1" * 10_000, b'{"about": {}}', b"\0" * 64)
+            (
+                b"",
+                b"null",
+                b"[]",
+                b"3",
+                b'"x"',
+                b"\xff\xfe",
+                b"{",
+                b"[" * 100_000,
+                b"1" * 10_000,
+                b'{"about": {}}',
+                b"\0" * 64,
+            )
         )
     )
 
@@ -191,7 +218,9 @@ def payload(case: Case) -> None:
     elif name == ".metadata":
         data = pickle.loads(path.read_bytes())
         data.planner_data = bad
-        path.write_bytes(pickle.dumps(bad if case.rng.random() < 0.5 else data, protocol=case.rng.choice((0, 2, 4))))
+        path.write_bytes(
+            pickle.dumps(bad if case.rng.random() < 0.5 else data, protocol=case.rng.choice((0, 2, 4)))
+        )
     else:
         _into_object(case, path, bad)
 
@@ -208,7 +237,10 @@ def _into_object(case: Case, path: Path, bad: Payload) -> None:
     torch.save(bad, stream)
     data = path.read_bytes()
     for index, place in metadata.storage_data.items():
-        if place.relative_path == path.name and "Bytes" in type(metadata.state_dict_metadata[index.fqn]).__name__:
+        if (
+            place.relative_path == path.name
+            and "Bytes" in type(metadata.state_dict_metadata[index.fqn]).__name__
+        ):
             place.offset, place.length = len(data), len(stream.getvalue())
     path.write_bytes(data + stream.getvalue())
     metadata_path.write_bytes(pickle.dumps(metadata))
@@ -228,7 +260,9 @@ def other_metadata(case: Case) -> None:
     """Metadata of another form, or with fields of another type."""
     path = case.folder / ".metadata"
     data = pickle.loads(path.read_bytes())
-    field = case.rng.choice(("state_dict_metadata", "storage_data", "planner_data", "mcore_data", "version", ""))
+    field = case.rng.choice(
+        ("state_dict_metadata", "storage_data", "planner_data", "mcore_data", "version", "")
+    )
     if field:
         setattr(data, field, case.rng.choice(VALUES))
     path.write_bytes(pickle.dumps(data if field else case.rng.choice(VALUES)))
@@ -246,7 +280,18 @@ BROKEN = (
     truncated, flipped, swapped, garbage, removed, added, linked, other_kind, folder_linked, bad_latest, bad_json,
     wrong_value, hostile_name,
 )  # fmt: skip
-FITTING = (payload, payload, leads_out, other_metadata, other_backend, truncated, flipped, swapped, garbage, removed)
+FITTING = (
+    payload,
+    payload,
+    leads_out,
+    other_metadata,
+    other_backend,
+    truncated,
+    flipped,
+    swapped,
+    garbage,
+    removed,
+)
 
 
 def prepare(root: Path) -> tuple[Any, Any, Path]:
@@ -341,7 +386,14 @@ def full_disk(job: Any, options: Any, good: Path) -> Iterator[dict[str, Any]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         left = sorted(path.name for path in (out / "checkpoints").iterdir())
         again = attempt(job, options, out)
-        yield {"case": "full_disk", "fits": False, "said": said, "executed": False, "lost": again != "loaded", "left": left}
+        yield {
+            "case": "full_disk",
+            "fits": False,
+            "said": said,
+            "executed": False,
+            "lost": again != "loaded",
+            "left": left,
+        }
 
 
 def pruned(job: Any, options: Any, good: Path) -> Iterator[dict[str, Any]]:
@@ -356,7 +408,13 @@ def pruned(job: Any, options: Any, good: Path) -> Iterator[dict[str, Any]]:
         for number in numbers:
             saver.save(job, number, options)
         left = sorted(int(path.name[5:]) for path in (out / "checkpoints").glob("iter_*"))
-        yield {"case": "pruned", "resumed": resumed, "saved": numbers, "left": left, "said": attempt(job, options, out)}
+        yield {
+            "case": "pruned",
+            "resumed": resumed,
+            "saved": numbers,
+            "left": left,
+            "said": attempt(job, options, out),
+        }
 
 
 def hostile_index(options: Any, good: Path) -> dict[str, Any]:

@@ -106,10 +106,14 @@ def load_metadata(file: IO[bytes], where: str) -> Any:
     return _DataUnpickler(file, where).load()
 
 
+def _split(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Module and name."""
+    return [(name.rpartition(".")[0], name.rpartition(".")[2]) for name in names]
+
+
 def _resolve(names: Iterable[str]) -> list[Any]:
     """Of the listed ones those that exist in this release of their package."""
-    pairs = [(name.rpartition(".")[0], name.rpartition(".")[2]) for name in names]
-    return [found for module, name in pairs if (found := _loaded(module, name)) is not None]
+    return [found for module, name in _split(names) if (found := _loaded(module, name)) is not None]
 
 
 def _dtype_classes() -> list[Any]:
@@ -128,7 +132,9 @@ def load_data(file: Any, where: str, **options: Any) -> Any:
             names = []
         if hasattr(file, "seek"):
             file.seek(0)
-        refused = [name for name in names if not _is_data(*name.rpartition(".")[::2], COMMON)]
+        refused = [
+            name for name, pair in zip(names, _split(names), strict=True) if not _is_data(*pair, COMMON)
+        ]
         if refused:
             raise refuse(where, refused)
         with torch.serialization.safe_globals(_resolve(names)):

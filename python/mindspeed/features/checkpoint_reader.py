@@ -38,7 +38,9 @@ def read_metadata(self: Any, *_: Any, **options: Any) -> Any:
     with self.fs.create_stream(path, "rb") as file:
         metadata = load_metadata(file, str(path))
     if not isinstance(metadata, Metadata):
-        raise pickle.UnpicklingError(f"{path} holds {type(metadata).__name__}, wanted the metadata of a checkpoint")
+        raise pickle.UnpicklingError(
+            f"{path} holds {type(metadata).__name__}, wanted the metadata of a checkpoint"
+        )
     _check_places(metadata, str(path))
     if getattr(metadata, "storage_meta", None) is None:
         metadata.storage_meta = StorageMeta()
