@@ -193,7 +193,8 @@ def test_list_tells_wrong_values_and_names(capsys, monkeypatch):
 
 NAMES = {option.name for option in TABLE}
 # Read by nobody but the process that a test or benchmark starts, or of the system.
-OTHERS = {"PATH", "HOME", "PYTEST_CURRENT_TEST", "SCRIPT"}
+# The last is what torchrun gives its ranks to write their errors to.
+OTHERS = {"PATH", "HOME", "PYTEST_CURRENT_TEST", "SCRIPT", "TORCHELASTIC_ERROR_FILE"}
 MAPPING = re.compile(r"(^|\.)(environ|environment)$")
 
 

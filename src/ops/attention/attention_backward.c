@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "attention_job.h"
-#include "hc_runtime.h"
+#include "long_loop.h"
 #include "temporary.h"
 
 /* So many items keep every thread of a usual machine busy; more would cost a dQ buffer each. */

@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "attention_job.h"
-#include "hc_runtime.h"
+#include "long_loop.h"
 #include "temporary.h"
 
 /* Buffers of a thread, in one piece of scratch: q, k and v tiles, k transposed, scores, output, and per

@@ -11,7 +11,7 @@
 
 #include "gemm_product.h"
 #include "gemm_skinny.h"
-#include "hc_runtime.h"
+#include "long_loop.h"
 
 /* In elements, but for the bytes. */
 enum {

@@ -91,7 +91,7 @@ void HC_FN(gemm_few_sum_F32)(const struct gemm_few_rows *s) {
 #else
 #include <string.h>
 
-#include "hc_runtime.h"
+#include "long_loop.h"
 
 enum {
     PIECE = 8192,        /* steps of k in one piece of dot products */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "gemm_product.h"
-#include "hc_runtime.h"
+#include "long_loop.h"
 
 enum { FEW_STEPS = 64 }; /* of k: then writing C is the cost, and it is written along its rows */
 
