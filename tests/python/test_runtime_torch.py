@@ -602,3 +602,23 @@ def test_profiler_writes_a_trace(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
+
+
+def test_memory_history(tmp_path: Path) -> None:
+    """What was allocated and freed, and where; torch's unwinder warns of libraries that it cannot read."""
+    code = """
+        import sys
+        torch.npu.memory._record_memory_history()
+        x = torch.zeros(1000, 1000, device="npu")
+        y = x + x
+        del x
+        found = torch.npu.memory._snapshot()
+        trace = [(entry["action"], entry["size"]) for entry in found["device_traces"][0]]
+        assert trace.count(("alloc", 4000000)) == 2 and ("free_completed", 4000000) in trace, trace
+        frames = [frame["filename"] for entry in found["device_traces"][0] for frame in entry["frames"]]
+        assert any(name.endswith("job.py") for name in frames), frames
+        assert found["segments"][0]["total_size"] >= 4000000
+    """
+    process = start(code, tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0 and "PT_GNU_EH_FRAME" not in errors, errors[-2000:]
