@@ -116,7 +116,9 @@ def _operator(report: Report, timeout: float) -> None:
     found = probing.probe("operator", timeout)
     report.facts["self_test"] = found
     if "hook" in found:
-        report.problems.append(f"the start-up hook failed, and the framework was loaded without it: {found['hook']}")
+        report.problems.append(
+            f"the start-up hook failed, and the framework was loaded without it: {found['hook']}"
+        )
     if "error" in found:
         report.problems.append(f"self-test: {found['error']}")
 
