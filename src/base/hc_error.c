@@ -5,9 +5,11 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
-enum { TEXT_BYTES = 1024 };
+enum { TEXT_BYTES = 1024, CREATION_BYTES = 640 };
 static _Thread_local char g_text[TEXT_BYTES];
+static _Thread_local char g_creation[CREATION_BYTES]; /* why the latest constructor failed */
 static _Thread_local int g_code;
 static void (*g_listener)(int code, const char *text);
 
@@ -19,6 +21,11 @@ int hc_fail(int code, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    if (code == ACLNN_ERR_PARAM_NULLPTR && g_creation[0] != '\0') {
+        const size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, " (%s)", g_creation);
+        g_creation[0] = '\0';
+    }
     hc_error_set_text(text);
     g_code = code;
     if (g_listener != NULL) g_listener(code, text);
@@ -26,6 +33,12 @@ int hc_fail(int code, const char *fmt, ...) {
 }
 
 void hc_error_set_text(const char *text) { snprintf(g_text, sizeof g_text, "%s", text); }
+
+void hc_error_keep_creation(void) {
+    snprintf(g_creation, sizeof g_creation, "%.*s", CREATION_BYTES - 1, g_text);
+}
+
+void hc_error_forget_creation(void) { g_creation[0] = '\0'; }
 
 const char *hc_error_text(void) { return g_text; }
 

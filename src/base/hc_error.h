@@ -18,6 +18,11 @@ enum hc_aclnn_status {
 HC_SHARED int hc_fail(int code, const char *fmt, ...) HC_PRINTF(2, 3);
 /* This thread's last error text, "" if none. Valid until the next hc_fail of the thread. */
 HC_SHARED const char *hc_error_text(void);
+/* A constructor has failed and gives NULL: keep its text for the operator that is passed that, whose
+ * complaint about a null argument then ends with the reason. Forgotten when an operator of the thread is
+ * planned. */
+HC_SHARED void hc_error_keep_creation(void);
+HC_SHARED void hc_error_forget_creation(void);
 /* Set the text without a code: used to carry an asynchronous error over to the synchronising thread. */
 HC_SHARED void hc_error_set_text(const char *text);
 

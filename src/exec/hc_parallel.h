@@ -31,6 +31,10 @@ HC_SHARED void *hc_scratch(enum hc_scratch_slot slot, size_t bytes);
  * be as large as a tensor. Up to 64 MiB are kept for the next one. Not NULL for 0 bytes; NULL when out of
  * memory (no text). */
 HC_SHARED void *hc_block_take(size_t bytes);
+/* `count` items of `size` bytes: NULL also where that is no size. What is computed is not one to pass above.
+ */
+HC_SHARED void *hc_block_take_array(size_t count, size_t size);
+/* The same, all bytes 0. */
 HC_SHARED void *hc_block_take_zeroed(size_t count, size_t size);
 /* NULL is fine. */
 HC_SHARED void hc_block_give(void *memory);

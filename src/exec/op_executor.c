@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_executor.h"
 #include "hc_launch.h"
 
@@ -25,6 +26,8 @@ struct aclOpExecutor {
 
 /* 4 KB hold 12 operands. 16 blocks bound what a thread that ends takes with it to 64 KB. */
 enum { CACHED_BYTES = 4096, CACHED_BLOCKS = 16 };
+/* Of one operator: some 7 GB of descriptors, and slots count in 32 bits. */
+enum { MAX_TENSORS = 1 << 24 };
 static _Thread_local void *g_free[CACHED_BLOCKS];
 static _Thread_local int g_num_free;
 
@@ -49,7 +52,7 @@ static size_t count_tensors(const struct hc_plan *plan) {
     size_t count = 0;
     for (size_t i = 0; i < plan->num_operands; i++) {
         const struct hc_operand *o = &plan->operands[i];
-        count += o->list ? o->list->size : o->tensor != NULL;
+        count = hc_add_saturated(count, o->list ? o->list->size : o->tensor != NULL);
     }
     return count;
 }
@@ -99,6 +102,8 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
              plan->name);
     for (size_t i = 0; i < plan->num_operands; i++) HC_TRY(check_operand(plan, &plan->operands[i]));
     const size_t num_tensors = count_tensors(plan);
+    HC_CHECK(num_tensors <= MAX_TENSORS, ACLNN_ERR_PARAM_INVALID, "%s: %zu tensors, at most %d are supported",
+             plan->name, num_tensors, MAX_TENSORS);
     const size_t slots_at = hc_align_up(sizeof(aclOpExecutor), 16);
     const size_t tensors_at = hc_align_up(slots_at + plan->num_operands * sizeof(struct hc_slot), 16);
     const size_t originals_at = tensors_at + num_tensors * sizeof(aclTensor);
@@ -126,6 +131,7 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
     e->call.workspace_bytes = plan->workspace;
     *workspaceSize = plan->workspace;
     *executor = e;
+    hc_error_forget_creation();
     return ACLNN_SUCCESS;
 }
 
@@ -224,6 +230,12 @@ aclnnStatus aclSetTensorAddr(aclOpExecutor *executor, const size_t index, aclTen
              "aclSetTensorAddr: index %zu, %s has %zu tensors", index, executor->call.name,
              executor->num_tensors);
     aclTensor *own = (aclTensor *)&executor->call.tensors[index];
+    HC_CHECK(addr != NULL || own->numel == 0, ACLNN_ERR_PARAM_NULLPTR,
+             "aclSetTensorAddr: addr is null, tensor %zu of %s is %s", index, executor->call.name,
+             HC_SHOW(own));
+    HC_CHECK(hc_memory_possible(addr, (size_t)own->storage_numel * (size_t)own->item_size),
+             ACLNN_ERR_PARAM_INVALID, "aclSetTensorAddr: %lld elements at %p end behind the address space",
+             (long long)own->storage_numel, addr);
     own->base = addr;
     tensor->base = addr;
     return ACLNN_SUCCESS;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_parallel.h"
 
@@ -73,7 +74,7 @@ void *hc_scratch(enum hc_scratch_slot slot, size_t wanted) {
     struct scratch *s = mine();
     const size_t bytes = hc_max_size(wanted, 1);
     if (s != NULL && bytes <= s->bytes[slot]) return s->memory[slot];
-    if (s != NULL) {
+    if (s != NULL && bytes <= HC_MAX_BYTES) {
         const size_t most = hc_max_size(bytes, s->bytes[slot] + s->bytes[slot] / 2);
         const size_t want = hc_align_up(most, most >= LARGE ? HUGE_PAGE : 4096);
         free(s->memory[slot]);
@@ -107,7 +108,7 @@ static struct block *find_kept(struct scratch *s, size_t bytes) {
 void *hc_block_take(size_t bytes) {
     struct scratch *s = bytes >= KEPT_LEAST ? mine() : NULL;
     struct block *b = s != NULL ? find_kept(s, bytes) : NULL;
-    if (b == NULL && bytes < SIZE_MAX / 2) {
+    if (b == NULL && bytes <= HC_MAX_BYTES) {
         const size_t whole = hc_align_up(sizeof *b + bytes, bytes >= LARGE ? HUGE_PAGE : 64);
         b = allocate(whole);
         if (b != NULL) b->bytes = whole - sizeof *b;
@@ -115,10 +116,14 @@ void *hc_block_take(size_t bytes) {
     return b != NULL ? b + 1 : NULL;
 }
 
-void *hc_block_take_zeroed(size_t count, size_t size) {
+void *hc_block_take_array(size_t count, size_t size) {
     size_t bytes;
-    void *memory = __builtin_mul_overflow(count, size, &bytes) ? NULL : hc_block_take(bytes);
-    return memory != NULL ? memset(memory, 0, bytes) : NULL;
+    return hc_bytes_fit(count, size, &bytes) ? hc_block_take(bytes) : NULL;
+}
+
+void *hc_block_take_zeroed(size_t count, size_t size) {
+    void *memory = hc_block_take_array(count, size);
+    return memory != NULL ? memset(memory, 0, count * size) : NULL;
 }
 
 void hc_block_give(void *memory) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_error.h"
 
 struct hc_pool hc_desc_pool = HC_POOL("tensor descriptor", 2048, 1 << 18);
@@ -98,7 +99,7 @@ size_t aclGetTensorDescSize(const aclTensorDesc *desc) {
     if (!ok(desc)) return 0;
     size_t bytes = aclDataTypeSize(desc->dtype);
     for (size_t i = 0; i < desc->rank; i++) {
-        if (desc->dims[i] < 0 || __builtin_mul_overflow(bytes, (size_t)desc->dims[i], &bytes)) return 0;
+        if (desc->dims[i] < 0 || !hc_mul_fits(bytes, (size_t)desc->dims[i], &bytes)) return 0;
     }
     return bytes;
 }

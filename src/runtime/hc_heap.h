@@ -44,6 +44,9 @@ void hc_heap_close(struct hc_heap *heap);
 void *hc_heap_map(const struct hc_heap *heap, uint32_t unit, size_t offset, size_t bytes, void *where);
 /* Allow processes to map a piece. */
 bool hc_heap_allow(struct hc_heap *heap, uint32_t unit, const int32_t *pids, size_t count);
+/* Bytes of the piece at `unit` as its owner's table says; 0: none there, or not one that fits into the heap.
+ */
+size_t hc_heap_piece(const struct hc_heap *heap, uint32_t unit);
 bool hc_heap_allowed(const struct hc_heap *heap, uint32_t unit, int32_t pid);
 /* All pieces are given back: close the files of this process. */
 void hc_heap_close_own(void);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_ledger.h"
 #include "hc_memory.h"
@@ -155,6 +156,19 @@ void hc_heap_give(struct hc_heap *h, uint32_t unit, size_t bytes) {
     pthread_mutex_unlock(&h->lock);
 }
 
+/* What another process wrote into its header must describe the file that is there: everything is found with
+ * these two numbers. */
+static bool fits_file(const struct header *header, int file) {
+    struct hc_heap h;
+    struct stat s;
+    size_t data, bytes;
+    if (header->units == 0 || header->units > (size_t)1 << HC_HEAP_UNIT_BITS || header->unit < HC_HUGE_PAGE)
+        return false;
+    set_layout(&h, header->unit, header->units);
+    return hc_mul_fits(h.unit, h.units, &data) && hc_add_fits(h.data_offset, data, &bytes) &&
+           fstat(file, &s) == 0 && (size_t)s.st_size == bytes;
+}
+
 /* The magic and the process id in the header tell a heap from whatever file has that number now: process
  * ids are reused. */
 static struct hc_heap *open_new(int32_t pid, int file, const char **why) {
@@ -167,7 +181,7 @@ static struct hc_heap *open_new(int32_t pid, int file, const char **why) {
     h->file = open(path, O_RDWR | O_CLOEXEC);
     *why = NULL;
     if (h->file >= 0 && pread(h->file, &header, sizeof header, 0) == (ssize_t)sizeof header &&
-        memcmp(header.magic, MAGIC, sizeof MAGIC) == 0 && header.pid == pid) {
+        memcmp(header.magic, MAGIC, sizeof MAGIC) == 0 && header.pid == pid && fits_file(&header, h->file)) {
         set_layout(h, header.unit, header.units);
         h->owner_pid = pid;
         h->device = header.device;
@@ -246,7 +260,7 @@ bool hc_heap_allow(struct hc_heap *h, uint32_t unit, const int32_t *pids, size_t
     const unsigned have = atomic_load(&row->num_pids);
     if (pids == NULL) {
         atomic_store(&row->open_to_all, 1);
-    } else if (count > HC_HEAP_MAX_PIDS - have) {
+    } else if (have > HC_HEAP_MAX_PIDS || count > HC_HEAP_MAX_PIDS - have) {
         fits = false;
     } else {
         for (size_t i = 0; i < count; i++) atomic_store(&row->pids[have + i], pids[i]);
@@ -254,6 +268,12 @@ bool hc_heap_allow(struct hc_heap *h, uint32_t unit, const int32_t *pids, size_t
     }
     pthread_mutex_unlock(&h->lock);
     return fits;
+}
+
+size_t hc_heap_piece(const struct hc_heap *h, uint32_t unit) {
+    if (unit >= h->units) return 0;
+    const size_t bytes = atomic_load(&h->table[unit].bytes);
+    return bytes <= (h->units - unit) * h->unit ? bytes : 0;
 }
 
 /* The exporter itself always may. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Host memory that devices may reach. Nothing needs to be pinned: the devices are the host. */
 #include "hc_budget.h"
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_memory.h"
 #include "hc_stream.h"
@@ -55,6 +56,8 @@ static aclError host_register(void *ptr, uint64_t size, const char *function) {
     struct hc_region known;
     HC_CHECK(ptr != NULL && size > 0, ACL_ERROR_RT_PARAM_INVALID, "%s: ptr is %p, size is %llu", function,
              ptr, (unsigned long long)size);
+    HC_CHECK(hc_memory_possible(ptr, size), ACL_ERROR_RT_PARAM_INVALID,
+             "%s: %llu bytes at %p end behind the address space", function, (unsigned long long)size, ptr);
     const struct hc_region region = {.begin = (uintptr_t)ptr, .bytes = size, .kind = HC_REGION_REGISTERED};
     if (hc_region_add(&region)) return ACL_SUCCESS;
     const bool overlap =

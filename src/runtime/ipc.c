@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_heap.h"
 #include "hc_memory.h"
@@ -113,9 +114,8 @@ aclError aclrtIpcMemSetImportPid(const char *key, int32_t *pid, size_t num) {
 /* The exporter may have freed the memory since it made the key, and its unit may be in use for something
  * else by now. */
 static aclError check_piece(const struct hc_heap *heap, const struct key *k) {
-    const size_t bytes = k->unit < heap->units ? atomic_load(&heap->table[k->unit].bytes) : 0;
-    HC_CHECK(k->offset <= bytes && k->bytes > 0 && k->bytes <= bytes - k->offset, ACL_ERROR_RT_IPC_ERROR,
-             "aclrtIpcMemImportByKey: process %d has freed that memory", k->pid);
+    HC_CHECK(k->bytes > 0 && hc_span_inside(k->offset, k->bytes, hc_heap_piece(heap, k->unit)),
+             ACL_ERROR_RT_IPC_ERROR, "aclrtIpcMemImportByKey: process %d has freed that memory", k->pid);
     HC_CHECK(hc_heap_allowed(heap, k->unit, getpid()), ACL_ERROR_RT_NO_PERMISSION,
              "aclrtIpcMemImportByKey: process %d did not allow process %d (aclrtIpcMemSetImportPid)", k->pid,
              (int)getpid());

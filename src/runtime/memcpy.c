@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_copy.h"
 #include "hc_error.h"
 #include "hc_launch.h"
@@ -45,6 +46,8 @@ static aclError check_range(const char *function, const char *what, const void *
     default:
         HC_CHECK(!device, ACL_ERROR_RT_PARAM_INVALID,
                  "%s: %s %p is not device memory (never allocated, or freed)", function, what, p);
+        HC_CHECK(hc_memory_possible(p, count), ACL_ERROR_RT_PARAM_INVALID,
+                 "%s: %s, %zu bytes at %p, ends behind the address space", function, what, count, p);
         return ACL_SUCCESS;
     }
 }

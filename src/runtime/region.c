@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "hc_checked.h"
 #include "hc_memory.h"
 
 static pthread_rwlock_t g_lock = PTHREAD_RWLOCK_INITIALIZER;
@@ -49,8 +50,10 @@ static bool grow(void) {
     return true;
 }
 
-/* Two regions never overlap: an address belongs to one allocation. */
+/* Two regions never overlap: an address belongs to one allocation. None reaches the end of the address space,
+ * so `begin + bytes` of what is in the table does not overflow. */
 bool hc_region_add(const struct hc_region *region) {
+    if (!hc_memory_possible((const void *)region->begin, region->bytes)) return false;
     pthread_rwlock_wrlock(&g_lock);
     const size_t at = above(region->begin);
     const bool free_below = at == 0 || g_regions[at - 1].begin + g_regions[at - 1].bytes <= region->begin;

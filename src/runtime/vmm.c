@@ -281,7 +281,7 @@ aclError aclrtMemSetPidToShareableHandle(uint64_t shareableHandle, int32_t *pid,
 /* The size and the permission come from the exporter's table: the number itself says nothing of them. */
 static aclError import(struct hc_physical *p, uint32_t unit, int32_t owner) {
     p->unit = unit;
-    p->bytes = unit < p->heap->units ? atomic_load(&p->heap->table[unit].bytes) : 0;
+    p->bytes = hc_heap_piece(p->heap, unit);
     HC_CHECK(p->bytes > 0, ACL_ERROR_RT_IPC_ERROR,
              "aclrtMemImportFromShareableHandle: process %d has freed that memory", owner);
     HC_CHECK(hc_heap_allowed(p->heap, unit, getpid()), ACL_ERROR_RT_NO_PERMISSION,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_tensor.h"
 
@@ -10,11 +11,14 @@
 static void *create_array(const void *value, uint64_t size, size_t item, size_t header, const char *name) {
     if (size > 0 && value == NULL) {
         hc_fail(ACLNN_ERR_PARAM_NULLPTR, "%s: value is null, size %llu", name, (unsigned long long)size);
+        hc_error_keep_creation();
         return NULL;
     }
-    char *memory = size < SIZE_MAX / 16 ? malloc(header + (size_t)size * item) : NULL;
+    size_t bytes;
+    char *memory = hc_bytes_behind_fit(header, size, item, &bytes) ? malloc(bytes) : NULL;
     if (memory == NULL) {
-        hc_fail(ACLNN_ERR_INNER, "%s: out of host memory", name);
+        hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %llu elements", name, (unsigned long long)size);
+        hc_error_keep_creation();
         return NULL;
     }
     if (size > 0) memcpy(memory + header, value, (size_t)size * item);

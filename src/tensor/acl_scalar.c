@@ -36,11 +36,13 @@ aclScalar *aclCreateScalar(void *value, aclDataType dataType) {
     const enum hc_dtype_class class_ = hc_dtype_class(dataType);
     if (value == NULL || class_ == HC_CLASS_NONE) {
         hc_fail(ACLNN_ERR_PARAM_INVALID, "aclCreateScalar: value %p of %s", value, hc_dtype_name(dataType));
+        hc_error_keep_creation();
         return NULL;
     }
     aclScalar *s = calloc(1, sizeof *s);
     if (s == NULL) {
         hc_fail(ACLNN_ERR_INNER, "aclCreateScalar: out of host memory");
+        hc_error_keep_creation();
         return NULL;
     }
     s->dtype = dataType;

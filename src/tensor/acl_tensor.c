@@ -1,43 +1,106 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Creation, destruction and inspection of aclTensor. Everything the caller passes is copied. */
+/* Creation, destruction and inspection of aclTensor. Everything the caller passes is copied.
+ *
+ * Creation is where a tensor is checked, once for all operators: what passes has sizes, strides and an offset
+ * whose sums and products are numbers of bytes that fit (HC_MAX_NUMEL), and lies within its storage. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_tensor.h"
 
+/* "[2,3]", cut where the buffer ends. */
+static const char *show(const int64_t *numbers, uint64_t count, char *text, size_t room) {
+    size_t used = (size_t)snprintf(text, room, "[");
+    for (uint64_t i = 0; i < count && used + 24 < room; i++)
+        used += (size_t)snprintf(text + used, room - used, i > 0 ? ",%lld" : "%lld", (long long)numbers[i]);
+    snprintf(text + used, room - used, "]");
+    return text;
+}
+#define SHOW(numbers, count) show((numbers), (count), (char[HC_DESCRIBE_BYTES]){0}, HC_DESCRIBE_BYTES)
+
 /* A type without kernels passes: clients describe such tensors only to ask about them, and a plan refuses
- * it by name. */
-static int check_create(const int64_t *dims, uint64_t rank) {
-    HC_CHECK(rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
-             "aclCreateTensor: %llu dimensions, at most %d are supported", (unsigned long long)rank,
-             HC_MAX_RANK);
-    HC_CHECK(rank == 0 || dims != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclCreateTensor: viewDims is null");
+ * it by name. Dimensions of size 0 count 1, so that no part of the shape has too many elements either. */
+static int check_dims(const char *what, const int64_t *dims, uint64_t rank) {
+    int64_t total = 1;
+    HC_CHECK(rank == 0 || dims != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclCreateTensor: %s is null", what);
     for (uint64_t i = 0; i < rank; i++) {
-        HC_CHECK(dims[i] >= 0, ACLNN_ERR_PARAM_INVALID, "aclCreateTensor: dimension %d is %lld", (int)i,
-                 (long long)dims[i]);
+        HC_CHECK(dims[i] >= 0, ACLNN_ERR_PARAM_INVALID, "aclCreateTensor: %s[%llu] is %lld", what,
+                 (unsigned long long)i, (long long)dims[i]);
+        HC_CHECK(hc_mul_i64_fits(total, hc_max_i64(dims[i], 1), &total) && total <= HC_MAX_NUMEL,
+                 ACLNN_ERR_PARAM_INVALID, "aclCreateTensor: %s is %s, at most 2^48 elements are supported",
+                 what, SHOW(dims, rank));
     }
     return 0;
 }
 
-/* NULL strides mean row-major without gaps. */
+static int64_t product(const int64_t *dims, uint64_t rank) {
+    int64_t total = 1;
+    for (uint64_t i = 0; i < rank; i++) total *= dims[i];
+    return total;
+}
+
+/* NULL strides mean row-major without gaps. So do those that are never stepped over, in case they are numbers
+ * that nothing could be multiplied with. */
 static void fill_strides(aclTensor *t, const int64_t *strides) {
     int64_t running = 1;
     for (int32_t i = t->rank - 1; i >= 0; i--) {
-        t->stride[i] = strides ? strides[i] : running;
-        running *= t->shape[i];
+        const bool idle = t->numel == 0 || t->shape[i] == 1;
+        const bool usable =
+            strides != NULL && (!idle || (strides[i] >= -HC_MAX_NUMEL && strides[i] <= HC_MAX_NUMEL));
+        t->stride[i] = usable ? strides[i] : running;
+        running *= hc_max_i64(t->shape[i], 1);
     }
 }
 
+/* All elements lie in the storage, or, where the caller does not say how large that is, in memory that can
+ * exist. An empty tensor is nowhere, whatever its offset. */
+static int check_place(aclTensor *t) {
+    int64_t low = t->offset, high = t->offset, reach;
+    bool fits = true;
+    if (t->numel == 0) {
+        t->offset = 0;
+        return 0;
+    }
+    for (int32_t i = 0; i < t->rank && fits; i++) {
+        fits = hc_mul_i64_fits(t->stride[i], t->shape[i] - 1, &reach) &&
+               (reach < 0 ? hc_add_i64_fits(low, reach, &low) : hc_add_i64_fits(high, reach, &high));
+    }
+    HC_CHECK(fits && low >= 0 && high < t->storage_numel, ACLNN_ERR_PARAM_INVALID,
+             "aclCreateTensor: viewDims %s with stride %s and offset %lld reach beyond the storage of %lld "
+             "elements",
+             SHOW(t->shape, (uint64_t)t->rank), SHOW(t->stride, (uint64_t)t->rank), (long long)t->offset,
+             (long long)t->storage_numel);
+    HC_CHECK(hc_memory_possible(t->base, (size_t)(high + 1) * (size_t)t->item_size), ACLNN_ERR_PARAM_INVALID,
+             "aclCreateTensor: tensorData %p with %lld elements ends behind the address space",
+             (void *)t->base, (long long)(high + 1));
+    return 0;
+}
+
+static int check_rank(const int64_t *dims, uint64_t rank) {
+    HC_CHECK(rank <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
+             "aclCreateTensor: viewDims %s has %llu dimensions, at most %d are supported",
+             dims != NULL ? SHOW(dims, hc_min_size(rank, 64)) : "null", (unsigned long long)rank,
+             HC_MAX_RANK);
+    return check_dims("viewDims", dims, rank);
+}
+
 /* Runs for each operand of each operator, so the only cost is one malloc of 304 bytes. storageDims say how
- * much memory is behind tensorData; the view (shape, strides, offset) is trusted to stay within it. */
+ * much memory is behind tensorData; without them the view is only known to be possible. */
 aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum, aclDataType dataType,
                            const int64_t *stride, int64_t offset, aclFormat format,
                            const int64_t *storageDims, uint64_t storageDimsNum, void *tensorData) {
-    if (check_create(viewDims, viewDimsNum) != 0) return NULL;
+    if (check_rank(viewDims, viewDimsNum) != 0 ||
+        (storageDims != NULL && check_dims("storageDims", storageDims, storageDimsNum) != 0)) {
+        hc_error_keep_creation();
+        return NULL;
+    }
     aclTensor *t = malloc(sizeof *t);
     if (t == NULL) {
         hc_fail(ACLNN_ERR_INNER, "aclCreateTensor: out of host memory");
+        hc_error_keep_creation();
         return NULL;
     }
     t->base = tensorData;
@@ -46,14 +109,16 @@ aclTensor *aclCreateTensor(const int64_t *viewDims, uint64_t viewDimsNum, aclDat
     t->format = format;
     t->rank = (int32_t)viewDimsNum;
     t->item_size = (int32_t)hc_dtype_size(dataType);
-    t->numel = 1;
-    for (int32_t i = 0; i < t->rank; i++) {
-        t->shape[i] = viewDims[i];
-        t->numel *= viewDims[i];
-    }
+    if (viewDimsNum > 0) memcpy(t->shape, viewDims, viewDimsNum * sizeof *viewDims);
+    t->numel = product(viewDims, viewDimsNum);
+    t->storage_numel =
+        storageDims != NULL && storageDimsNum > 0 ? product(storageDims, storageDimsNum) : HC_MAX_NUMEL;
     fill_strides(t, stride);
-    t->storage_numel = 1;
-    for (uint64_t i = 0; i < storageDimsNum && storageDims != NULL; i++) t->storage_numel *= storageDims[i];
+    if (check_place(t) != 0) {
+        hc_error_keep_creation();
+        free(t);
+        return NULL;
+    }
     return t;
 }
 

@@ -17,7 +17,8 @@ bool hc_broadcast_shape(const aclTensor *a, const aclTensor *b, int64_t *shape, 
         shape[n - 1 - i] = size_a == 1 ? size_b : size_a;
     }
     *rank = n;
-    return true;
+    int64_t numel;
+    return hc_shape_numel(shape, n, &numel);
 }
 
 /* `view` may be `t` itself, and is written only on success. */
@@ -25,14 +26,13 @@ bool hc_broadcast_to(const aclTensor *t, const int64_t *shape, int32_t rank, acl
     if (t->rank > rank) return false;
     aclTensor out = *t;
     out.rank = rank;
-    out.numel = 1;
+    if (!hc_shape_numel(shape, rank, &out.numel)) return false;
     for (int32_t i = 0; i < rank; i++) {
         const int32_t from = i - (rank - t->rank);
         const int64_t size = from >= 0 ? t->shape[from] : 1;
         if (size != shape[i] && size != 1) return false;
         out.shape[i] = shape[i];
         out.stride[i] = size == 1 ? 0 : t->stride[from];
-        out.numel *= shape[i];
     }
     *view = out;
     return true;

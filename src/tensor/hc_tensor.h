@@ -7,6 +7,11 @@
 
 /* PyTorch allows 64 dimensions, the vendor's operators 8; a descriptor of 16 stays in a few cache lines. */
 enum { HC_MAX_RANK = 16 };
+/* No tensor has more elements (a dimension of size 0 counted as 1), nor reaches further in its storage: it is
+ * the address space of a host. What operators compute from shapes, strides and offsets are products of these
+ * with a few small numbers and stays far below 2^63. aclCreateTensor refuses what is beyond; views keep to
+ * it. */
+#define HC_MAX_NUMEL ((int64_t)1 << 48)
 
 struct aclTensor {
     char *base;     /* start of the storage; NULL is legal while it has no elements */
@@ -64,10 +69,13 @@ enum { HC_DESCRIBE_BYTES = 160 };
 /* In a message: HC_SHOW(t) is that text in a buffer that lives until the end of the enclosing block. */
 #define HC_SHOW(t) hc_describe((t), (char[HC_DESCRIBE_BYTES]){0}, HC_DESCRIBE_BYTES)
 
-/* Broadcast shape of a and b into shape/rank; false if they do not fit. */
+/* Broadcast shape of a and b into shape/rank; false if they do not fit, or are too large together. */
 HC_SHARED bool hc_broadcast_shape(const aclTensor *a, const aclTensor *b, int64_t *shape, int32_t *rank);
-/* View of t broadcast to shape (stride 0 where repeated); false if it does not fit. */
+/* View of t broadcast to shape (stride 0 where repeated); false if it does not fit, or the shape is too
+ * large. */
 HC_SHARED bool hc_broadcast_to(const aclTensor *t, const int64_t *shape, int32_t rank, aclTensor *view);
+/* Elements of the shape into *numel; false if a dimension is negative, or they are more than HC_MAX_NUMEL. */
+HC_SHARED bool hc_shape_numel(const int64_t *shape, int32_t rank, int64_t *numel);
 /* -rank <= dim < rank made non-negative, else -1; a scalar counts as rank 1. */
 static inline int64_t hc_wrap_dim(int64_t dim, int64_t rank) {
     const int64_t n = rank > 0 ? rank : 1;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "hc_tensor.h"
 
 /* Strides of dimensions of size 1 do not matter, nor any of an empty tensor. */
@@ -34,6 +35,17 @@ const char *hc_describe(const aclTensor *t, char *buf, size_t size) {
     }
     if (used > 0 && (size_t)used < size) snprintf(buf + used, size - (size_t)used, "]");
     return buf;
+}
+
+bool hc_shape_numel(const int64_t *shape, int32_t rank, int64_t *numel) {
+    int64_t total = 1, product = 1; /* with dimensions of size 0 as 1, and as they are */
+    for (int32_t i = 0; i < rank; i++) {
+        if (shape[i] < 0 || !hc_mul_i64_fits(total, hc_max_i64(shape[i], 1), &total) || total > HC_MAX_NUMEL)
+            return false;
+        product *= shape[i];
+    }
+    *numel = product;
+    return true;
 }
 
 /* The same memory; `a` and `b` may be equal. */

@@ -109,6 +109,23 @@ TEST(registered_host_memory) {
     CHECK_FAILS(aclrtHostUnregister(mine), ACL_ERROR_HOST_MEMORY_NOT_REGISTERED, "not the start");
 }
 
+/* Ends behind the address space: sums with such sizes wrapped around, and the table took the region. */
+TEST(impossible_host_memory) {
+    use_device(0);
+    char here[64];
+    void *device;
+    const uint64_t sizes[] = {UINT64_MAX, UINT64_MAX - 63, 1ull << 63, (uint64_t)-(uintptr_t)here};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        CHECK_FAILS(aclrtHostRegister(here, sizes[i], ACL_HOST_REGISTER_MAPPED, &device),
+                    ACL_ERROR_RT_PARAM_INVALID, "end behind the address space");
+        CHECK_FAILS(aclrtMemcpy(here, sizes[i], here + 1, sizes[i], ACL_MEMCPY_HOST_TO_HOST),
+                    ACL_ERROR_RT_PARAM_INVALID, "ends behind the address space");
+        CHECK_FAILS(aclrtMemset(here, sizes[i], 0, sizes[i]), ACL_ERROR_RT_PARAM_INVALID,
+                    "ends behind the address space");
+        CHECK(aclrtMallocHost(&device, sizes[i]) != ACL_SUCCESS);
+    }
+}
+
 TEST(usage_and_reset) {
     use_device(4);
     aclrtMemUsageInfo info;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "aclnnop/aclnn_ops.h"
 #include "harness.h"
 #include "hc_error.h"
 #include "hc_tensor.h"
@@ -32,6 +33,47 @@ TEST(create_refuses_bad_shapes) {
     dims[0] = -1;
     CHECK(make(dims, NULL, 1, ACL_FLOAT, NULL) == NULL);
     CHECK(make(NULL, NULL, 2, ACL_FLOAT, NULL) == NULL);
+}
+
+/* The client goes on with NULL: the operator that gets it says why there is no tensor. */
+TEST(a_null_argument_says_why) {
+    int64_t dims[HC_MAX_RANK + 1];
+    for (int i = 0; i <= HC_MAX_RANK; i++) dims[i] = i == 3 ? 7 : 1;
+    float data[8] = {0}, one = 1;
+    uint64_t bytes;
+    aclOpExecutor *executor = NULL;
+    aclTensor *t = make(dims, NULL, HC_MAX_RANK + 1, ACL_FLOAT, data);
+    aclScalar *value = aclCreateScalar(&one, ACL_FLOAT); /* made in between, and well */
+    CHECK(t == NULL && value != NULL);
+    CHECK_EQ(aclnnInplaceFillScalarGetWorkspaceSize(t, value, &bytes, &executor), ACLNN_ERR_PARAM_NULLPTR);
+    const char *text = hc_error_text();
+    CHECK_MSG(strstr(text, "aclnnInplaceFillScalar: selfRef is null (aclCreateTensor: viewDims [1,1,1,7,1") !=
+                  NULL,
+              "%s", text);
+    CHECK_MSG(strstr(text, "has 17 dimensions, at most 16 are supported") != NULL, "%s", text);
+    /* Told once, and not about an operator after one that went well. */
+    CHECK_EQ(aclnnInplaceFillScalarGetWorkspaceSize(NULL, value, &bytes, &executor), ACLNN_ERR_PARAM_NULLPTR);
+    CHECK(strstr(hc_error_text(), "aclCreateTensor") == NULL);
+    CHECK(make(dims, NULL, HC_MAX_RANK + 1, ACL_FLOAT, data) == NULL);
+    t = make(dims, NULL, 4, ACL_FLOAT, data);
+    CHECK_EQ(aclnnInplaceFillScalarGetWorkspaceSize(t, value, &bytes, &executor), 0);
+    CHECK_EQ(aclDestroyAclOpExecutor(executor), 0);
+    CHECK_EQ(aclnnInplaceFillScalarGetWorkspaceSize(NULL, value, &bytes, &executor), ACLNN_ERR_PARAM_NULLPTR);
+    CHECK(strstr(hc_error_text(), "aclCreateTensor") == NULL);
+    aclDestroyTensor(t);
+    aclDestroyScalar(value);
+}
+
+TEST(view_must_lie_in_its_storage) {
+    const int64_t two[] = {2, 3}, storage = 6, strides[] = {3, 1}, back[] = {-3, 1};
+    float data[6];
+    CHECK(aclCreateTensor(two, 2, ACL_FLOAT, strides, 1, ACL_FORMAT_ND, &storage, 1, data) == NULL);
+    CHECK(strstr(hc_error_text(),
+                 "viewDims [2,3] with stride [3,1] and offset 1 reach beyond the storage of 6") != NULL);
+    CHECK(aclCreateTensor(two, 2, ACL_FLOAT, back, 2, ACL_FORMAT_ND, &storage, 1, data) == NULL);
+    aclTensor *t = aclCreateTensor(two, 2, ACL_FLOAT, back, 3, ACL_FORMAT_ND, &storage, 1, data);
+    CHECK(t != NULL);
+    aclDestroyTensor(t);
 }
 
 TEST(view_shape_is_the_callers) {
