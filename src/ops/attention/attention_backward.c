@@ -267,7 +267,7 @@ static aclnnStatus allocate(struct backward *w) {
     w->splits = items >= ITEMS_WANTED ? 1 : hc_ceil_div(ITEMS_WANTED, hc_max_size(items, 1));
     w->splits = hc_max_size(1, hc_min_size(w->splits, hc_ceil_div(a->skv, ATTN_KEYS)));
     w->dq = hc_block_take_zeroed(w->splits * rows * w->job.ld + 1, sizeof(float));
-    w->delta = hc_block_take((rows + 1) * sizeof(float));
+    w->delta = hc_block_take_array(rows + 1, sizeof(float));
     HC_CHECK(w->dq && w->delta, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of %zu query rows",
              a->name, rows);
     const aclTensor *dpse = hc_arg(w->job.call, SLOT_DPSE);

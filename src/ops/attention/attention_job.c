@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_checked.h"
 #include "temporary.h"
 
 /* Token counts beyond any sequence: sums with them cannot overflow. */
@@ -88,7 +89,7 @@ static aclnnStatus set_batches(struct attn_job *job) {
             last = b;
         }
         token += b->sq;
-        drop += a->heads * b->sq * b->skv;
+        drop = hc_add_saturated(drop, hc_mul_saturated(a->heads * b->sq, b->skv));
     }
     if (last != NULL) last->last = true;
     job->tokens = token;
@@ -229,7 +230,7 @@ static void make_bias(const struct attn_job *job, const struct attn_batch *batch
                       size_t k, size_t keys, float *bias) {
     float slope;
     job->pse.load(1, &slope, address(&job->pse, batch, head, 0), 1);
-    const int64_t row = (int64_t)i + job->a->q_start - job->a->kv_start;
+    const int64_t row = (int64_t)i + clamp_tokens(job->a->q_start) - clamp_tokens(job->a->kv_start);
     for (size_t j = 0; j < keys; j++) {
         const float distance = (float)llabs((int64_t)(k + j) - row);
         bias[j] = -slope * (job->a->pse_type == 3 ? __builtin_sqrtf(distance) : distance);

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "attention.h"
+#include "hc_checked.h"
 
 /* Types of q, k, v and their gradients. float64 is left out: tiles are float32. */
 static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
@@ -141,8 +142,6 @@ static aclnnStatus check_mask(const struct attn_inputs *in, const struct attn_ar
  * distance only), or with type 2 and 3 one slope for each head. */
 static aclnnStatus check_pse(const struct attn_inputs *in, const struct attn_args *a) {
     const aclTensor *p = in->pse;
-    HC_CHECK(a->pse_type >= 0 && a->pse_type <= 3, ACLNN_ERR_PARAM_INVALID,
-             "%s: pseType is %d, wanted 0 to 3", in->name, a->pse_type);
     if (p == NULL) return 0;
     if (a->pse_type >= 2) {
         const bool slopes =
@@ -172,8 +171,6 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
     HC_CHECK(in->padding_mask == NULL || in->padding_mask->numel == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: paddingMaskOptional is %s; the interface reserves it, it must be null", in->name,
              HC_SHOW(in->padding_mask));
-    HC_CHECK(a->sparse_mode >= 0 && a->sparse_mode <= SPARSE_LEFT_UP_BAND, ACLNN_ERR_PARAM_INVALID,
-             "%s: sparseMode is %d, wanted 0 to 8", in->name, a->sparse_mode);
     HC_CHECK(a->sparse_mode < SPARSE_RIGHT_DOWN_BAND || a->layout == LAYOUT_TND, ACLNN_ERR_PARAM_INVALID,
              "%s: sparseMode %d is for layout TND only, the layout is %s", in->name, a->sparse_mode,
              in->layout);
@@ -190,7 +187,9 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
              "%s: dropMaskOptional is %s, wanted uint8", in->name, HC_SHOW(in->drop_mask));
     HC_CHECK(in->drop_mask == NULL || hc_is_contiguous(in->drop_mask), ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional is not contiguous", in->name);
-    const size_t all = a->layout == LAYOUT_TND ? 0 : a->batches * a->heads * a->sq * a->skv;
+    /* batches, heads and queries are a tensor's elements; with the keys they may be no number. */
+    const size_t scores = hc_mul_saturated(a->batches * a->heads * a->sq, a->skv);
+    const size_t all = a->layout == LAYOUT_TND ? 0 : scores;
     HC_CHECK(in->drop_mask == NULL || bits >= all, ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional has %zu bits, wanted %zu", in->name, bits, all);
     HC_CHECK(in->sink == NULL || (hc_numel(in->sink) == a->heads && in->sink->dtype == ACL_FLOAT),
@@ -268,6 +267,10 @@ static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) 
     a->keep_prob = in->keep_prob;
     a->pre = in->pre_tokens;
     a->next = in->next_tokens;
+    HC_CHECK(in->sparse_mode >= 0 && in->sparse_mode <= SPARSE_LEFT_UP_BAND, ACLNN_ERR_PARAM_INVALID,
+             "%s: sparseMode is %lld, wanted 0 to 8", in->name, (long long)in->sparse_mode);
+    HC_CHECK(in->pse_type >= 0 && in->pse_type <= 3, ACLNN_ERR_PARAM_INVALID,
+             "%s: pseType is %lld, wanted 0 to 3", in->name, (long long)in->pse_type);
     a->sparse_mode = (int)in->sparse_mode;
     a->pse_type = (int)in->pse_type;
     a->masked = in->atten_mask != NULL;

@@ -65,6 +65,10 @@ static aclnnStatus shape_of(const char *op, const aclTensor *self, const aclTens
              "%s: self %s with indices of rank %d has more than %d dimensions", op, HC_SHOW(self),
              a->index_rank, HC_MAX_RANK);
     set_shape(a, self);
+    int64_t numel;
+    HC_CHECK(hc_shape_numel(a->shape, a->rank, &numel), ACLNN_ERR_PARAM_INVALID,
+             "%s: self %s with indices that broadcast to %s has more than 2^48 elements", op, HC_SHOW(self),
+             HC_SHOW(&joined));
     return 0;
 }
 
@@ -108,7 +112,8 @@ aclTensor hc_advanced_view(const struct hc_advanced *a, const aclTensor *target)
 }
 
 /* sum[i] += index[i] * stride over the broadcast shape. Offsets of several dimensions add up, because a
- * stride is what a step along its dimension costs in the storage. */
+ * stride is what a step along its dimension costs in the storage. The index is a copy, or `whole` one of it.
+ */
 static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const aclTensor *index, int32_t dim,
                              int64_t size, int64_t stride, int64_t *sum, size_t n) {
     struct hc_index loaded;
@@ -116,7 +121,7 @@ static aclnnStatus add_index(const char *op, const struct hc_advanced *a, const 
     void *owned;
     char name[32];
     snprintf(name, sizeof name, "index tensor %d", dim);
-    HC_TRY(hc_index_load(op, name, index, size, true, &loaded));
+    HC_TRY(hc_index_copy(op, name, index, size, true, &loaded));
     hc_broadcast_to(&loaded.view, a->index_shape, a->index_rank, &view);
     aclnnStatus status = hc_contiguous(&view, ACL_INT64, &whole, &owned);
     if (status == 0) {
@@ -144,16 +149,21 @@ static void spread(const struct hc_advanced *a, aclTensor *view) {
 /* One index is used as it is: its step is the dimension's stride. Several are summed to one offset in
  * elements per position, so that the gather does one addition and not one for each of them. */
 aclnnStatus hc_advanced_load(const char *op, const struct hc_advanced *a, const aclTensor *target,
-                             const aclTensor *const *indices, struct hc_advanced_offsets *offsets) {
+                             const aclTensor *const *indices, bool ahead,
+                             struct hc_advanced_offsets *offsets) {
     *offsets = (struct hc_advanced_offsets){0};
     if (a->num_indexed == 1) { /* the index itself, in steps of the dimension's stride */
         const int32_t dim = a->dims[0];
-        struct hc_index loaded;
+        struct hc_index *own = &offsets->index;
         char name[32];
         snprintf(name, sizeof name, "index tensor %d", dim);
-        HC_TRY(hc_index_load(op, name, indices[dim], target->shape[dim], true, &loaded));
-        *offsets = (struct hc_advanced_offsets){loaded.view, target->stride[dim] * target->item_size,
-                                                target->shape[dim], loaded.owned};
+        HC_TRY(
+            (ahead ? hc_index_load : hc_index_open)(op, name, indices[dim], target->shape[dim], true, own));
+        offsets->view = own->view;
+        offsets->step = target->stride[dim] * target->item_size;
+        offsets->range = target->shape[dim];
+        offsets->owned = own->owned;
+        offsets->checked = own;
         spread(a, &offsets->view);
         return 0;
     }

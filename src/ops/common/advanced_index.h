@@ -27,9 +27,12 @@ struct hc_advanced_offsets {
     int64_t step;  /* bytes of `target` per unit */
     int64_t range; /* they are in [0, range) */
     void *owned;
+    struct hc_index index, *checked; /* one index tensor: itself; several: NULL */
 };
-/* Checks every index against self's shape. `target` is self or a copy of it, whose strides count. */
+/* Indices are checked against self's shape: here, but for a single index tensor that is not wanted `ahead`.
+ * `target` is self or a copy of it, whose strides count. */
 aclnnStatus hc_advanced_load(const char *op, const struct hc_advanced *a, const aclTensor *target,
-                             const aclTensor *const *indices, struct hc_advanced_offsets *offsets);
+                             const aclTensor *const *indices, bool ahead,
+                             struct hc_advanced_offsets *offsets);
 /* A view of target with the result's shape, stride 0 along the index dimensions. */
 aclTensor hc_advanced_view(const struct hc_advanced *a, const aclTensor *target);

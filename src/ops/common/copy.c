@@ -180,7 +180,7 @@ aclnnStatus hc_copy(const aclTensor *dst, const aclTensor *src) {
     aclTensor view = *src, whole;
     char *copy = NULL;
     if (hc_overlaps_partly(dst, src)) {
-        copy = hc_block_take((size_t)src->numel * (size_t)src->item_size);
+        copy = hc_block_take_array(hc_numel(src), (size_t)src->item_size);
         HC_CHECK(copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping source %s",
                  HC_SHOW(src));
         view = hc_tensor_view(src->dtype, src->shape, src->rank, copy);

@@ -479,7 +479,7 @@ static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, 
     bool partly = false;
     for (int k = 0; k < num_outs; k++) partly = partly || hc_overlaps_partly(outs[k], view);
     if (!partly) return 0;
-    *copy = hc_block_take((size_t)view->numel * (size_t)view->item_size);
+    *copy = hc_block_take_array(hc_numel(view), (size_t)view->item_size);
     HC_CHECK(*copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping input %s",
              HC_SHOW(view));
     const aclTensor to = hc_tensor_view(view->dtype, view->shape, view->rank, *copy);

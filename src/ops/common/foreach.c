@@ -151,7 +151,7 @@ static aclnnStatus run_copied(const struct job *job, const aclTensor *const *t, 
     const aclTensor *pointers[HC_FOREACH_MAX_LISTS];
     aclnnStatus status = 0;
     for (int k = 0; k < job->num && status == 0; k++) {
-        memory[k] = hc_block_take(hc_numel(t[k]) * (size_t)t[k]->item_size);
+        memory[k] = hc_block_take_array(hc_numel(t[k]), (size_t)t[k]->item_size);
         views[k] = hc_tensor_view(t[k]->dtype, t[k]->shape, t[k]->rank, memory[k]);
         pointers[k] = &views[k];
         if (memory[k] == NULL) {
@@ -179,7 +179,7 @@ aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclT
                            int num_outs, const aclTensor *const *ins, int num_ins, const void *args,
                            size_t args_stride) {
     if (count == 0) return 0;
-    struct job job = {op, num_outs, num_outs + num_ins, 0, hc_block_take(count * sizeof(struct item))};
+    struct job job = {op, num_outs, num_outs + num_ins, 0, hc_block_take_array(count, sizeof(struct item))};
     HC_CHECK(job.items != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", op->name,
              count);
     size_t chunks = 0;
@@ -268,7 +268,7 @@ static aclnnStatus run_planned(const struct hc_call *call) {
     const size_t stride = p->mode == HC_FOREACH_EACH ? sizeof(struct hc_ew_scalar) : 0;
     if (!p->device) return hc_foreach_run(p->op, count, outs, 1, ins, p->num_ins, p->scalars, stride);
     const size_t num = p->mode == HC_FOREACH_EACH ? count : 1;
-    struct hc_ew_scalar *scalars = hc_block_take((num + 1) * sizeof *scalars);
+    struct hc_ew_scalar *scalars = hc_block_take_array(num + 1, sizeof *scalars);
     HC_CHECK(scalars != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu scalars", p->op->name, num);
     for (size_t i = 0; i < num; i++) scalars[i] = hc_foreach_read(hc_arg(call, SLOT_SCALAR), (int64_t)i);
     const aclnnStatus status = hc_foreach_run(p->op, count, outs, 1, ins, p->num_ins, scalars, stride);

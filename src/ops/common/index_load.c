@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Index tensors made plain and checked: one pass that finds lowest and highest, and a second one only for
- * negative indices. An error costs a search for the first culprit, so that the message can name it. */
+/* Index tensors made plain and checked. What is looked at beforehand is one pass that finds lowest and
+ * highest; negative indices, and an error, cost a copy in which all is looked at again: it is ours, so what
+ * is found in it stays so. */
 #include "index_load.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -47,11 +49,18 @@ static void wrap_piece(void *ctx, size_t begin, size_t end) {
     HC_DISPATCH(hc_index_wrap)(end - begin, s->data + begin, s->bound);
 }
 
+static void look_at_all(const struct hc_index *index, struct scan *s) {
+    const int64_t bound = index->range.bound;
+    *s = (struct scan){
+        .data = (int64_t *)hc_data(&index->view), .bound = bound, .lowest = index->range.wraps ? -bound : 0};
+    hc_parallel_for(hc_numel(&index->view), GRAIN, scan_piece, s);
+}
+
 /* `view` is contiguous: a linear position gives the index of each dimension. */
-static aclnnStatus fail_at(const char *op, const char *arg, const aclTensor *view, const struct scan *s) {
+static aclnnStatus fail_at(const struct hc_index *index, size_t bad, int64_t value) {
     char position[128] = "";
-    size_t bad = 0;
-    while (s->data[bad] >= s->lowest && s->data[bad] < s->bound) bad++;
+    const aclTensor *view = &index->view;
+    const int64_t bound = index->range.bound;
     size_t used = 0, below = hc_numel(view), rest = bad;
     for (int32_t d = 0; d < view->rank && used < sizeof position; d++) {
         below /= (size_t)view->shape[d];
@@ -59,31 +68,81 @@ static aclnnStatus fail_at(const char *op, const char *arg, const aclTensor *vie
         rest %= below;
     }
     return hc_fail(ACLNN_ERR_PARAM_INVALID,
-                   "%s: index %lld at position [%s] of %s is out of range: wanted %lld to %lld", op,
-                   (long long)s->data[bad], position, arg, (long long)s->lowest, (long long)s->bound - 1);
+                   "%s: index %lld at position [%s] of %s is out of range: wanted %lld to %lld", index->op,
+                   (long long)value, position, index->arg, (long long)(index->range.wraps ? -bound : 0),
+                   (long long)bound - 1);
+}
+
+static aclnnStatus fail_at_first(const struct hc_index *index, const struct scan *s) {
+    size_t i = 0;
+    while (s->data[i] >= s->lowest && s->data[i] < s->bound) i++;
+    return fail_at(index, i, s->data[i]);
+}
+
+aclnnStatus hc_index_open(const char *op, const char *arg, const aclTensor *t, int64_t bound, bool wraps,
+                          struct hc_index *index) {
+    *index = (struct hc_index){.op = op, .range = {bound, wraps}};
+    snprintf(index->arg, sizeof index->arg, "%s", arg);
+    return hc_contiguous(t, ACL_INT64, &index->view, &index->owned);
+}
+
+/* From the caller's memory to ours. */
+static aclnnStatus make_own(struct hc_index *index) {
+    const aclTensor original = index->view;
+    index->owned = hc_block_take_array(hc_numel(&original), sizeof(int64_t));
+    HC_CHECK(index->owned != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %s %s", index->op, index->arg,
+             HC_SHOW(&original));
+    index->view = hc_tensor_view(ACL_INT64, original.shape, original.rank, index->owned);
+    return hc_copy(&index->view, &original);
 }
 
 /* The caller's own memory is never written: negative indices in it are wrapped in a copy. */
+static aclnnStatus check_all(struct hc_index *index) {
+    struct scan s;
+    look_at_all(index, &s);
+    if ((s.bad || s.negative) && index->owned == NULL) {
+        HC_TRY(make_own(index));
+        look_at_all(index, &s);
+    }
+    if (s.bad) return fail_at_first(index, &s);
+    if (s.negative) hc_parallel_for(hc_numel(&index->view), GRAIN, wrap_piece, &s);
+    index->range.wraps = false; /* a negative value that is met now was not there */
+    return 0;
+}
+
+static aclnnStatus give_up(struct hc_index *index, aclnnStatus status) {
+    hc_block_give(index->owned);
+    index->owned = NULL;
+    return status;
+}
+
 aclnnStatus hc_index_load(const char *op, const char *arg, const aclTensor *t, int64_t bound, bool wraps,
                           struct hc_index *index) {
-    HC_TRY(hc_contiguous(t, ACL_INT64, &index->view, &index->owned));
-    struct scan s = {.data = (int64_t *)hc_data(&index->view), .bound = bound, .lowest = wraps ? -bound : 0};
-    const size_t n = hc_numel(t);
-    hc_parallel_for(n, GRAIN, scan_piece, &s);
-    aclnnStatus status = s.bad ? fail_at(op, arg, &index->view, &s) : 0;
-    if (status == 0 && s.negative && index->owned == NULL) {
-        const aclTensor original = index->view;
-        const size_t bytes = n * sizeof(int64_t);
-        index->owned = hc_block_take(bytes);
-        if (index->owned == NULL)
-            return hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: %zu bytes for %s", op, bytes, arg);
-        index->view = hc_tensor_view(ACL_INT64, original.shape, original.rank, index->owned);
-        status = hc_copy(&index->view, &original);
-        s.data = index->owned;
-    }
-    if (status == 0 && s.negative) hc_parallel_for(n, GRAIN, wrap_piece, &s);
-    if (status != 0) hc_block_give(index->owned);
-    return status;
+    HC_TRY(hc_index_open(op, arg, t, bound, wraps, index));
+    const aclnnStatus status = check_all(index);
+    return status == 0 ? 0 : give_up(index, status);
+}
+
+aclnnStatus hc_index_copy(const char *op, const char *arg, const aclTensor *t, int64_t bound, bool wraps,
+                          struct hc_index *index) {
+    HC_TRY(hc_index_open(op, arg, t, bound, wraps, index));
+    aclnnStatus status = index->owned == NULL ? make_own(index) : 0;
+    if (status == 0) status = check_all(index);
+    return status == 0 ? 0 : give_up(index, status);
+}
+
+/* The view is contiguous, so an address is a position. */
+void hc_index_report(struct hc_index *index, const struct hc_index_bad *bad) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (index->bad.at == NULL || bad->at < index->bad.at) index->bad = *bad;
+    pthread_mutex_unlock(&lock);
+}
+
+aclnnStatus hc_index_status(const struct hc_index *index) {
+    if (HC_LIKELY(index->bad.at == NULL)) return 0;
+    const size_t position = (size_t)(index->bad.at - hc_data(&index->view)) / sizeof(int64_t);
+    return fail_at(index, position, index->bad.value);
 }
 
 aclnnStatus hc_index_check_dtype(const char *op, const char *arg, const aclTensor *t) {

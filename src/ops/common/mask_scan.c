@@ -39,14 +39,30 @@ static void count_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* Blocks without a true element are not even loaded. */
+/* Make `have` true elements of a block `want`: by leaving out the last ones, or taking false ones from the
+ * end.
+ */
+static void settle(uint8_t *truth, size_t n, int64_t have, int64_t want) {
+    for (size_t i = n; i > 0 && have != want; i--) {
+        if ((truth[i - 1] != 0) != (have > want)) continue;
+        truth[i - 1] = have < want;
+        have += have < want ? 1 : -1;
+    }
+}
+
+/* Blocks without a true element are not even loaded. The mask is the caller's memory and is read a second
+ * time here: where another thread has written it meanwhile, a block has as many true elements as were
+ * counted, as others' places depend on that, and which they are is as undefined as the mask is. */
 static void visit_blocks(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     uint8_t truth[HC_MASK_BLOCK];
     for (size_t block = begin; block < end; block++) {
-        const int64_t at = j->scan->before[block];
-        if (at == j->scan->before[block + 1]) continue;
+        const int64_t at = j->scan->before[block], want = j->scan->before[block + 1] - at;
+        int64_t have;
+        if (want == 0) continue;
         const size_t n = load_block(j, block, truth);
+        HC_DISPATCH(hc_count_true)(n, truth, &have);
+        if (HC_UNLIKELY(have != want)) settle(truth, n, have, want);
         j->fn(j->ctx, truth, n, block * HC_MASK_BLOCK, at);
     }
 }

@@ -429,7 +429,7 @@ aclnnStatus hc_rows_run(const struct hc_rows *rows) {
     for (int k = spec.num_outs; k < spec.num_outs + spec.num_ins && status == 0; k++) {
         const aclTensor *in = spec.operand[k].tensor;
         if (in == NULL || !overlaps(rows, in)) continue;
-        memory[k] = hc_block_take((size_t)in->numel * (size_t)in->item_size);
+        memory[k] = hc_block_take_array(hc_numel(in), (size_t)in->item_size);
         if (memory[k] == NULL) {
             status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: copy of an overlapping %s", spec.name,
                              HC_SHOW(in));

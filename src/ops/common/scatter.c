@@ -12,10 +12,15 @@
 
 #include "strided.h"
 
-/* Index values this call may write: all, or one owner's. */
+/* Index values this call may write: all, or one owner's. Others are skipped, and noted where they are none
+ * that the destination has. */
 struct range {
-    int64_t step, low, high;
+    int64_t step, low;
+    uint64_t span; /* low <= x < low + span */
     struct hc_ew_scalar alpha;
+    bool whole;
+    const struct hc_index_range *legal; /* NULL: all */
+    struct hc_index_bad *bad;
 };
 #define PARAMS                                                                                               \
     (size_t n, char *dst, int64_t d0, const char *index, int64_t i0, const char *src, int64_t s0,            \
@@ -38,12 +43,21 @@ struct wide {
     uint64_t low, high;
 };
 
+/* Whether the value at `index`, read once, is mine to write. One comparison: below `low` wraps to beyond
+ * `span`. */
+static inline bool take(const char *index, const struct range *r, int64_t *at) {
+    *at = hc_index_once(index);
+    if (HC_LIKELY((uint64_t)*at - (uint64_t)r->low < r->span)) return true;
+    if ((uint64_t)*at >= hc_index_bound(r->legal)) hc_index_settle(index, r->legal, at, r->bad);
+    return false;
+}
+
 /* combine(old, new, alpha) for one element; a run with one index is a plain vector loop. */
 #define DEFINE(name, type, combine, factor)                                                                  \
     void HC_FN(scatter_##name) PARAMS {                                                                      \
         if (i0 == 0) {                                                                                       \
-            const int64_t at = *(const int64_t *)index;                                                      \
-            if (at < r->low || at >= r->high) return;                                                        \
+            int64_t at;                                                                                      \
+            if (!take(index, r, &at)) return;                                                                \
             dst += at * r->step;                                                                             \
             if (d0 == sizeof(type) && s0 == sizeof(type)) {                                                  \
                 type *y = (type *)dst;                                                                       \
@@ -55,17 +69,20 @@ struct wide {
                 *(type *)dst = combine(*(type *)dst, *(const type *)src, r->factor);                         \
             return;                                                                                          \
         }                                                                                                    \
-        if (r->low == 0 && r->high == INT64_MAX && i0 == 8 && s0 == sizeof(type) && d0 == 0 &&               \
-            r->step == sizeof(type)) {                                                                       \
+        if (r->whole && i0 == 8 && s0 == sizeof(type) && d0 == 0 && r->step == sizeof(type)) {               \
             type *y = (type *)dst; /* along the last dimension, all indices mine */                          \
             const type *x = (const type *)src;                                                               \
-            const int64_t *at = (const int64_t *)index;                                                      \
-            for (size_t i = 0; i < n; i++) y[at[i]] = combine(y[at[i]], x[i], r->factor);                    \
+            const uint64_t bound = hc_index_bound(r->legal);                                                 \
+            for (size_t i = 0; i < n; i++) {                                                                 \
+                int64_t to;                                                                                  \
+                if (hc_index_take(index + i * 8, bound, r->legal, &to, r->bad))                              \
+                    y[to] = combine(y[to], x[i], r->factor);                                                 \
+            }                                                                                                \
             return;                                                                                          \
         }                                                                                                    \
         for (size_t i = 0; i < n; i++, dst += d0, src += s0, index += i0) {                                  \
-            const int64_t at = *(const int64_t *)index;                                                      \
-            if (at < r->low || at >= r->high) continue;                                                      \
+            int64_t at;                                                                                      \
+            if (!take(index, r, &at)) continue;                                                              \
             type *y = (type *)(dst + at * r->step);                                                          \
             *y = combine(*y, *(const type *)src, r->factor);                                                 \
         }                                                                                                    \
@@ -147,6 +164,7 @@ struct job {
     bool inner_free; /* a kernel run goes along free dimension 0, else along ordered dimension 0 */
     size_t chunk, chunks, owners;
     int64_t owned; /* index values of one owner */
+    struct hc_index *checked;
 };
 
 enum { DST, INDEX, SRC };
@@ -201,9 +219,11 @@ static int64_t widest(const struct hc_strided *s) {
 static void scatter_unit(const struct job *j, size_t row, size_t first, size_t owner) {
     const struct hc_strided *f = &j->free, *o = &j->ordered;
     struct range range = j->range;
+    struct hc_index_bad bad = {0};
+    range.bad = &bad;
     if (j->owners > 1) {
         range.low = (int64_t)owner * j->owned;
-        range.high = range.low + j->owned;
+        range.span = (uint64_t)j->owned;
     }
     char *data[3];
     for (int k = 0; k < 3; k++) {
@@ -223,8 +243,9 @@ static void scatter_unit(const struct job *j, size_t row, size_t first, size_t o
             for (int k = 0; k < 3; k++) data[k] -= o->stride[k][d] * o->shape[d];
             at[d] = 0;
         }
-        if (d >= o->rank) return;
+        if (d >= o->rank) break;
     }
+    if (HC_UNLIKELY(bad.at != NULL)) hc_index_report(j->checked, &bad);
 }
 
 /* A unit is a piece of the free dimensions and an owner: the destinations that one thread writes. */
@@ -237,10 +258,15 @@ static void scatter_units(void *ctx, size_t begin, size_t end) {
 }
 
 /* Sizes of chunks follow the thread count, which decides who writes and not in which order. */
-void hc_scatter(const struct hc_scatter *s) {
-    if (s->dst.numel == 0) return;
-    struct job j = {
-        .kernel = kernel_for(s->op, s->dst.dtype), .range = {s->step, 0, INT64_MAX, s->alpha}, .owners = 1};
+aclnnStatus hc_scatter(const struct hc_scatter *s) {
+    if (s->dst.numel == 0) return 0;
+    struct job j = {.kernel = kernel_for(s->op, s->dst.dtype), .owners = 1, .checked = s->checked};
+    j.range = (struct range){.step = s->step, .low = INT64_MIN, .span = UINT64_MAX, .alpha = s->alpha};
+    if (s->checked != NULL) {
+        j.range.legal = &s->checked->range;
+        j.range.low = 0;
+        j.range.span = (uint64_t)s->range;
+    }
     split_dimensions(&j, s);
     size_t rows = 1, ordered = 1;
     for (int d = 1; d < j.free.rank; d++) rows *= (size_t)j.free.shape[d];
@@ -259,7 +285,9 @@ void hc_scatter(const struct hc_scatter *s) {
         j.owners = hc_min_size(threads, MAX_OWNERS);
         j.owned = (int64_t)hc_ceil_div((size_t)s->range, j.owners);
     }
+    j.range.whole = j.owners == 1;
     const size_t unit = ordered * (j.inner_free ? j.chunk : 1);
     hc_parallel_for(rows * j.chunks * j.owners, hc_max_size(1, 16 * 1024 / unit), scatter_units, &j);
+    return s->checked != NULL ? hc_index_status(s->checked) : 0;
 }
 #endif

@@ -3,7 +3,7 @@
  * dimensions: the last of several writes to one element wins, and sums are added in that order, for any
  * thread count. */
 #pragma once
-#include "elementwise.h"
+#include "index_load.h"
 
 enum hc_scatter_op {
     HC_SCATTER_SET,
@@ -15,16 +15,18 @@ enum hc_scatter_op {
 };
 
 /* Views of one shape. dst has stride 0 along the dimensions that the index replaces; index is int64,
- * contiguous in memory or repeated by strides of 0, and checked. src and dst have the dtype of
- * hc_scatter_dtype. */
+ * contiguous in memory or repeated by strides of 0. src and dst have the dtype of hc_scatter_dtype. */
 struct hc_scatter {
     enum hc_scatter_op op;
     aclTensor dst, src, index;
     int64_t step;              /* bytes of the destination per unit of the index */
     int64_t range;             /* indices are below it */
     struct hc_ew_scalar alpha; /* HC_SCATTER_ADD adds alpha * src */
+    struct hc_index *checked;  /* what `index` repeats; NULL: the operator has made the index itself */
 };
-void hc_scatter(const struct hc_scatter *s);
+/* Each index is checked as it is read. One that is bad then, though hc_index_load has just looked at it, is
+ * an error, and nothing is written for it. */
+aclnnStatus hc_scatter(const struct hc_scatter *s);
 
 /* The dtype to scatter in: the elements' own for HC_SCATTER_SET, else one that kernels compute in (float for
  * 16-bit floats, so that sums are rounded once). */

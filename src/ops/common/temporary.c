@@ -6,10 +6,9 @@
 #include <string.h>
 
 static aclnnStatus allocate(const aclTensor *t, aclDataType dtype, aclTensor *view, void **owned) {
-    const size_t bytes = (size_t)t->numel * hc_dtype_size(dtype);
-    *owned = hc_block_take(bytes);
-    HC_CHECK(*owned != NULL, ACLNN_ERR_INNER, "out of host memory: %zu bytes for a copy of %s", bytes,
-             HC_SHOW(t));
+    *owned = hc_block_take_array(hc_numel(t), hc_dtype_size(dtype));
+    HC_CHECK(*owned != NULL, ACLNN_ERR_INNER, "out of host memory for a copy of %s as %s", HC_SHOW(t),
+             hc_dtype_name(dtype));
     *view = hc_tensor_view(dtype, t->shape, t->rank, *owned);
     return 0;
 }

@@ -3,6 +3,7 @@
  * between the parts and slices of the whole, converting where dtypes differ. One parallel copy a part,
  * each at the speed of memory; a slice of the whole along its first dimension is one run. */
 #include "elementwise.h"
+#include "hc_checked.h"
 
 /* Not negative. */
 struct args {
@@ -78,9 +79,9 @@ static aclnnStatus check_parts(const char *name, const aclTensorList *parts, con
                      "%s: tensor %zu of the list is %s, the whole is %s: dimension %d differs (dim is %lld)",
                      name, i, HC_SHOW(part), HC_SHOW(whole), d, (long long)dim);
         }
-        total += part->shape[dim];
+        total = hc_add_i64_saturated(total, part->shape[dim]);
     }
-    HC_CHECK(total == whole->shape[dim] || whole->numel == 0, ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(total == whole->shape[dim], ACLNN_ERR_PARAM_INVALID,
              "%s: the parts have %lld elements along dimension %lld, the whole %s", name, (long long)total,
              (long long)dim, HC_SHOW(whole));
     return 0;

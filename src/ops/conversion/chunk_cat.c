@@ -5,6 +5,7 @@
  *
  * This is how gradients of different shapes become the input of one reduce-scatter: chunk c of all of
  * them is what rank c gets, contiguously. One pass over the data, dtype changed on the way. */
+#include "hc_checked.h"
 #include "temporary.h"
 
 struct args {
@@ -70,10 +71,10 @@ HC_API aclnnStatus aclnnChunkCatGetWorkspaceSize(const aclTensorList *tensors, i
                                                  aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnChunkCat: %s is null",
              tensors ? "out" : "tensors");
-    HC_CHECK(numChunks >= 1 && dim >= 0 && out->rank == dim + 2 && out->shape[dim] == numChunks,
+    HC_CHECK(numChunks >= 1 && dim >= 0 && dim == out->rank - 2 && out->shape[dim] == numChunks,
              ACLNN_ERR_PARAM_INVALID,
-             "aclnnChunkCat: out is %s, wanted rank dim + 2 = %lld and %lld chunks in dimension dim",
-             HC_SHOW(out), (long long)dim + 2, (long long)numChunks);
+             "aclnnChunkCat: out is %s, wanted rank dim + 2 (dim is %lld) and %lld chunks in dimension dim",
+             HC_SHOW(out), (long long)dim, (long long)numChunks);
     int64_t columns = 0;
     for (size_t i = 0; i < tensors->size; i++) {
         const aclTensor *t = tensors->data[i];
@@ -82,7 +83,8 @@ HC_API aclnnStatus aclnnChunkCatGetWorkspaceSize(const aclTensorList *tensors, i
         for (int64_t d = 0; fits && d < dim; d++) fits = t->shape[d] == out->shape[d];
         HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "aclnnChunkCat: tensor %zu is %s, out is %s (dim %lld)", i,
                  HC_SHOW(t), HC_SHOW(out), (long long)dim);
-        columns += (t->shape[dim] + numChunks - 1) / numChunks * trailing(t, dim);
+        const int64_t rows = (t->shape[dim] + numChunks - 1) / numChunks;
+        columns = hc_add_i64_saturated(columns, rows * trailing(t, dim));
     }
     HC_CHECK(columns == out->shape[dim + 1], ACLNN_ERR_PARAM_INVALID,
              "aclnnChunkCat: out is %s, the chunks have %lld columns", HC_SHOW(out), (long long)columns);

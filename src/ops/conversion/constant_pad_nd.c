@@ -11,8 +11,8 @@ struct args {
 
 /* A view of [first, first + length) along d; a negative length is none. */
 static aclTensor narrow(aclTensor t, int32_t d, int64_t first, int64_t length) {
-    t.offset += first * t.stride[d];
     t.shape[d] = length > 0 ? length : 0;
+    if (length > 0) t.offset += first * t.stride[d];
     t.numel = 1;
     for (int32_t i = 0; i < t.rank; i++) t.numel *= t.shape[i];
     return t;
@@ -54,6 +54,11 @@ HC_API aclnnStatus aclnnConstantPadNdGetWorkspaceSize(const aclTensor *self, con
              "aclnnConstantPadNd: out is %s, self is %s: rank and dtype must be equal", HC_SHOW(out),
              HC_SHOW(self));
     struct args args = {.value = hc_scalar_element(value, out->dtype)};
+    for (size_t i = 0; i < pad->size; i++) {
+        HC_CHECK(pad->data[i] >= -HC_MAX_NUMEL && pad->data[i] <= HC_MAX_NUMEL, ACLNN_ERR_PARAM_INVALID,
+                 "aclnnConstantPadNd: pad[%zu] is %lld, wanted at most 2^48 either way", i,
+                 (long long)pad->data[i]);
+    }
     for (size_t i = 0; i < pad->size / 2; i++) {
         args.before[self->rank - 1 - (int32_t)i] = pad->data[2 * i];
         args.after[self->rank - 1 - (int32_t)i] = pad->data[2 * i + 1];

@@ -2,6 +2,7 @@
 /* out = self tiled repeats[d] times along dimension d. Each output dimension is seen as (repeats, size);
  * the source is repeated by a stride of 0, so the tiling is one copy, at the speed of writing out. */
 #include "elementwise.h"
+#include "hc_checked.h"
 
 /* By out's dimensions; leading ones that self lacks have size 1 there. */
 struct args {
@@ -55,10 +56,12 @@ HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclI
     for (int32_t d = 0; d < out->rank; d++) {
         const int32_t own = d - (out->rank - self->rank);
         const int64_t size = own >= 0 ? self->shape[own] : 1;
+        int64_t want;
         args.repeats[d] = repeats->data[d];
-        HC_CHECK(repeats->data[d] >= 0 && out->shape[d] == size * repeats->data[d], ACLNN_ERR_PARAM_INVALID,
-                 "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s", d, (long long)repeats->data[d],
-                 HC_SHOW(self), HC_SHOW(out));
+        HC_CHECK(repeats->data[d] >= 0 && hc_mul_i64_fits(size, repeats->data[d], &want) &&
+                     out->shape[d] == want,
+                 ACLNN_ERR_PARAM_INVALID, "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s", d,
+                 (long long)repeats->data[d], HC_SHOW(self), HC_SHOW(out));
         dimensions += (repeats->data[d] > 1) + (size > 1);
     }
     HC_CHECK(dimensions <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,

@@ -6,7 +6,7 @@
  * each, and the rest is a gather; the gradient is the scatter that adds where the forward repeated. */
 
 #include "gather.h"
-#include "index_load.h"
+#include "hc_checked.h"
 #include "scatter.h"
 
 enum { FLAT = -1 }; /* no dim: of all elements in a line */
@@ -67,12 +67,12 @@ static aclnnStatus expand(const char *name, const aclTensor *repeats, int64_t si
     *source = NULL;
     HC_TRY(hc_contiguous(repeats, ACL_INT64, &counts, &owned));
     const int64_t *count = (const int64_t *)hc_data(&counts);
-    int64_t *position = hc_block_take((size_t)(total + 1) * sizeof *position), at = 0;
+    int64_t *position = hc_block_take_array((size_t)total + 1, sizeof *position), at = 0;
     aclnnStatus status = position ? 0
                                   : hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %lld positions",
                                             name, (long long)total);
     for (int64_t i = 0; i < size && status == 0; i++) {
-        const int64_t n = count[repeats->numel == 1 ? 0 : i];
+        const int64_t n = hc_index_once(&count[repeats->numel == 1 ? 0 : i]);
         if (n < 0 || n > total - at) {
             status = hc_fail(ACLNN_ERR_PARAM_INVALID,
                              "%s: repeats is %lld at position [%lld], with %lld of %lld outputs left", name,
@@ -111,15 +111,14 @@ static aclnnStatus run_tensor(const struct hc_call *call) {
     const int32_t dim = a->dim == FLAT ? 0 : (int32_t)a->dim;
     if (a->dim == FLAT) HC_TRY(flatten(hc_arg(call, 1), &self, &owned));
     int64_t *position;
-    const aclnnStatus status =
-        expand(call->name, hc_arg(call, 2), self.shape[dim], out->shape[dim], &position);
+    aclnnStatus status = expand(call->name, hc_arg(call, 2), self.shape[dim], out->shape[dim], &position);
     if (status == 0) {
         const aclTensor index = along(out, dim, position);
         const int64_t step = self.stride[dim] * self.item_size;
         self.shape[dim] = out->shape[dim];
         self.stride[dim] = 0;
         self.numel = out->numel;
-        hc_gather(out, &self, &index, step);
+        status = hc_gather(out, &self, &index, step, NULL);
         hc_block_give(position);
     }
     hc_block_give(owned);
@@ -164,8 +163,8 @@ static aclnnStatus run_grad(const struct hc_call *call) {
         s.dst.shape[dim] = grad->shape[dim];
         s.dst.stride[dim] = 0;
         s.dst.numel = grad->numel;
-        hc_scatter(&s);
-        if (wide != NULL) status = hc_copy(out, &target);
+        status = hc_scatter(&s);
+        if (status == 0 && wide != NULL) status = hc_copy(out, &target);
     }
     hc_block_give(position);
     hc_block_give(wide);
@@ -190,9 +189,11 @@ static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t rep
                             const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, self, dim, out));
     const int64_t size = dim == FLAT ? self->numel : self->shape[dim];
-    HC_CHECK(repeats >= 0 && out->shape[dim == FLAT ? 0 : dim] == size * repeats, ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s for self %s and %lld repeats", name, HC_SHOW(out), HC_SHOW(self),
-             (long long)repeats);
+    int64_t want;
+    HC_CHECK(repeats >= 0 && hc_mul_i64_fits(size, repeats, &want) &&
+                 out->shape[dim == FLAT ? 0 : dim] == want,
+             ACLNN_ERR_PARAM_INVALID, "%s: out is %s for self %s and %lld repeats", name, HC_SHOW(out),
+             HC_SHOW(self), (long long)repeats);
     const struct args args = {dim, repeats};
     return HC_PLAN(name, run_int, &args, HC_OUT(out), HC_IN(self));
 }

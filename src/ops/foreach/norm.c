@@ -156,7 +156,7 @@ static aclnnStatus reduce_list(const struct hc_call *call, struct job *job) {
         t->first_chunk = chunks;
         chunks += hc_ceil_div(t->numel, CHUNK);
     }
-    job->partials = hc_block_take((chunks + 1) * sizeof(double));
+    job->partials = hc_block_take_array(chunks + 1, sizeof(double));
     HC_CHECK(job->partials != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu partial sums", NAME,
              chunks);
     hc_parallel_for(chunks, 1, reduce_chunks, job);
@@ -179,7 +179,7 @@ static aclnnStatus run(const struct hc_call *call) {
     const size_t count = hc_arg_count(call, 0);
     if (count == 0) return 0;
     struct job job = {.norm = *(const struct norm *)call->args,
-                      .tensors = hc_block_take(count * sizeof(struct tensor))};
+                      .tensors = hc_block_take_array(count, sizeof(struct tensor))};
     HC_CHECK(job.tensors != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a list of %zu tensors", NAME,
              count);
     const aclnnStatus status = reduce_list(call, &job);

@@ -6,27 +6,28 @@
  * has no row -1, and a wrong one is reported with its place rather than read from the end. */
 
 #include "gather.h"
-#include "index_load.h"
 
 /* A gather whose source has the output's shape: stride 0 along the positions, and one index for each run
  * of a row, so rows are moved by memcpy. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 0), *weight = hc_arg(call, 1);
     struct hc_index index;
-    HC_TRY(hc_index_load(call->name, "indices", hc_arg(call, 2), weight->shape[0], false, &index));
+    HC_TRY(hc_index_open(call->name, "indices", hc_arg(call, 2), weight->shape[0], false, &index));
     aclTensor rows = *out;
     rows.base = weight->base;
     rows.offset = weight->offset;
     const int32_t last = out->rank - 1;
     for (int32_t d = 0; d < last; d++) rows.stride[d] = 0;
     rows.stride[last] = weight->stride[1];
-    index.view.rank = out->rank;
-    index.view.numel = out->numel;
-    index.view.shape[last] = out->shape[last];
-    index.view.stride[last] = 0;
-    hc_gather(out, &rows, &index.view, weight->stride[0] * weight->item_size);
+    aclTensor positions = index.view;
+    positions.rank = out->rank;
+    positions.numel = out->numel;
+    positions.shape[last] = out->shape[last];
+    positions.stride[last] = 0;
+    const aclnnStatus status =
+        hc_gather(out, &rows, &positions, weight->stride[0] * weight->item_size, &index);
     hc_block_give(index.owned);
-    return 0;
+    return status;
 }
 
 /* F.embedding(indices, weight). The forward knows no padding index: its row is read as any other, only

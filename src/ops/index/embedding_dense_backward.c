@@ -99,7 +99,7 @@ static aclnnStatus sum_rows(const struct hc_call *call, const aclTensor *index, 
                             aclTensor *out) {
     const struct args *a = call->args;
     const size_t n = hc_numel(index), width = (size_t)out->shape[1];
-    int64_t *first = hc_block_take(((size_t)a->rows + 2 + n) * sizeof *first);
+    int64_t *first = hc_block_take_array((size_t)a->rows + 2 + n, sizeof *first);
     HC_CHECK(first != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu positions", call->name, n);
     sort_positions((const int64_t *)hc_data(index), n, a->rows, a->padding, first, first + a->rows + 2);
     const enum hc_block block = hc_compute_block(grad->dtype);
@@ -133,7 +133,7 @@ static aclnnStatus run(const struct hc_call *call) {
     if (out->numel == 0) return 0;
     HC_TRY(hc_contiguous_apart(grad, grad->dtype, out, &rows, &copy));
     const struct args *a = call->args;
-    aclnnStatus status = hc_index_load(call->name, "indices", hc_arg(call, 2), a->rows, false, &index);
+    aclnnStatus status = hc_index_copy(call->name, "indices", hc_arg(call, 2), a->rows, false, &index);
     if (status == 0) {
         status = hc_contiguous_out(out, out->dtype, &to, &result);
         rows.rank = 2;

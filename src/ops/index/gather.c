@@ -6,16 +6,14 @@
  * inner dimensions move at once (hc_gather finds them by the index's strides of 0). */
 #include "gather.h"
 
-#include "index_load.h"
-
 /* Not negative. */
 struct args {
     int64_t dim;
 };
 
-/* out = self at the loaded index, whose view has out's shape. */
+/* out = self at the positions, which have out's shape and are values of the index. */
 static aclnnStatus gather_from(const aclTensor *out, const aclTensor *self, int64_t dim,
-                               const aclTensor *index) {
+                               const aclTensor *positions, struct hc_index *index) {
     aclTensor source;
     void *copy = NULL;
     if (hc_overlaps(out, self)) HC_TRY(hc_contiguous_apart(self, self->dtype, out, &source, &copy));
@@ -24,9 +22,9 @@ static aclnnStatus gather_from(const aclTensor *out, const aclTensor *self, int6
     for (int32_t d = 0; d < out->rank; d++) source.shape[d] = out->shape[d];
     source.stride[dim] = 0;
     source.numel = out->numel;
-    hc_gather(out, &source, index, step);
+    const aclnnStatus status = hc_gather(out, &source, positions, step, index);
     hc_block_give(copy);
-    return 0;
+    return status;
 }
 
 /* The index has out's shape; scalars count as lines of one. */
@@ -35,8 +33,8 @@ static aclnnStatus run_gather(const struct hc_call *call) {
     const aclTensor out = hc_at_least_1d(hc_arg(call, 0)), self = hc_at_least_1d(hc_arg(call, 1));
     const aclTensor shaped = hc_at_least_1d(hc_arg(call, 2));
     struct hc_index index;
-    HC_TRY(hc_index_load(call->name, "index", &shaped, self.shape[a->dim], false, &index));
-    const aclnnStatus status = gather_from(&out, &self, a->dim, &index.view);
+    HC_TRY(hc_index_open(call->name, "index", &shaped, self.shape[a->dim], false, &index));
+    const aclnnStatus status = gather_from(&out, &self, a->dim, &index.view, &index);
     hc_block_give(index.owned);
     return status;
 }
@@ -74,7 +72,7 @@ static aclnnStatus run_select(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, 0)), self = hc_at_least_1d(hc_arg(call, 1));
     struct hc_index index;
-    HC_TRY(hc_index_load(call->name, "index", hc_arg(call, 2), self.shape[a->dim], false, &index));
+    HC_TRY(hc_index_open(call->name, "index", hc_arg(call, 2), self.shape[a->dim], false, &index));
     aclTensor line = index.view;
     line.rank = out.rank;
     line.numel = out.numel;
@@ -82,7 +80,7 @@ static aclnnStatus run_select(const struct hc_call *call) {
         line.shape[d] = out.shape[d];
         line.stride[d] = d == a->dim;
     }
-    const aclnnStatus status = gather_from(&out, &self, a->dim, &line);
+    const aclnnStatus status = gather_from(&out, &self, a->dim, &line, &index);
     hc_block_give(index.owned);
     return status;
 }

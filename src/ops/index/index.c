@@ -33,10 +33,10 @@ static aclnnStatus run_index(const struct hc_call *call) {
     if (hc_overlaps(out, &self)) HC_TRY(hc_contiguous_apart(hc_arg(call, 1), self.dtype, out, &self, &copy));
     struct hc_advanced_offsets offsets;
     members(call, 2, indices);
-    const aclnnStatus status = hc_advanced_load(call->name, &a->shape, &self, indices, &offsets);
+    aclnnStatus status = hc_advanced_load(call->name, &a->shape, &self, indices, false, &offsets);
     if (status == 0) {
         const aclTensor view = hc_advanced_view(&a->shape, &self);
-        hc_gather(out, &view, &offsets.view, offsets.step);
+        status = hc_gather(out, &view, &offsets.view, offsets.step, offsets.checked);
         hc_block_give(offsets.owned);
     }
     hc_block_give(copy);
@@ -70,17 +70,18 @@ static aclnnStatus put(const struct hc_call *call, const struct args *a, const a
     const aclTensor *indices[HC_MAX_RANK];
     struct hc_advanced_offsets offsets;
     members(call, 1, indices);
-    HC_TRY(hc_advanced_load(call->name, &a->shape, target, indices, &offsets));
+    HC_TRY(hc_advanced_load(call->name, &a->shape, target, indices, true, &offsets));
     struct hc_scatter s = {.op = a->accumulate ? HC_SCATTER_ADD : HC_SCATTER_SET,
                            .dst = hc_advanced_view(&a->shape, target),
                            .index = offsets.view,
                            .step = offsets.step,
                            .range = offsets.range,
-                           .alpha = hc_scatter_one()};
+                           .alpha = hc_scatter_one(),
+                           .checked = offsets.checked};
     hc_broadcast_to(values, a->shape.shape, a->shape.rank, &s.src);
-    hc_scatter(&s);
+    const aclnnStatus status = hc_scatter(&s);
     hc_block_give(offsets.owned);
-    return 0;
+    return status;
 }
 
 /* 16-bit floats are accumulated in a float32 copy of self, and rounded once. */

@@ -33,7 +33,8 @@ static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *t
                            .index = index.view,
                            .step = target->stride[a->dim] * target->item_size,
                            .range = target->shape[a->dim],
-                           .alpha = a->alpha};
+                           .alpha = a->alpha,
+                           .checked = &index};
     s.index.rank = s.src.rank = target->rank;
     s.dst.numel = target->shape[a->dim] > 0 ? target->numel / target->shape[a->dim] * index.view.numel : 0;
     for (int32_t d = 0; d < target->rank; d++) {
@@ -44,9 +45,9 @@ static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *t
     }
     s.dst.stride[a->dim] = 0;
     s.src.numel = s.index.numel = s.dst.numel;
-    hc_scatter(&s);
+    const aclnnStatus status = hc_scatter(&s);
     hc_block_give(index.owned);
-    return 0;
+    return status;
 }
 
 /* out starts as self; for sums of 16-bit floats as a float32 copy of it. */

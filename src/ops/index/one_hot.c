@@ -34,7 +34,8 @@ static aclnnStatus run(const struct hc_call *call) {
                            .index = index.view,
                            .step = out->stride[a->axis] * out->item_size,
                            .range = out->shape[a->axis],
-                           .alpha = hc_scatter_one()};
+                           .alpha = hc_scatter_one(),
+                           .checked = &index};
     s.src.base = on.bytes;
     s.src.offset = 0;
     s.dst.numel = s.src.numel = self->numel;
@@ -45,7 +46,7 @@ static aclnnStatus run(const struct hc_call *call) {
         s.src.shape[d] = s.index.shape[d] = s.dst.shape[d];
         s.index.stride[d] = d == a->axis ? 0 : index.view.stride[d < a->axis ? d : d - 1];
     }
-    if (status == 0) hc_scatter(&s);
+    if (status == 0) status = hc_scatter(&s);
     hc_block_give(index.owned);
     return status;
 }

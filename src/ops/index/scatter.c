@@ -34,13 +34,14 @@ static aclnnStatus scatter_into(const struct hc_call *call, const aclTensor *tar
                            .index = index.view,
                            .step = target->stride[a->dim] * target->item_size,
                            .range = target->shape[a->dim],
-                           .alpha = hc_scatter_one()};
+                           .alpha = hc_scatter_one(),
+                           .checked = &index};
     for (int32_t d = 0; d < shaped.rank; d++) s.dst.shape[d] = s.src.shape[d] = shaped.shape[d];
     s.dst.numel = s.src.numel = shaped.numel;
     s.dst.stride[a->dim] = 0;
-    hc_scatter(&s);
+    const aclnnStatus status = hc_scatter(&s);
     hc_block_give(index.owned);
-    return 0;
+    return status;
 }
 
 /* The one value as a view of any shape. */

@@ -5,6 +5,7 @@
  * Every update is a block of data, so each is one strided copy. There are as many as sequences in a
  * batch: few and large, which is why the loop over them is plain and each copy uses all threads. */
 
+#include "hc_checked.h"
 #include "index_load.h"
 
 /* Not negative, and not the batch's. */
@@ -20,16 +21,15 @@ static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length)
     return t;
 }
 
-/* first + length cannot overflow: both are below a tensor's size, or first is out of range already. */
-static aclnnStatus check_range(const char *name, size_t row, const char *what, int64_t first, int64_t length,
-                               int64_t bound) {
-    HC_CHECK(first >= 0 && first + length <= bound, ACLNN_ERR_PARAM_INVALID,
+static aclnnStatus check_range(const char *name, size_t position, const char *what, int64_t first,
+                               int64_t length, int64_t bound) {
+    HC_CHECK(hc_range_inside(first, length, bound), ACLNN_ERR_PARAM_INVALID,
              "%s: index %lld at position [%zu] of indices is out of range: %s, wanted 0 to %lld", name,
-             (long long)first, row, what, (long long)(bound - length));
+             (long long)first, position, what, (long long)(bound - length));
     return 0;
 }
 
-/* Two passes, so that nothing is written where an index is out of range. */
+/* Two passes over a copy of the indices, so that nothing is written where one is out of range. */
 static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool pairs,
                           const aclTensor *updates, bool write) {
     const struct args *a = call->args;
@@ -46,16 +46,17 @@ static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool
     return 0;
 }
 
-/* Indices are few; they are read as int64 whatever their type. */
+/* Indices are few; they are read once, as int64 whatever their type. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *indices = hc_arg(call, 1);
-    aclTensor loaded;
-    void *owned;
-    HC_TRY(hc_contiguous(indices, ACL_INT64, &loaded, &owned));
-    const int64_t *index = (const int64_t *)hc_data(&loaded);
-    aclnnStatus status = update(call, index, indices->rank == 2, hc_arg(call, 2), false);
+    int64_t *index = hc_block_take_array(hc_numel(indices), sizeof *index);
+    HC_CHECK(index != NULL, ACLNN_ERR_INNER, "%s: out of host memory for indices %s", call->name,
+             HC_SHOW(indices));
+    const aclTensor own = hc_tensor_view(ACL_INT64, indices->shape, indices->rank, index);
+    aclnnStatus status = hc_copy(&own, indices);
+    if (status == 0) status = update(call, index, indices->rank == 2, hc_arg(call, 2), false);
     if (status == 0) status = update(call, index, indices->rank == 2, hc_arg(call, 2), true);
-    hc_block_give(owned);
+    hc_block_give(index);
     return status;
 }
 

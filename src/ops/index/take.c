@@ -7,7 +7,6 @@
  * Put one back as well: positions would otherwise need a division per dimension each. */
 
 #include "gather.h"
-#include "index_load.h"
 #include "scatter.h"
 
 /* For InplacePut. */
@@ -27,13 +26,13 @@ static aclnnStatus run_take(const struct hc_call *call) {
     aclTensor whole;
     void *copy;
     HC_TRY(hc_contiguous_apart(self, self->dtype, out, &whole, &copy));
-    const aclnnStatus status = hc_index_load(call->name, "index", hc_arg(call, 2), self->numel, true, &index);
+    aclnnStatus status = hc_index_open(call->name, "index", hc_arg(call, 2), self->numel, true, &index);
     if (status == 0) {
         aclTensor from = *out;
         from.base = hc_data(&whole);
         from.offset = 0;
         for (int32_t d = 0; d < from.rank; d++) from.stride[d] = 0;
-        hc_gather(out, &from, &index.view, out->item_size);
+        status = hc_gather(out, &from, &index.view, out->item_size, &index);
         hc_block_give(index.owned);
     }
     hc_block_give(copy);
@@ -66,12 +65,13 @@ static aclnnStatus put(const struct hc_call *call, const aclTensor *target, cons
                            .index = flat(&index.view),
                            .step = target->item_size,
                            .range = target->numel,
-                           .alpha = hc_scatter_one()};
+                           .alpha = hc_scatter_one(),
+                           .checked = &index};
     s.dst.numel = s.dst.shape[0] = index.view.numel;
     s.dst.stride[0] = 0;
-    hc_scatter(&s);
+    const aclnnStatus status = hc_scatter(&s);
     hc_block_give(index.owned);
-    return 0;
+    return status;
 }
 
 /* target is self, or its contiguous copy in the type that is added in. */

@@ -99,16 +99,16 @@ DEFINE(F64, double)
 #else
 
 /* Every target is a class or ignored; also the sum of the targets' weights, which the gradient of the mean
- * needs. */
-static aclnnStatus check_targets(const struct hc_call *call, const aclTensor *target, const aclTensor *weight,
-                                 int64_t classes, double *total) {
+ * needs. Kernels use `own`, the copy that was checked: the tensor may be written meanwhile. */
+static aclnnStatus read_targets(const struct hc_call *call, const aclTensor *target, const aclTensor *weight,
+                                int64_t classes, int64_t *own, double *total) {
     const struct args *a = call->args;
+    const aclTensor copy = hc_tensor_view(ACL_INT64, target->shape, target->rank, own);
     *total = 0;
+    HC_TRY(hc_copy(&copy, target));
     for (int64_t i = 0; i < target->numel; i++) {
-        int64_t t;
+        const int64_t t = own[i];
         double w = 1;
-        hc_load_for(target->dtype, HC_I64)(1, &t, hc_data(target) + i * target->stride[0] * target->item_size,
-                                           0);
         if (t == a->ignore) continue;
         HC_CHECK(t >= 0 && t < classes, ACLNN_ERR_PARAM_INVALID,
                  "%s: target[%lld] is %lld, there are %lld classes", call->name, (long long)i, (long long)t,
@@ -128,27 +128,30 @@ static aclnnStatus run(const struct hc_call *call) {
                     *loss = hc_arg(call, 3);
     const int64_t rows = input->shape[0];
     double total, sum = 0;
-    HC_TRY(check_targets(call, target, weight, input->shape[1], &total));
-    double *memory = hc_block_take((size_t)(2 * rows + 1) * sizeof *memory);
+    double *memory = hc_block_take_array((size_t)(3 * rows + 1), sizeof *memory);
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld losses", call->name,
              (long long)rows);
+    int64_t *own = (int64_t *)(void *)(memory + 2 * rows); /* as long as a double */
     const aclTensor losses = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory),
-                    weights = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory + rows);
-    aclnnStatus status = hc_rows_run(&(const struct hc_rows){
-        .name = call->name,
-        .shape = input,
-        .mask = 2,
-        .args = a,
-        .num_outs = 3,
-        .num_ins = 3,
-        .work = 4,
-        .kernel = a->block == HC_F64 ? HC_DISPATCH(cross_entropy_F64) : HC_DISPATCH(cross_entropy_F32),
-        .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block},
-                    {&losses, HC_ROWS_ONE, HC_F64},
-                    {&weights, HC_ROWS_ONE, HC_F64},
-                    {input, HC_ROWS_VECTOR, a->block},
-                    {target, HC_ROWS_ONE, HC_I64},
-                    {weight, HC_ROWS_SHARED, a->block}}});
+                    weights = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory + rows),
+                    targets = hc_tensor_view(ACL_INT64, &rows, 1, own);
+    aclnnStatus status = read_targets(call, target, weight, input->shape[1], own, &total);
+    if (status == 0)
+        status = hc_rows_run(&(const struct hc_rows){
+            .name = call->name,
+            .shape = input,
+            .mask = 2,
+            .args = a,
+            .num_outs = 3,
+            .num_ins = 3,
+            .work = 4,
+            .kernel = a->block == HC_F64 ? HC_DISPATCH(cross_entropy_F64) : HC_DISPATCH(cross_entropy_F32),
+            .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block},
+                        {&losses, HC_ROWS_ONE, HC_F64},
+                        {&weights, HC_ROWS_ONE, HC_F64},
+                        {input, HC_ROWS_VECTOR, a->block},
+                        {&targets, HC_ROWS_ONE, HC_I64},
+                        {weight, HC_ROWS_SHARED, a->block}}});
     for (int64_t i = 0; i < rows && status == 0; i++) sum += memory[i];
     if (a->reduction == MEAN) sum /= total;
     const int64_t one = 1;
@@ -171,31 +174,34 @@ static aclnnStatus run_grad(const struct hc_call *call) {
                     *weight = hc_arg(call, 3);
     const int64_t rows = log_prob->shape[0];
     double total;
-    HC_TRY(check_targets(call, target, weight, log_prob->shape[1], &total));
-    double *memory = hc_block_take((size_t)(rows + 1) * sizeof *memory);
+    double *memory = hc_block_take_array((size_t)(2 * rows + 1), sizeof *memory);
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld rows", call->name,
              (long long)rows);
+    int64_t *own = (int64_t *)(void *)(memory + rows);
+    const aclTensor targets = hc_tensor_view(ACL_INT64, &rows, 1, own);
+    aclnnStatus status = read_targets(call, target, weight, log_prob->shape[1], own, &total);
     const int64_t step = a->reduction == NONE ? grad->stride[0] * grad->item_size : 0;
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < rows && status == 0; i++) {
         hc_load_for(grad->dtype, HC_F64)(1, &memory[i], hc_data(grad) + i * step, 0);
         if (a->reduction == MEAN) memory[i] /= total;
     }
     const aclTensor scales = hc_tensor_view(ACL_DOUBLE, &rows, 1, memory);
-    const aclnnStatus status = hc_rows_run(
-        &(const struct hc_rows){.name = call->name,
-                                .shape = log_prob,
-                                .mask = 2,
-                                .args = a,
-                                .num_outs = 1,
-                                .num_ins = 4,
-                                .work = 3,
-                                .kernel = a->block == HC_F64 ? HC_DISPATCH(cross_entropy_grad_F64)
-                                                             : HC_DISPATCH(cross_entropy_grad_F32),
-                                .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block},
-                                            {log_prob, HC_ROWS_VECTOR, a->block},
-                                            {target, HC_ROWS_ONE, HC_I64},
-                                            {weight, HC_ROWS_SHARED, a->block},
-                                            {&scales, HC_ROWS_ONE, HC_F64}}});
+    if (status == 0)
+        status = hc_rows_run(&(const struct hc_rows){.name = call->name,
+                                                     .shape = log_prob,
+                                                     .mask = 2,
+                                                     .args = a,
+                                                     .num_outs = 1,
+                                                     .num_ins = 4,
+                                                     .work = 3,
+                                                     .kernel = a->block == HC_F64
+                                                                   ? HC_DISPATCH(cross_entropy_grad_F64)
+                                                                   : HC_DISPATCH(cross_entropy_grad_F32),
+                                                     .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, a->block},
+                                                                 {log_prob, HC_ROWS_VECTOR, a->block},
+                                                                 {&targets, HC_ROWS_ONE, HC_I64},
+                                                                 {weight, HC_ROWS_SHARED, a->block},
+                                                                 {&scales, HC_ROWS_ONE, HC_F64}}});
     hc_block_give(memory);
     return status;
 }

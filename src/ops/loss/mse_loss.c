@@ -57,7 +57,7 @@ static aclnnStatus run(const struct hc_call *call) {
     int32_t rank;
     hc_broadcast_shape(ins[0], ins[1], shape, &rank);
     for (int32_t d = 0; d < rank; d++) count *= shape[d];
-    void *memory = hc_block_take((size_t)count * hc_dtype_size(dtype));
+    void *memory = hc_block_take_array((size_t)count, hc_dtype_size(dtype));
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld squares", call->name,
              (long long)count);
     const aclTensor squares = hc_tensor_view(dtype, shape, rank, memory), *outs[] = {&squares};

@@ -110,7 +110,7 @@ static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *weight = hc_arg(call, WEIGHT);
     if (weight != NULL) return run_weighted(call, weight);
     const size_t n = hc_rows_length(hc_arg(call, INPUT), a->mask);
-    double one = 1, *ones = hc_block_take(n * sizeof *ones);
+    double one = 1, *ones = hc_block_take_array(n, sizeof *ones);
     HC_CHECK(ones != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu weights", call->name, n);
     hc_load_for(ACL_DOUBLE, HC_F64)(n, ones, &one, 0);
     const aclTensor view = hc_tensor_view(ACL_DOUBLE, &(const int64_t){(int64_t)n}, 1, ones);

@@ -90,7 +90,7 @@ static aclnnStatus run_matrix(const struct hc_call *call) {
         status = hc_contiguous_apart(hc_arg(call, k), ACL_FLOAT, out, &views[k], &owned[k]);
     }
     if (status == 0) status = hc_contiguous_out(out, ACL_FLOAT, &views[3], &owned[3]);
-    float *turned = hc_block_take(hc_numel(out) * sizeof(float));
+    float *turned = hc_block_take_array(hc_numel(out), sizeof(float));
     if (status == 0 && turned == NULL) {
         status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory: a copy of %s", call->name, HC_SHOW(out));
     }

@@ -84,16 +84,17 @@ static aclnnStatus gen_mask_run(const struct hc_call *call) {
     return 0;
 }
 
-/* The shape is that of a tensor that exists, so its product fits. */
 static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob, struct hc_philox philox,
                         aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(shape != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: shape is null", name);
-    struct gen_mask args = {philox, prob, 1};
-    for (size_t i = 0; i < shape->size; i++) {
-        HC_CHECK(shape->data[i] >= 0, ACLNN_ERR_PARAM_INVALID, "%s: shape[%zu] is %lld", name, i,
-                 (long long)shape->data[i]);
-        args.numel *= (size_t)shape->data[i];
-    }
+    int64_t numel;
+    HC_CHECK(shape->size <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
+             "%s: shape has %zu dimensions, at most %d are supported", name, shape->size, HC_MAX_RANK);
+    aclTensor want = {.dtype = ACL_BOOL, .rank = (int32_t)shape->size};
+    if (shape->size > 0) memcpy(want.shape, shape->data, shape->size * sizeof shape->data[0]);
+    HC_CHECK(hc_shape_numel(shape->data, (int32_t)shape->size, &numel), ACLNN_ERR_PARAM_INVALID,
+             "%s: shape is %s: negative, or more than 2^48 elements", name, HC_SHOW(&want));
+    const struct gen_mask args = {philox, prob, (size_t)numel};
     HC_TRY(hc_dropout_check(name, prob, out, args.numel));
     return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out));
 }

@@ -112,9 +112,9 @@ static aclnnStatus multinomial_run(const struct hc_call *call) {
     const struct multinomial *a = call->args;
     const aclTensor *self = hc_arg(call, 0), *out = hc_arg(call, 1);
     const int64_t categories = self->shape[self->rank - 1], rows = self->rank == 2 ? self->shape[0] : 1;
-    double *weights = hc_block_take((size_t)(rows * categories) * sizeof *weights);
-    struct key *keys = hc_block_take((size_t)categories * sizeof *keys);
-    int64_t *drawn = hc_block_take(hc_numel(out) * sizeof *drawn);
+    double *weights = hc_block_take_array((size_t)(rows * categories), sizeof *weights);
+    struct key *keys = hc_block_take_array((size_t)categories, sizeof *keys);
+    int64_t *drawn = hc_block_take_array(hc_numel(out), sizeof *drawn);
     aclnnStatus status = 0;
     if (weights == NULL || keys == NULL || drawn == NULL) {
         status = hc_fail(ACLNN_ERR_INNER, "aclnnMultinomial: out of host memory for %s", HC_SHOW(self));

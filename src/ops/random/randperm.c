@@ -29,7 +29,7 @@ static void shuffle(const struct hc_philox *philox, int64_t *values, size_t n) {
 static aclnnStatus randperm_run(const struct hc_call *call) {
     const struct randperm *a = call->args;
     const size_t n = (size_t)a->n;
-    int64_t *values = hc_block_take(n * sizeof *values);
+    int64_t *values = hc_block_take_array(n, sizeof *values);
     HC_CHECK(values != NULL, ACLNN_ERR_INNER, "aclnnRandperm: out of host memory for %zu elements", n);
     for (size_t i = 0; i < n; i++) values[i] = (int64_t)i;
     shuffle(&a->philox, values, n);

@@ -3,6 +3,7 @@
  * (occurrences of each integer, or the sum of their weights).
  *
  * Elements are visited in order by one thread: counting is exact in any order, but weights are floats. */
+#include <math.h>
 #include <string.h>
 
 #include "elementwise.h"
@@ -15,7 +16,7 @@ struct histc_args {
 
 /* The tensor's elements, contiguous in the block type; hc_block_give() it. */
 static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dtype, void **array) {
-    *array = hc_block_take(hc_numel(t) * hc_dtype_size(dtype));
+    *array = hc_block_take_array(hc_numel(t), hc_dtype_size(dtype));
     HC_CHECK(*array != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
     const aclTensor to = hc_tensor_view(dtype, t->shape, t->rank, *array);
     const aclnnStatus status = hc_copy(&to, t);
@@ -63,8 +64,10 @@ static aclnnStatus run_histc(const struct hc_call *call) {
     }
     for (size_t i = 0; i < n && status == 0; i++) {
         if (!(x[i] >= min && x[i] <= max)) continue;
-        const int64_t bin = (int64_t)((x[i] - min) * (double)a->bins / (max - min));
-        counts[hc_min_i64(bin, a->bins - 1)]++;
+        double bin = (x[i] - min) * (double)a->bins / (max - min);
+        if (!isfinite(bin))
+            bin = (x[i] - min) / (max - min) * (double)a->bins; /* huge numbers: as well as they allow */
+        counts[hc_min_i64((int64_t)bin, a->bins - 1)]++;
     }
     if (status == 0) status = store_counts(out, ACL_INT64, counts);
     hc_block_give(counts);

@@ -54,7 +54,7 @@ static void search(void *ctx, size_t begin, size_t end) {
 static aclnnStatus as_array(const char *name, const aclTensor *t, aclDataType dtype, void **array) {
     *array = NULL;
     if (t == NULL) return 0;
-    *array = hc_block_take(hc_numel(t) * sizeof(union number));
+    *array = hc_block_take_array(hc_numel(t), sizeof(union number));
     HC_CHECK(*array != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
     const aclTensor to = hc_tensor_view(dtype, t->shape, t->rank, *array);
     return hc_copy(&to, t);

@@ -49,13 +49,13 @@ static aclnnStatus make_slices(const struct hc_call *call, struct slices *s) {
         s->width = s->slices > 0 ? hc_numel(&self) / s->slices : 0;
     }
     s->bytes = s->width * (size_t)self.item_size;
-    char *data = hc_block_take(hc_numel(&self) * (size_t)self.item_size);
+    char *data = hc_block_take_array(hc_numel(&self), (size_t)self.item_size);
     s->tensor = hc_tensor_view(self.dtype, self.shape, self.rank, data);
     const size_t n = hc_max_size(s->slices, 1);
-    s->order = hc_block_take((a->sort ? 2 : 1) * n * sizeof *s->order);
-    s->inverse = hc_block_take(n * sizeof *s->inverse);
-    s->counts = hc_block_take(n * sizeof *s->counts);
-    s->first = hc_block_take(n * sizeof *s->first);
+    s->order = hc_block_take_array((a->sort ? 2 : 1) * n, sizeof *s->order);
+    s->inverse = hc_block_take_array(n, sizeof *s->inverse);
+    s->counts = hc_block_take_array(n, sizeof *s->counts);
+    s->first = hc_block_take_array(n, sizeof *s->first);
     HC_CHECK(data && s->order && s->inverse && s->counts && s->first, ACLNN_ERR_INNER,
              "%s: out of host memory for %s", call->name, HC_SHOW(&self));
     return hc_copy(&s->tensor, &self);
@@ -95,7 +95,7 @@ static size_t number_runs(struct slices *s, const struct hc_pair *order) {
 static aclnnStatus store_values(const struct hc_call *call, struct slices *s, size_t runs) {
     const struct args *a = call->args;
     aclTensor out = *hc_arg(call, VALUE);
-    char *packed = hc_block_take(runs * s->bytes);
+    char *packed = hc_block_take_array(runs, s->bytes);
     HC_CHECK(packed != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu values", call->name, runs);
     for (size_t r = 0; r < runs; r++)
         memcpy(packed + r * s->bytes, s->tensor.base + (size_t)s->first[r] * s->bytes, s->bytes);
