@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Pseudo-random cases: the same ones in every run, HC_FUZZ_CASES of them (each test has a small default),
- * from HC_FUZZ_SEED on. A test that fails prints the number of its case. */
+/* Pseudo-random cases: the same ones in every run, FUZZ_CASES of them (each test has a small default),
+ * from FUZZ_SEED on. A test that fails prints the number of its case. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,10 +20,10 @@ static inline uint64_t fuzz_setting(const char *name, uint64_t fallback) {
     const char *text = getenv(name);
     return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10) : fallback;
 }
-static inline uint64_t fuzz_cases(uint64_t fallback) { return fuzz_setting("HC_FUZZ_CASES", fallback); }
+static inline uint64_t fuzz_cases(uint64_t fallback) { return fuzz_setting("FUZZ_CASES", fallback); }
 /* Each case has a state of its own, so that one can be run alone. */
 static inline void fuzz_begin(uint64_t number) {
-    fuzz_state = (fuzz_setting("HC_FUZZ_SEED", 0) + number) * 0xd1342543de82ef95u;
+    fuzz_state = (fuzz_setting("FUZZ_SEED", 0) + number) * 0xd1342543de82ef95u;
 }
 
 /* 0 to n - 1. */
