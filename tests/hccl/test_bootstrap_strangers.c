@@ -37,7 +37,7 @@ static bool set_stage(const char *address) {
              "{\"device_id\":\"0\",\"rank_id\":\"0\"},{\"device_id\":\"1\",\"rank_id\":\"1\"}]}]}",
              address);
     setenv("HCCL_IF_BASE_PORT", "61411", 1);
-    setenv("HCCL_CONNECT_TIMEOUT", "20", 1);
+    setenv("HCCL_CONNECT_TIMEOUT", "100", 1);
     unsetenv("MINDSPEED_HCCL_SECRET_FILE");
     g_stage = mmap(NULL, sizeof *g_stage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     fflush(stdout);
