@@ -3,9 +3,10 @@
 
 The tables are the only place where a function of the interface is declared: an operator whose C
 definition differs from its row does not compile. Called by CMake at configure time; the headers go
-to the build tree and into the wheel, never into the repository.
+to the build tree and into the wheel, never into the repository. The private folder gets what only the
+libraries read: the names of arguments, for messages.
 
-Usage: gen_headers.py ABI_DIR OUT_INCLUDE_DIR
+Usage: gen_headers.py ABI_DIR OUT_INCLUDE_DIR OUT_PRIVATE_DIR
 """
 
 from __future__ import annotations
@@ -159,15 +160,22 @@ def meta_header(abi: Path) -> str:
     return "".join(out)
 
 
+def is_operator(row: Row) -> bool:
+    args = row["arguments"]
+    return bool(args) and not (
+        "?" in args or "plain function" in (row["notes"] or "") or "GetMaxWorkspaceSize" in row["operator"]
+    )
+
+
 def ops_header(abi: Path) -> str:
     out = [
         HEAD.format(what="Operators: both phases of each", tables="aclnn.tsv"),
         '#include "aclnn/aclnn_base.h"\n',
     ]
     for r in rows(abi, "aclnn.tsv"):
-        name, args = r["operator"], r["arguments"]
-        if "?" in args or not args or "plain function" in (r["notes"] or "") or "GetMaxWorkspaceSize" in name:
+        if not is_operator(r):
             continue
+        name, args = r["operator"], r["arguments"]
         out.append(f"/* {r['meaning']} */\n" if r["meaning"] else "")
         tail = ", uint64_t *workspaceSize, aclOpExecutor **executor"
         out.append(f"HC_API aclnnStatus {name}GetWorkspaceSize({args}{tail});\n")
@@ -178,19 +186,32 @@ def ops_header(abi: Path) -> str:
     return "".join(out)
 
 
-def main(abi: Path, out: Path) -> None:
-    for name, text in (
-        ("acl/acl.h", acl_header(abi)),
-        ("aclnn/aclnn_base.h", meta_header(abi)),
-        ("aclnnop/aclnn_ops.h", ops_header(abi)),
+def argument_names(abi: Path) -> str:
+    """Rows {operator, tensors, scalars} sorted by operator; the names are ended by a zero each."""
+    out = [HEAD.format(what="Names of arguments", tables="aclnn.tsv")]
+    for r in sorted(filter(is_operator, rows(abi, "aclnn.tsv")), key=lambda row: row["operator"]):
+        of_kind = {"Tensor": "", "Scalar": ""}
+        for arg in r["arguments"].split(","):
+            found = re.fullmatch(r"(?:const )?acl(Tensor|Scalar)(?:List)?\* *(\w+)", arg.strip())
+            if found is not None:
+                of_kind[found[1]] += f"{found[2]}\\0"
+        out.append('{{"{}", "{}", "{}"}},\n'.format(r["operator"], *of_kind.values()))
+    return "".join(out)
+
+
+def main(abi: Path, public: Path, private: Path) -> None:
+    for path, text in (
+        (public / "acl/acl.h", acl_header(abi)),
+        (public / "aclnn/aclnn_base.h", meta_header(abi)),
+        (public / "aclnnop/aclnn_ops.h", ops_header(abi)),
+        (private / "argument_names.inc", argument_names(abi)),
     ):
-        path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

@@ -50,7 +50,7 @@ static aclnnStatus shape_of(const char *op, const aclTensor *self, const aclTens
     aclTensor joined = {.rank = 0, .numel = 1};
     for (size_t i = 0; i < count; i++) {
         if (all[i]) continue;
-        HC_TRY(hc_index_check_dtype(op, "an index tensor", indices[i]));
+        HC_TRY(hc_index_check_dtype(op, "a tensor of indices", indices[i]));
         aclTensor next = {.numel = 1};
         HC_CHECK(hc_broadcast_shape(&joined, indices[i], next.shape, &next.rank), ACLNN_ERR_PARAM_INVALID,
                  "%s: index tensor %zu %s does not broadcast with those before it", op, i,
@@ -76,7 +76,8 @@ static aclnnStatus shape_of(const char *op, const aclTensor *self, const aclTens
 aclnnStatus hc_advanced_shape(const char *op, const aclTensor *self, const aclTensor *const *indices,
                               size_t count, const aclTensor *out, struct hc_advanced *a) {
     HC_CHECK(count > 0 && count <= (size_t)self->rank, ACLNN_ERR_PARAM_INVALID,
-             "%s: %zu index tensors for self %s", op, count, HC_SHOW(self));
+             "%s: %zu tensors of indices for self %s, wanted 1 to as many as self has dimensions", op, count,
+             HC_SHOW(self));
     bool all[HC_MAX_RANK], ambiguous = false;
     for (size_t i = 0; i < count; i++) {
         const enum reading reading = read_index(self, indices[i]);

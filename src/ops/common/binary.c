@@ -2,13 +2,15 @@
 /* Planning of operators with two operands, one of which may be a scalar. */
 #include "binary.h"
 
+#include "messages.h"
+
 /* `round`: comparisons see the scalar in the tensor's own precision, as PyTorch does (0.1 ==
  * bfloat16(0.1)); arithmetic uses it in float. */
 static aclnnStatus plan_scalar(const char *name, const struct hc_ew *op, const aclTensor *self,
                                const aclScalar *scalar, const aclTensor *out, bool round,
                                uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
-    HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
+    HC_CHECK(self, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, 0));
+    HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_scalar_name(name, 0));
     const aclTensor *outs[] = {out}, *ins[] = {self};
     struct hc_ew_scalar value = hc_ew_scalar(scalar);
     if (round && self->dtype == ACL_BF16) value.F32 = hc_bf16_to_f32(hc_f32_to_bf16(value.F32));
@@ -33,10 +35,6 @@ aclnnStatus hc_ew_plan_binary(const char *name, const struct hc_ew *op, const ac
                               const aclTensor *other, const aclTensor *out, uint64_t *workspaceSize,
                               aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
-    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             !self    ? "self"
-             : !other ? "other"
-                      : "out");
     return hc_ew_plan_as(name, op, HC_CLASS_BOOL, outs, 1, ins, 2, NULL, 0, workspaceSize, executor);
 }
 
@@ -44,11 +42,9 @@ aclnnStatus hc_ew_plan_binary_scalar(const char *name, const struct hc_ew *op, c
                                      const aclTensor *other, const aclScalar *scalar, const aclTensor *out,
                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *outs[] = {out}, *ins[] = {self, other};
-    HC_CHECK(self && other && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             !self    ? "self"
-             : !other ? "other"
-                      : "out");
-    HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: the scalar argument is null", name);
+    HC_CHECK(self && other, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             hc_tensor_name(name, self ? 1 : 0));
+    HC_CHECK(scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_scalar_name(name, 0));
     if (op->result & HC_EW_ALPHA)
         HC_TRY(hc_check_alpha(name, hc_result_type(ins, 2, &(struct hc_result_rule){0}), scalar));
     const struct hc_ew_scalar value = hc_ew_scalar(scalar);

@@ -12,6 +12,8 @@
  * copies no descriptor. */
 #include "elementwise.h"
 
+#include "messages.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,23 +88,32 @@ enum hc_block hc_ew_compute(const struct hc_ew *op, const aclTensor *const *outs
     return types_of(op, &rule, outs, num_outs, ins, num_ins).compute;
 }
 
+/* What the interface calls an output; in place, the input that it is. */
+static const char *name_of_out(const char *name, const aclTensor *const *outs, int num_outs, int k,
+                               const aclTensor *const *ins, int num_ins) {
+    for (int i = 0; i < num_ins; i++) {
+        if (ins[i] == outs[k]) return hc_tensor_name(name, i);
+    }
+    return hc_tensor_name(name, k - num_outs);
+}
+
 /* What PyTorch refuses of bools, though 0 and 1 could be computed with. */
 static aclnnStatus check_bools(const char *name, const struct hc_ew *op, aclDataType result,
                                const aclTensor *const *ins, int num_ins) {
-    HC_CHECK(
-        result != ACL_BOOL || (op->result & (HC_EW_NO_BOOL | HC_EW_IS_MINUS)) == 0, ACLNN_ERR_PARAM_INVALID,
-        op->result & HC_EW_IS_MINUS
-            ? "%s: the `-` operator with bool operands (%s) is not supported: use `^` or logical_xor(), and "
-              "`~` or logical_not() to invert a mask"
-            : "%s: not implemented for bool (%s): convert to an integer type first",
-        name, HC_SHOW(ins[0]));
+    HC_CHECK(result != ACL_BOOL || (op->result & (HC_EW_NO_BOOL | HC_EW_IS_MINUS)) == 0,
+             ACLNN_ERR_PARAM_INVALID,
+             op->result & HC_EW_IS_MINUS
+                 ? "%s: the `-` operator with bool operands (%s is %s) is not supported: use `^` or "
+                   "logical_xor(), and `~` or logical_not() to invert a mask"
+                 : "%s: not implemented for bool (%s is %s): convert to an integer type first",
+             name, hc_tensor_name(name, 0), HC_SHOW(ins[0]));
     if ((op->result & HC_EW_IS_MINUS) == 0) return 0;
     for (int i = 0; i < num_ins; i++) {
         HC_CHECK(
             ins[i]->dtype != ACL_BOOL, ACLNN_ERR_PARAM_INVALID,
-            "%s: the `-` operator with a bool operand (%s) is not supported: use `~` or logical_not() to "
-            "invert a mask, or convert it first",
-            name, HC_SHOW(ins[i]));
+            "%s: the `-` operator with a bool operand (%s is %s) is not supported: use `~` or logical_not() "
+            "to invert a mask, or convert it first",
+            name, hc_tensor_name(name, i), HC_SHOW(ins[i]));
     }
     return 0;
 }
@@ -116,13 +127,15 @@ static aclnnStatus check_types(const char *name, const struct hc_ew *op, const s
     for (int i = 0; i < num_outs; i++) {
         if (op->truth >> i & 1) {
             HC_CHECK((op->result & HC_EW_BOOL_OUT) == 0 || outs[i]->dtype == ACL_BOOL,
-                     ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted a bool tensor", name, HC_SHOW(outs[i]));
+                     ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted a bool tensor", name,
+                     name_of_out(name, outs, num_outs, i, ins, num_ins), HC_SHOW(outs[i]));
         } else if ((op->result & HC_EW_CASTS) == 0) {
             HC_TRY(hc_check_result(name, types->result, outs[i], ins, num_ins, rule));
         }
     }
-    HC_CHECK(op->kernel[types->compute] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s (%s)",
-             name, hc_dtype_name(types->result), HC_SHOW(num_ins > 0 ? ins[0] : outs[0]));
+    HC_CHECK(op->kernel[types->compute] != NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: not supported for %s (%s is %s), wanted %s tensors", name, hc_dtype_name(types->result),
+             hc_tensor_name(name, 0), HC_SHOW(num_ins > 0 ? ins[0] : outs[0]), HC_SUPPORTED(op->kernel));
     return 0;
 }
 
@@ -146,6 +159,16 @@ static bool all_same_shape(const aclTensor *const *outs, int num_outs, const acl
     return true;
 }
 
+/* Input i does not fit with those before it, and so with one of them: where it is not 1, a dimension of the
+ * joined shape is that of some input. */
+static aclnnStatus fail_broadcast(const char *name, const aclTensor *const *ins, int i) {
+    aclTensor joined;
+    int with = 0;
+    while (with + 1 < i && hc_broadcast_shape(ins[with], ins[i], joined.shape, &joined.rank)) with++;
+    return hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: %s %s does not broadcast with %s %s", name,
+                   hc_tensor_name(name, i), HC_SHOW(ins[i]), hc_tensor_name(name, with), HC_SHOW(ins[with]));
+}
+
 /* Outputs must have the broadcast shape itself; they are never broadcast. */
 static aclnnStatus check_shapes(const char *name, const aclTensor *const *outs, int num_outs,
                                 const aclTensor *const *ins, int num_ins) {
@@ -153,30 +176,34 @@ static aclnnStatus check_shapes(const char *name, const aclTensor *const *outs, 
     aclTensor shape = {.rank = 0, .numel = 1}, view;
     for (int i = 0; i < num_ins; i++) {
         aclTensor joined;
-        HC_CHECK(hc_broadcast_shape(&shape, ins[i], joined.shape, &joined.rank), ACLNN_ERR_PARAM_INVALID,
-                 "%s: input %d %s does not broadcast with the inputs before it, the first is %s", name, i,
-                 HC_SHOW(ins[i]), HC_SHOW(ins[0]));
+        if (!hc_broadcast_shape(&shape, ins[i], joined.shape, &joined.rank))
+            return fail_broadcast(name, ins, i);
         shape.rank = joined.rank;
         memcpy(shape.shape, joined.shape, sizeof shape.shape[0] * (size_t)joined.rank);
     }
     for (int i = 0; i < num_outs; i++) {
-        HC_CHECK(hc_broadcast_to(&shape, outs[i]->shape, outs[i]->rank, &view) &&
-                     hc_same_shape(outs[0], outs[i]),
-                 ACLNN_ERR_PARAM_INVALID,
-                 "%s: output %s does not have the broadcast shape of the inputs, the first is %s", name,
-                 HC_SHOW(outs[i]), num_ins > 0 ? HC_SHOW(ins[0]) : "none");
+        shape.dtype = outs[i]->dtype;
+        HC_CHECK(
+            hc_broadcast_to(&shape, outs[i]->shape, outs[i]->rank, &view) && hc_same_shape(outs[0], outs[i]),
+            ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %s, the broadcast shape of the inputs (%s is %s)",
+            name, name_of_out(name, outs, num_outs, i, ins, num_ins), HC_SHOW(outs[i]), HC_SHOW(&shape),
+            hc_tensor_name(name, 0), num_ins > 0 ? HC_SHOW(ins[0]) : "absent");
     }
     return 0;
 }
 
-/* Before the shapes are looked at: the checks of hc_plan come too late for that. */
-static aclnnStatus check_tensors(const char *name, const char *role, const aclTensor *const *tensors,
-                                 int num) {
+/* Before the shapes are looked at: the checks of hc_plan come too late for that. The first tensor is argument
+ * `first` of the operator's tensors. */
+static aclnnStatus check_tensors(const char *name, int first, const aclTensor *const *tensors, int num) {
     for (int i = 0; i < num; i++) {
-        HC_CHECK(tensors[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s %d is null", name, role, i);
+        HC_CHECK(tensors[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+                 hc_tensor_name(name, first + i));
         HC_CHECK(tensors[i]->item_size > 0, ACLNN_ERR_PARAM_INVALID,
-                 "%s: %s %d has element type %s, which is not supported", name, role, i,
+                 "%s: %s has element type %s, which is not supported", name, hc_tensor_name(name, first + i),
                  hc_dtype_name(tensors[i]->dtype));
+        HC_CHECK(tensors[i]->base != NULL || tensors[i]->numel == 0, ACLNN_ERR_PARAM_NULLPTR,
+                 "%s: %s is %s but has no memory", name, hc_tensor_name(name, first + i),
+                 HC_SHOW(tensors[i]));
     }
     return 0;
 }
@@ -225,8 +252,8 @@ aclnnStatus hc_ew_plan_as(const char *name, const struct hc_ew *op, enum hc_dtyp
                           int num_ins, const void *args, size_t args_size, uint64_t *workspaceSize,
                           aclOpExecutor **executor) {
     struct hc_operand operands[HC_EW_MAX_OPERANDS];
-    HC_TRY(check_tensors(name, "input", ins, num_ins));
-    HC_TRY(check_tensors(name, "output", outs, num_outs));
+    HC_TRY(check_tensors(name, 0, ins, num_ins));
+    HC_TRY(check_tensors(name, -num_outs, outs, num_outs));
     HC_TRY(check_shapes(name, outs, num_outs, ins, num_ins));
     const struct hc_result_rule rule = rule_of(op, scalar, num_outs);
     const struct types types = types_of(op, &rule, outs, num_outs, ins, num_ins);
@@ -473,14 +500,14 @@ static void run_range(void *ctx, size_t begin, size_t end) {
 }
 
 /* Copies of inputs that an output overlaps without being the same view; NULL where none is needed. */
-static aclnnStatus copy_overlapping(const aclTensor *const *outs, int num_outs, aclTensor *view,
-                                    char **copy) {
+static aclnnStatus copy_overlapping(const char *name, const aclTensor *const *outs, int num_outs,
+                                    aclTensor *view, char **copy) {
     *copy = NULL;
     bool partly = false;
     for (int k = 0; k < num_outs; k++) partly = partly || hc_overlaps_partly(outs[k], view);
     if (!partly) return 0;
     *copy = hc_block_take_array(hc_numel(view), (size_t)view->item_size);
-    HC_CHECK(*copy != NULL, ACLNN_ERR_INNER, "out of host memory: copy of an overlapping input %s",
+    HC_CHECK(*copy != NULL, ACLNN_ERR_INNER, "%s: out of host memory: copy of an overlapping input %s", name,
              HC_SHOW(view));
     const aclTensor to = hc_tensor_view(view->dtype, view->shape, view->rank, *copy);
     HC_TRY(hc_copy(&to, view));
@@ -562,10 +589,10 @@ static aclnnStatus run_views(const struct hc_ew *op, const struct types *types, 
     for (int i = 0; i < num_ins && status == 0; i++) {
         aclTensor source = *ins[i];
         operands[num_outs + i] = &views[i];
-        status = copy_overlapping(outs, num_outs, &source, &copies[i]);
+        status = copy_overlapping(op->name, outs, num_outs, &source, &copies[i]);
         if (status == 0 && !hc_broadcast_to(&source, outs[0]->shape, outs[0]->rank, &views[i])) {
-            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: input %s does not broadcast to %s", op->name,
-                             HC_SHOW(ins[i]), HC_SHOW(outs[0]));
+            status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: %s %s does not broadcast to %s", op->name,
+                             hc_tensor_name(op->name, i), HC_SHOW(ins[i]), HC_SHOW(outs[0]));
         }
     }
     if (status == 0) run_loop(op, types, operands, num_outs, num_outs + num_ins, false, args);
@@ -591,7 +618,8 @@ aclnnStatus hc_ew_run(const struct hc_ew *op, int compute, const aclTensor *cons
     const struct hc_result_rule rule = rule_of(op, HC_CLASS_BOOL, num_outs);
     struct types types = types_of(op, &rule, outs, num_outs, ins, num_ins);
     if (compute >= 0) types.compute = (enum hc_block)compute;
-    HC_CHECK(op->kernel[types.compute] != NULL, ACLNN_ERR_PARAM_INVALID, "%s: not supported for %s", op->name,
-             HC_SHOW(outs[0]));
+    HC_CHECK(op->kernel[types.compute] != NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: not supported for %s, wanted %s tensors", op->name, HC_SHOW(outs[0]),
+             HC_SUPPORTED(op->kernel));
     return run_typed(op, &types, outs, num_outs, ins, num_ins, args);
 }

@@ -2,6 +2,8 @@
 /* The loop of foreach.h, and the planning that its operators share. */
 #include "foreach.h"
 
+#include "messages.h"
+
 #include <string.h>
 
 /* A chunk of each of four float operands is 256 KiB: the per-chunk cost vanishes, and two threads share 1
@@ -204,25 +206,31 @@ aclnnStatus hc_foreach_run(const struct hc_foreach *op, size_t count, const aclT
     return status;
 }
 
+/* Without names, the first list is the output and the others are the inputs, in the interface's words. */
+static const char *list_name(const char *op_name, const char *const *names, int k) {
+    return names != NULL ? names[k] : hc_tensor_name(op_name, k - 1);
+}
+
 /* Lists are of equal length, and member i has the shape of the first list's member i. */
 aclnnStatus hc_foreach_check(const char *op_name, const aclTensorList *const *lists, const char *const *names,
                              int num) {
     for (int k = 0; k < num; k++) {
-        HC_CHECK(lists[k] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: list %s is null", op_name, names[k]);
+        HC_CHECK(lists[k] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: list %s is null", op_name,
+                 list_name(op_name, names, k));
         HC_CHECK(lists[k]->size == lists[0]->size, ACLNN_ERR_PARAM_INVALID,
-                 "%s: list %s has %zu tensors, %s has %zu", op_name, names[k], lists[k]->size, names[0],
-                 lists[0]->size);
+                 "%s: list %s has %zu tensors, %s has %zu", op_name, list_name(op_name, names, k),
+                 lists[k]->size, list_name(op_name, names, 0), lists[0]->size);
         for (size_t i = 0; i < lists[k]->size; i++) {
             const aclTensor *t = lists[k]->data[i], *first = lists[0]->data[i];
             HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: tensor %zu of list %s is null", op_name, i,
-                     names[k]);
+                     list_name(op_name, names, k));
             HC_CHECK(t->item_size > 0, ACLNN_ERR_PARAM_INVALID,
                      "%s: tensor %zu of list %s has element type %s, which is "
                      "not supported",
-                     op_name, i, names[k], hc_dtype_name(t->dtype));
+                     op_name, i, list_name(op_name, names, k), hc_dtype_name(t->dtype));
             HC_CHECK(hc_same_shape(t, first), ACLNN_ERR_PARAM_INVALID,
-                     "%s: tensor %zu is %s in list %s and %s in list %s", op_name, i, HC_SHOW(t), names[k],
-                     HC_SHOW(first), names[0]);
+                     "%s: tensor %zu is %s in list %s and %s in list %s", op_name, i, HC_SHOW(t),
+                     list_name(op_name, names, k), HC_SHOW(first), list_name(op_name, names, 0));
         }
     }
     return 0;
@@ -233,7 +241,8 @@ aclnnStatus hc_foreach_check_dtypes(const struct hc_foreach *op, const aclTensor
         const aclTensor *t[HC_FOREACH_MAX_LISTS] = {lists[0]->data[i]};
         for (int k = 1; k < num; k++) t[k] = lists[k]->data[i];
         HC_CHECK(op->kernel[block_of(t, num)] != NULL, ACLNN_ERR_PARAM_INVALID,
-                 "%s: not supported for %s (tensor %zu)", op->name, HC_SHOW(t[num - 1]), i);
+                 "%s: not supported for %s (tensor %zu of list %s), wanted %s tensors", op->name,
+                 HC_SHOW(t[num - 1]), i, hc_tensor_name(op->name, num - 2), HC_SUPPORTED(op->kernel));
     }
     return 0;
 }
@@ -286,7 +295,8 @@ static aclnnStatus check_scalars(const struct hc_foreach *op, const struct hc_fo
                         : args->scalars     ? args->scalars->size
                                             : 1;
     const bool enough = args->mode == HC_FOREACH_EACH ? have == want : have >= 1;
-    HC_CHECK(enough, ACLNN_ERR_PARAM_INVALID, "%s: %zu scalars, wanted %zu", op->name, have, want);
+    HC_CHECK(enough, ACLNN_ERR_PARAM_INVALID, "%s: %zu scalars, wanted %zu%s", op->name, have, want,
+             args->mode == HC_FOREACH_EACH ? ", one for each tensor of out" : "");
     return 0;
 }
 
@@ -308,11 +318,10 @@ static aclnnStatus check_results(const struct hc_foreach *op, const struct hc_fo
 /* The operand slots are fixed (three inputs, the scalar's tensor, out), absent ones empty. */
 aclnnStatus hc_foreach_plan(const struct hc_foreach *op, const struct hc_foreach_args *args,
                             uint64_t *workspaceSize, aclOpExecutor **executor) {
-    static const char *const NAMES[] = {"out", "x1", "x2", "x3"};
     const aclTensorList *lists[4] = {args->out};
     const int num = args->num_ins + 1;
     for (int k = 0; k < args->num_ins; k++) lists[k + 1] = args->ins[k];
-    HC_TRY(hc_foreach_check(op->name, lists, NAMES, num));
+    HC_TRY(hc_foreach_check(op->name, lists, NULL, num));
     HC_TRY(hc_foreach_check_dtypes(op, lists, num));
     HC_TRY(check_scalars(op, args));
     HC_TRY(check_results(op, args));

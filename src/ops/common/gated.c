@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Planning of gated activations: the executor holds x itself, the halves are made when it runs. */
 #include "gated.h"
+#include "messages.h"
 
 /* dim is not negative any more. */
 struct gated {
@@ -16,20 +17,24 @@ aclTensor hc_half(const aclTensor *x, int64_t dim, int which) {
     return half;
 }
 
-aclnnStatus hc_check_half(const char *name, const aclTensor *x, int64_t dim, const aclTensor *half,
-                          const char *half_name, int64_t *wrapped) {
-    HC_CHECK(x && half, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, x ? half_name : "the input");
+/* dim made non-negative in *wrapped; checks that x can be halved along it and that `half` has that shape.
+ * Of the operator's tensors half is number half_at and x the other one of the first two. */
+static aclnnStatus check_half(const char *name, const aclTensor *x, int64_t dim, const aclTensor *half,
+                              int half_at, int64_t *wrapped) {
+    const int x_at = 1 - half_at;
+    HC_CHECK(x && half, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             hc_tensor_name(name, x ? half_at : x_at));
     *wrapped = hc_wrap_dim(dim, x->rank);
-    HC_CHECK(x->rank > 0 && *wrapped >= 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: dim is %lld, the input %s has %d dimensions", name, (long long)dim, HC_SHOW(x),
-             (int)x->rank);
+    HC_CHECK(x->rank > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted at least one dimension", name,
+             hc_tensor_name(name, x_at), HC_SHOW(x));
+    if (*wrapped < 0) return hc_fail_dim(name, "dim", dim, hc_tensor_name(name, x_at), x);
     HC_CHECK(x->shape[*wrapped] % 2 == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: the input %s has an odd size along dim %lld, wanted an even one", name, HC_SHOW(x),
-             (long long)dim);
+             "%s: %s is %s, which has an odd size along dim %lld, wanted an even one", name,
+             hc_tensor_name(name, x_at), HC_SHOW(x), (long long)dim);
     const aclTensor view = hc_half(x, *wrapped, 0);
     HC_CHECK(hc_same_shape(&view, half), ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted the shape of %s halved along dim %lld", name, half_name, HC_SHOW(half),
-             HC_SHOW(x), (long long)dim);
+             "%s: %s is %s, wanted the shape of %s halved along dim %lld", name,
+             hc_tensor_name(name, half_at), HC_SHOW(half), HC_SHOW(x), (long long)dim);
     return 0;
 }
 
@@ -61,7 +66,7 @@ static aclnnStatus check_kernel(const struct hc_ew *op, const aclTensor *out, co
 aclnnStatus hc_gated_plan(const struct hc_ew *op, const aclTensor *x, int64_t dim, const aclTensor *out,
                           uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct gated args = {.op = op};
-    HC_TRY(hc_check_half(op->name, x, dim, out, "out", &args.dim));
+    HC_TRY(check_half(op->name, x, dim, out, 1, &args.dim));
     HC_TRY(check_kernel(op, out, x));
     return HC_PLAN(op->name, run, &args, HC_IN(x), HC_OUT(out));
 }
@@ -70,9 +75,10 @@ aclnnStatus hc_gated_grad_plan(const struct hc_ew *op, const aclTensor *grad, co
                                const aclTensor *gradInput, uint64_t *workspaceSize,
                                aclOpExecutor **executor) {
     struct gated args = {.op = op};
-    HC_TRY(hc_check_half(op->name, x, dim, grad, "the gradient", &args.dim));
+    HC_TRY(check_half(op->name, x, dim, grad, 0, &args.dim));
     HC_CHECK(gradInput && hc_same_shape(gradInput, x), ACLNN_ERR_PARAM_INVALID,
-             "%s: the output is %s, the input %s", op->name, HC_SHOW(gradInput), HC_SHOW(x));
+             "%s: %s is %s, wanted the shape of %s %s", op->name, hc_tensor_name(op->name, -1),
+             gradInput ? HC_SHOW(gradInput) : "null", hc_tensor_name(op->name, 1), HC_SHOW(x));
     HC_TRY(check_kernel(op, gradInput, x));
     return HC_PLAN(op->name, run_grad, &args, HC_IN(grad), HC_IN(x), HC_OUT(gradInput));
 }

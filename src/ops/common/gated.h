@@ -14,9 +14,6 @@ aclnnStatus hc_gated_grad_plan(const struct hc_ew *op, const aclTensor *grad, co
                                const aclTensor *gradInput, uint64_t *workspaceSize, aclOpExecutor **executor);
 /* Half number `which` of x along dim (0 <= dim < rank, an even size). */
 aclTensor hc_half(const aclTensor *x, int64_t dim, int which);
-/* dim made non-negative in *wrapped; checks that x can be halved along it and that `half` has that shape. */
-aclnnStatus hc_check_half(const char *name, const aclTensor *x, int64_t dim, const aclTensor *half,
-                          const char *half_name, int64_t *wrapped);
 
 #ifdef HC_ISA
 #include "simd.h"

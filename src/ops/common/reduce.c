@@ -9,6 +9,8 @@
  * order afterwards. */
 #include "reduce.h"
 
+#include "messages.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,8 +71,9 @@ aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims
         HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim[%zu] is %lld, self %s allows [%d, %d]", name, i,
                  (long long)dims.data[i], HC_SHOW(self), self->rank ? -self->rank : -1,
                  self->rank ? self->rank - 1 : 0);
-        HC_CHECK((*mask >> d & 1) == 0, ACLNN_ERR_PARAM_INVALID, "%s: dim %lld appears twice", name,
-                 (long long)d);
+        HC_CHECK((*mask >> d & 1) == 0, ACLNN_ERR_PARAM_INVALID,
+                 "%s: dim %lld appears twice, self %s: wanted each dimension once", name, (long long)d,
+                 HC_SHOW(self));
         *mask |= 1u << d;
     }
     if (dims.size == 0) *mask = (1u << self->rank) - 1;
@@ -78,14 +81,14 @@ aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims
 }
 
 aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_t mask, bool keep,
-                                const aclTensor *out, const char *out_name) {
+                                const aclTensor *out, int k) {
     aclTensor want = {.dtype = out->dtype};
     for (int32_t d = 0; d < self->rank; d++) {
         if ((mask >> d & 1) == 0) want.shape[want.rank++] = self->shape[d];
         else if (keep) want.shape[want.rank++] = 1;
     }
     HC_CHECK(hc_same_shape(&want, out), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, self %s reduced gives %s",
-             name, out_name, HC_SHOW(out), HC_SHOW(self), HC_SHOW(&want));
+             name, hc_tensor_name(name, k), HC_SHOW(out), HC_SHOW(self), HC_SHOW(&want));
     return 0;
 }
 
@@ -115,10 +118,10 @@ aclnnStatus hc_reduce_plan(const struct hc_reduce *op, enum hc_block compute, co
                            aclOpExecutor **executor) {
     struct planned planned = {.op = op, .compute = compute};
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
-    HC_CHECK(out0 != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", op->name);
+    HC_CHECK(out0 != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, hc_tensor_name(op->name, 1));
     HC_CHECK(self->item_size > 0 && out0->item_size > 0 && op->kernels[compute] != NULL,
-             ACLNN_ERR_PARAM_INVALID, "%s: not supported for self %s, out %s", op->name, HC_SHOW(self),
-             HC_SHOW(out0));
+             ACLNN_ERR_PARAM_INVALID, "%s: not supported for self %s, out %s, wanted %s tensors", op->name,
+             HC_SHOW(self), HC_SHOW(out0), HC_SUPPORTED(op->kernels));
     /* bool and integers share a block, and what they fold to may be asked for as bool. */
     const enum hc_block result = op->kernels[compute]->out[0];
     HC_CHECK((result != HC_C128 || hc_dtype_is_complex(out0->dtype)) &&
@@ -127,16 +130,15 @@ aclnnStatus hc_reduce_plan(const struct hc_reduce *op, enum hc_block compute, co
              "%s: result type %s (of %s) can't be cast to the desired output type of out %s", op->name,
              result == HC_C128 ? "complex" : "float", HC_SHOW(self), HC_SHOW(out0));
     HC_TRY(hc_dims_mask(op->name, self, dims, &planned.mask));
-    HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out0, "out"));
-    if (out1 != NULL)
-        HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out1, "second out"));
+    HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out0, 1));
+    if (out1 != NULL) HC_TRY(hc_reduce_check_out(op->name, self, planned.mask, dims.keep, out1, 2));
     HC_TRY(check_elements(op, self, planned.mask));
     HC_CHECK(args_size <= sizeof planned.args, ACLNN_ERR_INNER, "%s: %zu bytes of arguments", op->name,
              args_size);
     if (args_size > 0) memcpy(planned.args, args, args_size);
     const struct hc_operand operands[] = {{self, NULL, HC_ROLE_IN, "self"},
                                           {out0, NULL, HC_ROLE_OUT, "out"},
-                                          {out1, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "second out"}};
+                                          {out1, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "out1"}};
     return hc_plan(&(const struct hc_plan){.name = op->name,
                                            .run = reduce_call,
                                            .args = &planned,

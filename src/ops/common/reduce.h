@@ -60,9 +60,10 @@ aclnnStatus hc_reduce_run(const struct hc_reduce *op, enum hc_block compute, con
                           uint32_t mask, const aclTensor *out0, const aclTensor *out1, const void *args);
 /* Dimensions as a mask, checked against the rank: in range, none twice. */
 aclnnStatus hc_dims_mask(const char *name, const aclTensor *self, struct hc_dims dims, uint32_t *mask);
-/* Whether out is self without the dimensions of the mask, or with 1 there if keep. */
+/* Whether out is self without the dimensions of the mask, or with 1 there if keep. out is tensor k among the
+ * operator's arguments, which a message names. */
 aclnnStatus hc_reduce_check_out(const char *name, const aclTensor *self, uint32_t mask, bool keep,
-                                const aclTensor *out, const char *out_name);
+                                const aclTensor *out, int k);
 
 /* Sum, or mean, over the dimensions of the mask, at once; computed as the type of `self` is. */
 aclnnStatus hc_reduce_sum(const aclTensor *self, uint32_t mask, bool mean, const aclTensor *out);

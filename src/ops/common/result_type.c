@@ -3,6 +3,8 @@
  * that case is decided by comparing numbers. */
 #include "result_type.h"
 
+#include "messages.h"
+
 #include <stdio.h>
 
 /* What a scalar of a class adds to a type of a lower class: PyTorch's default type of that class. */
@@ -63,12 +65,14 @@ static void list_inputs(char *text, size_t size, const aclTensor *const *tensors
 aclnnStatus hc_check_result(const char *name, aclDataType result, const aclTensor *out,
                             const aclTensor *const *tensors, int num, const struct hc_result_rule *rule) {
     if (hc_can_cast(result, out->dtype)) return 0;
-    bool in_place = false;
+    int in_place = -1;
     char inputs[4 * HC_DESCRIBE_BYTES];
-    for (int i = 0; i < num; i++) in_place = in_place || tensors[i] == out;
+    for (int i = 0; i < num; i++) {
+        if (tensors[i] == out) in_place = i;
+    }
     list_inputs(inputs, sizeof inputs, tensors, num, rule);
     return hc_fail(ACLNN_ERR_PARAM_INVALID,
                    "%s: result type %s (of %s) can't be cast to the desired output type %s of %s%s", name,
-                   hc_dtype_name(result), inputs, hc_dtype_name(out->dtype), in_place ? "self" : "out",
-                   in_place ? ": work out of place, or convert self first" : "");
+                   hc_dtype_name(result), inputs, hc_dtype_name(out->dtype), hc_tensor_name(name, in_place),
+                   in_place >= 0 ? ": work out of place, or convert it first" : "");
 }

@@ -119,8 +119,9 @@ HC_API aclnnStatus aclnnLinspaceGetWorkspaceSize(const aclScalar *start, const a
              !start ? "start"
              : end  ? "out"
                     : "end");
-    HC_CHECK(steps == out->numel, ACLNN_ERR_PARAM_INVALID, "aclnnLinspace: steps is %lld, out is %s",
-             (long long)steps, HC_SHOW(out));
+    HC_CHECK(steps == out->numel, ACLNN_ERR_PARAM_INVALID,
+             "aclnnLinspace: steps is %lld, out is %s, wanted as many elements", (long long)steps,
+             HC_SHOW(out));
     HC_CHECK(!hc_dtype_is_complex(out->dtype), ACLNN_ERR_PARAM_INVALID,
              "aclnnLinspace: out is %s, complex is not supported", HC_SHOW(out));
     struct sequence s = {.start = hc_scalar_f64(start),

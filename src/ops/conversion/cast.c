@@ -9,8 +9,8 @@ static aclnnStatus run(const struct hc_call *call) { return hc_copy(hc_arg(call,
 HC_API aclnnStatus aclnnCastGetWorkspaceSize(const aclTensor *self, const aclDataType dtype, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnCast: %s is null", self ? "out" : "self");
-    HC_CHECK(out->dtype == dtype, ACLNN_ERR_PARAM_INVALID, "aclnnCast: out is %s, dtype is %s", HC_SHOW(out),
-             hc_dtype_name(dtype));
+    HC_CHECK(out->dtype == dtype, ACLNN_ERR_PARAM_INVALID,
+             "aclnnCast: out is %s, dtype is %s, wanted the same", HC_SHOW(out), hc_dtype_name(dtype));
     HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID,
              "aclnnCast: out is %s, self is %s: shapes must be equal", HC_SHOW(out), HC_SHOW(self));
     return HC_PLAN0("aclnnCast", run, HC_OUT(out), HC_IN(self));

@@ -4,6 +4,7 @@
  * each at the speed of memory; a slice of the whole along its first dimension is one run. */
 #include "elementwise.h"
 #include "hc_checked.h"
+#include "messages.h"
 
 /* Not negative. */
 struct args {
@@ -73,7 +74,8 @@ static aclnnStatus check_parts(const char *name, const aclTensorList *parts, con
         HC_CHECK(part != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: tensor %zu of the list is null", name, i);
         if (is_skipped(part)) continue;
         HC_CHECK(part->rank == whole->rank, ACLNN_ERR_PARAM_INVALID,
-                 "%s: tensor %zu of the list is %s, the whole is %s", name, i, HC_SHOW(part), HC_SHOW(whole));
+                 "%s: tensor %zu of the list is %s, the whole is %s: wanted as many dimensions", name, i,
+                 HC_SHOW(part), HC_SHOW(whole));
         for (int32_t d = 0; d < whole->rank; d++) {
             HC_CHECK(d == dim || part->shape[d] == whole->shape[d], ACLNN_ERR_PARAM_INVALID,
                      "%s: tensor %zu of the list is %s, the whole is %s: dimension %d differs (dim is %lld)",
@@ -82,8 +84,8 @@ static aclnnStatus check_parts(const char *name, const aclTensorList *parts, con
         total = hc_add_i64_saturated(total, part->shape[dim]);
     }
     HC_CHECK(total == whole->shape[dim], ACLNN_ERR_PARAM_INVALID,
-             "%s: the parts have %lld elements along dimension %lld, the whole %s", name, (long long)total,
-             (long long)dim, HC_SHOW(whole));
+             "%s: the parts have %lld elements along dimension %lld, the whole is %s: wanted %lld", name,
+             (long long)total, (long long)dim, HC_SHOW(whole), (long long)whole->shape[dim]);
     return 0;
 }
 
@@ -95,8 +97,7 @@ HC_API aclnnStatus aclnnCatGetWorkspaceSize(const aclTensorList *tensors, int64_
     HC_CHECK(out->rank > 0, ACLNN_ERR_PARAM_INVALID,
              "aclnnCat: out is %s: zero-dimensional tensors have no dimension", HC_SHOW(out));
     const struct args args = {hc_wrap_dim(dim, out->rank)};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnCat: dim is %lld, out is %s", (long long)dim,
-             HC_SHOW(out));
+    if (args.dim < 0) return hc_fail_dim("aclnnCat", "dim", dim, "out", out);
     HC_TRY(check_parts("aclnnCat", tensors, out, args.dim));
     return HC_PLAN("aclnnCat", run_cat, &args, HC_OUT(out), HC_IN_LIST(tensors));
 }
@@ -111,10 +112,12 @@ HC_API aclnnStatus aclnnSplitWithSizeGetWorkspaceSize(const aclTensor *self, con
              : splitSize ? "out"
                          : "splitSize");
     const struct args args = {hc_wrap_dim(dim, self->rank)};
-    HC_CHECK(self->rank > 0 && args.dim >= 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnSplitWithSize: dim is %lld, self is %s", (long long)dim, HC_SHOW(self));
+    HC_CHECK(self->rank > 0, ACLNN_ERR_PARAM_INVALID,
+             "aclnnSplitWithSize: self is %s: a scalar has no dimension to split", HC_SHOW(self));
+    if (args.dim < 0) return hc_fail_dim("aclnnSplitWithSize", "dim", dim, "self", self);
     HC_CHECK(out->size == splitSize->size, ACLNN_ERR_PARAM_INVALID,
-             "aclnnSplitWithSize: out has %zu tensors, splitSize %zu", out->size, splitSize->size);
+             "aclnnSplitWithSize: out has %zu tensors, wanted %zu, one for each splitSize", out->size,
+             splitSize->size);
     HC_TRY(check_parts("aclnnSplitWithSize", out, self, args.dim));
     for (size_t i = 0; i < out->size; i++) {
         const int64_t size = is_skipped(out->data[i]) ? 0 : out->data[i]->shape[args.dim];
@@ -131,11 +134,10 @@ HC_API aclnnStatus aclnnStackGetWorkspaceSize(const aclTensorList *tensors, int6
                                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(tensors && out, ACLNN_ERR_PARAM_NULLPTR, "aclnnStack: %s is null", tensors ? "out" : "tensors");
     const struct args args = {hc_wrap_dim(dim, out->rank)};
-    HC_CHECK(out->rank > 0 && args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnStack: dim is %lld, out is %s",
-             (long long)dim, HC_SHOW(out));
+    if (out->rank == 0 || args.dim < 0) return hc_fail_dim("aclnnStack", "dim", dim, "out", out);
     HC_CHECK((int64_t)tensors->size == out->shape[args.dim], ACLNN_ERR_PARAM_INVALID,
-             "aclnnStack: %zu tensors, but out is %s (dim %lld)", tensors->size, HC_SHOW(out),
-             (long long)args.dim);
+             "aclnnStack: %zu tensors, but out is %s: wanted as many along dim %lld", tensors->size,
+             HC_SHOW(out), (long long)args.dim);
     for (size_t i = 0; i < tensors->size; i++) {
         const aclTensor *t = tensors->data[i];
         HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnStack: tensor %zu of the list is null", i);

@@ -4,6 +4,7 @@
  * The inner loop runs backwards over self where the last dimension is flipped, so it reads whole lines
  * all the same; nothing is buffered. */
 #include "elementwise.h"
+#include "messages.h"
 
 /* By dimension, so that a dimension named twice is found. */
 struct args {
@@ -30,14 +31,15 @@ HC_API aclnnStatus aclnnFlipGetWorkspaceSize(const aclTensor *self, const aclInt
              !self  ? "self"
              : dims ? "out"
                     : "dims");
-    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID, "aclnnFlip: out is %s, self is %s",
-             HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(hc_same_shape(self, out), ACLNN_ERR_PARAM_INVALID,
+             "aclnnFlip: out is %s, self is %s, wanted the same shape", HC_SHOW(out), HC_SHOW(self));
     struct args args = {{false}};
     for (size_t i = 0; i < dims->size; i++) {
         const int64_t d = hc_wrap_dim(dims->data[i], self->rank);
-        HC_CHECK(d >= 0 && !args.flipped[d], ACLNN_ERR_PARAM_INVALID,
-                 "aclnnFlip: dims[%zu] is %lld%s, self is %s", i, (long long)dims->data[i],
-                 d >= 0 ? " again" : "", HC_SHOW(self));
+        if (d < 0) return hc_fail_dim("aclnnFlip", "dims", dims->data[i], "self", self);
+        HC_CHECK(!args.flipped[d], ACLNN_ERR_PARAM_INVALID,
+                 "aclnnFlip: dims[%zu] is %lld again, self is %s: wanted each dimension once", i,
+                 (long long)dims->data[i], HC_SHOW(self));
         args.flipped[d] = true;
     }
     return HC_PLAN("aclnnFlip", run, &args, HC_OUT(out), HC_IN(self));

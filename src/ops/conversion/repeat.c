@@ -49,8 +49,10 @@ HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclI
              : repeats ? "out"
                        : "repeats");
     HC_CHECK(repeats->size >= (size_t)self->rank && (size_t)out->rank == repeats->size,
-             ACLNN_ERR_PARAM_INVALID, "aclnnRepeat: %zu repeats for self %s and out %s", repeats->size,
-             HC_SHOW(self), HC_SHOW(out));
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnRepeat: %zu repeats for self %s and out %s, wanted one for each dimension of out and not "
+             "less than self has",
+             repeats->size, HC_SHOW(self), HC_SHOW(out));
     struct args args = {{0}};
     int dimensions = 0;
     for (int32_t d = 0; d < out->rank; d++) {
@@ -60,7 +62,7 @@ HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclI
         args.repeats[d] = repeats->data[d];
         HC_CHECK(repeats->data[d] >= 0 && hc_mul_i64_fits(size, repeats->data[d], &want) &&
                      out->shape[d] == want,
-                 ACLNN_ERR_PARAM_INVALID, "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s", d,
+                 ACLNN_ERR_PARAM_INVALID, "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s: wanted their quotient", d,
                  (long long)repeats->data[d], HC_SHOW(self), HC_SHOW(out));
         dimensions += (repeats->data[d] > 1) + (size > 1);
     }

@@ -7,6 +7,7 @@
 
 #include "gather.h"
 #include "hc_checked.h"
+#include "messages.h"
 #include "scatter.h"
 
 enum { FLAT = -1 }; /* no dim: of all elements in a line */
@@ -176,10 +177,12 @@ static aclnnStatus run_grad(const struct hc_call *call) {
 static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, const aclTensor *out) {
     HC_CHECK(self->dtype == out->dtype && out->rank == (dim == FLAT ? 1 : self->rank) &&
                  self->rank < HC_MAX_RANK,
-             ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s", name, HC_SHOW(out), HC_SHOW(self));
+             ACLNN_ERR_PARAM_INVALID, "%s: out is %s, self is %s: wanted the same type and %s", name,
+             HC_SHOW(out), HC_SHOW(self), dim == FLAT ? "one dimension" : "as many dimensions");
     for (int32_t d = 0; d < out->rank; d++) {
         HC_CHECK(dim == FLAT || d == dim || out->shape[d] == self->shape[d], ACLNN_ERR_PARAM_INVALID,
-                 "%s: out is %s, self is %s (dim %lld)", name, HC_SHOW(out), HC_SHOW(self), (long long)dim);
+                 "%s: out is %s, self is %s: wanted the same sizes but along dim %lld", name, HC_SHOW(out),
+                 HC_SHOW(self), (long long)dim);
     }
     return 0;
 }
@@ -192,7 +195,7 @@ static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t rep
     int64_t want;
     HC_CHECK(repeats >= 0 && hc_mul_i64_fits(size, repeats, &want) &&
                  out->shape[dim == FLAT ? 0 : dim] == want,
-             ACLNN_ERR_PARAM_INVALID, "%s: out is %s for self %s and %lld repeats", name, HC_SHOW(out),
+             ACLNN_ERR_PARAM_INVALID, "%s: out is %s for self %s and repeats %lld, wanted their product along dim, repeats not negative", name, HC_SHOW(out),
              HC_SHOW(self), (long long)repeats);
     const struct args args = {dim, repeats};
     return HC_PLAN(name, run_int, &args, HC_OUT(out), HC_IN(self));
@@ -214,8 +217,10 @@ static aclnnStatus plan_tensor(const char *name, const aclTensor *self, const ac
 #define CHECK_PRESENT(name, a, b)                                                                            \
     HC_CHECK((a) && (b), ACLNN_ERR_PARAM_NULLPTR, name ": %s is null", (a) ? #b : #a)
 #define CHECK_DIM(name, dim, self)                                                                           \
-    HC_CHECK((self)->rank > 0 && hc_wrap_dim(dim, (self)->rank) >= 0, ACLNN_ERR_PARAM_INVALID,               \
-             name ": dim is %lld, self is %s", (long long)(dim), HC_SHOW(self))
+    do {                                                                                                     \
+        if ((self)->rank == 0 || hc_wrap_dim(dim, (self)->rank) < 0)                                         \
+            return hc_fail_dim(name, #dim, dim, #self, self);                                                \
+    } while (0)
 
 /* self.repeat_interleave(repeats): of all elements, flattened. */
 HC_API aclnnStatus aclnnRepeatInterleaveIntGetWorkspaceSize(const aclTensor *self, int64_t repeats,

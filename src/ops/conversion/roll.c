@@ -3,6 +3,7 @@
  * Every dimension is cut in two, and each combination of parts is one copy. */
 
 #include "temporary.h"
+#include "messages.h"
 
 struct args {
     int64_t shift[HC_MAX_RANK];
@@ -70,14 +71,13 @@ HC_API aclnnStatus aclnnRollGetWorkspaceSize(const aclTensor *x, const aclIntArr
              : dims    ? "out"
                        : "dims");
     HC_CHECK(hc_same_shape(x, out) && x->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID,
-             "aclnnRoll: out is %s, x is %s", HC_SHOW(out), HC_SHOW(x));
+             "aclnnRoll: out is %s, x is %s, wanted the same type and shape", HC_SHOW(out), HC_SHOW(x));
     struct args args = {.flat = dims->size == 0};
     HC_CHECK(shifts->size == (args.flat ? 1 : dims->size), ACLNN_ERR_PARAM_INVALID,
-             "aclnnRoll: %zu shifts for %zu dims", shifts->size, dims->size);
+             "aclnnRoll: %zu shifts for %zu dims, wanted as many", shifts->size, dims->size);
     for (size_t i = 0; i < shifts->size; i++) {
         const int64_t d = args.flat ? 0 : hc_wrap_dim(dims->data[i], x->rank);
-        HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnRoll: dims[%zu] is %lld, x is %s", i,
-                 (long long)dims->data[i], HC_SHOW(x));
+        if (d < 0) return hc_fail_dim("aclnnRoll", "dims", dims->data[i], "x", x);
         const int64_t size = args.flat ? x->numel : x->rank > 0 ? x->shape[d] : 1;
         if (size > 0) args.shift[d] = (args.shift[d] + (shifts->data[i] % size + size) % size) % size;
     }

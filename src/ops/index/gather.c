@@ -5,6 +5,7 @@
  * out[i][j][k] = self[i][index[j]][k], one line of indices that all others share, so whole runs of the
  * inner dimensions move at once (hc_gather finds them by the index's strides of 0). */
 #include "gather.h"
+#include "messages.h"
 
 /* Not negative. */
 struct args {
@@ -50,14 +51,14 @@ HC_API aclnnStatus aclnnGatherGetWorkspaceSize(const aclTensor *self, const int6
                      : "index");
     HC_TRY(hc_index_check_dtype("aclnnGather", "index", index));
     const struct args args = {hc_wrap_dim(dim, self->rank)};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnGather: dim is %lld, self is %s", (long long)dim,
-             HC_SHOW(self));
+    if (args.dim < 0) return hc_fail_dim("aclnnGather", "dim", dim, "self", self);
     HC_CHECK(hc_same_shape(index, out) && out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
              "aclnnGather: out is %s, wanted index's shape (%s) and self's dtype (%s)", HC_SHOW(out),
              HC_SHOW(index), HC_SHOW(self));
     const aclTensor i = hc_at_least_1d(index), s = hc_at_least_1d(self);
     HC_CHECK(i.rank == s.rank || index->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "aclnnGather: index is %s, self is %s: ranks differ", HC_SHOW(index), HC_SHOW(self));
+             "aclnnGather: index is %s, self is %s: wanted as many dimensions in both", HC_SHOW(index),
+             HC_SHOW(self));
     for (int32_t d = 0; d < s.rank && index->numel > 0; d++) {
         HC_CHECK(d == args.dim || i.shape[d] <= s.shape[d], ACLNN_ERR_PARAM_INVALID,
                  "aclnnGather: index is %s, self is %s: dimension %d of index is larger (dim is %lld)",
@@ -98,8 +99,7 @@ HC_API aclnnStatus aclnnIndexSelectGetWorkspaceSize(const aclTensor *self, int64
     HC_CHECK(index->rank <= 1, ACLNN_ERR_PARAM_INVALID, "aclnnIndexSelect: index is %s, wanted one dimension",
              HC_SHOW(index));
     const struct args args = {hc_wrap_dim(dim, self->rank)};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "aclnnIndexSelect: dim is %lld, self is %s",
-             (long long)dim, HC_SHOW(self));
+    if (args.dim < 0) return hc_fail_dim("aclnnIndexSelect", "dim", dim, "self", self);
     aclTensor want = hc_at_least_1d(self);
     want.shape[args.dim] = index->numel;
     const aclTensor have = hc_at_least_1d(out);

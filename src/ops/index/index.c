@@ -55,8 +55,8 @@ HC_API aclnnStatus aclnnIndexGetWorkspaceSize(const aclTensor *self, const aclTe
     struct args args = {.accumulate = false};
     HC_TRY(hc_advanced_shape("aclnnIndex", self, (const aclTensor *const *)indices->data, indices->size, out,
                              &args.shape));
-    HC_CHECK(out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID, "aclnnIndex: out is %s, self is %s",
-             HC_SHOW(out), HC_SHOW(self));
+    HC_CHECK(out->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
+             "aclnnIndex: out is %s, self is %s, wanted the same type", HC_SHOW(out), HC_SHOW(self));
     const aclTensor want = hc_advanced_view(&args.shape, self);
     HC_CHECK(hc_same_shape(&want, out), ACLNN_ERR_PARAM_INVALID, "aclnnIndex: out is %s, wanted %s",
              HC_SHOW(out), HC_SHOW(&want));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "index_load.h"
+#include "messages.h"
 #include "scatter.h"
 
 /* With `has_value` there is no source but `value`; `wraps`: negative indices are legal (IndexFill). */
@@ -73,9 +74,8 @@ static aclnnStatus run(const struct hc_call *call) {
 /* `count` is how many slices the index names. */
 static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, int64_t count,
                          const aclTensor *source, const aclTensor *out) {
-    HC_CHECK(dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is out of range for self %s", name, HC_SHOW(self));
     HC_CHECK(hc_same_shape(self, out) && self->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s, self is %s", name, HC_SHOW(out), HC_SHOW(self));
+             "%s: out is %s, self is %s, wanted the same type and shape", name, HC_SHOW(out), HC_SHOW(self));
     if (source == NULL) return 0;
     aclTensor want = hc_at_least_1d(self);
     const aclTensor have = hc_at_least_1d(source);
@@ -95,6 +95,7 @@ static aclnnStatus plan(const char *name, struct args *args, const aclTensor *se
              "%s: index is %s, wanted one dimension", name, HC_SHOW(index));
     HC_CHECK(args->has_value || source != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: source is null", name);
     args->dim = hc_wrap_dim(dim, self->rank);
+    if (args->dim < 0) return hc_fail_dim(name, "dim", dim, "self", self);
     HC_TRY(check(name, self, args->dim, index ? index->numel : args->num_list, source, out));
     const struct hc_operand operands[] = {HC_OUT(out), HC_IN(self), HC_IN_OPT(index), HC_IN_OPT(source)};
     const size_t size =

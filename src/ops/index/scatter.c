@@ -6,6 +6,7 @@
  * the index, as hc_scatter gives all positions that can meet to one thread. The in-place forms leave out the
  * copy of self. */
 #include "scatter.h"
+#include "messages.h"
 
 #include "index_load.h"
 
@@ -77,10 +78,11 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, c
                          const aclTensor *src, const aclTensor *out) {
     const aclTensor i = hc_at_least_1d(index), s = hc_at_least_1d(self);
     HC_CHECK(hc_same_shape(self, out) && self->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s, self is %s", name, HC_SHOW(out), HC_SHOW(self));
+             "%s: out is %s, self is %s, wanted the same type and shape", name, HC_SHOW(out), HC_SHOW(self));
     if (index->numel == 0) return 0;
-    HC_CHECK(i.rank == s.rank, ACLNN_ERR_PARAM_INVALID, "%s: index is %s, self is %s: ranks differ", name,
-             HC_SHOW(index), HC_SHOW(self));
+    HC_CHECK(i.rank == s.rank, ACLNN_ERR_PARAM_INVALID,
+             "%s: index is %s, self is %s: wanted as many dimensions in both", name, HC_SHOW(index),
+             HC_SHOW(self));
     for (int32_t d = 0; d < s.rank; d++) {
         HC_CHECK(d == dim || i.shape[d] <= s.shape[d], ACLNN_ERR_PARAM_INVALID,
                  "%s: index is %s, self is %s: dimension %d of index is larger (dim is %lld)", name,
@@ -89,7 +91,8 @@ static aclnnStatus check(const char *name, const aclTensor *self, int64_t dim, c
     if (src == NULL) return 0;
     const aclTensor v = hc_at_least_1d(src);
     HC_CHECK(v.rank == i.rank && src->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
-             "%s: src is %s, self is %s, index is %s", name, HC_SHOW(src), HC_SHOW(self), HC_SHOW(index));
+             "%s: src is %s, self is %s, index is %s: wanted src of self's type and as many dimensions", name,
+             HC_SHOW(src), HC_SHOW(self), HC_SHOW(index));
     for (int32_t d = 0; d < i.rank; d++) {
         HC_CHECK(i.shape[d] <= v.shape[d], ACLNN_ERR_PARAM_INVALID,
                  "%s: index is %s, src is %s: dimension %d of index is larger", name, HC_SHOW(index),
@@ -113,8 +116,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, int64_t dim, co
     HC_CHECK(reduce >= 0 && reduce < REDUCE_COUNT, ACLNN_ERR_PARAM_INVALID,
              "%s: reduce is %lld, wanted 0 (none), 1 (add) or 2 (multiply)", name, (long long)reduce);
     struct args args = {.dim = hc_wrap_dim(dim, self->rank), .op = OPS[reduce], .has_value = src == NULL};
-    HC_CHECK(args.dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", name, (long long)dim,
-             HC_SHOW(self));
+    if (args.dim < 0) return hc_fail_dim(name, "dim", dim, "self", self);
     HC_TRY(check(name, self, args.dim, index, src, out));
     args.value_dtype = hc_scatter_dtype(args.op, self->dtype);
     if (src == NULL) args.value = hc_scalar_element(value, args.value_dtype);

@@ -50,7 +50,8 @@ static aclnnStatus plan_class(const char *name, enum hc_dtype_class class_, cons
                               const aclScalar *low, const aclScalar *high, const aclTensor *out,
                               uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, self ? "out" : "self");
-    HC_CHECK(low || high, ACLNN_ERR_PARAM_NULLPTR, "%s: both bounds are null", name);
+    HC_CHECK(low || high, ACLNN_ERR_PARAM_NULLPTR,
+             "%s: clipValueMin and clipValueMax are null, wanted one at least", name);
     struct bounds bounds = {.low = {-INFINITY, -INFINITY, INT64_MIN, {0, 0}},
                             .high = {INFINITY, INFINITY, INT64_MAX, {0, 0}}};
     if (low) bounds.low = hc_ew_scalar(low);
@@ -119,7 +120,8 @@ HC_OP_LAUNCH(aclnnInplaceClampMax)
 HC_API aclnnStatus aclnnClampTensorGetWorkspaceSize(const aclTensor *self, const aclTensor *clipValueMin,
                                                     const aclTensor *clipValueMax, aclTensor *out,
                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(clipValueMin || clipValueMax, ACLNN_ERR_PARAM_NULLPTR, "aclnnClampTensor: both bounds are null");
+    HC_CHECK(clipValueMin || clipValueMax, ACLNN_ERR_PARAM_NULLPTR,
+             "aclnnClampTensor: clipValueMin and clipValueMax are null, wanted one at least");
     if (clipValueMin == NULL)
         return aclnnClampMaxTensorGetWorkspaceSize(self, clipValueMax, out, workspaceSize, executor);
     if (clipValueMax == NULL)

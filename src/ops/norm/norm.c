@@ -2,21 +2,23 @@
 /* The checks of norm.h. Weights must have the normalised shape itself: broadcasting one would hide a
  * mistake. */
 #include "norm.h"
+#include "messages.h"
 
 #include <string.h>
 
 /* A mask of the last bits; the shape is compared so that a message can name both. */
 aclnnStatus hc_norm_mask(const char *name, const aclTensor *x, const int64_t *shape, size_t rank,
                          uint32_t *mask) {
-    HC_CHECK(hc_dtype_is_float(x->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: input is %s, want a floating point type", name, HC_SHOW(x));
+    HC_CHECK(hc_dtype_is_float(x->dtype), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, want a floating point type",
+             name, hc_tensor_name(name, 0), HC_SHOW(x));
     HC_CHECK(rank >= 1 && rank <= HC_MAX_RANK && (int32_t)rank <= x->rank, ACLNN_ERR_PARAM_INVALID,
-             "%s: the normalised shape has %zu dimensions, input is %s", name, rank, HC_SHOW(x));
+             "%s: the normalised shape has %zu dimensions, input is %s: want 1 to as many as it has", name,
+             rank, HC_SHOW(x));
     const size_t kept = (size_t)x->rank - rank;
     const aclTensor want = hc_tensor_view(x->dtype, shape, (int32_t)rank, NULL);
     HC_CHECK(memcmp(x->shape + kept, shape, rank * sizeof *shape) == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: the last dimensions of input %s are not the normalised shape %s", name, HC_SHOW(x),
-             HC_SHOW(&want));
+             "%s: the last dimensions of input %s are not the normalised shape %s, want the same", name,
+             HC_SHOW(x), HC_SHOW(&want));
     *mask = ((1u << rank) - 1) << kept;
     return 0;
 }

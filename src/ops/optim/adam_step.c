@@ -76,8 +76,8 @@ aclnnStatus adam_check(const char *name, const aclTensor *var, const aclTensor *
         const aclTensor *t = tensors[i];
         if (t == NULL && i == 4) continue;
         HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, NAMES[i]);
-        HC_CHECK(hc_same_shape(var, t), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, var is %s", name, NAMES[i],
-                 HC_SHOW(t), HC_SHOW(var));
+        HC_CHECK(hc_same_shape(var, t), ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s is %s, var is %s, wanted the same shape", name, NAMES[i], HC_SHOW(t), HC_SHOW(var));
         HC_CHECK(hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted a float type",
                  name, NAMES[i], HC_SHOW(t));
     }

@@ -123,14 +123,16 @@ void HC_FN(rotary_row_table_grad)(int mode, size_t d, float *dc, float *ds, cons
 }
 
 #else
+#include "messages.h"
+
 /* Elements that one piece of work handles, so that short rows do not pay for being handed out. */
 enum { GRAIN = 16 * 1024 };
 
 /* Dimension by dimension, size 1 or the same: tables are [S, 1, 1, D] or the like. */
 static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTensor *t, const char *what,
                                bool partial) {
-    HC_CHECK(t->rank == x->rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, x is %s: the ranks differ", name,
-             what, HC_SHOW(t), HC_SHOW(x));
+    HC_CHECK(t->rank == x->rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, x is %s: wanted as many dimensions",
+             name, what, HC_SHOW(t), HC_SHOW(x));
     for (int32_t d = 0; d + 1 < x->rank; d++) {
         HC_CHECK(t->shape[d] == 1 || t->shape[d] == x->shape[d], ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, which does not broadcast to x %s", name, what, HC_SHOW(t), HC_SHOW(x));
@@ -147,14 +149,18 @@ static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOA
 
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                          const aclTensor *out, int64_t mode, bool partial) {
-    HC_CHECK(x && cos && sin && out, ACLNN_ERR_PARAM_NULLPTR, "%s: x, cos, sin or out is null", name);
+    HC_CHECK(x && cos && sin && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             !x     ? hc_tensor_name(name, 0)
+             : !cos ? "cos"
+             : sin  ? "the output"
+                    : "sin");
     HC_CHECK(is_supported(x->dtype) && is_supported(cos->dtype) && is_supported(sin->dtype) &&
                  is_supported(out->dtype),
              ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, cos %s, sin %s, out %s: wanted float32, float16 or bfloat16", name, HC_SHOW(x),
              HC_SHOW(cos), HC_SHOW(sin), HC_SHOW(out));
-    HC_CHECK(x->rank >= 1 && hc_same_shape(x, out), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, x is %s", name,
-             HC_SHOW(out), HC_SHOW(x));
+    HC_CHECK(x->rank >= 1 && hc_same_shape(x, out), ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, x is %s, wanted the same shape", name, HC_SHOW(out), HC_SHOW(x));
     HC_CHECK(mode >= ROTARY_HALF && mode <= ROTARY_INTERLEAVE_HALF, ACLNN_ERR_PARAM_INVALID,
              "%s: mode is %lld, wanted 0 (half), 1 (interleave), 2 (quarter) or 3 (interleave-half)", name,
              (long long)mode);

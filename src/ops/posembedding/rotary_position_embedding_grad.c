@@ -28,7 +28,7 @@ HC_API aclnnStatus aclnnRotaryPositionEmbeddingGradGetWorkspaceSize(
     aclOpExecutor **executor) {
     HC_TRY(rotary_check(NAME, dy, cos, sin, dxOut, mode, false));
     HC_CHECK(xOptional == NULL || hc_same_shape(xOptional, dy), ACLNN_ERR_PARAM_INVALID,
-             "%s: xOptional is %s, dy is %s", NAME, HC_SHOW(xOptional), HC_SHOW(dy));
+             "%s: xOptional is %s, dy is %s, wanted the same shape", NAME, HC_SHOW(xOptional), HC_SHOW(dy));
     HC_CHECK(xOptional == NULL || (dcosOut && dsinOut), ACLNN_ERR_PARAM_NULLPTR,
              "%s: xOptional is given but dcosOut or dsinOut is null", NAME);
     HC_CHECK((dcosOut == NULL || hc_same_shape(dcosOut, cos)) &&

@@ -66,8 +66,8 @@ static aclnnStatus bernoulli_tensor_run(const struct hc_call *call) {
 aclnnStatus aclnnInplaceBernoulliGetWorkspaceSize(const aclTensor *selfRef, const aclScalar *prob,
                                                   int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {
-    HC_CHECK(selfRef != NULL && prob != NULL, ACLNN_ERR_PARAM_NULLPTR,
-             "aclnnInplaceBernoulli: null argument");
+    HC_CHECK(selfRef != NULL && prob != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceBernoulli: %s is null",
+             selfRef ? "prob" : "selfRef");
     const struct bernoulli args = {{(uint64_t)seed, (uint64_t)offset}, hc_scalar_f64(prob)};
     HC_CHECK(args.prob >= 0 && args.prob <= 1, ACLNN_ERR_PARAM_INVALID,
              "aclnnInplaceBernoulli: probability %g is outside [0, 1]", args.prob);
@@ -81,7 +81,7 @@ aclnnStatus aclnnInplaceBernoulliTensorGetWorkspaceSize(const aclTensor *selfRef
                                                         aclOpExecutor **executor) {
     aclTensor view;
     HC_CHECK(selfRef != NULL && prob != NULL, ACLNN_ERR_PARAM_NULLPTR,
-             "aclnnInplaceBernoulliTensor: null argument");
+             "aclnnInplaceBernoulliTensor: %s is null", selfRef ? "prob" : "selfRef");
     HC_CHECK(hc_broadcast_to(prob, selfRef->shape, selfRef->rank, &view), ACLNN_ERR_PARAM_INVALID,
              "aclnnInplaceBernoulliTensor: prob %s does not broadcast to %s", HC_SHOW(prob),
              HC_SHOW(selfRef));

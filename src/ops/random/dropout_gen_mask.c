@@ -22,6 +22,8 @@ void HC_FN(hc_dropout_bits)(const uint32_t *words, size_t bytes, uint64_t thresh
     }
 }
 #else
+#include "messages.h"
+
 /* The threshold needs 33 bits: prob 1 is 2^32. */
 struct mask_fill {
     struct hc_philox philox;
@@ -64,7 +66,7 @@ void hc_dropout_fill_mask(struct hc_philox philox, double prob, size_t numel, vo
 aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mask, size_t numel) {
     HC_CHECK(prob >= 0 && prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: probability %g is outside [0, 1]", name,
              prob);
-    HC_CHECK(mask != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the mask is null", name);
+    HC_CHECK(mask != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, -1));
     HC_CHECK(mask->item_size == 1 && hc_is_contiguous(mask) && hc_numel(mask) >= hc_dropout_mask_bytes(numel),
              ACLNN_ERR_PARAM_INVALID, "%s: mask %s, %zu contiguous bytes are needed for %zu elements", name,
              HC_SHOW(mask), hc_dropout_mask_bytes(numel), numel);

@@ -141,12 +141,14 @@ aclnnStatus aclnnMultinomialGetWorkspaceSize(const aclTensor *self, int64_t nums
              "aclnnMultinomial: self %s, a floating-point vector or matrix of weights is needed",
              HC_SHOW(self));
     HC_CHECK(numsamples > 0 && (replacement || numsamples <= self->shape[self->rank - 1]),
-             ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: %lld samples from %s%s", (long long)numsamples,
-             HC_SHOW(self), replacement ? "" : " without replacement");
+             ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: numsamples is %lld for self %s, wanted at least 1%s",
+             (long long)numsamples, HC_SHOW(self),
+             replacement ? "" : " and, without replacement, no more than a row has weights");
     HC_CHECK(out->rank == self->rank && out->shape[out->rank - 1] == numsamples &&
                  (self->rank == 1 || out->shape[0] == self->shape[0]) && out->dtype == ACL_INT64,
-             ACLNN_ERR_PARAM_INVALID, "aclnnMultinomial: out %s for %lld samples of %s", HC_SHOW(out),
-             (long long)numsamples, HC_SHOW(self));
+             ACLNN_ERR_PARAM_INVALID,
+             "aclnnMultinomial: out is %s for %lld samples of %s, wanted int64 of as many a row",
+             HC_SHOW(out), (long long)numsamples, HC_SHOW(self));
     const struct multinomial args = {{(uint64_t)seed, (uint64_t)offset}, numsamples, replacement};
     return HC_PLAN("aclnnMultinomial", multinomial_run, &args, HC_IN(self), HC_OUT(out));
 }

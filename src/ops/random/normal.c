@@ -78,6 +78,7 @@ void HC_FN(normal_F64)(size_t n, uint64_t index, const uint32_t *words, void *bl
 AFFINE(F32, float)
 AFFINE(F64, double)
 #else
+#include "messages.h"
 
 /* Halves are made in float and rounded. */
 static aclnnStatus fill_normal(const struct normal *a, const aclTensor *out) {
@@ -91,9 +92,9 @@ static aclnnStatus normal_run(const struct hc_call *call) { return fill_normal(c
 
 /* Written so that a std of NaN fails. */
 static aclnnStatus check(const char *name, const aclTensor *out, double std) {
-    HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the output is null", name);
+    HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, -1));
     HC_CHECK(hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: output %s, a floating-point tensor is needed", name, HC_SHOW(out));
+             "%s: %s is %s, a floating-point tensor is needed", name, hc_tensor_name(name, -1), HC_SHOW(out));
     HC_CHECK(std >= 0, ACLNN_ERR_PARAM_INVALID, "%s: std is %g, at least 0 is needed", name, std);
     return 0;
 }

@@ -45,8 +45,9 @@ static aclnnStatus plan(const char *name, const aclTensor *selfRef, int64_t from
 aclnnStatus aclnnInplaceRandomGetWorkspaceSize(const aclTensor *selfRef, int64_t from, int64_t to,
                                                int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
-    HC_CHECK(from < to, ACLNN_ERR_PARAM_INVALID, "aclnnInplaceRandom: from %lld to %lld is no range",
-             (long long)from, (long long)to);
+    HC_CHECK(from < to, ACLNN_ERR_PARAM_INVALID,
+             "aclnnInplaceRandom: from %lld to %lld is no range, wanted from < to", (long long)from,
+             (long long)to);
     const uint64_t count = (uint64_t)to - (uint64_t)from;
     return plan("aclnnInplaceRandom", selfRef, from, count, seed, offset, workspaceSize, executor);
 }

@@ -44,7 +44,8 @@ aclnnStatus aclnnRandpermGetWorkspaceSize(int64_t n, int64_t seed, int64_t offse
                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnRandperm: out is null");
     HC_CHECK(n >= 0 && out->rank == 1 && out->shape[0] == n, ACLNN_ERR_PARAM_INVALID,
-             "aclnnRandperm: out %s for n = %lld", HC_SHOW(out), (long long)n);
+             "aclnnRandperm: out is %s for n %lld, wanted one dimension of n elements, n not negative",
+             HC_SHOW(out), (long long)n);
     const struct randperm args = {{(uint64_t)seed, (uint64_t)offset}, n};
     return HC_PLAN("aclnnRandperm", randperm_run, &args, HC_OUT(out));
 }

@@ -66,7 +66,7 @@ HC_API aclnnStatus aclnnLogSumExpGetWorkspaceSize(const aclTensor *self, const a
              "aclnnLogSumExp: self %s, out %s, want real numbers into a floating point type", HC_SHOW(self),
              HC_SHOW(out));
     HC_TRY(hc_dims_mask("aclnnLogSumExp", self, hc_dims(dim, keepDim), &args.mask));
-    HC_TRY(hc_reduce_check_out("aclnnLogSumExp", self, args.mask, keepDim, out, "out"));
+    HC_TRY(hc_reduce_check_out("aclnnLogSumExp", self, args.mask, keepDim, out, 1));
     args.block = self->dtype == ACL_DOUBLE || out->dtype == ACL_DOUBLE ? HC_F64 : HC_F32;
     return HC_PLAN("aclnnLogSumExp", run, &args, HC_IN(self), HC_OUT(out));
 }

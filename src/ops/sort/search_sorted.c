@@ -103,16 +103,18 @@ static aclnnStatus check(const aclTensor *sequence, const aclTensor *self, const
     static const char *const NAME = "aclnnSearchSorted";
     HC_CHECK(sequence && self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: sortedSequence, self or out is null",
              NAME);
-    HC_CHECK(sequence->rank >= 1, ACLNN_ERR_PARAM_INVALID, "%s: sortedSequence is a scalar", NAME);
+    HC_CHECK(sequence->rank >= 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: sortedSequence is a scalar, wanted at least one dimension", NAME);
     HC_CHECK(!hc_dtype_is_complex(sequence->dtype) && !hc_dtype_is_complex(self->dtype),
-             ACLNN_ERR_PARAM_INVALID, "%s: sortedSequence %s, self %s: complex numbers have no order", NAME,
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: sortedSequence %s, self %s: complex numbers have no order, wanted real ones", NAME,
              HC_SHOW(sequence), HC_SHOW(self));
     bool rows = sequence->rank == 1 || sequence->rank == self->rank;
     for (int32_t d = 0; rows && sequence->rank > 1 && d + 1 < self->rank; d++)
         rows = sequence->shape[d] == self->shape[d];
     HC_CHECK(rows, ACLNN_ERR_PARAM_INVALID,
-             "%s: sortedSequence %s and self %s differ before the last dimension", NAME, HC_SHOW(sequence),
-             HC_SHOW(self));
+             "%s: sortedSequence %s and self %s differ before the last dimension, wanted the same sizes",
+             NAME, HC_SHOW(sequence), HC_SHOW(self));
     HC_CHECK(sorter == NULL || (hc_same_shape(sorter, sequence) && sorter->dtype == ACL_INT64),
              ACLNN_ERR_PARAM_INVALID, "%s: sorter is %s, want int64 of the shape of sortedSequence %s", NAME,
              HC_SHOW(sorter), HC_SHOW(sequence));

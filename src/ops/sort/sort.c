@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "sort_rows.h"
+#include "messages.h"
 
 enum { GRAIN = 8192, FEW = 24, STEP = 512 /* elements looked at before the limit is renewed */ };
 
@@ -146,7 +147,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, struct args *ar
     HC_CHECK(values && indices, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
              values ? "indices" : "values");
     HC_CHECK(hc_make_pairs_for(self->dtype) != NULL, ACLNN_ERR_PARAM_INVALID,
-             "%s: self is %s, which has no order", name, HC_SHOW(self));
+             "%s: self is %s, which has no order: wanted real numbers", name, HC_SHOW(self));
     HC_CHECK(values->dtype == self->dtype, ACLNN_ERR_PARAM_INVALID,
              "%s: values is %s, want the type of self %s", name, HC_SHOW(values), HC_SHOW(self));
     HC_CHECK(indices->dtype == ACL_INT64 || indices->dtype == ACL_INT32, ACLNN_ERR_PARAM_INVALID,
@@ -166,8 +167,7 @@ static aclnnStatus plan(const char *name, const aclTensor *self, struct args *ar
 static aclnnStatus check_dim(const char *name, const aclTensor *self, int64_t dim, struct args *args) {
     HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", name);
     args->dim = hc_wrap_dim(dim, self->rank);
-    HC_CHECK(args->dim >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", name, (long long)dim,
-             HC_SHOW(self));
+    if (args->dim < 0) return hc_fail_dim(name, "dim", dim, "self", self);
     args->k = self->rank > 0 ? (size_t)self->shape[args->dim] : 1;
     return 0;
 }

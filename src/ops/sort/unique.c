@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "elementwise.h"
+#include "messages.h"
 #include "sort_rows.h"
 
 /* The caller's "no dimension". */
@@ -214,8 +215,7 @@ HC_API aclnnStatus aclnnUniqueConsecutiveGetWorkspaceSize(const aclTensor *self,
     int64_t along = FLATTEN;
     if (dim != FLATTEN && self->rank > 0) {
         along = hc_wrap_dim(dim, self->rank);
-        HC_CHECK(along >= 0, ACLNN_ERR_PARAM_INVALID, "%s: dim is %lld, self is %s", NAME, (long long)dim,
-                 HC_SHOW(self));
+        if (along < 0) return hc_fail_dim(NAME, "dim", dim, "self", self);
     }
     return plan(NAME, self, (struct args){false, returnInverse, returnCounts, along}, valueOut, inverseOut,
                 countsOut, workspaceSize, executor);
