@@ -38,6 +38,7 @@ CASES: list[tuple[str, tuple[Any, ...], str]] = [
         (torch.ones(1, 1), LINE, FIVE, Scalar(1), ONES),
         "tensor2 float32[5,3] does not broadcast with tensor1 float32[4]",
     ),
+    ("Rsub", (FIVE, ONES, Scalar(1), ONES), "other float32[4,4] does not broadcast with self float32[5,3]"),
     # An output of another shape: which was wanted.
     (
         "Exp",
@@ -107,8 +108,10 @@ SYNONYMS = {"input": "logits", "logProb": "logits"}
 
 
 def names(message: str, argument: str) -> bool:
-    """Endings that say the direction of an argument (valuesOut, varRef) may lack."""
+    """Endings that say the direction of an argument (valuesOut, varRef) may lack; the output of an operator is one."""
     words = re.findall(r"\w+", message.partition(":")[2])
+    if "output" in words and argument.lower().endswith("out"):
+        return True
     return any(w == SYNONYMS.get(argument) or (len(w) > 0 and argument.startswith(w)) for w in words)
 
 

@@ -285,11 +285,17 @@ static aclnnStatus run_planned(const struct hc_call *call) {
     return status;
 }
 
+/* A scalar in device memory is a tensor beside the lists. */
+static const char *scalar_name(const struct hc_foreach *op, int num_ins) {
+    const char *next = hc_tensor_name(op->name, num_ins);
+    return next != hc_tensor_name(op->name, -1) ? next : hc_scalar_name(op->name, 0);
+}
+
 /* One of the three forms is given: a number, an array of numbers, a tensor in device memory. */
 static aclnnStatus check_scalars(const struct hc_foreach *op, const struct hc_foreach_args *args) {
     if (args->mode == HC_FOREACH_NO_SCALAR) return 0;
-    HC_CHECK(args->scalar || args->scalars || args->device_scalar, ACLNN_ERR_PARAM_NULLPTR,
-             "%s: scalar is null", op->name);
+    HC_CHECK(args->scalar || args->scalars || args->device_scalar, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null",
+             op->name, scalar_name(op, args->num_ins));
     const size_t want = args->mode == HC_FOREACH_EACH ? args->out->size : 1;
     const size_t have = args->device_scalar ? hc_numel(args->device_scalar)
                         : args->scalars     ? args->scalars->size

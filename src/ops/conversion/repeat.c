@@ -62,7 +62,8 @@ HC_API aclnnStatus aclnnRepeatGetWorkspaceSize(const aclTensor *self, const aclI
         args.repeats[d] = repeats->data[d];
         HC_CHECK(repeats->data[d] >= 0 && hc_mul_i64_fits(size, repeats->data[d], &want) &&
                      out->shape[d] == want,
-                 ACLNN_ERR_PARAM_INVALID, "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s: wanted their quotient", d,
+                 ACLNN_ERR_PARAM_INVALID,
+                 "aclnnRepeat: repeats[%d] is %lld, self is %s, out is %s: wanted their quotient", d,
                  (long long)repeats->data[d], HC_SHOW(self), HC_SHOW(out));
         dimensions += (repeats->data[d] > 1) + (size > 1);
     }

@@ -193,10 +193,11 @@ static aclnnStatus plan_int(const char *name, const aclTensor *self, int64_t rep
     HC_TRY(check(name, self, dim, out));
     const int64_t size = dim == FLAT ? self->numel : self->shape[dim];
     int64_t want;
-    HC_CHECK(repeats >= 0 && hc_mul_i64_fits(size, repeats, &want) &&
-                 out->shape[dim == FLAT ? 0 : dim] == want,
-             ACLNN_ERR_PARAM_INVALID, "%s: out is %s for self %s and repeats %lld, wanted their product along dim, repeats not negative", name, HC_SHOW(out),
-             HC_SHOW(self), (long long)repeats);
+    HC_CHECK(
+        repeats >= 0 && hc_mul_i64_fits(size, repeats, &want) && out->shape[dim == FLAT ? 0 : dim] == want,
+        ACLNN_ERR_PARAM_INVALID,
+        "%s: out is %s for self %s and repeats %lld, wanted their product along dim, repeats not negative",
+        name, HC_SHOW(out), HC_SHOW(self), (long long)repeats);
     const struct args args = {dim, repeats};
     return HC_PLAN(name, run_int, &args, HC_OUT(out), HC_IN(self));
 }

@@ -5,6 +5,7 @@
 #include "binary.h"
 
 HC_EW_KERNELS_ALL(sub)
+HC_EW_KERNELS_ALL(rsub)
 HC_EW_KERNELS_ALL(subs)
 HC_EW_KERNELS_ALL(rsubs)
 
@@ -13,6 +14,8 @@ HC_EW_KERNELS_ALL(rsubs)
 
 HC_EW_BODIES2_SCALAR_REAL(sub, a - s * b)
 HC_EW_BODY2_SCALAR(sub, C128, hc_c128, hc_csub(a, hc_cmul(s, b)))
+HC_EW_BODIES2_SCALAR_REAL(rsub, b - s * a)
+HC_EW_BODY2_SCALAR(rsub, C128, hc_c128, hc_csub(b, hc_cmul(s, a)))
 HC_EW_BODIES_SCALAR_REAL(subs, x - s)
 HC_EW_BODY_SCALAR(subs, C128, hc_c128, hc_csub(x, s))
 
@@ -20,6 +23,10 @@ HC_EW_BODIES_TWO_SCALARS_REAL(rsubs, first - alpha * x)
 HC_EW_BODY_TWO_SCALARS(rsubs, C128, hc_csub(first, hc_cmul(alpha, x)))
 #else
 static const struct hc_ew TENSOR = {"aclnnSub", HC_EW_TABLE_ALL(sub), 0, HC_EW_IS_MINUS | HC_EW_ALPHA};
+/* A kernel of its own, as operands are in the order of the interface: messages and aclSetTensorAddr count
+ * them. */
+static const struct hc_ew REVERSED_TENSOR = {"aclnnRsub", HC_EW_TABLE_ALL(rsub), 0,
+                                             HC_EW_IS_MINUS | HC_EW_ALPHA};
 static const struct hc_ew SCALAR = {"aclnnSubs", HC_EW_TABLE_ALL(subs), 0, HC_EW_IS_MINUS};
 static const struct hc_ew REVERSED = {"aclnnRsubs", HC_EW_TABLE_ALL(rsubs), 0, HC_EW_IS_MINUS};
 
@@ -58,7 +65,8 @@ HC_OP_LAUNCH(aclnnInplaceSubs)
 HC_API aclnnStatus aclnnRsubGetWorkspaceSize(const aclTensor *self, const aclTensor *other,
                                              const aclScalar *alpha, aclTensor *out, uint64_t *workspaceSize,
                                              aclOpExecutor **executor) {
-    return hc_ew_plan_binary_scalar("aclnnRsub", &TENSOR, other, self, alpha, out, workspaceSize, executor);
+    return hc_ew_plan_binary_scalar("aclnnRsub", &REVERSED_TENSOR, self, other, alpha, out, workspaceSize,
+                                    executor);
 }
 HC_OP_LAUNCH(aclnnRsub)
 

@@ -84,12 +84,13 @@ static aclnnStatus do_mask_run(const struct hc_call *call) {
 aclnnStatus aclnnDropoutDoMaskGetWorkspaceSize(const aclTensor *self, const aclTensor *mask, double prob,
                                                aclTensor *out, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
-    HC_CHECK(self != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnDropoutDoMask: self or out is null");
+    HC_CHECK(self != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnDropoutDoMask: %s is null",
+             self ? "out" : "self");
     HC_CHECK(hc_dtype_is_float(self->dtype) && self->dtype == out->dtype && hc_same_shape(self, out),
              ACLNN_ERR_PARAM_INVALID,
              "aclnnDropoutDoMask: self %s and out %s must be the same floating-point type and shape",
              HC_SHOW(self), HC_SHOW(out));
-    HC_TRY(hc_dropout_check("aclnnDropoutDoMask", prob, mask, hc_numel(self)));
+    HC_TRY(hc_dropout_check("aclnnDropoutDoMask", prob, mask, 1, hc_numel(self)));
     const struct do_mask args = {prob};
     return HC_PLAN("aclnnDropoutDoMask", do_mask_run, &args, HC_IN(self), HC_IN(mask), HC_OUT(out));
 }

@@ -63,10 +63,10 @@ void hc_dropout_fill_mask(struct hc_philox philox, double prob, size_t numel, vo
 }
 
 /* The mask is written and read as whole bytes from its first element, hence contiguous. */
-aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mask, size_t numel) {
+aclnnStatus hc_dropout_check(const char *name, double prob, const aclTensor *mask, int k, size_t numel) {
     HC_CHECK(prob >= 0 && prob <= 1, ACLNN_ERR_PARAM_INVALID, "%s: probability %g is outside [0, 1]", name,
              prob);
-    HC_CHECK(mask != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, -1));
+    HC_CHECK(mask != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, k));
     HC_CHECK(mask->item_size == 1 && hc_is_contiguous(mask) && hc_numel(mask) >= hc_dropout_mask_bytes(numel),
              ACLNN_ERR_PARAM_INVALID, "%s: mask %s, %zu contiguous bytes are needed for %zu elements", name,
              HC_SHOW(mask), hc_dropout_mask_bytes(numel), numel);
@@ -97,7 +97,7 @@ static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob,
     HC_CHECK(hc_shape_numel(shape->data, (int32_t)shape->size, &numel), ACLNN_ERR_PARAM_INVALID,
              "%s: shape is %s: negative, or more than 2^48 elements", name, HC_SHOW(&want));
     const struct gen_mask args = {philox, prob, (size_t)numel};
-    HC_TRY(hc_dropout_check(name, prob, out, args.numel));
+    HC_TRY(hc_dropout_check(name, prob, out, -1, args.numel));
     return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out));
 }
 

@@ -29,7 +29,7 @@ aclnnStatus aclnnDropoutV3GetWorkspaceSize(const aclTensor *input, const aclTens
              ACLNN_ERR_PARAM_INVALID,
              "aclnnDropoutV3: input %s and out %s must be the same floating-point type and shape",
              HC_SHOW(input), HC_SHOW(out));
-    HC_TRY(hc_dropout_check("aclnnDropoutV3", p, maskOut, hc_numel(input)));
+    HC_TRY(hc_dropout_check("aclnnDropoutV3", p, maskOut, -1, hc_numel(input)));
     const struct dropout args = {{(uint64_t)seed, (uint64_t)offset}, p};
     return HC_PLAN("aclnnDropoutV3", dropout_run, &args, HC_IN(input), HC_OUT(out), HC_OUT(maskOut));
 }

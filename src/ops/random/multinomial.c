@@ -135,7 +135,8 @@ static aclnnStatus multinomial_run(const struct hc_call *call) {
 aclnnStatus aclnnMultinomialGetWorkspaceSize(const aclTensor *self, int64_t numsamples, bool replacement,
                                              int64_t seed, int64_t offset, aclTensor *out,
                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnMultinomial: self or out is null");
+    HC_CHECK(self != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnMultinomial: %s is null",
+             self ? "out" : "self");
     HC_CHECK((self->rank == 1 || self->rank == 2) && hc_dtype_is_float(self->dtype) && self->numel > 0,
              ACLNN_ERR_PARAM_INVALID,
              "aclnnMultinomial: self %s, a floating-point vector or matrix of weights is needed",
