@@ -124,7 +124,7 @@ def test_errors_are_named_and_nothing_is_written() -> None:
         call("aclnnIndexPutImpl", x, [torch.tensor([-5])], torch.ones(1, 6), True, False)
     assert torch.equal(x, torch.zeros(4, 6))
     for name, args, text in (
-        ("aclnnIndex", (x, [bad, bad, bad], torch.empty(2)), "3 index tensors for self"),
+        ("aclnnIndex", (x, [bad, bad, bad], torch.empty(2)), "3 tensors of indices for self"),
         (
             "aclnnIndex",
             (x, [bad, torch.tensor([1, 2, 3])], torch.empty(2)),
