@@ -74,7 +74,7 @@ def test_bad_input_is_named() -> None:
         call("aclnnCat", [torch.ones(2, 3)], 2, torch.empty(2, 3))
     with pytest.raises(OperatorError, match="aclnnCat: the parts have 4 elements"):
         call("aclnnCat", [torch.ones(4)], 0, torch.empty(5))
-    with pytest.raises(OperatorError, match="aclnnSplitWithSize: out has 1 tensors, splitSize 2"):
+    with pytest.raises(OperatorError, match="aclnnSplitWithSize: out has 1 tensors, wanted 2"):
         call("aclnnSplitWithSize", torch.ones(4), IntArray([2, 2]), 0, [torch.empty(2)])
     with pytest.raises(OperatorError, match="aclnnStack: 1 tensors"):
         call("aclnnStack", [torch.ones(4)], 0, torch.empty(2, 4))

@@ -68,7 +68,7 @@ def test_positions() -> None:
 def test_bad_input_is_named() -> None:
     x = torch.ones(2, 3)
     for name, args, text in (
-        ("aclnnRepeatInterleaveInt", (x, 2, 12, torch.empty(13)), "2 repeats"),
+        ("aclnnRepeatInterleaveInt", (x, 2, 12, torch.empty(13)), "repeats 2"),
         ("aclnnRepeatInterleaveIntWithDim", (x, 2, 2, 6, torch.empty(2, 6)), "dim is 2"),
         (
             "aclnnRepeatInterleaveWithDim",

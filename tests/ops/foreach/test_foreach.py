@@ -273,7 +273,7 @@ def test_bad_input_is_named() -> None:
         OperatorError, match=r"aclnnForeachMulList: tensor 1 is float32\[4\] in list x2 and float32\[3\]"
     ):
         call("aclnnForeachMulList", x, y, outputs(x))
-    with pytest.raises(OperatorError, match="list x1 has 1 tensors, out has 2"):
+    with pytest.raises(OperatorError, match="list x has 1 tensors, out has 2"):
         call("aclnnForeachSqrt", x[:1], outputs(x))
     with pytest.raises(OperatorError, match="not supported for int32"):
         ints = [torch.ones(2, dtype=torch.int32)]

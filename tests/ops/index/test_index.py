@@ -132,7 +132,7 @@ def test_errors_are_named_and_nothing_is_written() -> None:
         ),
         ("aclnnIndex", (x, [torch.empty(0)], x), "no index tensor"),
         ("aclnnIndex", (x, [bad], torch.empty(2)), r"out is float32\[2\], wanted float32\[2,6\]"),
-        ("aclnnIndex", (x, [bad.bool()], torch.empty(2)), "index tensor is bool"),
+        ("aclnnIndex", (x, [bad.bool()], torch.empty(2)), "tensor of indices is bool"),
         ("aclnnIndexPutImpl", (x, [bad], torch.ones(3), False, False), "values float32.*does not broadcast"),
         ("aclnnIndexPutImpl", (x, [bad], torch.ones(6).half(), False, False), "values is float16"),
     ):
