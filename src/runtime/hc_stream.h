@@ -109,9 +109,9 @@ void hc_streams_settle(void);
 bool hc_stream_idle(struct hc_stream *stream);
 /* Of an interrupt: drop what all streams have and let waiting tasks give up; or begin anew. */
 void hc_streams_interrupt(bool drop);
-/* Drop queued tasks and make blocking ones give up; the stream stays usable. True if it became idle in time.
- */
-bool hc_stream_abort(struct hc_stream *stream, int64_t timeout_ms);
+/* Drop queued tasks and make blocking ones give up; the stream stays usable, its error is `reason`. True if
+ * it became idle in time. */
+bool hc_stream_abort(struct hc_stream *stream, aclError reason, int64_t timeout_ms);
 /* Let no task start until resumed; false if the running one does not end in time. */
 bool hc_stream_pause(struct hc_stream *stream, int64_t timeout_ms);
 void hc_stream_resume(struct hc_stream *stream);

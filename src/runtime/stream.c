@@ -427,12 +427,13 @@ void hc_streams_settle(void) {
 
 /* First the flag, then the queue, then a wake-up of everything that waits inside a task: in this order no
  * wait can miss it. The stream may be used again afterwards; its error says that work was dropped. */
-bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
+bool hc_stream_abort(struct hc_stream *s, aclError reason, int64_t timeout_ms) {
     const struct timespec deadline = hc_deadline(timeout_ms);
     atomic_store(&s->abort, true);
     pthread_mutex_lock(&s->lock);
+    const bool failed_before = s->error != 0;
     if (s->first != NULL) {
-        stick(s, ACL_ERROR_RT_STREAM_ABORT, "abort", "abort: queued tasks of the stream were dropped");
+        stick(s, reason, "abort", "abort: queued tasks of the stream were dropped");
         drop_list(s, detach_queue(s));
     }
     pthread_mutex_unlock(&s->lock);
@@ -443,6 +444,8 @@ bool hc_stream_abort(struct hc_stream *s, int64_t timeout_ms) {
     if (s->first == NULL && (atomic_load(&s->state) & HC_STREAM_OWNED) == 0) {
         atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_PENDING);
     }
+    /* Whatever the running task called it: it gave up for the abort. */
+    if (!failed_before && s->error != 0) s->error = s->failure = reason;
     s->aborted = s->error != 0;
     if (s->aborted) atomic_store(&s->past, atomic_load(&s->failures));
     pthread_mutex_unlock(&s->lock);
@@ -455,7 +458,7 @@ static void interrupt_one(void *object, void *drop) {
     struct hc_stream *s = object;
     if (drop != NULL) {
         atomic_fetch_or(&s->state, HC_STREAM_FAILED);
-        hc_stream_abort(s, 0);
+        hc_stream_abort(s, ACL_ERROR_RT_STREAM_ABORT, 0);
         return;
     }
     pthread_mutex_lock(&s->lock);
@@ -551,7 +554,7 @@ aclError hc_stream_destroy(struct hc_stream *s, bool force, uint32_t pins) {
              "stream %d cannot be destroyed by one of its own tasks", s->id);
     if (!hc_handle_retire(&s->handle)) return hc_handle_fail(&hc_stream_pool, s, "aclrtDestroyStream");
     aclError code = ACL_SUCCESS;
-    if (force) hc_stream_abort(s, FORCE_MS);
+    if (force) hc_stream_abort(s, ACL_ERROR_RT_STREAM_ABORT, FORCE_MS);
     else code = hc_stream_synchronize(s, -1, "aclrtDestroyStream");
     /* A worker that hangs keeps its stream: better a leak than a thread on freed memory. */
     HC_CHECK(end_worker(s, force), ACL_ERROR_RT_STREAM_SYNC_TIMEOUT,

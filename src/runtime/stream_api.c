@@ -132,10 +132,11 @@ static void abort_one(void *object, void *ctx) {
     struct hc_stream *s = object;
     struct abort_all *all = ctx;
     if (s->device == all->device && (!hc_stream_idle(s) || hc_stream_error(s) != 0))
-        all->over = hc_stream_abort(s, all->timeout) && all->over;
+        all->over = hc_stream_abort(s, ACL_ERROR_RT_DEVICE_TASK_ABORT, all->timeout) && all->over;
 }
 
-/* timeout: milliseconds, 0 for no limit. */
+/* timeout: milliseconds, 0 for no limit. By the code of what it dropped torch_npu tells a device that was
+ * stopped from one that failed. */
 aclError aclrtDeviceTaskAbort(int32_t deviceId, uint32_t timeout) {
     enum { NO_LIMIT_MS = 1000 * 60 * 60 };
     struct hc_device *device = hc_device_get(deviceId);

@@ -278,7 +278,7 @@ TEST(abort_fails_who_waits_for_the_dropped_record) {
         CHECK_OK(aclrtRecordEvent(f.event, f.a));
         CHECK_OK(aclrtStreamWaitEvent(f.b, f.event));
         CHECK_OK(aclrtDeviceTaskAbort(0, 1000));
-        CHECK_FAILS(aclrtSynchronizeStream(f.b), ACL_ERROR_RT_STREAM_ABORT, "were dropped");
+        CHECK_FAILS(aclrtSynchronizeStream(f.b), ACL_ERROR_RT_DEVICE_TASK_ABORT, "were dropped");
         CHECK_OK(aclrtRecordEvent(f.event, f.a));
         CHECK_OK(aclrtStreamWaitEvent(f.b, f.event));
         CHECK_OK(aclrtSynchronizeStream(f.b));

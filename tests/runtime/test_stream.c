@@ -264,7 +264,7 @@ TEST(device_abort_drops_and_unblocks) {
     CHECK_OK(aclrtDeviceTaskAbort(0, 1000));
     CHECK_EQ(g_count, 0);
     CHECK_EQ(g_released, 6);
-    CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_STREAM_ABORT, "abort");
+    CHECK_FAILS(aclrtSynchronizeStream(s), ACL_ERROR_RT_DEVICE_TASK_ABORT, "abort");
     CHECK_OK(put(s, note, 1, true));
     CHECK_OK(aclrtSynchronizeStream(s));
     CHECK_EQ(g_count, 1);
