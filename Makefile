@@ -14,6 +14,8 @@ INSTALLED := $(VENV)/.mindspeed
 RECORD    := $(BUILD)/operators.json
 RECORDING := MINDSPEED_OPERATOR_RECORD=$(RECORD)
 OPERATORS := $(PY) tools/gen_operators_doc.py $(RECORD)
+# A whole run is spread over workers, a file to each at a time; a part of the tests is quicker without them.
+WORKERS   := -n $(JOBS) --dist loadfile
 SOURCES   := $(shell find src abi cmake python tools/gen_headers.py -type f -not -name '*.pyc') \
              CMakeLists.txt pyproject.toml LICENSE README.md
 
@@ -72,7 +74,8 @@ test-c: $(TESTS) ## C tests
 
 # A whole run also records what the operator tests computed, and compares docs/operators.md with it.
 test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel; ARGS="a part of them"
-	$(if $(ARGS),,$(RECORDING)) $(PY) -m pytest -q $(or $(ARGS),$(if $(SLOW),,-m 'not slow'))
+	@rm -f $(RECORD:.json=)*.json
+	$(if $(ARGS),,$(RECORDING)) $(PY) -m pytest -q $(or $(ARGS),$(WORKERS) $(if $(SLOW),,-m 'not slow'))
 	$(if $(ARGS),,$(OPERATORS) --check)
 
 doctor: $(INSTALLED) ## check the installation
@@ -89,7 +92,8 @@ format: $(LINT) ## format the whole tree
 
 docs: $(INSTALLED) $(TESTS) ## regenerate the generated documents (runs the operator tests)
 	$(PY) tools/gen_options_doc.py
-	$(RECORDING) $(PY) -m pytest -q tests/ops
+	@rm -f $(RECORD:.json=)*.json
+	$(RECORDING) $(PY) -m pytest -q $(WORKERS) tests/ops
 	$(OPERATORS)
 
 clean: ## remove build/

@@ -7,6 +7,7 @@ The names come from the library's symbols and its tables of operators by name, t
     MINDSPEED_OPERATOR_RECORD=record.json python -m pytest tests/ops
     tools/gen_operators_doc.py record.json [--check] [--lib64 FOLDER]
 
+Where pytest ran with workers (-n), their records lie beside it as record.gw0.json and so on; all count.
 --check writes nothing and fails when the document is stale. An operator without a test is an error in either case.
 The content depends on the library's symbols and on which calls the tests make, not on the CPU that ran them.
 """
@@ -141,15 +142,27 @@ def generate(library: Path, record: dict[str, dict[str, list[str]]]) -> tuple[st
     return "".join(parts) + section, untested + more
 
 
+def read_records(path: Path) -> dict[str, dict[str, list[str]]]:
+    """The record and those of workers as one."""
+    merged: dict[str, dict[str, set[str]]] = {}
+    paths = [p for p in (path, *sorted(path.parent.glob(f"{path.stem}.gw*.json"))) if p.is_file()]
+    if not paths:
+        sys.exit(f"{path}: no such record; run the operator tests with MINDSPEED_OPERATOR_RECORD={path}")
+    for part in paths:
+        for name, entry in json.loads(part.read_text(encoding="utf-8")).items():
+            known = merged.setdefault(name, {kind: set() for kind in entry})
+            for kind, values in entry.items():
+                known[kind] |= set(values)
+    return {name: {kind: sorted(v) for kind, v in entry.items()} for name, entry in sorted(merged.items())}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lib64", type=Path, help="folder of the libraries (default: the installed wheel's)")
     parser.add_argument("record", type=Path, help="record of the operator tests")
     parser.add_argument("--check", action="store_true", help="fail when the document is stale")
     args = parser.parse_args()
-    text, untested = generate(
-        (args.lib64 or installed()) / "libopapi.so", json.loads(args.record.read_text(encoding="utf-8"))
-    )
+    text, untested = generate((args.lib64 or installed()) / "libopapi.so", read_records(args.record))
     if untested:
         print(f"{len(untested)} operators without a test: {', '.join(untested)}", file=sys.stderr)
     if not args.check:

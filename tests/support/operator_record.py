@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which operator computed which element type in which test file: the source of docs/operators.md.
 
-On with MINDSPEED_OPERATOR_RECORD=file.json. Only calls that succeed count, and none of tests that draw their inputs:
+On with MINDSPEED_OPERATOR_RECORD=file.json; a worker of pytest-xdist writes file.<its name>.json. Only calls that succeed count, and none of tests that draw their inputs:
 the record has to be the same on every run.
 """
 
@@ -50,4 +50,7 @@ def save() -> None:
     record = {
         n: {"types": sorted(_types[n]), "tests": sorted(t for t in _tests[n] if t)} for n in sorted(_tests)
     }
-    Path(os.environ[VARIABLE]).write_text(json.dumps(record, indent=1), encoding="utf-8")
+    path, worker = Path(os.environ[VARIABLE]), os.environ.get("PYTEST_XDIST_WORKER")
+    if worker:
+        path = path.with_suffix(f".{worker}.json")
+    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
