@@ -23,4 +23,4 @@ if operator_record.VARIABLE in os.environ:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if operator_record.VARIABLE in os.environ:
-        operator_record.save()
+        operator_record.save(getattr(session.config, "workerinput", {}).get("workerid"))

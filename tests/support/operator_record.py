@@ -46,11 +46,11 @@ def recording(call: Callable[..., Any]) -> Callable[..., Any]:
     return recorded
 
 
-def save() -> None:
+def save(worker: str | None) -> None:
     record = {
         n: {"types": sorted(_types[n]), "tests": sorted(t for t in _tests[n] if t)} for n in sorted(_tests)
     }
-    path, worker = Path(os.environ[VARIABLE]), os.environ.get("PYTEST_XDIST_WORKER")
+    path = Path(os.environ[VARIABLE])
     if worker:
         path = path.with_suffix(f".{worker}.json")
     path.write_text(json.dumps(record, indent=1), encoding="utf-8")

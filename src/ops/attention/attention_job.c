@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hc_checked.h"
 #include "temporary.h"
 
 /* Token counts beyond any sequence: sums with them cannot overflow. */

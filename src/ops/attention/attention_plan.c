@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "attention.h"
-#include "hc_checked.h"
 
 /* Types of q, k, v and their gradients. float64 is left out: tiles are float32. */
 static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }

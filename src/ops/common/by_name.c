@@ -36,7 +36,7 @@ static aclnnStatus check_shape(const char *name, const aclTensorDesc *d, size_t 
         HC_CHECK(n >= 0, ACL_ERROR_INVALID_PARAM,
                  "dimension %zu of %s is %lld: shapes must be known when an operator is launched", i, name,
                  (long long)n);
-        HC_CHECK(!__builtin_mul_overflow(bytes, hc_max_i64(n, 1), &bytes), ACL_ERROR_INVALID_PARAM,
+        HC_CHECK(hc_mul_i64_fits(bytes, hc_max_i64(n, 1), &bytes), ACL_ERROR_INVALID_PARAM,
                  "%s has more than 2^63 bytes with dimension %zu, which is %lld", name, i, (long long)n);
     }
     return 0;

@@ -5,6 +5,7 @@
  * functions HC_FN(name); `#else` is compiled once and defines the interface functions (hc_kernel.h). */
 #pragma once
 #include "aclnnop/aclnn_ops.h"
+#include "hc_checked.h"
 #include "hc_error.h"
 #include "hc_executor.h"
 #include "hc_isa.h"

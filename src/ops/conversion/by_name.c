@@ -86,9 +86,8 @@ static aclnnStatus view_of(const struct hc_by_name_call *call, const aclTensor *
                  in[1].name, i, (long long)step);
         view->shape[i] = n;
         view->stride[i] = step;
-        fits = fits && !__builtin_mul_overflow(many, hc_max_i64(n, 1), &many) &&
-               !__builtin_mul_overflow(hc_max_i64(n - 1, 0), step, &reach) &&
-               !__builtin_add_overflow(last, reach, &last);
+        fits = fits && hc_mul_i64_fits(many, hc_max_i64(n, 1), &many) &&
+               hc_mul_i64_fits(hc_max_i64(n - 1, 0), step, &reach) && hc_add_i64_fits(last, reach, &last);
     }
     view->numel = fits ? count_elements(view) : 0;
     HC_CHECK(fits && (view->numel == 0 || last < t->storage_numel), ACL_ERROR_INVALID_PARAM,

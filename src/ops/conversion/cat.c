@@ -3,7 +3,6 @@
  * between the parts and slices of the whole, converting where dtypes differ. One parallel copy a part,
  * each at the speed of memory; a slice of the whole along its first dimension is one run. */
 #include "elementwise.h"
-#include "hc_checked.h"
 #include "messages.h"
 
 /* Not negative. */

@@ -5,7 +5,6 @@
  *
  * This is how gradients of different shapes become the input of one reduce-scatter: chunk c of all of
  * them is what rank c gets, contiguously. One pass over the data, dtype changed on the way. */
-#include "hc_checked.h"
 #include "temporary.h"
 
 struct args {

@@ -2,7 +2,6 @@
 /* out = self tiled repeats[d] times along dimension d. Each output dimension is seen as (repeats, size);
  * the source is repeated by a stride of 0, so the tiling is one copy, at the speed of writing out. */
 #include "elementwise.h"
-#include "hc_checked.h"
 
 /* By out's dimensions; leading ones that self lacks have size 1 there. */
 struct args {

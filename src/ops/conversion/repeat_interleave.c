@@ -6,7 +6,6 @@
  * each, and the rest is a gather; the gradient is the scatter that adds where the forward repeated. */
 
 #include "gather.h"
-#include "hc_checked.h"
 #include "messages.h"
 #include "scatter.h"
 

@@ -5,7 +5,6 @@
  * Every update is a block of data, so each is one strided copy. There are as many as sequences in a
  * batch: few and large, which is why the loop over them is plain and each copy uses all threads. */
 
-#include "hc_checked.h"
 #include "index_load.h"
 
 /* Not negative, and not the batch's. */
