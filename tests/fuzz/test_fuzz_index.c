@@ -40,7 +40,7 @@ static bool give_all(void) {
     for (size_t i = 0; i < g_num_tensors; i++) aclDestroyTensor(g_tensors[i]);
     for (size_t i = 0; i < g_num_blocks; i++) {
         const unsigned char *m = g_blocks[i].memory, *end = m + GUARD + g_blocks[i].bytes;
-        for (size_t k = 0; k < GUARD; k++) whole = whole && m[k] == CANARY && end[k] == CANARY;
+        for (int k = 0; k < GUARD; k++) whole = whole && m[k] == CANARY && end[k] == CANARY;
         free(g_blocks[i].memory);
     }
     g_num_blocks = g_num_tensors = 0;
