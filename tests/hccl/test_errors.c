@@ -2,6 +2,8 @@
 /* What several ranks get when something is wrong: all of them an error, at once, whose text names the ranks
  * and what they called; and afterwards they can go on. */
 #include "harness.h"
+#include "hc_error.h"
+#include "hc_launch.h"
 #include "hccl_ranks.h"
 
 enum { N = 1000 };
@@ -246,18 +248,24 @@ static int abort_device(struct rank *self) { return abort_by(self, ABORT_DEVICE)
 TEST(stream_is_destroyed) { CHECK(run_ranks(3, 60, destroy_stream)); }
 TEST(device_is_aborted) { CHECK(run_ranks(2, 60, abort_device)); }
 
+static aclError fail_late(void *arg) {
+    (void)arg;
+    return hc_fail(ACL_ERROR_INTERNAL_ERROR, "only the data can tell");
+}
+
 /* A collective behind a failed task on a stream that stops is dropped: the others are told, and what failed.
  */
 static int dropped(struct rank *self) {
     TRY(allocate(self));
     if (self->rank == 1) {
         EXPECT_OK(aclrtSetStreamFailureMode(self->stream, ACL_STOP_ON_FAILURE));
-        EXPECT_OK(aclopCompileAndExecute("NoSuchOperator", 0, NULL, NULL, 0, NULL, NULL, NULL, ACL_ENGINE_SYS,
-                                         ACL_COMPILE_SYS, NULL, self->stream));
+        EXPECT_OK(hc_launch(
+            self->stream,
+            &(struct hc_task){.name = "OperatorThatFails", .kind = HC_TASK_OPERATOR, .run = fail_late}));
     }
     note(HcclAllReduce(g_send, g_recv, N, FP32, SUM, self->comm, self->stream));
-    if (self->rank == 1) FAILS(self->stream, AT_ONCE, "NoSuchOperator");
-    else FAILS(self->stream, AT_ONCE, "rank 1 reports", "HcclAllReduce", "was dropped", "NoSuchOperator");
+    if (self->rank == 1) FAILS(self->stream, AT_ONCE, "OperatorThatFails");
+    else FAILS(self->stream, AT_ONCE, "rank 1 reports", "HcclAllReduce", "was dropped", "OperatorThatFails");
     return goes_on(self);
 }
 TEST(collective_is_dropped) { CHECK(run_ranks(3, 60, dropped)); }
