@@ -135,6 +135,8 @@ TEST(killed_at_any_moment) {
 
 static int forks(void) {
     run_tasks(10);
+    sleep_ms(200); /* threads fall asleep: an allocator that another thread is in, as AddressSanitizer's, is
+                      lost to the child */
     const pid_t pid = fork();
     if (pid == 0) { /* a process that starts the runtime anew has a trace of its own */
         if (aclInit(NULL) != ACL_SUCCESS) _exit(1);
