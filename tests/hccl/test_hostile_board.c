@@ -73,6 +73,19 @@ static int live_with_it(struct rank *self) {
     _exit(0); /* with what it has: leaving in order is not part of this */
 }
 
+/* Changes memory that the stream's thread writes: a race of this test, of which a sanitizer need not tell. */
+__attribute__((noinline, no_sanitize_thread)) static bool lie_in_a_slot(char *board, size_t bytes,
+                                                                        size_t message) {
+    for (int ms = 0; ms < 5000; ms++, usleep(1000))
+        for (size_t at = 0; at + sizeof(struct hc_slot) <= bytes; at += 8) {
+            struct hc_slot *s = (struct hc_slot *)(void *)(board + at);
+            if (s->mode != HC_SLOT_SHARED || s->total != message) continue;
+            s->mode = HC_SLOT_EAGER;
+            return true;
+        }
+    return false;
+}
+
 /* The head of a message that its receiver should copy from the sender's buffer is changed: "it is in the
  * slot", which it cannot be. */
 static int lie_about_a_slot(struct rank *self) {
@@ -84,14 +97,7 @@ static int lie_about_a_slot(struct rank *self) {
     EXPECT(board != NULL, "no board is mapped");
     if (self->rank == 1) {
         EXPECT_OK(HcclSend(x, MANY, HCCL_DATA_TYPE_INT8, 0, self->comm, self->stream));
-        struct hc_slot *slot = NULL;
-        for (int ms = 0; slot == NULL && ms < 5000; ms++, usleep(1000))
-            for (size_t at = 0; slot == NULL && at + sizeof *slot <= bytes; at += 8) {
-                struct hc_slot *s = (struct hc_slot *)(void *)(board + at);
-                if (s->mode == HC_SLOT_SHARED && s->total == MANY) slot = s;
-            }
-        EXPECT(slot != NULL, "no slot has the message");
-        slot->mode = HC_SLOT_EAGER;
+        EXPECT(lie_in_a_slot(board, bytes, MANY), "no slot has the message");
         host_barrier(self);
         _exit(aclrtSynchronizeStream(self->stream) == 0);
     }
