@@ -335,7 +335,7 @@ def missing() -> Iterator[str]:
 PARTS = {
     p.__name__: p for p in (views, casts, destinations, random_views, storages, order, data_parallel, missing)
 }
-SEVERAL = {"all": [*PARTS][:-2], "queued": ["random_views", "storages", "data_parallel"]}
+SEVERAL = {"all": [*PARTS][:-2], "queued": ["random_views", "storages"]}
 
 
 def main() -> int:
