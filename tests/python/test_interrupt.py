@@ -80,7 +80,7 @@ x = torch.ones(4, device="npu")
 if "group" not in sys.argv:
     dist.all_reduce(x)
     torch.npu.synchronize()
-print("ready", flush=True)
+print("ready\\n", end="", flush=True)  # in one write: ranks of torchrun are not buffered and share the pipe
 if rank == 1: time.sleep(300)
 try:
     dist.all_reduce(x)
