@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from mindspeed.features import context_parallel, optimizer_groups, torch_norm
+from mindspeed.features.compatibility import context_parallel, optimizer_groups, torch_norm
 
 CPU = torch.device("cpu")
 

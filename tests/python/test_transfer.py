@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("torch_npu")
 import torch
 from mindspeed.adaptor import session
-from mindspeed.features import cuda_module, device_arguments, distributed_backend
-from mindspeed.features._devices import npu_device
-from mindspeed.features.distributed_backend import hccl_backend
+from mindspeed.features.compatibility import cuda_module, device_arguments, distributed_backend
+from mindspeed.features.compatibility._devices import npu_device
+from mindspeed.features.compatibility.distributed_backend import hccl_backend
 
 FEATURES = [f.FEATURE for f in (cuda_module, device_arguments, distributed_backend)]
 

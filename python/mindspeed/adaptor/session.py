@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterable
 
-from mindspeed import features as feature_package
 from mindspeed.adaptor.applying import Applier
-from mindspeed.adaptor.errors import PatchError
+from mindspeed.adaptor.discovery import all_features
 from mindspeed.adaptor.importing import module_exists
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Feature, make_plan
@@ -18,18 +15,8 @@ _active: Applier | None = None
 
 
 def discover(level: Level) -> list[Feature]:
-    """The FEATURE of each module below mindspeed.features, up to a level."""
-    found = []
-    for info in pkgutil.iter_modules(feature_package.__path__):
-        if info.name.startswith("_"):
-            continue
-        module = importlib.import_module(f"{feature_package.__name__}.{info.name}")
-        feature = getattr(module, "FEATURE", None)
-        if not isinstance(feature, Feature):
-            raise PatchError(f"{module.__name__} defines no FEATURE")
-        if feature.level <= level:
-            found.append(feature)
-    return found
+    """All features up to a level."""
+    return [feature for feature in all_features() if feature.level <= level]
 
 
 def activate(features: Iterable[Feature]) -> None:

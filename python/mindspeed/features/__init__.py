@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file per feature; each defines FEATURE. A name with a leading underscore is a helper, not a feature."""
+"""One file per feature, in one folder per area; each defines FEATURE. A name with a leading underscore is a helper."""

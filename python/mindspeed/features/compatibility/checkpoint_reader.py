@@ -17,7 +17,7 @@ from typing import Any
 
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Feature, Patch
-from mindspeed.features._pickles import load_data, load_metadata
+from mindspeed.features.compatibility._pickles import load_data, load_metadata
 
 
 def _check_places(metadata: Any, where: str) -> None:

@@ -12,7 +12,7 @@ import torch
 import torch_npu.npu
 
 from mindspeed.adaptor import Feature, Level, Patch
-from mindspeed.features._devices import anywhere, takes_arguments
+from mindspeed.features.compatibility._devices import anywhere, takes_arguments
 
 NAMES = (
     "BFloat16Storage BFloat16Tensor BoolStorage BoolTensor ByteStorage ByteTensor CharStorage CharTensor "

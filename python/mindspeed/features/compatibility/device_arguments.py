@@ -12,7 +12,7 @@ import torch_npu  # noqa: F401  (gives Tensor and Module their npu methods)
 from torch.utils._device import _device_constructors
 
 from mindspeed.adaptor import Feature, Level, Patch
-from mindspeed.features._devices import Function, anywhere, by_keyword, npu_device
+from mindspeed.features.compatibility._devices import Function, anywhere, by_keyword, npu_device
 
 # `with torch.device(...)` looks the called builtin up in this set, which torch fills at first use: now,
 # before the names mean our wrappers.

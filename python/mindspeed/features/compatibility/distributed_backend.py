@@ -12,7 +12,7 @@ import torch.distributed.device_mesh
 import torch_npu  # noqa: F401  (adds torch.distributed.is_hccl_available)
 
 from mindspeed.adaptor import Feature, Level, Patch
-from mindspeed.features._devices import Function, anywhere, npu_device
+from mindspeed.features.compatibility._devices import Function, anywhere, npu_device
 
 
 def hccl_backend(backend: Any) -> Any:
