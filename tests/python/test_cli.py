@@ -177,8 +177,8 @@ def healthy(monkeypatch):
 def _right_versions(report):
     report.facts["python"], report.facts["platform"] = "3.11", "x86_64"
     report.facts["versions"] = {
-        name: {"name": name, "found": wanted, "wanted": wanted, "fits": True}
-        for name, wanted in doctor.SUPPORTED.items()
+        name: {"found": tested.last, "tested": str(tested), "is_tested": True}
+        for name, tested in doctor.TESTED.items()
     }
 
 
@@ -251,15 +251,25 @@ def test_a_missing_hook_is_a_problem(healthy, capsys, monkeypatch):
     assert "start-up hook is not installed" in capsys.readouterr().out
 
 
-def test_a_wrong_version_is_a_problem(monkeypatch):
-    monkeypatch.setattr(
-        "mindspeed.adaptor.versions.installed_version", lambda name: "9.9" if name == "torch" else None
-    )
+def _versions_of(monkeypatch, **installed):
+    monkeypatch.setattr("mindspeed.adaptor.versions.installed_version", installed.get)
     report = doctor.Report()
     doctor._versions(report)
+    return report
+
+
+def test_an_untested_version_is_a_warning_and_a_missing_one_a_problem(monkeypatch):
+    report = _versions_of(monkeypatch, torch="9.9")
+    assert report.warnings == ["torch 9.9 is outside of what this release is tested with: 2.7.1 to 2.14.0"]
+    assert report.problems == ["torch_npu is not installed, this release is tested with 2.7.1 to 2.14.0"]
+
+
+def test_a_pair_that_does_not_fit_is_a_problem(monkeypatch):
+    report = _versions_of(monkeypatch, torch="2.13.0+cpu", torch_npu="2.9.0.post2")
+    assert report.warnings == []
     assert report.problems == [
-        "torch 9.9, this release fits torch==2.13.0",
-        "torch_npu is not installed, this release fits torch_npu==2.13.0",
+        "torch_npu 2.9.0.post2 is not for torch 2.13.0+cpu: install torch-npu==2.13.* for this torch, "
+        "or torch==2.9.* for this torch_npu"
     ]
 
 

@@ -226,7 +226,7 @@ def test_the_import_prints_nothing_and_is_idempotent():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_wrong_version_says_what_fits(tmp_path):
+def test_a_pair_that_does_not_fit_says_what_to_install(tmp_path):
     done = run(
         "import importlib.metadata as m\n"
         "real = m.version\n"
@@ -234,4 +234,19 @@ def test_a_wrong_version_says_what_fits(tmp_path):
         "import mindspeed.megatron_adaptor\n"
     )
     assert done.returncode == 1
-    assert "torch 2.9.1, this release fits torch==2.13.0" in done.stderr
+    assert "torch_npu 2.13.0 is not for torch 2.9.1: install torch-npu==2.9.* for this torch" in done.stderr
+
+
+def test_an_untested_version_is_one_warning():
+    done = run(
+        "import mindspeed.adaptor.versions as v\n"
+        "real = v._megatron_version\n"
+        "v._megatron_version = lambda: '9.1.0rc2' if real() else None\n"
+        "import mindspeed.megatron_adaptor\n"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(" ")]
+    assert len(lines) == 1, done.stderr
+    assert (
+        "megatron-core 9.1.0rc2 is outside of what this release is tested with: 0.12.1 to 0.19.0" in lines[0]
+    )

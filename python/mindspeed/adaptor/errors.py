@@ -17,4 +17,8 @@ class ImportOrderError(PatchError):
 
 
 class VersionError(ImportError):
-    """A framework is missing or has a version that the adaptor does not fit."""
+    """A framework is missing, or two of them do not fit each other."""
+
+
+class VersionWarning(UserWarning):
+    """A framework has a version that this release was not tested with."""

@@ -8,17 +8,17 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mindspeed import options
-from mindspeed.adaptor.versions import SUPPORTED, component
+from mindspeed.adaptor.versions import TESTED, component, misfit
 from mindspeed.cann import loader
 from mindspeed.cli import probing, smi
 from mindspeed.cli.environment import choose
 
-# Without these nothing works; of the others a wrong version is a problem, an absent one is not.
+# Without these nothing works.
 NEEDED = ("torch", "torch_npu")
 CPU_FLAGS = (
     "avx2 fma f16c avx512f avx512bw avx512vl avx512dq avx512_bf16 avx512_vnni amx_tile asimd asimdhp sve"
@@ -27,9 +27,10 @@ CPU_FLAGS = (
 
 @dataclass(slots=True)
 class Report:
-    """Facts for display, and the problems that make the exit code 1."""
+    """Facts for display, what is worth a warning, and the problems that make the exit code 1."""
 
     facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -42,7 +43,8 @@ def run(*, as_json: bool, timeout: float) -> int:
     _library(report, timeout)
     _operator(report, timeout)
     if as_json:
-        print(json.dumps({**report.facts, "problems": report.problems, "ok": not report.problems}, indent=2))
+        findings = {"warnings": report.warnings, "problems": report.problems, "ok": not report.problems}
+        print(json.dumps({**report.facts, **findings}, indent=2))
     else:
         _print(report)
     return 1 if report.problems else 0
@@ -51,12 +53,15 @@ def run(*, as_json: bool, timeout: float) -> int:
 def _versions(report: Report) -> None:
     report.facts["python"] = platform.python_version()
     report.facts["platform"] = f"{platform.machine()}, {' '.join(platform.libc_ver())}"
-    report.facts["versions"] = {}
-    for name in SUPPORTED:
-        found = component(name)
-        report.facts["versions"][name] = {**asdict(found), "fits": found.fits}
-        if not found.fits and (found.found or name in NEEDED):
-            report.problems.append(str(found))
+    components = {name: component(name) for name in TESTED}
+    report.facts["versions"] = {
+        name: {"found": one.found, "tested": str(one.tested), "is_tested": one.is_tested}
+        for name, one in components.items()
+    }
+    report.problems += [str(components[name]) for name in NEEDED if components[name].found is None]
+    report.warnings += [str(one) for one in components.values() if one.found and not one.is_tested]
+    wrong = misfit(components["torch"].found, components["torch_npu"].found)
+    report.problems += [wrong] if wrong else []
 
 
 def _cpu(report: Report) -> None:
@@ -128,8 +133,7 @@ def _print(report: Report) -> None:
     line: Callable[[str, object], None] = lambda name, text: print(f"{name:<16}{text}")  # noqa: E731
     line("python", f"{facts['python']} ({facts['platform']})")
     for name, found in facts["versions"].items():
-        state = "ok" if found["fits"] else f"this release fits {found['wanted']}"
-        line(name, f"{found['found']} ({state})" if found["found"] else f"not installed ({state})")
+        line(name, f"{found['found'] or 'not installed'} (tested with {found['tested']})")
     cpu, device, cann = facts["cpu"], facts["device"], facts["cann"]
     line("cpu", f"{cpu['model']}, {cpu['cores']} cores: {' '.join(cpu['features']) or 'no feature known'}")
     line("instruction set", device.get("instruction_set") or "chosen by the vendor")
@@ -149,6 +153,8 @@ def _print(report: Report) -> None:
         "self-test",
         test.get("skipped") or test.get("error") or f"{test['operator']} on npu:0 equals the CPU's: ok",
     )
+    for warning in report.warnings:
+        line("WARNING", warning)
     for problem in report.problems:
         line("PROBLEM", problem)
     print("All is well." if not report.problems else f"{len(report.problems)} problem(s).")

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which versions of the frameworks are accepted, and which patches belong to which."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from mindspeed.adaptor import Feature, Level, Patch, PatchError, versions
+from mindspeed.adaptor.errors import VersionError, VersionWarning
+from mindspeed.adaptor.patching import make_plan
+
+TARGET = "megatron.core.math:double"
+
+
+@pytest.mark.parametrize(
+    ("version", "since", "until", "expected"),
+    [
+        ("0.14.0", "", "", True),
+        ("0.14.0", "0.14.0", "", True),
+        ("0.14.0", "0.14.1", "", False),
+        ("0.14.0", "", "0.14.0", False),
+        ("0.13.9", "", "0.14.0", True),
+        ("0.9.0", "0.14.0", "", False),  # numbers, not text
+        ("0.14", "0.14.0", "0.14.1", True),
+        # What leads to a release counts as that release, on both sides of a bound.
+        ("0.14.0rc3", "0.14.0", "", True),
+        ("0.14.0rc3", "", "0.14.0", False),
+        ("2.14.0.dev20261101+cpu", "2.14.0", "2.15.0", True),
+        ("2.9.0.post8", "2.9.0", "2.9.1", True),
+        ("2.13.0+cpu", "2.13.0", "2.13.1", True),
+    ],
+)
+def test_bounds(version, since, until, expected):
+    assert versions.within(version, since=since, until=until) is expected
+
+
+def targets(version, *patches):
+    feature = Feature(name="test", level=Level.COMPATIBILITY, patches=patches)
+    plan = make_plan([feature], lambda name: True, {"megatron-core": version}.get)
+    return [stack.target for stacks in plan.values() for stack in stacks.values()]
+
+
+def test_a_patch_outside_of_its_versions_is_left_out():
+    patches = Patch(TARGET, abs, until="0.14.0"), Patch(f"{TARGET}d", abs, since="0.14.0", until="0.17.0")
+    assert targets("0.13.1", *patches) == [TARGET]
+    assert targets("0.14.0rc1", *patches) == [f"{TARGET}d"]
+    assert targets("0.17.0", *patches) == []
+
+
+def test_two_replacements_of_one_target_may_divide_the_versions():
+    assert targets("0.16.1", Patch(TARGET, abs, until="0.14.0"), Patch(TARGET, len, since="0.14.0")) == [
+        TARGET
+    ]
+
+
+def test_bounds_without_a_known_version_are_an_error():
+    with pytest.raises(PatchError, match=r"megatron\.core\.math:double.*megatron-core.*not known"):
+        targets(None, Patch(TARGET, abs, since="0.14.0"))
+    assert targets(None, Patch(TARGET, abs)) == [TARGET]
+
+
+@pytest.mark.parametrize("bounds", [{"since": "new"}, {"since": "0.2.0", "until": "0.2.0"}, {"until": "x"}])
+def test_bounds_that_mean_nothing_are_an_error(bounds):
+    with pytest.raises(PatchError, match="since"):
+        Patch(TARGET, abs, **bounds)
+
+
+def installed(monkeypatch, **found):
+    names = {"megatron_core": "megatron-core"}
+    found = {names.get(name, name): version for name, version in found.items()}
+    monkeypatch.setattr(versions, "installed_version", found.get)
+
+
+def require():
+    """Warnings and the error, as text."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            versions.require("torch", "torch_npu", "megatron-core")
+        except VersionError as error:
+            return [str(error)]
+    assert all(w.category is VersionWarning for w in caught)
+    return [str(w.message) for w in caught]
+
+
+@pytest.mark.parametrize("torch", ["2.7.1", "2.13.0", "2.14.0"])
+@pytest.mark.parametrize("megatron", ["0.12.1", "0.16.0rc1", "0.19.0"])
+def test_tested_versions_are_accepted_in_silence(monkeypatch, torch, megatron):
+    installed(monkeypatch, torch=f"{torch}+cpu", torch_npu=f"{torch}.post2", megatron_core=megatron)
+    assert require() == []
+
+
+@pytest.mark.parametrize("megatron", ["0.12.0", "0.19.1", "1.0"])
+def test_other_versions_are_one_warning_with_the_range(monkeypatch, megatron):
+    installed(monkeypatch, torch="2.13.0", torch_npu="2.13.0", megatron_core=megatron)
+    (text,) = require()
+    assert f"megatron-core {megatron}" in text and "0.12.1 to 0.19.0" in text and "\n" not in text
+
+
+def test_all_that_is_missing_is_one_error(monkeypatch):
+    installed(monkeypatch, torch="2.13.0")
+    (text,) = require()
+    assert "torch_npu is not installed" in text and "megatron-core is not installed" in text
+
+
+def test_torch_and_torch_npu_must_be_of_one_minor_version(monkeypatch):
+    installed(monkeypatch, torch="2.13.1", torch_npu="2.13.0", megatron_core="0.12.1")
+    assert require() == []
+    installed(monkeypatch, torch="2.13.0", torch_npu="2.9.0", megatron_core="0.12.1")
+    (text,) = require()
+    assert "install torch-npu==2.13.* for this torch, or torch==2.9.* for this torch_npu" in text
+
+
+def test_a_version_that_is_no_number_is_an_error_with_it(monkeypatch):
+    installed(monkeypatch, torch="2.13.0", torch_npu="2.13.0", megatron_core="main")
+    assert "'main' is not a version number" in require()[0]
