@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Grouped matrix products with a list of integers (the first version) or a tensor (the fourth and fifth) that
+ * says which rows belong to which group: see grouped.h. Everything in floating point; what belongs to
+ * quantised weights or activations is refused by name. */
+#include <string.h>
+
+#include "grouped.h"
+#include "temporary.h"
+
+/* `values`: of a group list that came as integers, num_values of them. */
+struct args {
+    bool by_steps, listed, counts;
+    size_t groups, num_values;
+    int64_t values[];
+};
+
+enum { BY_ROWS = 0, BY_STEPS = 2, NO_GROUPS = -1 };
+
+/* What the versions have in common, by the names of the interface. */
+struct request {
+    const char *name, *y_name;
+    const aclTensorList *x, *weight, *biasOptional, *y;
+    const aclIntArray *integers;
+    const aclTensor *groupListOptional;
+    int64_t split_item, group_type, list_type;
+};
+
+static struct hc_grouped_list from_list(const aclTensorList *list) {
+    return (struct hc_grouped_list){
+        list != NULL ? (const aclTensor *const *)list->data : NULL, NULL, list != NULL ? list->size : 0};
+}
+
+static struct hc_grouped_list from_call(const struct hc_call *call, int slot) {
+    return (struct hc_grouped_list){NULL, hc_arg(call, slot), hc_arg_count(call, slot)};
+}
+
+/* The list as the caller's memory has it now, into ours. */
+static aclnnStatus read_list(const struct hc_call *call, const struct hc_grouped *g, int64_t *first) {
+    const struct args *a = call->args;
+    if (a->num_values > 0) return hc_grouped_read(g, a->values, a->counts, first);
+    const int64_t n = (int64_t)a->groups;
+    int64_t *own = first + n + 1;
+    const aclTensor copy = hc_tensor_view(ACL_INT64, &n, 1, own);
+    HC_TRY(hc_copy(&copy, hc_arg(call, 3)));
+    return hc_grouped_read(g, own, a->counts, first);
+}
+
+/* Operands x, weight, biasOptional, groupListOptional, y. */
+static aclnnStatus run(const struct hc_call *call) {
+    const struct args *a = call->args;
+    const struct hc_grouped g = {.name = call->name,
+                                 .x = from_call(call, 0),
+                                 .weight = from_call(call, 1),
+                                 .bias = from_call(call, 2),
+                                 .y = from_call(call, 4),
+                                 .weight_name = "weight",
+                                 .groups = a->groups,
+                                 .by_steps = a->by_steps,
+                                 .listed = a->listed};
+    int64_t *first = hc_block_take_array(2 * a->groups + 1, sizeof *first);
+    HC_CHECK(first != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name, a->groups);
+    aclnnStatus status = 0;
+    if (a->listed) status = read_list(call, &g, first);
+    else hc_grouped_lengths(&g, first);
+    if (status == 0) status = hc_grouped_run(&g, first);
+    hc_block_give(first);
+    return status;
+}
+
+/* How many groups there are: as many as the list has entries, or else as there are tensors. */
+static aclnnStatus count_groups(const struct request *r, struct hc_grouped *g) {
+    const aclTensor *list = r->groupListOptional, *weight = g->weight.at[0];
+    HC_CHECK(weight != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: weight[0] is null", r->name);
+    if (r->integers != NULL && r->integers->size > 0) {
+        g->groups = r->integers->size;
+        g->listed = true;
+    } else if (list != NULL && list->numel > 0) {
+        HC_CHECK(list->rank == 1 && hc_dtype_class(list->dtype) == HC_CLASS_INT, ACLNN_ERR_PARAM_INVALID,
+                 "%s: groupListOptional is %s, wanted int64 of one dimension", r->name, HC_SHOW(list));
+        g->groups = (size_t)list->numel;
+        g->listed = true;
+    } else {
+        g->groups = hc_max_size(g->x.n, g->weight.n);
+        if (g->groups == 1 && !g->by_steps && weight->rank == 3) g->groups = (size_t)weight->shape[0];
+    }
+    return 0;
+}
+
+/* Numbers that choose, and the number of outputs that follows from them. */
+static aclnnStatus check_choices(const struct request *r, const struct hc_grouped *g) {
+    HC_CHECK(r->split_item >= 0 && r->split_item <= 3, ACLNN_ERR_PARAM_INVALID,
+             "%s: splitItem is %lld, wanted 0 to 3", r->name, (long long)r->split_item);
+    HC_CHECK(r->group_type == NO_GROUPS || r->group_type == BY_ROWS || r->group_type == BY_STEPS,
+             ACLNN_ERR_PARAM_INVALID, "%s: groupType is %lld, wanted -1, 0 (rows) or 2 (columns of x)",
+             r->name, (long long)r->group_type);
+    HC_CHECK(r->list_type == 0 || r->list_type == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: groupListType is %lld, wanted 0 (ends of groups) or 1 (lengths)", r->name,
+             (long long)r->list_type);
+    const size_t wanted = r->split_item >= 2 ? 1 : g->groups;
+    HC_CHECK(g->y.n == wanted, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s has %zu tensors, wanted %zu for %zu groups and splitItem %lld", r->name, r->y_name,
+             g->y.n, wanted, g->groups, (long long)r->split_item);
+    return 0;
+}
+
+/* Integers are quantised values, which need scales. */
+static aclnnStatus check_floats(const struct request *r) {
+    const aclTensorList *lists[] = {r->x, r->weight, r->biasOptional, r->y};
+    const char *const names[] = {"x", "weight", "biasOptional", r->y_name};
+    for (size_t k = 0; k < HC_ARRAY_SIZE(lists); k++) {
+        for (size_t i = 0; lists[k] != NULL && i < lists[k]->size; i++) {
+            const aclTensor *t = lists[k]->data[i];
+            HC_CHECK(t == NULL || hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID,
+                     "%s: %s[%zu] is %s, wanted floating point: quantised products are not supported",
+                     r->name, names[k], i, HC_SHOW(t));
+        }
+    }
+    return 0;
+}
+
+static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(r->x && r->weight && r->y, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", r->name,
+             !r->x        ? "x"
+             : !r->weight ? "weight"
+                          : r->y_name);
+    struct hc_grouped g = {.name = r->name,
+                           .x = from_list(r->x),
+                           .weight = from_list(r->weight),
+                           .bias = from_list(r->biasOptional),
+                           .y = from_list(r->y),
+                           .weight_name = "weight",
+                           .y_name = r->y_name,
+                           .by_steps = r->group_type == BY_STEPS};
+    HC_CHECK(g.x.n > 0 && g.weight.n > 0 && g.y.n > 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: x has %zu tensors, weight %zu, %s %zu, wanted some", r->name, g.x.n, g.weight.n, r->y_name,
+             g.y.n);
+    HC_TRY(count_groups(r, &g));
+    HC_TRY(check_choices(r, &g));
+    HC_TRY(check_floats(r));
+    HC_TRY(hc_grouped_check(&g));
+    const size_t values = r->integers != NULL ? r->integers->size : 0;
+    struct args *args = hc_block_take(sizeof *args + values * sizeof(int64_t));
+    HC_CHECK(args != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", r->name, values);
+    *args = (struct args){g.by_steps, g.listed, r->list_type == 1, g.groups, values};
+    if (values > 0) memcpy(args->values, r->integers->data, values * sizeof(int64_t));
+    const aclTensorList *const x = r->x, *const weight = r->weight, *const biasOptional = r->biasOptional,
+                               *const y = r->y;
+    const aclTensor *const groupListOptional = values > 0 || !g.listed ? NULL : r->groupListOptional;
+    const struct hc_operand operands[] = {HC_IN_LIST(x), HC_IN_LIST(weight), HC_IN_LIST(biasOptional),
+                                          HC_IN_OPT(groupListOptional), HC_OUT_LIST(y)};
+    const struct hc_plan p = {.name = r->name,
+                              .run = run,
+                              .args = args,
+                              .args_size = sizeof *args + values * sizeof(int64_t),
+                              .operands = operands,
+                              .num_operands = HC_ARRAY_SIZE(operands),
+                              .flops = hc_grouped_flops(&g)};
+    const aclnnStatus status = hc_plan(&p, workspaceSize, executor);
+    hc_block_give(args);
+    return status;
+}
+
+/* A list that floating point has no use for; one of empty tensors is one that was not given. */
+static aclnnStatus refuse(const char *name, const char *list_name, const aclTensorList *list) {
+    for (size_t i = 0; list != NULL && i < list->size; i++) {
+        HC_CHECK(list->data[i] == NULL || list->data[i]->numel == 0, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s[%zu] is %s, wanted none: quantised products and activations are not supported", name,
+                 list_name, i, HC_SHOW(list->data[i]));
+    }
+    return 0;
+}
+#define REFUSE(list) HC_TRY(refuse(NAME, #list, list))
+
+/* The group list is one of integers: ends of groups of rows. */
+HC_API aclnnStatus aclnnGroupedMatmulGetWorkspaceSize(
+    const aclTensorList *x, const aclTensorList *weight, const aclTensorList *biasOptional,
+    const aclTensorList *scaleOptional, const aclTensorList *offsetOptional,
+    const aclTensorList *antiquantScaleOptional, const aclTensorList *antiquantOffsetOptional,
+    const aclIntArray *groupListOptional, int64_t splitItem, const aclTensorList *y, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
+    static const char *const NAME = "aclnnGroupedMatmul";
+    REFUSE(scaleOptional);
+    REFUSE(offsetOptional);
+    REFUSE(antiquantScaleOptional);
+    REFUSE(antiquantOffsetOptional);
+    const struct request r = {.name = NAME,
+                              .y_name = "y",
+                              .x = x,
+                              .weight = weight,
+                              .biasOptional = biasOptional,
+                              .y = y,
+                              .integers = groupListOptional,
+                              .split_item = splitItem};
+    return plan(&r, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnGroupedMatmul)
+
+/* Versions four and five: the fifth has a hint for tuning besides, which is of no use here. */
+#define DEFINE(api, ...)                                                                                     \
+    HC_API aclnnStatus api##GetWorkspaceSize(                                                                \
+        const aclTensorList *x, const aclTensorList *weight, const aclTensorList *biasOptional,              \
+        const aclTensorList *scaleOptional, const aclTensorList *offsetOptional,                             \
+        const aclTensorList *antiquantScaleOptional, const aclTensorList *antiquantOffsetOptional,           \
+        const aclTensorList *perTokenScaleOptional, const aclTensor *groupListOptional,                      \
+        const aclTensorList *activationInputOptional, const aclTensorList *activationQuantScaleOptional,     \
+        const aclTensorList *activationQuantOffsetOptional, int64_t splitItem, int64_t groupType,            \
+        int64_t groupListType, int64_t actType, __VA_ARGS__ aclTensorList *out,                              \
+        aclTensorList *activationFeatureOutOptional, aclTensorList *dynQuantScaleOutOptional,                \
+        uint64_t *workspaceSize, aclOpExecutor **executor) {                                                 \
+        static const char *const NAME = #api;                                                                \
+        REFUSE(scaleOptional);                                                                               \
+        REFUSE(offsetOptional);                                                                              \
+        REFUSE(antiquantScaleOptional);                                                                      \
+        REFUSE(antiquantOffsetOptional);                                                                     \
+        REFUSE(perTokenScaleOptional);                                                                       \
+        REFUSE(activationInputOptional);                                                                     \
+        REFUSE(activationQuantScaleOptional);                                                                \
+        REFUSE(activationQuantOffsetOptional);                                                               \
+        REFUSE(activationFeatureOutOptional);                                                                \
+        REFUSE(dynQuantScaleOutOptional);                                                                    \
+        HC_CHECK(actType == 0, ACLNN_ERR_PARAM_INVALID,                                                      \
+                 "%s: actType is %lld, wanted 0: only quantised products have activations", NAME,            \
+                 (long long)actType);                                                                        \
+        const struct request r = {.name = NAME,                                                              \
+                                  .y_name = "out",                                                           \
+                                  .x = x,                                                                    \
+                                  .weight = weight,                                                          \
+                                  .biasOptional = biasOptional,                                              \
+                                  .y = out,                                                                  \
+                                  .groupListOptional = groupListOptional,                                    \
+                                  .split_item = splitItem,                                                   \
+                                  .group_type = groupType,                                                   \
+                                  .list_type = groupListType};                                               \
+        return plan(&r, workspaceSize, executor);                                                            \
+    }                                                                                                        \
+    HC_OP_LAUNCH(api)
+#define HINT __attribute__((unused)) aclIntArray *tuningConfigOptional,
+DEFINE(aclnnGroupedMatmulV4)
+DEFINE(aclnnGroupedMatmulV5, HINT)
