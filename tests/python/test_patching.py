@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 from mindspeed.adaptor import Feature, ImportOrderError, Level, Patch, PatchError, session
-from mindspeed.adaptor.patching import make_plan
+from mindspeed.adaptor.plan import make_plan
 
 FILES = {
     "megatron/__init__.py": "",

@@ -8,7 +8,7 @@ import warnings
 import pytest
 from mindspeed.adaptor import Feature, Level, Patch, PatchError, versions
 from mindspeed.adaptor.errors import VersionError, VersionWarning
-from mindspeed.adaptor.patching import make_plan
+from mindspeed.adaptor.plan import make_plan
 
 TARGET = "megatron.core.math:double"
 

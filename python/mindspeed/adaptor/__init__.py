@@ -3,8 +3,20 @@
 
 from __future__ import annotations
 
-from mindspeed.adaptor.errors import ImportOrderError, PatchError
+from mindspeed.adaptor.errors import ConfigurationError, ImportOrderError, PatchError
+from mindspeed.adaptor.feature import Conflict, Feature, Need
+from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
-__all__ = ["Feature", "ImportOrderError", "Level", "Patch", "PatchError"]
+__all__ = [
+    "ConfigurationError",
+    "Conflict",
+    "Feature",
+    "Flag",
+    "ImportOrderError",
+    "Level",
+    "Need",
+    "Patch",
+    "PatchError",
+]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put a plan in place and take it back.
+"""Put a plan in place, change it and take it back.
 
 Modules that are loaded are patched at once, the others right after their body has run. Everything that
 is written is recorded, so revert() restores the very objects, and a failure half-way undoes what was done.
@@ -16,7 +16,7 @@ from typing import Any
 from mindspeed.adaptor import references
 from mindspeed.adaptor.errors import ImportOrderError, PatchError
 from mindspeed.adaptor.importing import PostImportFinder, module_exists
-from mindspeed.adaptor.patching import Plan, Stack
+from mindspeed.adaptor.plan import Plan, Stack
 from mindspeed.adaptor.versions import describe_version
 
 _ABSENT: Any = object()
@@ -24,9 +24,13 @@ _ABSENT: Any = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One attribute that was written: `before` is absent where the owner only inherited it."""
+    """One attribute that was written: `before` is absent where the owner only inherited it.
+
+    module and path name the target it was written for.
+    """
 
     module: str
+    path: str
     owner: Any
     name: str
     before: Any
@@ -52,6 +56,10 @@ class Change:
         return True
 
 
+# (module, attribute path) of a target
+Target = tuple[str, str]
+
+
 class Applier:
     """The state of one applied plan."""
 
@@ -64,8 +72,55 @@ class Applier:
     def changes(self) -> tuple[Change, ...]:
         return tuple(self._changes)
 
-    def _check_modules_exist(self) -> None:
-        for name, stacks in self._plan.items():
+    def apply(self) -> None:
+        """Patch what is loaded, watch for the rest; on an error nothing stays patched."""
+        self._check_modules_exist(self._plan)
+        self._finder.install()
+        try:
+            self._apply_loaded(_targets(self._plan))
+        except BaseException:
+            self.revert()
+            raise
+
+    def change_to(self, plan: Plan) -> None:
+        """Go to another plan. Targets whose patches stay are not touched; on an error the present plan stays."""
+        self._check_modules_exist(plan)
+        present = self._plan
+        differing = _differing(present, plan)
+        try:
+            self._switch(plan, differing)
+        except BaseException:
+            self._switch(present, differing)
+            raise
+
+    def revert(self) -> None:
+        """Restore every attribute; raises afterwards if something had been overwritten by others."""
+        self._finder.remove()
+        self._undo(_targets(self._plan))
+
+    def _switch(self, plan: Plan, targets: set[Target]) -> None:
+        self._undo(targets)
+        self._plan = plan
+        self._finder.watch(plan)
+        self._apply_loaded(targets)
+
+    def _apply_loaded(self, targets: set[Target]) -> None:
+        for name in [n for n in self._plan if n in sys.modules]:
+            self._apply_module(sys.modules[name], targets)
+
+    def _undo(self, targets: set[Target]) -> None:
+        undone = [change for change in self._changes if (change.module, change.path) in targets]
+        self._changes = [change for change in self._changes if (change.module, change.path) not in targets]
+        kept = [change for change in reversed(undone) if not change.undo()]
+        self._rebind_back([change for change in undone if not change.is_alias])
+        overwritten = [change.where for change in kept if not change.is_alias]
+        if overwritten:
+            raise PatchError(
+                f"not restored, because somebody replaced them after us: {', '.join(overwritten)}"
+            )
+
+    def _check_modules_exist(self, plan: Plan) -> None:
+        for name, stacks in plan.items():
             if name not in sys.modules and not module_exists(name, without=self._finder):
                 stack = next(iter(stacks.values()))
                 raise PatchError(
@@ -73,58 +128,41 @@ class Applier:
                     f"{describe_version(name)}"
                 )
 
-    def apply(self) -> None:
-        """Patch what is loaded, watch for the rest; on an error nothing stays patched."""
-        self._check_modules_exist()
-        self._finder.install()
-        try:
-            for name in [n for n in self._plan if n in sys.modules]:
-                self._apply_module(sys.modules[name])
-        except BaseException:
-            self.revert()
-            raise
-
-    def revert(self) -> None:
-        """Restore every attribute; raises afterwards if something had been overwritten by others."""
-        self._finder.remove()
-        changes, self._changes = self._changes, []
-        kept = [change for change in reversed(changes) if not change.undo()]
-        self._rebind_back([change for change in changes if not change.is_alias])
-        overwritten = [change.where for change in kept if not change.is_alias]
-        if overwritten:
-            raise PatchError(
-                f"not restored, because somebody replaced them after us: {', '.join(overwritten)}"
-            )
-
     def _on_import(self, module: ModuleType) -> None:
         # A module that is run again (importlib.reload) has its originals back.
         self._changes = [change for change in self._changes if change.module != module.__name__]
-        self._apply_module(module)
+        self._apply_module(module, _targets(self._plan))
 
-    def _apply_module(self, module: ModuleType) -> None:
+    def _apply_module(self, module: ModuleType, targets: set[Target]) -> None:
+        """Apply those of the module's patches whose target is asked for."""
         replaced: references.Replacements = {}
+        paths: dict[int, str] = {}
         for path, stack in self._plan[module.__name__].items():
+            if (module.__name__, path) not in targets:
+                continue
             owner, name = _resolve(module, path, stack)
             before, present, after = _build(owner, name, stack)
             setattr(owner, name, after)
             self._changes.append(
                 Change(
-                    module=module.__name__, owner=owner, name=name, before=before, after=after,
+                    module=module.__name__, path=path, owner=owner, name=name, before=before, after=after,
                     is_fresh=stack.is_fresh and before is not after,
                 )
             )  # fmt: skip
             if isinstance(owner, ModuleType) and references.can_have_aliases(present, module.__name__):
                 replaced[id(present)] = (present, after)
-        self._rebind(module, replaced)
+                paths[id(present)] = path
+        self._rebind(module, replaced, paths)
 
-    def _rebind(self, module: ModuleType, replaced: references.Replacements) -> None:
+    def _rebind(self, module: ModuleType, replaced: references.Replacements, paths: dict[int, str]) -> None:
         for holder, name, before, after in references.module_aliases(replaced):
             setattr(holder, name, after)
             self._changes.append(
                 Change(
-                    module=module.__name__, owner=holder, name=name, before=before, after=after, is_alias=True
+                    module=module.__name__, path=paths[id(before)], owner=holder, name=name, before=before,
+                    after=after, is_alias=True,
                 )
-            )
+            )  # fmt: skip
         _check_nothing_is_hidden(module.__name__, replaced)
 
     def _rebind_back(self, changes: list[Change]) -> None:
@@ -135,6 +173,18 @@ class Applier:
                 back[id(change.after)] = (change.after, change.before)
         for holder, name, _, before in references.module_aliases(back):
             setattr(holder, name, before)
+
+
+def _targets(plan: Plan) -> set[Target]:
+    return {(module, path) for module, stacks in plan.items() for path in stacks}
+
+
+def _differing(one: Plan, other: Plan) -> set[Target]:
+    """Targets whose patches differ between two plans, and what lies below them."""
+    every = _targets(one) | _targets(other)
+    found = {(m, p) for m, p in every if one.get(m, {}).get(p) != other.get(m, {}).get(p)}
+    below = {(m, p) for m, p in every if any(m == n and p.startswith(f"{q}.") for n, q in found)}
+    return found | below
 
 
 def _check_nothing_is_hidden(module: str, replaced: references.Replacements) -> None:
@@ -148,7 +198,8 @@ def _check_nothing_is_hidden(module: str, replaced: references.Replacements) -> 
         )
     raise ImportOrderError(
         f"{module} was imported before its patches could be applied, and these keep what should be "
-        f"replaced: {listed}. Put `import torch; import mindspeed.megatron_adaptor` before the first import of megatron."
+        f"replaced: {listed}. Put `import torch; import mindspeed.megatron_adaptor` before the first import of megatron; "
+        "a feature that is switched on later patches these places as well."
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import replace
 from functools import cache
 
 from mindspeed import features as feature_package
 from mindspeed.adaptor.errors import PatchError
-from mindspeed.adaptor.patching import Feature
+from mindspeed.adaptor.feature import Feature
 
 
 @cache
@@ -25,5 +26,7 @@ def all_features() -> tuple[Feature, ...]:
             raise PatchError(f"{info.name} defines no FEATURE")
         if feature.name in found:
             raise PatchError(f"{info.name}: there is a feature {feature.name!r} already")
-        found[feature.name] = feature
+        found[feature.name] = replace(
+            feature, area=info.name.split(".")[2], summary=(module.__doc__ or "").strip().partition("\n")[0]
+        )
     return tuple(sorted(found.values(), key=lambda feature: feature.level))

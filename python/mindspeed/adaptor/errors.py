@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class PatchError(RuntimeError):
     """A patch cannot be applied or undone.
@@ -22,3 +24,13 @@ class VersionError(ImportError):
 
 class VersionWarning(UserWarning):
     """A framework has a version that this release was not tested with."""
+
+
+class ConfigurationError(ValueError):
+    """Arguments that cannot work together, found before anything was patched. `problems` has a sentence for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "; ".join(self.problems) if len(self.problems) < 2 else "\n  - ".join(("", *self.problems))
+        )

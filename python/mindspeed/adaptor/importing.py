@@ -85,8 +85,12 @@ class PostImportFinder(MetaPathFinder):
     """Calls `after(module)` whenever one of `names` is imported."""
 
     def __init__(self, names: Collection[str], after: Callable[[ModuleType], None]) -> None:
-        self._names = frozenset(names)
         self._after = after
+        self.watch(names)
+
+    def watch(self, names: Collection[str]) -> None:
+        """Watch for other modules than before."""
+        self._names = frozenset(names)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

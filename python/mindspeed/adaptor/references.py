@@ -55,7 +55,8 @@ def module_aliases(replacements: Replacements) -> Iterator[tuple[ModuleType, str
 
 
 def hidden_references(package: str, replacements: Replacements) -> Iterator[str]:
-    """Places below `package` that keep an old object and cannot be rebound."""
+    """Places below `package` that keep an old object and cannot be rebound; a wrapper may keep what it wraps."""
+    wrappers = {id(new) for _, new in replacements.values()}
 
     def old(value: Any) -> bool:
         found = replacements.get(id(value))
@@ -65,7 +66,7 @@ def hidden_references(package: str, replacements: Replacements) -> Iterator[str]
         if root_of(name) != package:
             continue
         for attribute, value in list(vars(module).items()):
-            if getattr(value, "__module__", name) != name:
+            if getattr(value, "__module__", name) != name or id(value) in wrappers:
                 continue  # reported by the module that defines it
             for place in _places(value, old):
                 yield f"{name}.{attribute} ({place})"

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 from mindspeed.features.compatibility._pickles import load_data, load_metadata
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 # What cp_comm_type may ask for. Megatron-LM's default is p2p: the same result in other messages.
 ACCEPTED = (None, "p2p", "all_gather")

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 
 def load(args: Any) -> None:

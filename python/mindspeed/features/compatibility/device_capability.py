@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 CAPABILITY = (8, 0)
 SWITCH = "TORCH_NPU_DEVICE_CAPABILITY"

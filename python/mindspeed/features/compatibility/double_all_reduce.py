@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 _REDUCTIONS: dict[Any, Callable[[torch.Tensor], torch.Tensor]] = {
     torch.distributed.ReduceOp.SUM: lambda values: values.sum(0),

@@ -7,8 +7,9 @@ because it looks for a step in states that do not exist before the first update.
 
 from __future__ import annotations
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 from mindspeed.ops.fused_adam import FusedAdam
 
 FEATURE = Feature(

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 
 def skip_empty_list(quantize: Callable[..., None]) -> Callable[..., None]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 Group = dict[str, Any]
 # What Megatron makes a group of.

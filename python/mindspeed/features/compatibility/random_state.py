@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import torch
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 
 def _generator(device: int | str | torch.device) -> torch.Generator:

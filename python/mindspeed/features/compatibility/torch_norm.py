@@ -12,8 +12,9 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 
 def accept_more(new: Callable[..., Any]) -> Callable[..., Any]:

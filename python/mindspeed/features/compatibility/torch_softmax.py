@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
-from mindspeed.adaptor.patching import Feature, Patch
+from mindspeed.adaptor.patching import Patch
 
 
 def is_kernel_available(self: Any, mask: Any, b: int, np: int, sq: int, sk: int) -> bool:

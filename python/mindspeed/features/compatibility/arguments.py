@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flags of features are options of Megatron's own parser; its validation decides which features are on.
+
+Megatron parses, types and defaults them, --help shows them in groups of their own. A wrong command line is refused as
+argparse refuses one, before anything of levels 1 and 2 is patched.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from mindspeed.adaptor import arguments, rules, session
+from mindspeed.adaptor.discovery import all_features
+from mindspeed.adaptor.errors import ConfigurationError
+from mindspeed.adaptor.feature import Feature
+from mindspeed.adaptor.levels import Level
+from mindspeed.adaptor.patching import Patch
+
+
+def with_our_flags(parse_args: Callable[..., Namespace]) -> Callable[..., Namespace]:
+    """Add the flags, and refuse what they say wrong before anything is started."""
+
+    @functools.wraps(parse_args)
+    def parse(extra_args_provider: Any = None, ignore_unknown_args: bool = False) -> Namespace:
+        features = all_features()
+        args = parse_args(arguments.extended(extra_args_provider, features), ignore_unknown_args)
+        arguments.complete(args, features)
+        wrong = rules.problems(features, args, arguments.level_of(args))
+        if wrong:
+            raise arguments.refuse(os.path.basename(sys.argv[0]), ConfigurationError(wrong))
+        return args
+
+    return parse
+
+
+def with_our_rules(validate_args: Callable[..., Any]) -> Callable[..., Any]:
+    """Let features set what Megatron validates, and switch them on when it is content."""
+
+    @functools.wraps(validate_args)
+    def validate(args: Namespace, *rest: Any, **options: Any) -> Any:
+        arguments.complete(args, all_features())
+        for choice in rules.choose(all_features(), args, arguments.level_of(args)):
+            if choice.on and choice.feature.adjust is not None:
+                choice.feature.adjust(args)
+        result = validate_args(args, *rest, **options)
+        session.configure(args)
+        return result
+
+    return validate
+
+
+FEATURE = Feature(
+    name="arguments",
+    level=Level.COMPATIBILITY,
+    patches=(
+        Patch(
+            "megatron.training.arguments:parse_args", with_our_flags, wraps=True, requires="megatron.training"
+        ),
+        Patch(
+            "megatron.training.arguments:validate_args",
+            with_our_rules,
+            wraps=True,
+            requires="megatron.training",
+        ),
+        Patch(
+            "megatron.training.yaml_arguments:validate_yaml",
+            with_our_rules,
+            wraps=True,
+            requires="megatron.training",
+        ),
+    ),
+)
