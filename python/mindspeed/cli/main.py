@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import mindspeed
-from mindspeed.cli import doctor, environment, smi, trace
+from mindspeed.cli import doctor, environment, plan, smi, trace
 
 DESCRIPTION = "Megatron-LM on Ascend NPUs, and on any Linux machine without one."
 EPILOG = """\
@@ -17,6 +18,8 @@ examples:
   mindspeed smi                         devices, their memory, and who holds it
   mindspeed run python train.py         start a program with the environment set
   eval "$(mindspeed env)"               set the environment of this shell
+  mindspeed plan -- torchrun --nproc-per-node 8 pretrain_gpt.py ...
+                                        features, patches, flags and memory of a command, without running it
   mindspeed env --list                  every variable that is read, its value, and whether it is valid
 
 PyTorch programs need neither `run` nor `env`: `import torch` finds the virtual NPUs by itself.
@@ -85,7 +88,44 @@ def build_parser() -> argparse.ArgumentParser:
     merge.add_argument("files", metavar="FILE", nargs="+", help="what MINDSPEED_TRACE or the profiler wrote")
     merge.add_argument("-o", "--output", metavar="OUT", required=True, help="a new file")
     merge.set_defaults(run=lambda args: trace.merge(args.files, args.output))
+    _add_plan(commands)
     return parser
+
+
+def _add_plan(commands: Any) -> None:
+    plans = commands.add_parser(
+        "plan",
+        help="tell what a training command would do, without running it",
+        usage="mindspeed plan [options] -- COMMAND ...\n       mindspeed plan --diff A B",
+        description="Every feature, on or off and why; every patch; every flag; parameters and memory per device."
+        " Exit code 1 if the command would be refused.",
+    )
+    plans.add_argument("--optimization-level", type=int, choices=(0, 1, 2), help="instead of the command's")
+    plans.add_argument("--format", choices=plan.FORMATS, default="table", help="default: table")
+    plans.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
+    plans.add_argument(
+        "--megatron", metavar="DIR", help="checkout of Megatron-LM, if the script is elsewhere"
+    )
+    plans.add_argument(
+        "--diff",
+        nargs=2,
+        metavar=("A", "B"),
+        help="compare two commands (each one quoted word), or plans written as .json",
+    )
+    plans.add_argument("command", metavar="COMMAND", nargs="*", help="torchrun ... script.py --flags ...")
+    plans.set_defaults(run=_plan)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    if args.diff:
+        return plan.compare(*args.diff, megatron=args.megatron)
+    return plan.show(
+        args.command,
+        level=args.optimization_level,
+        form=args.format,
+        output=args.output,
+        megatron=args.megatron,
+    )
 
 
 def _environment(args: argparse.Namespace) -> int:

@@ -60,7 +60,8 @@ static struct views views_of(const struct hc_grouped *g, size_t i, int64_t first
     const aclTensor *y = list_at(&g->y, 0);
     v.x = g->x.n > 1 ? *list_at(&g->x, i) : part(list_at(&g->x, 0), g->by_steps, first, length);
     if (!g->by_steps) v.weight = group_or_member(&g->weight, i, 3);
-    else v.weight = g->weight.n > 1 ? *list_at(&g->weight, i) : part(list_at(&g->weight, 0), 0, first, length);
+    else
+        v.weight = g->weight.n > 1 ? *list_at(&g->weight, i) : part(list_at(&g->weight, 0), 0, first, length);
     if (g->y.n > 1) v.y = *list_at(&g->y, i);
     else if (!g->by_steps) v.y = part(y, 0, first, length);
     else if (y->rank == 3) v.y = member(y, i);
@@ -76,7 +77,9 @@ static aclnnStatus describe(const struct hc_grouped *g, const struct views *v, c
                                  .a = &v->x,
                                  .b = &v->weight,
                                  .out = &v->y,
-                                 .self = v->has_bias ? &v->bias : g->accumulates ? &v->y : NULL,
+                                 .self = v->has_bias      ? &v->bias
+                                         : g->accumulates ? &v->y
+                                                          : NULL,
                                  .a_name = x_name,
                                  .b_name = weight_name,
                                  .b_rank = 2};
@@ -94,7 +97,8 @@ static int64_t own_length(const struct hc_grouped *g, size_t i) {
 int64_t hc_grouped_extent(const struct hc_grouped *g) {
     if (g->x.n == 1) return list_at(&g->x, 0)->shape[g->by_steps];
     int64_t sum = 0;
-    for (size_t i = 0; i < g->x.n; i++) sum = hc_add_i64_saturated(sum, list_at(&g->x, i)->shape[g->by_steps]);
+    for (size_t i = 0; i < g->x.n; i++)
+        sum = hc_add_i64_saturated(sum, list_at(&g->x, i)->shape[g->by_steps]);
     return sum;
 }
 
@@ -166,7 +170,8 @@ aclnnStatus hc_grouped_check(const struct hc_grouped *g) {
     else HC_TRY(check_extent(g, &g->weight, g->weight_name));
     const bool stacked = !g->by_steps || g->y.n > 1 || y->shape[0] % (int64_t)g->groups == 0;
     HC_CHECK(stacked && (y->rank != 3 || !g->by_steps || g->y.n > 1 || y->shape[0] == (int64_t)g->groups),
-             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s for %zu groups", g->name, g->y_name, HC_SHOW(y), g->groups);
+             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s for %zu groups", g->name, g->y_name, HC_SHOW(y),
+             g->groups);
     for (size_t i = 0; i < g->groups; i++) HC_TRY(check_group(g, i));
     return 0;
 }

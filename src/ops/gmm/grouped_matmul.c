@@ -26,8 +26,8 @@ struct request {
 };
 
 static struct hc_grouped_list from_list(const aclTensorList *list) {
-    return (struct hc_grouped_list){
-        list != NULL ? (const aclTensor *const *)list->data : NULL, NULL, list != NULL ? list->size : 0};
+    return (struct hc_grouped_list){list != NULL ? (const aclTensor *const *)list->data : NULL, NULL,
+                                    list != NULL ? list->size : 0};
 }
 
 static struct hc_grouped_list from_call(const struct hc_call *call, int slot) {

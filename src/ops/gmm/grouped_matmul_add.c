@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y[g] += x[first_g : end_g]^T @ weight[first_g : end_g]: the gradient of each expert's weights, added to what
- * y has. Products are added up in float32 and y is rounded once, so a float32 y of bfloat16 operands loses
- * nothing. The same groups as in grouped_matmul.c, with x transposed where it lies. */
+/* y[g] += x[first_g : end_g]^T @ weight[first_g : end_g]: the gradient of each expert's weights, added to
+ * what y has. Products are added up in float32 and y is rounded once, so a float32 y of bfloat16 operands
+ * loses nothing. The same groups as in grouped_matmul.c, with x transposed where it lies. */
 #include "grouped.h"
 #include "temporary.h"
 
@@ -67,7 +67,8 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *w
              HC_SHOW(groupList));
     HC_CHECK(x->rank == 2 && weight->rank == 2, ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, weight %s, wanted two dimensions", name, HC_SHOW(x), HC_SHOW(weight));
-    HC_CHECK(hc_dtype_is_float(x->dtype) && hc_dtype_is_float(weight->dtype) && hc_dtype_is_float(yRef->dtype),
+    HC_CHECK(hc_dtype_is_float(x->dtype) && hc_dtype_is_float(weight->dtype) &&
+                 hc_dtype_is_float(yRef->dtype),
              ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, weight %s, yRef %s, wanted floating point: quantised products are not supported",
              name, HC_SHOW(x), HC_SHOW(weight), HC_SHOW(yRef));

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mindspeed plan`: commands taken apart, the plan of one, differences, and the estimate against real models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from argparse import Namespace
+
+import pytest
+from mindspeed.cli.main import main
+from mindspeed.planning import estimate, page, report
+from mindspeed.planning.launch import CommandError, parse
+
+MEGATRON = {
+    "training/arguments.py": """
+        import argparse
+        def add_megatron_arguments(parser):
+            for name, default in (("num-layers", 2), ("hidden-size", 64), ("num-attention-heads", 4), ("seq-length", 32),
+                                  ("max-position-embeddings", 32), ("vocab-size", 1000), ("micro-batch-size", 1),
+                                  ("tensor-model-parallel-size", 1)):
+                parser.add_argument(f"--{name}", type=int, default=default)
+            return parser
+        def parse_args(extra_args_provider=None, ignore_unknown_args=False):
+            raise AssertionError("the script is not run")
+        def validate_args(args, defaults={}):
+            print("Megatron says a lot here")
+            assert args.num_layers > 0, "there is no layer"
+            return args
+    """,
+    "training/yaml_arguments.py": "def validate_yaml(args, defaults={}): return args\n",
+    "training/utils.py": "def get_device_arch_version(): return 8\n",
+    "training/checkpointing.py": "def fix_fp8_params_lose_precision_when_loading_dist_ckpt(state): pass\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python train.py --a 1", ("train.py", ("--a", "1"), 1)),
+        ("torchrun --nproc_per_node 8 --nnodes=2 train.py", ("train.py", (), 16)),
+        ("A=1 B=x torchrun --standalone --nproc-per-node=4 dir/train.py --b", ("dir/train.py", ("--b",), 4)),
+        ("python -m torch.distributed.run --nnodes 1:4 --nproc-per-node 2 t.py", ("t.py", (), 8)),
+        ("python -u -m torch.distributed.launch --nproc_per_node 2 t.py", ("t.py", (), 2)),
+    ],
+)
+def test_commands(command, expected):
+    launch = parse(command.split())
+    assert (launch.script, launch.words, launch.ranks) == expected
+
+
+def test_variables_of_a_command():
+    assert parse("env A=1 B=x=y python t.py".split()).environment == {"A": "1", "B": "x=y"}
+
+
+@pytest.mark.parametrize(
+    "command", ["", "ls -l", "torchrun --nproc-per-node gpu t.py", "torchrun --nproc-per-node 0 t.py"]
+)
+def test_what_is_no_training_command(command, capsys):
+    with pytest.raises(CommandError):
+        parse(command.split())
+    assert main(["plan", "--", *command.split()]) == 2
+    assert "mindspeed: plan:" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """A checkout with a script that must not be run, beside a Megatron of a few lines."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name, text in MEGATRON.items():
+        file = folder / "megatron" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+    (folder / "pretrain.py").write_text("raise SystemExit('this was run')\n")
+    return folder / "pretrain.py"
+
+
+def planned(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "mindspeed.cli.main", "plan", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_plan(script, tmp_path):
+    file = tmp_path / "a.json"
+    words = ["torchrun", "--nproc-per-node", "2", str(script), "--num-layers", "4", "--mine", "3"]
+    done = planned("--format", "json", "-o", str(file), "--optimization-level", "1", "--", *words)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    plan = json.loads(file.read_text())
+    assert (plan["optimization_level"], plan["ranks"], plan["unknown_flags"]) == (1, 2, ["--mine"])
+    assert {"flag": "--num-layers", "value": 4, "owner": "Megatron"} in plan["flags"]
+    features = {feature["name"]: feature for feature in plan["features"]}
+    assert features["arguments"]["on"] and features["arguments"]["reason"] == "part of level 0"
+    assert all(not feature["on"] for feature in features.values() if feature["level"] == 2)
+    assert {"arguments", "config-fields"} <= {patch["feature"] for patch in plan["patches"]}
+    assert plan["estimate"]["parameters"] > 0
+
+    text = report.text(plan)
+    assert "level 1, 2 rank(s)" in text and "UNKNOWN  --mine" in text and "parameters in all" in text
+    html = page.page(plan)
+    assert html.startswith("<!doctype html>") and "--num-layers" in html and "<script" not in html
+
+    other = json.loads(file.read_text()) | {"optimization_level": 0, "command": "<b>other</b>"}
+    other["flags"] = [{"flag": "--num-layers", "value": 2, "owner": "Megatron"}]
+    changes = report.difference(plan, other)
+    assert "optimization_level: 1 -> 0" in changes and "flag --num-layers: 4 -> 2" in changes
+    assert report.difference(plan, plan) == "The plans are equal."
+    assert "<b>other" not in page.page(other)
+    (tmp_path / "b.json").write_text(json.dumps(other))
+    assert main(["plan", "--diff", str(file), str(tmp_path / "b.json")]) == 1
+    assert main(["plan", "--diff", str(file), str(file)]) == 0
+
+
+def test_a_command_that_megatron_refuses(script):
+    done = planned("--", "python", str(script), "--num-layers", "0")
+    assert done.returncode == 1
+    assert "PROBLEM  Megatron refuses the arguments: there is no layer" in done.stdout
+
+
+def test_a_script_without_megatron(tmp_path, capsys):
+    (tmp_path / "train.py").touch()
+    done = planned("--", "python", str(tmp_path / "train.py"))
+    assert done.returncode == 2 and "--megatron DIR" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_what_is_no_plan(text, tmp_path, capsys):
+    (tmp_path / "a.json").write_text(text)
+    assert main(["plan", "--diff", str(tmp_path / "a.json"), str(tmp_path / "a.json")]) == 2
+    assert "is no plan" in capsys.readouterr().err
+
+
+BASE = {
+    "num_layers": 3, "hidden_size": 64, "num_attention_heads": 4, "seq_length": 16, "max_position_embeddings": 16,
+    "padded_vocab_size": 128, "micro_batch_size": 1, "add_bias_linear": True, "normalization": "LayerNorm",
+    "position_embedding_type": "learned_absolute",
+}  # fmt: skip
+MODELS = {
+    "gpt": {},
+    "no-bias": {"add_bias_linear": False, "add_qkv_bias": True},
+    "llama": {
+        "swiglu": True, "normalization": "RMSNorm", "add_bias_linear": False, "position_embedding_type": "rope",
+        "group_query_attention": True, "num_query_groups": 2, "ffn_hidden_size": 96,
+        "untie_embeddings_and_output_weights": True,
+    },
+    "wide-heads": {"kv_channels": 32, "qk_layernorm": True},
+    "moe": {"num_experts": 4, "moe_ffn_hidden_size": 48, "moe_router_topk": 2, "swiglu": True, "add_bias_linear": False},
+    "moe-shared": {
+        "num_experts": 4, "moe_router_topk": 2, "moe_layer_freq": [0, 1, 1], "add_bias_linear": False,
+        "moe_shared_expert_intermediate_size": 32,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_are_those_of_megatrons_model(name):
+    """Counted against the model that Megatron builds, without memory for it."""
+    import mindspeed.megatron_adaptor  # noqa: F401
+    import torch
+    import torch.nn.functional as F
+    from megatron.core.models.gpt import GPTModel
+    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
+    from megatron.core.transformer.transformer_config import TransformerConfig
+
+    args = Namespace(**(BASE | MODELS[name]))
+    has = vars(args).get
+    config = TransformerConfig(
+        num_layers=args.num_layers, hidden_size=args.hidden_size, num_attention_heads=args.num_attention_heads,
+        ffn_hidden_size=has("ffn_hidden_size"), kv_channels=has("kv_channels"),
+        num_query_groups=has("num_query_groups", args.num_attention_heads), add_bias_linear=args.add_bias_linear,
+        add_qkv_bias=has("add_qkv_bias", False), normalization=args.normalization, qk_layernorm=has("qk_layernorm", False),
+        gated_linear_unit=has("swiglu", False), activation_func=F.silu if has("swiglu") else F.gelu,
+        num_moe_experts=has("num_experts"), moe_ffn_hidden_size=has("moe_ffn_hidden_size"),
+        moe_router_topk=has("moe_router_topk", 2), moe_layer_freq=has("moe_layer_freq", 1),
+        moe_shared_expert_intermediate_size=has("moe_shared_expert_intermediate_size"),
+        use_cpu_initialization=True, perform_initialization=False, moe_router_load_balancing_type="none",
+    )  # fmt: skip
+    with torch.device("meta"), one_rank():
+        model = GPTModel(
+            config, get_gpt_decoder_block_spec(config, use_transformer_engine=False), args.padded_vocab_size,
+            args.max_position_embeddings, position_embedding_type=args.position_embedding_type,
+            share_embeddings_and_output_weights=not has("untie_embeddings_and_output_weights", False),
+        )  # fmt: skip
+    assert estimate.estimate(args).parameters == sum(p.numel() for p in model.parameters())
+
+
+def one_rank():
+    """Model parallel groups of one process."""
+    from contextlib import contextmanager
+
+    import torch.distributed as dist
+    from megatron.core import parallel_state
+    from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+
+    @contextmanager
+    def groups():
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        parallel_state.initialize_model_parallel()
+        model_parallel_cuda_manual_seed(1)
+        try:
+            yield
+        finally:
+            parallel_state.destroy_model_parallel()
+            dist.destroy_process_group()
+
+    return groups()
+
+
+def test_parallel_layouts_divide_what_they_hold():
+    whole = estimate.estimate(Namespace(**BASE, world_size=1)).stages[0]
+    halves = estimate.estimate(Namespace(**(BASE | {"num_layers": 4}), world_size=4, tensor_model_parallel_size=2,
+        pipeline_model_parallel_size=2, use_distributed_optimizer=True, bf16=True))  # fmt: skip
+    assert len(halves.stages) == 2
+    assert whole.weights == 4 * whole.parameters and whole.optimizer == 8 * whole.parameters
+    for stage in halves.stages:
+        assert stage.weights == 2 * stage.parameters
+        assert stage.optimizer == 12 * stage.parameters  # the one rank that shares it
+        assert 0 < stage.activations < whole.activations
