@@ -1,14 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which versions of the frameworks are accepted, and which patches belong to which."""
+"""Which versions of the frameworks are accepted, and which patches belong to which.
+
+The tests of other releases of Megatron Core install them into build/megatron, once.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy
+import parity
 import pytest
 from mindspeed.adaptor import Feature, Level, Patch, PatchError, versions
 from mindspeed.adaptor.errors import VersionError, VersionWarning
 from mindspeed.adaptor.plan import make_plan
+from mindspeed.features.compatibility.checkpoint_reader import with_late_indices_checked
 
 TARGET = "megatron.core.math:double"
 
@@ -115,3 +129,73 @@ def test_torch_and_torch_npu_must_be_of_one_minor_version(monkeypatch):
 def test_a_version_that_is_no_number_is_an_error_with_it(monkeypatch):
     installed(monkeypatch, torch="2.13.0", torch_npu="2.13.0", megatron_core="main")
     assert "'main' is not a version number" in require()[0]
+
+
+CACHE = Path(__file__).resolve().parents[2] / "build" / "megatron"
+JOB = Path(__file__).parents[1] / "support" / "targets_job.py"
+# The last release of each minor version that the index has; "" is the one installed.
+RELEASES = ("", "0.13.1", "0.14.0", "0.15.3", "0.16.1")
+
+
+def release_folder(version):
+    """A folder with that release of Megatron Core alone."""
+    folder = CACHE / version
+    if version and not folder.exists():
+        parts = CACHE / f"{version}.{os.getpid()}"
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(parts)]
+        done = subprocess.run(
+            [*command, f"megatron-core=={version}"], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        try:
+            parts.rename(folder)
+        except OSError:  # another worker was faster
+            shutil.rmtree(parts)
+    return str(folder) if version else ""
+
+
+def targets_of(folder, version):
+    environment = os.environ | ({"PYTHONPATH": folder} if folder else {})
+    done = subprocess.run(
+        [sys.executable, str(JOB)], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["megatron"] == (version or versions.installed_version("megatron-core"))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", RELEASES)
+def test_every_target_exists_in_its_versions(version):
+    found = targets_of(release_folder(version), version)
+    assert found["targets"] > 100
+    assert found["missing"] == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", RELEASES)
+def test_trains_like_plain_pytorch(version):
+    ours = parity.run("megatron", megatron=release_folder(version))
+    assert parity.difference(ours, parity.run("plain")) <= parity.RELATIVE_TOLERANCE
+
+
+class Samples:
+    """What the index files of a dataset are looked up by."""
+
+    def __init__(self, folder, index):
+        self.config = SimpleNamespace(path_to_cache=str(folder))
+        self.unique_description_hash, self.shuffle_index = "abc", index
+
+    @with_late_indices_checked("shuffle_index")
+    def sample(self, number):
+        return number
+
+
+def test_indices_that_are_loaded_late_are_arrays_of_numbers(tmp_path):
+    numpy.save(tmp_path / "abc-shuffle_index.npy", numpy.arange(3))
+    assert Samples(tmp_path, None).sample(2) == 2
+    (tmp_path / "abc-shuffle_index.npy").write_bytes(pickle.dumps(print))
+    with pytest.raises(pickle.UnpicklingError, match="is no array of numbers"):
+        Samples(tmp_path, None).sample(2)
+    assert Samples(tmp_path, numpy.arange(3)).sample(2) == 2  # loaded already

@@ -61,7 +61,7 @@ def load_bytes(self: Any, read_item: Any, value: io.BytesIO) -> None:
         self.state_dict[name] = data
 
 
-def load_common(self: Any, checkpoint_dir: Any) -> Any:
+def load_common(checkpoint_dir: Any) -> Any:
     """Of Megatron: state that all ranks share."""
     from megatron.core.dist_checkpointing.mapping import CheckpointingException
     from megatron.core.dist_checkpointing.strategies.common import COMMON_STATE_FNAME
@@ -70,6 +70,11 @@ def load_common(self: Any, checkpoint_dir: Any) -> Any:
     if not path.exists():
         raise CheckpointingException(f"Common file {path} does not exist")
     return load_data(path, str(path), map_location="cpu")
+
+
+def load_common_method(self: Any, checkpoint_dir: Any) -> Any:
+    """As a method, as it was before Megatron 0.17."""
+    return load_common(checkpoint_dir)
 
 
 def load_sharded_objects(self: Any, sharded_objects_state_dict: Any, checkpoint_dir: Any) -> Any:
@@ -100,24 +105,45 @@ def _check_index(path: Path) -> None:
         ) from None
 
 
-def with_indices_checked(build: Callable[..., Any]) -> Callable[..., Any]:
+def _check_indices(dataset: Any) -> None:
     """Cached indices of a dataset are arrays of numbers; Megatron would unpickle whatever else they are."""
+    folder = dataset.config.path_to_cache
+    if not folder and hasattr(getattr(dataset, "dataset", None), "path_prefix"):
+        folder = Path(dataset.dataset.path_prefix) / "cache" / f"{type(dataset).__name__}_indices"
+    if folder:
+        for path in sorted(Path(folder).glob(f"{dataset.unique_description_hash}-*.npy")):
+            _check_index(path)
+
+
+def with_indices_checked(build: Callable[..., Any]) -> Callable[..., Any]:
+    """For the functions that make the indices, or load them."""
 
     @functools.wraps(build)
     def checked(self: Any, *arguments: Any, **options: Any) -> Any:
-        folder = self.config.path_to_cache
-        if not folder and hasattr(getattr(self, "dataset", None), "path_prefix"):
-            folder = Path(self.dataset.path_prefix) / "cache" / f"{type(self).__name__}_indices"
-        if folder:
-            for path in sorted(Path(folder).glob(f"{self.unique_description_hash}-*.npy")):
-                _check_index(path)
+        _check_indices(self)
         return build(self, *arguments, **options)
 
     return checked
 
 
+def with_late_indices_checked(index: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """For the functions of samples, which load the indices at first use if the config puts that off."""
+
+    def wrap(sample: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(sample)
+        def checked(self: Any, *arguments: Any, **options: Any) -> Any:
+            if getattr(self, index) is None:
+                _check_indices(self)
+            return sample(self, *arguments, **options)
+
+        return checked
+
+    return wrap
+
+
 _DATASETS = "megatron.core.datasets"
-_COMMON = "megatron.core.dist_checkpointing.strategies.common:TorchCommonLoadStrategy"
+_COMMON = "megatron.core.dist_checkpointing.strategies.common"
+_OLD_COMMON = f"{_COMMON}:TorchCommonLoadStrategy"
 
 FEATURE = Feature(
     name="checkpoint-reader",
@@ -125,14 +151,27 @@ FEATURE = Feature(
     patches=(
         Patch("torch.distributed.checkpoint.filesystem:FileSystemReader.read_metadata", read_metadata),
         Patch("torch.distributed.checkpoint.default_planner:DefaultLoadPlanner.load_bytes", load_bytes),
-        Patch(f"{_COMMON}.load_common", load_common),
-        Patch(f"{_COMMON}.load_sharded_objects", load_sharded_objects),
+        Patch(f"{_OLD_COMMON}.load_common", load_common_method, until="0.17.0"),
+        Patch(f"{_OLD_COMMON}.load_sharded_objects", load_sharded_objects, until="0.17.0"),
+        Patch(f"{_COMMON}:load_common", load_common, since="0.17.0"),
         Patch(
             f"{_DATASETS}.gpt_dataset:GPTDataset._build_document_sample_shuffle_indices",
             with_indices_checked,
             wraps=True,
         ),
+        Patch(
+            f"{_DATASETS}.gpt_dataset:GPTDataset._query_document_sample_shuffle_indices",
+            with_late_indices_checked("shuffle_index"),
+            wraps=True,
+            since="0.16.0",
+        ),
         Patch(f"{_DATASETS}.blended_dataset:BlendedDataset._build_indices", with_indices_checked, wraps=True),
+        Patch(
+            f"{_DATASETS}.blended_dataset:BlendedDataset.__getitem__",
+            with_late_indices_checked("dataset_index"),
+            wraps=True,
+            since="0.16.0",
+        ),
         Patch(
             f"{_DATASETS}.masked_dataset:MaskedWordPieceDataset._build_sample_index",
             with_indices_checked,

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Megatron-LM does not compile its CUDA kernels at start: there is no CUDA compiler, and nothing here calls them."""
+"""Megatron-LM does not compile its CUDA kernels at start: there is no CUDA compiler, and nothing here calls them.
+
+They went with Megatron 0.17.
+"""
 
 from __future__ import annotations
 
@@ -17,5 +20,5 @@ def load(args: Any) -> None:
 FEATURE = Feature(
     name="cuda-kernels",
     level=Level.COMPATIBILITY,
-    patches=(Patch("megatron.legacy.fused_kernels:load", load, requires="megatron.legacy"),),
+    patches=(Patch("megatron.legacy.fused_kernels:load", load, requires="megatron.legacy", until="0.17.0"),),
 )

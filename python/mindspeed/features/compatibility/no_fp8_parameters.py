@@ -39,6 +39,7 @@ FEATURE = Feature(
             "megatron.training.checkpointing:fix_fp8_params_lose_precision_when_loading_dist_ckpt",
             nothing_to_fix,
             requires="megatron.training",
+            until="0.14.0",
         ),
     ),
 )
