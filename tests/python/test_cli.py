@@ -291,3 +291,27 @@ def test_probes_survive_everything(script, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(probing.sys, "executable", str(fake))
     found = probing.probe("library", 0.5 if "sleep" in script else 60)
     assert found == {"devices": 3} if expected is None else expected in found["error"]
+
+
+def test_two_megatrons_are_a_warning(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name / "megatron" / "core").mkdir(parents=True)
+        (tmp_path / name / "megatron" / "core" / "package_info.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "a"), str(tmp_path / "b")])
+    monkeypatch.setattr(doctor, "OPTIONAL", ())
+    report = doctor.Report()
+    doctor._packages(report, 60)
+    assert "there are 2 Megatrons" in report.warnings[0] and str(tmp_path / "a") in report.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"), [("", False), ("raise OSError('libcudnn.so is not there')", True)]
+)
+def test_a_broken_package_of_nvidia_is_a_warning(text, warned, tmp_path, monkeypatch):
+    (tmp_path / "apex.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(doctor, "OPTIONAL", ("apex",))
+    report = doctor.Report()
+    doctor._packages(report, 60)
+    assert any("apex is installed and broken (OSError: libcudnn.so" in w for w in report.warnings) is warned

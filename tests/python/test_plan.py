@@ -13,6 +13,7 @@ import pytest
 from mindspeed.cli.main import main
 from mindspeed.planning import estimate, page, report
 from mindspeed.planning.launch import CommandError, parse
+from mindspeed.planning.mistakes import mistakes
 
 MEGATRON = {
     "training/arguments.py": """
@@ -120,6 +121,40 @@ def test_a_command_that_megatron_refuses(script):
     done = planned("--", "python", str(script), "--num-layers", "0")
     assert done.returncode == 1
     assert "PROBLEM  Megatron refuses the arguments: there is no layer" in done.stdout
+
+
+def test_more_ranks_than_devices(script):
+    done = planned("--", "torchrun", "--nproc-per-node", "99", str(script))
+    assert done.returncode == 1 and "--nproc-per-node 99 on a machine with 8 devices" in done.stdout
+
+
+def found(**arguments):
+    return list(mistakes(parse(["python", "t.py"]), Namespace(**arguments), None))
+
+
+def test_missing_data(tmp_path):
+    (tmp_path / "a.idx").touch()
+    assert found(data_path=["0.3", str(tmp_path / "a")], vocab_file=str(tmp_path / "a.idx")) == []
+    assert "there is no b.idx" in found(data_path=["0.3", "b"])[0]
+    assert "--vocab-file v.json: there is no such file" in found(vocab_file="v.json")[0]
+    assert found(tokenizer_model="gpt-4") == []  # a name of a hub, not a file
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ('{"pad_token": "</s>", "eos_token": {"content": "</s>"}}', "pads with its end of text ('</s>')"),
+        ('{"pad_token": "<pad>", "eos_token": "</s>"}', ""),
+        ('{"eos_token": "</s>"}', ""),
+        ("{}", ""),
+        ("{", "cannot be read"),
+    ],
+)
+def test_a_tokenizer_whose_padding_is_its_end_of_text(config, expected, tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text(config)
+    assert expected in " ".join(found(tokenizer_model=str(tmp_path))) and bool(
+        found(tokenizer_name_or_path=str(tmp_path))
+    ) is bool(expected)
 
 
 def test_a_script_without_megatron(tmp_path, capsys):

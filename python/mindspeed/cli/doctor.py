@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from mindspeed.cli.environment import choose
 
 # Without these nothing works.
 NEEDED = ("torch", "torch_npu")
+# Packages of NVIDIA that Megatron uses when they are there.
+OPTIONAL = ("transformer_engine", "apex", "flash_attn", "grouped_gemm", "triton")
 CPU_FLAGS = (
     "avx2 fma f16c avx512f avx512bw avx512vl avx512dq avx512_bf16 avx512_vnni amx_tile asimd asimdhp sve"
 ).split()
@@ -37,6 +40,7 @@ class Report:
 def run(*, as_json: bool, timeout: float) -> int:
     report = Report()
     _versions(report)
+    _packages(report, timeout)
     _cpu(report)
     _cann(report)
     _options(report)
@@ -62,6 +66,27 @@ def _versions(report: Report) -> None:
     report.warnings += [str(one) for one in components.values() if one.found and not one.is_tested]
     wrong = misfit(components["torch"].found, components["torch_npu"].found)
     report.problems += [wrong] if wrong else []
+
+
+def _packages(report: Report, timeout: float) -> None:
+    """Two Megatrons, of which one is imported silently; packages of NVIDIA that are there and do not import."""
+    folders = [str(Path(entry or ".") / "megatron" / "core") for entry in sys.path]
+    found = [folder for folder in dict.fromkeys(folders) if (Path(folder) / "package_info.py").is_file()]
+    report.facts["megatron"] = found
+    if len(found) > 1:
+        report.warnings.append(
+            f"there are {len(found)} Megatrons: {found[0]} is imported, {', '.join(found[1:])} is not; "
+            "take one of them off PYTHONPATH or uninstall it"
+        )
+    for name in OPTIONAL:
+        if find_spec(name) is None:
+            continue
+        answer = probing.probe(name, timeout)
+        if "error" in answer:
+            report.warnings.append(
+                f"{name} is installed and broken ({answer['error']}): a stand-in takes its place; `pip uninstall {name}` "
+                "if that is not wanted"
+            )
 
 
 def _cpu(report: Report) -> None:

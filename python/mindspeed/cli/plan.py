@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mindspeed.cli import probing
 from mindspeed.cli.environment import UsageError
 
 FORMATS = ("table", "json", "html")
+PROBE_S = 60.0
 
 
 def show(
@@ -25,7 +27,7 @@ def show(
     from mindspeed.planning.launch import CommandError
 
     try:
-        made = plan.make(command, level, megatron)
+        made = plan.make(command, level, megatron, probing.probe("library", PROBE_S).get("devices"))
     except CommandError as error:
         raise UsageError(f"plan: {error}") from error
     text = {"table": report.text, "json": _json, "html": page.page}[form](made)

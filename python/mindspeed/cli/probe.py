@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the doctor asks in a process of its own, so that a crash or a hang is a finding and not the end.
 
-`python -m mindspeed.cli.probe library|operator` prints one JSON object.
+`python -m mindspeed.cli.probe library|operator|PACKAGE` prints one JSON object.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import sys
 from typing import Any
@@ -117,6 +118,15 @@ def operator() -> dict[str, Any]:
     return {"operator": "add"}
 
 
+def package(name: str) -> dict[str, Any]:
+    """Whether an optional package can be imported."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    return {}
+
+
 def _with_hook(answer: dict[str, Any]) -> dict[str, Any]:
     """What the start-up hook has met with, and kept to itself so that the import goes on."""
     failure = getattr(sys.modules.get("_mindspeed_hook"), "failure", None)
@@ -124,4 +134,5 @@ def _with_hook(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_with_hook({"library": library, "operator": operator}[sys.argv[1]]())))
+    probes = {"library": library, "operator": operator}
+    print(json.dumps(_with_hook(probes[sys.argv[1]]() if sys.argv[1] in probes else package(sys.argv[1]))))

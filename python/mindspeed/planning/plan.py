@@ -15,14 +15,16 @@ from mindspeed.adaptor.patching import Patch
 from mindspeed.adaptor.plan import make_plan
 from mindspeed.adaptor.rules import Choice
 from mindspeed.adaptor.versions import distribution_of, installed_version
-from mindspeed.planning import estimate, launch, understanding
+from mindspeed.planning import estimate, launch, mistakes, understanding
 
 Plan = dict[str, Any]
 VERSION = 1
 
 
-def make(command: Sequence[str], level: int | None = None, megatron: str | None = None) -> Plan:
-    """The plan of a training command; raises CommandError for what is none."""
+def make(
+    command: Sequence[str], level: int | None = None, megatron: str | None = None, devices: int | None = None
+) -> Plan:
+    """The plan of a training command; raises CommandError for what is none. `devices` are those of this machine."""
     started = launch.parse(command)
     found = understanding.understand(started, level, megatron)
     return {
@@ -32,7 +34,7 @@ def make(command: Sequence[str], level: int | None = None, megatron: str | None 
         "nodes": started.nodes,
         "optimization_level": int(arguments.level_of(found.args)),
         "versions": {name: installed_version(name) for name in ("megatron-core", "torch", "torch_npu")},
-        "problems": list(found.problems),
+        "problems": [*found.problems, *mistakes.mistakes(started, found.args, devices)],
         "features": [_feature(choice) for choice in found.choices],
         "patches": _patches(found.choices),
         "flags": _flags(found),
