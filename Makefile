@@ -20,7 +20,7 @@ SOURCES   := $(shell find src abi cmake python tools/gen_headers.py -type f -not
              CMakeLists.txt pyproject.toml LICENSE README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build pretrain test test-c test-python doctor bench lint format docs clean distclean
+.PHONY: help venv build pretrain test test-c test-python doctor bench lint format docs site clean distclean
 
 help: ## show this text
 	@echo 'make TARGET, where TARGET is'
@@ -95,6 +95,10 @@ docs: $(INSTALLED) $(TESTS) ## regenerate the generated documents (runs the oper
 	@rm -f $(RECORD:.json=)*.json
 	$(RECORDING) $(PY) -m pytest -q $(WORKERS) tests/ops
 	$(OPERATORS)
+
+site: $(PY) ## the documentation as a site, in build/site
+	@$(PIP) -r requirements/docs.txt
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 
 clean: ## remove build/
 	rm -rf $(BUILD)
