@@ -22,6 +22,7 @@ import pytest
 from mindspeed.adaptor import Feature, Level, Patch, PatchError, versions
 from mindspeed.adaptor.errors import VersionError, VersionWarning
 from mindspeed.adaptor.plan import make_plan
+from mindspeed.features.compatibility import cuda_module
 from mindspeed.features.compatibility.checkpoint_reader import with_late_indices_checked
 
 TARGET = "megatron.core.math:double"
@@ -199,3 +200,25 @@ def test_indices_that_are_loaded_late_are_arrays_of_numbers(tmp_path):
     with pytest.raises(pickle.UnpicklingError, match="is no array of numbers"):
         Samples(tmp_path, None).sample(2)
     assert Samples(tmp_path, numpy.arange(3)).sample(2) == 2  # loaded already
+
+
+def test_a_name_that_a_release_lacks_is_left_out_unless_it_is_needed():
+    other = SimpleNamespace(__name__="torch_npu.npu")
+    assert list(cuda_module._redirect("torch.cuda", other, ["ExternalStream", "_sleep"])) == []
+    with pytest.raises(
+        PatchError, match=r"torch\.cuda:Stream \(feature cuda-module\).*'Stream' in torch_npu 2\."
+    ):
+        list(cuda_module._redirect("torch.cuda", other, ["Stream"]))
+
+
+@pytest.mark.skipif(
+    not versions.within(versions.installed_version("torch_npu"), since="2.13.0", until="2.14.0"),
+    reason="for the release developed with",
+)
+def test_the_release_developed_with_lacks_no_name():
+    targets = {patch.target for patch in cuda_module.FEATURE.patches}
+    for part in ("memory", "random", "graphs", "streams", "amp"):
+        for name in getattr(cuda_module, part.upper()):
+            assert f"torch.cuda.{part}:{name}" in targets
+    assert {f"torch.cuda:{name}" for name in cuda_module.NAMES} <= targets
+    assert set(cuda_module.NAMES) >= cuda_module.NEEDED

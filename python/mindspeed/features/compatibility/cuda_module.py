@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""torch.cuda.* does what torch.npu.* does. What torch.npu does not have stays as it is in torch.cuda."""
+"""torch.cuda.* does what torch.npu.* does. What torch.npu does not have stays as it is in torch.cuda.
+
+Releases differ in the rarer names (ExternalStream came with torch_npu 2.13, statistics of host memory with 2.10): those are
+taken where both sides have them. Of NEEDED each must be there.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
@@ -11,9 +16,18 @@ from typing import Any
 import torch
 import torch_npu.npu
 
-from mindspeed.adaptor import Feature, Level, Patch
+from mindspeed.adaptor import Feature, Level, Patch, PatchError
+from mindspeed.adaptor.versions import describe_version
 from mindspeed.features.compatibility._devices import anywhere, takes_arguments
 
+NEEDED = frozenset(
+    "Event Stream StreamContext current_device current_stream default_stream device device_count empty_cache "
+    "get_device_capability get_device_name get_device_properties get_rng_state get_rng_state_all init "
+    "is_available is_bf16_supported is_initialized manual_seed manual_seed_all max_memory_allocated "
+    "max_memory_reserved mem_get_info memory_allocated memory_reserved memory_stats memory_summary "
+    "reset_peak_memory_stats set_device set_rng_state set_rng_state_all set_stream stream synchronize "
+    "_lazy_call _lazy_init".split()
+)
 NAMES = (
     "BFloat16Storage BFloat16Tensor BoolStorage BoolTensor ByteStorage ByteTensor CharStorage CharTensor "
     "DoubleStorage DoubleTensor Event ExternalStream FloatStorage FloatTensor HalfStorage HalfTensor "
@@ -65,8 +79,17 @@ class _DefaultGenerators(Sequence[torch.Generator]):
 
 
 def _redirect(target: str, source: ModuleType, names: Iterable[str]) -> Iterator[Patch]:
+    goal = importlib.import_module(target)
     for name in names:
-        value = getattr(source, name)
+        if name not in NEEDED and not (hasattr(source, name) and hasattr(goal, name)):
+            continue
+        try:
+            value = getattr(source, name)
+        except AttributeError:
+            raise PatchError(
+                f"patch target {target}:{name} (feature cuda-module): {source.__name__} has no attribute {name!r} in "
+                f"{describe_version('torch_npu')}"
+            ) from None
         if inspect.isroutine(value) and takes_arguments(value):
             value = anywhere(value)
         yield Patch(f"{target}:{name}", value)
