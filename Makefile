@@ -98,7 +98,7 @@ docs: $(INSTALLED) $(TESTS) ## regenerate the generated documents (runs the oper
 
 site: $(PY) ## the documentation as a site, in build/site
 	@$(PIP) -r requirements/docs.txt
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 
 clean: ## remove build/
 	rm -rf $(BUILD)

@@ -109,7 +109,7 @@ aclnnStatus hc_row_sum(const struct hc_row_sum *s) {
         const bool direct = half || hc_block_of(s->src->dtype) == (int)job.block;
         job.load = direct ? NULL : hc_load_for(s->src->dtype, job.block);
         job.store = hc_store_for(s->out->dtype, job.block);
-        job.add = half                    ? HC_DISPATCH(row_sum_BF16)
+        job.add = half                  ? HC_DISPATCH(row_sum_BF16)
                   : job.block == HC_F32 ? HC_DISPATCH(row_sum_F32)
                                         : HC_DISPATCH(row_sum_F64);
         const size_t grain = hc_max_size(1, 16 * 1024 / job.chunk);

@@ -20,8 +20,8 @@ aclnnStatus hc_moe_check_matrix(const char *name, const char *arg, const aclTens
 aclnnStatus hc_moe_check_floats(const char *name, const char *arg, const aclTensor *t, int64_t rows,
                                 int64_t cols) {
     HC_TRY(hc_moe_check_matrix(name, arg, t, rows, cols));
-    HC_CHECK(hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted floating point", name,
-             arg, HC_SHOW(t));
+    HC_CHECK(hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted floating point",
+             name, arg, HC_SHOW(t));
     return 0;
 }
 

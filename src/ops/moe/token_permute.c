@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Tokens in the order of their experts: choice i = t * K + k of expert indices[i] becomes row sortedIndices[i]
- * of the result, a stable order. Rows behind the last that is wanted are dropped; the gradient of a token is
- * the sum of those of its rows that were not. In padded mode `indices` names the token of each row itself. */
+/* Tokens in the order of their experts: choice i = t * K + k of expert indices[i] becomes row
+ * sortedIndices[i] of the result, a stable order. Rows behind the last that is wanted are dropped; the
+ * gradient of a token is the sum of those of its rows that were not. In padded mode `indices` names the token
+ * of each row itself. */
 #include "moe.h"
 
 /* Experts are counted in one go up to this; above, by the low and then by the high half of their bits. */
@@ -56,7 +57,8 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-/* numOutTokens of 0 or less are already in the number of rows of the output, which says how many there are. */
+/* numOutTokens of 0 or less are already in the number of rows of the output, which says how many there are.
+ */
 HC_API aclnnStatus aclnnMoeTokenPermuteGetWorkspaceSize(const aclTensor *tokens, const aclTensor *indices,
                                                         int64_t numOutTokens, bool paddedMode,
                                                         const aclTensor *permuteTokensOut,

@@ -116,8 +116,8 @@ HC_API aclnnStatus aclnnMoeTokenPermuteWithRoutingMapGetWorkspaceSize(
         HC_TRY(hc_moe_check_floats(NAME, "probsOptional", probsOptional, args.tokens, args.experts));
         HC_CHECK(permuteProbsOutOptional != NULL && permuteProbsOutOptional->numel == rows &&
                      hc_dtype_is_float(permuteProbsOutOptional->dtype),
-                 ACLNN_ERR_PARAM_INVALID, "%s: permuteProbsOutOptional is not %lld floating point values", NAME,
-                 (long long)rows);
+                 ACLNN_ERR_PARAM_INVALID, "%s: permuteProbsOutOptional is not %lld floating point values",
+                 NAME, (long long)rows);
     } else {
         permuteProbsOutOptional = NULL;
     }
@@ -219,7 +219,8 @@ HC_API aclnnStatus aclnnMoeTokenPermuteWithRoutingMapGradGetWorkspaceSize(
                  ACLNN_ERR_PARAM_INVALID,
                  "%s: permutedProbsOutputGradOptional is %s, wanted %lld floating point values", NAME,
                  HC_SHOW(permutedProbsOutputGradOptional), (long long)rows);
-        HC_TRY(hc_moe_check_floats(NAME, "probsGradOutOptional", probsGradOutOptional, tokensNum, numExperts));
+        HC_TRY(
+            hc_moe_check_floats(NAME, "probsGradOutOptional", probsGradOutOptional, tokensNum, numExperts));
         HC_CHECK(dropAndPad || routingMapOptional != NULL, ACLNN_ERR_PARAM_NULLPTR,
                  "%s: routingMapOptional is null, wanted for probsGradOutOptional", NAME);
     } else {

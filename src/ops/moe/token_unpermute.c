@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Experts' results back to their tokens: out[t] is the sum over k of probs[t, k] * permutedTokens[row of choice
- * t * K + k]. Choices whose row was dropped count nothing. In padded mode `sortedIndices` names the token of
- * each row, and probs the weight of each row. The sum is rounded once. */
+/* Experts' results back to their tokens: out[t] is the sum over k of probs[t, k] * permutedTokens[row of
+ * choice t * K + k]. Choices whose row was dropped count nothing. In padded mode `sortedIndices` names the
+ * token of each row, and probs the weight of each row. The sum is rounded once. */
 #include "moe.h"
 
 struct args {
@@ -155,7 +155,8 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     return status;
 }
 
-/* The permuted tokens are needed for the gradient of probs only. Without probs probsGradOut is not touched. */
+/* The permuted tokens are needed for the gradient of probs only. Without probs probsGradOut is not touched.
+ */
 HC_API aclnnStatus aclnnMoeTokenUnpermuteGradGetWorkspaceSize(
     const aclTensor *permuteTokensOptional, const aclTensor *unpermutedTokensGrad,
     const aclTensor *sortedIndices, const aclTensor *probsOptional, bool paddedMode,

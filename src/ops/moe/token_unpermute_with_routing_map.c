@@ -12,7 +12,8 @@ struct args {
     bool pad;
 };
 
-/* Of every place (or row, with padding): the row, the token, and the cell of the weight in [T, E]; -1: none. */
+/* Of every place (or row, with padding): the row, the token, and the cell of the weight in [T, E]; -1: none.
+ */
 struct places {
     size_t n;
     int64_t *row, *token, *cell;
@@ -38,8 +39,8 @@ static aclnnStatus find_cells(const char *name, const uint8_t *map, const struct
 static aclnnStatus find_places(const char *name, const char *arg, const aclTensor *index, const uint8_t *map,
                                const struct args *a, const struct places *p) {
     const int64_t n = (int64_t)p->n, capacity = a->experts > 0 ? n / a->experts : 0;
-    HC_TRY(hc_moe_read(name, arg, index, a->pad ? 0 : -1, a->pad ? a->tokens : n,
-                       a->pad ? p->token : p->row));
+    HC_TRY(
+        hc_moe_read(name, arg, index, a->pad ? 0 : -1, a->pad ? a->tokens : n, a->pad ? p->token : p->row));
     for (int64_t i = 0; i < n; i++) {
         if (a->pad) p->row[i] = i;
         else p->token[i] = i / a->choices;
@@ -101,9 +102,8 @@ static aclnnStatus with_memory(const struct hc_call *call, int map_slot, size_t 
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    return with_memory(call, 2,
-                       6 * hc_numel(hc_arg(call, 1)) + (size_t)(a->tokens + 2 + a->tokens * a->experts),
-                       unpermute);
+    return with_memory(
+        call, 2, 6 * hc_numel(hc_arg(call, 1)) + (size_t)(a->tokens + 2 + a->tokens * a->experts), unpermute);
 }
 
 /* What forward and gradient have in common. */
@@ -115,8 +115,8 @@ static aclnnStatus check(const char *name, const aclTensor *permuted, const char
     HC_TRY(hc_moe_check_floats(name, tokens_name, tokens, -1, permuted->shape[1]));
     HC_CHECK(restore == NULL || (restore->size == 2 && restore->data[0] == tokens->shape[0] &&
                                  restore->data[1] == tokens->shape[1]),
-             ACLNN_ERR_PARAM_INVALID, "%s: restoreShapeOptional is not the shape of %s, %s", name, tokens_name,
-             HC_SHOW(tokens));
+             ACLNN_ERR_PARAM_INVALID, "%s: restoreShapeOptional is not the shape of %s, %s", name,
+             tokens_name, HC_SHOW(tokens));
     const int64_t rows = permuted->shape[0];
     *args = (struct args){.tokens = tokens->shape[0], .pad = pad};
     HC_TRY(hc_moe_check_numbers(name, index_name, index, rows));
@@ -130,8 +130,7 @@ static aclnnStatus check(const char *name, const aclTensor *permuted, const char
     HC_CHECK(!pad || (args->experts > 0 ? rows % args->experts == 0 : rows == 0), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted as many rows for each of %lld experts", name, permuted_name,
              HC_SHOW(permuted), (long long)args->experts);
-    return pad ? 0
-               : hc_moe_check_map(name, "routingMapOptional", map, args->tokens, args->experts);
+    return pad ? 0 : hc_moe_check_map(name, "routingMapOptional", map, args->tokens, args->experts);
 }
 
 HC_API aclnnStatus aclnnMoeTokenUnpermuteWithRoutingMapGetWorkspaceSize(
@@ -173,7 +172,8 @@ static aclnnStatus undo_order(const struct hc_call *call, const struct args *a, 
     return 0;
 }
 
-/* Gradient of the weights: the scalar product of a row with its token's gradient, in the cell of its weight. */
+/* Gradient of the weights: the scalar product of a row with its token's gradient, in the cell of its weight.
+ */
 static aclnnStatus grad_of_probs(const struct hc_call *call, const struct args *a, const struct places *p,
                                  double *dot, double *all) {
     HC_TRY(hc_row_dot(&(const struct hc_row_dot){.name = call->name,
@@ -245,8 +245,8 @@ HC_API aclnnStatus aclnnMoeTokenUnpermuteWithRoutingMapGradGetWorkspaceSize(
     }
     const aclTensor *map = probsOptional != NULL && !dropAndPad ? routingMapOptional : NULL,
                     *permuted = probsGradOutOptional != NULL ? permutedTokensOptional : NULL;
-    return HC_PLAN(NAME, run_grad, &args, HC_IN(unpermutedTokensGrad), HC_IN(outIndex),
-                   HC_IN(permuteTokenId), HC_IN_OPT(map), HC_IN_OPT(permuted), HC_IN_OPT(probsOptional),
+    return HC_PLAN(NAME, run_grad, &args, HC_IN(unpermutedTokensGrad), HC_IN(outIndex), HC_IN(permuteTokenId),
+                   HC_IN_OPT(map), HC_IN_OPT(permuted), HC_IN_OPT(probsOptional),
                    HC_OUT(permutedTokensGradOut), HC_OUT_OPT(probsGradOutOptional));
 }
 HC_OP_LAUNCH(aclnnMoeTokenUnpermuteWithRoutingMapGrad)
