@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from mindspeed.adaptor import references
 from mindspeed.adaptor.errors import ImportOrderError, PatchError
-from mindspeed.adaptor.importing import PostImportFinder, module_exists
+from mindspeed.adaptor.importing import Finder, PostImportFinder, module_exists
 from mindspeed.adaptor.plan import Plan, Stack
 from mindspeed.adaptor.versions import describe_version
 
@@ -63,8 +64,9 @@ Target = tuple[str, str]
 class Applier:
     """The state of one applied plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, finders: Sequence[Finder] = ()) -> None:
         self._plan = plan
+        self._finders = finders
         self._changes: list[Change] = []
         self._finder = PostImportFinder(self._plan, self._on_import)
 
@@ -74,9 +76,11 @@ class Applier:
 
     def apply(self) -> None:
         """Patch what is loaded, watch for the rest; on an error nothing stays patched."""
-        self._check_modules_exist(self._plan)
-        self._finder.install()
+        for finder in self._finders:
+            finder.install()
         try:
+            self._check_modules_exist(self._plan)
+            self._finder.install()
             self._apply_loaded(_targets(self._plan))
         except BaseException:
             self.revert()
@@ -96,7 +100,11 @@ class Applier:
     def revert(self) -> None:
         """Restore every attribute; raises afterwards if something had been overwritten by others."""
         self._finder.remove()
-        self._undo(_targets(self._plan))
+        try:
+            self._undo(_targets(self._plan))
+        finally:
+            for finder in self._finders:
+                finder.remove()
 
     def _switch(self, plan: Plan, targets: set[Target]) -> None:
         self._undo(targets)

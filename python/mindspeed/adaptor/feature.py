@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mindspeed.adaptor.flags import Flag
+from mindspeed.adaptor.importing import Finder
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
 
@@ -54,6 +55,8 @@ class Feature:
     conflicts, needs  rules that are checked when the feature is on, before anything is patched.
     check     yields further problems, a sentence each.
     adjust    sets arguments before Megatron validates them, when the feature is on.
+    finders   are put in front of the import system before the first patches, and taken away after the last: for features
+              that are on without arguments.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Feature:
     check: Callable[[Arguments], Iterable[str]] | None = None
     adjust: Callable[[Arguments], None] | None = None
     patches: tuple[Patch, ...] = ()
+    finders: tuple[Finder, ...] = ()
 
     @property
     def is_permanent(self) -> bool:

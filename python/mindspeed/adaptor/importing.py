@@ -9,7 +9,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 
 def find_spec(name: str, path: Sequence[str] | None, *, without: object = None) -> ModuleSpec | None:
@@ -57,6 +57,14 @@ def module_exists(name: str, *, without: object = None) -> bool:
 def locate(package: str) -> list[Path]:
     """The folders of a package, empty if there is none."""
     return [Path(folder) for folder in _walk(package, None)[1] or ()]
+
+
+class Finder(Protocol):
+    """A meta path finder that puts itself on sys.meta_path and takes itself off."""
+
+    def install(self) -> None: ...
+
+    def remove(self) -> None: ...
 
 
 class AfterExec(Loader):

@@ -118,7 +118,7 @@ def _apply(features: Iterable[Feature]) -> None:
     wanted = tuple(features)
     plan = make_plan(wanted, module_exists)
     if _active is None:
-        applier = Applier(plan)
+        applier = Applier(plan, [finder for feature in wanted for finder in feature.finders])
         applier.apply()
         _active = applier
     else:

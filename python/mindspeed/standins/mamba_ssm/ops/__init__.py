@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where mamba_ssm keeps its operations."""
+
+from __future__ import annotations
+
+from mindspeed.standins.refusal import missing_attribute
+
+__getattr__ = missing_attribute(__name__)

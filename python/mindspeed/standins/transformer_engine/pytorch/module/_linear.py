@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""y = x w^T over a tensor-parallel group, and its gradients.
+
+column  w holds some of the outputs. With sequence parallelism x is this rank's part of the sequence: it is gathered
+        forward and again backward (the part alone is kept), and dx is summed and scattered; without it dx is summed.
+row     w holds some of the inputs: y is summed over the group, with sequence parallelism each rank keeps its part.
+The products are those of Megatron's own layers, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a product is laid out. `delayed` takes closures that compute weight gradients later."""
+
+    mode: str | None = None
+    group: Any = None
+    size: int = 1
+    sequence_parallel: bool = False
+    fuse_wgrad: bool = False
+    delayed: list[Callable[[], None]] | None = None
+
+    @property
+    def gathers(self) -> bool:
+        return self.size > 1 and self.mode == "column" and self.sequence_parallel
+
+
+def gather(part: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """[s / ranks, ...] -> [s, ...]"""
+    whole = part.new_empty((part.shape[0] * plan.size, *part.shape[1:]))
+    torch.distributed.all_gather_into_tensor(whole, part.contiguous(), group=plan.group)
+    return whole
+
+
+def scatter_sum(whole: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """[s, ...] of each rank -> the sum's [s / ranks, ...]"""
+    if whole.shape[0] % plan.size:
+        raise ValueError(
+            f"sequence of {whole.shape[0]} is not divisible by {plan.size} tensor-parallel ranks"
+        )
+    part = whole.new_empty((whole.shape[0] // plan.size, *whole.shape[1:]))
+    torch.distributed.reduce_scatter_tensor(part, whole.contiguous(), group=plan.group)
+    return part
+
+
+def accumulate_product(main_grad: torch.Tensor, grad: torch.Tensor, x: torch.Tensor) -> None:
+    """main_grad += grad^T x, summed in the accumulator's precision."""
+    main_grad.addmm_(grad.t().to(main_grad.dtype), x.to(main_grad.dtype))
+
+
+def weight_gradient(
+    weight: torch.Tensor, grad: torch.Tensor, x: torch.Tensor, fuse: bool
+) -> torch.Tensor | None:
+    """dw [out, in] from dy [n, out] and x [n, in]; fused, it goes into weight.main_grad."""
+    if not fuse:
+        return grad.t().matmul(x).to(weight.dtype)
+    if hasattr(weight, "__fsdp_param__"):
+        weight.main_grad = weight.get_main_grad()
+    main_grad = getattr(weight, "main_grad", None)
+    if main_grad is None:
+        raise RuntimeError(
+            "fuse_wgrad_accumulation adds to weight.main_grad, which this weight does not have: wrap the model in "
+            "Megatron's DistributedDataParallel or pass --no-gradient-accumulation-fusion"
+        )
+    accumulate_product(main_grad, grad, x)
+    if not hasattr(weight, "grad_added_to_main_grad"):
+        return None
+    # A hook that only fires with a gradient waits for it; the flag says that its value counts for nothing.
+    weight.grad_added_to_main_grad = True
+    make = torch.zeros_like if getattr(weight, "zero_out_wgrad", False) else torch.empty_like
+    return make(weight, requires_grad=False)
+
+
+def flatten(x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
+class Product(torch.autograd.Function):
+    """x [..., in], w [out, in] -> y [..., out]"""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, plan: Plan) -> torch.Tensor:
+        ctx.plan = plan
+        ctx.weight = weight
+        needs_weight = ctx.needs_input_grad[1]
+        ctx.save_for_backward(x if needs_weight else None)
+        whole = gather(x, plan) if plan.gathers else x
+        y = torch.matmul(whole, weight.t().to(x.dtype))
+        if plan.size > 1 and plan.mode == "row":
+            if plan.sequence_parallel:
+                return scatter_sum(y, plan)
+            torch.distributed.all_reduce(y, group=plan.group)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        plan, weight = ctx.plan, ctx.weight
+        (x,) = ctx.saved_tensors
+        parallel = plan.size > 1
+        if parallel and plan.mode == "row" and plan.sequence_parallel:
+            grad = gather(grad, plan)
+        grad_x = waiting = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad.matmul(weight.to(grad.dtype))
+            if plan.gathers:
+                grad_x = scatter_sum(grad_x, plan)
+            elif parallel and plan.mode == "column":
+                waiting = torch.distributed.all_reduce(grad_x, group=plan.group, async_op=True)
+        grad_weight = _weight_part(weight, grad, x, plan) if ctx.needs_input_grad[1] else None
+        if waiting is not None:
+            waiting.wait()
+        return grad_x, grad_weight, None
+
+
+def _weight_part(
+    weight: torch.Tensor, grad: torch.Tensor, x: torch.Tensor, plan: Plan
+) -> torch.Tensor | None:
+    """Now, or a promise."""
+
+    def compute() -> torch.Tensor | None:
+        whole = gather(x, plan) if plan.gathers else x
+        return weight_gradient(weight, flatten(grad), flatten(whole), plan.fuse_wgrad)
+
+    if plan.delayed is None:
+        return compute()
+
+    def later() -> None:
+        gradient = compute()
+        if gradient is not None and not plan.fuse_wgrad:
+            weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
+
+    plan.delayed.append(later)
+    return None
+
+
+def linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, plan: Plan, dtype: torch.dtype
+) -> torch.Tensor:
+    """With the bias added where every rank has its own part of the output."""
+    y: torch.Tensor = Product.apply(x.to(dtype), weight, plan)
+    return y if bias is None else y + bias.to(y.dtype)
+
+
+def compute_dtype(module_dtype: torch.dtype, x: torch.Tensor) -> torch.dtype:
+    """Autocast decides if it is on; otherwise input and parameters must agree."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    if x.dtype is not module_dtype:
+        raise TypeError(
+            f"input is {x.dtype}, parameters are {module_dtype}: outside autocast Transformer Engine's layers want the same"
+        )
+    return x.dtype

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the layers have in common: groups, initialisation of parameters, extra state, delayed weight gradients."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mindspeed.standins.refusal import missing_attribute, refused_function
+
+from ...common.recipe import DelayedScaling
+
+__getattr__ = missing_attribute(__name__)
+
+_OVERLAP = "Leave out --tp-comm-overlap"
+initialize_ub = refused_function(f"{__name__}.initialize_ub", _OVERLAP)
+destroy_ub = refused_function(f"{__name__}.destroy_ub", _OVERLAP)
+
+Initialiser = Callable[[torch.Tensor], Any]
+
+
+class UserBufferQuantizationMode(enum.Enum):
+    """What would be sent through overlapped buffers."""
+
+    NONE = "none"
+    FP8 = "fp8"
+
+
+def get_workspace() -> None:
+    """cuBLAS wants scratch memory; the operators here bring their own."""
+
+
+@functools.cache
+def get_dummy_wgrad(shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> torch.Tensor:
+    """A gradient for code that only asks whether there is one: the true one is in main_grad."""
+    device = torch.accelerator.current_accelerator() or "cpu"
+    return torch.zeros(shape, dtype=dtype, device=device, requires_grad=False)
+
+
+def default_init_method(weight: torch.Tensor) -> None:
+    """Transformer Engine's own, where the caller names none."""
+    torch.nn.init.normal_(weight, mean=0.0, std=0.023)
+
+
+def group_size(group: Any) -> int:
+    return 1 if group is None else torch.distributed.get_world_size(group)
+
+
+class TransformerEngineBaseModule(torch.nn.Module):
+    """Base of the layers with weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name: str | None = None
+        self.tp_group: Any = None
+        self.tp_size = 1
+        self.sequence_parallel = False
+        self.fp8 = False
+        self.fp8_calibration = False
+        self.fp8_initialized = False
+        self.primary_weights_in_fp8 = False
+        self.fp8_meta: dict[str, Any] = {
+            "fp8_checkpoint": False,
+            "fp8_group": None,
+            "recipe": DelayedScaling(),
+            "num_gemms": 1,
+        }
+        self._initialisers: dict[str, Initialiser] = {}
+        self.get_rng_state_tracker: Callable[[], Any] | None = None
+        self.rng_tracker_name: str | None = None
+        self._delayed: list[Callable[[], None]] | None = None
+        self._wgrad_hooks: list[Callable[[], None]] = []
+
+    def set_tensor_parallel_group(self, tp_group: Any) -> None:
+        """Megatron calls it when the groups come to be after the layer."""
+        self.tp_group = tp_group
+
+    def set_up_parallel(self, tp_group: Any, tp_size: int, sequence_parallel: bool) -> None:
+        """The group decides its size; the size alone stands for a group that comes later."""
+        self.tp_size = tp_size if tp_group is None else group_size(tp_group)
+        self.set_tensor_parallel_group(tp_group)
+        self.sequence_parallel = self.tp_size > 1 and sequence_parallel
+
+    def add_parameter(
+        self, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: Any, initialise: Initialiser
+    ) -> None:
+        """An empty parameter whose values reset_parameters() gives."""
+        parameter = torch.nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
+        self.register_parameter(name, parameter)
+        self._initialisers[name] = initialise
+
+    def reset_parameters(self, defer_init: bool = False) -> None:
+        """Give every parameter its values; one on the meta device gets memory first."""
+        for name, initialise in self._initialisers.items():
+            if defer_init:
+                continue
+            parameter = getattr(self, name)
+            if parameter is None:
+                continue
+            if parameter.is_meta:
+                device = torch.accelerator.current_accelerator() or "cpu"
+                parameter = torch.nn.Parameter(torch.empty_like(parameter, device=device))
+                setattr(self, name, parameter)
+            with torch.no_grad(), self._random_numbers():
+                initialise(parameter)
+        self.mark_parameters()
+
+    def mark_parameters(self) -> None:
+        """Attributes by which Megatron knows a slice from a whole parameter."""
+
+    def _random_numbers(self) -> Any:
+        if self.get_rng_state_tracker is None:
+            return contextlib.nullcontext()
+        tracker = self.get_rng_state_tracker()
+        return tracker.fork(self.rng_tracker_name) if self.rng_tracker_name else tracker.fork()
+
+    def init_fp8_metadata(self, num_gemms: int = 1) -> None:
+        """Nothing is quantised, so there is nothing to prepare."""
+        self.fp8_meta["num_gemms"] = num_gemms
+
+    def get_extra_state(self) -> torch.Tensor:
+        """What Transformer Engine saves for a layer without fp8."""
+        return torch.empty(0, dtype=torch.uint8)
+
+    def set_extra_state(self, state: Any) -> None:
+        """A checkpoint of fp8 training has scales here; they mean nothing to bf16 weights."""
+        if state is not None and not (isinstance(state, torch.Tensor) and state.numel() == 0):
+            warnings.warn("the checkpoint's fp8 scales are left out: nothing is quantised here", stacklevel=2)
+
+    def need_backward_dw(self) -> bool:
+        return self._delayed is not None
+
+    def register_wgrad_accumulation_and_reduce_hooks(self, hook: Callable[[], None]) -> None:
+        """Called after the delayed weight gradients are there."""
+        self._wgrad_hooks.append(hook)
+
+    def backward_dw(self) -> None:
+        """The weight gradients that backward left for later."""
+        if self._delayed is None:
+            return
+        delayed, self._delayed = self._delayed, []
+        for compute in delayed:
+            compute()
+        for hook in self._wgrad_hooks:
+            hook()

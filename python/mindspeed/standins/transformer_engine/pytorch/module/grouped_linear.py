@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GroupedLinear: as many Linear layers as there are groups of rows, for the experts of a mixture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mindspeed.standins.refusal import missing_attribute
+
+from ..utils import divide, mark_parallel
+from ._linear import Plan, compute_dtype, linear
+from .base import Initialiser, TransformerEngineBaseModule, default_init_method
+from .linear import MODES, refuse_overlap
+
+__getattr__ = missing_attribute(__name__)
+
+
+class GroupedLinear(TransformerEngineBaseModule):
+    """Parameters `weight0`, `weight1`, ... and `bias0`, ... It cuts its weights for a tensor-parallel group but sends nothing:
+    whoever brings the rows to the ranks sums the results as well."""
+
+    def __init__(
+        self,
+        num_gemms: int,
+        in_features: int,
+        out_features: int,
+        sequence_parallel: bool = False,
+        fuse_wgrad_accumulation: bool = False,
+        tp_group: Any = None,
+        tp_size: int = 1,
+        get_rng_state_tracker: Callable[[], Any] | None = None,
+        rng_tracker_name: str | None = None,
+        init_method: Initialiser | None = None,
+        bias: bool = True,
+        return_bias: bool = False,
+        params_dtype: torch.dtype | None = None,
+        parallel_mode: str | None = None,
+        device: Any = "cuda",
+        delay_wgrad_compute: bool = False,
+        save_original_input: bool = False,
+        **overlap: Any,
+    ) -> None:
+        super().__init__()
+        refuse_overlap(overlap)
+        if parallel_mode not in MODES:
+            raise ValueError(f"parallel_mode={parallel_mode!r}: wanted one of {MODES}")
+        self.set_up_parallel(tp_group, tp_size, sequence_parallel)
+        self.parallel_mode = parallel_mode
+        self.num_gemms = num_gemms
+        self.in_features = divide(in_features, self.tp_size) if parallel_mode == "row" else in_features
+        self.out_features = divide(out_features, self.tp_size) if parallel_mode == "column" else out_features
+        self.fuse_wgrad_accumulation = fuse_wgrad_accumulation
+        self.use_bias = bias
+        self.return_bias = return_bias
+        self.apply_bias = bias and not return_bias
+        self.get_rng_state_tracker = get_rng_state_tracker
+        self.rng_tracker_name = rng_tracker_name
+        self.save_original_input = save_original_input
+        self._delayed = [] if delay_wgrad_compute else None
+        self.init_fp8_metadata(num_gemms=num_gemms)
+        dtype = params_dtype or torch.get_default_dtype()
+        for i in range(num_gemms):
+            self.add_parameter(
+                f"weight{i}",
+                (self.out_features, self.in_features),
+                dtype,
+                device,
+                init_method or default_init_method,
+            )
+            if bias:
+                self.add_parameter(f"bias{i}", (self.out_features,), dtype, device, torch.nn.init.zeros_)
+            else:
+                setattr(self, f"bias{i}", torch.empty(0, dtype=dtype, device=device))
+        self.reset_parameters(defer_init=self.weight0.is_meta)
+
+    def mark_parameters(self) -> None:
+        for i in range(self.num_gemms):
+            mark_parallel(getattr(self, f"weight{i}"), 1 if self.parallel_mode == "row" else 0)
+            if self.use_bias and self.parallel_mode == "row":
+                getattr(self, f"bias{i}").sequence_parallel = self.sequence_parallel
+            elif self.use_bias and self.parallel_mode == "column":
+                mark_parallel(getattr(self, f"bias{i}"), 0)
+
+    def _biases(self) -> list[torch.Tensor]:
+        return [getattr(self, f"bias{i}") for i in range(self.num_gemms)]
+
+    def forward(self, inp: torch.Tensor, m_splits: list[int], is_first_microbatch: bool | None = None) -> Any:
+        if len(m_splits) != self.num_gemms:
+            raise ValueError(f"m_splits has {len(m_splits)} entries, GroupedLinear {self.num_gemms} groups")
+        dtype = compute_dtype(self.weight0.dtype, inp)
+        plan = Plan(fuse_wgrad=self.fuse_wgrad_accumulation, delayed=self._delayed)
+        parts = torch.split(inp.reshape(-1, inp.shape[-1]), list(m_splits))
+        outs = [
+            linear(part, getattr(self, f"weight{i}"), bias if self.apply_bias else None, plan, dtype)
+            for i, (part, bias) in enumerate(zip(parts, self._biases(), strict=True))
+        ]
+        out = torch.cat(outs).view(*inp.shape[:-1], self.out_features)
+        return (out, [bias.to(out.dtype) for bias in self._biases()]) if self.return_bias else out

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stand-ins can be imported in these tests, and are gone afterwards."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from mindspeed.adaptor import session
+from mindspeed.standins.finder import STAND_INS, StandInFinder
+
+
+@pytest.fixture
+def standins():
+    """As the feature does it, without the rest of the adaptor."""
+    session.revert()
+    kept = {n: sys.modules.pop(n) for n in list(sys.modules) if n.partition(".")[0] in STAND_INS}
+    finder = StandInFinder()
+    finder.install()
+    yield finder
+    finder.remove()
+    for name in [n for n in sys.modules if n.partition(".")[0] in STAND_INS]:
+        del sys.modules[name]
+    sys.modules.update(kept)
