@@ -6,6 +6,7 @@ A Megatron of a few lines stands below, with features made for the test.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import importlib
 import logging
@@ -26,6 +27,7 @@ from mindspeed.adaptor import (
     Need,
     Patch,
     PatchError,
+    arguments,
     discovery,
     session,
 )
@@ -161,6 +163,17 @@ def test_flags_are_options_of_megatrons_parser(monkeypatch):
     assert (args.num_layers, args.swap, args.swap_times, args.optimization_level) == (3, True, 4, 2)
     assert args.use_triple is True and args.reuse is False and args.mode == "a"
     assert load("core.math").half(4) == "swapped" and double(5) == 15
+
+
+def test_a_switch_that_megatron_has_too_is_on_by_its_level():
+    """Megatron's default is off, which is not what somebody asked for."""
+    flag = Flag("--use-fast", "fast", negative="--no-fast", megatron=True)
+    feature = Feature(name="fast", level=Level.AFFINITY, area="fusion", flags=(flag,))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--use-fast", action="store_true")
+    arguments.add_flags(parser, [feature])
+    for words, wanted in (([], True), (["--use-fast"], True), (["--no-fast"], False)):
+        assert feature.wants(parser.parse_args(words)) is wanted, words
 
 
 def test_help_shows_them_in_groups_of_their_own(monkeypatch, capsys):

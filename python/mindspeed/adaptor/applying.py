@@ -163,6 +163,8 @@ class Applier:
         self._rebind(module, replaced, paths)
 
     def _rebind(self, module: ModuleType, replaced: references.Replacements, paths: dict[int, str]) -> None:
+        if not replaced:
+            return  # looking through everything that is loaded takes 20 ms or more
         for holder, name, before, after in references.module_aliases(replaced):
             setattr(holder, name, after)
             self._changes.append(
@@ -179,6 +181,8 @@ class Applier:
         for change in changes:
             if change.is_fresh and change.before is not _ABSENT and isinstance(change.owner, ModuleType):
                 back[id(change.after)] = (change.after, change.before)
+        if not back:
+            return
         for holder, name, _, before in references.module_aliases(back):
             setattr(holder, name, before)
 

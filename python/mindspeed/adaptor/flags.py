@@ -69,6 +69,8 @@ class Flag:
 
     def add_to(self, group: argparse._ActionsContainer, known: Mapping[str, Any]) -> None:
         """Declare the option unless the parser has it (`known`: its options by name)."""
+        if self.name in known and self.negative:
+            known[self.name].default = self.unset  # not given is not switched off: the level decides
         if self.name not in known:
             if self.is_switch:
                 group.add_argument(self.name, action="store_true", default=self.unset, help=self.help)
