@@ -3,4 +3,7 @@
 
 from __future__ import annotations
 
+from mindspeed import absent
+
 __version__ = "0.1.0"
+absent.install()

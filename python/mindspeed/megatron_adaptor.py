@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from mindspeed.adaptor import session
+from mindspeed.adaptor import guests, session
 from mindspeed.adaptor.session import is_active, patched_targets, revert
 from mindspeed.adaptor.versions import require
 
@@ -25,6 +25,7 @@ def activate() -> None:
         return
     require("torch", "torch_npu", "megatron-core")
     session.start()
+    guests.repatch(session.current_arguments)
 
 
 def repatch(arguments: Mapping[str, Any]) -> None:
@@ -35,6 +36,7 @@ def repatch(arguments: Mapping[str, Any]) -> None:
     """
     activate()
     session.repatch(arguments)
+    guests.repatch(session.current_arguments)
 
 
 def get_mindspeed_args() -> Namespace:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of features: Megatron's parser, rules before patches, code that configures, fields of configs.
 
-A Megatron of a few lines stands below, with features made for the test.
+A Megatron of a few lines (tests/support/small_megatron.py) has features made for the test.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import importlib
 import logging
 import pickle
 import sys
-import textwrap
 import threading
 from argparse import Namespace
 
@@ -33,45 +32,7 @@ from mindspeed.adaptor import (
 )
 from mindspeed.features.compatibility import arguments as arguments_feature
 from mindspeed.features.compatibility import config_fields
-
-FILES = {
-    "megatron/__init__.py": "",
-    "megatron/core/__init__.py": "",
-    "megatron/core/package_info.py": "MAJOR = 0\nMINOR = 12\nPATCH = 1\nPRE_RELEASE = ''\n",
-    "megatron/core/math.py": """
-        def double(x): return 2 * x
-        def half(x): return x / 2
-    """,
-    "megatron/core/user.py": "from megatron.core.math import double as twice\ndef use(x): return twice(x)\n",
-    "megatron/core/transformer/__init__.py": "",
-    "megatron/core/transformer/transformer_config.py": """
-        from dataclasses import dataclass
-        @dataclass
-        class TransformerConfig:
-            num_layers: int = 0
-            masked_softmax_fusion: bool = True
-            def __post_init__(self): self.checked = True
-        @dataclass
-        class MLATransformerConfig(TransformerConfig):
-            rank: int = 1
-    """,
-    "megatron/training/__init__.py": "",
-    "megatron/training/yaml_arguments.py": "def validate_yaml(args, defaults={}): return args\n",
-    "megatron/training/arguments.py": """
-        import argparse
-        def add_megatron_arguments(parser):
-            parser.add_argument("--num-layers", type=int, default=2)
-            parser.add_argument("--use-distributed-optimizer", action="store_true")
-            return parser
-        def parse_args(extra_args_provider=None, ignore_unknown_args=False):
-            parser = add_megatron_arguments(argparse.ArgumentParser(allow_abbrev=False))
-            if extra_args_provider is not None: parser = extra_args_provider(parser)
-            return parser.parse_known_args()[0] if ignore_unknown_args else parser.parse_args()
-        def validate_args(args, defaults={}):
-            assert args.num_layers > 0
-            return args
-    """,
-}
+from small_megatron import small_megatron
 
 
 def tripled(double):
@@ -115,28 +76,9 @@ FEATURES = (arguments_feature.FEATURE, config_fields.FEATURE, TRIPLE, SWAP, REUS
 
 @pytest.fixture(autouse=True)
 def package(tmp_path, monkeypatch):
-    """The small Megatron with the features above, and a clean adaptor before and after."""
-    session.revert()
-    kept = {n: m for n, m in sys.modules.items() if n.partition(".")[0] == "megatron"}
-    for name in kept:
-        del sys.modules[name]
-    for name, text in FILES.items():
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.invalidate_caches()
-    for module in (session, arguments_feature, config_fields):
-        monkeypatch.setattr(module, "all_features", lambda: FEATURES)
-    config_fields.our_fields.cache_clear()
-    monkeypatch.setattr(sys, "argv", ["pretrain.py"])
-    session.start()
-    yield
-    session.revert()
-    config_fields.our_fields.cache_clear()
-    for name in [n for n in sys.modules if n.partition(".")[0] == "megatron"]:
-        del sys.modules[name]
-    sys.modules.update(kept)
+    """The small Megatron with the features above."""
+    with small_megatron(tmp_path, monkeypatch, FEATURES):
+        yield
 
 
 def load(name):

@@ -195,9 +195,11 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_parameters_are_those_of_megatrons_model(name):
     """Counted against the model that Megatron builds, without memory for it."""
-    import mindspeed.megatron_adaptor  # noqa: F401
     import torch
     import torch.nn.functional as F
+    from mindspeed import megatron_adaptor
+
+    megatron_adaptor.activate()
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
     from megatron.core.transformer.transformer_config import TransformerConfig

@@ -8,18 +8,22 @@ is written is recorded, so revert() restores the very objects, and a failure hal
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from mindspeed import absent
 from mindspeed.adaptor import references
 from mindspeed.adaptor.errors import ImportOrderError, PatchError
 from mindspeed.adaptor.importing import Finder, PostImportFinder, module_exists
+from mindspeed.adaptor.placeholders import Placeholders, missing_function
 from mindspeed.adaptor.plan import Plan, Stack
 from mindspeed.adaptor.versions import describe_version
 
+_log = logging.getLogger("mindspeed.adaptor")
 _ABSENT: Any = object()
 
 
@@ -36,6 +40,8 @@ class Change:
     name: str
     before: Any
     after: Any
+    # What was found there, inherited or not.
+    original: Any = None
     is_alias: bool = False
     # The new object exists for this patch only, so every name that has it was copied from here.
     is_fresh: bool = False
@@ -69,17 +75,25 @@ class Applier:
         self._finders = finders
         self._changes: list[Change] = []
         self._finder = PostImportFinder(self._plan, self._on_import)
+        self._placeholders = Placeholders()
 
     @property
     def changes(self) -> tuple[Change, ...]:
         return tuple(self._changes)
+
+    def original(self, module: str, path: str) -> Any:
+        """What a target was before its patches; None if it is not patched (yet)."""
+        for change in self._changes:
+            if (change.module, change.path, change.is_alias) == (module, path, False):
+                return change.original
+        return None
 
     def apply(self) -> None:
         """Patch what is loaded, watch for the rest; on an error nothing stays patched."""
         for finder in self._finders:
             finder.install()
         try:
-            self._check_modules_exist(self._plan)
+            self._find_modules(self._plan)
             self._finder.install()
             self._apply_loaded(_targets(self._plan))
         except BaseException:
@@ -88,9 +102,13 @@ class Applier:
 
     def change_to(self, plan: Plan) -> None:
         """Go to another plan. Targets whose patches stay are not touched; on an error the present plan stays."""
-        self._check_modules_exist(plan)
         present = self._plan
         differing = _differing(present, plan)
+        try:
+            self._find_modules(plan)
+        except BaseException:
+            self._placeholders.keep_only(present)
+            raise
         try:
             self._switch(plan, differing)
         except BaseException:
@@ -105,12 +123,14 @@ class Applier:
         finally:
             for finder in self._finders:
                 finder.remove()
+            self._placeholders.keep_only(())
 
     def _switch(self, plan: Plan, targets: set[Target]) -> None:
         self._undo(targets)
         self._plan = plan
         self._finder.watch(plan)
         self._apply_loaded(targets)
+        self._placeholders.keep_only(plan)
 
     def _apply_loaded(self, targets: set[Target]) -> None:
         for name in [n for n in self._plan if n in sys.modules]:
@@ -127,13 +147,18 @@ class Applier:
                 f"not restored, because somebody replaced them after us: {', '.join(overwritten)}"
             )
 
-    def _check_modules_exist(self, plan: Plan) -> None:
+    def _find_modules(self, plan: Plan) -> None:
+        """Each module must exist, unless a patch makes it."""
         for name, stacks in plan.items():
-            if name not in sys.modules and not module_exists(name, without=self._finder):
-                stack = next(iter(stacks.values()))
+            if name in sys.modules or module_exists(name, without=self._finder):
+                continue
+            stack = next(iter(stacks.values()))
+            if any(stack.creates for stack in stacks.values()):
+                self._placeholders.make(name)
+            else:
                 raise PatchError(
-                    f"patch target {stack.target} (feature {stack.owners}): there is no module {name} in "
-                    f"{describe_version(name)}"
+                    f"patch target {stack.target} (feature {stack.owners}): "
+                    + (absent.sentence(name) or f"there is no module {name} in {describe_version(name)}")
                 )
 
     def _on_import(self, module: ModuleType) -> None:
@@ -154,13 +179,18 @@ class Applier:
             self._changes.append(
                 Change(
                     module=module.__name__, path=path, owner=owner, name=name, before=before, after=after,
-                    is_fresh=stack.is_fresh and before is not after,
+                    original=present, is_fresh=stack.is_fresh and before is not after,
                 )
             )  # fmt: skip
             if isinstance(owner, ModuleType) and references.can_have_aliases(present, module.__name__):
                 replaced[id(present)] = (present, after)
                 paths[id(present)] = path
         self._rebind(module, replaced, paths)
+        stacks = self._plan[module.__name__]
+        strict = {key: pair for key, pair in replaced.items() if not stacks[paths[key]].is_lenient}
+        if strict:
+            _check_nothing_is_hidden(module.__name__, strict)
+        _tell_what_is_hidden({key: pair for key, pair in replaced.items() if key not in strict})
 
     def _rebind(self, module: ModuleType, replaced: references.Replacements, paths: dict[int, str]) -> None:
         if not replaced:
@@ -173,18 +203,27 @@ class Applier:
                     after=after, is_alias=True,
                 )
             )  # fmt: skip
-        _check_nothing_is_hidden(module.__name__, replaced)
 
     def _rebind_back(self, changes: list[Change]) -> None:
-        """Names copied while the patches were on; an object that others use as well stays."""
+        """Names copied while the patches were on. Of an object that others use as well, only those that read as the
+        patched one, and not where it is defined."""
         back: references.Replacements = {}
+        shared: dict[int, dict[str, Any]] = {}
         for change in changes:
-            if change.is_fresh and change.before is not _ABSENT and isinstance(change.owner, ModuleType):
+            if change.before is _ABSENT or not isinstance(change.owner, ModuleType):
+                continue
+            if change.is_fresh or callable(change.after):
                 back[id(change.after)] = (change.after, change.before)
+            if not change.is_fresh:
+                shared.setdefault(id(change.after), {})[change.name] = change.before
         if not back:
             return
-        for holder, name, _, before in references.module_aliases(back):
-            setattr(holder, name, before)
+        for holder, name, after, before in references.module_aliases(back):
+            names = shared.get(id(after))
+            if names is None:
+                setattr(holder, name, before)
+            elif name in names and holder.__name__ != getattr(after, "__module__", None):
+                setattr(holder, name, names[name])
 
 
 def _targets(plan: Plan) -> set[Target]:
@@ -197,6 +236,12 @@ def _differing(one: Plan, other: Plan) -> set[Target]:
     found = {(m, p) for m, p in every if one.get(m, {}).get(p) != other.get(m, {}).get(p)}
     below = {(m, p) for m, p in every if any(m == n and p.startswith(f"{q}.") for n, q in found)}
     return found | below
+
+
+def _tell_what_is_hidden(replaced: references.Replacements) -> None:
+    places = sorted(set(references.hidden_references("megatron", replaced))) if replaced else []
+    if places:
+        _log.warning("these keep what registered patches replaced: %s", "; ".join(places))
 
 
 def _check_nothing_is_hidden(module: str, replaced: references.Replacements) -> None:
@@ -216,12 +261,13 @@ def _check_nothing_is_hidden(module: str, replaced: references.Replacements) -> 
 
 
 def _resolve(module: ModuleType, path: str, stack: Stack) -> tuple[Any, str]:
-    """The object that holds the attribute, and the attribute's name; both must exist."""
+    """The object that holds the attribute, and the attribute's name; both must exist, unless the patch makes the latter."""
     *parents, name = path.split(".")
     owner: Any = module
     for parent in parents:
         owner = _attribute(owner, parent, stack)
-    _attribute(owner, name, stack)
+    if not stack.creates:
+        _attribute(owner, name, stack)
     return owner, name
 
 
@@ -240,7 +286,9 @@ def _attribute(owner: Any, name: str, stack: Stack) -> Any:
 def _build(owner: Any, name: str, stack: Stack) -> tuple[Any, Any, Any]:
     """(entry of the owner's dictionary or absent, present object, new object), descriptors kept in kind."""
     before = vars(owner).get(name, _ABSENT)
-    present = inspect.getattr_static(owner, name)
+    present = inspect.getattr_static(owner, name, _ABSENT)
+    if present is _ABSENT:
+        present = missing_function(stack.target)
     kind = type(present) if isinstance(present, (staticmethod, classmethod)) else None
     value = stack.build(present.__func__ if kind else present)
     if kind and not isinstance(value, (staticmethod, classmethod)):

@@ -12,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mindspeed.adaptor import guests
 from mindspeed.adaptor.errors import ConfigurationError
 from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.flags import Flag
@@ -62,6 +63,7 @@ def extended(provider: Provider | None, features: Iterable[Feature]) -> Provider
     def provide(parser: ArgumentParser) -> ArgumentParser:
         if provider is not None:
             parser = provider(parser)
+        guests.add_flags(parser)
         add_flags(parser, features)
         return parser
 
@@ -114,10 +116,29 @@ def of_command_line(features: Iterable[Feature], *, megatron: bool = False) -> N
     """Known flags of sys.argv; with `megatron` also Megatron's own, by its own parser, where it has one."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     if megatron and (MEGATRONS_PARSER in sys.modules or module_exists(MEGATRONS_PARSER)):
-        parser = importlib.import_module(MEGATRONS_PARSER).add_megatron_arguments(parser)
+        parser = _with_megatrons(parser)
+    guests.add_flags(parser)
     add_flags(parser, features)
     arguments = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
     return parser.parse_known_args(arguments)[0]
+
+
+def _with_megatrons(parser: ArgumentParser) -> ArgumentParser:
+    """Megatron's options as well, unless its scripts lack a package; programs on megatron.core alone can do without."""
+    try:
+        module = importlib.import_module(MEGATRONS_PARSER)
+    except ImportError as error:
+        _log.warning("arguments have no options of Megatron: import %s: %s", MEGATRONS_PARSER, error)
+        return parser
+    return module.add_megatron_arguments(parser)
+
+
+def defaults(features: Iterable[Feature]) -> Namespace:
+    """Our flags, as if nobody had given any."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    guests.add_flags(parser)
+    add_flags(parser, features)
+    return parser.parse_args([])
 
 
 def refuse(parser_name: str, error: ConfigurationError) -> SystemExit:

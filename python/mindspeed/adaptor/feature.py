@@ -57,6 +57,7 @@ class Feature:
     adjust    sets arguments before Megatron validates them, when the feature is on.
     finders   are put in front of the import system before the first patches, and taken away after the last: for features
               that are on without arguments.
+    is_outermost  its patches go around those of all others, whatever the level.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Feature:
     adjust: Callable[[Arguments], None] | None = None
     patches: tuple[Patch, ...] = ()
     finders: tuple[Finder, ...] = ()
+    is_outermost: bool = False
 
     @property
     def is_permanent(self) -> bool:

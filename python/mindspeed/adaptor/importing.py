@@ -41,6 +41,8 @@ def _walk(name: str, without: object) -> tuple[bool, Sequence[str] | None]:
             # A namespace package whose parent is not imported: Python asks the parent and does not find it.
             path = [str(folder) for base in path or () if (folder := Path(base) / part).is_dir()]
             continue
+        except ModuleNotFoundError:
+            return False, None  # a finder that says why there is none
         if spec is None:
             return False, None
         locations = spec.submodule_search_locations

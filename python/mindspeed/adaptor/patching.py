@@ -20,6 +20,9 @@ class Patch:
     requires a package that may be absent; the patch is left out without it.
     since    the first version of the target's distribution that has it; the patch is left out in earlier ones.
     until    the first version that has it no more; the patch is left out from there on.
+    overrides  takes the place of another feature's replacement instead of being refused.
+    lenient  a place that keeps the old object and cannot be rebound is a warning, not an error.
+    creates  what does not exist is made for as long as the patch is on: the modules, and the attribute.
     """
 
     target: str
@@ -28,6 +31,9 @@ class Patch:
     requires: str = field(default="", kw_only=True)
     since: str = field(default="", kw_only=True)
     until: str = field(default="", kw_only=True)
+    overrides: bool = field(default=False, kw_only=True)
+    creates: bool = field(default=False, kw_only=True)
+    lenient: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         module, colon, path = self.target.partition(":")

@@ -2,7 +2,7 @@
 """The plan made of the tables of patches of all features.
 
 One target has at most one replacement; wrappers go around it (or around the original) in the order of the features,
-the last one outermost.
+the last one outermost. What programs register by code comes after all features.
 """
 
 from __future__ import annotations
@@ -40,14 +40,29 @@ class Stack:
         module = getattr(self.replacement[1].value, "__module__", None) or ""
         return module.partition(".")[0] == "mindspeed"
 
+    @property
+    def creates(self) -> bool:
+        """Whether the target is made if it does not exist."""
+        return any(patch.creates for patch in self._patches())
+
+    @property
+    def is_lenient(self) -> bool:
+        """Whether all that touches the target may leave references to the old object."""
+        return all(patch.lenient for patch in self._patches())
+
+    def _patches(self) -> list[Patch]:
+        return [patch for _, patch in ([self.replacement] if self.replacement else []) + self.wrappers]
+
     def add(self, feature: str, patch: Patch) -> None:
         if patch.wraps:
             self.wrappers.append((feature, patch))
             return
-        if self.replacement is not None:
+        if self.replacement is not None and not patch.overrides:
+            other, first = self.replacement
             raise PatchError(
-                f"{self.target} is replaced by feature {self.replacement[0]!r} and by feature {feature!r}; "
-                "one of them must wrap it or be switched off"
+                f"{self.target} is replaced by feature {other!r} and by feature {feature!r} "
+                f"({name_of(first.value)} and {name_of(patch.value)}); one of them must wrap it, override the "
+                "other one or be switched off"
             )
         self.replacement = (feature, patch)
 
@@ -57,6 +72,12 @@ class Stack:
         for _, patch in self.wrappers:
             value = patch.value(value)
         return value
+
+
+def name_of(value: Any) -> str:
+    """A function or class for messages: "package.module.name"; anything else as it prints."""
+    name = getattr(value, "__qualname__", None)
+    return f"{getattr(value, '__module__', None) or 'builtins'}.{name}" if name else repr(value)
 
 
 Plan = dict[str, dict[str, Stack]]
@@ -73,7 +94,7 @@ def make_plan(
     """
     plan: Plan = {}
     known = functools.cache(version)
-    for feature in sorted(features, key=lambda f: (f.level, f.name)):
+    for feature in sorted(features, key=lambda f: (f.is_outermost, f.level, f.name)):
         for patch in feature.patches:
             if not patch.fits(known) or (patch.requires and not exists(patch.requires)):
                 continue

@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
-from mindspeed.adaptor import arguments, rules, session
+from mindspeed.adaptor import arguments, guests, rules, session
 from mindspeed.adaptor.discovery import all_features
 from mindspeed.adaptor.errors import ConfigurationError
 from mindspeed.adaptor.feature import Feature
@@ -40,17 +40,22 @@ def with_our_flags(parse_args: Callable[..., Namespace]) -> Callable[..., Namesp
 
 def with_our_rules(validate_args: Callable[..., Any]) -> Callable[..., Any]:
     """Let features set what Megatron validates, and switch them on when it is content."""
+    if getattr(validate_args, "has_our_rules", False):
+        return validate_args
 
     @functools.wraps(validate_args)
     def validate(args: Namespace, *rest: Any, **options: Any) -> Any:
+        guests.before_validation(args)
         arguments.complete(args, all_features())
         for choice in rules.choose(all_features(), args, arguments.level_of(args)):
             if choice.on and choice.feature.adjust is not None:
                 choice.feature.adjust(args)
         result = validate_args(args, *rest, **options)
         session.configure(args)
+        guests.after_validation(args)
         return result
 
+    validate.has_our_rules = True  # type: ignore[attr-defined]
     return validate
 
 
