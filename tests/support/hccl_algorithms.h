@@ -48,9 +48,10 @@ static inline double get(const struct type_case *t, const void *buffer, size_t i
 /* What rank `r` has at `i`: in 16-bit floats a value with few bits, so that it is exact and its sums are not.
  */
 static inline double value_of(const struct type_case *t, uint32_t r, size_t i) {
+    static const double SCALES[] = {0x1p-6, 0x1p-5, 0x1p-4, 0x1p-3};
     const uint32_t h = ((uint32_t)i * 2654435761u) ^ (r * 40503u + 77u) * 2246822519u;
     if (!t->is_float) return (double)(int)(h >> 8 & 31) - 15;
-    return ((double)(h >> 8 & 127) - 63.5) * ldexp(1, (int)(h >> 16 & 3) - 6);
+    return ((double)(h >> 8 & 127) - 63.5) * SCALES[h >> 16 & 3];
 }
 
 static inline void put(const struct type_case *t, void *buffer, size_t i, double v) {
@@ -118,8 +119,9 @@ static inline bool reduced(const struct trial *t, double got, size_t i) {
     const uint32_t n = t->rank->num_ranks;
     double want = value_of(t->type, 0, i), magnitude = fabs(want);
     for (uint32_t r = 1; r < n; r++) {
-        want = combine(t->reduce, want, value_of(t->type, r, i));
-        magnitude += fabs(value_of(t->type, r, i));
+        const double value = value_of(t->type, r, i);
+        want = combine(t->reduce, want, value);
+        magnitude += fabs(value);
     }
     if (t->type->type == HCCL_DATA_TYPE_INT8) return (int8_t)got == (int8_t)(int)want; /* wraps */
     if (!t->type->is_float || t->reduce == HCCL_REDUCE_MAX || t->reduce == HCCL_REDUCE_MIN)

@@ -102,34 +102,43 @@ static struct hc_gemm describe(const struct scenario *s, const struct operand *a
     return g;
 }
 
+/* A row of the product in double, and of its terms' squares: along b's rows, which are the longest way in
+ * memory. */
+static void exact_row(const struct scenario *s, const double *a, const double *b, double *sums,
+                      double *squares) {
+    for (size_t j = 0; j < s->n; j++) sums[j] = squares[j] = 0;
+    for (size_t k = 0; k < s->k; k++) {
+        for (size_t j = 0; j < s->n; j++) {
+            const double term = a[k] * b[k * s->n + j];
+            sums[j] += term;
+            squares[j] += term * term;
+        }
+    }
+}
+
 /* The largest error over its bound; > 1 is a failure. */
 static double worst_error(const struct scenario *s, const struct operand *a, const struct operand *b,
                           const struct operand *out, const struct operand *self) {
     double worst = 0;
     const double u = s->in == ACL_DOUBLE ? 0x1p-53 : 0x1p-24;
-    for (size_t t = 0; t < s->batches; t++) {
-        for (size_t i = 0; i < s->m; i++) {
-            for (size_t j = 0; j < s->n; j++) {
-                double sum = 0, squares = 0;
-                for (size_t k = 0; k < s->k; k++) {
-                    const double term =
-                        a->exact[(t * s->m + i) * s->k + k] * b->exact[(t * s->k + k) * s->n + j];
-                    sum += term, squares += term * term;
-                }
-                const double add =
-                    self != NULL && s->beta != 0 ? s->beta * self->exact[(t * s->m + i) * s->n + j] : 0;
-                const double want = s->alpha * sum + add;
-                const int64_t at =
-                    (int64_t)t * out->m.batch[0] + (int64_t)i * out->m.row + (int64_t)j * out->m.col;
-                const double got = get(out->memory, s->out, at);
-                const double terms = (sqrt((double)s->k) + 1) * sqrt(squares);
-                const double bound = 4 * u * (fabs(s->alpha) * terms + fabs(add)) +
-                                     unit(s->out) * fabs(want) + (s->out == ACL_FLOAT16 ? 0x1p-25 : 0x1p-140);
-                const double error = fabs(got - want) / bound;
-                if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
-            }
+    double *sums = malloc(2 * s->n * sizeof(double)), *squares = sums + s->n;
+    for (size_t row = 0; row < s->batches * s->m; row++) {
+        const size_t t = row / s->m, i = row % s->m;
+        exact_row(s, a->exact + row * s->k, b->exact + t * s->k * s->n, sums, squares);
+        for (size_t j = 0; j < s->n; j++) {
+            const double add = self != NULL && s->beta != 0 ? s->beta * self->exact[row * s->n + j] : 0;
+            const double want = s->alpha * sums[j] + add;
+            const int64_t at =
+                (int64_t)t * out->m.batch[0] + (int64_t)i * out->m.row + (int64_t)j * out->m.col;
+            const double got = get(out->memory, s->out, at);
+            const double terms = (sqrt((double)s->k) + 1) * sqrt(squares[j]);
+            const double bound = 4 * u * (fabs(s->alpha) * terms + fabs(add)) + unit(s->out) * fabs(want) +
+                                 (s->out == ACL_FLOAT16 ? 0x1p-25 : 0x1p-140);
+            const double error = fabs(got - want) / bound;
+            if (!(error <= worst)) worst = isnan(error) ? INFINITY : error;
         }
     }
+    free(sums);
     return worst;
 }
 
