@@ -14,8 +14,8 @@ INSTALLED := $(VENV)/.mindspeed
 RECORD    := $(BUILD)/operators.json
 RECORDING := MINDSPEED_OPERATOR_RECORD=$(RECORD)
 OPERATORS := $(PY) tools/gen_operators_doc.py $(RECORD)
-# A whole run is spread over workers, a file to each at a time; a part of the tests is quicker without them.
-WORKERS   := -n $(JOBS) --dist loadfile
+# A whole run is spread over workers, a file to each at a time in the order of tests/conftest.py; a part is quicker without.
+WORKERS   := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 SOURCES   := $(shell find src abi cmake python tools/gen_headers.py -type f -not -name '*.pyc') \
              CMakeLists.txt pyproject.toml LICENSE README.md
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -23,13 +23,7 @@ MAY_LOAD = {"flipped", "swapped", "other_metadata", "other_backend"}
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("damaged")
-    done = subprocess.run(
-        [sys.executable, str(SUPPORT / "damaged_checkpoints.py"), str(folder), "1", str(COUNT)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = forked.run([str(SUPPORT / "damaged_checkpoints.py"), str(folder), "1", str(COUNT)], timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]
     return [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("CASE ")]
 

@@ -4,23 +4,17 @@ operators by name reach the line that asked for one. The programs are tests/supp
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 JOB = Path(__file__).parents[1] / "support" / "device_copies.py"
 
 
-def run(part: str, queue: int) -> list[str]:
+def run(*part: str, queue: int) -> list[str]:
     """What the part prints, in a process of its own with that TASK_QUEUE_ENABLE."""
-    environment = os.environ | {"TASK_QUEUE_ENABLE": str(queue), "MINDSPEED_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(JOB), part],
-        env=environment, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    done = forked.run([str(JOB), *part], timeout=600, TASK_QUEUE_ENABLE=str(queue), MINDSPEED_NUM_THREADS="2")
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     return done.stdout.splitlines()
 
@@ -30,6 +24,12 @@ def test_nothing_differs_from_the_cpu() -> None:
     assert run("all", queue=0) == ["done"]
 
 
+@pytest.mark.slow
+def test_nothing_differs_between_any_two_devices() -> None:
+    """Each combination between all pairs of devices."""
+    assert run("all", "full", queue=0) == ["done"]
+
+
 def test_nothing_differs_behind_torch_npus_queue() -> None:
     """The parts that do not need the order that the queue cannot keep (docs/streams.md)."""
     assert run("queued", queue=1) == ["done"]
@@ -37,7 +37,7 @@ def test_nothing_differs_behind_torch_npus_queue() -> None:
 
 @pytest.mark.parametrize("queue", [0, 1, 2])
 def test_a_missing_operator_is_named(queue: int) -> None:
-    assert run("missing", queue) == ["done"]
+    assert run("missing", queue=queue) == ["done"]
 
 
 @pytest.mark.xfail(

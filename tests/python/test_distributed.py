@@ -5,13 +5,8 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -38,36 +33,15 @@ THEIRS = re.compile(
 )
 
 
-def variables(**more: str) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "HCCL_EXEC_TIMEOUT": "150"} | more
-
-
 @functools.cache
 def run(ranks: int, checks: tuple[str, ...], **more: str) -> tuple[dict[str, str], str]:
-    """One job under torch's launcher: {check: "ok" or what went wrong}, and what it printed."""
+    """One job: {check: "ok" or what went wrong}, and what it printed."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
-        command = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nproc-per-node",
-            str(ranks),
-            "--master-port",
-        ]
-        done = subprocess.run(
-            [*command, str(free_port()), str(JOB), str(report), *checks],
-            env=variables(**more), capture_output=True, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
-        printed = done.stdout + done.stderr
+        settings = {"HCCL_EXEC_TIMEOUT": "150"} | more
+        done = torchrun.run(ranks, JOB, [str(report), *checks], timeout=SECONDS, environment=settings)
         assert done.returncode == 0 and report.is_file(), torchrun.errors(done)
-        return json.loads(report.read_text()), printed
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+        return json.loads(report.read_text()), done.stdout + done.stderr
 
 
 def outcome(name: str, ranks: int, checks: tuple[str, ...], **more: str) -> str:
@@ -142,35 +116,18 @@ def test_ranks_stop_and_resume() -> None:
 
 
 @functools.cache
-def fault(kind: str, ranks: int = 2) -> list[tuple[int, str, float]]:
-    """Every rank by itself, without a launcher that ends the others: exit code, output, seconds."""
-    port = str(free_port())
-    begin = time.monotonic()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(JOB), "fault", kind],
-            env=variables(
-                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=port, HCCL_EXEC_TIMEOUT="3",
-            ),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
-        for rank in range(ranks)
-    ]  # fmt: skip
-    results = []
+def fault(kind: str) -> list[tuple[int, str]]:
+    """Two ranks, none of which ends the other: exit code and output."""
+    job = torchrun.start(2, JOB, ["fault", kind], HCCL_EXEC_TIMEOUT="3")
     try:
-        for process in processes:
-            text = process.communicate(timeout=120)[0]
-            results.append((process.returncode, text, time.monotonic() - begin))
+        texts = ["".join(rank.communicate(timeout=120)) for rank in job.ranks]
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    return results
+        job.end()
+    return [(rank.wait(), text) for rank, text in zip(job.ranks, texts, strict=True)]
 
 
-def ends_with(result: tuple[int, str, float], *texts: str) -> None:
-    code, printed, _ = result
+def ends_with(result: tuple[int, str], *texts: str) -> None:
+    code, printed = result
     assert code != 0, printed[-4000:]
     missing = [text for text in texts if text not in printed]
     assert not missing, f"{missing} not in\n{printed[-6000:]}"

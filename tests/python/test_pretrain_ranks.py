@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import forked
 import pytest
 import torchrun
 
@@ -35,14 +38,8 @@ def text(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-        env=os.environ | variables,
-    )
+    """The launcher is forked; its ranks are processes that torchrun starts."""
+    return forked.run(command(*arguments)[1:], timeout=TIMEOUT_S, **variables)
 
 
 def succeed(*arguments: str) -> str:
@@ -76,13 +73,30 @@ IMPOSSIBLE = {
 }
 
 
+@pytest.fixture
+def main() -> Iterator[Callable[[Sequence[str]], int]]:
+    """The job's, in this process; the plain names of its modules are taken back afterwards."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield importlib.import_module("pretrain").main
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
+                del sys.modules[name]
+
+
 @pytest.mark.parametrize("arguments", IMPOSSIBLE)
-def test_impossible_layouts_are_refused(arguments: str, tmp_path: Path) -> None:
+def test_impossible_layouts_are_refused(
+    arguments: str, tmp_path: Path, main: Callable[[Sequence[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
     """In one sentence, before anything starts."""
     out = tmp_path / "out"
-    done = run("--out", str(out), *arguments.split())
-    assert done.returncode == 2 and IMPOSSIBLE[arguments] in done.stderr
-    assert done.stderr.count("\n") == 1 and not out.exists()
+    code = main([*SMALL, "--out", str(out), *arguments.split()])
+    printed = capsys.readouterr()
+    assert code == 2 and IMPOSSIBLE[arguments] in printed.err
+    assert printed.out == "" and printed.err.count("\n") == 1 and not out.exists()
 
 
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS"])
@@ -106,8 +120,8 @@ def test_checkpoint_goes_on_in_another_layout(text: Path, tmp_path: Path) -> Non
     printed = succeed(*options, *tensor, "--out", str(whole), "--iters", "4")
     assert "Layout: 2 NPUs: tensor 2;" in printed and printed.count("Layout:") == 1
     assert (whole / "sample.txt").read_text().startswith("def ")
-    # The learning rate follows --iters: a run that is stopped has the same.
-    succeed(*options, *tensor, "--out", str(parts), "--iters", "4")
+    # What is left of a run that was stopped behind iteration 2.
+    shutil.copytree(whole, parts)
     (parts / "checkpoints" / "latest").write_text("2\n")
     printed = succeed(*options, *pipeline, "--out", str(parts), "--iters", "4")
     assert "Layout: 2 NPUs: pipeline 2;" in printed and "iter_0000002" in printed

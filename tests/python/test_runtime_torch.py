@@ -11,44 +11,26 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 
-PRELOAD = """
-import ctypes, os, pathlib
-_lib = os.environ.get("MINDSPEED_LIB_DIR")
-if _lib:
-    _home = str(pathlib.Path(_lib).parent)
-    os.environ.update(ASCEND_HOME_PATH=_home, ASCEND_TOOLKIT_HOME=_home, ASCEND_OPP_PATH=_home + "/opp")
-    _paths = {p.name: p for p in sorted(pathlib.Path(_lib).glob("lib*.so"))}
-    _first = [_paths.pop(f"lib{n}.so") for n in ("ascendcl", "nnopbase", "opapi", "hccl")]
-    for _p in _first + list(_paths.values()):
-        ctypes.CDLL(str(_p), mode=ctypes.RTLD_GLOBAL)
-import torch
-"""
+SUPPORT = Path(__file__).parents[1] / "support"
+# For processes that a job spawns; a forked one has both.
+PRELOAD = f"import sys; sys.path.append({str(SUPPORT)!r})\nimport named_libraries, ctypes, os, torch\n"
 
 if not os.environ.get("MINDSPEED_LIB_DIR") and importlib.util.find_spec("mindspeed") is None:
     pytest.skip("no wheel installed and MINDSPEED_LIB_DIR is not set", allow_module_level=True)
 
 
-def start(code: str, folder: Path, **variables: str) -> subprocess.Popen[str]:
+def start(code: str, folder: Path, **variables: str) -> forked.Process:
     script = folder / "job.py"
     script.write_text(PRELOAD + textwrap.dedent(code))
-    environment = os.environ | {"MINDSPEED_NUM_THREADS": "2"} | variables
-    environment.pop("TORCH_DEVICE_BACKEND_AUTOLOAD", None)
-    return subprocess.Popen(
-        [sys.executable, str(script)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return forked.start([str(script)], **({"MINDSPEED_NUM_THREADS": "2"} | variables))
 
 
 def run(code: str, folder: Path, **variables: str) -> str:

@@ -4,11 +4,9 @@ under nn.DataParallel, have the CPU's logits, losses and gradients (fp32, 1e-5),
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 JOB = Path(__file__).parents[1] / "support" / "transformers_job.py"
@@ -16,10 +14,6 @@ JOB = Path(__file__).parents[1] / "support" / "transformers_job.py"
 
 @pytest.mark.slow
 def test_models_over_two_devices(tmp_path: Path) -> None:
-    environment = os.environ | {"MINDSPEED_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(JOB), str(tmp_path)],
-        env=environment, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    done = forked.run([str(JOB), str(tmp_path)], timeout=600, MINDSPEED_NUM_THREADS="2", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     assert done.stdout.splitlines() == ["done"]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies between devices, on every device and on the CPU: what tests/python/test_device_copies.py runs.
 
-    device_copies.py PART      prints what differs from the CPU, one line each, and "done"
+    device_copies.py PART [full]      prints what differs from the CPU, one line each, and "done"
 
-A part is a generator of differences, below; "all" and "queued" are several.
+A part is a generator of differences, below; "all" and "queued" are several. Without "full" each combination of the other
+things is tried between one pair of devices, the next one between the next.
 """
 
 from __future__ import annotations
@@ -95,12 +96,24 @@ def settle() -> None:
         torch.npu.synchronize(device)
 
 
+def places(x: Tensor) -> dict[str, Tensor]:
+    return {device: on(x, device) for device in ("cpu", "npu:0", "npu:1")}
+
+
+def pairs(*numbers: int) -> list[tuple[str, str]]:
+    """For the combination of these: all, or the one whose turn it is."""
+    return PAIRS if "full" in sys.argv else [PAIRS[sum(numbers) % len(PAIRS)]]
+
+
 def views() -> Iterator[str]:
-    """Every view of every type between all pairs of devices."""
-    for dtype, (a, b) in itertools.product(DTYPES, PAIRS):
-        x = source(dtype)
-        there = on(x, a)
-        for (name, view), later in itertools.product(VIEWS.items(), (False, True)):
+    """Every view of every type."""
+    for (n, dtype), (k, (name, view)) in itertools.product(enumerate(DTYPES), enumerate(VIEWS.items())):
+        if k == 0:
+            x = source(dtype)
+            at = places(x)
+        turns = [(wait, *pair) for wait in (False, True) for pair in pairs(n, k, int(wait))]
+        for later, a, b in turns:
+            there = at[a]
             got = view(there).to(b, non_blocking=later, copy=True)
             if got.device != torch.device(b):
                 yield f"{dtype} {name} {a} -> {b}: is on {got.device}"
@@ -112,26 +125,27 @@ def views() -> Iterator[str]:
 
 def casts() -> Iterator[str]:
     """The type changes on the way."""
-    for dtype, to, (a, b) in itertools.product(CONVERTED, CONVERTED, PAIRS):
+    names = ("whole", "permute", "step last", "expand last", "element", "as_strided", "empty")
+    for (n, dtype), (k, to) in itertools.product(enumerate(CONVERTED), enumerate(CONVERTED)):
         if dtype.is_complex and not to.is_complex:
             continue
         x = source(dtype)
-        there = on(x, a)
-        for name in ("whole", "permute", "step last", "expand last", "element", "as_strided", "empty"):
+        at = places(x)
+        for i, name in enumerate(names):
             want = VIEWS[name](x).to(to)
-            if not same(VIEWS[name](there).to(b, to).cpu(), want):
-                yield f"{dtype} to {to} {name} {a} -> {b}"
+            for a, b in pairs(n, k, i):
+                if not same(VIEWS[name](at[a]).to(b, to).cpu(), want):
+                    yield f"{dtype} to {to} {name} {a} -> {b}"
 
 
 def destinations() -> Iterator[str]:
     """copy_ into views: what is written is right, and nothing beside it."""
     names = [n for n in VIEWS if not n.startswith(("expand", "unfold", "as_strided over", "flatten"))]
-    for (a, b), dtype, to in itertools.product(
-        PAIRS, (torch.float32, torch.int64, torch.bfloat16), (None, torch.float64)
-    ):
+    types = itertools.product((torch.float32, torch.int64, torch.bfloat16), (None, torch.float64))
+    for (n, (dtype, to)), (k, name) in itertools.product(enumerate(types), enumerate(names)):
         x, y = source(dtype), torch.full((4, 6, 8), 99, dtype=to or dtype)
-        there = on(x, a)
-        for name in names:
+        for a, b in pairs(n, k):
+            there = on(x, a)
             want, got = y.clone(), on(y, b).clone()
             part = VIEWS[name](want)
             sources: dict[str, Callable[[Tensor], Tensor]] = {
@@ -175,7 +189,7 @@ def random_views() -> Iterator[str]:
                 x = x.select(d, k % x.shape[d])
         return x
 
-    for _ in range(600):
+    for _ in range(600 if "full" in sys.argv else 200):
         shape = [1 + pick(6) for _ in range(1 + pick(4))]
         x = torch.arange(float(torch.Size(shape).numel())).reshape(shape)
         a, b = PAIRS[pick(2)]
