@@ -44,7 +44,7 @@ def test_large_integers_are_exact() -> None:
 @pytest.mark.parametrize("dtype", ALL)
 def test_triangles(dtype: torch.dtype) -> None:
     for shape in ((5, 5), (3, 7), (7, 3), (2, 3, 4, 5), (0, 3), (2, 3, 0), (300, 301)):
-        for diagonal in (0, 1, -4, -400, 2**62):
+        for diagonal in (-4,) if shape == (300, 301) else (0, 1, -4, -400, 2**62):
             for _, x in layouts(make(shape, dtype)):
                 for name, reference in (("Triu", torch.triu), ("Tril", torch.tril)):
                     expected = reference(x.contiguous(), min(diagonal, 10**6))

@@ -31,7 +31,7 @@ def test_gather_and_index_select(dtype: torch.dtype, dim: int) -> None:
             out = torch.empty(sizes, dtype=dtype)
             call("aclnnGather", x, dim, index, out)
             assert torch.equal(out, torch.gather(x, dim, index.long()))
-            for count in (0, 1, 11):
+            for count in (0, 1, 11) if shape == (4, 5, 7) else (11,):
                 line = indices((count,), shape[dim])
                 expected = torch.index_select(x, dim, line)
                 for _, out in layouts(torch.empty_like(expected)):
@@ -86,7 +86,7 @@ def test_embedding(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("rows", [3, 700])
 def test_embedding_backward(dtype: torch.dtype, rows: int) -> None:
-    for width in (1, 70, 1100):
+    for width in (1, 70, 1100) if rows == 3 else (1, 70):
         for padding, by_frequency in ((-1, False), (1, True)):
             index = indices((40, 3), rows)
             grad = make((40, 3, width), dtype)
