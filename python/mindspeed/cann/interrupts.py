@@ -7,7 +7,6 @@ import atexit
 import ctypes
 import os
 import signal
-import threading
 
 
 def watch(runtime: ctypes.CDLL) -> None:
@@ -15,7 +14,8 @@ def watch(runtime: ctypes.CDLL) -> None:
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
     add_call = ctypes.cast(ctypes.pythonapi.Py_AddPendingCall, ctypes.c_void_p)
-    code = runtime.hc_interrupt_watch(threading.main_thread().native_id, add_call)
+    # The main thread's number is the process's. What threading knows is the parent's after a fork, before Python 3.13.
+    code = runtime.hc_interrupt_watch(os.getpid(), add_call)
     if code != 0:
         raise OSError(code, f"Ctrl-C cannot be watched for: {os.strerror(code)}")
 
