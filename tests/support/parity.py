@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
+
 JOB = Path(__file__).with_name("parity_job.py")
 RELATIVE_TOLERANCE = 1e-4
 
@@ -25,15 +27,20 @@ def run(
     python: str = sys.executable,
 ) -> dict[str, Any]:
     """One training run; cached per argument list, `attempt` asks for another one. `megatron` is a folder with it."""
-    environment = os.environ | {"MINDSPEED_NUM_THREADS": str(threads)}
-    if megatron:
-        environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [megatron, os.environ.get("PYTHONPATH", "")])
+    arguments, threads_of_it = [str(JOB), side, *options], {"MINDSPEED_NUM_THREADS": str(threads)}
+    if python == sys.executable and not megatron:
+        done = forked.run(arguments, timeout=600, **threads_of_it)
+    else:
+        environment = os.environ | threads_of_it
+        path = [megatron, os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        done = subprocess.run(
+            [python, *arguments], env=environment, capture_output=True, text=True, timeout=600, check=False
         )
-    command = [python, str(JOB), side, *options]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+        raise RuntimeError(
+            f"{python} {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-4000:]}"
+        )
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
