@@ -44,6 +44,14 @@ def test_scan(standins, chunk):
     torch.testing.assert_close(last.cpu(), state, rtol=1e-4, atol=1e-4)
 
 
+def test_heads_come_in_groups(standins):
+    from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+
+    x, dt, A, Bm, C, _ = tensors()
+    with pytest.raises(ValueError, match="3 heads are not a multiple of 2 groups"):
+        mamba_chunk_scan_combined(x[:, :, :3], dt[..., :3], A[:3], Bm, C, 4)
+
+
 def test_scan_with_convolution_gate_norm_and_projection(standins):
     from mamba_ssm.ops.triton.ssd_combined import mamba_split_conv1d_scan_combined
 

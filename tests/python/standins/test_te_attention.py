@@ -91,6 +91,11 @@ def test_windows(te, window):
     close(layer(q, k, v), reference(q, k, v, D**-0.5, hidden).flatten(2))
 
 
+def test_a_window_is_a_pair(te):
+    with pytest.raises(TypeError, match=r"window_size=11: wanted \(keys before, keys behind\)"):
+        attention(te, window_size=11)
+
+
 def test_gradients_and_the_gradient_of_a_bias(te):
     q, k, v = (x.requires_grad_() for x in inputs())
     bias = torch.randn(1, H, S, S, device=DEVICE, requires_grad=True)
@@ -181,6 +186,13 @@ def test_rotary_positions(te, interleaved, form, turned):
         t.to(DEVICE), freqs.to(DEVICE), tensor_format=form, interleaved=interleaved, fused=True, **options
     )
     close(got, want.double(), 1e-5)
+
+
+def test_rotary_positions_of_an_odd_size(te):
+    t, freqs = torch.randn(4, B, H, 3), torch.rand(4, 1, 1, 3)
+    other = torch.stack((-t[..., 1], -t[..., 2], t[..., 0]), -1)
+    got = te.attention.apply_rotary_pos_emb(t.to(DEVICE), freqs.to(DEVICE), fused=True)
+    close(got, (t * freqs.cos() + other * freqs.sin()).double(), 1e-5)
 
 
 def test_rotary_positions_of_a_context_parallel_rank(te):

@@ -94,6 +94,10 @@ def mamba_chunk_scan_combined(
             "mamba_chunk_scan_combined over packed sequences", "Pass one sequence for each batch entry"
         )
     heads = x.shape[2]
+    if heads % B.shape[2]:
+        raise ValueError(
+            f"mamba_chunk_scan_combined: {heads} heads are not a multiple of {B.shape[2]} groups"
+        )
     step = _step_sizes(dt, dt_bias, dt_softplus, dt_limit)
     B, C = (t.float().repeat_interleave(heads // t.shape[2], 2) for t in (B, C))
     y, state = _scan(x.float() * step.unsqueeze(-1), step * A.float(), B, C, chunk_size, initial_states)

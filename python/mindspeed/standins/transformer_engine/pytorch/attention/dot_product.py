@@ -58,6 +58,10 @@ class DotProductAttention(TransformerEngineBaseModule):
             raise RefusedError(f"DotProductAttention(softmax_type={softmax_type!r})")
         if return_max_logit:
             raise RefusedError("DotProductAttention(return_max_logit=True)", "Leave out --qk-clip")
+        if window_size is not None and not (isinstance(window_size, (tuple, list)) and len(window_size) == 2):
+            raise TypeError(
+                f"window_size={window_size!r}: wanted (keys before, keys behind), -1 for no limit"
+            )
         self.set_up_parallel(tp_group, tp_size, sequence_parallel)
         self.qkv_format = qkv_format
         self.attn_mask_type = attn_mask_type

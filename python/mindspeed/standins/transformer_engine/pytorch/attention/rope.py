@@ -16,15 +16,15 @@ __getattr__ = missing_attribute(__name__)
 def _rotate(t: torch.Tensor, freqs: torch.Tensor, interleaved: bool) -> torch.Tensor:
     """t [.., .., h, d], freqs to broadcast against it."""
     cos, sin = freqs.cos().to(t.dtype), freqs.sin().to(t.dtype)
-    if t.device.type == "npu":
+    if t.device.type == "npu" and t.shape[-1] % 2 == 0:
         mode = "interleave" if interleaved else "half"
         result: torch.Tensor = torch_npu.npu_rotary_mul(t, cos, sin, mode)
         return result
     if interleaved:
         turned = torch.stack((-t[..., 1::2], t[..., ::2]), dim=-1).flatten(-2)
     else:
-        first, second = t.chunk(2, dim=-1)
-        turned = torch.cat((-second, first), dim=-1)
+        half = t.shape[-1] // 2
+        turned = torch.cat((-t[..., half:], t[..., :half]), dim=-1)
     return t * cos + turned * sin
 
 
