@@ -20,7 +20,7 @@ def _loaded() -> dict[str, Any]:
     return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "megatron"}
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def megatron() -> Iterator[None]:
     session.revert()
     kept = _loaded()
@@ -51,7 +51,6 @@ def switch(megatron: None) -> Iterator[Switch]:
     off = {f.flags[0].dest: False for f in all_features() if f.level > 0 and f.flags and f.flags[0].is_switch}
 
     def only(**flags: Any) -> None:
-        session._remember(None)
         megatron_adaptor.repatch({"optimization_level": 1} | off | flags)
 
     only()
