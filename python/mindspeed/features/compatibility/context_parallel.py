@@ -116,6 +116,7 @@ _ATTENTION = "megatron.core.transformer.dot_product_attention:DotProductAttentio
 FEATURE = Feature(
     name="context-parallel",
     level=Level.COMPATIBILITY,
+    is_outermost=True,  # keys and values are gathered for whatever attends to them, also the operator of level 1
     patches=(
         Patch(f"{_ATTENTION}.__init__", accept_parts, wraps=True),
         Patch(f"{_ATTENTION}.forward", attend_to_all, wraps=True),
