@@ -80,4 +80,5 @@ def main() -> None:
     assert not left, left
 
 
-main()
+if __name__ == "__main__":  # newer versions write checkpoints in processes that import this file
+    main()
