@@ -127,6 +127,15 @@ def test_a_fused_weight_gradient_is_added_in_float32(te):
     assert layer.weight.grad_added_to_main_grad and layer.weight.grad is not None
 
 
+def test_a_dummy_gradient_is_shared_and_zero_when_asked(te):
+    make = te.module.base.get_dummy_wgrad
+    dummy = make([2, 3], torch.bfloat16)
+    assert dummy.shape == (2, 3) and dummy.dtype is torch.bfloat16 and not dummy.requires_grad
+    dummy.fill_(5)
+    again = make([2, 3], torch.bfloat16, zero=True)
+    assert again.data_ptr() == dummy.data_ptr() and again.eq(0).all()
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_delayed_weight_gradient_comes_when_it_is_asked_for(te, fused):
     layer = te.Linear(4, 4, bias=False, delay_wgrad_compute=True, fuse_wgrad_accumulation=fused,

@@ -7,7 +7,7 @@ import contextlib
 import enum
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -37,10 +37,14 @@ def get_workspace() -> None:
 
 
 @functools.cache
-def get_dummy_wgrad(shape: tuple[int, ...], dtype: torch.dtype, zero: bool = False) -> torch.Tensor:
-    """A gradient for code that only asks whether there is one: the true one is in main_grad."""
-    device = torch.accelerator.current_accelerator() or "cpu"
-    return torch.zeros(shape, dtype=dtype, device=device, requires_grad=False)
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(shape, dtype=dtype, device=torch.accelerator.current_accelerator() or "cpu")
+
+
+def get_dummy_wgrad(shape: Sequence[int], dtype: torch.dtype, zero: bool = False) -> torch.Tensor:
+    """A gradient for code that only asks whether there is one (the true one is in main_grad); one tensor serves all."""
+    dummy = _zeros(tuple(shape), dtype).detach()
+    return dummy.zero_() if zero else dummy
 
 
 def default_init_method(weight: torch.Tensor) -> None:
