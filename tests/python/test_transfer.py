@@ -248,5 +248,5 @@ def test_an_untested_version_is_one_warning():
     lines = [line for line in done.stderr.splitlines() if not line.startswith(" ")]
     assert len(lines) == 1, done.stderr
     assert (
-        "megatron-core 9.1.0rc2 is outside of what this release is tested with: 0.12.1 to 0.19.0" in lines[0]
+        "megatron-core 9.1.0rc2 is outside of what this release is tested with: 0.12.1 to 0.19.1" in lines[0]
     )

@@ -100,17 +100,17 @@ def require():
 
 
 @pytest.mark.parametrize("torch", ["2.7.1", "2.13.0", "2.14.0"])
-@pytest.mark.parametrize("megatron", ["0.12.1", "0.16.0rc1", "0.19.0"])
+@pytest.mark.parametrize("megatron", ["0.12.1", "0.16.0rc1", "0.19.1"])
 def test_tested_versions_are_accepted_in_silence(monkeypatch, torch, megatron):
     installed(monkeypatch, torch=f"{torch}+cpu", torch_npu=f"{torch}.post2", megatron_core=megatron)
     assert require() == []
 
 
-@pytest.mark.parametrize("megatron", ["0.12.0", "0.19.1", "1.0"])
+@pytest.mark.parametrize("megatron", ["0.12.0", "0.19.2", "1.0"])
 def test_other_versions_are_one_warning_with_the_range(monkeypatch, megatron):
     installed(monkeypatch, torch="2.13.0", torch_npu="2.13.0", megatron_core=megatron)
     (text,) = require()
-    assert f"megatron-core {megatron}" in text and "0.12.1 to 0.19.0" in text and "\n" not in text
+    assert f"megatron-core {megatron}" in text and "0.12.1 to 0.19.1" in text and "\n" not in text
 
 
 def test_all_that_is_missing_is_one_error(monkeypatch):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both sides of the training parity test share, and its two programs.
 
-    parity_job.py plain     train PlainGPT on the CPU
-    parity_job.py megatron  train megatron-core's GPT on NPU 0
+    parity_job.py plain                 train PlainGPT on the CPU
+    parity_job.py megatron [FLAG ...]   train megatron-core's GPT on NPU 0, with flags of features
 
-Each prints one line of JSON: losses as hexadecimal floats (exact) and a checksum of the final weights.
+Each prints one line of JSON: losses as hexadecimal floats (exact), a checksum of the final weights, and versions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from mindspeed.adaptor.versions import installed_version
 from plain_gpt import PlainGPT, Shape, decay_groups
 from torch import Tensor
 
@@ -185,7 +186,14 @@ def train_megatron() -> tuple[list[float], int]:
 
 def main() -> None:
     losses, weights = {"plain": train_plain, "megatron": train_megatron}[sys.argv[1]]()
-    print(json.dumps({"losses": [loss.hex() for loss in losses], "weights": weights}))
+    result = {
+        "losses": [loss.hex() for loss in losses],
+        "weights": weights,
+        "versions": {
+            name: installed_version(name) or "none" for name in ("torch", "torch_npu", "megatron-core")
+        },
+    }
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Tested:
 TESTED = {
     "torch": Tested("2.7.1", "2.14.0"),
     "torch_npu": Tested("2.7.1", "2.14.0"),
-    "megatron-core": Tested("0.12.1", "0.19.0"),
+    "megatron-core": Tested("0.12.1", "0.19.1"),
     "mindspore": Tested("2.10.0", "2.10.0"),
 }
 _DISTRIBUTION_OF = {"megatron": "megatron-core"}

@@ -63,8 +63,12 @@ def get_cpu_offload_context(
     offload_activations: bool = True,
     offload_weights: bool = False,
     double_buffering: bool = False,
+    retain_pinned_cpu_buffers: bool = False,
 ) -> tuple[AbstractContextManager[None], Callable[[torch.Tensor], torch.Tensor]]:
-    """(context around a layer's forward, function to call with its output)."""
+    """(context around a layer's forward, function to call with its output).
+
+    Whether buffers are doubled or retained is speed alone: offloaded tensors lie in memory of the same host.
+    """
     if not enabled:
         return contextlib.nullcontext(), lambda tensor: tensor
     if offload_weights:

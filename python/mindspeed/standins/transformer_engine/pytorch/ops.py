@@ -7,7 +7,11 @@ from mindspeed.standins.refusal import missing_attribute, refused_class
 
 ADVICE = "Leave out --use-transformer-engine-op-fuser"
 
-FusibleOperation = refused_class(f"{__name__}.FusibleOperation", ADVICE)
-Sequential = refused_class(f"{__name__}.Sequential", ADVICE)
+# What Megatron names, some of it while its modules are imported (a table of activations in 0.14).
+_NAMES = (
+    "AllReduce BasicLinear Bias FusibleOperation GEGLU GELU LayerNorm Linear RMSNorm ReGLU ReLU ReduceScatter "
+    "Sequential SiLU SwiGLU"
+).split()
+globals().update({name: refused_class(f"{__name__}.{name}", ADVICE) for name in _NAMES})
 
 __getattr__ = missing_attribute(__name__)
