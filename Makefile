@@ -92,6 +92,7 @@ format: $(LINT) ## format the whole tree
 
 docs: $(INSTALLED) $(TESTS) ## regenerate the generated documents (runs the operator tests)
 	$(PY) tools/gen_options_doc.py
+	$(PY) tools/gen_features_doc.py
 	@rm -f $(RECORD:.json=)*.json
 	$(RECORDING) $(PY) -m pytest -q $(WORKERS) tests/ops
 	$(OPERATORS)

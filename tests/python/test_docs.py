@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/features").glob("*.md")),
+]
 
 
-def test_options_are_documented():
-    command = [sys.executable, "tools/gen_options_doc.py", "--check"]
+@pytest.mark.parametrize("tool", ["gen_options_doc.py", "gen_features_doc.py"])
+def test_generated_documents_are_fresh(tool):
+    command = [sys.executable, f"tools/{tool}", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

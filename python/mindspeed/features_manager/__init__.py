@@ -106,6 +106,14 @@ CLASSES = {
 }
 
 
+# Flags of Megatron: what they do is Megatron's own, unless a feature has them.
+OF_MEGATRON = frozenset(
+    "--context-parallel-size --moe-grouped-gemm --moe-permute-fusion --multi-latent-attention --optimizer --profile "
+    "--recompute-method --reset-attention-mask --tokenizer-type --use-custom-fsdp --use-flash-attn --use-torch-fsdp2 "
+    "--variable-seq-lengths".split()
+)
+
+
 def _why(name: str) -> str | None:
     """What a class of the original is here, as of now."""
     flag = CLASSES.get(name)
@@ -118,7 +126,11 @@ def _why(name: str) -> str | None:
     for feature in all_features():
         if any(option.name == flag for option in feature.flags):
             return f"feature {feature.name} of this package does it, {flag} or repatch() switches it on"
-    return f"this package has no such feature yet, or Megatron's own {flag} is enough"
+    return (
+        f"Megatron's own {flag} is used"
+        if flag in OF_MEGATRON
+        else f"this package has no feature for {flag} yet"
+    )
 
 
 __getattr__ = absent.attributes(__name__, _why)
