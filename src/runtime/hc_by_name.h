@@ -57,6 +57,9 @@ HC_SHARED bool hc_by_name_describe(size_t index, char *text, size_t size);
 
 /* An attribute that is an integer; *value stays as it is where it was not set. */
 HC_SHARED aclError hc_attr_int(const aclopAttr *attr, const char *name, int64_t *value);
+/* The same of other types. */
+HC_SHARED aclError hc_attr_float(const aclopAttr *attr, const char *name, float *value);
+HC_SHARED aclError hc_attr_bool(const aclopAttr *attr, const char *name, bool *value);
 /* The first attribute that is not among `names` and does not begin with '_' (hints to the vendor's compiler);
  * NULL if there is none. */
 const char *hc_attr_unknown(const aclopAttr *attr, const char *const *names, size_t count);

@@ -57,13 +57,31 @@ void aclopDestroyAttr(const aclopAttr *attr) {
 
 bool hc_attr_ok(const aclopAttr *attr) { return attr == NULL || hc_handle_ok(&g_pool, attr); }
 
-aclError hc_attr_int(const aclopAttr *attr, const char *name, int64_t *value) {
+/* The value of an attribute of this kind into `value`, which stays as it is where the attribute was not set.
+ */
+static aclError read_value(const aclopAttr *attr, const char *name, const char *kind, void *value,
+                           size_t bytes) {
     const struct attr *a = attr != NULL ? attr->first : NULL;
     while (a != NULL && strcmp(a->name, name) != 0) a = a->next;
     if (a == NULL) return ACL_SUCCESS;
-    HC_CHECK(strcmp(a->kind, "int") == 0, ACL_ERROR_INVALID_PARAM, "attribute %s is of type %s, must be int",
-             name, a->kind);
-    memcpy(value, a->data, sizeof *value);
+    HC_CHECK(strcmp(a->kind, kind) == 0, ACL_ERROR_INVALID_PARAM, "attribute %s is of type %s, must be %s",
+             name, a->kind, kind);
+    memcpy(value, a->data, bytes);
+    return ACL_SUCCESS;
+}
+
+aclError hc_attr_int(const aclopAttr *attr, const char *name, int64_t *value) {
+    return read_value(attr, name, "int", value, sizeof *value);
+}
+
+aclError hc_attr_float(const aclopAttr *attr, const char *name, float *value) {
+    return read_value(attr, name, "float", value, sizeof *value);
+}
+
+aclError hc_attr_bool(const aclopAttr *attr, const char *name, bool *value) {
+    uint8_t byte = *value;
+    HC_TRY(read_value(attr, name, "bool", &byte, sizeof byte));
+    *value = byte != 0;
     return ACL_SUCCESS;
 }
 

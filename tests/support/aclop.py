@@ -82,12 +82,17 @@ def buffer(operand: Operand) -> int:
 
 
 @contextlib.contextmanager
-def attributes(values: Mapping[str, int | str]) -> Iterator[int]:
+def attributes(values: Mapping[str, float | str]) -> Iterator[int]:
+    """bool, int, float and str as the attribute of that type."""
     lib = acl()
     attr = lib.aclopCreateAttr()
     for name, value in values.items():
         if isinstance(value, str):
             code = lib.aclopSetAttrString(ctypes.c_void_p(attr), name.encode(), value.encode())
+        elif isinstance(value, bool):
+            code = lib.aclopSetAttrBool(ctypes.c_void_p(attr), name.encode(), ctypes.c_uint8(value))
+        elif isinstance(value, float):
+            code = lib.aclopSetAttrFloat(ctypes.c_void_p(attr), name.encode(), ctypes.c_float(value))
         else:
             code = lib.aclopSetAttrInt(ctypes.c_void_p(attr), name.encode(), ctypes.c_int64(value))
         aclnn.check(code)
@@ -99,7 +104,7 @@ def call(
     name: str,
     inputs: Sequence[Any],
     outputs: Sequence[Any],
-    attrs: Mapping[str, int | str] | None = None,
+    attrs: Mapping[str, float | str] | None = None,
     *,
     function: str = "aclopCompileAndExecute",
 ) -> None:

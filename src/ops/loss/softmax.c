@@ -12,38 +12,12 @@ HC_ROWS_KERNEL(log_softmax_F32)
 HC_ROWS_KERNEL(log_softmax_F64)
 
 #ifdef HC_ISA
-#include "simd_math.h"
-#include "simd_rows.h"
+#include "simd_softmax.h"
 
-/* y[at] = e^(x[at] - m), also returned. */
-static inline vf exp_store(float *y, const float *x, vf m) {
-    const vf e = vf_exp(vf_load(x) - m);
-    vf_store(y, e);
-    return e;
-}
-/* Lanes behind the end count nothing: e^-inf is 0, and loaded back as 0. */
-static inline vf exp_store_part(float *y, const float *x, vf m, size_t n) {
-    const vf e = vf_exp(vf_load_fill(x, n, -__builtin_inff()) - m);
-    vf_store_part(y, e, n);
-    return vf_load_part(y, n);
-}
-
-/* Exponentials are stored in y by the pass that sums them; the third pass only scales. A NaN in the row
- * makes all of it NaN, by way of the maximum. */
 void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
-    float *y = out[0];
-    const float *x = in[0];
     (void)row;
     (void)args;
-    float max;
-    HC_ROW_MAX(max, n, vf_max_number, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
-    const vf m = vf_set(max);
-    double sum = 0;
-    HC_ROW_SUM(sum, n, exp_store(y + at, x + at, m), exp_store_part(y + at, x + at, m, rest));
-    const float scale = (float)(1 / sum);
-    size_t i = 0;
-    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, vf_load(y + i) * scale);
-    for (; i < n; i++) y[i] *= scale;
+    vf_row_softmax(out[0], in[0], n);
 }
 
 static inline vf exp_keep(float *y, vf x, vf m) {
