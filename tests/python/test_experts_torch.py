@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Experts through torch_npu: tokens permuted, multiplied in groups, gated, and put back with their weights, and the
-gradients of all of it, equal the plain computation in float64. One process: all of it is one pipeline."""
+"""Operators of mixtures of experts and of large vocabularies through torch_npu, results and gradients.
+
+Tokens permuted, multiplied in groups, gated, and put back with their weights equal the plain computation in float64. One
+process for all: what takes time is the start."""
 
 from __future__ import annotations
 
@@ -93,9 +95,63 @@ except RuntimeError as error:
     assert "quantised products are not supported" in str(error), error
 else:
     raise AssertionError("quantised")
+
+
+# Routing of inference: gate, expand, multiply, sum.
+scores, x = torch.randn(T, E), torch.randn(T, H)
+y, expert, row = torch_npu.npu_moe_gating_top_k_softmax(scores.npu(), k=K)
+want_y, want_expert = scores.softmax(-1).topk(K)
+assert torch.equal(expert.cpu(), want_expert.int()) and (y.cpu() - want_y).abs().max() < 1e-6
+rows, where, sorted_ = torch_npu.npu_moe_init_routing(x.npu(), row, expert, T)
+ends = torch_npu.npu_moe_compute_expert_tokens(sorted_, E)
+w = torch.randn(E, H, H)
+out = torch_npu.npu_grouped_matmul([rows], [w.npu()], group_list=ends.long(), split_item=3, group_type=ROWS)[0]
+out = torch_npu.npu_moe_finalize_routing(out, x.npu(), None, None, y, where, expert)
+want = x + sum(want_y[:, k : k + 1] * torch.einsum("th,thi->ti", x, w[want_expert[:, k]]) for k in range(K))
+assert (out.cpu() - want).abs().max() < 1e-4
+
+# The gate with limited groups, and its gradient by torch_npu's autograd.
+x = torch.randn(T, 8).npu().requires_grad_()
+y, expert, _ = torch_npu.npu_moe_gating_top_k(x, 3, bias=torch.randn(8).npu(), k_group=2, group_count=4, norm_type=1, out_flag=True)
+y.backward(torch.arange(3.0).npu().expand(T, 3))
+exact = x.detach().cpu().double().requires_grad_()
+s = exact.sigmoid().gather(1, expert.cpu().long())
+(s / s.sum(1, keepdim=True) * torch.arange(3.0)).sum().backward()
+assert (x.grad.cpu() - exact.grad).abs().max() < 1e-5
+
+# Scores of attention, by name on this generation of devices.
+x, mask = torch.randn(2, 3, 32, 32), torch.rand(2, 1, 32, 32) > 0.6
+for fixed in (False, True):
+    device, exact = x.npu().requires_grad_(), x.double().requires_grad_()
+    got = torch_npu.npu_scaled_masked_softmax(device, mask.npu(), 0.3, fixed)
+    want = (exact * 0.3).masked_fill(torch.ones(32, 32).triu(1).bool() if fixed else mask, -10000).softmax(-1)
+    got.backward(torch.ones_like(got).cumsum(-1))
+    want.backward(torch.ones_like(want).cumsum(-1))
+    assert (got.detach().cpu() - want.detach()).abs().max() < 1e-6
+    assert (device.grad.cpu() - exact.grad).abs().max() < 1e-5
+
+# A vocabulary on one rank.
+x, w, target = torch.randn(20, 16).bfloat16(), torch.randn(130, 16).bfloat16(), torch.randint(0, 130, (20,))
+for keep in (True, False):
+    most, total, predicted, absent, local, logits = torch_npu.npu_fused_linear_online_max_sum(
+        x.npu(), w.npu(), target.npu(), 0, 129, return_logits=keep)
+    loss, softmax = torch_npu.npu_fused_cross_entropy_loss_with_max_sum(most, total, predicted, vocab_parallel_logits=logits)
+    dx, dw = torch_npu.npu_fused_linear_cross_entropy_loss_with_max_sum_backward(
+        torch.ones(20).npu(), x.npu(), w.npu(), absent, local, 0.0, None if keep else most, None if keep else total, softmax)
+    a, b = x.double().requires_grad_(), w.double().requires_grad_()
+    want = torch.nn.functional.cross_entropy(a @ b.t(), target, reduction="none")
+    want.sum().backward()
+    assert (loss.cpu() - want.detach()).abs().max() < 1e-4
+    assert (dx.cpu().double() - a.grad).norm() / a.grad.norm() < 2e-2 and (dw.cpu().double() - b.grad).norm() / b.grad.norm() < 2e-2
+try:
+    torch_npu.npu_fused_cross_entropy_loss_with_max_sum(most, total, predicted, label_smoothing=0.5)
+except RuntimeError as error:
+    assert "labelSmoothing is 0.5, wanted 0" in str(error), error
+else:
+    raise AssertionError("smoothing of 0.5 was taken for 0")
 print("ends")
 """
 
 
-def test_experts_equal_the_plain_computation(tmp_path: Path) -> None:
+def test_experts_and_losses_equal_the_plain_computation(tmp_path: Path) -> None:
     assert run(PIPELINE, tmp_path).strip().endswith("ends")

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Tokens expanded to their choices, in the order of the experts: row p of the result is the token of choice
+ * order[p], where order sorts the experts stably, and expandedRowIdx says where each choice went. With a
+ * capacity every expert has as many rows, choices beyond it are dropped and places without one are 0. Only
+ * the experts of a range count in the third version. Quantised results are refused by name. */
+#include "moe.h"
+
+/* Experts are numbers below this: the interface allows 10240, tests of it more. */
+enum { MAX_EXPERTS = 1 << 20 };
+
+/* count_type of what is told of the experts' tokens. */
+enum { ENDS = 1, COUNTS = 2, PAIRS = 3 };
+
+struct args {
+    int64_t tokens, choices, capacity, experts;
+    int64_t first, last;                                /* experts [first, last) count */
+    int count_type;                                     /* 0: nothing is told */
+    bool pad, tells_before, by_place;                   /* by_place: expandedRowIdx is the order itself */
+};
+
+/* The choices by expert. */
+struct routing {
+    size_t n;
+    int64_t *expert, *order, *first; /* order[first[e] .. first[e + 1]): expert a->first + e */
+    int64_t *place, *source;
+    int64_t kept; /* choices whose expert counts */
+};
+
+static aclnnStatus sort_choices(const struct hc_call *call, const aclTensor *index, struct routing *r) {
+    const struct args *a = call->args;
+    HC_TRY(hc_moe_read(call->name, "expertIdx", index, 0, MAX_EXPERTS, r->expert));
+    for (size_t i = 0; i < r->n; i++) {
+        const bool counts = r->expert[i] >= a->first && r->expert[i] < a->last;
+        HC_CHECK(r->expert[i] < a->experts, ACLNN_ERR_PARAM_INVALID,
+                 "%s: index %lld at position [%zu] of expertIdx is out of range: wanted 0 to %lld", call->name,
+                 (long long)r->expert[i], i, (long long)a->experts - 1);
+        r->expert[i] = counts ? r->expert[i] - a->first : -1;
+    }
+    hc_positions_by_row(r->expert, r->n, a->last - a->first, -1, r->first, r->order);
+    r->kept = r->first[a->last - a->first];
+    return 0;
+}
+
+/* Places of the choices, and the token of every row of the result; -1: none. */
+static void assign_rows(const struct args *a, int64_t rows, struct routing *r) {
+    for (size_t i = 0; i < r->n; i++) r->place[i] = -1;
+    for (int64_t p = 0; p < rows; p++) r->source[p] = -1;
+    for (int64_t e = 0; e < a->last - a->first; e++) {
+        for (int64_t p = r->first[e]; p < r->first[e + 1]; p++) {
+            const int64_t within = p - r->first[e], choice = r->order[p];
+            if (a->pad && within >= a->capacity) break;
+            const int64_t row = a->pad ? (a->first + e) * a->capacity + within : p;
+            r->place[choice] = row;
+            if (row < rows) r->source[row] = choice / a->choices;
+        }
+    }
+}
+
+/* What is told of the experts' tokens: ends, lengths, or pairs of number and length for those that have some,
+ * ended by zeros. */
+static aclnnStatus tell(const struct args *a, const struct routing *r, int type, const aclTensor *out) {
+    const int64_t experts = a->last - a->first, cells = type == PAIRS ? out->numel : experts;
+    int64_t *values = hc_block_take_zeroed((size_t)cells, sizeof *values), used = 0;
+    HC_CHECK(values != NULL, ACLNN_ERR_INNER, "out of host memory for the counts of %lld experts",
+             (long long)experts);
+    for (int64_t e = 0; e < experts; e++) {
+        const int64_t count = r->first[e + 1] - r->first[e];
+        if (type == ENDS) values[e] = r->first[e + 1];
+        else if (type == COUNTS) values[e] = count;
+        else if (count > 0 && used + 2 <= cells) {
+            values[used++] = a->first + e;
+            values[used++] = count;
+        }
+    }
+    const aclnnStatus status = hc_moe_write_numbers(out, values);
+    hc_block_give(values);
+    return status;
+}
+
+/* out[p] = t[source[p]], and 0 where there is none, which is what a sum of one row is. */
+static aclnnStatus take_rows(const char *name, const aclTensor *out, const aclTensor *t,
+                             const int64_t *source) {
+    return hc_row_sum(
+        &(const struct hc_row_sum){.name = name, .out = out, .src = t, .each = 1, .source = source});
+}
+
+/* A tensor of rows as [rows, H]: one with a dimension for the experts, or of single values. */
+static aclTensor as_rows(const aclTensor *t, int64_t hidden) {
+    aclTensor v = hc_tensor_view(t->dtype, (const int64_t[]){hidden > 0 ? t->numel / hidden : 0, hidden}, 2, NULL);
+    v.base = t->base;
+    v.offset = t->offset;
+    v.storage_numel = t->storage_numel;
+    return v;
+}
+
+/* Operands x, expertIdx, scaleOptional, expandedX, expandedRowIdx, counts, before, expandedScale. */
+static aclnnStatus route(const struct hc_call *call, struct routing *r) {
+    const struct args *a = call->args;
+    const aclTensor *x = hc_arg(call, 0), *scale = hc_arg(call, 2), *out = hc_arg(call, 3);
+    HC_TRY(sort_choices(call, hc_arg(call, 1), r));
+    aclTensor rows, results;
+    void *owned, *owned_scale = NULL;
+    HC_TRY(hc_contiguous_out(out, out->dtype, &rows, &owned));
+    const aclTensor flat = as_rows(&rows, x->shape[1]);
+    assign_rows(a, flat.shape[0], r);
+    aclnnStatus status = take_rows(call->name, &flat, x, r->source);
+    if (status == 0 && owned != NULL) status = hc_copy(out, &rows);
+    hc_block_give(owned);
+    if (status == 0) status = hc_moe_write_numbers(hc_arg(call, 4), a->by_place ? r->order : r->place);
+    if (status == 0 && a->count_type != 0) status = tell(a, r, a->count_type, hc_arg(call, 5));
+    if (status == 0 && a->tells_before) status = tell(a, r, COUNTS, hc_arg(call, 6));
+    if (status != 0 || scale == NULL) return status;
+    HC_TRY(hc_contiguous_out(hc_arg(call, 7), hc_arg(call, 7)->dtype, &results, &owned_scale));
+    const aclTensor columns = as_rows(&results, 1);
+    aclTensor given = *scale;
+    given.rank = 2;
+    given.shape[1] = given.stride[1] = 1;
+    status = take_rows(call->name, &columns, &given, r->source);
+    if (status == 0 && owned_scale != NULL) status = hc_copy(hc_arg(call, 7), &results);
+    hc_block_give(owned_scale);
+    return status;
+}
+
+static aclnnStatus run(const struct hc_call *call) {
+    const struct args *a = call->args;
+    const aclTensor *x = hc_arg(call, 0), *out = hc_arg(call, 3);
+    struct routing r = {.n = hc_numel(hc_arg(call, 1))};
+    const size_t experts = (size_t)(a->last - a->first), hidden = (size_t)hc_max_i64(x->shape[1], 1);
+    const size_t rows = hc_numel(out) / hidden;
+    r.expert = hc_moe_take(call->name, 3 * r.n + experts + 2 + rows);
+    if (r.expert == NULL) return ACLNN_ERR_INNER;
+    r.order = r.expert + r.n;
+    r.place = r.order + r.n;
+    r.first = r.place + r.n;
+    r.source = r.first + experts + 2;
+    const aclnnStatus status = route(call, &r);
+    hc_block_give(r.expert);
+    return status;
+}
+
+/* What all versions have. expandedX is [n, H], or with a capacity [E, C, H] or [E * C, H]. */
+static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *expertIdx,
+                         const aclTensor *expandedX, const aclTensor *expandedRowIdx, struct args *a) {
+    HC_TRY(hc_moe_check_floats(name, "x", x, -1, -1));
+    HC_TRY(hc_moe_check_matrix(name, "expertIdx", expertIdx, x->shape[0], -1));
+    HC_TRY(hc_moe_check_numbers(name, "expertIdx", expertIdx, expertIdx->numel));
+    a->tokens = x->shape[0];
+    a->choices = expertIdx->shape[1];
+    HC_CHECK(expandedX != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: expandedX is null", name);
+    const int32_t rank = a->pad && expandedX->rank == 3 ? 3 : 2;
+    HC_CHECK(expandedX->rank == rank && expandedX->shape[rank - 1] == x->shape[1] &&
+                 expandedX->dtype == x->dtype,
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: expandedX is %s, wanted rows of x %s: quantised results are not supported", name,
+             HC_SHOW(expandedX), HC_SHOW(x));
+    const int64_t rows = rank == 3 ? expandedX->shape[0] * expandedX->shape[1] : expandedX->shape[0];
+    HC_CHECK(a->pad ? a->capacity > 0 && rows == a->experts * a->capacity : rows <= expertIdx->numel,
+             ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s for %lld choices, %lld experts of capacity %lld", name,
+             HC_SHOW(expandedX), (long long)expertIdx->numel, (long long)a->experts, (long long)a->capacity);
+    return hc_moe_check_numbers(name, "expandedRowIdx", expandedRowIdx, expertIdx->numel);
+}
+
+/* Experts and capacity are numbers that sizes are made of. */
+static aclnnStatus check_experts(const char *name, struct args *a, int64_t experts, int64_t capacity,
+                                 int64_t mode) {
+    HC_CHECK(mode == 0 || mode == 1, ACLNN_ERR_PARAM_INVALID, "%s: dropPadMode is %lld, wanted 0 or 1", name,
+             (long long)mode);
+    a->pad = mode == 1;
+    HC_CHECK(experts >= 0 && experts <= MAX_EXPERTS && (experts > 0 || !a->pad), ACLNN_ERR_PARAM_INVALID,
+             "%s: expertNum is %lld, wanted %d to %d", name, (long long)experts, a->pad, MAX_EXPERTS);
+    HC_CHECK(!a->pad || (capacity > 0 && capacity <= HC_MAX_NUMEL / MAX_EXPERTS), ACLNN_ERR_PARAM_INVALID,
+             "%s: expertCapacity is %lld, wanted 1 to %lld", name, (long long)capacity,
+             (long long)(HC_MAX_NUMEL / MAX_EXPERTS));
+    a->capacity = capacity;
+    a->experts = a->last = experts > 0 ? experts : MAX_EXPERTS;
+    return 0;
+}
+
+HC_API aclnnStatus aclnnMoeInitRoutingV2GetWorkspaceSize(
+    const aclTensor *x, const aclTensor *expertIdx, int64_t activeNumOptional, int64_t expertCapacityOptional,
+    int64_t expertNumOptional, int64_t dropPadModeOptional, int64_t expertTokensCountOrCumsumFlagOptional,
+    bool expertTokensBeforeCapacityFlagOptional, const aclTensor *expandedXOut,
+    const aclTensor *expandedRowIdxOut, const aclTensor *expertTokensCountOrCumsumOutOptional,
+    const aclTensor *expertTokensBeforeCapacityOutOptional, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
+    static const char *const NAME = "aclnnMoeInitRoutingV2";
+    struct args a = {0};
+    (void)activeNumOptional; /* the rows of the output */
+    HC_TRY(check_experts(NAME, &a, expertNumOptional, expertCapacityOptional, dropPadModeOptional));
+    HC_TRY(check(NAME, x, expertIdx, expandedXOut, expandedRowIdxOut, &a));
+    const int64_t flag = expertTokensCountOrCumsumFlagOptional;
+    HC_CHECK(flag >= 0 && flag <= COUNTS, ACLNN_ERR_PARAM_INVALID,
+             "%s: expertTokensCountOrCumsumFlagOptional is %lld, wanted 0 to 2", NAME, (long long)flag);
+    a.count_type = a.pad ? 0 : (int)flag;
+    a.tells_before = a.pad && expertTokensBeforeCapacityFlagOptional;
+    const aclTensor *const none = NULL, *counts = a.count_type ? expertTokensCountOrCumsumOutOptional : NULL,
+                           *before = a.tells_before ? expertTokensBeforeCapacityOutOptional : NULL;
+    if (a.count_type != 0)
+        HC_TRY(hc_moe_check_numbers(NAME, "expertTokensCountOrCumsumOutOptional", counts, expertNumOptional));
+    if (a.tells_before)
+        HC_TRY(hc_moe_check_numbers(NAME, "expertTokensBeforeCapacityOutOptional", before, expertNumOptional));
+    return HC_PLAN(NAME, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(none), HC_OUT(expandedXOut),
+                   HC_OUT(expandedRowIdxOut), HC_OUT_OPT(counts), HC_OUT_OPT(before), HC_OUT_OPT(none));
+}
+HC_OP_LAUNCH(aclnnMoeInitRoutingV2)
+
+/* quantMode -1 only: values stay what they are, and a scale of each token goes with them. */
+HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
+    const aclTensor *x, const aclTensor *expertIdx, const aclTensor *scaleOptional,
+    const aclTensor *offsetOptional, int64_t activeNum, int64_t expertCapacity, int64_t expertNum,
+    int64_t dropPadMode, int64_t expertTokensNumType, bool expertTokensNumFlag, int64_t quantMode,
+    const aclIntArray *activeExpertRangeOptional, int64_t rowIdxType, const aclTensor *expandedXOut,
+    const aclTensor *expandedRowIdxOut, const aclTensor *expertTokensCountOrCumsumOut,
+    const aclTensor *expandedScaleOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char *const NAME = "aclnnMoeInitRoutingV3";
+    struct args a = {0};
+    (void)activeNum; /* rows behind it are nobody's: they are filled all the same */
+    const aclIntArray *range = activeExpertRangeOptional;
+    HC_CHECK(quantMode == -1 && offsetOptional == NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: quantMode is %lld, offsetOptional %s, wanted -1 and none: quantised results are not supported",
+             NAME, (long long)quantMode, offsetOptional ? HC_SHOW(offsetOptional) : "none");
+    HC_TRY(check_experts(NAME, &a, expertNum, expertCapacity, dropPadMode));
+    if (range != NULL && range->size > 0) {
+        HC_CHECK(range->size == 2 && range->data[0] >= 0 && range->data[1] >= range->data[0] &&
+                     range->data[1] <= a.experts,
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: activeExpertRangeOptional has %zu values, the first is %lld, wanted two in 0 to %lld", NAME,
+                 range->size, (long long)range->data[0], (long long)a.experts);
+        a.first = range->data[0];
+        a.last = range->data[1];
+    }
+    HC_CHECK(rowIdxType == 0 || rowIdxType == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: rowIdxType is %lld, wanted 0 or 1", NAME, (long long)rowIdxType);
+    HC_CHECK(expertTokensNumType >= 0 && expertTokensNumType <= 2, ACLNN_ERR_PARAM_INVALID,
+             "%s: expertTokensNumType is %lld, wanted 0 to 2", NAME, (long long)expertTokensNumType);
+    HC_TRY(check(NAME, x, expertIdx, expandedXOut, expandedRowIdxOut, &a));
+    a.by_place = rowIdxType == 1 && !a.pad;
+    a.count_type = expertTokensNumFlag ? (int)expertTokensNumType + 1 : 0;
+    const aclTensor *const none = NULL, *counts = expertTokensNumFlag ? expertTokensCountOrCumsumOut : NULL;
+    if (expertTokensNumFlag)
+        HC_TRY(hc_moe_check_numbers(NAME, "expertTokensCountOrCumsumOut", counts,
+                                    a.count_type == PAIRS ? 2 * expertNum : a.last - a.first));
+    const aclTensor *scales = scaleOptional != NULL ? expandedScaleOut : NULL;
+    if (scaleOptional != NULL) {
+        const int64_t rows = expandedXOut->numel / hc_max_i64(x->shape[1], 1);
+        HC_CHECK(scaleOptional->rank == 1 && scaleOptional->numel == a.tokens &&
+                     hc_dtype_is_float(scaleOptional->dtype),
+                 ACLNN_ERR_PARAM_INVALID, "%s: scaleOptional is %s, wanted %lld floating point values", NAME,
+                 HC_SHOW(scaleOptional), (long long)a.tokens);
+        HC_CHECK(scales != NULL && scales->numel == rows && hc_dtype_is_float(scales->dtype),
+                 ACLNN_ERR_PARAM_INVALID, "%s: expandedScaleOut is not %lld floating point values", NAME,
+                 (long long)rows);
+    }
+    return HC_PLAN(NAME, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(scaleOptional), HC_OUT(expandedXOut),
+                   HC_OUT(expandedRowIdxOut), HC_OUT_OPT(counts), HC_OUT_OPT(none), HC_OUT_OPT(scales));
+}
+HC_OP_LAUNCH(aclnnMoeInitRoutingV3)
+
+/* The first version: rowIdx numbers the choices, as aclnnMoeGatingTopKSoftmax does. */
+static aclnnStatus route_numbered(const struct hc_call *call, struct routing *r, int64_t tokens) {
+    const aclTensor *out = hc_arg(call, 3);
+    const int64_t n = (int64_t)r->n;
+    HC_TRY(hc_moe_read(call->name, "expertIdx", hc_arg(call, 2), 0, MAX_EXPERTS, r->expert));
+    HC_TRY(hc_moe_read(call->name, "rowIdx", hc_arg(call, 1), 0, n, r->source));
+    int64_t most = 0;
+    for (int64_t i = 0; i < n; i++) most = hc_max_i64(most, r->expert[i]);
+    hc_positions_by_row(r->expert, r->n, most + 1, -1, r->first, r->order);
+    for (int64_t p = 0; p < n; p++) r->place[p] = r->expert[r->order[p]];
+    HC_TRY(hc_moe_write_numbers(hc_arg(call, 5), r->place));
+    for (int64_t p = 0; p < n; p++) r->order[p] = r->source[r->order[p]];
+    for (int64_t p = 0; p < n; p++) r->place[p] = 0;
+    for (int64_t p = 0; p < n; p++) r->place[r->order[p]] = p;
+    for (int64_t p = 0; p < n; p++) r->order[p] %= tokens;
+    HC_TRY(hc_row_take(out, hc_arg(call, 0), r->order));
+    return hc_moe_write_numbers(hc_arg(call, 4), r->place);
+}
+
+/* Operands x, rowIdx, expertIdx, expandedXOut, expandedRowIdxOut, expandedExpertIdxOut. */
+static aclnnStatus run_numbered(const struct hc_call *call) {
+    struct routing r = {.n = hc_numel(hc_arg(call, 2))};
+    if (r.n == 0) return 0;
+    r.expert = hc_moe_take(call->name, 4 * r.n + MAX_EXPERTS + 2);
+    if (r.expert == NULL) return ACLNN_ERR_INNER;
+    r.order = r.expert + r.n;
+    r.place = r.order + r.n;
+    r.source = r.place + r.n;
+    r.first = r.source + r.n;
+    const aclnnStatus status = route_numbered(call, &r, hc_arg(call, 0)->shape[0]);
+    hc_block_give(r.expert);
+    return status;
+}
+
+HC_API aclnnStatus aclnnMoeInitRoutingGetWorkspaceSize(
+    const aclTensor *x, const aclTensor *rowIdx, const aclTensor *expertIdx, int64_t activeNum,
+    const aclTensor *expandedXOut, const aclTensor *expandedRowIdxOut, const aclTensor *expandedExpertIdxOut,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char *const NAME = "aclnnMoeInitRouting";
+    struct args a = {0};
+    HC_TRY(check(NAME, x, expertIdx, expandedXOut, expandedRowIdxOut, &a));
+    HC_TRY(hc_moe_check_numbers(NAME, "rowIdx", rowIdx, expertIdx->numel));
+    HC_TRY(hc_moe_check_numbers(NAME, "expandedExpertIdxOut", expandedExpertIdxOut, expertIdx->numel));
+    HC_CHECK(activeNum >= 0, ACLNN_ERR_PARAM_INVALID, "%s: activeNum is %lld, wanted 0 or more", NAME,
+             (long long)activeNum);
+    return HC_PLAN0(NAME, run_numbered, HC_IN(x), HC_IN(rowIdx), HC_IN(expertIdx), HC_OUT(expandedXOut),
+                    HC_OUT(expandedRowIdxOut), HC_OUT(expandedExpertIdxOut));
+}
+HC_OP_LAUNCH(aclnnMoeInitRouting)
