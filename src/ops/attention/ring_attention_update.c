@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Two results of attention over parts of the keys as one: with m the larger of the maxima,
  *
- *     sum = sum1 e^(max1 - m) + sum2 e^(max2 - m)    out = (out1 sum1 e^(max1 - m) + out2 sum2 e^(max2 - m)) / sum
+ *     sum = sum1 e^(max1 - m) + sum2 e^(max2 - m)    out = (out1 sum1 e^(max1 - m) + out2 sum2 e^(max2 - m))
+ * / sum
  *
  * for each token and head: context parallelism, where keys go around a ring. Weights are computed in double,
- * rows in float. In layout SBH maxima lie as [B, N, S, 8]; in TND by token as [T, N, 8], or by sequence, each as
- * [N, S, 8], as attention itself gives them. All eight values are the same. */
+ * rows in float. In layout SBH maxima lie as [B, N, S, 8]; in TND by token as [T, N, 8], or by sequence, each
+ * as [N, S, 8], as attention itself gives them. All eight values are the same. */
 #include <math.h>
 #include <string.h>
 
 #include "temporary.h"
 
-HC_KERNEL(ring_update_F32, (size_t n, float *y, const float *a, const float *b, float weight_a, float weight_b))
+HC_KERNEL(ring_update_F32,
+          (size_t n, float *y, const float *a, const float *b, float weight_a, float weight_b))
 
 #ifdef HC_ISA
 void HC_FN(ring_update_F32)(size_t n, float *y, const float *a, const float *b, float weight_a,
@@ -70,8 +72,8 @@ static aclnnStatus read_sequences(const struct hc_call *call, const struct args 
     int64_t first = 0;
     for (int64_t i = 0; i < lengths->numel; i++) {
         HC_CHECK(ends[i] >= first && ends[i] <= a->tokens, ACLNN_ERR_PARAM_INVALID,
-                 "%s: actualSeqQlenOptional[%lld] is %lld, wanted %lld to %lld: the end of a sequence", call->name,
-                 (long long)i, (long long)ends[i], (long long)first, (long long)a->tokens);
+                 "%s: actualSeqQlenOptional[%lld] is %lld, wanted %lld to %lld: the end of a sequence",
+                 call->name, (long long)i, (long long)ends[i], (long long)first, (long long)a->tokens);
         for (int64_t t = first; t < ends[i]; t++) {
             base[t] = first * a->heads + (t - first);
             step[t] = ends[i] - first;
@@ -167,7 +169,8 @@ static aclnnStatus run(const struct hc_call *call) {
 static aclnnStatus check_softmax(const char *name, const char *arg, const aclTensor *t, const aclTensor *like,
                                  const aclTensor *out, bool packed) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
-    const bool rank = t->rank == (packed ? 3 : 4) && hc_same_shape(t, like) && t->shape[t->rank - 1] == COPIES;
+    const bool rank =
+        t->rank == (packed ? 3 : 4) && hc_same_shape(t, like) && t->shape[t->rank - 1] == COPIES;
     const bool fits = rank && (packed ? t->shape[0] == out->shape[0] && t->shape[1] == out->shape[1]
                                       : t->shape[0] == out->shape[1] && t->shape[2] == out->shape[0]);
     HC_CHECK(fits && t->dtype == ACL_FLOAT, ACLNN_ERR_PARAM_INVALID,
@@ -177,12 +180,13 @@ static aclnnStatus check_softmax(const char *name, const char *arg, const aclTen
 }
 
 static aclnnStatus check_layouts(const char *name, const char *input, const char *softmax, struct args *a) {
-    HC_CHECK(input != NULL && (strcmp(input, "SBH") == 0 || strcmp(input, "TND") == 0), ACLNN_ERR_PARAM_INVALID,
-             "%s: inputLayoutOptional is \"%s\", wanted SBH or TND", name, input != NULL ? input : "null");
+    HC_CHECK(input != NULL && (strcmp(input, "SBH") == 0 || strcmp(input, "TND") == 0),
+             ACLNN_ERR_PARAM_INVALID, "%s: inputLayoutOptional is \"%s\", wanted SBH or TND", name,
+             input != NULL ? input : "null");
     const bool known = softmax == NULL || strcmp(softmax, "") == 0 || strcmp(softmax, "SBH") == 0 ||
                        strcmp(softmax, "TND") == 0;
-    HC_CHECK(known, ACLNN_ERR_PARAM_INVALID, "%s: inputSoftmaxLayoutOptional is \"%s\", wanted none, SBH or TND",
-             name, softmax);
+    HC_CHECK(known, ACLNN_ERR_PARAM_INVALID,
+             "%s: inputSoftmaxLayoutOptional is \"%s\", wanted none, SBH or TND", name, softmax);
     a->packed = strcmp(input, "TND") == 0;
     a->by_sequence = a->packed && (softmax == NULL || strcmp(softmax, "TND") != 0);
     return 0;
@@ -205,8 +209,8 @@ HC_API aclnnStatus aclnnRingAttentionUpdateV2GetWorkspaceSize(
         const bool known = hc_dtype_is_float(t->dtype) && hc_compute_block(t->dtype) == HC_F32;
         HC_CHECK(t->rank == 3 && known && t->dtype == prevAttnOut->dtype && hc_same_shape(t, prevAttnOut),
                  ACLNN_ERR_PARAM_INVALID,
-                 "%s: %s is %s, prevAttnOut %s, wanted three dimensions of float32, float16 or bfloat16", NAME,
-                 out_names[i], HC_SHOW(t), HC_SHOW(prevAttnOut));
+                 "%s: %s is %s, prevAttnOut %s, wanted three dimensions of float32, float16 or bfloat16",
+                 NAME, out_names[i], HC_SHOW(t), HC_SHOW(prevAttnOut));
     }
     const aclTensor *softmax[] = {prevSoftmaxMax, prevSoftmaxSum, curSoftmaxMax,
                                   curSoftmaxSum,  softmaxMaxOut,  softmaxSumOut};
@@ -218,13 +222,13 @@ HC_API aclnnStatus aclnnRingAttentionUpdateV2GetWorkspaceSize(
     a.tokens = a.packed ? prevAttnOut->shape[0] : prevAttnOut->shape[0] * prevAttnOut->shape[1];
     const int64_t hidden = prevAttnOut->shape[2];
     HC_CHECK(a.packed || (a.heads > 0 && hidden % a.heads == 0), ACLNN_ERR_PARAM_INVALID,
-             "%s: prevAttnOut is %s, prevSoftmaxMax %s: the heads do not divide H", NAME, HC_SHOW(prevAttnOut),
-             HC_SHOW(prevSoftmaxMax));
+             "%s: prevAttnOut is %s, prevSoftmaxMax %s: the heads do not divide H", NAME,
+             HC_SHOW(prevAttnOut), HC_SHOW(prevSoftmaxMax));
     a.width = a.packed ? hidden : hidden / a.heads;
     HC_CHECK(!a.by_sequence || (actualSeqQlenOptional != NULL &&
                                 hc_dtype_class(actualSeqQlenOptional->dtype) == HC_CLASS_INT),
-             ACLNN_ERR_PARAM_INVALID, "%s: actualSeqQlenOptional is %s, wanted the ends of the sequences", NAME,
-             actualSeqQlenOptional != NULL ? HC_SHOW(actualSeqQlenOptional) : "null");
+             ACLNN_ERR_PARAM_INVALID, "%s: actualSeqQlenOptional is %s, wanted the ends of the sequences",
+             NAME, actualSeqQlenOptional != NULL ? HC_SHOW(actualSeqQlenOptional) : "null");
     return HC_PLAN(NAME, run, &a, HC_IN(prevAttnOut), HC_IN(prevSoftmaxMax), HC_IN(prevSoftmaxSum),
                    HC_IN(curAttnOut), HC_IN(curSoftmaxMax), HC_IN(curSoftmaxSum),
                    HC_IN_OPT(actualSeqQlenOptional), HC_OUT(attnOutOut), HC_OUT(softmaxMaxOut),

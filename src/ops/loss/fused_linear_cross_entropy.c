@@ -25,7 +25,8 @@ void HC_FN(max_and_sum_F32)(size_t n, const float *x, float *max, float *sum) {
     double total = 0;
     *max = vf_row_max(x, n);
     const vf m = vf_set(*max);
-    HC_ROW_SUM(total, n, vf_exp(vf_load(x + at) - m), vf_exp(vf_load_fill(x + at, rest, -__builtin_inff()) - m));
+    HC_ROW_SUM(total, n, vf_exp(vf_load(x + at) - m),
+               vf_exp(vf_load_fill(x + at, rest, -__builtin_inff()) - m));
     *sum = (float)total;
 }
 
@@ -118,10 +119,11 @@ static aclnnStatus find_targets(const struct hc_call *call, const aclTensor *tar
         const int64_t t = r->target[i];
         r->absent[i] = t < a->first || t > a->last;
         r->target[i] = r->absent[i] ? 0 : t - a->first;
-        HC_CHECK(r->absent[i] || r->target[i] < (int64_t)r->vocabulary, ACLNN_ERR_PARAM_INVALID,
-                 "%s: index %lld at position [%lld] of target is out of range: weight has rows for %lld to %lld",
-                 call->name, (long long)t, (long long)i, (long long)a->first,
-                 (long long)a->first + (long long)r->vocabulary - 1);
+        HC_CHECK(
+            r->absent[i] || r->target[i] < (int64_t)r->vocabulary, ACLNN_ERR_PARAM_INVALID,
+            "%s: index %lld at position [%lld] of target is out of range: weight has rows for %lld to %lld",
+            call->name, (long long)t, (long long)i, (long long)a->first,
+            (long long)a->first + (long long)r->vocabulary - 1);
     }
     return 0;
 }
@@ -180,7 +182,8 @@ static aclnnStatus run(const struct hc_call *call) {
     aclnnStatus status = ACLNN_ERR_INNER;
     if (memory != NULL && logits != NULL) {
         float *reals = (float *)(void *)(memory + n);
-        const struct rows r = {reals, reals + n, reals + 2 * n, memory, (uint8_t *)(reals + 3 * n), vocabulary};
+        const struct rows r = {reals,     reals + n, reals + 2 * n, memory, (uint8_t *)(reals + 3 * n),
+                               vocabulary};
         status = all_chunks(call, &r, logits, chunk);
     }
     hc_block_give(logits);
@@ -191,8 +194,8 @@ static aclnnStatus run(const struct hc_call *call) {
 static aclnnStatus check_matrices(const char *name, const aclTensor *input, const aclTensor *weight) {
     HC_CHECK(input && weight, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, input ? "weight" : "input");
     HC_CHECK(input->rank == 2 && weight->rank == 2 && input->shape[1] == weight->shape[1],
-             ACLNN_ERR_PARAM_INVALID, "%s: input is %s, weight %s, wanted [rows, H] and [vocabulary, H]", name,
-             HC_SHOW(input), HC_SHOW(weight));
+             ACLNN_ERR_PARAM_INVALID, "%s: input is %s, weight %s, wanted [rows, H] and [vocabulary, H]",
+             name, HC_SHOW(input), HC_SHOW(weight));
     const bool known = hc_dtype_is_float(input->dtype) && hc_compute_block(input->dtype) == HC_F32;
     HC_CHECK(known && input->dtype == weight->dtype, ACLNN_ERR_PARAM_INVALID,
              "%s: input is %s, weight %s, wanted both bfloat16, float16 or float32", name, HC_SHOW(input),
@@ -222,12 +225,13 @@ static aclnnStatus check_matrix_like(const char *name, const char *arg, const ac
                                      int64_t cols) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
     HC_CHECK(t->rank == 2 && t->shape[0] == rows && t->shape[1] == cols && hc_dtype_is_float(t->dtype),
-             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted floating point [%lld,%lld]", name, arg, HC_SHOW(t),
-             (long long)rows, (long long)cols);
+             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted floating point [%lld,%lld]", name, arg,
+             HC_SHOW(t), (long long)rows, (long long)cols);
     return 0;
 }
 
-/* The predicted logit has the row's largest already subtracted, and is 0 where the target is another rank's. */
+/* The predicted logit has the row's largest already subtracted, and is 0 where the target is another rank's.
+ */
 HC_API aclnnStatus aclnnFusedLinearOnlineMaxSumGetWorkspaceSize(
     const aclTensor *input, const aclTensor *weight, const aclTensor *target, int64_t vocabStartIndex,
     int64_t vocabEndIndex, aclTensor *logitsMaxLocalOut, aclTensor *sumExpLogitsLocalOut,
@@ -397,8 +401,8 @@ static aclnnStatus read_gradient(const struct hc_call *call, const struct gradie
     for (size_t i = 0; i < g->n; i++) {
         HC_CHECK(g->absent[i] || (g->target[i] >= 0 && g->target[i] < g->weight->shape[0]),
                  ACLNN_ERR_PARAM_INVALID,
-                 "%s: index %lld at position [%zu] of maskedTarget is out of range: wanted 0 to %lld", call->name,
-                 (long long)g->target[i], i, (long long)g->weight->shape[0] - 1);
+                 "%s: index %lld at position [%zu] of maskedTarget is out of range: wanted 0 to %lld",
+                 call->name, (long long)g->target[i], i, (long long)g->weight->shape[0] - 1);
     }
     if (g->softmax == NULL) {
         HC_TRY(load_rows(hc_arg(call, 5), 0, g->n, g->max));
@@ -490,7 +494,8 @@ HC_API aclnnStatus aclnnFusedLinearCrossEntropyLossGradGetWorkspaceSize(
     HC_TRY(check_row_values(NAME, "maskedTarget", maskedTarget, n, HC_CLASS_INT));
     HC_TRY(check_matrix_like(NAME, "inputGradOut", inputGradOut, n, hidden));
     HC_TRY(check_matrix_like(NAME, "weightGradOut", weightGradOut, vocabulary, hidden));
-    HC_CHECK(hc_compute_block(inputGradOut->dtype) == HC_F32 && hc_compute_block(weightGradOut->dtype) == HC_F32,
+    HC_CHECK(hc_compute_block(inputGradOut->dtype) == HC_F32 &&
+                 hc_compute_block(weightGradOut->dtype) == HC_F32,
              ACLNN_ERR_PARAM_INVALID, "%s: inputGradOut is %s, weightGradOut %s, wanted no float64", NAME,
              HC_SHOW(inputGradOut), HC_SHOW(weightGradOut));
     HC_CHECK(!hc_overlaps(inputGradOut, input) && !hc_overlaps(inputGradOut, weight) &&

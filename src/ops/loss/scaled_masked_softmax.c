@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = softmax of x * scale along the last dimension, where masked elements count as -10000, and its gradient,
- * which is 0 there: attention scores of Megatron. The mask broadcasts to x; a fixed one is the causal one of the
- * last two dimensions, and is not read. A row that is masked altogether is uniform.
+ * which is 0 there: attention scores of Megatron. The mask broadcasts to x; a fixed one is the causal one of
+ * the last two dimensions, and is not read. A row that is masked altogether is uniform.
  *
  * torch_npu reaches both by name on devices of the virtual NPU's generation: the rows of the table below. */
 #include <math.h>
@@ -49,7 +49,8 @@ static inline size_t visible(const int64_t *count, size_t n) {
         for (size_t i = end; i < n; i++) y[i] = MASKED;                                                      \
         softmax(y, n);                                                                                       \
     }                                                                                                        \
-    /* in: gradient of y, y, mask, number; masked elements of y count in the sum, as they do in the forward. */      \
+    /* in: gradient of y, y, mask, number; masked elements of y count in the sum, as they do in the forward. \
+     */                                                                                                      \
     void HC_FN(masked_softmax_grad_##block)(size_t n, void *const *out, const void *const *in, size_t row,   \
                                             const void *args) {                                              \
         const struct args *a = args;                                                                         \
@@ -84,15 +85,16 @@ DEFINE(F32, float, softmax_F32)
 DEFINE(F64, double, softmax_F64)
 
 #else
-/* Number of visible elements of every row of `like`, which rows.h takes as one value for each: 1, 2, ... along
- * the last dimension but one. Nothing where the mask is not fixed. */
-static aclnnStatus count_visible(const char *name, const struct args *a, const aclTensor *like, aclTensor *view,
-                                 void **owned) {
+/* Number of visible elements of every row of `like`, which rows.h takes as one value for each: 1, 2, ...
+ * along the last dimension but one. Nothing where the mask is not fixed. */
+static aclnnStatus count_visible(const char *name, const struct args *a, const aclTensor *like,
+                                 aclTensor *view, void **owned) {
     *owned = NULL;
     if (!a->fixed) return 0;
     const int64_t rows = like->shape[like->rank - 2];
     int64_t *count = *owned = hc_block_take_array((size_t)rows, sizeof *count);
-    HC_CHECK(count != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld numbers", name, (long long)rows);
+    HC_CHECK(count != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld numbers", name,
+             (long long)rows);
     for (int64_t i = 0; i < rows; i++) count[i] = i + 1;
     *view = hc_tensor_view(ACL_INT64, like->shape, like->rank - 1, count);
     for (int32_t d = 0; d + 1 < view->rank; d++) view->stride[d] = 0;
@@ -130,21 +132,21 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     aclTensor count;
     void *owned;
     HC_TRY(count_visible(call->name, a, y, &count, &owned));
-    const aclnnStatus status = hc_rows_run(&(const struct hc_rows){
-        .name = call->name,
-        .shape = y,
-        .mask = UINT32_C(1) << (y->rank - 1),
-        .kernel =
-            a->block == HC_F64 ? HC_DISPATCH(masked_softmax_grad_F64) : HC_DISPATCH(masked_softmax_grad_F32),
-        .args = a,
-        .num_outs = 1,
-        .num_ins = 4,
-        .work = 3,
-        .operand = {{hc_arg(call, 3), HC_ROWS_VECTOR, a->block},
-                    {hc_arg(call, 0), HC_ROWS_VECTOR, a->block},
-                    {y, HC_ROWS_VECTOR, a->block},
-                    {hc_arg(call, 2), HC_ROWS_VECTOR, HC_B8},
-                    {a->fixed ? &count : NULL, HC_ROWS_ONE, HC_I64}}});
+    const aclnnStatus status = hc_rows_run(
+        &(const struct hc_rows){.name = call->name,
+                                .shape = y,
+                                .mask = UINT32_C(1) << (y->rank - 1),
+                                .kernel = a->block == HC_F64 ? HC_DISPATCH(masked_softmax_grad_F64)
+                                                             : HC_DISPATCH(masked_softmax_grad_F32),
+                                .args = a,
+                                .num_outs = 1,
+                                .num_ins = 4,
+                                .work = 3,
+                                .operand = {{hc_arg(call, 3), HC_ROWS_VECTOR, a->block},
+                                            {hc_arg(call, 0), HC_ROWS_VECTOR, a->block},
+                                            {y, HC_ROWS_VECTOR, a->block},
+                                            {hc_arg(call, 2), HC_ROWS_VECTOR, HC_B8},
+                                            {a->fixed ? &count : NULL, HC_ROWS_ONE, HC_I64}}});
     hc_block_give(owned);
     return status;
 }
@@ -205,9 +207,11 @@ HC_API aclnnStatus aclnnScaledMaskedSoftmaxGetWorkspaceSize(const aclTensor *x, 
 }
 HC_OP_LAUNCH(aclnnScaledMaskedSoftmax)
 
-HC_API aclnnStatus aclnnScaledMaskedSoftmaxBackwardGetWorkspaceSize(
-    const aclTensor *gradOutput, const aclTensor *y, const aclTensor *mask, double scale, bool fixTriuMask,
-    aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnScaledMaskedSoftmaxBackwardGetWorkspaceSize(const aclTensor *gradOutput,
+                                                                    const aclTensor *y, const aclTensor *mask,
+                                                                    double scale, bool fixTriuMask,
+                                                                    aclTensor *out, uint64_t *workspaceSize,
+                                                                    aclOpExecutor **executor) {
     return plan_grad("aclnnScaledMaskedSoftmaxBackward", gradOutput, y, mask, scale, fixTriuMask, out,
                      workspaceSize, executor);
 }

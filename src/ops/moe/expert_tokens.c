@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Counts of tokens: where each expert ends in a sorted list, and tokens of several ranks, which lie by rank and
- * then by expert, in the order of experts and then ranks. */
+/* Counts of tokens: where each expert ends in a sorted list, and tokens of several ranks, which lie by rank
+ * and then by expert, in the order of experts and then ranks. */
 #include "moe.h"
 
 struct args {
@@ -34,9 +34,10 @@ HC_API aclnnStatus aclnnMoeComputeExpertTokensGetWorkspaceSize(const aclTensor *
                                                                uint64_t *workspaceSize,
                                                                aclOpExecutor **executor) {
     static const char *const NAME = "aclnnMoeComputeExpertTokens";
-    HC_TRY(hc_moe_check_numbers(NAME, "sortedExperts", sortedExperts, sortedExperts ? sortedExperts->numel : -1));
-    HC_CHECK(sortedExperts->rank == 1, ACLNN_ERR_PARAM_INVALID, "%s: sortedExperts is %s, wanted one dimension",
-             NAME, HC_SHOW(sortedExperts));
+    HC_TRY(hc_moe_check_numbers(NAME, "sortedExperts", sortedExperts,
+                                sortedExperts ? sortedExperts->numel : -1));
+    HC_CHECK(sortedExperts->rank == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: sortedExperts is %s, wanted one dimension", NAME, HC_SHOW(sortedExperts));
     HC_CHECK(numExperts > 0, ACLNN_ERR_PARAM_INVALID, "%s: numExperts is %lld, wanted 1 or more", NAME,
              (long long)numExperts);
     HC_TRY(hc_moe_check_numbers(NAME, "out", out, numExperts));
@@ -53,7 +54,8 @@ static aclnnStatus order_tokens(const struct hc_call *call, const int64_t *count
     int64_t used = 0, row = 0;
     for (int64_t i = 0; i < a->ranks * a->experts; i++) {
         HC_CHECK(count[i] >= 0 && count[i] <= tokens - used, ACLNN_ERR_PARAM_INVALID,
-                 "%s: index %lld at position [%lld] of expert_token_num_per_rank is out of range: wanted 0 to %lld",
+                 "%s: index %lld at position [%lld] of expert_token_num_per_rank is out of range: wanted 0 "
+                 "to %lld",
                  call->name, (long long)count[i], (long long)i, (long long)(tokens - used));
         first[i] = used;
         used += count[i];
@@ -84,7 +86,8 @@ static aclnnStatus reroute(const struct hc_call *call, int64_t *memory) {
     HC_TRY(hc_row_take(hc_arg(call, 3), tokens, source));
     if (scales != NULL) {
         aclTensor from = *scales, to = *hc_arg(call, 4);
-        if (from.rank == 1) from.rank = to.rank = 2, from.shape[1] = to.shape[1] = from.stride[1] = to.stride[1] = 1;
+        if (from.rank == 1)
+            from.rank = to.rank = 2, from.shape[1] = to.shape[1] = from.stride[1] = to.stride[1] = 1;
         HC_TRY(hc_row_take(&to, &from, source));
     }
     HC_TRY(hc_moe_write_numbers(hc_arg(call, 5), source));
@@ -113,8 +116,8 @@ HC_API aclnnStatus aclnnMoeReRoutingGetWorkspaceSize(
                     *scales = per_token_scales_wrapper;
     HC_TRY(hc_moe_check_matrix(NAME, "tokens", tokens, -1, -1));
     HC_TRY(hc_moe_check_matrix(NAME, "permute_tokens", to, tokens->shape[0], tokens->shape[1]));
-    HC_CHECK(to->dtype == tokens->dtype, ACLNN_ERR_PARAM_INVALID, "%s: permute_tokens is %s, tokens are %s", NAME,
-             HC_SHOW(to), HC_SHOW(tokens));
+    HC_CHECK(to->dtype == tokens->dtype, ACLNN_ERR_PARAM_INVALID, "%s: permute_tokens is %s, tokens are %s",
+             NAME, HC_SHOW(to), HC_SHOW(tokens));
     HC_TRY(hc_moe_check_matrix(NAME, "expert_token_num_per_rank", num, -1, -1));
     HC_TRY(hc_moe_check_numbers(NAME, "expert_token_num_per_rank", num, num->numel));
     HC_CHECK(expert_token_num_type == 1, ACLNN_ERR_PARAM_INVALID,
@@ -122,11 +125,12 @@ HC_API aclnnStatus aclnnMoeReRoutingGetWorkspaceSize(
     HC_CHECK(idx_type == 0, ACLNN_ERR_PARAM_INVALID, "%s: idx_type is %lld, wanted 0", NAME,
              (long long)idx_type);
     const aclTensor *scales_to = scales != NULL ? permute_per_token_scales_wrapper : NULL;
-    HC_CHECK(scales == NULL ||
-                 (scales_to != NULL && hc_same_shape(scales, scales_to) && scales->dtype == scales_to->dtype &&
-                  (scales->rank == 1 || scales->rank == 2) && scales->shape[0] == tokens->shape[0]),
-             ACLNN_ERR_PARAM_INVALID, "%s: per_token_scales is %s for tokens %s and an output of its own shape",
-             NAME, HC_SHOW(scales), HC_SHOW(tokens));
+    HC_CHECK(
+        scales == NULL ||
+            (scales_to != NULL && hc_same_shape(scales, scales_to) && scales->dtype == scales_to->dtype &&
+             (scales->rank == 1 || scales->rank == 2) && scales->shape[0] == tokens->shape[0]),
+        ACLNN_ERR_PARAM_INVALID, "%s: per_token_scales is %s for tokens %s and an output of its own shape",
+        NAME, HC_SHOW(scales), HC_SHOW(tokens));
     HC_TRY(hc_moe_check_numbers(NAME, "permute_token_idx", permute_token_idx, tokens->shape[0]));
     HC_TRY(hc_moe_check_numbers(NAME, "expert_token_num", expert_token_num, num->shape[1]));
     const struct args args = {num->shape[1], num->shape[0]};

@@ -3,9 +3,9 @@
  *
  *     out[i] = x1[i] + x2[i] + sum over k of scales[i, k] * (expandedX[row(i, k)] + bias[expert(i, k)])
  *
- * row(i, k) is expandedRowIdx[k * N + i], or expandedRowIdx[i * K + k] in modes 2 and 3; -1 is a choice that was
- * dropped, which still has its bias. Everything is one list of scaled rows for each token, summed in float and
- * rounded once: where there are biases or skips, rows are gathered behind each other first. */
+ * row(i, k) is expandedRowIdx[k * N + i], or expandedRowIdx[i * K + k] in modes 2 and 3; -1 is a choice that
+ * was dropped, which still has its bias. Everything is one list of scaled rows for each token, summed in
+ * float and rounded once: where there are biases or skips, rows are gathered behind each other first. */
 #include "moe.h"
 
 /* Of dropPadMode. */
@@ -107,8 +107,7 @@ static aclnnStatus run(const struct hc_call *call) {
     int64_t *memory = hc_moe_take(call->name, 3 * n + 2 * most);
     if (memory == NULL) return ACLNN_ERR_INNER;
     const struct sources s = {memory, memory + n, (double *)(void *)(memory + 2 * n)};
-    const aclnnStatus status =
-        finalize(call, &s, memory + 3 * n, (double *)(void *)(memory + 3 * n + most));
+    const aclnnStatus status = finalize(call, &s, memory + 3 * n, (double *)(void *)(memory + 3 * n + most));
     hc_block_give(memory);
     return status;
 }

@@ -7,7 +7,8 @@
 /* Scores are compared like this: a before b, which stands behind it in the row. */
 static inline bool hc_gate_before(float a, float b) { return !(b > a) && !(b != b && a == a); }
 
-/* at[0..k): positions of the k largest of n scores; those that are -inf come too where there are no others. */
+/* at[0..k): positions of the k largest of n scores; those that are -inf come too where there are no others.
+ */
 static inline void hc_gate_top(const float *score, int64_t n, int64_t k, int64_t *at) {
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++) {

@@ -115,8 +115,8 @@ static aclnnStatus run(const struct hc_call *call) {
                     .group = x + 2 * cells + chosen,
                     .expert = memory,
                     .place = memory + chosen};
-    const aclnnStatus status = gate(call, &j, j.group + groups, memory + chosen + groups,
-                                    memory + chosen + groups + rows);
+    const aclnnStatus status =
+        gate(call, &j, j.group + groups, memory + chosen + groups, memory + chosen + groups + rows);
     hc_block_give(memory);
     return status;
 }
@@ -126,8 +126,8 @@ static aclnnStatus check_choices(const char *name, const struct args *a, int64_t
     HC_CHECK(renorm == 0, ACLNN_ERR_PARAM_INVALID, "%s: renorm is %lld, wanted 0", name, (long long)renorm);
     HC_CHECK(a->norm == SOFTMAX || a->norm == SIGMOID, ACLNN_ERR_PARAM_INVALID,
              "%s: normType is %lld, wanted 0 (softmax) or 1 (sigmoid)", name, (long long)a->norm);
-    HC_CHECK(a->k >= 1 && a->k <= a->experts, ACLNN_ERR_PARAM_INVALID, "%s: k is %lld, wanted 1 to %lld", name,
-             (long long)a->k, (long long)a->experts);
+    HC_CHECK(a->k >= 1 && a->k <= a->experts, ACLNN_ERR_PARAM_INVALID, "%s: k is %lld, wanted 1 to %lld",
+             name, (long long)a->k, (long long)a->experts);
     HC_CHECK(a->pairs == 0 || a->pairs == 1, ACLNN_ERR_PARAM_INVALID,
              "%s: groupSelectMode is %lld, wanted 0 (largest) or 1 (two largest)", name, (long long)a->pairs);
     HC_CHECK(a->groups >= 1 && a->groups <= a->experts && a->experts % a->groups == 0,
@@ -142,8 +142,8 @@ static aclnnStatus check_choices(const char *name, const struct args *a, int64_t
 }
 
 static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *biasOptional,
-                        const aclTensor *inputIdsOptional, const aclTensor *tid2eidOptional,
-                        int64_t renorm, struct args *a, const aclTensor *yOut, const aclTensor *expertIdxOut,
+                        const aclTensor *inputIdsOptional, const aclTensor *tid2eidOptional, int64_t renorm,
+                        struct args *a, const aclTensor *yOut, const aclTensor *expertIdxOut,
                         const aclTensor *outOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(hc_moe_check_floats(name, "x", x, -1, -1));
     HC_CHECK(hc_compute_block(x->dtype) == HC_F32, ACLNN_ERR_PARAM_INVALID,
@@ -151,7 +151,8 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *b
     a->rows = x->shape[0];
     a->experts = x->shape[1];
     HC_TRY(check_choices(name, a, renorm));
-    HC_CHECK(biasOptional == NULL || (biasOptional->numel == a->experts && hc_dtype_is_float(biasOptional->dtype)),
+    HC_CHECK(biasOptional == NULL ||
+                 (biasOptional->numel == a->experts && hc_dtype_is_float(biasOptional->dtype)),
              ACLNN_ERR_PARAM_INVALID, "%s: biasOptional is %s, wanted %lld floating point values", name,
              HC_SHOW(biasOptional), (long long)a->experts);
     HC_CHECK((inputIdsOptional == NULL) == (tid2eidOptional == NULL), ACLNN_ERR_PARAM_NULLPTR,
@@ -176,7 +177,8 @@ HC_API aclnnStatus aclnnMoeGatingTopKGetWorkspaceSize(
     int64_t groupSelectMode, int64_t renorm, int64_t normType, bool outFlag, double routedScalingFactor,
     double eps, const aclTensor *yOut, const aclTensor *expertIdxOut, const aclTensor *outOut,
     uint64_t *workspaceSize, aclOpExecutor **executor) {
-    struct args a = {0, 0, k, kGroup, groupCount, groupSelectMode, normType, outFlag, routedScalingFactor, eps};
+    struct args a = {0,  0, k, kGroup, groupCount, groupSelectMode, normType, outFlag, routedScalingFactor,
+                     eps};
     return plan("aclnnMoeGatingTopK", x, biasOptional, NULL, NULL, renorm, &a, yOut, expertIdxOut, outOut,
                 workspaceSize, executor);
 }
@@ -188,7 +190,8 @@ HC_API aclnnStatus aclnnMoeGatingTopKV2GetWorkspaceSize(
     int64_t renorm, int64_t normType, bool outFlag, double routedScalingFactor, double eps,
     const aclTensor *yOut, const aclTensor *expertIdxOut, const aclTensor *outOut, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    struct args a = {0, 0, k, kGroup, groupCount, groupSelectMode, normType, outFlag, routedScalingFactor, eps};
+    struct args a = {0,  0, k, kGroup, groupCount, groupSelectMode, normType, outFlag, routedScalingFactor,
+                     eps};
     return plan("aclnnMoeGatingTopKV2", x, biasOptional, inputIdsOptional, tid2eidOptional, renorm, &a, yOut,
                 expertIdxOut, outOut, workspaceSize, executor);
 }
@@ -247,10 +250,12 @@ static aclnnStatus run_grad(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnMoeGatingTopKBackwardGetWorkspaceSize(
-    const aclTensor *xNorm, const aclTensor *gradY, const aclTensor *expertIdx, int64_t renorm,
-    int64_t normType, double routedScalingFactor, double eps, const aclTensor *out, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnMoeGatingTopKBackwardGetWorkspaceSize(const aclTensor *xNorm, const aclTensor *gradY,
+                                                              const aclTensor *expertIdx, int64_t renorm,
+                                                              int64_t normType, double routedScalingFactor,
+                                                              double eps, const aclTensor *out,
+                                                              uint64_t *workspaceSize,
+                                                              aclOpExecutor **executor) {
     static const char *const NAME = "aclnnMoeGatingTopKBackward";
     HC_TRY(hc_moe_check_floats(NAME, "xNorm", xNorm, -1, -1));
     HC_TRY(hc_moe_check_floats(NAME, "gradY", gradY, xNorm->shape[0], -1));

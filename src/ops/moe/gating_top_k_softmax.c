@@ -98,15 +98,16 @@ static aclnnStatus check_chosen(const char *name, const char *arg, const aclTens
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
     bool fits = t->rank == x->rank && hc_dtype_class(t->dtype) == kind && t->shape[t->rank - 1] == k;
     for (int32_t d = 0; fits && d + 1 < x->rank; d++) fits = t->shape[d] == x->shape[d];
-    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %s of x's shape %s with %lld at the end", name,
-             arg, HC_SHOW(t), kind == HC_CLASS_INT ? "integers" : "floating point", HC_SHOW(x), (long long)k);
+    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %s of x's shape %s with %lld at the end",
+             name, arg, HC_SHOW(t), kind == HC_CLASS_INT ? "integers" : "floating point", HC_SHOW(x),
+             (long long)k);
     return 0;
 }
 
 static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *finishedOptional, int64_t k,
                         const aclTensor *yOut, const aclTensor *expertIdxOut, const aclTensor *rowIdxOut,
-                        const aclTensor *softmaxResultOutOptional, struct args *args,
-                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+                        const aclTensor *softmaxResultOutOptional, struct args *args, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     HC_CHECK(x != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x is null", name);
     HC_CHECK((x->rank == 2 || x->rank == 3) && hc_dtype_is_float(x->dtype) &&
                  hc_compute_block(x->dtype) == HC_F32,
@@ -117,8 +118,8 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *f
     args->k = k;
     HC_CHECK(k >= 0 && k <= args->experts, ACLNN_ERR_PARAM_INVALID, "%s: k is %lld, wanted 0 to %lld", name,
              (long long)k, (long long)args->experts);
-    HC_CHECK(finishedOptional == NULL || (finishedOptional->numel == args->rows &&
-                                          finishedOptional->item_size == 1),
+    HC_CHECK(finishedOptional == NULL ||
+                 (finishedOptional->numel == args->rows && finishedOptional->item_size == 1),
              ACLNN_ERR_PARAM_INVALID, "%s: finishedOptional is %s, wanted bool for each of %lld rows", name,
              HC_SHOW(finishedOptional), (long long)args->rows);
     HC_TRY(check_chosen(name, "yOut", yOut, x, k, HC_CLASS_FLOAT));
@@ -134,13 +135,10 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *f
 }
 
 /* rowIdxOut: choice i of row r is number i * rows + r, which aclnnMoeInitRouting takes. */
-HC_API aclnnStatus aclnnMoeGatingTopKSoftmaxGetWorkspaceSize(const aclTensor *x,
-                                                             const aclTensor *finishedOptional, int64_t k,
-                                                             const aclTensor *yOut,
-                                                             const aclTensor *expertIdxOut,
-                                                             const aclTensor *rowIdxOut,
-                                                             uint64_t *workspaceSize,
-                                                             aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnMoeGatingTopKSoftmaxGetWorkspaceSize(
+    const aclTensor *x, const aclTensor *finishedOptional, int64_t k, const aclTensor *yOut,
+    const aclTensor *expertIdxOut, const aclTensor *rowIdxOut, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
     struct args args = {.has_row_index = true};
     return plan("aclnnMoeGatingTopKSoftmax", x, finishedOptional, k, yOut, expertIdxOut, rowIdxOut, NULL,
                 &args, workspaceSize, executor);

@@ -13,9 +13,9 @@ enum { ENDS = 1, COUNTS = 2, PAIRS = 3 };
 
 struct args {
     int64_t tokens, choices, capacity, experts;
-    int64_t first, last;                                /* experts [first, last) count */
-    int count_type;                                     /* 0: nothing is told */
-    bool pad, tells_before, by_place;                   /* by_place: expandedRowIdx is the order itself */
+    int64_t first, last;              /* experts [first, last) count */
+    int count_type;                   /* 0: nothing is told */
+    bool pad, tells_before, by_place; /* by_place: expandedRowIdx is the order itself */
 };
 
 /* The choices by expert. */
@@ -32,8 +32,8 @@ static aclnnStatus sort_choices(const struct hc_call *call, const aclTensor *ind
     for (size_t i = 0; i < r->n; i++) {
         const bool counts = r->expert[i] >= a->first && r->expert[i] < a->last;
         HC_CHECK(r->expert[i] < a->experts, ACLNN_ERR_PARAM_INVALID,
-                 "%s: index %lld at position [%zu] of expertIdx is out of range: wanted 0 to %lld", call->name,
-                 (long long)r->expert[i], i, (long long)a->experts - 1);
+                 "%s: index %lld at position [%zu] of expertIdx is out of range: wanted 0 to %lld",
+                 call->name, (long long)r->expert[i], i, (long long)a->experts - 1);
         r->expert[i] = counts ? r->expert[i] - a->first : -1;
     }
     hc_positions_by_row(r->expert, r->n, a->last - a->first, -1, r->first, r->order);
@@ -86,7 +86,8 @@ static aclnnStatus take_rows(const char *name, const aclTensor *out, const aclTe
 
 /* A tensor of rows as [rows, H]: one with a dimension for the experts, or of single values. */
 static aclTensor as_rows(const aclTensor *t, int64_t hidden) {
-    aclTensor v = hc_tensor_view(t->dtype, (const int64_t[]){hidden > 0 ? t->numel / hidden : 0, hidden}, 2, NULL);
+    aclTensor v =
+        hc_tensor_view(t->dtype, (const int64_t[]){hidden > 0 ? t->numel / hidden : 0, hidden}, 2, NULL);
     v.base = t->base;
     v.offset = t->offset;
     v.storage_numel = t->storage_numel;
@@ -155,8 +156,9 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
              HC_SHOW(expandedX), HC_SHOW(x));
     const int64_t rows = rank == 3 ? expandedX->shape[0] * expandedX->shape[1] : expandedX->shape[0];
     HC_CHECK(a->pad ? a->capacity > 0 && rows == a->experts * a->capacity : rows <= expertIdx->numel,
-             ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s for %lld choices, %lld experts of capacity %lld", name,
-             HC_SHOW(expandedX), (long long)expertIdx->numel, (long long)a->experts, (long long)a->capacity);
+             ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s for %lld choices, %lld experts of capacity %lld",
+             name, HC_SHOW(expandedX), (long long)expertIdx->numel, (long long)a->experts,
+             (long long)a->capacity);
     return hc_moe_check_numbers(name, "expandedRowIdx", expandedRowIdx, expertIdx->numel);
 }
 
@@ -198,7 +200,8 @@ HC_API aclnnStatus aclnnMoeInitRoutingV2GetWorkspaceSize(
     if (a.count_type != 0)
         HC_TRY(hc_moe_check_numbers(NAME, "expertTokensCountOrCumsumOutOptional", counts, expertNumOptional));
     if (a.tells_before)
-        HC_TRY(hc_moe_check_numbers(NAME, "expertTokensBeforeCapacityOutOptional", before, expertNumOptional));
+        HC_TRY(
+            hc_moe_check_numbers(NAME, "expertTokensBeforeCapacityOutOptional", before, expertNumOptional));
     return HC_PLAN(NAME, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(none), HC_OUT(expandedXOut),
                    HC_OUT(expandedRowIdxOut), HC_OUT_OPT(counts), HC_OUT_OPT(before), HC_OUT_OPT(none));
 }
@@ -216,16 +219,17 @@ HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
     struct args a = {0};
     (void)activeNum; /* rows behind it are nobody's: they are filled all the same */
     const aclIntArray *range = activeExpertRangeOptional;
-    HC_CHECK(quantMode == -1 && offsetOptional == NULL, ACLNN_ERR_PARAM_INVALID,
-             "%s: quantMode is %lld, offsetOptional %s, wanted -1 and none: quantised results are not supported",
-             NAME, (long long)quantMode, offsetOptional ? HC_SHOW(offsetOptional) : "none");
+    HC_CHECK(
+        quantMode == -1 && offsetOptional == NULL, ACLNN_ERR_PARAM_INVALID,
+        "%s: quantMode is %lld, offsetOptional %s, wanted -1 and none: quantised results are not supported",
+        NAME, (long long)quantMode, offsetOptional ? HC_SHOW(offsetOptional) : "none");
     HC_TRY(check_experts(NAME, &a, expertNum, expertCapacity, dropPadMode));
     if (range != NULL && range->size > 0) {
         HC_CHECK(range->size == 2 && range->data[0] >= 0 && range->data[1] >= range->data[0] &&
                      range->data[1] <= a.experts,
                  ACLNN_ERR_PARAM_INVALID,
-                 "%s: activeExpertRangeOptional has %zu values, the first is %lld, wanted two in 0 to %lld", NAME,
-                 range->size, (long long)range->data[0], (long long)a.experts);
+                 "%s: activeExpertRangeOptional has %zu values, the first is %lld, wanted two in 0 to %lld",
+                 NAME, range->size, (long long)range->data[0], (long long)a.experts);
         a.first = range->data[0];
         a.last = range->data[1];
     }
@@ -290,10 +294,12 @@ static aclnnStatus run_numbered(const struct hc_call *call) {
     return status;
 }
 
-HC_API aclnnStatus aclnnMoeInitRoutingGetWorkspaceSize(
-    const aclTensor *x, const aclTensor *rowIdx, const aclTensor *expertIdx, int64_t activeNum,
-    const aclTensor *expandedXOut, const aclTensor *expandedRowIdxOut, const aclTensor *expandedExpertIdxOut,
-    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnMoeInitRoutingGetWorkspaceSize(const aclTensor *x, const aclTensor *rowIdx,
+                                                       const aclTensor *expertIdx, int64_t activeNum,
+                                                       const aclTensor *expandedXOut,
+                                                       const aclTensor *expandedRowIdxOut,
+                                                       const aclTensor *expandedExpertIdxOut,
+                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnMoeInitRouting";
     struct args a = {0};
     HC_TRY(check(NAME, x, expertIdx, expandedXOut, expandedRowIdxOut, &a));
