@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training job of the tests of memory features: `torchrun ... memory_job.py CASE...`, all of one world size.
+
+A case is JSON: `run` as in parallel_layouts.py, `flags` as repatch() takes them, other `sizes` of the model. Rank 0
+prints a line of JSON for each: losses and norms of the gradient, a digest of the final weights and their number, and in
+bytes the most that was asked for at a time during the steps (`peak`) and what is in use after them (`held`), without what
+was there before the case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import mindspeed.megatron_adaptor as adaptor
+import parallel_job
+import torch
+from parallel_layouts import Run
+
+OFF: dict[str, Any] = {
+    "recompute_activation_function": False,
+    "recompute_activation_function_num_layers": None,
+    "swap_attention": False,
+    "use_flash_attn": False,
+    "swap_optimizer": False,
+    "reuse_fp32_param": False,
+}
+
+
+@contextlib.contextmanager
+def sizes(changed: dict[str, int]) -> Iterator[None]:
+    """VOCAB, SEQUENCE, HIDDEN, BATCH of the job."""
+    before = {name: getattr(parallel_job, name) for name in changed}
+    vars(parallel_job).update(changed)
+    yield
+    vars(parallel_job).update(before)
+
+
+def in_use(moment: str) -> int:
+    """What was asked for: the allocator's blocks may be larger, which depends on what was there before."""
+    return torch.npu.memory_stats().get(f"requested_bytes.all.{moment}", 0)
+
+
+def digest(chunks: list[torch.nn.Module]) -> str:
+    found = hashlib.sha256()
+    for chunk in chunks:
+        for parameter in chunk.parameters():
+            found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def train(case: dict[str, Any], number: int) -> dict[str, Any]:
+    run = Run.from_json(json.dumps(case["run"]))
+    adaptor.repatch(OFF | case["flags"])
+    parallel_job.initialize(run.layout, number)
+    gc.collect()
+    before = in_use("current")
+    with sizes(case["sizes"]):
+        config = parallel_job.transformer_config(run.layout)
+        chunks = parallel_job.build_model(run.layout, config)
+        optimizer = parallel_job.build_optimizer(run.layout, chunks)
+        parallel_job.connect(run.layout, config, chunks, optimizer)
+        if run.load:
+            parallel_job.parallel_checkpoint.load(run.load, chunks, optimizer)
+        torch.npu.synchronize()
+        torch.npu.reset_peak_memory_stats()
+        steps = [
+            parallel_job.train_step(run.layout, chunks, optimizer, step)
+            for step in range(run.first, run.last)
+        ]
+        torch.npu.synchronize()
+        result = {
+            "losses": [loss for loss, _ in steps],
+            "norms": [norm for _, norm in steps],
+            "peak": in_use("peak") - before,
+            "held": in_use("current") - before,
+            "weights": digest(chunks),
+            "parameters": sum(parameter.numel() for chunk in chunks for parameter in chunk.parameters()),
+        }
+        if run.save:
+            parallel_job.parallel_checkpoint.save(run.save, chunks, optimizer)
+    parallel_job.finalize()
+    return result
+
+
+def make_what_stays(case: dict[str, Any]) -> None:
+    """A step of the first case with fused attention, whose mask is made once in a process."""
+    step = {"first": 0, "last": 1, "save": "", "load": ""}
+    train(case | {"run": case["run"] | step, "flags": {"use_flash_attn": True}}, 0)
+
+
+def main() -> None:
+    cases = [json.loads(text) for text in sys.argv[1:]]
+    make_what_stays(cases[0])
+    for number, case in enumerate(cases, 1):
+        result = train(case, number)
+        if os.environ["RANK"] == "0":
+            print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
