@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes tests/support importable, and puts long files first."""
+"""Makes tests/support importable, puts long files first, and lets programs of tests be interrupted."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "support"))
+# A shell starts what is in the background without Ctrl-C, and programs inherit that; tests send it to theirs.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
