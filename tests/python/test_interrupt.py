@@ -174,6 +174,7 @@ def test_the_second_one_ends_any_call() -> None:
     with ended(process):
         await_ready(process)
         assert process.stderr is not None
+        time.sleep(0.5)  # it is ready before it is in the call
         process.send_signal(signal.SIGINT)
         while "Ctrl-C again ends it at once" not in process.stderr.readline():
             assert process.poll() is None

@@ -219,7 +219,7 @@ def test_parameters_are_those_of_megatrons_model(name):
     )  # fmt: skip
     with torch.device("meta"), one_rank():
         model = GPTModel(
-            config, get_gpt_decoder_block_spec(config, use_transformer_engine=False), args.padded_vocab_size,
+            config, get_gpt_decoder_block_spec(config, False, config.normalization), args.padded_vocab_size,
             args.max_position_embeddings, position_embedding_type=args.position_embedding_type,
             share_embeddings_and_output_weights=not has("untie_embeddings_and_output_weights", False),
         )  # fmt: skip

@@ -4,10 +4,18 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import PathFinder
 
 import pytest
 from mindspeed.adaptor import session
 from mindspeed.standins.finder import STAND_INS, StandInFinder
+
+
+@pytest.fixture
+def no_triton():
+    """Skips where the real one is installed, which wins and can be imported once a process only."""
+    if PathFinder.find_spec("triton") is not None:
+        pytest.skip("the real Triton is installed")
 
 
 @pytest.fixture
