@@ -202,6 +202,7 @@ def test_parameters_are_those_of_megatrons_model(name):
     megatron_adaptor.activate()
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
+    from megatron.core.transformer.torch_norm import WrappedTorchNorm
     from megatron.core.transformer.transformer_config import TransformerConfig
 
     args = Namespace(**(BASE | MODELS[name]))
@@ -218,8 +219,11 @@ def test_parameters_are_those_of_megatrons_model(name):
         use_cpu_initialization=True, perform_initialization=False, moe_router_load_balancing_type="none",
     )  # fmt: skip
     with torch.device("meta"), one_rank():
+        layers = get_gpt_decoder_block_spec(config, False, config.normalization)
+        if config.normalization == "RMSNorm":
+            layers.layer_norm = WrappedTorchNorm  # Megatron's choice, that of Apex, knows LayerNorm only
         model = GPTModel(
-            config, get_gpt_decoder_block_spec(config, False, config.normalization), args.padded_vocab_size,
+            config, layers, args.padded_vocab_size,
             args.max_position_embeddings, position_embedding_type=args.position_embedding_type,
             share_embeddings_and_output_weights=not has("untie_embeddings_and_output_weights", False),
         )  # fmt: skip
