@@ -17,6 +17,7 @@ from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
+from mindspeed.ops.typed import typed
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -31,7 +32,7 @@ class FusedRMSNorm(torch.nn.RMSNorm):
         if x.device.type != "npu":
             return super().forward(x)
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
-        return rms_norm(x, self.weight.to(x.dtype), eps)
+        return rms_norm(x, typed(self.weight, x.dtype), eps)
 
 
 def build_fused(new: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +64,7 @@ def fused_legacy_norm(written_out: Callable[[Any, Tensor], Tensor]) -> Callable[
     def forward(self: Any, x: Tensor) -> Tensor:
         if x.device.type != "npu":
             return written_out(self, x)
-        return rms_norm(x, self.weight.to(x.dtype), self.eps)
+        return rms_norm(x, typed(self.weight, x.dtype), self.eps)
 
     return forward
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 
 from mindspeed.ops.norms import rms_norm
+from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
 __getattr__ = missing_attribute(__name__)
@@ -29,7 +30,9 @@ def fused_layer_norm_affine(
 ) -> torch.Tensor:
     """The result has the type of the input."""
     shape = _sizes(normalized_shape)
-    return torch.nn.functional.layer_norm(input, shape, weight.to(input.dtype), bias.to(input.dtype), eps)
+    return torch.nn.functional.layer_norm(
+        input, shape, typed(weight, input.dtype), typed(bias, input.dtype), eps
+    )
 
 
 def fused_layer_norm(

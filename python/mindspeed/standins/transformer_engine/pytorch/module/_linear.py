@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.typed import typed
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -108,7 +110,7 @@ class Product(torch.autograd.Function):
             grad = gather(grad, plan)
         grad_x = waiting = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad.matmul(weight.to(grad.dtype))
+            grad_x = grad.matmul(typed(weight, grad.dtype))
             if plan.gathers:
                 grad_x = scatter_sum(grad_x, plan)
             elif parallel and plan.mode == "column":
@@ -145,7 +147,7 @@ def linear(
 ) -> torch.Tensor:
     """With the bias added where every rank has its own part of the output."""
     y: torch.Tensor = Product.apply(x.to(dtype), weight, plan)
-    return y if bias is None else y + bias.to(y.dtype)
+    return y if bias is None else y + typed(bias, y.dtype)
 
 
 def compute_dtype(module_dtype: torch.dtype, x: torch.Tensor) -> torch.dtype:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
 from ..utils import divide, mark_parallel
@@ -98,4 +99,4 @@ class GroupedLinear(TransformerEngineBaseModule):
             for i, (part, bias) in enumerate(zip(parts, self._biases(), strict=True))
         ]
         out = torch.cat(outs).view(*inp.shape[:-1], self.out_features)
-        return (out, [bias.to(out.dtype) for bias in self._biases()]) if self.return_bias else out
+        return (out, [typed(bias, out.dtype) for bias in self._biases()]) if self.return_bias else out

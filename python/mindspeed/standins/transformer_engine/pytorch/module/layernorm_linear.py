@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mindspeed.ops.norms import layer_norm, rms_norm
+from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
 from ._linear import compute_dtype, gather, linear
@@ -77,7 +78,7 @@ class LayerNormLinear(Linear):
         out = linear(normal, self.weight, bias, self.plan(), dtype)
         results = [out]
         if self.return_bias:
-            results.append(self.bias.to(out.dtype))
+            results.append(typed(self.bias, out.dtype))
         if self.return_layernorm_output:
             gathered = self.return_layernorm_output_gathered and self.plan().gathers
             results.append(gather(normal, self.plan()) if gathered else normal)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import RefusedError, missing_attribute
 
 from ..utils import divide, mark_parallel
@@ -109,7 +110,7 @@ class Linear(TransformerEngineBaseModule):
     ) -> Any:
         bias = self.bias if self.apply_bias else None
         out = linear(inp, self.weight, bias, self.plan(), compute_dtype(self.weight.dtype, inp))
-        return (out, self.bias.to(out.dtype)) if self.return_bias else out
+        return (out, typed(self.bias, out.dtype)) if self.return_bias else out
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.use_bias}"
