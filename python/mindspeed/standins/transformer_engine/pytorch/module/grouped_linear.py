@@ -11,15 +11,14 @@ import torch
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
-from ..utils import divide, mark_parallel
 from ._linear import Plan, compute_dtype, linear
-from .base import Initialiser, TransformerEngineBaseModule, default_init_method
-from .linear import MODES, refuse_overlap
+from .base import Initialiser, default_init_method
+from .linear import SlicedLinear, refuse_overlap
 
 __getattr__ = missing_attribute(__name__)
 
 
-class GroupedLinear(TransformerEngineBaseModule):
+class GroupedLinear(SlicedLinear):
     """Parameters `weight0`, `weight1`, ... and `bias0`, ... It cuts its weights for a tensor-parallel group but sends nothing:
     whoever brings the rows to the ranks sums the results as well."""
 
@@ -46,17 +45,10 @@ class GroupedLinear(TransformerEngineBaseModule):
     ) -> None:
         super().__init__()
         refuse_overlap(overlap)
-        if parallel_mode not in MODES:
-            raise ValueError(f"parallel_mode={parallel_mode!r}: wanted one of {MODES}")
         self.set_up_parallel(tp_group, tp_size, sequence_parallel)
-        self.parallel_mode = parallel_mode
+        self.set_up_slice(in_features, out_features, parallel_mode, bias, return_bias)
         self.num_gemms = num_gemms
-        self.in_features = divide(in_features, self.tp_size) if parallel_mode == "row" else in_features
-        self.out_features = divide(out_features, self.tp_size) if parallel_mode == "column" else out_features
         self.fuse_wgrad_accumulation = fuse_wgrad_accumulation
-        self.use_bias = bias
-        self.return_bias = return_bias
-        self.apply_bias = bias and not return_bias
         self.get_rng_state_tracker = get_rng_state_tracker
         self.rng_tracker_name = rng_tracker_name
         self.save_original_input = save_original_input
@@ -79,11 +71,7 @@ class GroupedLinear(TransformerEngineBaseModule):
 
     def mark_parameters(self) -> None:
         for i in range(self.num_gemms):
-            mark_parallel(getattr(self, f"weight{i}"), 1 if self.parallel_mode == "row" else 0)
-            if self.use_bias and self.parallel_mode == "row":
-                getattr(self, f"bias{i}").sequence_parallel = self.sequence_parallel
-            elif self.use_bias and self.parallel_mode == "column":
-                mark_parallel(getattr(self, f"bias{i}"), 0)
+            self.mark_slice(getattr(self, f"weight{i}"), getattr(self, f"bias{i}"))
 
     def _biases(self) -> list[torch.Tensor]:
         return [getattr(self, f"bias{i}") for i in range(self.num_gemms)]

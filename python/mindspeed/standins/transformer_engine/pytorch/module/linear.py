@@ -35,7 +35,35 @@ def refuse_overlap(options: dict[str, Any]) -> None:
             )
 
 
-class Linear(TransformerEngineBaseModule):
+class SlicedLinear(TransformerEngineBaseModule):
+    """What layers of one product and of several share: which slice of weight and bias this rank has."""
+
+    def set_up_slice(
+        self, in_features: int, out_features: int, parallel_mode: str | None, bias: bool, return_bias: bool
+    ) -> None:
+        """After set_up_parallel()."""
+        if parallel_mode not in MODES:
+            raise ValueError(f"parallel_mode={parallel_mode!r}: wanted one of {MODES}")
+        self.parallel_mode = parallel_mode
+        self.in_features = divide(in_features, self.tp_size) if parallel_mode == "row" else in_features
+        self.out_features = divide(out_features, self.tp_size) if parallel_mode == "column" else out_features
+        self.use_bias = bias
+        self.return_bias = return_bias
+        # A row-parallel bias is added once, to the sum.
+        self.apply_bias = bias and not return_bias
+
+    def mark_slice(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """As Megatron reads it from parameters."""
+        mark_parallel(weight, 1 if self.parallel_mode == "row" else 0)
+        if not self.use_bias:
+            return
+        if self.parallel_mode == "row":
+            bias.sequence_parallel = self.sequence_parallel
+        elif self.parallel_mode == "column":
+            mark_parallel(bias, 0)
+
+
+class Linear(SlicedLinear):
     """Parameters `weight` [out, in] and `bias` [out], both this rank's slice."""
 
     def __init__(
@@ -60,17 +88,9 @@ class Linear(TransformerEngineBaseModule):
     ) -> None:
         super().__init__()
         refuse_overlap(overlap)
-        if parallel_mode not in MODES:
-            raise ValueError(f"parallel_mode={parallel_mode!r}: wanted one of {MODES}")
         self.set_up_parallel(tp_group, tp_size, sequence_parallel)
-        self.parallel_mode = parallel_mode
-        self.in_features = divide(in_features, self.tp_size) if parallel_mode == "row" else in_features
-        self.out_features = divide(out_features, self.tp_size) if parallel_mode == "column" else out_features
+        self.set_up_slice(in_features, out_features, parallel_mode, bias, return_bias)
         self.fuse_wgrad_accumulation = fuse_wgrad_accumulation
-        self.use_bias = bias
-        self.return_bias = return_bias
-        # A row-parallel bias is added once, to the sum.
-        self.apply_bias = bias and not return_bias
         self.get_rng_state_tracker = get_rng_state_tracker
         self.rng_tracker_name = rng_tracker_name
         self.save_original_input = save_original_input
@@ -86,13 +106,7 @@ class Linear(TransformerEngineBaseModule):
         self.reset_parameters(defer_init=self.weight.is_meta)
 
     def mark_parameters(self) -> None:
-        mark_parallel(self.weight, 1 if self.parallel_mode == "row" else 0)
-        if not self.use_bias:
-            return
-        if self.parallel_mode == "row":
-            self.bias.sequence_parallel = self.sequence_parallel
-        elif self.parallel_mode == "column":
-            mark_parallel(self.bias, 0)
+        self.mark_slice(self.weight, self.bias)
 
     def plan(self) -> Plan:
         """Looked at in each forward: group and weight may be set late."""
