@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.typed import typed
+
 __all__ = ["npu_dropout_add_layer_norm"]
 Norm = Callable[[torch.Tensor], torch.Tensor]
 
@@ -35,7 +37,7 @@ def npu_dropout_add_layer_norm(
     """
 
     def norm(x: torch.Tensor) -> torch.Tensor:
-        parameters = (None if t is None else t.to(x.dtype) for t in (weight, bias))
+        parameters = (None if t is None else typed(t, x.dtype) for t in (weight, bias))
         return torch.nn.functional.layer_norm(x, (x.shape[-1],), *parameters, epsilon)
 
     scales = (rowscale, layerscale)

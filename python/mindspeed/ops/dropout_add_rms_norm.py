@@ -9,6 +9,7 @@ import torch
 import torch_npu
 
 from mindspeed.ops.dropout_add_layer_norm import dropout_add_norm
+from mindspeed.ops.typed import typed
 
 __all__ = ["npu_dropout_add_rms_norm"]
 
@@ -29,7 +30,7 @@ def npu_dropout_add_rms_norm(
     """As npu_dropout_add_layer_norm, with RMSNorm; a bias [h] is added behind it."""
 
     def norm(x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = torch_npu.npu_rms_norm(x, weight.to(x.dtype), epsilon=epsilon)[0]
+        result: torch.Tensor = torch_npu.npu_rms_norm(x, typed(weight, x.dtype), epsilon=epsilon)[0]
         return result if bias is None else result + bias
 
     scales = (rowscale, layerscale)

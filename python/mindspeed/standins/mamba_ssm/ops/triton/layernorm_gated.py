@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mindspeed.ops.norms import rms_norm
+from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
 __getattr__ = missing_attribute(__name__)
@@ -28,7 +29,7 @@ def gated_rms_norm(
     size = group_size or x.shape[-1]
     groups = x.unflatten(-1, (-1, size))
     normal = rms_norm(groups, torch.ones(size, dtype=x.dtype, device=x.device), eps, False).flatten(-2)
-    y = normal * weight.to(x.dtype)
+    y = normal * typed(weight, x.dtype)
     return y * gate if gate is not None and norm_before_gate else y
 
 
