@@ -93,6 +93,30 @@ def test_norms_mark_their_parameters(sequence_parallel: bool) -> None:
     assert config.persist_layer_norm and config.sequence_parallel == sequence_parallel
 
 
+class LayerNorm(torch.nn.Module):
+    def __init__(
+        self, config: Any, hidden_size: int, eps: float = 1e-5, persist_layer_norm: bool = True
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+
+
+def test_apexs_norm_gives_rms_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrapped(config: Any, hidden_size: int, eps: float) -> torch.nn.Module:
+        return torch.nn.RMSNorm(hidden_size, eps=eps)
+
+    for name in ("megatron", "megatron.core", "megatron.core.transformer"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    module = ModuleType("torch_norm")
+    vars(module)["WrappedTorchNorm"] = wrapped
+    monkeypatch.setitem(sys.modules, "megatron.core.transformer.torch_norm", module)
+    norm = torch_norm.rms_norm_too(LayerNorm)
+    built = norm(SimpleNamespace(normalization="LayerNorm"), 8, 1e-3, persist_layer_norm=False)
+    assert isinstance(built, LayerNorm) and built.eps == 1e-3
+    built = norm(config=SimpleNamespace(normalization="RMSNorm"), hidden_size=8, eps=1e-3)
+    assert type(built) is torch.nn.RMSNorm and built.eps == 1e-3
+
+
 def group(wd_mult: float, **fields: Any) -> dict[str, Any]:
     identity = {"wd_mult": wd_mult, "lr_mult": 1.0, "is_expert_parallel": False, "is_decoupled_lr": False}
     return identity | {"weight_decay": wd_mult} | fields

@@ -202,7 +202,6 @@ def test_parameters_are_those_of_megatrons_model(name):
     megatron_adaptor.activate()
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
-    from megatron.core.transformer.torch_norm import WrappedTorchNorm
     from megatron.core.transformer.transformer_config import TransformerConfig
 
     args = Namespace(**(BASE | MODELS[name]))
@@ -220,8 +219,6 @@ def test_parameters_are_those_of_megatrons_model(name):
     )  # fmt: skip
     with torch.device("meta"), one_rank():
         layers = get_gpt_decoder_block_spec(config, False, config.normalization)
-        if config.normalization == "RMSNorm":
-            layers.layer_norm = WrappedTorchNorm  # Megatron's choice, that of Apex, knows LayerNorm only
         model = GPTModel(
             config, layers, args.padded_vocab_size,
             args.max_position_embeddings, position_embedding_type=args.position_embedding_type,
