@@ -21,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-SIZES = {"layers": 6, "hidden": 512, "heads": 8, "seq": 512, "batch": 4, "vocab": 8192}
+SIZES = {"layers": 6, "hidden": 512, "heads": 8, "seq": 512, "batch": 4, "vocab": 8192, "experts": 0}
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -43,6 +43,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         vocab=options.vocab,
         batch=options.batch,
         llama=options.llama,
+        experts=options.experts,
+        te=options.te,
         dtype=getattr(torch, DTYPES[options.dtype]),
     )
     megatron_gpt.start()
@@ -69,7 +71,7 @@ def spawn(options: argparse.Namespace, level: int, off: list[str]) -> dict[str, 
     names = (*SIZES, "threads", "steps", "warmup", "dtype")
     command = [sys.executable, __file__, "--inside", "--level", str(level)]
     command += [text for name in names for text in (f"--{name}", str(getattr(options, name)))]
-    command += ["--llama"] * options.llama
+    command += ["--llama"] * options.llama + ["--te"] * options.te
     command += [text for name in off for text in ("--off", name)]
     command += [text for name in options.on if level for text in ("--on", name)]
     environment = os.environ | {"MINDSPEED_NUM_THREADS": str(options.threads)}
@@ -96,6 +98,9 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     parser.add_argument("--dtype", choices=tuple(DTYPES), default="fp32")
     parser.add_argument("--llama", action="store_true", help="RMSNorm, SwiGLU, grouped queries, no biases")
+    parser.add_argument(
+        "--te", action="store_true", help="layers of Transformer Engine, or what stands for it"
+    )
     parser.add_argument("--level", type=int, help="one level; default: 0 and 1")
     parser.add_argument("--off", action="append", default=[], help="a row without this feature's switch")
     parser.add_argument("--on", action="append", default=[], help="a switch that is off by default")

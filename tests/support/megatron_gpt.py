@@ -17,7 +17,10 @@ DEVICE = "npu:0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """llama: RMSNorm, SwiGLU, no biases, half as many groups as heads; otherwise LayerNorm, GELU and biases."""
+    """llama: RMSNorm, SwiGLU, no biases, half as many groups as heads; otherwise LayerNorm, GELU and biases.
+
+    experts: of each layer, two for a token, SwiGLU and no biases, in grouped products; `te` in Transformer Engine's layers.
+    """
 
     layers: int = 2
     hidden: int = 64
@@ -26,6 +29,8 @@ class Size:
     vocab: int = 128
     batch: int = 2
     llama: bool = False
+    experts: int = 0
+    te: bool = False
     dtype: torch.dtype = torch.float32
 
 
@@ -54,7 +59,12 @@ def config_of(size: Size, **more: Any) -> Any:
         "bias_activation_fusion": True, "add_bias_linear": False, "num_query_groups": size.heads // 2,
     }  # fmt: skip
     gpt = {"bias_activation_fusion": True}
-    chosen = (llama if size.llama else gpt) | {
+    moe = {
+        "num_moe_experts": size.experts, "moe_grouped_gemm": True, "moe_router_topk": 2, "moe_aux_loss_coeff": 1e-2,
+        "moe_token_dispatcher_type": "alltoall", "moe_router_load_balancing_type": "aux_loss", "add_bias_linear": False,
+        "gated_linear_unit": True, "activation_func": torch.nn.functional.silu, "moe_ffn_hidden_size": size.hidden,
+    }  # fmt: skip
+    chosen = (llama if size.llama else gpt) | (moe if size.experts else {}) | {
         "hidden_dropout": 0.0, "attention_dropout": 0.0, "bf16": size.dtype is torch.bfloat16,
         "params_dtype": size.dtype, "pipeline_dtype": size.dtype,
     }  # fmt: skip
@@ -68,11 +78,14 @@ def config_of(size: Size, **more: Any) -> Any:
 
 def build(size: Size, **more: Any) -> torch.nn.Module:
     """With weights of a seed; `more` goes to the config."""
-    from megatron.core.models.gpt import GPTModel
-    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+    from megatron.core.models.gpt import GPTModel, gpt_layer_specs
 
     config = config_of(size, **more)
-    spec = get_gpt_layer_local_spec(normalization=config.normalization)
+    experts = {"num_experts": config.num_moe_experts, "moe_grouped_gemm": config.moe_grouped_gemm}
+    if size.te:
+        spec = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(**experts)
+    else:
+        spec = gpt_layer_specs.get_gpt_layer_local_spec(normalization=config.normalization, **experts)
     gpt = GPTModel(config, spec, size.vocab, size.sequence, position_embedding_type="rope")
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():

@@ -6,29 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch_npu
 
+from mindspeed.ops._groups import COUNTS, CUMULATIVE, ROWS, SHARED_DIMENSION, product
 from mindspeed.ops.npu_groupmatmul_add import npu_groupmatmul_add_fp32
 
 __all__ = ["npu_gmm", "npu_gmm_v2"]
-_CUMULATIVE, _COUNTS = 0, 1  # what a group list holds
-_ROWS, _SHARED_DIMENSION = 0, 2  # which dimension is in groups
-_ONE_RESULT = 3
-
-
-def _product(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    groups: torch.Tensor,
-    kind: int,
-    group_type: int,
-) -> torch.Tensor:
-    result: torch.Tensor = torch_npu.npu_grouped_matmul(
-        [x], [weight], bias=None if bias is None else [bias], group_list=groups, split_item=_ONE_RESULT,
-        group_type=group_type, group_list_type=kind,
-    )[0]  # fmt: skip
-    return result
 
 
 class GMMFunction(torch.autograd.Function):
@@ -45,16 +27,20 @@ class GMMFunction(torch.autograd.Function):
         """`original` is the parameter whose main_grad takes the gradient of the weight."""
         ctx.save_for_backward(x, weight, groups)
         ctx.kind, ctx.original = kind, original
-        return _product(x, weight, bias, groups, kind, _ROWS)
+        return product(x, [weight], bias, groups, kind, ROWS)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, groups = ctx.saved_tensors
-        of_x = _product(grad, weight.transpose(1, 2), None, groups, ctx.kind, _ROWS)
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = product(grad, [weight.transpose(1, 2)], None, groups, ctx.kind, ROWS)
+        if not ctx.needs_input_grad[1]:
+            return of_x, None, None, None, None, None
         if ctx.original is None:
-            of_weight = _product(x.t(), grad, None, groups, ctx.kind, _SHARED_DIMENSION).view(weight.shape)
+            of_weight = product(x.t(), [grad], None, groups, ctx.kind, SHARED_DIMENSION).view(weight.shape)
             return of_x, of_weight, None, None, None, None
-        ends = groups if ctx.kind == _CUMULATIVE else torch.cumsum(groups, 0)
+        ends = groups if ctx.kind == CUMULATIVE else torch.cumsum(groups, 0)
         npu_groupmatmul_add_fp32(x, grad, ends, ctx.original.main_grad)
         marked = hasattr(ctx.original, "grad_added_to_main_grad")
         if marked:
@@ -82,11 +68,11 @@ def _gmm(
         )
     if bias is not None and bias.requires_grad:
         raise ValueError(f"{name}: bias needs a gradient, which there is none of")
-    if group_type != _ROWS and (x.requires_grad or weight.requires_grad):
+    if group_type != ROWS and (x.requires_grad or weight.requires_grad):
         raise ValueError(f"{name}: group_type is {group_type}, and gradients are for 0 only")
     groups = torch.as_tensor(group_list, dtype=torch.int64, device=x.device)
-    if group_type != _ROWS:
-        return _product(x, weight, bias, groups, kind, group_type)
+    if group_type != ROWS:
+        return product(x, [weight], bias, groups, kind, group_type)
     result: torch.Tensor = GMMFunction.apply(x, weight, bias, groups, kind, original)
     return result
 
@@ -110,7 +96,7 @@ def npu_gmm(
     gemm_fusion  the gradient of the weight is added to original_weight.main_grad.
     """
     original = original_weight if gemm_fusion else None
-    return _gmm("npu_gmm", x, weight, bias, group_list, group_type, _CUMULATIVE, original)
+    return _gmm("npu_gmm", x, weight, bias, group_list, group_type, CUMULATIVE, original)
 
 
 def npu_gmm_v2(
@@ -125,4 +111,4 @@ def npu_gmm_v2(
 ) -> torch.Tensor:
     """As npu_gmm; group_list holds how many rows each group has."""
     original = original_weight if gemm_fusion else None
-    return _gmm("npu_gmm_v2", x, weight, bias, group_list, group_type, _COUNTS, original)
+    return _gmm("npu_gmm_v2", x, weight, bias, group_list, group_type, COUNTS, original)

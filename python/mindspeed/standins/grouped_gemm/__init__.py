@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MindSpeed's stand-in for grouped_gemm: one product for each group of rows."""
+"""MindSpeed's stand-in for grouped_gemm: products of groups of rows, each with its own matrix."""
 
 from __future__ import annotations
 

@@ -53,16 +53,20 @@ def scatter_sum(whole: torch.Tensor, plan: Plan) -> torch.Tensor:
 
 
 def accumulate_product(main_grad: torch.Tensor, grad: torch.Tensor, x: torch.Tensor) -> None:
-    """main_grad += grad^T x, summed in the accumulator's precision."""
-    main_grad.addmm_(grad.t().to(main_grad.dtype), x.to(main_grad.dtype))
+    """main_grad += grad^T x: one operator, which sums in float32 and rounds to the accumulator's type once."""
+    if x.numel():
+        main_grad.addmm_(grad.t(), x)
 
 
 def weight_gradient(
     weight: torch.Tensor, grad: torch.Tensor, x: torch.Tensor, fuse: bool
 ) -> torch.Tensor | None:
     """dw [out, in] from dy [n, out] and x [n, in]; fused, it goes into weight.main_grad."""
-    if not fuse:
-        return grad.t().matmul(x).to(weight.dtype)
+    return added_gradient(weight, grad, x) if fuse else grad.t().matmul(x).to(weight.dtype)
+
+
+def added_gradient(weight: torch.Tensor, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor | None:
+    """The gradient goes into weight.main_grad; what comes back stands for it where a hook waits for one."""
     if hasattr(weight, "__fsdp_param__"):
         weight.main_grad = weight.get_main_grad()
     main_grad = getattr(weight, "main_grad", None)

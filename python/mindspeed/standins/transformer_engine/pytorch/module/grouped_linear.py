@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GroupedLinear: as many Linear layers as there are groups of rows, for the experts of a mixture."""
+"""GroupedLinear: a Linear layer for each group of rows, for the experts of a mixture, as one product."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
-from ._linear import Plan, compute_dtype, linear
+from ._grouped import GroupedProduct
+from ._linear import Plan, compute_dtype
 from .base import Initialiser, default_init_method
 from .linear import SlicedLinear, refuse_overlap
 
@@ -81,10 +82,15 @@ class GroupedLinear(SlicedLinear):
             raise ValueError(f"m_splits has {len(m_splits)} entries, GroupedLinear {self.num_gemms} groups")
         dtype = compute_dtype(self.weight0.dtype, inp)
         plan = Plan(fuse_wgrad=self.fuse_wgrad_accumulation, delayed=self._delayed)
-        parts = torch.split(inp.reshape(-1, inp.shape[-1]), list(m_splits))
-        outs = [
-            linear(part, getattr(self, f"weight{i}"), bias if self.apply_bias else None, plan, dtype)
-            for i, (part, bias) in enumerate(zip(parts, self._biases(), strict=True))
-        ]
-        out = torch.cat(outs).view(*inp.shape[:-1], self.out_features)
+        sizes = [int(rows) for rows in m_splits]
+        rows = inp.reshape(-1, inp.shape[-1]).to(dtype)
+        if sum(sizes) != rows.shape[0]:
+            raise ValueError(f"m_splits has {sum(sizes)} rows, the input {rows.shape[0]}: {sizes}")
+        out = GroupedProduct.apply(
+            rows, sizes, plan, *(getattr(self, f"weight{i}") for i in range(self.num_gemms))
+        )
+        if self.apply_bias:
+            parts = zip(out.split(sizes), self._biases(), strict=True)
+            out = torch.cat([part + typed(bias, part.dtype) for part, bias in parts])
+        out = out.view(*inp.shape[:-1], self.out_features)
         return (out, [typed(bias, out.dtype) for bias in self._biases()]) if self.return_bias else out
