@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "hc_dtype.h"
+#include "hypot.h"
 
 static inline double complex hc_c99(hc_c128 x) { return CMPLX(x.re, x.im); }
 static inline hc_c128 hc_from_c99(double complex x) { return (hc_c128){creal(x), cimag(x)}; }

@@ -5,7 +5,7 @@
 HC_EW_KERNELS_ALL(sign)
 
 #ifdef HC_ISA
-#include <math.h>
+#include "hypot.h"
 
 /* hypot, so that x / |x| is right where |x|^2 would overflow or vanish. */
 static inline hc_c128 sign_c128(hc_c128 x) {

@@ -16,7 +16,7 @@ struct args {
 };
 
 #ifdef HC_ISA
-#include <math.h>
+#include "hypot.h"
 
 #define INFINITE __builtin_inf()
 /* The state of every kind is one double; fold and join differ. Magnitudes of complex numbers by hypot, so
@@ -91,7 +91,7 @@ DEFINE(neg_inf, NEG_INF, INFINITE, MIN, PLAIN)
 DEFINE(any, any, 0, ADD, POWER_ROOT)
 
 #else
-#include <math.h>
+#include "hypot.h"
 
 #define IDENTITY(kind) (kind == KIND_NEG_INF ? __builtin_inf() : 0)
 enum kind {
