@@ -20,7 +20,7 @@ SOURCES   := $(shell find src abi cmake python tools/gen_headers.py -type f -not
              CMakeLists.txt pyproject.toml LICENSE README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build pretrain test test-c test-python doctor bench lint format docs site clean distclean
+.PHONY: help venv build pretrain test test-c test-python doctor bench wheels lint format docs site clean distclean
 
 help: ## show this text
 	@echo 'make TARGET, where TARGET is'
@@ -77,6 +77,10 @@ test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel; 
 	@rm -f $(RECORD:.json=)*.json
 	$(if $(ARGS),,$(RECORDING)) $(PY) -m pytest -q $(or $(ARGS),$(WORKERS) $(if $(SLOW),,-m 'not slow'))
 	$(if $(ARGS),,$(OPERATORS) --check)
+
+wheels: $(PY) ## wheels for other machines, x86-64 and aarch64, in build/wheelhouse
+	@$(PIP) -r requirements/wheels.txt
+	$(PY) tools/build_wheels.py $(ARGS)
 
 doctor: $(INSTALLED) ## check the installation
 	$(VENV)/bin/mindspeed doctor

