@@ -22,6 +22,7 @@ class Shape:
     heads: int
     sequence: int
     vocab: int
+    sdpa: bool = False  # attention by PyTorch's one function instead of written out
 
 
 def rotary_table(sequence: int, head_size: int) -> tuple[Tensor, Tensor]:
@@ -41,7 +42,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.heads, self.head_size = shape.heads, shape.hidden // shape.heads
+        self.heads, self.head_size, self.sdpa = shape.heads, shape.hidden // shape.heads, shape.sdpa
         self.qkv = nn.Linear(shape.hidden, 3 * shape.hidden)
         self.projection = nn.Linear(shape.hidden, shape.hidden)
         cosines, sines = rotary_table(shape.sequence, self.head_size)
@@ -54,9 +55,12 @@ class Attention(nn.Module):
         batch, sequence, hidden = x.shape
         qkv = self.qkv(x).view(batch, sequence, self.heads, 3, self.head_size).permute(3, 0, 2, 1, 4)
         q, k, v = rotate(qkv[0], self.cosines, self.sines), rotate(qkv[1], self.cosines, self.sines), qkv[2]
-        scores = q @ k.transpose(-1, -2) * self.head_size**-0.5
-        weights = scores.masked_fill(self.future, -10000.0).softmax(dim=-1)
-        return self.projection((weights @ v).transpose(1, 2).reshape(batch, sequence, hidden))
+        if self.sdpa:
+            attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            scores = q @ k.transpose(-1, -2) * self.head_size**-0.5
+            attended = scores.masked_fill(self.future, -10000.0).softmax(dim=-1) @ v
+        return self.projection(attended.transpose(1, 2).reshape(batch, sequence, hidden))
 
 
 class Block(nn.Module):
