@@ -53,6 +53,14 @@ def test_help_names_every_command(capsys):
     assert all(f"    {name} " in text for name in ("env", "run", "doctor", "smi"))
 
 
+def test_the_command_needs_no_framework():
+    """In an environment that has the wheel alone, as before the frameworks are installed."""
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['torch_npu'] = None; import mindspeed.cli.main"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_env_prints_exports_that_a_shell_takes(capsys, monkeypatch):
     monkeypatch.setenv("LD_LIBRARY_PATH", "/some where:/else")
     assert main(["env"]) == 0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import mindspeed
-from mindspeed.cli import doctor, environment, plan, smi, trace
+from mindspeed.cli import diff, doctor, environment, plan, smi, trace
 
 DESCRIPTION = "Megatron-LM on Ascend NPUs, and on any Linux machine without one."
 EPILOG = """\
@@ -20,6 +20,7 @@ examples:
   eval "$(mindspeed env)"               set the environment of this shell
   mindspeed plan -- torchrun --nproc-per-node 8 pretrain_gpt.py ...
                                         features, patches, flags and memory of a command, without running it
+  mindspeed diff A B                    where two runs with --npu-datadump part
   mindspeed env --list                  every variable that is read, its value, and whether it is valid
 
 PyTorch programs need neither `run` nor `env`: `import torch` finds the virtual NPUs by itself.
@@ -89,7 +90,29 @@ def build_parser() -> argparse.ArgumentParser:
     merge.add_argument("-o", "--output", metavar="OUT", required=True, help="a new file")
     merge.set_defaults(run=lambda args: trace.merge(args.files, args.output))
     _add_plan(commands)
+    _add_diff(commands)
     return parser
+
+
+def _add_diff(commands: Any) -> None:
+    differ = commands.add_parser(
+        "diff",
+        help="find where two runs part",
+        description="Compare two dumps of --npu-datadump: the first module whose output or gradient differs."
+        " Exit code 0 if the runs agree, 1 if they part.",
+    )
+    differ.add_argument("a", metavar="A", help="folder of the first run (--npu-datadump-dir)")
+    differ.add_argument("b", metavar="B", help="folder of the second run")
+    differ.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="X",
+        help="largest relative difference of statistics (default: by element type, 1e-4 for float32, 2e-2 for bfloat16)",
+    )
+    differ.add_argument("--json", action="store_true", help="print a JSON object")
+    differ.set_defaults(
+        run=lambda args: diff.run(args.a, args.b, tolerance=args.tolerance, as_json=args.json)
+    )
 
 
 def _add_plan(commands: Any) -> None:
