@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* hypot by its first name in the C library. glibc 2.35 gave the same arithmetic a second version, which differs in
- * how errno is set; a library linked to that one does not load on older systems. */
+/* hypot by its first name in the C library. glibc 2.35 gave the same arithmetic a second version, which
+ * differs in how errno is set; a library linked to that one does not load on older systems. */
 #pragma once
 #include <math.h>
 
