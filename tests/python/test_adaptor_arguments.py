@@ -163,7 +163,7 @@ WRONG = {
     "--optimization-level 0 --use-triple": "--use-triple belongs to level 1 (feature triple)",
     "--optimization-level 0 --mode b": "--mode belongs to level 2 (feature reuse)",
     "--swap": (
-        "feature swap (--swap) needs --use-distributed-optimizer: it has the states; add it, or leave out --swap"
+        "feature swap (--swap) needs --use-distributed-optimizer: it has the states; add --use-distributed-optimizer, or leave out --swap"
     ),
     "--swap --use-distributed-optimizer --reuse": (
         "feature swap (--swap) and feature reuse (--reuse) exclude each other: both own the parameters; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import sys
 import textwrap
 
@@ -53,11 +54,12 @@ FILES = {
 
 
 @contextlib.contextmanager
-def small_megatron(folder, monkeypatch, features):
-    """The package in `folder` is Megatron, and nothing but the features is active; the adaptor is not active afterwards."""
+def small_megatron(folder, monkeypatch, features, files=None):
+    """The package in `folder` is Megatron, with `files` in place of some of its own, and nothing but the features is
+    active; the adaptor is not active afterwards."""
     session.revert()
     kept = _taken_away()
-    for name, text in FILES.items():
+    for name, text in (FILES | (files or {})).items():
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text))
@@ -73,6 +75,7 @@ def small_megatron(folder, monkeypatch, features):
         session.revert()
     config_fields.our_fields.cache_clear()
     _taken_away()
+    inspect._filesbymodname.pop("megatron", None)  # inspect fails on a namespace that has had a file
     sys.modules.update(kept)
 
 

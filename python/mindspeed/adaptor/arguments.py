@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import itertools
 import logging
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn
 
 from mindspeed.adaptor import guests
 from mindspeed.adaptor.errors import ConfigurationError
@@ -65,9 +66,38 @@ def extended(provider: Provider | None, features: Iterable[Feature]) -> Provider
             parser = provider(parser)
         guests.add_flags(parser)
         add_flags(parser, features)
+        parser.error = functools.partial(_refuse_line, parser, list(features))  # type: ignore[method-assign]
         return parser
 
     return provide
+
+
+def _refuse_line(parser: ArgumentParser, features: list[Feature], message: str) -> NoReturn:
+    """argparse's error, without the usage in front of it: Megatron's has 400 lines."""
+    kind, _, words = message.partition(": ")
+    hints = "".join(_hints(parser, words.split())) if kind == "unrecognized arguments" else ""
+    name = kind.removeprefix("argument ").partition("/")[0]
+    for feature in features:
+        hints += "".join(
+            f" (feature {feature.name}: {flag.help})" for flag in feature.flags if flag.name == name
+        )
+    if name == LEVEL.name:
+        hints = f" ({LEVEL.help})"
+    print(f"{parser.prog}: error: {message}{hints}; --help lists the options", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _hints(parser: ArgumentParser, words: list[str]) -> Iterator[str]:
+    """What unknown words of the command line were meant to be."""
+    known = parser._option_string_actions
+    for word in words:
+        name = word.partition("=")[0]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75) if name.startswith("--") else []
+        if near:
+            yield f"; did you mean {near[0]} for {name}?"
+        before = sys.argv[sys.argv.index(word) - 1] if word in sys.argv else ""
+        if not word.startswith("-") and before in known and known[before].nargs == 0:
+            yield f"; {before} takes no value"
 
 
 def complete(args: Namespace, features: Iterable[Feature]) -> None:

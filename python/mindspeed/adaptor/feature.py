@@ -6,7 +6,7 @@ The file is features/<area>/<name>.py; its page is docs/features/<name>.md and i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +28,21 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """Something that must be given as well: a flag of Megatron or of another feature.
+    """Something that must be there as well: a flag of Megatron, or another feature.
 
-    holds  whether it is; by default that the flag's value is true.
+    feature  the feature that must be on, whose switch is `flag`; it may be on without being asked for.
+    holds    whether it is there; by default that the flag's value is true.
     """
 
     flag: str
     why: str
+    feature: str = ""
     holds: Callable[[Arguments], bool] | None = None
 
-    def is_met(self, args: Arguments) -> bool:
+    def is_met(self, args: Arguments, on: Container[str] = ()) -> bool:
+        """`on`: names of the features that are on."""
+        if self.feature:
+            return self.feature in on
         if self.holds is not None:
             return self.holds(args)
         return bool(getattr(args, self.flag.split()[0].lstrip("-").replace("-", "_"), False))

@@ -42,13 +42,14 @@ def _choice(feature: Feature, args: Arguments, level: Level) -> Choice:
 def problems(features: Iterable[Feature], args: Arguments, level: Level) -> list[str]:
     """Everything that is wrong, a sentence each, naming features, flags and what to do."""
     features = list(features)
-    on = [choice.feature for choice in choose(features, args, level) if choice.on]
+    choices = choose(features, args, level)
+    on = [choice.feature for choice in choices if choice.on]
     found: list[str] = []
     for feature in features:
         found.extend(_inactive(feature, args, level))
     found.extend(_conflicts(on))
     for feature in on:
-        found.extend(_unmet(feature, args))
+        found.extend(_unmet(feature, args, choices))
         if feature.check is not None:
             found.extend(f"{feature.title}: {sentence}" for sentence in feature.check(args))
     return found
@@ -102,7 +103,13 @@ def _remedy(*pair: Feature) -> str:
     return " or ".join(ways) or "lower the level"
 
 
-def _unmet(feature: Feature, args: Arguments) -> Iterator[str]:
+def _unmet(feature: Feature, args: Arguments, choices: list[Choice]) -> Iterator[str]:
+    on = {choice.feature.name for choice in choices if choice.on}
     for need in feature.needs:
-        if not need.is_met(args):
-            yield f"{feature.title} needs {need.flag}: {need.why}; add it, or {_remedy(feature)}"
+        if need.is_met(args, on):
+            continue
+        what = need.flag
+        for choice in choices:
+            if choice.feature.name == need.feature:
+                what = f"{choice.feature.title}, which is off ({choice.reason})"
+        yield f"{feature.title} needs {what}: {need.why}; add {need.flag}, or {_remedy(feature)}"

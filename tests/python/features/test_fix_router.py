@@ -42,6 +42,8 @@ def test_experts_have_the_same_load(counted: bool) -> None:
     ("given", "problem"),
     [
         ({}, ""),
+        ({"num_experts": 4}, ""),
+        ({"num_experts": None}, "needs --num-experts"),
         ({"moe_router_load_balancing_type": "sinkhorn"}, "sinkhorn chooses experts in another way"),
         ({"moe_expert_capacity_factor": 1.0}, "--moe-expert-capacity-factor drops tokens"),
     ],

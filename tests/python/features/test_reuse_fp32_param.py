@@ -10,7 +10,7 @@ import memory_cases
 import pytest
 import torch
 import torch_npu  # noqa: F401
-from mindspeed.adaptor import Level, rules
+from mindspeed.adaptor import Level, arguments, rules
 from mindspeed.adaptor.discovery import all_features
 from mindspeed.features.memory._sliced_step import Piece, SlicedStep
 from mindspeed.features.memory.reuse_fp32_param import Halves
@@ -130,15 +130,19 @@ def test_optimizer_that_looks_at_whole_parameters_is_refused() -> None:
         ({"use_precision_aware_optimizer": True}, ["--use-precision-aware-optimizer keeps"]),
         (
             {"optimizer_selection": "fused_ema_adamw"},
-            ["--optimizer-selection fused_ema_adamw keeps an average"],
+            [
+                "(--reuse-fp32-param) and feature optimizer-selection (--optimizer-selection) exclude each other"
+            ],
         ),
         ({"optimizer": "muon"}, ["--optimizer muon looks at whole parameters"]),
     ],
 )
 def test_rules(given: dict[str, Any], problems: list[str]) -> None:
-    features = [f for f in all_features() if f.name in ("reuse-fp32-param", "swap-optimizer")]
-    args = Namespace(**{"reuse_fp32_param": True, "bf16": True, "swap_optimizer": False} | given)
-    args.swap_optimizer_times = 16
+    features = [
+        f for f in all_features() if f.name in ("reuse-fp32-param", "swap-optimizer", "optimizer-selection")
+    ]
+    args = Namespace(**{"reuse_fp32_param": True, "bf16": True} | given)
+    arguments.complete(args, features)
     found = rules.problems(features, args, Level.ACCELERATION)
     assert len(found) == len(problems)
     assert all(problem in sentence for problem, sentence in zip(problems, found, strict=True)), found

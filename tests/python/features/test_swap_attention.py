@@ -11,7 +11,8 @@ import memory_cases
 import pytest
 import torch
 import torch_npu  # noqa: F401
-from mindspeed.adaptor import Level, rules
+from mindspeed.adaptor import Level, arguments, rules
+from mindspeed.features.fusion import flash_attention
 from mindspeed.features.memory import swap_attention as feature
 
 NPU = torch.device("npu")
@@ -138,16 +139,22 @@ def test_unknown_module_is_an_error() -> None:
     ("given", "problem"),
     [
         ({}, ""),
-        ({"use_flash_attn": False}, "needs --use-flash-attn"),
+        (
+            {"use_flash_attn": False},
+            "needs feature flash-attention (--use-flash-attn), which is off (--no-flash-attn)",
+        ),
+        ({"deterministic_mode": True}, "which is off (not asked for)"),
+        ({"swap_modules": "input_norms"}, "--swap-modules input_norms: a layer has no 'input_norms'"),
+        ({"swap_modules": "mine", "spec": ["a", "b"]}, ""),
         ({"lora_target_modules": ["linear_qkv"]}, "LoRA"),
         ({"recompute_granularity": "full", "recompute_method": "uniform"}, "leaves nothing to swap"),
     ],
 )
 def test_rules(given: dict[str, Any], problem: str) -> None:
-    args = Namespace(
-        **{"swap_attention": True, "swap_modules": "self_attention", "use_flash_attn": True} | given
-    )
-    found = rules.problems([feature.FEATURE], args, Level.ACCELERATION)
+    features = [flash_attention.FEATURE, feature.FEATURE]
+    args = Namespace(**{"swap_attention": True, "swap_modules": "self_attention"} | given)
+    arguments.complete(args, features)
+    found = rules.problems(features, args, Level.ACCELERATION)
     assert len(found) == bool(problem) and problem in "".join(found)
 
 

@@ -21,6 +21,13 @@ from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
 
+# The namespace that parse_args gave last.
+_parsed: list[Namespace] = []
+
+
+def _refuse(error: ConfigurationError) -> SystemExit:
+    return arguments.refuse(os.path.basename(sys.argv[0]), error)
+
 
 def with_our_flags(parse_args: Callable[..., Namespace]) -> Callable[..., Namespace]:
     """Add the flags, and refuse what they say wrong before anything is started."""
@@ -32,7 +39,8 @@ def with_our_flags(parse_args: Callable[..., Namespace]) -> Callable[..., Namesp
         arguments.complete(args, features)
         wrong = rules.problems(features, args, arguments.level_of(args))
         if wrong:
-            raise arguments.refuse(os.path.basename(sys.argv[0]), ConfigurationError(wrong))
+            raise _refuse(ConfigurationError(wrong))
+        _parsed[:] = [args]
         return args
 
     return parse
@@ -51,7 +59,14 @@ def with_our_rules(validate_args: Callable[..., Any]) -> Callable[..., Any]:
             if choice.on and choice.feature.adjust is not None:
                 choice.feature.adjust(args)
         result = validate_args(args, *rest, **options)
-        session.configure(args)
+        try:
+            session.configure(args)
+        except ConfigurationError as error:
+            if any(
+                args is known for known in _parsed
+            ):  # a command line; programs that make their arguments themselves get the error
+                raise _refuse(error) from None
+            raise
         guests.after_validation(args)
         return result
 

@@ -197,14 +197,24 @@ def wanted(args: Any) -> bool:
 
 
 def check(args: Any) -> Iterable[str]:
-    if args.pre_tockens < 0:
-        yield f"--pre-tockens is {args.pre_tockens}: wanted 0 or more"
+    if getattr(args, "deterministic_mode", False):
+        yield "--deterministic-mode is Megatron's, which refuses it; leave one of the two out, or give --npu-deterministic"
+    before, behind = args.pre_tockens, args.next_tockens
+    if before < 0:
+        yield f"--pre-tockens is {before}: wanted 0 or more"
+    elif before + behind < 0:
+        yield f"--next-tockens {behind} with --pre-tockens {before} hides every key; wanted {-before} or more"
+    if args.sparse_mode in (CAUSAL, CAUSAL_END) and (before, behind) != (DEFAULT_PRE, DEFAULT_NEXT):
+        yield (
+            f"--sparse-mode {args.sparse_mode} is causal whatever --pre-tockens and --next-tockens say; "
+            f"give --sparse-mode {BAND}, or leave them out"
+        )
     if args.sparse_mode in (1, 5, 6, 7, 8):
         why = {
             1: "hides nothing and ignores the mask", 5: "needs prefixes", 6: "needs prefixes",
             7: "is for parts of packed sequences", 8: "is for parts of packed sequences",
         }[args.sparse_mode]  # fmt: skip
-        yield f"--sparse-mode {args.sparse_mode} {why}, which Megatron does not have: give one of {_MODES}"
+        yield f"--sparse-mode {args.sparse_mode} {why}, which Megatron does not have: give one of {', '.join(map(str, _MODES))}"
 
 
 FEATURE = Feature(

@@ -105,6 +105,8 @@ def _of_rank(freqs: Tensor, length: int, cp_size: int, cp_rank: int) -> Tensor:
 def check(args: Any) -> Iterable[str]:
     """The original asks for rotary positions; here the flag is only refused where it was given for nothing."""
     kind = getattr(args, "position_embedding_type", None)
+    if getattr(args, "use_rotary_position_embeddings", False):
+        kind = "rope"  # as Megatron's validation will set it
     if args.use_fused_rotary_pos_emb and kind in ("learned_absolute", "relative", "none"):
         yield f"--position-embedding-type is {kind}: give rope, or leave out --use-fused-rotary-pos-emb"
 

@@ -182,8 +182,8 @@ def check(args: Any) -> Iterator[str]:
         )
     if getattr(args, "recompute_granularity", None) == "full" and args.recompute_method != "block":
         yield (
-            f"--recompute-granularity full with --recompute-method {args.recompute_method} recomputes every layer as a "
-            "whole, its activation function too; give --recompute-method block, or leave one of the two out"
+            "--recompute-granularity full without --recompute-method block recomputes every layer as a whole, its "
+            "activation function too; give --recompute-method block, or leave one of the two out"
         )
 
 

@@ -9,7 +9,7 @@ exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,15 +87,6 @@ class Halves(Store):
         return bits.view(torch.float32)
 
 
-def check(args: Any) -> Iterator[str]:
-    yield from _main_params.unsupported(args)
-    if getattr(args, "optimizer_selection", None) == "fused_ema_adamw":
-        yield (
-            "--optimizer-selection fused_ema_adamw keeps an average of the main parameters, which are in halves here; "
-            "choose another optimizer or leave out --reuse-fp32-param"
-        )
-
-
 FEATURE = Feature(
     name="reuse-fp32-param",
     level=Level.ACCELERATION,
@@ -105,8 +96,13 @@ FEATURE = Feature(
             "Keep of fp32 main parameters only what the bf16 parameters do not have of them.",
         ),
     ),
-    conflicts=(Conflict(feature="swap-optimizer", why="both decide where the fp32 main parameters are"),),
+    conflicts=(
+        Conflict(feature="swap-optimizer", why="both decide where the fp32 main parameters are"),
+        Conflict(
+            feature="optimizer-selection", why="it averages the main parameters, which are in halves here"
+        ),
+    ),
     needs=(Need(flag="--bf16", why="the high half of an fp32 number is a bf16 number"),),
-    check=check,
+    check=_main_params.unsupported,
     patches=_main_params.patches(lambda: (Halves(), SLICES), plain=True),
 )

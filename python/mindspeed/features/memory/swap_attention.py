@@ -21,6 +21,15 @@ from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
 
 # Names as in the flag's default, and Megatron Core's for the same modules.
 NAMES = {"input_norm": "input_layernorm", "post_attention_norm": "pre_mlp_layernorm"}
+# Of Megatron's layers; those of a --spec of its own may have others.
+MODULES = (
+    "input_layernorm",
+    "self_attention",
+    "pre_cross_attn_layernorm",
+    "cross_attention",
+    "pre_mlp_layernorm",
+    "mlp",
+)
 LEAST_BYTES = 16384  # a copy of less costs more than its memory is worth
 LARGEST_PART = 4  # a view of more than so many times its own size is not worth to go with its memory
 
@@ -239,7 +248,16 @@ def _unpack(packed: Any) -> torch.Tensor:
     return packed.tensor() if isinstance(packed, Ticket) else packed
 
 
+def _misspelt(words: str) -> Iterator[str]:
+    """Names of modules that Megatron's layers do not have."""
+    for word in words.split(","):
+        if word.strip().partition(".")[0] not in (*MODULES, *NAMES):
+            yield f"--swap-modules {words}: a layer has no {word.strip()!r}; it has {', '.join((*NAMES, *MODULES))}"
+
+
 def check(args: Any) -> Iterator[str]:
+    if getattr(args, "spec", None) is None:  # whose layers may have other modules: asked when they run
+        yield from _misspelt(args.swap_modules)
     if getattr(args, "lora_target_modules", None):
         yield "LoRA (lora_target_modules) is not supported with it; leave one of the two out"
     if getattr(args, "recompute_granularity", None) == "full" and args.recompute_method == "uniform":
@@ -266,7 +284,9 @@ FEATURE = Feature(
     ),
     needs=(
         Need(
-            flag="--use-flash-attn", why="without it attention saves its scores, which are more than all else"
+            feature="flash-attention",
+            flag="--use-flash-attn",
+            why="without it attention saves its scores, which are more than all else",
         ),
     ),
     check=check,

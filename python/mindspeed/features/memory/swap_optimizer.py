@@ -122,7 +122,13 @@ FEATURE = Feature(
             default=16,
         ),
     ),
-    conflicts=(Conflict(feature="reuse-fp32-param", why="both decide where the fp32 main parameters are"),),
+    conflicts=(
+        Conflict(feature="reuse-fp32-param", why="both decide where the fp32 main parameters are"),
+        Conflict(
+            feature="optimizer-selection",
+            why="one needs --use-distributed-optimizer and the other does not work with it",
+        ),
+    ),
     needs=(Need(flag="--use-distributed-optimizer", why="it swaps the shards of that optimizer"),),
     check=check,
     patches=_main_params.patches(make, plain=False),

@@ -22,6 +22,12 @@ SELECTIONS = ("fused_adamw", "fused_torch_adamw", EMA)
 DECAY = 0.9999
 
 
+_OTHERS = {
+    "use_distributed_optimizer": "whose checkpoints have no place for the averages",
+    "optimizer_cpu_offload": "which brings an Adam of its own",
+}
+
+
 class EmaAdam(FusedEmaAdam):
     """With the decay of the arguments."""
 
@@ -33,11 +39,13 @@ class EmaAdam(FusedEmaAdam):
 def check(args: Any) -> Iterable[str]:
     if not 0.0 <= args.ema_decay <= 1.0:
         yield f"--ema-decay is {args.ema_decay}: wanted a number from 0 to 1"
-    if getattr(args, "use_distributed_optimizer", False):
-        yield (
-            f"--optimizer-selection {EMA} with --use-distributed-optimizer, whose checkpoints have no place for the "
-            "averages: leave out one of them"
-        )
+    for name, why in _OTHERS.items():
+        if getattr(args, name, False):
+            flag = f"--{name.replace('_', '-')}"
+            yield f"{EMA} does not work with {flag}, {why}; choose another selection or leave out {flag}"
+    optimizer = getattr(args, "optimizer", "adam")
+    if optimizer != "adam":
+        yield f"{EMA} is an Adam, and --optimizer is {optimizer}; give --optimizer adam or choose another selection"
 
 
 FEATURE = Feature(

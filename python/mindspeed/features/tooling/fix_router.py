@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mindspeed.adaptor import Feature, Flag, Level, Patch
+from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
 
 _UTILITIES = "megatron.core.transformer.moe.moe_utils"
 
@@ -47,16 +47,25 @@ def balancing(route: Callable[..., tuple[torch.Tensor, ...]]) -> Callable[..., t
 
 
 def check(args: Any) -> Iterator[str]:
-    if getattr(args, "moe_router_load_balancing_type", None) == "sinkhorn":
-        yield "--moe-router-load-balancing-type sinkhorn chooses experts in another way; choose another type"
+    kinds = getattr(args, "moe_router_load_balancing_type", None)
+    if "sinkhorn" in (kinds if isinstance(kinds, list) else [kinds]):  # a list in newer parsers
+        yield "--moe-router-load-balancing-type sinkhorn chooses experts in another way; choose another type or leave out --fix-router"
     if getattr(args, "moe_expert_capacity_factor", None) is not None:
-        yield "--moe-expert-capacity-factor drops tokens of full experts, and none is full here; leave it out"
+        yield "--moe-expert-capacity-factor drops tokens of full experts, and none is full here; leave one of the two out"
 
 
 FEATURE = Feature(
     name="fix-router",
     level=Level.ACCELERATION,
     flags=(Flag("--fix-router", "Send tokens to experts in turn, for measurements."),),
+    needs=(
+        Need(
+            flag="--num-experts",
+            why="a model without experts has no router",
+            # Programs on megatron.core alone have no such argument: their configs say how many there are.
+            holds=lambda args: bool(getattr(args, "num_experts", True)),
+        ),
+    ),
     check=check,
     patches=(
         Patch(f"{_UTILITIES}:topk_softmax_with_capacity", balancing, wraps=True, until="0.14.0"),

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command lines that cannot work, over the features that there are, and what users are told.
+
+Against a checkout of Megatron-LM: `PYTHONPATH=CHECKOUT python tests/support/wrong_lines.py` parses and validates each line
+as `pretrain_gpt.py` does, and prints the lines that are told something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator, Sequence
+
+MODEL = (
+    "--num-layers 2 --hidden-size 64 --num-attention-heads 4 --seq-length 64 --max-position-embeddings 64 "
+    "--micro-batch-size 1 --global-batch-size 1"
+)
+_SWAP, _REUSE, _EMA = "--swap-optimizer", "--reuse-fp32-param", "--optimizer-selection fused_ema_adamw"
+_RECOMPUTE = "--recompute-activation-function"
+_ALL = "--recompute-granularity full --recompute-method uniform --recompute-num-layers 1"
+
+
+def _level(flag: str, feature: str, wanted: int, given: int) -> str:
+    return (
+        f"{flag} belongs to level {wanted} (feature {feature}), and --optimization-level is {given}: raise the level "
+        "or leave the flag out"
+    )
+
+
+def _is_wrong(feature: str, what: str, flag: str = "") -> str:
+    return f"feature {feature} (--{flag or feature}): {what}"
+
+
+def _exclude(one: str, other: str, why: str, flags: Sequence[str] = ()) -> str:
+    a, b = flags or (one, other)
+    return f"feature {one} (--{a}) and feature {other} (--{b}) exclude each other: {why}; leave out --{a} or leave out --{b}"
+
+
+WRONG = {
+    # the level
+    "--optimization-level 3": "argument --optimization-level: invalid choice: 3 (choose from 0, 1, 2) (0: what Megatron needs",
+    "--optimization-level high": "argument --optimization-level: invalid int value: 'high' (0: what Megatron needs",
+    "--optimization-level": "argument --optimization-level: expected one argument (0: what Megatron needs",
+    "--optimization-level 0 --use-fused-swiglu": _level("--use-fused-swiglu", "fused-swiglu", 1, 0),
+    "--optimization-level 0 --pre-tockens 5": _level("--pre-tockens", "flash-attention", 1, 0),
+    "--optimization-level 0 --npu-deterministic": _level("--npu-deterministic", "npu-deterministic", 2, 0),
+    "--optimization-level 1 --swap-attention": _level("--swap-attention", "swap-attention", 2, 1),
+    "--optimization-level 1 --swap-optimizer-times 4": _level("--swap-optimizer-times", "swap-optimizer", 2, 1),
+    f"--optimization-level 1 {_EMA}": _level("--optimizer-selection", "optimizer-selection", 2, 1),
+    # two features
+    f"{_REUSE} --bf16 {_SWAP} --use-distributed-optimizer": _exclude(
+        "reuse-fp32-param", "swap-optimizer", "both decide where the fp32 main parameters are"
+    ),
+    f"{_REUSE} --bf16 {_EMA}": _exclude(
+        "reuse-fp32-param", "optimizer-selection", "it averages the main parameters, which are in halves here"
+    ),
+    f"{_SWAP} {_EMA}": _exclude(
+        "swap-optimizer", "optimizer-selection",
+        "one needs --use-distributed-optimizer and the other does not work with it",
+    ),
+    "--swap-attention --no-flash-attn": (
+        "feature swap-attention (--swap-attention) needs feature flash-attention (--use-flash-attn), which is off "
+        "(--no-flash-attn): without it attention saves its scores, which are more than all else; add --use-flash-attn, or "
+        "leave out --swap-attention"
+    ),
+    # what must be given as well
+    _SWAP: (
+        "feature swap-optimizer (--swap-optimizer) needs --use-distributed-optimizer: it swaps the shards of that optimizer; "
+        "add --use-distributed-optimizer, or leave out --swap-optimizer"
+    ),
+    f"{_REUSE} --fp16": (
+        "feature reuse-fp32-param (--reuse-fp32-param) needs --bf16: the high half of an fp32 number is a bf16 number; "
+        "add --bf16, or leave out --reuse-fp32-param"
+    ),
+    "--fix-router": (
+        "feature fix-router (--fix-router) needs --num-experts: a model without experts has no router; add --num-experts, "
+        "or leave out --fix-router"
+    ),
+    "--use-fused-rotary-pos-emb --position-embedding-type none": _is_wrong(
+        "fused-rope", "--position-embedding-type is none: give rope, or leave out --use-fused-rotary-pos-emb",
+        "use-fused-rotary-pos-emb",
+    ),
+    # what Megatron does in another way
+    f"{_REUSE} --bf16 --use-distributed-optimizer --use-precision-aware-optimizer": _is_wrong(
+        "reuse-fp32-param", "--use-precision-aware-optimizer keeps the main parameters itself; leave one of the two out"
+    ),
+    f"{_SWAP} --use-distributed-optimizer --optimizer-cpu-offload": _is_wrong(
+        "swap-optimizer", "--optimizer-cpu-offload keeps the main parameters itself; leave one of the two out"
+    ),
+    f"{_EMA} --use-distributed-optimizer": _is_wrong(
+        "optimizer-selection",
+        "fused_ema_adamw does not work with --use-distributed-optimizer, whose checkpoints have no place for the averages; "
+        "choose another selection or leave out --use-distributed-optimizer",
+    ),
+    f"{_EMA} --optimizer sgd": _is_wrong(
+        "optimizer-selection",
+        "fused_ema_adamw is an Adam, and --optimizer is sgd; give --optimizer adam or choose another selection",
+    ),
+    f"--swap-attention {_ALL}": _is_wrong(
+        "swap-attention",
+        "--recompute-method uniform recomputes every layer as a whole, which leaves nothing to swap; give "
+        "--recompute-method block, or leave one of the two out",
+    ),
+    f"{_RECOMPUTE} {_ALL}": _is_wrong(
+        "recompute-activation-function",
+        "--recompute-granularity full without --recompute-method block recomputes every layer as a whole, its activation "
+        "function too; give --recompute-method block, or leave one of the two out",
+    ),
+    "--use-flash-attn --deterministic-mode": _is_wrong(
+        "flash-attention",
+        "--deterministic-mode is Megatron's, which refuses it; leave one of the two out, or give --npu-deterministic",
+        "use-flash-attn",
+    ),
+    "--fix-router --num-experts 4 --moe-router-load-balancing-type sinkhorn": _is_wrong(
+        "fix-router",
+        "--moe-router-load-balancing-type sinkhorn chooses experts in another way; choose another type or leave out --fix-router",
+    ),
+    "--fix-router --num-experts 4 --moe-expert-capacity-factor 1.0": _is_wrong(
+        "fix-router",
+        "--moe-expert-capacity-factor drops tokens of full experts, and none is full here; leave one of the two out",
+    ),
+    # values
+    f"{_SWAP} --use-distributed-optimizer --swap-optimizer-times many": (
+        "argument --swap-optimizer-times: invalid int value: 'many' (feature swap-optimizer: In how many slices they come"
+    ),
+    f"{_SWAP} --use-distributed-optimizer --swap-optimizer-times 0": _is_wrong(
+        "swap-optimizer", "--swap-optimizer-times is 0, wanted 1 or more"
+    ),
+    f"{_RECOMPUTE} --recompute-activation-function-num-layers 3": _is_wrong(
+        "recompute-activation-function",
+        "--recompute-activation-function-num-layers is 3, wanted 0 to --num-layers (2)",
+    ),
+    f"{_EMA} --ema-decay 2": _is_wrong(
+        "optimizer-selection", "--ema-decay is 2.0: wanted a number from 0 to 1"
+    ),
+    "--optimizer-selection ema": (
+        "argument --optimizer-selection: invalid choice: 'ema' (choose from 'fused_adamw', 'fused_torch_adamw', "
+        "'fused_ema_adamw') (feature optimizer-selection: Which Adam: "
+    ),
+    "--sparse-mode 1": _is_wrong(
+        "flash-attention",
+        "--sparse-mode 1 hides nothing and ignores the mask, which Megatron does not have: give one of 0, 2, 3, 4",
+        "use-flash-attn",
+    ),
+    "--sparse-mode 2 --pre-tockens 5": _is_wrong(
+        "flash-attention",
+        "--sparse-mode 2 is causal whatever --pre-tockens and --next-tockens say; give --sparse-mode 4, or leave them out",
+        "use-flash-attn",
+    ),
+    "--sparse-mode 4 --pre-tockens 2 --next-tockens -5": _is_wrong(
+        "flash-attention", "--next-tockens -5 with --pre-tockens 2 hides every key; wanted -2 or more", "use-flash-attn"
+    ),
+    "--swap-attention --swap-modules attention": _is_wrong(
+        "swap-attention", "--swap-modules attention: a layer has no 'attention'; it has input_norm, post_attention_norm, "
+    ),
+    # words that nobody knows
+    "--swap-optimiser": "unrecognized arguments: --swap-optimiser; did you mean --swap-optimizer for --swap-optimiser?",
+    "--optimisation-level 1": "did you mean --optimization-level for --optimisation-level?",
+    "--use-fused-swiglo": "did you mean --use-fused-swiglu for --use-fused-swiglo?",
+    "--reuse-fp32 --bf16": "did you mean --reuse-fp32-param for --reuse-fp32?",
+    "--swap-attention true": "unrecognized arguments: true; --swap-attention takes no value; --help lists the options",
+    "--swap-attention=1": "argument --swap-attention: ignored explicit argument '1' (feature swap-attention: Keep what",
+}  # fmt: skip
+
+# What looks like one of them and is none.
+RIGHT = (
+    "--optimization-level 0 --no-fused-swiglu",
+    "--swap-attention",
+    "--swap-attention --swap-modules mlp,self_attention.core_attention",
+    "--use-fused-rotary-pos-emb --use-rotary-position-embeddings",
+    f"{_REUSE} --bf16 --use-distributed-optimizer",
+    f"{_SWAP} --use-distributed-optimizer",
+    f"{_RECOMPUTE} --recompute-granularity full --recompute-method block --recompute-num-layers 1",
+    "--fix-router --num-experts 4",
+    "--sparse-mode 4 --pre-tockens 2 --next-tockens -1",
+)
+
+
+def told(line: str) -> tuple[object, str]:
+    """Exit code (None: the line is right) and what stands on stderr."""
+    from megatron.training import arguments
+
+    sys.argv = ["pretrain_gpt.py", *MODEL.split(), *line.split()]
+    error = io.StringIO()
+    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            arguments.validate_args(arguments.parse_args())
+        except SystemExit as end:
+            return end.code, error.getvalue()
+    return None, error.getvalue()
+
+
+def surprises() -> Iterator[str]:
+    for line, wanted in WRONG.items():
+        code, text = told(line)
+        if code != 2 or wanted not in text:
+            yield f"{line}: {code}, {text.strip()}"
+    for line in RIGHT:
+        code, text = told(line)
+        if code is not None:
+            yield f"{line}: {code}, {text.strip()}"
+
+
+if __name__ == "__main__":
+    import torch  # noqa: F401  (the device's autoload comes first)
+
+    # isort: split
+    import mindspeed.megatron_adaptor  # noqa: F401
+
+    found = list(surprises())
+    print(
+        "\n".join([*found, f"{len(WRONG)} wrong lines and {len(RIGHT)} right ones: {len(found)} surprises"])
+    )
+    sys.exit(1 if found else 0)
