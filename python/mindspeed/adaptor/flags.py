@@ -21,6 +21,7 @@ class Flag:
     type      from text to value; None is a switch, which takes no value.
     default   of a switch: False, or None if it has a `negative`, which means "as the level says".
     negative  the option that switches off what a level switches on: "--no-fused-swiglu".
+    adds      choices that Megatron's option of this name does not have.
     megatron  Megatron has the option too: its meaning at a lower level is Megatron's.
     in_config whether configs (TransformerConfig and its subclasses) have it as a field.
     """
@@ -31,6 +32,7 @@ class Flag:
     type: Callable[[str], Any] | None = None
     default: Any = None
     choices: tuple[Any, ...] | None = None
+    adds: tuple[Any, ...] = ()
     nargs: int | str | None = None
     metavar: str | None = None
     negative: str = ""
@@ -55,8 +57,8 @@ class Flag:
         """For messages and tables: "--a / --no-a", "--b {x,y}"."""
         if self.is_switch:
             return f"{self.name} / {self.negative}" if self.negative else self.name
-        if self.choices:
-            return f"{self.name} {{{','.join(map(str, self.choices))}}}"
+        if self.choices or self.adds:
+            return f"{self.name} {{{','.join(map(str, self.choices or self.adds))}}}"
         return f"{self.name} {self.metavar or self.dest.upper()}"
 
     def value(self, args: object) -> Any:
@@ -71,6 +73,8 @@ class Flag:
         """Declare the option unless the parser has it (`known`: its options by name)."""
         if self.name in known and self.negative:
             known[self.name].default = self.unset  # not given is not switched off: the level decides
+        elif self.name in known and self.adds:
+            self._add_choices(known[self.name])
         if self.name not in known:
             if self.is_switch:
                 group.add_argument(self.name, action="store_true", default=self.unset, help=self.help)
@@ -88,6 +92,13 @@ class Flag:
                 default=self.unset,
                 help=argparse.SUPPRESS,
             )
+
+    def _add_choices(self, action: argparse.Action) -> None:
+        if action.choices is not None:
+            action.choices = [
+                *action.choices,
+                *(choice for choice in self.adds if choice not in action.choices),
+            ]
 
     def convert(self, value: Any) -> Any:
         """A value given by code, as the parser would have it; raises ConfigurationError for another one."""
