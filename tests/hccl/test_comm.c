@@ -120,6 +120,28 @@ TEST(config_names_the_comm) {
     CHECK_EQ(HcclCommDestroy(comm), HCCL_SUCCESS);
 }
 
+/* Messages tell what the communicator is used for; its name stays what all ranks agree on. */
+TEST(config_labels_the_comm) {
+    HcclRootInfo info;
+    HcclCommConfig config;
+    HcclComm comm;
+    char name[HCCL_COMM_NAME_BYTES];
+    init_config(&config, sizeof config);
+    strcpy(config.hcclCommName, "group_3");
+    strcpy(config.hcclUdi, "tp");
+    CHECK(ready());
+    CHECK_EQ(HcclGetRootInfo(&info), HCCL_SUCCESS);
+    CHECK_EQ(HcclCommInitRootInfoConfig(1, &info, 0, &config, &comm), HCCL_SUCCESS);
+    CHECK_EQ(HcclGetCommName(comm, name), HCCL_SUCCESS);
+    CHECK(strcmp(name, "group_3") == 0);
+    CHECK_EQ(HcclCommActivateCommMemory(comm, &info, 1, 0, (aclrtDrvMemHandle)&info, 0), HCCL_E_PARA);
+    CHECK(strstr(aclGetRecentErrMsg(), "group_3 (tp)") != NULL);
+    CHECK_EQ(HcclCommDestroy(comm), HCCL_SUCCESS);
+    memset(config.hcclUdi, 'x', sizeof config.hcclUdi);
+    CHECK_EQ(HcclCommInitRootInfoConfig(1, &info, 0, &config, &comm), HCCL_E_PARA);
+    CHECK(strstr(aclGetRecentErrMsg(), "hcclUdi has no end within 128 bytes") != NULL);
+}
+
 TEST(old_and_broken_configs) {
     HcclRootInfo info;
     HcclCommConfig config;

@@ -9,7 +9,7 @@ static HcclResult pull(const struct hc_views *v, uint32_t r) {
     if (hc_view_bytes(v, r) != bytes)
         return hc_comm_fail(op->comm, HCCL_E_PARA,
                             "%s number %u of communicator %s: rank %u sends %zu bytes, rank %u expects %zu",
-                            hc_kind_name(op->kind), op->seq, op->comm->name, r, hc_view_bytes(v, r),
+                            hc_kind_name(op->kind), op->seq, op->comm->title, r, hc_view_bytes(v, r),
                             op->comm->rank, bytes);
     if (bytes == 0) return HCCL_SUCCESS;
     const char *send = hc_view_send(v, r, 0, bytes);

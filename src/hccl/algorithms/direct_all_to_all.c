@@ -11,7 +11,7 @@ static HcclResult pull(const struct hc_views *v, uint32_t r) {
         return hc_comm_fail(
             op->comm, HCCL_E_PARA,
             "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which expects %zu",
-            hc_kind_name(op->kind), op->seq, op->comm->name, r, theirs, self, bytes);
+            hc_kind_name(op->kind), op->seq, op->comm->title, r, theirs, self, bytes);
     if (bytes == 0) return HCCL_SUCCESS;
     const char *send = hc_view_send(v, r, hc_view_offset(v, r, self), bytes);
     if (send == NULL) return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());

@@ -11,7 +11,7 @@ static HcclResult map_slice(const struct hc_views *v, uint32_t r) {
         return hc_comm_fail(
             op->comm, HCCL_E_PARA,
             "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which wants %zu",
-            hc_kind_name(op->kind), op->seq, c->name, r, hc_view_length(v, r, c->rank), c->rank,
+            hc_kind_name(op->kind), op->seq, c->title, r, hc_view_length(v, r, c->rank), c->rank,
             op->recv_bytes);
     if (op->recv_bytes == 0) return HCCL_SUCCESS; /* a slice of nothing may be anywhere */
     const size_t at = op->uneven ? hc_view_offset(v, r, c->rank) : op->sends.offsets[c->rank];

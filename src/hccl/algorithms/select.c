@@ -211,7 +211,7 @@ static void explain(const struct hc_op *op, const struct hc_algo *algo, bool dec
     if (bits > 0)
         snprintf(size, sizeof size, "%llu to %llu bytes", 1ull << (bits - 1), (1ull << (bits - 1)) * 2 - 1);
     fprintf(stderr, "mindspeed: %s of %s between %u ranks of communicator %s over %s: %s (%s)\n",
-            hc_kind_name(op->kind), size, c->num_ranks, c->name, c->transport->name, algo->name, why);
+            hc_kind_name(op->kind), size, c->num_ranks, c->title, c->transport->name, algo->name, why);
 }
 
 static const struct hc_algo *cannot_serve(const struct hc_op *op, const struct hc_algo *asked) {
@@ -220,7 +220,7 @@ static const struct hc_algo *cannot_serve(const struct hc_op *op, const struct h
             "%s: the algorithm '%s' (MINDSPEED_HCCL_ALGO) cannot serve communicator %s, whose ranks are "
             "connected "
             "by %s; of the algorithms %s others can",
-            hc_kind_name(op->kind), asked->name, op->comm->name, op->comm->transport->name,
+            hc_kind_name(op->kind), asked->name, op->comm->title, op->comm->transport->name,
             list_names(op->kind, names, sizeof names));
     return NULL;
 }
@@ -236,7 +236,7 @@ const struct hc_algo *hc_select(const struct hc_op *op, const struct hc_algo *de
     const struct row *row = find_row(op, declined);
     if (row == NULL) {
         hc_fail(HCCL_E_NOT_SUPPORT, "%s: no algorithm carries it out between these ranks (communicator %s)",
-                hc_kind_name(op->kind), op->comm->name);
+                hc_kind_name(op->kind), op->comm->title);
         return NULL;
     }
     explain(op, row->algo, declined != NULL,

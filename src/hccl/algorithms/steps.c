@@ -16,7 +16,7 @@ char *hc_steps_scratch(struct hc_op *op, size_t bytes) {
     c->scratch_bytes = c->scratch != NULL ? bytes : 0;
     if (c->scratch == NULL)
         hc_comm_fail(c, HCCL_E_MEMORY, "%s of communicator %s: out of host memory (%zu bytes)",
-                     hc_kind_name(op->kind), c->name, bytes);
+                     hc_kind_name(op->kind), c->title, bytes);
     return c->scratch;
 }
 

@@ -65,7 +65,7 @@ HcclResult hc_op_mismatch(struct hc_op *op, uint32_t rank, uint32_t seq, const s
         op->comm, HCCL_E_PARA,
         "collective number %u of communicator %s differs between ranks: rank %u called %s, rank "
         "%u called %s%s",
-        op->seq, c->name, c->rank, signature_text(&own, mine, sizeof mine), rank,
+        op->seq, c->title, c->rank, signature_text(&own, mine, sizeof mine), rank,
         signature_text(other, theirs, sizeof theirs), number);
 }
 
@@ -74,7 +74,7 @@ HcclResult hc_message_mismatch(struct hc_op *op, const struct hc_message *m, uin
     return hc_comm_fail(
         op->comm, HCCL_E_PARA,
         "%s of communicator %s: rank %u sends %llu bytes of %s, rank %u receives %zu bytes of %s",
-        hc_kind_name(op->kind), op->comm->name, m->peer, (unsigned long long)bytes, hc_hccl_type_name(type),
+        hc_kind_name(op->kind), op->comm->title, m->peer, (unsigned long long)bytes, hc_hccl_type_name(type),
         op->comm->rank, m->bytes, hc_hccl_type_name((HcclDataType)m->type));
 }
 
@@ -186,7 +186,7 @@ HcclResult hc_comm_poll(struct hc_comm *c) {
     struct hc_report report;
     if (atomic_load(&c->failed) == HCCL_SUCCESS && is_reported(c, &report)) {
         char text[FAILURE_BYTES];
-        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %s", c->name, c->rank,
+        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %s", c->title, c->rank,
                  c->num_ranks, report.rank, report.text);
         keep(c, report.code, text);
     }

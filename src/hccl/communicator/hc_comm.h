@@ -53,7 +53,9 @@ struct hc_comm {
     int32_t device;
     uint32_t deterministic, buffer_megabytes, exec_timeout_s;
     bool suspended;
-    char name[HCCL_COMM_NAME_BYTES];
+    char name[HCCL_COMM_NAME_BYTES];                     /* the same on all ranks */
+    char label[HCCL_COMM_NAME_BYTES];                    /* what the caller uses it for; may be empty */
+    char title[2 * HCCL_COMM_NAME_BYTES + sizeof " ()"]; /* for messages and traces: "name (label)" */
     struct hc_window *windows;
 
     struct hc_meeting meeting;            /* how the ranks met: sub-communicators meet there again */

@@ -47,12 +47,12 @@ struct hc_signature hc_op_signature(const struct hc_op *op) {
 const char *hc_op_text(const struct hc_op *op, char *text, size_t room) {
     const struct hc_comm *c = op->comm;
     if (hc_is_batch(op->kind))
-        snprintf(text, room, "%s of communicator %s on rank %u of %u", hc_kind_name(op->kind), c->name,
+        snprintf(text, room, "%s of communicator %s on rank %u of %u", hc_kind_name(op->kind), c->title,
                  c->rank, c->num_ranks);
     else
         snprintf(text, room, "%s number %u (%llu %s) of communicator %s on rank %u of %u",
                  hc_kind_name(op->kind), op->seq, (unsigned long long)op->count, hc_hccl_type_name(op->type),
-                 c->name, c->rank, c->num_ranks);
+                 c->title, c->rank, c->num_ranks);
     return text;
 }
 

@@ -23,6 +23,14 @@ static uint32_t deterministic(void) {
 static bool has_field(size_t filled, size_t offset, size_t size) { return filled >= offset + size; }
 #define HAS(field) has_field(filled, offsetof(HcclCommConfig, field), sizeof config->field)
 
+static HcclResult take_text(const char *caller, const char *field, char to[HCCL_COMM_NAME_BYTES],
+                            const char from[HCCL_COMM_NAME_BYTES]) {
+    HC_CHECK(memchr(from, '\0', HCCL_COMM_NAME_BYTES) != NULL, HCCL_E_PARA,
+             "%s: %s has no end within %d bytes", caller, field, HCCL_COMM_NAME_BYTES);
+    snprintf(to, HCCL_COMM_NAME_BYTES, "%s", from);
+    return HCCL_SUCCESS;
+}
+
 static HcclResult apply_config(const char *caller, struct hc_comm *comm, const HcclCommConfig *config) {
     size_t filled;
     uint32_t magic;
@@ -39,10 +47,8 @@ static HcclResult apply_config(const char *caller, struct hc_comm *comm, const H
         comm->deterministic = config->hcclDeterministic;
     if (HAS(hcclExecTimeOut) && config->hcclExecTimeOut > 0)
         comm->exec_timeout_s = (uint32_t)config->hcclExecTimeOut;
-    if (!HAS(hcclCommName) || config->hcclCommName[0] == '\0') return HCCL_SUCCESS;
-    HC_CHECK(memchr(config->hcclCommName, '\0', sizeof config->hcclCommName) != NULL, HCCL_E_PARA,
-             "%s: hcclCommName has no end within %zu bytes", caller, sizeof config->hcclCommName);
-    snprintf(comm->name, sizeof comm->name, "%s", config->hcclCommName);
+    if (HAS(hcclCommName)) HC_TRY(take_text(caller, "hcclCommName", comm->name, config->hcclCommName));
+    if (HAS(hcclUdi)) HC_TRY(take_text(caller, "hcclUdi", comm->label, config->hcclUdi));
     return HCCL_SUCCESS;
 }
 

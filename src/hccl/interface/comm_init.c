@@ -21,9 +21,10 @@ _Static_assert(sizeof(struct root_info) <= HCCL_ROOT_INFO_BYTES, "root info");
 
 /* Without a name from the caller all ranks derive the same one from where they met. */
 static void set_name(struct hc_comm *c) {
-    if (c->name[0] != '\0') return;
-    snprintf(c->name, sizeof c->name, "hccl_%016llx",
-             (unsigned long long)(c->meeting.id[0] ^ c->meeting.id[1]));
+    if (c->name[0] == '\0')
+        snprintf(c->name, sizeof c->name, "hccl_%016llx",
+                 (unsigned long long)(c->meeting.id[0] ^ c->meeting.id[1]));
+    snprintf(c->title, sizeof c->title, c->label[0] != '\0' ? "%s (%s)" : "%s", c->name, c->label);
 }
 
 HcclResult hc_comm_join(const char *caller, const struct hc_meeting *meeting, uint32_t num_ranks,

@@ -49,7 +49,7 @@ static HcclResult remove_window(const char *name, struct hc_comm *comm, enum win
     struct hc_window *w = *link;
     if (w != NULL) *link = w->next;
     hc_comm_unlock();
-    HC_CHECK(w != NULL, HCCL_E_NOT_FOUND, "%s: %p is not known to communicator %s", name, start, comm->name);
+    HC_CHECK(w != NULL, HCCL_E_NOT_FOUND, "%s: %p is not known to communicator %s", name, start, comm->title);
     free(w);
     return HCCL_SUCCESS;
 }
@@ -83,7 +83,7 @@ HcclResult HcclCommExchangeMem(HcclComm comm, void *windowHandle, uint32_t *peer
     const bool known = *find_window(c, WINDOW_REGISTERED, windowHandle) != NULL;
     hc_comm_unlock();
     HC_CHECK(known, HCCL_E_NOT_FOUND, "HcclCommExchangeMem: %p is no registered window of %s", windowHandle,
-             c->name);
+             c->title);
     return HCCL_SUCCESS;
 }
 
@@ -123,7 +123,7 @@ HcclResult HcclCommActivateCommMemory(HcclComm comm, void *virPtr, size_t size, 
              "HcclCommActivateCommMemory: offset %zu and flags %llu, wanted 0", offset,
              (unsigned long long)flags);
     HC_CHECK(in_a_range(c, virPtr, size), HCCL_E_PARA,
-             "HcclCommActivateCommMemory: %zu bytes at %p lie in no range of %s", size, virPtr, c->name);
+             "HcclCommActivateCommMemory: %zu bytes at %p lie in no range of %s", size, virPtr, c->title);
     return add_window("HcclCommActivateCommMemory", c, WINDOW_ACTIVE, virPtr, size, NULL);
 }
 

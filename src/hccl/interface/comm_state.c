@@ -28,7 +28,7 @@ static HcclResult wait_for_tasks(const char *caller, struct hc_comm *c) {
                  "%s: %u calls of communicator %s are still queued behind work that does not end; abort "
                  "their streams "
                  "first",
-                 caller, atomic_load(&c->references) - 1, c->name);
+                 caller, atomic_load(&c->references) - 1, c->title);
         usleep(STEP_US);
     }
     return HCCL_SUCCESS;

@@ -27,7 +27,7 @@ static void release(void *arg) {
         char why[512];
         snprintf(why, sizeof why, "%s", hc_error_text());
         hc_comm_fail(op->comm, HCCL_E_SUSPENDING, "%s of communicator %s on rank %u was dropped: %s",
-                     hc_kind_name(op->kind), op->comm->name, op->comm->rank, why);
+                     hc_kind_name(op->kind), op->comm->title, op->comm->rank, why);
         hc_error_set_text(why);
     }
     hc_op_destroy(op);
@@ -40,10 +40,10 @@ static void describe(const void *arg, struct hc_task_info *info) {
     for (size_t i = 0; i < op->num_messages; i++) info->bytes += op->messages[i].bytes;
     if (hc_is_batch(op->kind))
         snprintf(info->shapes, sizeof info->shapes, "%zu messages, %u ranks, %s", op->num_messages,
-                 op->comm->num_ranks, op->comm->name);
+                 op->comm->num_ranks, op->comm->title);
     else
         snprintf(info->shapes, sizeof info->shapes, "%s[%llu] %u ranks, %s, %s", hc_hccl_type_name(op->type),
-                 (unsigned long long)op->count, op->comm->num_ranks, op->algo->name, op->comm->name);
+                 (unsigned long long)op->count, op->comm->num_ranks, op->algo->name, op->comm->title);
 }
 
 static void visit_buffers(const void *arg, hc_visit_fn *visit, void *ctx) {
@@ -112,13 +112,13 @@ static HcclResult check_stream(const struct hc_op *op, aclrtStream stream) {
     hc_comm_lock();
     const bool suspended = c->suspended;
     hc_comm_unlock();
-    HC_CHECK(!suspended, HCCL_E_SUSPENDING, "%s: communicator %s is suspended", name, c->name);
+    HC_CHECK(!suspended, HCCL_E_SUSPENDING, "%s: communicator %s is suspended", name, c->title);
     HC_TRY(hc_comm_failure(c));
     if (stream == NULL) return HCCL_SUCCESS;
     const int32_t device = hc_stream_device(stream);
     HC_CHECK(device >= 0, HCCL_E_PARA, "%s: %p is no stream", name, stream);
     HC_CHECK(device == c->device, HCCL_E_PARA, "%s: the stream is of device %d, communicator %s of device %d",
-             name, device, c->name, c->device);
+             name, device, c->title, c->device);
     return HCCL_SUCCESS;
 }
 
