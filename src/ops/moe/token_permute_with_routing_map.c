@@ -42,7 +42,12 @@ static aclnnStatus find_pairs(const char *name, const uint8_t *map, const struct
             p->expert[row] = e;
             p->place[place++] = row;
         }
-        if (++e == a->experts) e = 0, t++;
+        if (++e < a->experts) continue;
+        e = 0, t++;
+        /* The way back counts places, not ones: it would give a token the rows of its neighbour. */
+        HC_CHECK(place == t * (rows / a->tokens), ACLNN_ERR_PARAM_INVALID,
+                 "%s: row %lld of routingMap has not %lld ones: as many for each token, numOutTokens in all",
+                 name, (long long)(t - 1), (long long)(rows / a->tokens));
     }
     return 0;
 }

@@ -403,6 +403,8 @@ BAD = [
     ("permuteTokensOptional is null", "aclnnMoeTokenUnpermuteGrad", (None, f(2, 3), i4, f(2, 2), False, None, f(4, 3), f(2, 2))),
     ("routingMap is float32[4,2], wanted bool or int8", "aclnnMoeTokenPermuteWithRoutingMap", (f(4, 3), f(4, 2), None, 4, False, f(4, 3), None, i4)),
     ("routingMap has 8 ones, wanted 4", "aclnnMoeTokenPermuteWithRoutingMap", (f(4, 3), f(4, 2).bool(), None, 4, False, f(4, 3), None, i4)),
+    ("row 1 of routingMap has not 1 ones", "aclnnMoeTokenPermuteWithRoutingMap",
+     (f(4, 3), torch.tensor([[1, 0], [1, 1], [0, 0], [0, 1]]).bool(), None, 4, False, f(4, 3), None, i4)),
     ("numOutTokens is -1, wanted 0 to 8", "aclnnMoeTokenPermuteWithRoutingMap", (f(4, 3), f(4, 2).bool(), None, -1, False, f(4, 3), None, i4)),
     ("numOutTokens is 9223372036854775807", "aclnnMoeTokenPermuteWithRoutingMap", (f(4, 3), f(4, 2).bool(), None, 2**63 - 1, True, f(4, 3), None, i4)),
     ("routingMapOptional has more than 4 ones", "aclnnMoeTokenPermuteWithRoutingMapGrad", (f(4, 3), None, i4, f(4, 2).bool(), 2, 4, False, f(4, 3), None)),
