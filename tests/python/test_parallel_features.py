@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from mindspeed.features.compatibility import context_parallel, optimizer_groups, torch_norm
+from mindspeed.features.compatibility import context_parallel, optimizer_groups, router_weight, torch_norm
 
 CPU = torch.device("cpu")
 
@@ -115,6 +115,22 @@ def test_apexs_norm_gives_rms_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(built, LayerNorm) and built.eps == 1e-3
     built = norm(config=SimpleNamespace(normalization="RMSNorm"), hidden_size=8, eps=1e-3)
     assert type(built) is torch.nn.RMSNorm and built.eps == 1e-3
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_routers_may_convert_their_weight(sharded: bool) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("sharded")
+
+    def gating(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x.double(), self.weight.to(torch.float64))
+
+    router = torch.nn.Linear(4, 2, bias=False)
+    if sharded:
+        router.weight.to = refuse
+    x = torch.ones(3, 4)
+    torch.testing.assert_close(router_weight.with_a_copy(gating)(router, x).float(), router(x))
+    assert ("to" in vars(router.weight)) == sharded
 
 
 def group(wd_mult: float, **fields: Any) -> dict[str, Any]:

@@ -70,13 +70,18 @@ CASES: dict[str, Case] = {
 
 @functools.cache
 def _results(world: int) -> dict[str, Result]:
-    names = [name for name, made in CASES.items() if made["run"]["layout"]["world"] == world]
+    return run({name: made for name, made in CASES.items() if made["run"]["layout"]["world"] == world})
+
+
+def run(cases: dict[str, Case]) -> dict[str, Result]:
+    """All of one world size in one job."""
+    world = next(iter(cases.values()))["run"]["layout"]["world"]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [json.dumps(_in(folder, CASES[name])) for name in names]
+        arguments = [json.dumps(_in(folder, made)) for made in cases.values()]
         done = torchrun.run(world, JOB, arguments, timeout=600)
     assert done.returncode == 0, torchrun.errors(done)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return dict(zip(names, lines, strict=True))
+    return dict(zip(cases, lines, strict=True))
 
 
 def _in(folder: str, made: Case) -> Case:

@@ -30,6 +30,8 @@ OFF: dict[str, Any] = {
     "use_flash_attn": False,
     "swap_optimizer": False,
     "reuse_fp32_param": False,
+    "noop_layers": None,
+    "enable_recompute_layers_per_pp_rank": False,
 }
 
 

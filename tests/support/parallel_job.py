@@ -96,8 +96,11 @@ def transformer_config(layout: Layout) -> Any:
     from megatron.core.transformer.transformer_config import TransformerConfig
 
     recompute = {"recompute_granularity": layout.recompute} if layout.recompute else {}
-    if layout.recompute == "full":
-        recompute |= {"recompute_method": "uniform", "recompute_num_layers": 1}
+    if layout.recompute in ("full", "block"):
+        method = "uniform" if layout.recompute == "full" else "block"
+        recompute = {
+            "recompute_granularity": "full", "recompute_method": method, "recompute_num_layers": 1,
+        }  # fmt: skip
     return TransformerConfig(
         num_layers=layout.layers,
         hidden_size=HIDDEN,

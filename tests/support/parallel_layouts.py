@@ -31,7 +31,7 @@ class Layout:
     optimizer: str = "plain"
     # Of an interleaved pipeline; Megatron demands it of one with two stages, whose neighbours are the same rank.
     overlap_p2p: bool = False
-    recompute: str = ""  # full or selective
+    recompute: str = ""  # full, block (the first layer of each chunk) or selective
     per_token_loss: bool = False
     fast: bool = False  # part of every test run
 

@@ -19,8 +19,9 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from mindspeed.adaptor import Feature, Flag, Level, Patch
+from mindspeed.features.memory.recompute_layers_per_stage import place_in_stage
 
-_PLACE = "_place_in_chunk"  # of an MLP: how many layers of its pipeline stage's chunk come before its own
+_PLACE = "_place_in_chunk"  # of an MLP: how many layers of its chunk (or pipeline stage) come before its own
 
 
 class _Part:
@@ -163,10 +164,13 @@ def numbering(init: Callable[..., None]) -> Callable[..., None]:
         from megatron.core.transformer.mlp import MLP
 
         init(self, *args, **kwargs)
-        number = signature.bind(self, *args, **kwargs).arguments.get("layer_number", 1)
+        given = signature.bind(self, *args, **kwargs).arguments
+        place = given.get("layer_number", 1) - 1
+        if getattr(self.config, "enable_recompute_layers_per_pp_rank", False):
+            place = place_in_stage(place, self.config, given.get("vp_stage"))
         for module in self.modules():
             if isinstance(module, MLP):
-                setattr(module, _PLACE, number - 1)
+                setattr(module, _PLACE, place)
 
     return numbered_init
 
