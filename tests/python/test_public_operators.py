@@ -156,16 +156,18 @@ def test_products_of_groups(form: str) -> None:
         near(one, two)
 
 
+@pytest.mark.parametrize("zero", [False, True], ids=["", "zero_out_wgrad"])
 @pytest.mark.parametrize("operator", [npu_gmm, npu_gmm_v2])
-def test_gradients_of_groups_go_to_the_accumulator(operator: Any) -> None:
+def test_gradients_of_groups_go_to_the_accumulator(operator: Any, zero: bool) -> None:
     x, weight = torch.randn(9, 5).bfloat16().npu(), torch.randn(2, 5, 4).bfloat16().npu().requires_grad_()
     weight.main_grad = torch.ones(2, 5, 4).npu()
-    weight.grad_added_to_main_grad = False
+    weight.grad_added_to_main_grad, weight.zero_out_wgrad = False, zero
     groups = torch.tensor([3, 9] if operator is npu_gmm else [3, 6]).npu()
     operator(x, weight, group_list=groups, gemm_fusion=True, original_weight=weight).sum().backward()
     expected = 1 + torch.stack([x[:3].float().sum(0), x[3:].float().sum(0)]).unsqueeze(2).expand(2, 5, 4)
     near(weight.main_grad, expected.cpu())
-    assert weight.grad_added_to_main_grad and not weight.grad.any()
+    assert weight.grad_added_to_main_grad and weight.grad.shape == weight.shape
+    assert not zero or not weight.grad.any()
 
 
 def test_wrong_groups_are_refused() -> None:

@@ -42,10 +42,15 @@ class GMMFunction(torch.autograd.Function):
             return of_x, of_weight, None, None, None, None
         ends = groups if ctx.kind == CUMULATIVE else torch.cumsum(groups, 0)
         npu_groupmatmul_add_fp32(x, grad, ends, ctx.original.main_grad)
-        marked = hasattr(ctx.original, "grad_added_to_main_grad")
-        if marked:
-            ctx.original.grad_added_to_main_grad = True
-        return of_x, torch.zeros_like(weight) if marked else None, None, None, None, None
+        return of_x, _marked(ctx.original, weight), None, None, None, None
+
+
+def _marked(original: torch.Tensor, weight: torch.Tensor) -> torch.Tensor | None:
+    """The gradient is in main_grad. Where a hook waits for one, the mark says that the values of this one count for nothing."""
+    if not hasattr(original, "grad_added_to_main_grad"):
+        return None
+    original.grad_added_to_main_grad = True
+    return (torch.zeros_like if getattr(original, "zero_out_wgrad", False) else torch.empty_like)(weight)
 
 
 def _gmm(
