@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-DEVICE = "npu:0"
+DEVICE = "npu"  # the one that is set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
