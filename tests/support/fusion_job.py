@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rank of a tensor-parallel group: cross entropy, embedding and a GPT at level 0 and with features of level 1.
+"""A rank of a group that shares vocabulary, layers and experts: cross entropy, embedding and GPTs at level 0 and with features.
 
 Prints, for each case, what differs: the greatest difference, relative to the greatest value of level 0.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from mindspeed import megatron_adaptor
@@ -19,6 +20,13 @@ megatron_adaptor.repatch({"optimization_level": 0})
 import megatron_gpt  # noqa: E402
 
 VOCAB, S, B, HIDDEN = 88, 6, 2, 16
+FLAGS = (
+    "moe_permute_fusion",
+    "use_fused_moe_token_permute_and_unpermute",
+    "gemm_gradient_accumulation_fusion",
+)
+OFF = {"optimization_level": 0} | dict.fromkeys(FLAGS, False)
+EXPERTS = {"optimization_level": 2, "moe_grouped_gemm": True} | dict.fromkeys(FLAGS, True)
 Case = Callable[[], list[Tensor]]
 
 
@@ -29,8 +37,9 @@ def start() -> tuple[int, int]:
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
     parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=world, create_gloo_process_groups=False
-    )
+        tensor_model_parallel_size=world, expert_model_parallel_size=world, expert_tensor_parallel_size=1,
+        create_gloo_process_groups=False,
+    )  # fmt: skip
     tensor_parallel.model_parallel_cuda_manual_seed(1)
     return rank, world
 
@@ -99,6 +108,26 @@ def model(llama: bool, sequence_parallel: bool) -> Case:
     return run
 
 
+CAPACITY = {"moe_expert_capacity_factor": 1.0}
+KINDS: dict[str, dict[str, Any]] = {
+    "dropless": {}, "dropping": CAPACITY, "padding": CAPACITY | {"moe_pad_expert_input_to_capacity": True},
+}  # fmt: skip
+
+
+def experts(te: bool, kind: dict[str, Any]) -> Case:
+    """Half of the experts on each rank; with the fused permutation where the feature is on."""
+
+    def run() -> list[Tensor]:
+        size = megatron_gpt.Size(experts=8, te=te)
+        more = {
+            "tensor_model_parallel_size": 2, "sequence_parallel": True, "expert_model_parallel_size": 2,
+            "expert_tensor_parallel_size": 1, "moe_permute_fusion": session.is_on("moe-permute-fusion"),
+        }  # fmt: skip
+        return [torch.tensor(megatron_gpt.losses(size, **more, **kind))]
+
+    return run
+
+
 def cases(rank: int, world: int) -> Iterator[tuple[str, Case]]:
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         for smoothing in (0.0, 0.1):
@@ -109,6 +138,9 @@ def cases(rank: int, world: int) -> Iterator[tuple[str, Case]]:
         yield f"embedding fp32 scattered={scattered}", embedding(scattered)
         for llama in (False, True):
             yield f"losses fp32 llama={llama} sequence_parallel={scattered}", model(llama, scattered)
+    for te in (False, True):
+        for name, kind in KINDS.items():
+            yield f"experts losses te={te} {name}", experts(te, kind)
 
 
 def worst(ours: list[Tensor], theirs: list[Tensor]) -> float:
@@ -121,11 +153,12 @@ def worst(ours: list[Tensor], theirs: list[Tensor]) -> float:
 def main() -> None:
     rank, world = start()
     for name, run in cases(rank, world):
-        megatron_adaptor.repatch({"optimization_level": 0})
+        megatron_adaptor.repatch(OFF)
         theirs = run()
         assert not session.is_on("vocab-parallel-embedding")
-        megatron_adaptor.repatch({"optimization_level": 1})
+        megatron_adaptor.repatch({"optimization_level": 1} if not name.startswith("experts") else EXPERTS)
         assert session.is_on("vocab-parallel-embedding") and session.is_on("vocab-parallel-cross-entropy")
+        assert session.is_on("moe-permute-fusion") == name.startswith("experts")
         found = torch.tensor([worst(run(), theirs)], device="npu")
         torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
         if rank == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of level 1 give what level 0 gives when vocabulary and layers are split over two ranks."""
+"""Fused features give what level 0 gives when vocabulary, layers and experts are split over two ranks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def differences() -> dict[str, float]:
     return {row["case"]: row["difference"] for row in rows}
 
 
-@pytest.mark.parametrize(("kind", "count"), [("cross-entropy", 5), ("embedding", 2), ("losses", 4)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("cross-entropy", 5), ("embedding", 2), ("losses", 4), ("experts", 6)]
+)
 def test_two_ranks(differences: dict[str, float], kind: str, count: int) -> None:
     cases = {case: worst for case, worst in differences.items() if case.startswith(kind)}
     assert len(cases) == count
