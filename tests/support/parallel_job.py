@@ -92,7 +92,7 @@ def _model_options(layout: Layout) -> dict[str, Any]:
     }
 
 
-def transformer_config(layout: Layout) -> Any:
+def transformer_config(layout: Layout, **more: Any) -> Any:
     from megatron.core.transformer.transformer_config import TransformerConfig
 
     recompute = {"recompute_granularity": layout.recompute} if layout.recompute else {}
@@ -119,8 +119,7 @@ def transformer_config(layout: Layout) -> Any:
         batch_p2p_comm=not layout.overlap_p2p,
         context_parallel_size=layout.cp,
         calculate_per_token_loss=layout.per_token_loss,
-        **recompute,
-        **_model_options(layout),
+        **(recompute | _model_options(layout) | more),
     )
 
 
@@ -166,7 +165,7 @@ class Gap:
         self.least = min(self.least, (best[..., -2] - best[..., -1]).min().item())
 
 
-def _wrap(layout: Layout, config: Any, chunk: torch.nn.Module, index: int) -> torch.nn.Module:
+def wrap(layout: Layout, config: Any, chunk: torch.nn.Module, index: int) -> torch.nn.Module:
     """Make the chunk data parallel."""
     from megatron.core.distributed import (
         DistributedDataParallel,
@@ -203,7 +202,7 @@ def build_model(layout: Layout, config: Any) -> list[torch.nn.Module]:
     for index in range(layout.vp):
         if layout.vp > 1:
             parallel_state.set_virtual_pipeline_model_parallel_rank(index)
-        chunks.append(_wrap(layout, config, _build_chunk(layout, config), index))
+        chunks.append(wrap(layout, config, _build_chunk(layout, config), index))
     return chunks
 
 

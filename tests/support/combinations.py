@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Combinations of features and of Megatron's options, such that every pair of values that may be given together is in one.
+
+Factors of features come from the features themselves: a new one is in the combinations without a line here. Whether a
+combination may be given is asked of the rules that a command line is asked (mindspeed.adaptor.rules).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from argparse import Namespace
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mindspeed.adaptor import Feature, Level, arguments, rules
+from mindspeed.adaptor.discovery import all_features
+
+Given = dict[str, Any]  # flags of a feature, by attribute
+Setting = dict[str, Any]  # of each factor its value: of a feature Given, of Megatron a number or a word
+Choice = tuple[str, int]  # a factor, and which of its values
+Row = dict[str, int]
+
+# More ways than on and off to give a feature.
+WAYS: dict[str, tuple[Given, ...]] = {
+    "flash-attention": (
+        {"use_flash_attn": True, "use_fusion_attn_v2": True},
+        {"use_flash_attn": True, "sparse_mode": 2},
+        {"use_flash_attn": True, "sparse_mode": 3},
+    ),
+    "recompute-activation-function": (
+        {"recompute_activation_function": True, "recompute_activation_function_num_layers": 1},
+    ),
+    "swap-attention": ({"swap_attention": True, "swap_modules": "self_attention,mlp"},),
+    "swap-optimizer": ({"swap_optimizer": True, "swap_optimizer_times": 3},),
+}
+# Of Megatron; the first value is the default. Experts over ranks, context parallelism: test_parallel_parity.py.
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "dtype": ("fp32", "bf16"),
+    "optimizer": ("plain", "distributed"),
+    "recompute": ("", "selective", "full"),
+    "groups": (8, 2),  # of queries; there are 8 heads
+    "gated": (False, True),
+    "norm": ("LayerNorm", "RMSNorm"),
+    "tied": (True, False),
+    "position": ("learned_absolute", "rope"),
+    "impl": ("local", "transformer_engine"),
+    "experts": (0, 4),
+}
+RANKS: dict[str, tuple[Any, ...]] = {"tp": (1, 2), "pp": (1, 2)}
+LAYERS = 2
+# What is computed is something else: compared with the feature alone, not with level 0.
+CHANGE_RESULTS = ("fix-router",)
+# The same arithmetic, as their pages say: the same bits.
+SAME_BITS = (
+    "npu-deterministic", "optimizer-selection", "recompute-activation-function", "reuse-fp32-param", "swap-attention",
+    "swap-optimizer", "vocab-parallel-embedding",
+)  # fmt: skip
+_TRIES, _CANDIDATES = 200, 4
+
+
+@functools.cache
+def features() -> list[Feature]:
+    """All but those without which Megatron does not run."""
+    return [feature for feature in all_features() if feature.level > 0]
+
+
+@functools.cache
+def _nothing() -> Given:
+    """All flags as if nobody had given any."""
+    return {flag.dest: flag.unset for flag in arguments.flags_of(all_features()).values()}
+
+
+@functools.cache
+def ways(feature: Feature) -> tuple[Given, ...]:
+    """Off, on, and what else there is."""
+    flag = feature.flags[0]
+    if flag.is_switch:
+        return ({flag.dest: False}, {flag.dest: True}, *WAYS.get(feature.name, ()))
+    return tuple({flag.dest: choice} for choice in flag.choices or ())
+
+
+def factors(world: int) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, tuple[Any, ...]] = {feature.name: ways(feature) for feature in features()}
+    return found | OPTIONS | (RANKS if world > 1 else {})
+
+
+def given(setting: Setting, keep: Collection[str] | None = None) -> Given:
+    """All flags of features, and of Megatron what the features' rules look at, as repatch() takes them. `keep`: the
+    features that are not switched off."""
+    flags: Given = _nothing() | {
+        "optimization_level": 2,
+        "bf16": setting["dtype"] == "bf16",
+        "use_distributed_optimizer": setting["optimizer"] == "distributed",
+        "recompute_granularity": setting["recompute"] or None,
+        "recompute_method": "block" if setting["recompute"] == "full" else None,
+        "recompute_num_layers": 1 if setting["recompute"] == "full" else None,
+        "position_embedding_type": setting["position"],
+        "num_experts": setting["experts"] or None,
+        "num_layers": LAYERS,
+    }
+    for feature in features():
+        is_kept = keep is None or feature.name in keep
+        flags |= setting[feature.name] if is_kept else ways(feature)[0]
+    return flags
+
+
+def features_on(setting: Setting) -> list[str]:
+    choices = rules.choose(features(), Namespace(**given(setting)), Level.ACCELERATION)
+    return [choice.feature.name for choice in choices if choice.on]
+
+
+def is_valid(setting: Setting) -> bool:
+    return not rules.problems(features(), Namespace(**given(setting)), Level.ACCELERATION)
+
+
+def setting_of(table: Mapping[str, Sequence[Any]], row: Row) -> Setting:
+    return {name: table[name][number] for name, number in row.items()}
+
+
+def pairs_of(row: Row) -> set[tuple[Choice, Choice]]:
+    return set(itertools.combinations(row.items(), 2))
+
+
+def all_pairs(table: Mapping[str, Sequence[Any]]) -> list[tuple[Choice, Choice]]:
+    choices = [[(name, number) for number in range(len(values))] for name, values in table.items()]
+    return [
+        pair for one, other in itertools.combinations(choices, 2) for pair in itertools.product(one, other)
+    ]
+
+
+def _draw(table: Mapping[str, Sequence[Any]], dice: random.Random, fixed: Row) -> Row | None:
+    """A valid row with what is fixed: while rules object, a factor is drawn again, more or less often its default."""
+    row = {name: dice.randrange(len(values)) for name, values in table.items()} | fixed
+    free = [name for name in table if name not in fixed]
+    quiet = dice.random() / 2
+    for _ in range(_TRIES):
+        if is_valid(setting_of(table, row)):
+            return row
+        name = dice.choice(free)
+        row[name] = 0 if dice.random() < quiet else dice.randrange(len(table[name]))
+    return None
+
+
+def combinations(world: int, count: int, seed: int = 1) -> tuple[list[Setting], list[tuple[Choice, Choice]]]:
+    """`count` settings or more with all pairs that can be, and the pairs for which none was found.
+
+    Greedy: of a few valid rows with a pair that is missing, the one with most of the missing ones. This takes more rows
+    than a covering array needs, whose generators want the rules as forbidden pairs.
+    """
+    table, dice = factors(world), random.Random(seed)
+    missing = dict.fromkeys(all_pairs(table))  # in an order, unlike a set
+    rows, impossible = [], []
+    while missing or len(rows) < count:
+        wanted = next(iter(missing), None)
+        drawn = [_draw(table, dice, dict(wanted or ())) for _ in range(_CANDIDATES)]
+        found = [row for row in drawn if row is not None]
+        if wanted is not None and not found:
+            impossible.append(wanted)
+            del missing[wanted]
+        elif found:
+            rows.append(max(found, key=lambda row: len(pairs_of(row) & missing.keys())))
+            for pair in pairs_of(rows[-1]):
+                missing.pop(pair, None)
+    return [setting_of(table, row) for row in rows], impossible
