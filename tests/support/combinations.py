@@ -47,9 +47,14 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "position": ("learned_absolute", "rope"),
     "impl": ("local", "transformer_engine"),
     "experts": (0, 4),
+    "grouped": (False, True),  # products of experts, if there are some
 }
 RANKS: dict[str, tuple[Any, ...]] = {"tp": (1, 2), "pp": (1, 2)}
 LAYERS = 2
+# Not in combinations, and why.
+LEFT_OUT = {
+    "noop-layers": "a model with fewer layers, which level 0 has no flag for",
+}
 # What is computed is something else: compared with the feature alone, not with level 0.
 CHANGE_RESULTS = ("fix-router",)
 # The same arithmetic, as their pages say: the same bits.
@@ -57,13 +62,13 @@ SAME_BITS = (
     "npu-deterministic", "optimizer-selection", "recompute-activation-function", "reuse-fp32-param", "swap-attention",
     "swap-optimizer", "vocab-parallel-embedding",
 )  # fmt: skip
-_TRIES, _CANDIDATES = 200, 4
+_TRIES, _CANDIDATES = 150, 5
 
 
 @functools.cache
 def features() -> list[Feature]:
-    """All but those without which Megatron does not run."""
-    return [feature for feature in all_features() if feature.level > 0]
+    """All but those of level 0 and those that are left out."""
+    return [feature for feature in all_features() if feature.level > 0 and feature.name not in LEFT_OUT]
 
 
 @functools.cache
@@ -98,6 +103,7 @@ def given(setting: Setting, keep: Collection[str] | None = None) -> Given:
         "recompute_num_layers": 1 if setting["recompute"] == "full" else None,
         "position_embedding_type": setting["position"],
         "num_experts": setting["experts"] or None,
+        "moe_grouped_gemm": bool(setting["grouped"] and setting["experts"]),
         "num_layers": LAYERS,
     }
     for feature in features():
@@ -111,8 +117,8 @@ def features_on(setting: Setting) -> list[str]:
     return [choice.feature.name for choice in choices if choice.on]
 
 
-def is_valid(setting: Setting) -> bool:
-    return not rules.problems(features(), Namespace(**given(setting)), Level.ACCELERATION)
+def problems(setting: Setting) -> list[str]:
+    return rules.problems(features(), Namespace(**given(setting)), Level.ACCELERATION)
 
 
 def setting_of(table: Mapping[str, Sequence[Any]], row: Row) -> Setting:
@@ -131,15 +137,16 @@ def all_pairs(table: Mapping[str, Sequence[Any]]) -> list[tuple[Choice, Choice]]
 
 
 def _draw(table: Mapping[str, Sequence[Any]], dice: random.Random, fixed: Row) -> Row | None:
-    """A valid row with what is fixed: while rules object, a factor is drawn again, more or less often its default."""
+    """A valid row with what is fixed: while rules object, a factor is drawn again, often one that they name."""
     row = {name: dice.randrange(len(values)) for name, values in table.items()} | fixed
     free = [name for name in table if name not in fixed]
-    quiet = dice.random() / 2
     for _ in range(_TRIES):
-        if is_valid(setting_of(table, row)):
+        wrong = " ".join(problems(setting_of(table, row)))
+        if not wrong:
             return row
-        name = dice.choice(free)
-        row[name] = 0 if dice.random() < quiet else dice.randrange(len(table[name]))
+        named = [name for name in free if f"feature {name} (" in wrong]
+        name = dice.choice(named if named and dice.random() < 0.5 else free)
+        row[name] = dice.randrange(len(table[name]))
     return None
 
 

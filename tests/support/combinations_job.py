@@ -50,7 +50,8 @@ def config_of(setting: Setting, layout: Layout) -> Any:
     if setting["experts"]:
         more |= {
             "num_moe_experts": setting["experts"], "moe_router_topk": 2, "moe_aux_loss_coeff": 1e-2,
-            "moe_token_dispatcher_type": "alltoall",
+            "moe_token_dispatcher_type": "alltoall", "moe_grouped_gemm": setting["grouped"],
+            "moe_permute_fusion": session.is_on("moe-permute-fusion"),
         }  # fmt: skip
     return parallel_job.transformer_config(layout, **more)
 
@@ -62,10 +63,14 @@ def build(setting: Setting, layout: Layout, config: Any) -> list[torch.nn.Module
 
     if setting["impl"] == "local":
         spec = gpt_layer_specs.get_gpt_layer_local_spec(
-            num_experts=config.num_moe_experts, normalization=config.normalization
+            num_experts=config.num_moe_experts,
+            moe_grouped_gemm=config.moe_grouped_gemm,
+            normalization=config.normalization,
         )
     else:
-        spec = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(num_experts=config.num_moe_experts)
+        spec = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(
+            num_experts=config.num_moe_experts, moe_grouped_gemm=config.moe_grouped_gemm
+        )
     chunk = GPTModel(
         config,
         spec,
