@@ -15,4 +15,6 @@ static const struct hc_ew TENSOR = {"aclnnBitwiseOrTensor", {[HC_I64] = bitwise_
 static const struct hc_ew SCALAR = {"aclnnBitwiseOrScalar", {[HC_I64] = bitwise_ors_I64_table}, 0, 0};
 HC_BINARY(aclnnBitwiseOrTensor, TENSOR)
 HC_SCALAR(aclnnBitwiseOrScalar, SCALAR)
+HC_BINARY_INPLACE_TYPED(aclnnInplaceBitwiseOrTensor, TENSOR, const aclTensor)
+HC_SCALAR_INPLACE_TYPED(aclnnInplaceBitwiseOrScalar, SCALAR, const aclTensor)
 #endif

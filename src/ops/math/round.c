@@ -16,4 +16,5 @@ HC_EW_BODY1(round_I64, int64_t, int64_t, SAME)
 #else
 static const struct hc_ew SPEC = {"aclnnRound", HC_EW_TABLE_REAL(round), 0, HC_EW_NO_BOOL};
 HC_UNARY(aclnnRound, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceRound, SPEC)
 #endif

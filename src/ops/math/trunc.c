@@ -16,4 +16,5 @@ HC_EW_BODY1(trunc_I64, int64_t, int64_t, SAME)
 #else
 static const struct hc_ew SPEC = {"aclnnTrunc", HC_EW_TABLE_REAL(trunc), 0, HC_EW_NO_BOOL};
 HC_UNARY(aclnnTrunc, SPEC)
+HC_UNARY_INPLACE(aclnnInplaceTrunc, SPEC)
 #endif

@@ -34,6 +34,8 @@ ANY: dict[str, Form] = {
     "LogicalAnd": (lambda b: (b,), lambda a, b: torch.logical_and(a, b).to(a.dtype)),
     "LogicalOr": (lambda b: (b,), lambda a, b: torch.logical_or(a, b).to(a.dtype)),
     "Addcmul": (lambda b: (b, b, Scalar(2)), lambda a, b: torch.addcmul(a, b, b, value=2)),
+    "Round": (lambda b: (), lambda a, b: torch.round(a)),
+    "Trunc": (lambda b: (), lambda a, b: torch.trunc(a)),
 }  # fmt: skip
 FLOAT_ONLY: dict[str, Form] = {
     "Atan2": (lambda b: (b,), torch.atan2),
@@ -50,6 +52,8 @@ FLOAT_ONLY: dict[str, Form] = {
 BITS: dict[str, Form] = {
     "BitwiseAndScalar": (lambda b: (Scalar(5),), lambda a, b: a & 5),
     "BitwiseAndTensor": (lambda b: (b,), torch.bitwise_and),
+    "BitwiseOrScalar": (lambda b: (Scalar(5),), lambda a, b: a | 5),
+    "BitwiseOrTensor": (lambda b: (b,), torch.bitwise_or),
     "BitwiseXorScalar": (lambda b: (Scalar(5),), lambda a, b: a ^ 5),
     "BitwiseXorTensor": (lambda b: (b,), torch.bitwise_xor),
 }
