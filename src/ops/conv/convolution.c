@@ -31,6 +31,7 @@ static aclnnStatus run(const struct hc_call *call) {
     return code;
 }
 
+/* The order of the operands is what run counts on. */
 static aclnnStatus plan(const struct conv_call *call, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.transposed = call->transposed};
     HC_TRY(conv_describe(call, &args.shape));

@@ -22,6 +22,7 @@ static aclnnStatus make_apart(const struct args *args, const aclTensor *t, const
     return 0;
 }
 
+/* A transposed convolution computes x from y: its output is x of the sizes, its input y. */
 static aclnnStatus run_input(const struct args *args, const aclTensor *dy, const aclTensor *w,
                              const aclTensor *out) {
     const struct conv_shape *s = &args->shape;

@@ -8,6 +8,8 @@
 #include "conv.h"
 #include "gemm.h"
 
+/* One call. A slice is a group of a sample; its channels of x are added up in memory of their own where x is
+ * of a narrower type. */
 struct job {
     const struct conv_shape *s;
     const aclTensor *y, *w, *bias, *x;
@@ -52,6 +54,7 @@ static aclnnStatus start(const struct job *j, size_t slice, char *sums) {
     return hc_copy(&to, &from);
 }
 
+/* Block after block in this order, as patches of neighbouring blocks overlap in x. */
 static aclnnStatus run_unit(struct job *j, size_t slice) {
     const struct conv_shape *s = j->s;
     const size_t each = s->cx * conv_volume(s->x), item = hc_dtype_size(j->wide);

@@ -236,6 +236,7 @@ static char *y_line(const struct job *j, size_t slice, size_t i) {
 
 static size_t lines_of_y(const struct job *j) { return (size_t)(j->s->y[0] * j->s->y[1]); }
 
+/* What is the same for all lines. */
 static struct line make_line(const struct job *j, const struct memory *m) {
     return (struct line){.n = (size_t)j->s->y[2], .taps = j->taps, .offset = m->offset, .w = m->w, .y = m->y};
 }
@@ -265,6 +266,8 @@ static void forward_slices(void *job, size_t begin, size_t end) {
     }
 }
 
+/* Gradients of all channels of y that a channel of x has a part in, added up in its plane, which starts from
+ * the bias. */
 static void data_slices(void *job, size_t begin, size_t end) {
     struct job *j = job;
     struct memory m;
@@ -317,6 +320,7 @@ static void weight_channels(void *job, size_t begin, size_t end) {
     }
 }
 
+/* Pieces are whole slices: each takes its memory once. */
 static aclnnStatus run_job(struct job *j, size_t n, void (*fn)(void *, size_t, size_t)) {
     enum { WORK = 1 << 16 }; /* multiply-adds of a piece */
     const size_t each = conv_volume(j->s->y) * j->taps * j->s->cy;

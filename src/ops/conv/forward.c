@@ -8,6 +8,7 @@
 #include "conv.h"
 #include "gemm.h"
 
+/* One call. A unit is a block of columns of a slice, which is a group of a sample. */
 struct job {
     const struct conv_shape *s;
     const aclTensor *x, *w, *bias, *y;
@@ -34,6 +35,8 @@ static struct hc_gemm product(const struct job *j, size_t group, size_t cols) {
     return g;
 }
 
+/* Take the patches of one block of columns, and multiply. Both steps share the work among the threads where
+ * the caller is not in a loop over units itself. */
 static aclnnStatus run_unit(struct job *j, size_t unit) {
     const struct conv_shape *s = j->s;
     const size_t item = (size_t)j->x->item_size, slice = unit / j->blocks,
@@ -50,6 +53,7 @@ static aclnnStatus run_unit(struct job *j, size_t unit) {
     return hc_gemm(&g);
 }
 
+/* `code` keeps the last failure: a loop cannot return one. */
 static void run_units(void *job, size_t begin, size_t end) {
     struct job *j = job;
     for (size_t unit = begin; unit < end; unit++) {

@@ -106,6 +106,7 @@ void HC_FN(conv_take_rows)(const struct conv_columns *c, size_t begin, size_t en
     }
 }
 
+/* Weights of a channel one after the other, so an element of x is added to in one order. */
 void HC_FN(conv_add_channels)(const struct conv_columns *c, size_t begin, size_t end) {
     const size_t taps = conv_volume(c->shape->kernel), channel = conv_volume(c->shape->x) * c->item;
     for (size_t i = begin; i < end; i++) {

@@ -7,6 +7,8 @@
 #include "conv.h"
 #include "gemm.h"
 
+/* One call. The columns of the matrix of patches are what is summed over, so a product's sum is one block
+ * long. */
 struct job {
     const struct conv_shape *s;
     const aclTensor *x, *y;
@@ -17,7 +19,8 @@ struct job {
     atomic_int code;
 };
 
-/* One block of columns of one sample. `b` is set where x is the matrix of patches itself. */
+/* One block of columns of one sample. The first product of a group writes the sums, so that nothing has to be
+ * cleared. */
 static aclnnStatus add_block(struct job *j, size_t group, size_t sample, size_t first, char *columns) {
     const struct conv_shape *s = j->s;
     const size_t slice = sample * s->groups + group, cols = hc_min_size(j->block, j->cols - first);

@@ -128,13 +128,13 @@ def test_tbc(dtype: torch.dtype) -> None:
 
 
 BAD = [
-    (dict(mask=(True, True)), "outputMask has 2 values, wanted 3"),
-    (dict(dx=None), "gradInput is null, and outputMask asks for it"),
-    (dict(dx=torch.ones(2, 4, 6, 5)), "gradInput is float32[2,4,6,5], wanted float32[2,4,6,6]"),
-    (dict(dw=torch.ones(5, 4, 3, 2)), "gradWeight is float32[5,4,3,2], wanted float32[5,4,3,3]"),
-    (dict(db=torch.ones(4)), "gradBias is float32[4], wanted float32[5]"),
-    (dict(dy=torch.ones(2, 5, 4, 5)), "gradOutput is float32[2,5,4,5], wanted float32[2,5,4,4]"),
-    (dict(x=torch.ones(2, 3, 6, 6)), "wanted 4 channels"),
+    ({"mask": (True, True)}, "outputMask has 2 values, wanted 3"),
+    ({"dx": None}, "gradInput is null, and outputMask asks for it"),
+    ({"dx": torch.ones(2, 4, 6, 5)}, "gradInput is float32[2,4,6,5], wanted float32[2,4,6,6]"),
+    ({"dw": torch.ones(5, 4, 3, 2)}, "gradWeight is float32[5,4,3,2], wanted float32[5,4,3,3]"),
+    ({"db": torch.ones(4)}, "gradBias is float32[4], wanted float32[5]"),
+    ({"dy": torch.ones(2, 5, 4, 5)}, "gradOutput is float32[2,5,4,5], wanted float32[2,5,4,4]"),
+    ({"x": torch.ones(2, 3, 6, 6)}, "wanted 4 channels"),
 ]  # fmt: skip
 
 
@@ -142,7 +142,15 @@ BAD = [
 def test_bad_input(change: dict, text: str) -> None:
     case = Case(x=(2, 4, 6, 6), out=5, kernel=(3, 3))
     dy, x, w = operands(case, torch.float32)
-    args = dict(dy=dy, x=x, w=w, mask=ALL, dx=x.clone(), dw=w.clone(), db=torch.ones(5)) | change
+    args = {
+        "dy": dy,
+        "x": x,
+        "w": w,
+        "mask": ALL,
+        "dx": x.clone(),
+        "dw": w.clone(),
+        "db": torch.ones(5),
+    } | change
     with pytest.raises(OperatorError) as error:
         differentiate(case, *args.values())
     assert "aclnnConvolutionBackward" in error.value.text
