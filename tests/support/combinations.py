@@ -53,6 +53,7 @@ RANKS: dict[str, tuple[Any, ...]] = {"tp": (1, 2), "pp": (1, 2)}
 LAYERS = 2
 # Not in combinations, and why.
 LEFT_OUT = {
+    "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",
     "noop-layers": "a model with fewer layers, which level 0 has no flag for",
 }
 # What is computed is something else: compared with the feature alone, not with level 0.
@@ -83,7 +84,8 @@ def ways(feature: Feature) -> tuple[Given, ...]:
     flag = feature.flags[0]
     if flag.is_switch:
         return ({flag.dest: False}, {flag.dest: True}, *WAYS.get(feature.name, ()))
-    return tuple({flag.dest: choice} for choice in flag.choices or ())
+    values = flag.choices or (flag.unset,)
+    return (*({flag.dest: value} for value in values), *WAYS.get(feature.name, ()))
 
 
 def factors(world: int) -> dict[str, tuple[Any, ...]]:

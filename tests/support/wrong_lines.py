@@ -120,6 +120,14 @@ WRONG = {
         "fix-router",
         "--moe-expert-capacity-factor drops tokens of full experts, and none is full here; leave one of the two out",
     ),
+    "--position-embedding-type alibi --no-flash-attn": (
+        "feature alibi (--position-embedding-type) needs feature flash-attention (--use-flash-attn), which is off "
+        "(--no-flash-attn): its operator adds the bias to the scores; add --use-flash-attn, or leave out "
+        "--position-embedding-type"
+    ),
+    "--optimization-level 1 --position-embedding-type alibi": _level(
+        "--position-embedding-type alibi", "alibi", 2, 1
+    ),
     # values
     f"{_SWAP} --use-distributed-optimizer --swap-optimizer-times many": (
         "argument --swap-optimizer-times: invalid int value: 'many' (feature swap-optimizer: In how many slices they come"

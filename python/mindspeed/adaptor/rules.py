@@ -72,9 +72,11 @@ def _inactive(feature: Feature, args: Arguments, level: Level) -> Iterator[str]:
     if feature.level <= level:
         return
     for flag in feature.flags:
-        if flag.is_given(args) and not flag.megatron:
+        is_ours = not flag.megatron or flag.value(args) in flag.adds
+        if flag.is_given(args) and is_ours:
+            name = f"{flag.name} {flag.value(args)}" if flag.adds else flag.name
             yield (
-                f"{flag.name} belongs to level {feature.level:d} (feature {feature.name}), and --optimization-level "
+                f"{name} belongs to level {feature.level:d} (feature {feature.name}), and --optimization-level "
                 f"is {level:d}: raise the level or leave the flag out"
             )
 

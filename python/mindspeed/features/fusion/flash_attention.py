@@ -98,14 +98,21 @@ def scale_of(core: Any) -> float:
 
 def run(core: Any, qkv: list[Tensor], heads: int, layout: str, seen: Visible, **lengths: Any) -> Tensor:
     """The operator, with the dropout of the layer in the random state that Megatron uses for it."""
-    v2 = core.config.use_fusion_attn_v2
+    bias: dict[str, Any] = {}
+    if (bias_of := getattr(core, "score_bias", None)) is not None:  # feature alibi
+        if layout != "SBH":
+            raise NotImplementedError(
+                "--position-embedding-type alibi: packed sequences are not supported; choose another type"
+            )
+        bias = bias_of(qkv[0], qkv[1].shape[0])
+    v2 = core.config.use_fusion_attn_v2 or bool(bias)  # the first version adds before it scales
     names = ("pre_tokens", "next_tokens") if v2 else ("pre_tockens", "next_tockens")
     call = torch_npu.npu_fusion_attention_v2 if v2 else torch_npu.npu_fusion_attention
     sink = getattr(core, "softmax_offset", None)
     options = {
         "atten_mask": seen.mask, "scale": scale_of(core), "sparse_mode": seen.mode, names[0]: seen.before,
         names[1]: seen.behind, "sink": None if sink is None else sink.to(device=qkv[0].device, dtype=torch.float32),
-    }  # fmt: skip
+    } | bias  # fmt: skip
     dropped = core.attention_dropout.p if core.training else 0.0
     random: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if dropped > 0:

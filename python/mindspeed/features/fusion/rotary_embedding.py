@@ -107,7 +107,7 @@ def check(args: Any) -> Iterable[str]:
     kind = getattr(args, "position_embedding_type", None)
     if getattr(args, "use_rotary_position_embeddings", False):
         kind = "rope"  # as Megatron's validation will set it
-    if args.use_fused_rotary_pos_emb and kind in ("learned_absolute", "relative", "none"):
+    if args.use_fused_rotary_pos_emb and kind in ("learned_absolute", "relative", "none", "alibi"):
         yield f"--position-embedding-type is {kind}: give rope, or leave out --use-fused-rotary-pos-emb"
 
 
