@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from mindspeed.features.compatibility import context_parallel, optimizer_groups, router_weight, torch_norm
+from mindspeed.features.compatibility import (
+    context_parallel,
+    latent_attention,
+    optimizer_groups,
+    router_weight,
+    torch_fsdp2,
+    torch_norm,
+)
 
 CPU = torch.device("cpu")
 
@@ -131,6 +138,35 @@ def test_routers_may_convert_their_weight(sharded: bool) -> None:
     x = torch.ones(3, 4)
     torch.testing.assert_close(router_weight.with_a_copy(gating)(router, x).float(), router(x))
     assert ("to" in vars(router.weight)) == sharded
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_latent_attention_has_no_fused_rope(latent: bool) -> None:
+    args = SimpleNamespace(multi_latent_attention=latent, apply_rope_fusion=True)
+    latent_attention.without_fusion(args)
+    assert args.apply_rope_fusion != latent
+
+
+def test_values_may_be_narrower_than_keys() -> None:
+    class Core:
+        @latent_attention.of_two_widths
+        def __init__(self, config: Any, softmax_scale: float | None = None) -> None:
+            self.softmax_scale, self.num_attention_heads_per_partition = softmax_scale, 2
+            self.hidden_size_per_partition = 16
+
+    core = Core(None, k_channels=4, v_channels=3)
+    assert core.softmax_scale == 0.5 and core.hidden_size_per_partition == 6
+    assert Core(None).hidden_size_per_partition == 16
+
+
+def test_fsdp2_takes_what_megatron_lm_gives() -> None:
+    class Wrapper:
+        @torch_fsdp2.accepting
+        def __init__(self, config: Any, ddp_config: Any, module: Any, sub_modules_to_wrap: Any = ()) -> None:
+            self.units = sub_modules_to_wrap
+
+    wrapped = Wrapper(1, 2, 3, disable_bucketing=True, sub_modules_to_wrap={torch.nn.Linear})
+    assert wrapped.units == {torch.nn.Linear} and wrapped.ddp_config == 2
 
 
 def group(wd_mult: float, **fields: Any) -> dict[str, Any]:

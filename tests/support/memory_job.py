@@ -32,6 +32,10 @@ OFF: dict[str, Any] = {
     "reuse_fp32_param": False,
     "noop_layers": None,
     "enable_recompute_layers_per_pp_rank": False,
+    "context_parallel_algo": None,
+    "ulysses_degree_in_cp": None,
+    "use_cp_send_recv_overlap": False,
+    "use_fused_ring_attention_update": False,
 }
 
 

@@ -23,6 +23,8 @@ from mindspeed.adaptor.patching import Patch
 
 # What cp_comm_type may ask for. Megatron-LM's default is p2p: the same result in other messages.
 ACCEPTED = (None, "p2p", "all_gather")
+# Values of --context-parallel-algo that leave it at that (feature context-parallel-algo).
+GATHERED = (None, "kvallgather_cp_algo")
 
 
 def chunks_of(rank: int, size: int) -> tuple[int, int]:
@@ -100,7 +102,8 @@ def attend_to_all(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.T
         *args: Any,
         **kwargs: Any,
     ) -> torch.Tensor:
-        if self.config.context_parallel_size > 1:
+        is_gathered = getattr(self.config, "context_parallel_algo", None) in GATHERED
+        if self.config.context_parallel_size > 1 and is_gathered:
             from megatron.core import parallel_state
 
             group = parallel_state.get_context_parallel_group()
