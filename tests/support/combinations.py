@@ -53,6 +53,7 @@ RANKS: dict[str, tuple[Any, ...]] = {"tp": (1, 2), "pp": (1, 2)}
 LAYERS = 2
 # Not in combinations, and why.
 LEFT_OUT = {
+    "context-parallel-algo": "ranks that share the sequence, which test_context_parallel_algo.py has",
     "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",
     "noop-layers": "a model with fewer layers, which level 0 has no flag for",
 }
@@ -60,8 +61,8 @@ LEFT_OUT = {
 CHANGE_RESULTS = ("fix-router",)
 # The same arithmetic, as their pages say: the same bits.
 SAME_BITS = (
-    "npu-deterministic", "optimizer-selection", "recompute-activation-function", "reuse-fp32-param", "swap-attention",
-    "swap-optimizer", "vocab-parallel-embedding",
+    "npu-deterministic", "optimizer-selection", "recompute-activation-function", "recompute-layers-per-stage",
+    "reuse-fp32-param", "swap-attention", "swap-optimizer", "vocab-parallel-embedding",
 )  # fmt: skip
 _TRIES, _CANDIDATES = 150, 5
 

@@ -105,7 +105,6 @@ _FP32 = (
     dense(world=2, per_token_loss=True),
     dense(world=2, optimizer="zero3"),
     moe(world=2, optimizer="fsdp2"),
-    moe(world=2, optimizer="zero3", dispatcher="alltoall"),
     moe(world=2, ep=2),
     moe(world=2, ep=2, dispatcher="alltoall", fast=True),
     moe(world=2, pp=2),
