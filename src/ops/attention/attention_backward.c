@@ -97,9 +97,33 @@ static void score_rows(const struct backward *w, const struct attn_batch *batch,
             HC_DISPATCH(attn_dropout_row)(keys, dp, job->drop, bit, keep);
         }
         const float delta = w->delta[(batch->token0 + i + r) * job->a->heads + head];
-        HC_DISPATCH(attn_gradient_row)(keys, s, dp, delta);
+        HC_DISPATCH(attn_gradient_row)(&row, s, dp, delta);
         if (job->dpse.data != NULL) store_bias_gradient(w, batch, head, i + r, k, keys, dp, t->bias);
     }
+}
+
+/* Scores and dy V^T of the rows of a stripe. */
+static void score_products(const struct attn_job *job, const struct attn_stripe *p, const struct tiles *t) {
+    const struct attn_args *a = job->a;
+    const size_t at = p->row * ATTN_KEYS;
+    attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
+    gemm(p->rows, p->high, a->d, t->q + p->row * job->ld, job->ld, 1, t->kt, ATTN_KEYS, t->s + at, ATTN_KEYS,
+         false);
+    gemm(p->rows, p->high, a->dv, t->dy + p->row * job->ldv, job->ldv, 1, t->vt, ATTN_KEYS, t->dp + at,
+         ATTN_KEYS, false);
+}
+
+/* What the rows of a stripe add to the three gradients; dq: of the tile's first row. */
+static void gradient_products(const struct attn_job *job, const struct attn_stripe *p, const struct tiles *t,
+                              float *dq) {
+    const struct attn_args *a = job->a;
+    const size_t ld = job->ld, ldv = job->ldv, at = p->row * ATTN_KEYS;
+    const float *weights = job->drop != NULL ? t->p : t->s;
+    attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
+    gemm(p->high, a->dv, p->rows, weights + at, 1, ATTN_KEYS, t->dy + p->row * ldv, ldv, t->dv, ldv, true);
+    gemm(p->high, a->d, p->rows, t->dp + at, 1, ATTN_KEYS, t->q + p->row * ld, ld, t->dk, ld, true);
+    gemm(p->rows, a->d, p->high, t->dp + at, ATTN_KEYS, 1, t->k, ld, dq + p->row * a->heads * ld,
+         a->heads * ld, true);
 }
 
 /* The five products of one tile. Order: scores and dy V^T, rows to dS, then the three gradients. */
@@ -107,18 +131,14 @@ static void query_tile(const struct backward *w, const struct attn_batch *batch,
                        size_t rows, size_t k, size_t keys, size_t split, const struct tiles *t) {
     const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
-    const size_t ld = job->ld, ldv = job->ldv;
-    attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
-    attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, t->q, ld);
-    attn_load(&job->dy, batch, batch->q0, head, i, rows, a->dv, t->dy, ldv);
-    gemm(rows, keys, a->d, t->q, ld, 1, t->kt, ATTN_KEYS, t->s, ATTN_KEYS, false);
-    gemm(rows, keys, a->dv, t->dy, ldv, 1, t->vt, ATTN_KEYS, t->dp, ATTN_KEYS, false);
+    float *dq = w->dq + ((split * job->tokens + batch->token0 + i) * a->heads + head) * job->ld;
+    struct attn_stripe stripe = {0};
+    attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, t->q, job->ld);
+    attn_load(&job->dy, batch, batch->q0, head, i, rows, a->dv, t->dy, job->ldv);
+    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe)) score_products(job, &stripe, t);
     score_rows(w, batch, head, i, rows, k, keys, t);
-    const float *p = job->drop != NULL ? t->p : t->s;
-    gemm(keys, a->dv, rows, p, 1, ATTN_KEYS, t->dy, ldv, t->dv, ldv, true);
-    gemm(keys, a->d, rows, t->dp, 1, ATTN_KEYS, t->q, ld, t->dk, ld, true);
-    float *dq = w->dq + ((split * job->tokens + batch->token0 + i) * a->heads + head) * ld;
-    gemm(rows, a->d, keys, t->dp, ATTN_KEYS, 1, t->k, ld, dq, a->heads * ld, true);
+    stripe = (struct attn_stripe){0};
+    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe)) gradient_products(job, &stripe, t, dq);
 }
 
 /* Keys [k, k + keys) of a key head, all queries that see them: the outer loop of backward, where

@@ -44,6 +44,24 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
+/* S = Q K^T of the keys that are seen. */
+static void score_tile(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
+                       size_t k, size_t keys, const struct tiles *t) {
+    struct attn_stripe p = {0};
+    while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
+        HC_DISPATCH(attn_gemm)(p.rows, p.high, job->a->d, t->q + p.row * job->ld, job->ld, 1, t->kt,
+                               ATTN_KEYS, t->s + p.row * ATTN_KEYS, ATTN_KEYS, false);
+}
+
+/* O += P V of the keys that are seen: the other weights are zero. */
+static void output_tile(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
+                        size_t k, size_t keys, const struct tiles *t) {
+    struct attn_stripe p = {0};
+    while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
+        HC_DISPATCH(attn_gemm)(p.rows, job->a->dv, p.high, t->s + p.row * ATTN_KEYS, ATTN_KEYS, 1, t->v,
+                               job->ldv, t->out + p.row * job->ldv, job->ldv, true);
+}
+
 /* Scores of a tile to weights, row by row, while they are in the first-level cache. Dropout comes after
  * the sum has been taken: the sum is that of all weights. */
 static void softmax_tile(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
@@ -104,9 +122,9 @@ static void query_block(const struct attn_job *job, const struct attn_batch *bat
         attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, job->ld);
         HC_DISPATCH(attn_transpose)(keys, a->d, t->k, job->ld, t->kt, ATTN_KEYS);
         attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, job->ldv);
-        HC_DISPATCH(attn_gemm)(rows, keys, a->d, t->q, job->ld, 1, t->kt, ATTN_KEYS, t->s, ATTN_KEYS, false);
+        score_tile(job, batch, i, rows, k, keys, t);
         softmax_tile(job, batch, head, i, rows, k, keys, t);
-        HC_DISPATCH(attn_gemm)(rows, a->dv, keys, t->s, ATTN_KEYS, 1, t->v, job->ldv, t->out, job->ldv, true);
+        output_tile(job, batch, i, rows, k, keys, t);
     }
     finish_rows(job, batch, head, i, rows, t);
 }

@@ -203,6 +203,23 @@ bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batc
     return false;
 }
 
+/* Rows of a stripe where a tile is seen in part; whole blocks of the kernel's rows. */
+enum { STRIPE_ROWS = 30 };
+
+/* A tile on a diagonal is half hidden: products of its stripes leave most of that out. */
+bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
+                      size_t k, size_t keys, struct attn_stripe *stripe) {
+    size_t ignored, first, last;
+    stripe->row += stripe->rows;
+    if (stripe->row >= rows) return false;
+    attn_visible(job, batch, i + stripe->row, &ignored, &first);
+    stripe->rows = rows - stripe->row;
+    if (first < k + keys) stripe->rows = hc_min_size(stripe->rows, STRIPE_ROWS);
+    attn_visible(job, batch, i + stripe->row + stripe->rows - 1, &ignored, &last);
+    stripe->high = hc_min_size(last > k ? last - k : 0, keys);
+    return true;
+}
+
 /* The last 1024 rows of a linear bias stand for all: it depends on key minus query only, so an earlier row is
  * the last one moved along the keys. */
 static void load_bias(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,

@@ -68,6 +68,13 @@ void attn_visible(const struct attn_job *job, const struct attn_batch *batch, si
 /* Whether queries [i, i + rows) see any of keys [k, k + keys). */
 bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                        size_t rows, size_t k, size_t keys);
+/* Part of a tile's rows that sees the same keys, but for its last ones: the tile's keys before `high`. */
+struct attn_stripe {
+    size_t row, rows, high;
+};
+/* The next stripe of a tile; `stripe` starts as zeros. False after the last one. */
+bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
+                      size_t k, size_t keys, struct attn_stripe *stripe);
 /* How the scores of query i with keys [k, k + keys) become logits; bias: room for ATTN_KEYS floats. */
 void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                       size_t k, size_t keys, float *bias, struct attn_row *row);

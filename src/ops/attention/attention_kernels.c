@@ -88,12 +88,19 @@ void HC_FN(attn_transpose)(size_t rows, size_t columns, const float *src, size_t
 /* As many bytes as a vector has floats: mask bytes, widened to lanes. */
 typedef uint8_t vb __attribute__((vector_size(HC_VL), aligned(1), may_alias));
 
-/* The logits of the visible part, whole vectors first; the rest -inf. Returns their maximum. */
+/* Whole vectors that hold the visible part. */
+INLINE size_t visible_from(const struct attn_row *row) { return row->low / HC_VL * HC_VL; }
+INLINE size_t visible_to(const struct attn_row *row) {
+    return hc_min_size((row->high + HC_VL - 1) / HC_VL * HC_VL, row->n);
+}
+
+/* The logits of the visible part, whole vectors first; the rest of their vectors -inf. Returns their maximum.
+ */
 static float make_logits(const struct attn_row *row, float *s) {
     const vf scale = vf_set(row->scale), lowest = vf_set(-INFINITY);
     vf most = lowest;
     float last = -INFINITY;
-    for (size_t i = 0; i < row->low; i++) s[i] = -INFINITY;
+    for (size_t i = visible_from(row); i < row->low; i++) s[i] = -INFINITY;
     size_t i = row->low;
     for (; i + HC_VL <= row->high; i += HC_VL) {
         vf x = vf_load(s + i);
@@ -116,30 +123,33 @@ static float make_logits(const struct attn_row *row, float *s) {
         s[i] = x;
         last = last > x || last != last ? last : x;
     }
-    for (; i < row->n; i++) s[i] = -INFINITY;
+    for (; i < visible_to(row); i++) s[i] = -INFINITY;
     const float all = vf_reduce_max(most);
     return all > last || all != all ? all : last;
 }
 
-/* s = exp(s - max) * factor; returns the sum. */
-static float exponentials(size_t n, float *s, float max, float factor) {
+/* s = exp(s - max) * factor, 0 where nothing is visible; returns the sum. */
+static float exponentials(const struct attn_row *row, float *s, float max, float factor) {
     const vf m = vf_set(max), f = vf_set(factor);
+    const size_t end = visible_to(row);
     vf sum = vf_zero();
-    size_t i = 0;
-    for (; i + HC_VL <= n; i += HC_VL) {
+    size_t i = visible_from(row);
+    memset(s, 0, i * sizeof(float));
+    for (; i + HC_VL <= end; i += HC_VL) {
         const vf x = vf_load(s + i);
         const vf e = vf_select(x == -INFINITY, vf_zero(), vf_exp(x - m)) * f;
         vf_store(s + i, e);
         sum = sum + e;
     }
-    if (i < n) {
-        const vf x = vf_load_part(s + i, n - i);
+    if (i < end) {
+        const vf x = vf_load_part(s + i, end - i);
         const vf e = vf_select(x == -INFINITY, vf_zero(), vf_exp(x - m)) * f;
-        vf_store_part(s + i, e, n - i);
+        vf_store_part(s + i, e, end - i);
         vf counted = vf_zero();
-        memcpy(&counted, &e, (n - i) * sizeof(float));
+        memcpy(&counted, &e, (end - i) * sizeof(float));
         sum = sum + counted;
     }
+    memset(s + end, 0, (row->n - end) * sizeof(float));
     return vf_reduce_add(sum);
 }
 
@@ -156,13 +166,13 @@ void HC_FN(attn_softmax_row)(const struct attn_row *row, float *s, float *max, f
     /* Nothing visible so far: any finite maximum will do, and all exponentials are zero. */
     const float base = now == -INFINITY ? 0 : now;
     *rescale = old == -INFINITY ? 0 : old == now ? 1 : exp_one(old - base);
-    *sum = *sum * *rescale + exponentials(row->n, s, base, 1);
+    *sum = *sum * *rescale + exponentials(row, s, base, 1);
     *max = now;
 }
 
 void HC_FN(attn_probability_row)(const struct attn_row *row, float *s, float max, float inverse_sum) {
     make_logits(row, s);
-    exponentials(row->n, s, max, inverse_sum);
+    exponentials(row, s, max, inverse_sum);
 }
 
 /* A select, not a product with 0: what is dropped must be 0 even where x is infinite. */
@@ -174,8 +184,10 @@ void HC_FN(attn_dropout_row)(size_t n, float *x, const uint8_t *bits, size_t fir
     }
 }
 
-void HC_FN(attn_gradient_row)(size_t n, const float *p, float *dp, float delta) {
-    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - delta);
+void HC_FN(attn_gradient_row)(const struct attn_row *row, const float *p, float *dp, float delta) {
+    memset(dp, 0, row->low * sizeof(float));
+    _Pragma("GCC ivdep") for (size_t i = row->low; i < row->high; i++) dp[i] = p[i] * (dp[i] - delta);
+    memset(dp + row->high, 0, (row->n - row->high) * sizeof(float));
 }
 
 void HC_FN(attn_scale_row)(size_t n, float *x, float factor) {

@@ -33,7 +33,7 @@ HC_KERNEL(attn_softmax_row, (const struct attn_row *row, float *s, float *max, f
 HC_KERNEL(attn_probability_row, (const struct attn_row *row, float *s, float max, float inverse_sum))
 /* x[i] = bit number first + i of bits (least significant first) ? x[i] * factor : 0. */
 HC_KERNEL(attn_dropout_row, (size_t n, float *x, const uint8_t *bits, size_t first, float factor))
-/* ds[i] = p[i] * (dp[i] - delta), into dp. */
-HC_KERNEL(attn_gradient_row, (size_t n, const float *p, float *dp, float delta))
+/* ds[i] = p[i] * (dp[i] - delta), into dp; 0 where the row sees nothing, whatever is there. */
+HC_KERNEL(attn_gradient_row, (const struct attn_row *row, const float *p, float *dp, float delta))
 HC_KERNEL(attn_scale_row, (size_t n, float *x, float factor))
 HC_KERNEL(attn_dot, (size_t n, const float *a, const float *b, float *out))
