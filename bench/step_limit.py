@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace) -> Any:
     import megatron_step
 
     level = int(options.row.split()[1])
-    more = {"level": level, "off": [], "on": options.on if level == 2 else [], "llama": False}
+    more = {"level": level, "off": [], "on": options.on if level == 2 else [], "llama": False, "te": False}
     return megatron_step.measure(argparse.Namespace(**vars(options) | more))["seconds"]
 
 
