@@ -11,6 +11,7 @@ from typing import Any
 import mindspeed.ops
 import pytest
 import torch
+import torch_npu
 from mindspeed.ops.dropout_add_layer_norm import npu_dropout_add_layer_norm
 from mindspeed.ops.dropout_add_rms_norm import npu_dropout_add_rms_norm
 from mindspeed.ops.fusion_attention_v2 import npu_fusion_attention, npu_fusion_attention_grad
@@ -260,3 +261,35 @@ def test_dropout_before_a_norm_drops_and_scales() -> None:
     )
     assert abs(mask.float().mean().item() - 0.75) < 0.05
     near(total, mask.cpu().float() / 0.75)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=("fp32", "bf16"))
+def test_experts_from_tokens_to_tokens(dtype: torch.dtype) -> None:
+    """Permuted, multiplied, gated, multiplied and brought back with weights; devices have given NaN for this gradient."""
+    tokens, k, experts, hidden = 37, 2, 5, 16
+    scores = torch.randn(tokens, experts)
+    scores[:, 3] = -9.0  # an expert without tokens
+    chosen = scores.topk(k)[1]
+    given = [
+        torch.rand(tokens, k), torch.randn(tokens, hidden),
+        torch.randn(experts, hidden, 2 * hidden) / 4, torch.randn(experts, hidden, hidden) / 4,
+    ]  # fmt: skip
+    probs, x, w1, w2 = ours = [t.to(dtype).npu().requires_grad_() for t in given]
+    counts = torch.bincount(chosen.flatten(), minlength=experts).npu()
+    rows, places = npu_moe_token_permute(x, chosen.int().npu(), tokens * k)
+    inner = torch_npu.npu_swiglu(npu_gmm_v2(rows, w1, group_list=counts))
+    out = npu_moe_token_unpermute(npu_gmm_v2(inner, w2, group_list=counts), places, probs)
+    exact = [t.detach().cpu().double().requires_grad_() for t in ours]
+    want = torch.zeros(tokens, hidden, dtype=torch.float64)
+    for e in range(experts):
+        token, place = (chosen == e).nonzero(as_tuple=True)
+        gate, value = (exact[1][token] @ exact[2][e]).chunk(2, -1)
+        y = (torch.nn.functional.silu(gate) * value) @ exact[3][e]
+        want = want.index_add(0, token, y * exact[0][token, place].unsqueeze(1))
+    grad = torch.randn(tokens, hidden).to(dtype)
+    out.backward(grad.npu())
+    want.backward(grad.double())
+    pairs = [(out, want), *((a.grad, b.grad) for a, b in zip(ours, exact, strict=True))]
+    for got, wanted in pairs:
+        error = (got.detach().cpu().double() - wanted.detach()).norm() / wanted.detach().norm()
+        assert error < (1e-5 if dtype is torch.float32 else 3e-2)  # NaN fails too
