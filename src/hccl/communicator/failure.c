@@ -186,8 +186,8 @@ HcclResult hc_comm_poll(struct hc_comm *c) {
     struct hc_report report;
     if (atomic_load(&c->failed) == HCCL_SUCCESS && is_reported(c, &report)) {
         char text[FAILURE_BYTES];
-        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %s", c->title, c->rank,
-                 c->num_ranks, report.rank, report.text);
+        snprintf(text, sizeof text, "communicator %s on rank %u of %u: rank %u reports: %s", c->title,
+                 c->rank, c->num_ranks, report.rank, report.text);
         keep(c, report.code, text);
     }
     return hc_comm_failure(c);
