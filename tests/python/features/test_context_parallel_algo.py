@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import memory_cases
 import pytest
 import torch
 import torch_npu  # noqa: F401
+import torchrun
 from memory_cases import case
 from mindspeed.adaptor import Level, rules
 from mindspeed.features.sequence import _ring
@@ -50,6 +53,17 @@ def test_training_is_that_of_one_rank() -> None:
             assert found[what] == pytest.approx(wanted, rel=1e-4), f"{name}: {what}"
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_ring_is_the_whole_attention_under_any_mask(world: int) -> None:
+    job = Path(__file__).parents[2] / "support" / "ring_job.py"
+    done = torchrun.run(world, job, [], timeout=300)
+    assert done.returncode == 0, torchrun.errors(done)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(lines) == 6
+    for line in lines:
+        assert line["difference"] < 1e-5, line
+
+
 def parts(keys: int, hidden: int = 0) -> _ring._Result:
     """Attention of 4 queries to some keys in float64, [s, b, h * d] with b = 2, h = 3, d = 5; nobody sees the first."""
     torch.manual_seed(keys)
@@ -61,6 +75,8 @@ def parts(keys: int, hidden: int = 0) -> _ring._Result:
     )
     total = weights.sum(-1, keepdim=True)
     out = torch.where(total > 0, weights @ values / total, 0.0).permute(2, 0, 1, 3).reshape(4, 2, 15)
+    limits = torch.finfo(torch.float32)  # as the operator says that a row saw nothing
+    most, total = most.clamp(min=limits.min), torch.where(total > 0, total, limits.max)
     return _ring._Result(out, most.expand(2, 3, 4, 8).contiguous(), total.expand(2, 3, 4, 8).contiguous())
 
 
@@ -69,11 +85,14 @@ def test_merging(hidden: tuple[int, int]) -> None:
     one, other = parts(6, hidden[0]), parts(9, hidden[1])
     merged = _ring.merged(one, other)
     assert not merged.out.isnan().any()
-    weights = [part.total[..., :1] * (part.most[..., :1] - 3).exp() for part in (one, other)]
-    weights = [torch.where(weight.isnan(), 0.0, weight).permute(2, 0, 1, 3) for weight in weights]
+    weights = [
+        part.total[..., :1].double() * (part.most[..., :1].double() - 3).exp() for part in (one, other)
+    ]
+    weights = [weight.permute(2, 0, 1, 3) for weight in weights]
     shares = [torch.where(sum(weights) > 0, weight / sum(weights), 0.0) for weight in weights]
     wanted = sum(part.out.view(4, 2, 3, 5) * share for part, share in zip((one, other), shares, strict=True))
-    torch.testing.assert_close(merged.out.view(4, 2, 3, 5), wanted)
+    torch.testing.assert_close(merged.out.view(4, 2, 3, 5), wanted.float())
+    assert merged.total.isfinite().all()
     if not any(hidden):
         on_device = [_ring._Result(*(t.npu() for t in (r.out, r.most, r.total))) for r in (one, other)]
         torch.testing.assert_close(_ring.merged_by_operator(*on_device).out.cpu(), merged.out)

@@ -110,13 +110,21 @@ class _Result:
         self.total[:, :, which] = other.total
 
 
+_LEAST, _MOST = torch.finfo(torch.float32).min, torch.finfo(torch.float32).max
+
+
 def merged(one: _Result, other: _Result) -> _Result:
-    """Written out. A row that sees no key has a maximum of -inf, and stays zero if both are so."""
+    """Written out. Rows that see no key have the least maximum and the largest sum, as the operator gives them, and their
+    sums must not be added up."""
     most = torch.maximum(one.most, other.most)
-    base = torch.where(most == -torch.inf, 0.0, most)
-    parts = [part.total * torch.exp(part.most - base) for part in (one, other)]
+    base = torch.where(most <= _LEAST, 0.0, most)
+    parts = [
+        torch.where(part.most <= _LEAST, 0.0, part.total) * torch.exp(part.most - base)
+        for part in (one, other)
+    ]
     total = parts[0] + parts[1]
     shares = [torch.where(total > 0, part / total, 0.0) for part in parts]
+    total = torch.where(total > 0, total, _MOST)
     s, b, width = one.out.shape
     heads = most.shape[1]
     out = sum(
