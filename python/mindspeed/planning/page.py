@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from mindspeed.planning.plan import Plan
+from mindspeed.planning.report import AMOUNTS
 
 _STYLE = """
 :root { color-scheme: light dark }
@@ -18,7 +19,6 @@ th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #8884
 tr.off { opacity: .55 } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 .problem { border-left: 4px solid #c33; padding: .3rem .8rem; margin: .4rem 0 }
 """
-_AMOUNTS = ("weights", "gradients", "optimizer", "activations", "peak")
 
 
 def page(plan: Plan) -> str:
@@ -58,11 +58,16 @@ def _estimate(plan: Plan) -> str:
     if not found:
         return ""
     rows = [
-        (stage["stage"], f"{stage['parameters']:,}", *(f"{stage[name] / 2**20:,.1f}" for name in _AMOUNTS))
+        (stage["stage"], f"{stage['parameters']:,}", *(f"{stage[name] / 2**20:,.1f}" for name in AMOUNTS))
         for stage in found["stages"]
     ]
-    head = ("stage", "parameters", *(f"{name}, MiB" for name in _AMOUNTS))
-    notes = "".join(f"<li>{escape(note)}</li>" for note in found["notes"])
+    head = ("stage", "parameters", *(f"{name}, MiB" for name in AMOUNTS))
+    moments = (
+        f"Stage {stage['stage']} has its peak at the {stage['moment']}; a layer keeps {stage['layer'] / 2**20:,.1f} MiB "
+        "for its backward pass."
+        for stage in found["stages"]
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in (*moments, *found["notes"]))
     return (
         f"<h2>Memory per device</h2><p>{found['parameters']:,} parameters in all.</p>"
         + _table(head, rows, numbers=True)

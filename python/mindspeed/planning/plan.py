@@ -39,8 +39,15 @@ def make(
         "patches": _patches(found.choices),
         "flags": _flags(found),
         "unknown_flags": list(found.unknown),
-        "estimate": estimate.estimate(found.args).as_dict() if not found.problems else None,
+        "estimate": _estimate(found),
     }
+
+
+def _estimate(found: understanding.Understanding) -> dict[str, Any] | None:
+    if found.problems:
+        return None
+    features = [choice.feature.name for choice in found.choices if choice.on]
+    return estimate.estimate(found.args, features).as_dict()
 
 
 def _feature(choice: Choice) -> dict[str, Any]:

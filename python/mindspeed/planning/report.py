@@ -10,6 +10,17 @@ from mindspeed.planning.plan import Plan
 
 Row = Sequence[object]
 MANY = 20
+# Of a stage, in bytes: what the peak, the last of them, is made of.
+AMOUNTS = (
+    "weights",
+    "gradients",
+    "optimizer",
+    "buffers",
+    "activations",
+    "loss",
+    "temporaries",
+    "peak",
+)
 
 
 def text(plan: Plan) -> str:
@@ -51,12 +62,14 @@ def _patches(patches: Sequence[dict[str, Any]]) -> Iterator[Row]:
 
 def _estimate(estimate: dict[str, Any]) -> Iterator[str]:
     yield f"{estimate['parameters']:,} parameters in all; per device, by pipeline stage:"
-    names = ("parameters", "weights", "gradients", "optimizer", "activations", "peak")
     rows = []
     for stage in estimate["stages"]:
-        amounts = [f"{stage[name] / 2**20:,.1f} MiB" for name in names[1:]]
+        amounts = [f"{stage[name] / 2**20:,.1f}" for name in AMOUNTS]
         rows.append((stage["stage"], f"{stage['parameters']:,}", *amounts))
-    yield from table(("stage", *names), rows)
+    yield from table(("stage", "parameters", *(f"{name}, MiB" for name in AMOUNTS)), rows)
+    for stage in estimate["stages"]:
+        layer = f"a layer keeps {stage['layer'] / 2**20:,.1f} MiB for its backward pass"
+        yield f"  Stage {stage['stage']} has its peak at the {stage['moment']}; {layer}."
     yield from (f"  {note}" for note in estimate["notes"])
 
 
