@@ -13,6 +13,7 @@ the bytes that were asked for, which is less by what the allocator rounds up. Pr
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import runpy
@@ -95,7 +96,8 @@ def in_process(work: Callable[[], Any], result: Path) -> int:
 
 
 def wait(pids: Sequence[int]) -> bool:
-    return all([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 for pid in pids])
+    codes = [os.waitpid(pid, 0)[1] for pid in pids]
+    return not any(codes)
 
 
 def planned(command: Sequence[str], megatron: Path) -> dict[str, Any]:
@@ -179,20 +181,22 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    megatron = options.megatron.resolve()
+    checkout = options.megatron.resolve()
     names = [n for n in CONFIGURATIONS if not options.only or any(word in n for word in options.only)]
-    commands = {name: command_of(name, megatron) for name in names}
+    commands = {name: command_of(name, checkout) for name in names}
     if options.command:
         commands = {"command": options.command}
-    sys.path.insert(0, str(megatron))
-    import mindspeed.megatron_adaptor
-    import megatron.training.training  # before the first fork: it takes longer than a small run
+    sys.path.insert(0, str(checkout))
+    for name in ("mindspeed.megatron_adaptor", "megatron.training.training"):
+        importlib.import_module(name)  # before the first fork: it takes longer than a small run
 
-    print(f"{'MiB per rank':22}{'rank':>5}{'allocated':>11}{'asked':>9}{'plan':>9}{'ratio':>7}  {'peak is planned at'}")
+    print(
+        f"{'MiB per rank':22}{'rank':>5}{'allocated':>11}{'asked':>9}{'plan':>9}{'ratio':>7}  {'peak is planned at'}"
+    )
     ratios = []
     for name, command in commands.items():
         with tempfile.TemporaryDirectory() as folder:
-            for rank, found in compare(command, megatron, Path(folder)):
+            for rank, found in compare(command, checkout, Path(folder)):
                 plan = found["stage"]["peak"]
                 ratios.append(plan / found["allocated"])
                 print(

@@ -76,9 +76,7 @@ def estimate(args: Namespace, features: Collection[str] = ()) -> Estimate:
     """For a GPT with dense or MoE layers, with the features of these names on; what is not counted is in the notes."""
     shape = Shape(args, features)
     stages = tuple(_stage(shape, stage) for stage in range(shape.pp))
-    return Estimate(
-        parameters=parameters.of_whole_model(args), stages=stages, notes=tuple(_notes(args))
-    )
+    return Estimate(parameters=parameters.of_whole_model(args), stages=stages, notes=tuple(_notes(args)))
 
 
 def _stage(shape: Shape, stage: int) -> Stage:
@@ -207,7 +205,11 @@ def _inputs(shape: Shape, stage: int, flight: int) -> int:
 def _held_gradient(shape: Shape, stage: int) -> int:
     """A word embedding that is the output layer too waits for its second gradient, with the first in memory."""
     tied = not value_of(shape.args, "untie_embeddings_and_output_weights", False)
-    return shape.vocabulary // shape.tp * shape.hidden * shape.dtype if tied and shape.pp == 1 and stage == 0 else 0
+    return (
+        shape.vocabulary // shape.tp * shape.hidden * shape.dtype
+        if tied and shape.pp == 1 and stage == 0
+        else 0
+    )
 
 
 def _loss(shape: Shape, kept: int) -> Iterator[Moment]:

@@ -104,7 +104,7 @@ def _positions(shape: Shape) -> tuple[int, bool]:
         return grouped, True
     if _is_rope_fused(shape):
         return shape.queries + shape.keys, False  # the stand-in makes contiguous copies
-    return grouped, False
+    return 0, False  # products with tables keep the tables alone
 
 
 def _is_rope_fused(shape: Shape) -> bool:
@@ -124,7 +124,9 @@ def _core(shape: Shape) -> int:
     if value_of(shape.args, "attention_softmax_in_fp32", False) and shape.dtype != FP32:
         kept += shape.scores * FP32
     if shape.dropout("attention_dropout"):
-        kept += shape.scores * shape.dtype + shape.scores // 8  # what is left of them, and the bits that say what
+        kept += (
+            shape.scores * shape.dtype + shape.scores // 8
+        )  # what is left of them, and the bits that say what
     return kept
 
 
@@ -204,7 +206,7 @@ def backward(shape: Shape, whole: Layer, is_moe: bool, core: int) -> Iterator[Mo
     )
     yield Moment(
         name="attention",
-        kept=whole.attention + whole.added,
+        kept=whole.attention + whole.added - (0 if shape.is_flash else whole.core),
         temporaries=2 * stream + _attention_temporaries(shape),
     )
 
@@ -241,4 +243,6 @@ def _attention_temporaries(shape: Shape) -> int:
     if shape.is_flash:
         # The result's gradient in two layouts, those of queries, keys and values, and these side by side.
         return 2 * shape.queries * shape.dtype + 2 * inputs
-    return 2 * shape.scores * shape.dtype + shape.queries * shape.dtype
+    # In place of the core: gradients of probabilities, of scores before the mask and before scaling, and of the product.
+    wide = FP32 if value_of(shape.args, "attention_softmax_in_fp32", False) else shape.dtype
+    return 2 * shape.scores * (wide + shape.dtype) + shape.queries * shape.dtype

@@ -51,7 +51,9 @@ def _latent_attention(shape: Shape) -> int:
     else:
         query = shape.hidden * q_rank + q_rank * shape.heads * (nope + rope) // shape.tp
     norms = (
-        ((q_rank or 0) + kv_rank) * (shape.norm // shape.hidden) if value_of(args, "qk_layernorm", False) else 0
+        ((q_rank or 0) + kv_rank) * (shape.norm // shape.hidden)
+        if value_of(args, "qk_layernorm", False)
+        else 0
     )
     return int(up_kv + down_kv + query + norms + shape.heads * value * shape.hidden // shape.tp)
 

@@ -18,9 +18,7 @@ def value_of(args: Namespace, name: str, default: Any) -> Any:
 class Shape:
     """The sizes that formulas use, with Megatron's defaults filled in; `features` are the names of those that are on."""
 
-    def __init__(
-        self, args: Namespace, features: Collection[str] = (), *, whole: bool = False
-    ) -> None:
+    def __init__(self, args: Namespace, features: Collection[str] = (), *, whole: bool = False) -> None:
         self.args = args
         self.features = frozenset(features)
         self.tp = 1 if whole else value_of(args, "tensor_model_parallel_size", 1)
