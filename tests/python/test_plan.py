@@ -259,3 +259,33 @@ def test_parallel_layouts_divide_what_they_hold():
         assert stage.weights == 2 * stage.parameters
         assert stage.optimizer == 12 * stage.parameters  # the one rank that shares it
         assert 0 < stage.activations < whole.activations
+
+
+def stage_of(*features, **more):
+    return estimate.estimate(Namespace(**(BASE | more), world_size=1), features).stages[0]
+
+
+def test_memory_features_take_away_what_they_say():
+    half = {"bf16": True, "use_distributed_optimizer": True}
+    plain = stage_of(**half)
+    assert plain.optimizer == 12 * plain.parameters
+    assert stage_of("swap-optimizer", **half, swap_optimizer_times=4).optimizer == 0
+    assert stage_of("reuse-fp32-param", **half).optimizer == 10 * plain.parameters
+    assert stage_of("recompute-activation-function", **half).layer == plain.layer - 16 * 4 * 64 * 2
+    assert stage_of("swap-attention", **half).layer < plain.layer
+    full = stage_of(**half, recompute_granularity="full", recompute_method="uniform", recompute_num_layers=1)
+    assert full.layer == 16 * 64 * 2 and full.peak < plain.peak
+
+
+def test_attention_that_is_written_out_keeps_its_scores():
+    written_out = stage_of(transformer_impl="local", attention_dropout=0.0)
+    flash = stage_of("flash-attention", transformer_impl="local", attention_dropout=0.0)
+    assert written_out.buffers == 4 * 4 * 16 * 16 and flash.buffers == 0
+    longer = {"transformer_impl": "local", "attention_dropout": 0.0, "seq_length": 512}
+    assert stage_of(**longer).layer - stage_of("flash-attention", **longer).layer > 3 * 4 * 512 * 512
+    assert "attention" in stage_of(**longer).moment
+
+
+def test_layers_that_compute_nothing_have_nothing():
+    assert stage_of(noop_layers=(0, 2)).parameters == stage_of(num_layers=1).parameters
+    assert stage_of(noop_layers=(0, 2)).peak == stage_of(num_layers=1).peak

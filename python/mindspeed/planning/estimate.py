@@ -222,7 +222,7 @@ def _loss(shape: Shape, kept: int) -> Iterator[Moment]:
         name="gradient of the output layer",
         activations=kept,
         loss=final + logits * shape.dtype,
-        temporaries=stream + product(shape, shape.tokens, shape.hidden, width),
+        temporaries=stream + product(shape, shape.hidden, width),
     )
     if shape.dtype != FP32:
         fused = "vocab-parallel-cross-entropy" in shape.features

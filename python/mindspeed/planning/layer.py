@@ -121,13 +121,23 @@ def _core(shape: Shape) -> int:
         # Its own result in its own layout, and the statistics of its softmax.
         return shape.queries * shape.dtype + STATISTICS * shape.tokens * shape.heads // shape.tp
     kept = shape.scores * shape.dtype  # probabilities
-    if value_of(shape.args, "attention_softmax_in_fp32", False) and shape.dtype != FP32:
+    if _is_softmax_wide(shape):
         kept += shape.scores * FP32
     if shape.dropout("attention_dropout"):
         kept += (
             shape.scores * shape.dtype + shape.scores // 8
         )  # what is left of them, and the bits that say what
     return kept
+
+
+def _is_softmax_fused(shape: Shape) -> bool:
+    return "fused-softmax" in shape.features and bool(value_of(shape.args, "masked_softmax_fusion", True))
+
+
+def _is_softmax_wide(shape: Shape) -> bool:
+    """Written out, it can keep its float32 result beside the halves that are made of it."""
+    wide = value_of(shape.args, "attention_softmax_in_fp32", False) and shape.dtype != FP32
+    return bool(wide and not _is_softmax_fused(shape))
 
 
 def inputs_of_core(shape: Shape) -> int:
@@ -190,7 +200,7 @@ def backward(shape: Shape, whole: Layer, is_moe: bool, core: int) -> Iterator[Mo
     yield Moment(
         name="second linear layer",
         kept=below,
-        temporaries=stream + whole.activated + product(shape, rows, ffn, shape.hidden),
+        temporaries=stream + whole.activated + product(shape, ffn, shape.hidden),
     )
     below -= whole.activated
     yield Moment(
@@ -202,7 +212,7 @@ def backward(shape: Shape, whole: Layer, is_moe: bool, core: int) -> Iterator[Mo
     yield Moment(
         name="first linear layer",
         kept=below,
-        temporaries=2 * stream + rows * first * shape.dtype + product(shape, rows, shape.hidden, first),
+        temporaries=2 * stream + rows * first * shape.dtype + product(shape, shape.hidden, first),
     )
     yield Moment(
         name="attention",
@@ -212,20 +222,18 @@ def backward(shape: Shape, whole: Layer, is_moe: bool, core: int) -> Iterator[Mo
 
 
 def _rows_of_product(shape: Shape, is_moe: bool) -> tuple[int, int]:
-    """(rows, width) of an MLP, or of one expert: its products come one after the other."""
+    """(rows, width) of an MLP, of grouped experts, or of one expert: their products come one after the other."""
     if not is_moe:
         return shape.tokens, shape.ffn // shape.tp
     rows = shape.tokens * int(value_of(shape.args, "moe_router_topk", 2))
-    return rows * shape.ep // shape.experts, shape.expert_ffn // shape.etp
+    if not value_of(shape.args, "moe_grouped_gemm", False):
+        rows = rows * shape.ep // shape.experts
+    return rows, shape.expert_ffn // shape.etp
 
 
-def product(shape: Shape, rows: int, inputs: int, outputs: int) -> int:
-    """For a weight's gradient: it goes into float32 sums, for which halves are converted; or it has memory of its own."""
-    converted = FP32 * rows * (inputs + outputs) if shape.dtype != shape.main_grad else 0
-    own = inputs * outputs * shape.dtype  # also what tells hooks that there is a gradient
-    if not value_of(shape.args, "gradient_accumulation_fusion", True):
-        return own
-    return max(converted, own)
+def product(shape: Shape, inputs: int, outputs: int) -> int:
+    """A weight's gradient, or what tells hooks that it has been added to the gradients' buffer."""
+    return inputs * outputs * shape.dtype
 
 
 def activation_temporaries(shape: Shape) -> int:
@@ -244,5 +252,7 @@ def _attention_temporaries(shape: Shape) -> int:
         # The result's gradient in two layouts, those of queries, keys and values, and these side by side.
         return 2 * shape.queries * shape.dtype + 2 * inputs
     # In place of the core: gradients of probabilities, of scores before the mask and before scaling, and of the product.
-    wide = FP32 if value_of(shape.args, "attention_softmax_in_fp32", False) else shape.dtype
+    if _is_softmax_fused(shape):
+        return 3 * shape.scores * shape.dtype + shape.queries * shape.dtype
+    wide = FP32 if _is_softmax_wide(shape) else shape.dtype
     return 2 * shape.scores * (wide + shape.dtype) + shape.queries * shape.dtype

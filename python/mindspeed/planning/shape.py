@@ -114,7 +114,7 @@ class Shape:
         return int(max(1, min(self.pp - stage, batches)))
 
     def layers(self, stage: int) -> list[bool]:
-        """Of a stage: whether each of its layers is MoE."""
+        """Of a stage: whether each of its layers is MoE; without those that compute nothing."""
         total = self.args.num_layers
         first = value_of(self.args, "decoder_first_pipeline_num_layers", None)
         last = value_of(self.args, "decoder_last_pipeline_num_layers", None)
@@ -126,7 +126,8 @@ class Shape:
         if last is not None:
             counts[-1] = last
         begin = sum(counts[:stage])
-        return self.is_moe[begin : begin + counts[stage]]
+        left_out = value_of(self.args, "noop_layers", ())
+        return [self.is_moe[index] for index in range(begin, begin + counts[stage]) if index not in left_out]
 
 
 def _moe_pattern(args: Namespace) -> list[bool]:
