@@ -85,7 +85,7 @@ def ways(feature: Feature) -> tuple[Given, ...]:
     flag = feature.flags[0]
     if flag.is_switch:
         return ({flag.dest: False}, {flag.dest: True}, *WAYS.get(feature.name, ()))
-    values = flag.choices or (flag.unset,)
+    values = dict.fromkeys((flag.unset, *(flag.choices or ())))
     return (*({flag.dest: value} for value in values), *WAYS.get(feature.name, ()))
 
 
