@@ -71,6 +71,8 @@ def build(setting: Setting, layout: Layout, config: Any) -> list[torch.nn.Module
         spec = gpt_layer_specs.get_gpt_layer_with_transformer_engine_spec(
             num_experts=config.num_moe_experts, moe_grouped_gemm=config.moe_grouped_gemm
         )
+    # Megatron 0.12.1 cuts the distributed optimizer's buckets wrongly around an embedding that stages share.
+    is_tied = setting["tied"] and not (layout.pp > 1 and layout.optimizer == "distributed")
     chunk = GPTModel(
         config,
         spec,
@@ -78,7 +80,7 @@ def build(setting: Setting, layout: Layout, config: Any) -> list[torch.nn.Module
         parallel_job.SEQUENCE,
         pre_process=parallel_state.is_pipeline_first_stage(),
         post_process=parallel_state.is_pipeline_last_stage(),
-        share_embeddings_and_output_weights=setting["tied"],
+        share_embeddings_and_output_weights=is_tied,
         position_embedding_type=setting["position"],
     )
     parallel_job.set_weights(chunk)
