@@ -94,6 +94,7 @@ struct job {
     int64_t line, plane[2]; /* floats of a line; lines along the first two dimensions */
     size_t width;           /* floats of a phase */
     size_t taps;
+    bool flipped; /* the last weight is the first */
     atomic_int code;
 };
 
@@ -221,6 +222,10 @@ static float read_one(const aclTensor *t, size_t i) {
 static void load_weights(const struct job *j, size_t channel, float *w) {
     const size_t at = channel * j->taps * (size_t)j->w->item_size;
     hc_load_for(j->w->dtype, HC_F32)(j->taps, w, hc_data(j->w) + at, 1);
+    for (size_t a = 0, b = j->taps; j->flipped && a + 1 < b; a++) {
+        const float last = w[--b];
+        w[b] = w[a], w[a] = last;
+    }
 }
 
 /* The line of the plane that the first weight meets for line i of y; and y's line in memory. */
@@ -335,8 +340,26 @@ aclnnStatus conv_depthwise_forward(const struct conv_shape *s, const aclTensor *
     struct job j = make_job(s, x, w, bias, y);
     return run_job(&j, s->batch * s->groups, forward_slices);
 }
+/* With strides of 1 the gradient of the input is a convolution of y by the flipped weights, padded by what
+ * x's padding leaves of the kernel: sums then stay in registers. */
+static bool turn_around(const struct conv_shape *s, struct conv_shape *turned) {
+    *turned = *s;
+    for (int d = 0; d < CONV_DIMS; d++) {
+        turned->x[d] = s->y[d], turned->y[d] = s->x[d];
+        turned->pad[d] = (s->kernel[d] - 1) * s->dilation[d] - s->pad[d];
+        if (s->stride[d] != 1 || turned->pad[d] < 0) return false;
+    }
+    return s->cy == 1;
+}
+
 aclnnStatus conv_depthwise_data(const struct conv_shape *s, const aclTensor *y, const aclTensor *w,
                                 const aclTensor *bias, const aclTensor *x) {
+    struct conv_shape turned;
+    if (turn_around(s, &turned)) {
+        struct job t = make_job(&turned, y, w, bias, x);
+        t.flipped = true;
+        return run_job(&t, s->batch * s->groups, forward_slices);
+    }
     struct job j = make_job(s, x, w, bias, y);
     return run_job(&j, s->batch * s->groups, data_slices);
 }
