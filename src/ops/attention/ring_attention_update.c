@@ -7,6 +7,7 @@
  * for each token and head: context parallelism, where keys go around a ring. Weights are computed in double,
  * rows in float. In layout SBH maxima lie as [B, N, S, 8]; in TND by token as [T, N, 8], or by sequence, each
  * as [N, S, 8], as attention itself gives them. All eight values are the same. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -42,6 +43,9 @@ struct job {
     hc_store_fn *store;
 };
 
+/* A row that saw no key has FLT_MAX as its sum, and so has the row of two of them. */
+static float narrowed(double sum) { return sum > FLT_MAX && sum < INFINITY ? FLT_MAX : (float)sum; }
+
 static void update_rows(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     const size_t heads = (size_t)j->a->heads, width = (size_t)j->a->width;
@@ -52,7 +56,7 @@ static void update_rows(void *ctx, size_t begin, size_t end) {
         const float m = j->max2[at] > j->max1[at] || j->max2[at] != j->max2[at] ? j->max2[at] : j->max1[at];
         const double part1 = (double)j->sum1[at] * exp((double)j->max1[at] - (double)m);
         const double part2 = (double)j->sum2[at] * exp((double)j->max2[at] - (double)m), sum = part1 + part2;
-        for (int i = 0; i < COPIES; i++) j->max[at + i] = m, j->sum[at + i] = (float)sum;
+        for (int i = 0; i < COPIES; i++) j->max[at + i] = m, j->sum[at + i] = narrowed(sum);
         for (size_t d = 0; d < width; d += HC_EW_BLOCK) {
             const size_t count = hc_min_size(HC_EW_BLOCK, width - d), from = (row * width + d) * j->item;
             j->load(count, a, j->out1 + from, 1);

@@ -152,3 +152,23 @@ def test_bad_input(text: str, place: int, value: object) -> None:
 def test_lengths_are_wanted_by_sequence() -> None:
     with pytest.raises(OperatorError, match="actualSeqQlenOptional is null"):
         run([torch.ones(4, 2, 8)] * 2, [m3, m3], [m3, m3], None, "TND", "")
+
+
+def test_rows_that_saw_no_key() -> None:
+    """Attention gives them zeros, the lowest maximum and the largest sum; nothing added to nothing is the same."""
+    parts = partial(4, 2, 8, torch.float32)
+    outs, rest = parts[0], [[eight(x) for x in group] for group in parts[1:]]
+    largest = torch.finfo(torch.float32).max
+    for part, rows in (
+        (0, slice(0, 2)),
+        (1, slice(1, 3)),
+    ):  # token 0: first part, 1: both, 2: second, 3: none
+        outs[part][rows], rest[0][part][rows], rest[1][part][rows] = 0, -largest, largest
+    out, most, total = run(outs, *rest, None, "TND", "TND")
+    assert torch.equal(out[1], torch.zeros(2, 8))
+    assert torch.equal(most[1], torch.full((2, 8), -largest)) and torch.equal(
+        total[1], torch.full((2, 8), largest)
+    )
+    for token, part in ((0, 1), (2, 0)):
+        assert torch.equal(out[token], outs[part][token])
+        assert torch.equal(total[token], rest[1][part][token])
