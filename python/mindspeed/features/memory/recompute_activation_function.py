@@ -19,6 +19,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from mindspeed.adaptor import Feature, Flag, Level, Patch
+from mindspeed.features.memory._own_weight import own_weight
 from mindspeed.features.memory.recompute_layers_per_stage import place_in_stage
 
 _PLACE = "_place_in_chunk"  # of an MLP: how many layers of its chunk (or pipeline stage) come before its own
@@ -210,5 +211,6 @@ FEATURE = Feature(
     patches=(
         Patch("megatron.core.transformer.mlp:MLP.forward", recomputing, wraps=True),
         Patch("megatron.core.transformer.transformer_layer:TransformerLayer.__init__", numbering, wraps=True),
+        *own_weight(),
     ),
 )

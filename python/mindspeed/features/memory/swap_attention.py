@@ -18,6 +18,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
+from mindspeed.features.memory._own_weight import own_weight
 
 # Names as in the flag's default, and Megatron Core's for the same modules.
 NAMES = {"input_norm": "input_layernorm", "post_attention_norm": "pre_mlp_layernorm"}
@@ -292,5 +293,6 @@ FEATURE = Feature(
     check=check,
     patches=(
         Patch("megatron.core.transformer.transformer_layer:TransformerLayer.forward", swapping, wraps=True),
+        *own_weight(),
     ),
 )
