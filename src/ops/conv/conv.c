@@ -175,16 +175,17 @@ aclnnStatus conv_describe(const struct conv_call *call, struct conv_shape *shape
     return check_outputs(call, shape);
 }
 
-aclnnStatus conv_tbc_views(const char *name, const aclTensor *self, const aclTensor *weight,
-                           const aclTensor *output, int64_t pad, struct conv_tbc *t) {
-    HC_CHECK(self && weight && output, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             !self     ? "self"
-             : !weight ? "weight"
-                       : "output");
-    HC_CHECK(self->rank == 3 && weight->rank == 3 && output->rank == 3, ACLNN_ERR_PARAM_INVALID,
-             "%s: self is %s, weight %s, output %s: wanted 3 dimensions", name, HC_SHOW(self),
-             HC_SHOW(weight), HC_SHOW(output));
-    const aclTensor x = hc_transpose_view(self, 0, 1), y = hc_transpose_view(output, 0, 1);
+aclnnStatus conv_tbc_views(const char *name, const char *const arguments[3], const aclTensor *input,
+                           const aclTensor *weight, const aclTensor *output, int64_t pad,
+                           struct conv_tbc *t) {
+    HC_CHECK(input && weight && output, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
+             arguments[!input    ? 0
+                       : !weight ? 1
+                                 : 2]);
+    HC_CHECK(input->rank == 3 && weight->rank == 3 && output->rank == 3, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, %s %s, %s %s: wanted 3 dimensions", name, arguments[0], HC_SHOW(input),
+             arguments[1], HC_SHOW(weight), arguments[2], HC_SHOW(output));
+    const aclTensor x = hc_transpose_view(input, 0, 1), y = hc_transpose_view(output, 0, 1);
     t->x = hc_transpose_view(&x, 1, 2);
     t->y = hc_transpose_view(&y, 1, 2);
     t->w = hc_transpose_view(weight, 0, 2);

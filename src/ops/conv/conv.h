@@ -42,8 +42,8 @@ struct conv_tbc {
     int64_t one_value, pad_value;
     aclIntArray one, pad;
 };
-aclnnStatus conv_tbc_views(const char *name, const aclTensor *self, const aclTensor *weight,
-                           const aclTensor *output, int64_t pad, struct conv_tbc *t);
+aclnnStatus conv_tbc_views(const char *name, const char *const arguments[3], const aclTensor *input,
+                           const aclTensor *weight, const aclTensor *output, int64_t pad, struct conv_tbc *t);
 /* Multiply-adds times two. */
 uint64_t conv_flops(const struct conv_shape *s);
 

@@ -113,7 +113,8 @@ HC_API aclnnStatus aclnnConvTbcGetWorkspaceSize(const aclTensor *self, const acl
                                                 int8_t cubeMathType, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {
     struct conv_tbc t;
-    HC_TRY(conv_tbc_views("aclnnConvTbc", self, weight, output, pad, &t));
+    static const char *const arguments[] = {"self", "weight", "output"};
+    HC_TRY(conv_tbc_views("aclnnConvTbc", arguments, self, weight, output, pad, &t));
     const struct conv_call call = {.name = "aclnnConvTbc",
                                    .input = &t.x,
                                    .weight = &t.w,

@@ -150,8 +150,10 @@ HC_API aclnnStatus aclnnConvTbcBackwardGetWorkspaceSize(const aclTensor *self, c
              !gradInput    ? "gradInput"
              : !gradWeight ? "gradWeight"
                            : "gradBias");
-    HC_TRY(conv_tbc_views("aclnnConvTbcBackward", input, weight, self, pad, &t));
-    HC_TRY(conv_tbc_views("aclnnConvTbcBackward", gradInput, gradWeight, self, pad, &d));
+    static const char *const arguments[] = {"input", "weight", "self"};
+    static const char *const outputs[] = {"gradInput", "gradWeight", "self"};
+    HC_TRY(conv_tbc_views("aclnnConvTbcBackward", arguments, input, weight, self, pad, &t));
+    HC_TRY(conv_tbc_views("aclnnConvTbcBackward", outputs, gradInput, gradWeight, self, pad, &d));
     const struct conv_call call = {.name = "aclnnConvTbcBackward",
                                    .input = &t.x,
                                    .weight = &t.w,

@@ -99,7 +99,6 @@ FEATURE = Feature(
             "--position-embedding-type",
             "How attention knows positions; alibi: scores fall off with the distance.",
             type=str,
-            default="learned_absolute",
             adds=(ALIBI,),
             megatron=True,
             in_config=False,
