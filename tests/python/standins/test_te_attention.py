@@ -91,6 +91,14 @@ def test_windows(te, window):
     close(layer(q, k, v), reference(q, k, v, D**-0.5, hidden).flatten(2))
 
 
+@pytest.mark.parametrize(
+    ("kind", "given", "read"),
+    [("causal", None, (-1, 0)), ("no_mask", None, (-1, -1)), ("causal", (3, 0), (3, 0))],
+)
+def test_a_window_can_be_read(te, kind, given, read):
+    assert attention(te, attn_mask_type=kind, window_size=given).window_size == read
+
+
 def test_a_window_is_a_pair(te):
     with pytest.raises(TypeError, match=r"window_size=11: wanted \(keys before, keys behind\)"):
         attention(te, window_size=11)

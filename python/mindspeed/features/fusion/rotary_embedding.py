@@ -69,7 +69,8 @@ def fused_bshd(written_out: Callable[..., Tensor]) -> Callable[..., Tensor]:
         mscale: float = 1.0,
         **more: Any,
     ) -> Tensor:
-        if t.device.type != "npu" or t.dim() != 4 or t.dtype is torch.float64 or any(more.values()):
+        is_odd = freqs.shape[-1] % 2 == 1
+        if t.device.type != "npu" or t.dim() != 4 or t.dtype is torch.float64 or is_odd or any(more.values()):
             return written_out(t, freqs, rotary_interleaved, multi_latent_attention, mscale, **more)
         return rotate(t, freqs, pairs=rotary_interleaved, mla=multi_latent_attention, mscale=mscale)
 

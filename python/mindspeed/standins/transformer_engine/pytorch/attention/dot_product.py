@@ -65,7 +65,8 @@ class DotProductAttention(TransformerEngineBaseModule):
         self.set_up_parallel(tp_group, tp_size, sequence_parallel)
         self.qkv_format = qkv_format
         self.attn_mask_type = attn_mask_type
-        self.window_size = window_size
+        self._window = window_size  # None: what the mask type of each call says
+        self.window_size = window_size or ((-1, 0) if "causal" in attn_mask_type else (-1, -1))
         self.get_rng_state_tracker = get_rng_state_tracker
         self.layer_number = layer_number
         self.attention_type = attention_type
@@ -137,7 +138,7 @@ class DotProductAttention(TransformerEngineBaseModule):
                 "DotProductAttention with inference_params", "Pass keys and values of the past"
             )
         form = qkv_format or self.qkv_format
-        window = _limits(window_size or self.window_size, kind)
+        window = _limits(window_size or self._window, kind)
         core = Core(scale=self._scale(key_layer), dropout=self._dropout())
         q, k, v = query_layer, key_layer, value_layer
         with self._random_numbers():
