@@ -127,6 +127,12 @@ def test_rotary(
 
 
 @DTYPES
+def test_rotary_of_heads_that_have_no_halves(switch: Any, dtype: torch.dtype) -> None:
+    function = call(ROTARY, "_apply_rotary_pos_emb_bshd", normal(6, 1, 1, 3), False, False, 1.0)
+    compare(switch, "use_fused_rotary_pos_emb", function, [normal(6, 2, 4, 3, dtype=dtype)])
+
+
+@DTYPES
 def test_rotary_of_packed_sequences(switch: Any, dtype: torch.dtype) -> None:
     """Positions begin anew in each sequence, also in the form that apply_rope_fusion asks for."""
     lengths = torch.tensor([0, 4, 5, 11], dtype=torch.int32, device="npu:0")

@@ -54,10 +54,18 @@ def rotate(
     if mla:
         t = torch.cat((t[..., 0::2], t[..., 1::2]), dim=-1)
     cosines, sines = cosines_and_sines(angles, t.dtype, mscale)
-    turned: Tensor = torch_npu.npu_rotary_mul(
+    turned = _turned(t, cosines, sines, pairs)
+    return turned if rest.shape[-1] == 0 else torch.cat((turned, rest), dim=-1)
+
+
+def _turned(t: Tensor, cosines: Tensor, sines: Tensor, pairs: bool) -> Tensor:
+    if t.shape[-1] % 2:  # the operator wants two halves of one size
+        first, second = t.chunk(2, dim=-1)
+        return t * cosines + torch.cat((-second, first), dim=-1) * sines
+    result: Tensor = torch_npu.npu_rotary_mul(
         t, cosines, sines, rotary_mode="interleave" if pairs else "half"
     )
-    return turned if rest.shape[-1] == 0 else torch.cat((turned, rest), dim=-1)
+    return result
 
 
 def fused_bshd(written_out: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -69,8 +77,7 @@ def fused_bshd(written_out: Callable[..., Tensor]) -> Callable[..., Tensor]:
         mscale: float = 1.0,
         **more: Any,
     ) -> Tensor:
-        is_odd = freqs.shape[-1] % 2 == 1
-        if t.device.type != "npu" or t.dim() != 4 or t.dtype is torch.float64 or is_odd or any(more.values()):
+        if t.device.type != "npu" or t.dim() != 4 or t.dtype is torch.float64 or any(more.values()):
             return written_out(t, freqs, rotary_interleaved, multi_latent_attention, mscale, **more)
         return rotate(t, freqs, pairs=rotary_interleaved, mla=multi_latent_attention, mscale=mscale)
 
