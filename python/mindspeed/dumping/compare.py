@@ -121,7 +121,7 @@ def compare(a: Path, b: Path, tolerance: float | None = None) -> Comparison:
     if not common:
         raise DumpError(f"{a} and {b} have no step and rank in common")
     result.lonely_files = [
-        str(files.get(key)) for files in (files_a, files_b) for key in files if key not in set(common)
+        str(files[key]) for files in (files_a, files_b) for key in sorted(files.keys() - common)
     ]
     for step, rank in common:
         before = None

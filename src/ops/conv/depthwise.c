@@ -136,14 +136,18 @@ static size_t plane_floats(const struct job *j) {
     return (size_t)(j->plane[0] * j->plane[1] * j->line) + SLACK;
 }
 
-/* Memory, and for each weight where its run begins relative to the line that the first meets. */
-static bool take_memory(const struct job *j, struct memory *m) {
+/* Memory, and for each weight where its run begins relative to the line that the first meets. False, and told
+ * in the job, where there is none. */
+static bool take_memory(struct job *j, struct memory *m) {
     const struct conv_shape *s = j->s;
     const size_t y = (size_t)s->y[2] + SLACK;
     m->plane = hc_scratch(HC_SCRATCH_A, plane_floats(j) * sizeof *m->plane);
     m->y = hc_scratch(HC_SCRATCH_B, (y + j->taps * (1 + MAX_LANES)) * sizeof *m->y);
     m->offset = hc_scratch(HC_SCRATCH_C, j->taps * sizeof *m->offset);
-    if (m->plane == NULL || m->y == NULL || m->offset == NULL) return false;
+    if (m->plane == NULL || m->y == NULL || m->offset == NULL) {
+        atomic_store(&j->code, ACLNN_ERR_INNER);
+        return false;
+    }
     m->w = m->y + y;
     m->lanes = m->w + j->taps;
     size_t t = 0;
@@ -250,10 +254,7 @@ static struct line make_line(const struct job *j, const struct memory *m) {
 static void forward_slices(void *job, size_t begin, size_t end) {
     struct job *j = job;
     struct memory m;
-    if (!take_memory(j, &m)) {
-        atomic_store(&j->code, ACLNN_ERR_INNER);
-        return;
-    }
+    if (!take_memory(j, &m)) return;
     hc_store_fn *store = hc_store_for(j->y->dtype, HC_F32);
     struct line l = make_line(j, &m);
     for (size_t slice = begin; slice < end; slice++) {
@@ -276,10 +277,7 @@ static void forward_slices(void *job, size_t begin, size_t end) {
 static void data_slices(void *job, size_t begin, size_t end) {
     struct job *j = job;
     struct memory m;
-    if (!take_memory(j, &m)) {
-        atomic_store(&j->code, ACLNN_ERR_INNER);
-        return;
-    }
+    if (!take_memory(j, &m)) return;
     hc_load_fn *load = hc_load_for(j->y->dtype, HC_F32);
     struct line l = make_line(j, &m);
     for (size_t slice = begin; slice < end; slice++) {
@@ -302,10 +300,7 @@ static void data_slices(void *job, size_t begin, size_t end) {
 static void weight_channels(void *job, size_t begin, size_t end) {
     struct job *j = job;
     struct memory m;
-    if (!take_memory(j, &m)) {
-        atomic_store(&j->code, ACLNN_ERR_INNER);
-        return;
-    }
+    if (!take_memory(j, &m)) return;
     hc_load_fn *load = hc_load_for(j->y->dtype, HC_F32);
     hc_store_fn *store = hc_store_for(j->w->dtype, HC_F32);
     struct line l = make_line(j, &m);
