@@ -73,6 +73,26 @@ def test_masks_and_layouts(te, form, kind):
     close(attention(te, qkv_format=form)(q, k, v, mask, attn_mask_type=kind), want)
 
 
+@pytest.mark.parametrize("heads", [3, H])
+@pytest.mark.parametrize("kind", ["padding", "arbitrary"])
+@pytest.mark.parametrize("shape", [(S, S), (1, S, S), (1, 1, S, S), (B, 1, S, S)])
+def test_a_mask_of_queries_and_keys_broadcasts(te, shape, kind, heads):
+    """Megatron's T5 hands over one of [1, queries, keys] in place of a padding mask."""
+    q, k, v = (torch.randn(B, S, heads, D, device=DEVICE) for _ in range(3))
+    mask = torch.rand(shape) > 0.6
+    mask[..., 0] = False
+    layer = te.DotProductAttention(heads, D, qkv_format="bshd", attn_mask_type=kind)
+    close(layer(q, k, v, mask.to(DEVICE)), reference(q, k, v, D**-0.5, mask).flatten(2))
+
+
+@pytest.mark.parametrize("shape", [(B, S, S), (1, 1, S, S + 1), (1, 1, 1, S, S)])
+def test_a_mask_that_does_not_broadcast_is_refused(te, shape):
+    q, k, v = (torch.randn(B, S, 3, D, device=DEVICE) for _ in range(3))
+    layer = te.DotProductAttention(3, D, qkv_format="bshd", attn_mask_type="padding")
+    with pytest.raises(ValueError, match=r"attention_mask is \[.*wanted .* = \[2, 3, 12, 12\]"):
+        layer(q, k, v, torch.zeros(shape, dtype=torch.bool, device=DEVICE))
+
+
 def test_bfloat16_scale_and_narrow_values(te):
     q, k, v = inputs(dtype=torch.bfloat16, value=4)
     layer = te.DotProductAttention(H, (D, 4), num_gqa_groups=G, softmax_scale=0.7, qkv_format="bshd")

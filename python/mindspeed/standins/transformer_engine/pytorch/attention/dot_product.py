@@ -175,6 +175,8 @@ class DotProductAttention(TransformerEngineBaseModule):
             else None
         )
         groups = self._groups()
+        keys = k.shape[1] * place_in(groups)[1]
+        mask = _as_scores(mask, (q.shape[0], q.shape[2], q.shape[1], keys))
         if groups:
             if bias is not None or "padding" in kind:
                 raise RefusedError(f"context parallelism with mask {kind!r} or a bias, in format {form}")
@@ -240,6 +242,19 @@ def _keys_mask(mask: Any) -> torch.Tensor | None:
     if isinstance(mask, (tuple, list)):
         return mask[1]
     return mask
+
+
+def _as_scores(mask: torch.Tensor | None, scores: tuple[int, int, int, int]) -> torch.Tensor | None:
+    """The mask in four dimensions: it broadcasts to the scores, whose dimensions are compared from the last one on."""
+    if mask is None:
+        return None
+    shape = (1,) * (4 - mask.dim()) + tuple(mask.shape)
+    if len(shape) != 4 or any(found not in (1, wanted) for found, wanted in zip(shape, scores, strict=True)):
+        raise ValueError(
+            f"attention_mask is {list(mask.shape)}: wanted one that broadcasts to [batch, heads, queries, keys] = "
+            f"{list(scores)}"
+        )
+    return mask.reshape(shape)
 
 
 def _rows(ends: list[int], room: list[int] | None, x: torch.Tensor) -> torch.Tensor | None:
