@@ -66,6 +66,9 @@ SENTENCES = {
     "mindspeed.optimizer": "optimizers are chosen by Megatron's --optimizer; mindspeed.core.optimizer.adamw has AdamW",
     "mindspeed.run": "no sources of Megatron are patched: `import mindspeed.megatron_adaptor` is all",
     "mindspeed.te": "Transformer Engine's layers have no such part here",
+    "mindspeed.te.pytorch.attention": "attention and its context parallelism are those of Megatron and of the feature "
+    "context-parallel-algo, chosen by flags",
+    "mindspeed.te.pytorch.fp8": "fp8 is not supported yet: train in bf16",
     "mindspeed.tokenizer": "Megatron's own tokenizers are used",
     "mindspeed.training": "Megatron's own training loop is used",
     "mindspeed.yaml_arguments": "Megatron's own YAML arguments are used, with the flags of features",

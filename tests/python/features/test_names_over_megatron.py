@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the original that are Megatron's own classes here: they can be imported and built, and do their work."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+from mindspeed import absent
+
+DEVICE = "npu"
+# As projects import them.
+IMPORTS = [
+    "from mindspeed.core.tensor_parallel.random import CheckpointWithoutOutput",
+    "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention as ms_te_dpa",
+    "import mindspeed.te.pytorch.module.grouped_linear",
+    "from mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention import MindSpeedTEDotProductAttention",
+    "from mindspeed.te.pytorch.attention.dot_product_attention.kvallgather_context_parallel import "
+    "get_distributed_rank, get_distributed_world_size, get_seq_chunk_ids_for_reordering_before_attn",
+    "from mindspeed.te.pytorch.attention.dot_product_attention.utils import get_distributed_world_size",
+    "from mindspeed.te.pytorch.fp8.constants import Format, Fp8Recipe",
+    "from mindspeed.te.pytorch.fp8.fp8 import fp8_autocast, fp8_model_init",
+    "from mindspeed.te.pytorch.fp8.padding import Fp8Padding, Fp8Unpadding",
+    "from mindspeed.te.pytorch.module.checkpoint import te_checkpoint, transformer_block_checkpointed_forward",
+    "from mindspeed.te.pytorch.module.grouped_linear import MindSpeedTEGroupedLinear, "
+    "MindSpeedTEColumnParallelGroupedLinear, MindSpeedTERowParallelGroupedLinear",
+    "from mindspeed.te.pytorch.module.layernorm import MindSpeedTELayernorm",
+    "from mindspeed.te.pytorch.module.layernorm_column_parallel_linear import MindSpeedTELayerNormColumnParallelLinear",
+    "from mindspeed.te.pytorch.module.linear import TEColumnParallelLinear, TERowParallelLinear",
+    "from mindspeed.te.pytorch.module.performance_grouped_linear import MindSpeedTEPerformanceGroupedLinear, "
+    "MindSpeedTEPerformanceColumnParallelGroupedLinear, MindSpeedTEPerformanceRowParallelGroupedLinear",
+    "from mindspeed.te.pytorch.utils import get_tensor_model_parallel_group_if_none",
+]
+# What is not here, and words of the sentence that says so.
+REFUSED = {
+    "from mindspeed.te.pytorch.attention.dot_product_attention.context_parallel import KVAllGatherCPStrategy": "by flags",
+    "from mindspeed.te.pytorch.fp8.recipes import Float8CurrentScaling": "train in bf16",
+    "from mindspeed.te.pytorch.fp8.reuse import set_weight_release_enabled": "train in bf16",
+    "from mindspeed.te.pytorch.fp8 import fp8_matmul": "train in bf16",
+    "from mindspeed.core.tensor_parallel.random import CheckpointFunctionRipipe": "--recompute-in-bubble",
+}
+
+
+@pytest.mark.parametrize("line", IMPORTS)
+def test_a_name_that_a_project_imports_is_there(megatron, line):
+    exec(line, {})
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_name_that_is_not_here_says_what_replaces_it(megatron, line):
+    with pytest.raises(ImportError) as error:
+        exec(line, {})
+    assert REFUSED[line] in str(error.value) and absent.MIGRATING in str(error.value)
+
+
+def test_fp8_is_refused_where_it_is_switched_on(megatron):
+    from mindspeed.te.pytorch.fp8.fp8 import fp8_autocast
+
+    with fp8_autocast(enabled=False):
+        pass
+    with pytest.raises(NotImplementedError, match="Train in bf16"), fp8_autocast(enabled=True):
+        pass
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_chunks_are_dealt_out_and_put_together(megatron, ranks):
+    order = importlib.import_module(
+        "mindspeed.te.pytorch.attention.dot_product_attention.kvallgather_context_parallel"
+    )
+    sequence = torch.arange(2 * ranks)
+    dealt = sequence[order.get_seq_chunk_ids_for_reordering_after_attn(ranks, "cpu")]
+    assert dealt.view(ranks, 2).sum(1).tolist() == [2 * ranks - 1] * ranks  # even work under a causal mask
+    assert torch.equal(dealt[order.get_seq_chunk_ids_for_reordering_before_attn(ranks, "cpu")], sequence)
+
+
+def test_the_group_is_megatron_s_unless_one_is_given(megatron):
+    from megatron.core import parallel_state
+    from mindspeed.te.pytorch.utils import get_tensor_model_parallel_group_if_none as group_of
+
+    assert group_of(None) is parallel_state.get_tensor_model_parallel_group()
+    assert group_of(None, is_expert=True) is parallel_state.get_expert_tensor_parallel_group()
+    assert group_of("mine") == "mine"
+
+
+def test_layers_train_as_pytorch_s(megatron):
+    import megatron_gpt
+    from mindspeed.te.pytorch.module.layernorm_column_parallel_linear import (
+        MindSpeedTELayerNormColumnParallelLinear as Layer,
+    )
+
+    config = megatron_gpt.config_of(megatron_gpt.Size())
+    layer = Layer(
+        16, 24, config=config, init_method=torch.nn.init.normal_, gather_output=False, bias=True,
+        skip_bias_add=False, is_expert=False,
+    )  # fmt: skip
+    x = torch.randn(3, 2, 16, device=DEVICE, requires_grad=True)
+    layer.weight.requires_grad_(False)  # as under LoRA
+    out, _ = layer(x)
+    out.square().sum().backward()
+    twin = x.detach().cpu().double().requires_grad_()
+    normed = torch.nn.functional.layer_norm(twin, (16,), *(w.cpu().double() for w in (layer.layer_norm_weight, layer.layer_norm_bias)))  # fmt: skip
+    want = torch.nn.functional.linear(normed, layer.weight.cpu().double(), layer.bias.detach().cpu().double())
+    want.square().sum().backward()
+    torch.testing.assert_close(out.detach().cpu().double(), want.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x.grad.cpu().double(), twin.grad, rtol=1e-4, atol=1e-4)
+    assert layer.weight.grad is None and layer.bias.grad is not None
+
+
+def test_a_block_that_is_recomputed_in_place_of_megatron_s(megatron, monkeypatch):
+    import megatron_gpt
+    from megatron.core.transformer.transformer_block import TransformerBlock
+    from mindspeed.te.pytorch.module.checkpoint import transformer_block_checkpointed_forward
+
+    calls = []
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return transformer_block_checkpointed_forward(*args, **kwargs)
+
+    size = megatron_gpt.Size()
+    model = megatron_gpt.build(
+        size, recompute_granularity="full", recompute_method="uniform", recompute_num_layers=1
+    )
+    monkeypatch.setattr(TransformerBlock, "_checkpointed_forward", counted)
+    tokens = torch.zeros(size.batch, size.sequence, dtype=torch.int64, device=DEVICE)
+    model.train()(tokens, tokens, None, labels=tokens).mean().backward()
+    assert calls == [1]
+
+
+# CheckpointWithoutOutput
+
+PARTS, ROWS, HIDDEN, WIDE = 8, 512, 64, 2048
+
+
+class Part(torch.nn.Module):
+    """up -> activation and dropout -> down: the result of the middle is saved by `down` alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = torch.nn.Linear(HIDDEN, WIDE), torch.nn.Linear(WIDE, HIDDEN)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.dropout(torch.nn.functional.gelu(x), 0.3)
+
+    def forward(self, x: torch.Tensor, way: str) -> torch.Tensor:
+        between = self.up(x)
+        if way == "plain":
+            return self.down(self.middle(between))
+        from mindspeed.core.tensor_parallel.random import CheckpointWithoutOutput
+
+        kept = CheckpointWithoutOutput()
+        activated = kept.checkpoint(self.middle, False, between)
+        out = self.down(activated)
+        if way == "discarded":
+            kept.discard_output()
+            out.register_hook(kept.recompute)
+        return out
+
+
+def train(way: str) -> tuple[list[torch.Tensor], int, int]:
+    """Gradients, bytes held between forward and backward, and at the peak."""
+    torch.manual_seed(2)
+    parts = [Part().to(DEVICE) for _ in range(PARTS)]
+    x = torch.randn(ROWS, HIDDEN, device=DEVICE, requires_grad=True)
+    torch.npu.synchronize()
+    torch.npu.reset_peak_memory_stats()
+    before = torch.npu.memory_allocated()
+    y = x
+    for part in parts:
+        y = part(y, way)
+    held = torch.npu.memory_allocated() - before
+    y.square().sum().backward()
+    peak = torch.npu.max_memory_allocated() - before
+    return [x.grad.cpu(), *(p.grad.cpu() for part in parts for p in part.parameters())], held, peak
+
+
+def test_results_are_given_back_and_computed_again(megatron):
+    wanted, held, peak = train("plain")
+    got, held_without, peak_without = train("discarded")
+    for a, b in zip(got, wanted, strict=True):
+        assert torch.equal(a, b)  # the same operators on the same numbers, dropout included
+    activation = ROWS * WIDE * 4
+    # Plain: of each part the inputs of GELU and of `down`, and the mask of the dropout. Without: the first alone.
+    assert held - held_without >= PARTS * activation
+    assert held_without < (PARTS + 0.5) * activation
+    # One part at a time is whole again in the backward pass, its result twice for a moment.
+    assert peak - peak_without >= (PARTS - 3) * activation
+
+
+def test_activations_cannot_be_spread_over_ranks(megatron):
+    from mindspeed.core.tensor_parallel.random import CheckpointWithoutOutput
+
+    with pytest.raises(ValueError, match="distribute_saved_activations=True is not supported"):
+        CheckpointWithoutOutput().checkpoint(torch.sin, True, torch.ones(2))
