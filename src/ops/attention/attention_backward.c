@@ -14,6 +14,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention_cache.h"
 #include "attention_job.h"
 #include "long_loop.h"
 #include "temporary.h"
@@ -24,40 +25,50 @@ enum { ITEMS_WANTED = 16 };
 struct backward {
     struct attn_job job;
     size_t splits;
-    float *dq;    /* [split][token][head][ld] */
+    float *dq; /* [split][head][token][ld_dq] */
+    size_t ld_dq;
     float *delta; /* [token][head] */
     float *dpse;  /* [batch][head][sq][skv], where dpse is a sum over batches */
 };
 
 /* Buffers of a thread, as in the forward: `p` are probabilities after dropout, `dp` their gradient, then
- * that of the scores. */
+ * that of the scores; q and dy are the head's tiles at work. */
 struct tiles {
-    float *q, *dy, *k, *kt, *v, *vt, *s, *p, *dp, *dk, *dv, *bias;
+    float *k, *kt, *v, *vt, *s, *p, *dp, *dk, *dv, *bias;
+    const float *q, *dy;
+    struct attn_cache cache;
 };
 
 /* As in attention_forward.c: sets the pointers, or counts bytes for NULL. */
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
-    const size_t scores = ATTN_QUERIES * ATTN_KEYS, ld = job->ld, ldv = job->ldv;
-    const size_t sizes[] = {ATTN_QUERIES * ld,
-                            ATTN_QUERIES * ldv,
-                            ATTN_KEYS * ld,
-                            ATTN_KEYS * ld,
-                            ATTN_KEYS * ldv,
-                            ATTN_KEYS * ldv,
-                            scores,
-                            scores,
-                            scores,
-                            ATTN_KEYS * ld,
-                            ATTN_KEYS * ldv,
-                            ATTN_KEYS};
-    float **const to[] = {&t->q, &t->dy, &t->k,  &t->kt, &t->v,  &t->vt,
-                          &t->s, &t->p,  &t->dp, &t->dk, &t->dv, &t->bias};
+    const size_t scores = ATTN_QUERIES * ATTN_KEY_ROW, ld = job->ld, ldv = job->ldv;
+    struct attn_cache *cache = &t->cache;
+    cache->size = ATTN_QUERIES * (ld + ldv);
+    cache->slots = attn_cache_slots(hc_ceil_div(job->a->sq, ATTN_QUERIES), cache->size);
+    const size_t sizes[] = {
+        ATTN_KEYS * ld, ld * ATTN_KEY_ROW, ATTN_KEYS * ldv, ldv * ATTN_KEY_ROW,        scores, scores, scores,
+        ATTN_KEYS * ld, ATTN_KEYS * ldv,   ATTN_KEYS,       cache->slots * cache->size};
+    float **const to[] = {&t->k,  &t->kt, &t->v,  &t->vt,   &t->s,         &t->p,
+                          &t->dp, &t->dk, &t->dv, &t->bias, &cache->memory};
     size_t used = 0;
     for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
         if (memory != NULL) *to[i] = (float *)(memory + used);
         used += sizes[i] * sizeof(float);
     }
     return used;
+}
+
+/* Queries [i, i + rows) of a head, and the gradients of their outputs. */
+static void load_queries(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                         size_t rows, struct tiles *t) {
+    const struct attn_args *a = job->a;
+    bool fresh;
+    float *q = attn_cache_slot(&t->cache, batch->index * a->heads + head, i / ATTN_QUERIES, &fresh);
+    float *dy = q + ATTN_QUERIES * job->ld;
+    t->q = q, t->dy = dy;
+    if (!fresh) return;
+    attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, q, job->ld);
+    attn_load(&job->dy, batch, batch->q0, head, i, rows, a->dv, dy, job->ldv);
 }
 
 /* dS is the gradient of the logits; a bias that was added before scaling has scale times that. `row` may
@@ -86,7 +97,8 @@ static void score_rows(const struct backward *w, const struct attn_batch *batch,
     const float keep = attn_keep_factor(job->a);
     for (size_t r = 0; r < rows; r++) {
         struct attn_row row;
-        float *s = t->s + r * ATTN_KEYS, *p = t->p + r * ATTN_KEYS, *dp = t->dp + r * ATTN_KEYS;
+        const size_t start = r * ATTN_KEY_ROW;
+        float *s = t->s + start, *p = t->p + start, *dp = t->dp + start;
         const size_t at = attn_statistic(job, batch, head, i + r) * 8;
         attn_prepare_row(job, batch, head, i + r, k, keys, t->bias, &row);
         HC_DISPATCH(attn_probability_row)(&row, s, job->max[at], 1 / job->sum[at]);
@@ -105,53 +117,53 @@ static void score_rows(const struct backward *w, const struct attn_batch *batch,
 /* Scores and dy V^T of the rows of a stripe. */
 static void score_products(const struct attn_job *job, const struct attn_stripe *p, const struct tiles *t) {
     const struct attn_args *a = job->a;
-    const size_t at = p->row * ATTN_KEYS;
+    const size_t at = p->row * ATTN_KEY_ROW;
     attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
-    gemm(p->rows, p->high, a->d, t->q + p->row * job->ld, job->ld, 1, t->kt, ATTN_KEYS, t->s + at, ATTN_KEYS,
-         false);
-    gemm(p->rows, p->high, a->dv, t->dy + p->row * job->ldv, job->ldv, 1, t->vt, ATTN_KEYS, t->dp + at,
-         ATTN_KEYS, false);
+    gemm(p->rows, p->high, a->d, t->q + p->row * job->ld, job->ld, 1, t->kt, ATTN_KEY_ROW, t->s + at,
+         ATTN_KEY_ROW, false);
+    gemm(p->rows, p->high, a->dv, t->dy + p->row * job->ldv, job->ldv, 1, t->vt, ATTN_KEY_ROW, t->dp + at,
+         ATTN_KEY_ROW, false);
 }
 
 /* What the rows of a stripe add to the three gradients; dq: of the tile's first row. */
-static void gradient_products(const struct attn_job *job, const struct attn_stripe *p, const struct tiles *t,
+static void gradient_products(const struct backward *w, const struct attn_stripe *p, const struct tiles *t,
                               float *dq) {
+    const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
-    const size_t ld = job->ld, ldv = job->ldv, at = p->row * ATTN_KEYS;
+    const size_t ld = job->ld, ldv = job->ldv, at = p->row * ATTN_KEY_ROW;
     const float *weights = job->drop != NULL ? t->p : t->s;
     attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
-    gemm(p->high, a->dv, p->rows, weights + at, 1, ATTN_KEYS, t->dy + p->row * ldv, ldv, t->dv, ldv, true);
-    gemm(p->high, a->d, p->rows, t->dp + at, 1, ATTN_KEYS, t->q + p->row * ld, ld, t->dk, ld, true);
-    gemm(p->rows, a->d, p->high, t->dp + at, ATTN_KEYS, 1, t->k, ld, dq + p->row * a->heads * ld,
-         a->heads * ld, true);
+    gemm(p->high, a->dv, p->rows, weights + at, 1, ATTN_KEY_ROW, t->dy + p->row * ldv, ldv, t->dv, ldv, true);
+    gemm(p->high, a->d, p->rows, t->dp + at, 1, ATTN_KEY_ROW, t->q + p->row * ld, ld, t->dk, ld, true);
+    gemm(p->rows, a->d, p->high, t->dp + at, ATTN_KEY_ROW, 1, t->k, ld, dq + p->row * w->ld_dq, w->ld_dq,
+         true);
 }
 
 /* The five products of one tile. Order: scores and dy V^T, rows to dS, then the three gradients. */
 static void query_tile(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i,
-                       size_t rows, size_t k, size_t keys, size_t split, const struct tiles *t) {
+                       size_t rows, size_t k, size_t keys, size_t split, struct tiles *t) {
     const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
-    float *dq = w->dq + ((split * job->tokens + batch->token0 + i) * a->heads + head) * job->ld;
+    float *dq = w->dq + ((split * a->heads + head) * job->tokens + batch->token0 + i) * w->ld_dq;
     struct attn_stripe stripe = {0};
-    attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, t->q, job->ld);
-    attn_load(&job->dy, batch, batch->q0, head, i, rows, a->dv, t->dy, job->ldv);
+    load_queries(job, batch, head, i, rows, t);
     while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe)) score_products(job, &stripe, t);
     score_rows(w, batch, head, i, rows, k, keys, t);
     stripe = (struct attn_stripe){0};
-    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe)) gradient_products(job, &stripe, t, dq);
+    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe)) gradient_products(w, &stripe, t, dq);
 }
 
 /* Keys [k, k + keys) of a key head, all queries that see them: the outer loop of backward, where
  * forward's is the queries. */
 static void key_block(const struct backward *w, const struct attn_batch *batch, size_t kv_head, size_t k,
-                      size_t keys, size_t split, const struct tiles *t) {
+                      size_t keys, size_t split, struct tiles *t) {
     const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
     const size_t ld = job->ld, ldv = job->ldv, group = a->heads / a->kv_heads;
     attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, ld);
     attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, ldv);
-    HC_DISPATCH(attn_transpose)(keys, a->d, t->k, ld, t->kt, ATTN_KEYS);
-    HC_DISPATCH(attn_transpose)(keys, a->dv, t->v, ldv, t->vt, ATTN_KEYS);
+    HC_DISPATCH(attn_transpose)(keys, a->d, t->k, ld, t->kt, ATTN_KEY_ROW);
+    HC_DISPATCH(attn_transpose)(keys, a->dv, t->v, ldv, t->vt, ATTN_KEY_ROW);
     memset(t->dk, 0, keys * ld * sizeof(float));
     memset(t->dv, 0, keys * ldv * sizeof(float));
     for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
@@ -173,7 +185,7 @@ static void key_block(const struct backward *w, const struct attn_batch *batch, 
 static void run_items(void *ctx, size_t begin, size_t end) {
     struct backward *w = ctx;
     const struct attn_job *job = &w->job;
-    struct tiles t;
+    struct tiles t = {0};
     char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
     if (memory == NULL) {
         atomic_store(&w->job.failed, true);
@@ -225,16 +237,17 @@ static void compute_delta(void *ctx, size_t begin, size_t end) {
 static void store_dq(void *ctx, size_t begin, size_t end) {
     const struct backward *w = ctx;
     const struct attn_job *job = &w->job;
-    const size_t ld = job->ld, heads = job->a->heads;
+    const size_t ld = w->ld_dq, heads = job->a->heads;
     for (size_t row = begin; row < end; row++) {
-        const struct attn_batch *batch = find_batch(job, row / heads);
-        float *sum = w->dq + row * ld;
+        const size_t token = row / heads, head = row % heads;
+        const struct attn_batch *batch = find_batch(job, token);
+        float *sum = w->dq + (head * job->tokens + token) * ld;
         for (size_t split = 1; split < w->splits; split++) {
-            const float *part = w->dq + (split * job->tokens * heads + row) * ld;
+            const float *part = sum + split * heads * job->tokens * ld;
             for (size_t j = 0; j < job->a->d; j++) sum[j] += part[j];
         }
         HC_DISPATCH(attn_scale_row)(job->a->d, sum, (float)job->a->scale);
-        attn_store_row(&job->dq, batch, row % heads, batch->q0 + row / heads - batch->token0, job->a->d, sum);
+        attn_store_row(&job->dq, batch, head, batch->q0 + token - batch->token0, job->a->d, sum);
     }
 }
 
@@ -286,7 +299,8 @@ static aclnnStatus allocate(struct backward *w) {
     const size_t rows = w->job.tokens * a->heads, items = a->batches * a->kv_heads;
     w->splits = items >= ITEMS_WANTED ? 1 : hc_ceil_div(ITEMS_WANTED, hc_max_size(items, 1));
     w->splits = hc_max_size(1, hc_min_size(w->splits, hc_ceil_div(a->skv, ATTN_KEYS)));
-    w->dq = hc_block_take_zeroed(w->splits * rows * w->job.ld + 1, sizeof(float));
+    w->ld_dq = hc_align_up(a->d, ATTN_PAD);
+    w->dq = hc_block_take_zeroed(w->splits * rows * w->ld_dq + 1, sizeof(float));
     w->delta = hc_block_take_array(rows + 1, sizeof(float));
     HC_CHECK(w->dq && w->delta, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of %zu query rows",
              a->name, rows);

@@ -13,29 +13,34 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention_cache.h"
 #include "attention_job.h"
 #include "long_loop.h"
 #include "temporary.h"
 
-/* Buffers of a thread, in one piece of scratch: q, k and v tiles, k transposed, scores, output, and per
- * query row the maximum and the sum so far. */
+/* Buffers of a thread, in one piece of scratch: tiles of q, k, scores and output, per query row the maximum
+ * and the sum so far, and the head's keys, transposed, and values; kt and v are those at work. */
 struct tiles {
-    float *q, *k, *kt, *v, *s, *out, *max, *sum, *bias;
+    float *q, *k, *s, *out, *max, *sum, *bias;
+    const float *kt, *v;
+    struct attn_cache cache;
 };
 
 /* Sets the pointers of `t` into `memory`, or only counts the bytes for NULL: one list of sizes for both
  * uses. */
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
+    struct attn_cache *cache = &t->cache;
+    cache->size = job->ld * ATTN_KEY_ROW + ATTN_KEYS * job->ldv;
+    cache->slots = attn_cache_slots(hc_ceil_div(job->a->skv, ATTN_KEYS), cache->size);
     const size_t sizes[] = {ATTN_QUERIES * job->ld,
                             ATTN_KEYS * job->ld,
-                            ATTN_KEYS * job->ld,
-                            ATTN_KEYS * job->ldv,
-                            ATTN_QUERIES * ATTN_KEYS,
+                            ATTN_QUERIES * ATTN_KEY_ROW,
                             ATTN_QUERIES * job->ldv,
                             ATTN_QUERIES,
                             ATTN_QUERIES,
-                            ATTN_KEYS};
-    float **const to[] = {&t->q, &t->k, &t->kt, &t->v, &t->s, &t->out, &t->max, &t->sum, &t->bias};
+                            ATTN_KEYS,
+                            cache->slots * cache->size};
+    float **const to[] = {&t->q, &t->k, &t->s, &t->out, &t->max, &t->sum, &t->bias, &cache->memory};
     size_t used = 0;
     for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
         if (memory != NULL) *to[i] = (float *)(memory + used);
@@ -44,13 +49,27 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
+/* Keys [k, k + keys) of a key head, transposed, and their values. */
+static void load_keys(const struct attn_job *job, const struct attn_batch *batch, size_t kv_head, size_t k,
+                      size_t keys, struct tiles *t) {
+    const struct attn_args *a = job->a;
+    bool fresh;
+    float *kt = attn_cache_slot(&t->cache, batch->index * a->kv_heads + kv_head, k / ATTN_KEYS, &fresh);
+    float *v = kt + job->ld * ATTN_KEY_ROW;
+    t->kt = kt, t->v = v;
+    if (!fresh) return;
+    attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, job->ld);
+    HC_DISPATCH(attn_transpose)(keys, a->d, t->k, job->ld, kt, ATTN_KEY_ROW);
+    attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, v, job->ldv);
+}
+
 /* S = Q K^T of the keys that are seen. */
 static void score_tile(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
                        size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
     while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
         HC_DISPATCH(attn_gemm)(p.rows, p.high, job->a->d, t->q + p.row * job->ld, job->ld, 1, t->kt,
-                               ATTN_KEYS, t->s + p.row * ATTN_KEYS, ATTN_KEYS, false);
+                               ATTN_KEY_ROW, t->s + p.row * ATTN_KEY_ROW, ATTN_KEY_ROW, false);
 }
 
 /* O += P V of the keys that are seen: the other weights are zero. */
@@ -58,7 +77,7 @@ static void output_tile(const struct attn_job *job, const struct attn_batch *bat
                         size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
     while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
-        HC_DISPATCH(attn_gemm)(p.rows, job->a->dv, p.high, t->s + p.row * ATTN_KEYS, ATTN_KEYS, 1, t->v,
+        HC_DISPATCH(attn_gemm)(p.rows, job->a->dv, p.high, t->s + p.row * ATTN_KEY_ROW, ATTN_KEY_ROW, 1, t->v,
                                job->ldv, t->out + p.row * job->ldv, job->ldv, true);
 }
 
@@ -68,7 +87,7 @@ static void softmax_tile(const struct attn_job *job, const struct attn_batch *ba
                          size_t rows, size_t k, size_t keys, const struct tiles *t) {
     for (size_t r = 0; r < rows; r++) {
         struct attn_row row;
-        float rescale, *s = t->s + r * ATTN_KEYS;
+        float rescale, *s = t->s + r * ATTN_KEY_ROW;
         attn_prepare_row(job, batch, head, i + r, k, keys, t->bias, &row);
         HC_DISPATCH(attn_softmax_row)(&row, s, &t->max[r], &t->sum[r], &rescale);
         if (rescale != 1) HC_DISPATCH(attn_scale_row)(job->a->dv, t->out + r * job->ldv, rescale);
@@ -104,7 +123,7 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
 /* One work item: queries [i, i + rows) of a head, all keys. Visibility grows with the row, so the first
  * row gives the lowest key and the last row the highest. */
 static void query_block(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
-                        size_t rows, const struct tiles *t) {
+                        size_t rows, struct tiles *t) {
     const struct attn_args *a = job->a;
     const size_t kv_head = head / (a->heads / a->kv_heads);
     size_t low, high, ignored;
@@ -119,9 +138,7 @@ static void query_block(const struct attn_job *job, const struct attn_batch *bat
     for (size_t k = low / ATTN_KEYS * ATTN_KEYS; k < high; k += ATTN_KEYS) {
         const size_t keys = hc_min_size(ATTN_KEYS, batch->skv - k);
         if (!attn_tile_visible(job, batch, head, i, rows, k, keys)) continue;
-        attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, job->ld);
-        HC_DISPATCH(attn_transpose)(keys, a->d, t->k, job->ld, t->kt, ATTN_KEYS);
-        attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, job->ldv);
+        load_keys(job, batch, kv_head, k, keys, t);
         score_tile(job, batch, i, rows, k, keys, t);
         softmax_tile(job, batch, head, i, rows, k, keys, t);
         output_tile(job, batch, i, rows, k, keys, t);
@@ -132,7 +149,7 @@ static void query_block(const struct attn_job *job, const struct attn_batch *bat
 static void run_blocks(void *ctx, size_t begin, size_t end) {
     struct attn_job *job = ctx;
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
-    struct tiles t;
+    struct tiles t = {0};
     char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
     if (memory == NULL) {
         atomic_store(&job->failed, true);
@@ -154,7 +171,9 @@ static aclnnStatus run_job(struct attn_job *job) {
     const struct hc_element zero = {{0}};
     if (job->a->layout == LAYOUT_TND && job->tokens < (size_t)out->shape[0]) HC_TRY(hc_fill(out, &zero));
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
-    hc_parallel_for(job->a->batches * job->a->heads * blocks, 1, run_blocks, job);
+    const size_t heads = job->a->batches * job->a->heads;
+    /* Whole heads, as their blocks share what is loaded, where every thread gets several. */
+    hc_parallel_for(heads * blocks, heads >= 4 * hc_num_threads() ? blocks : 1, run_blocks, job);
     return attn_job_status(job);
 }
 

@@ -103,8 +103,8 @@ static aclnnStatus set_batches(struct attn_job *job) {
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     const struct attn_args *a = call->args;
     *job = (struct attn_job){.a = a, .call = call};
-    job->ld = hc_align_up(a->d, ATTN_PAD);
-    job->ldv = hc_align_up(a->dv, ATTN_PAD);
+    job->ld = attn_row_size(a->d);
+    job->ldv = attn_row_size(a->dv);
     job->q = make_view(a, hc_arg(call, SLOT_Q), a->d);
     job->k = make_view(a, hc_arg(call, SLOT_K), a->d);
     job->v = make_view(a, hc_arg(call, SLOT_V), a->dv);
@@ -142,10 +142,18 @@ static char *address(const struct attn_view *v, const struct attn_batch *batch, 
            ((int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)position * v->s) * v->item_size;
 }
 
-/* Converted on the way: tiles are float32 whatever the tensors are. */
+/* Converted on the way: tiles are float32 whatever the tensors are. Rows lie all heads apart, often on pages
+ * of their own, where the CPU does not see the next one coming: they are asked for while others are read. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
                size_t rows, size_t d, float *tile, size_t ld) {
-    for (size_t r = 0; r < rows; r++) v->load(d, tile + r * ld, address(v, batch, head, base + at + r), v->d);
+    enum { AHEAD = 16, LINE = 64 };
+    const char *from = address(v, batch, head, base + at);
+    const int64_t step = v->s * v->item_size;
+    const size_t bytes = v->d == 1 ? d * (size_t)v->item_size : 0;
+    for (size_t r = 0; r < rows; r++, from += step) {
+        for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(from + AHEAD * step + i);
+        v->load(d, tile + r * ld, from, v->d);
+    }
 }
 
 /* Rounded to the tensor's type, once. */

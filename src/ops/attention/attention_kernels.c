@@ -10,6 +10,7 @@
 
 #ifdef HC_ISA
 #include "simd_math.h"
+#include "simd_transpose.h"
 
 #if defined(HC_ISA_avx512) || defined(__aarch64__)
 #define WIDTH 4
@@ -73,14 +74,17 @@ void HC_FN(attn_gemm)(size_t m, size_t n, size_t k, const float *a, size_t am, s
     for (; j < n; j += HC_VL) narrow_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
 }
 
-/* By squares that fit a few cache lines each way. */
+/* By squares of a vector each way; those at the edges reach into the padding of both tiles. */
 void HC_FN(attn_transpose)(size_t rows, size_t columns, const float *src, size_t lds, float *dst,
                            size_t ldd) {
-    enum { SQUARE = 16 };
-    for (size_t r0 = 0; r0 < rows; r0 += SQUARE) {
-        const size_t r1 = hc_min_size(r0 + SQUARE, rows);
-        for (size_t c = 0; c < columns; c++) {
-            for (size_t r = r0; r < r1; r++) dst[c * ldd + r] = src[r * lds + c];
+    for (size_t r = 0; r < rows; r += HC_VL) {
+        for (size_t c = 0; c < columns; c += HC_VL) {
+            vf x[HC_VL];
+            _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =
+                vf_load(src + (r + i) * lds + c);
+            vf_transpose(x);
+            _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++)
+                vf_store(dst + (c + i) * ldd + r, x[i]);
         }
     }
 }
@@ -137,13 +141,13 @@ static float exponentials(const struct attn_row *row, float *s, float max, float
     memset(s, 0, i * sizeof(float));
     for (; i + HC_VL <= end; i += HC_VL) {
         const vf x = vf_load(s + i);
-        const vf e = vf_select(x == -INFINITY, vf_zero(), vf_exp(x - m)) * f;
+        const vf e = vf_exp_of_negative(x - m) * f;
         vf_store(s + i, e);
         sum = sum + e;
     }
     if (i < end) {
         const vf x = vf_load_part(s + i, end - i);
-        const vf e = vf_select(x == -INFINITY, vf_zero(), vf_exp(x - m)) * f;
+        const vf e = vf_exp_of_negative(x - m) * f;
         vf_store_part(s + i, e, end - i);
         vf counted = vf_zero();
         memcpy(&counted, &e, (end - i) * sizeof(float));
@@ -155,7 +159,7 @@ static float exponentials(const struct attn_row *row, float *s, float max, float
 
 /* By the same polynomial as the vectors: rescaling must match the weights it is applied to. */
 static float exp_one(float x) {
-    const vf e = vf_exp(vf_set(x));
+    const vf e = vf_exp_of_negative(vf_set(x));
     return e[0];
 }
 

@@ -13,7 +13,7 @@ enum { ATTN_PAD = 16 };
  * tiling. */
 HC_KERNEL(attn_gemm, (size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b,
                       size_t ldb, float *c, size_t ldc, bool accumulate))
-/* dst[c * ldd + r] = src[r * lds + c]. */
+/* dst[c * ldd + r] = src[r * lds + c]; both tiles have rows up to the next multiple of ATTN_PAD. */
 HC_KERNEL(attn_transpose, (size_t rows, size_t columns, const float *src, size_t lds, float *dst, size_t ldd))
 
 /* How a row of scores becomes logits: (s + before) * scale + after, or -inf where masked. before and after

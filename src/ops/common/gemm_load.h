@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Vectors of float32, bfloat16 or float16 memory as float, the dtype known at compile time (kernel passes of
- * gemm*.c only): the functions are inlined into one instance per dtype; transposition of packing. */
+ * gemm*.c only): the functions are inlined into one instance per dtype. */
 #pragma once
 #include "gemm_kernels.h"
 #include "simd.h"
@@ -28,31 +28,6 @@ ALWAYS_INLINE vf load_some(const void *p, size_t n, aclDataType dtype) {
     uint16_t x[HC_VL] = {0};
     for (size_t i = 0; i < n; i++) x[i] = ((const uint16_t *)p)[i];
     return load_vector(x, dtype);
-#endif
-}
-
-/* Swap the off-diagonal s x s blocks of each 2s x 2s block: log2(HC_VL) stages transpose. */
-ALWAYS_INLINE void transpose_stage(vf *x, int s) {
-    vi low, high;
-    for (int l = 0; l < HC_VL; l++) {
-        low[l] = (l & s) == 0 ? l : HC_VL + l - s;
-        high[l] = (l & s) == 0 ? l + s : HC_VL + l;
-    }
-    _Pragma("GCC unroll 16") for (int i = 0; i < HC_VL; i++) {
-        if ((i & s) != 0) continue;
-        const vf a = x[i], b = x[i + s];
-        x[i] = __builtin_shuffle(a, b, low);
-        x[i + s] = __builtin_shuffle(a, b, high);
-    }
-}
-ALWAYS_INLINE void transpose(vf *x) {
-    transpose_stage(x, 1);
-    transpose_stage(x, 2);
-#if HC_VL >= 8
-    transpose_stage(x, 4);
-#endif
-#if HC_VL >= 16
-    transpose_stage(x, 8);
 #endif
 }
 

@@ -7,6 +7,7 @@
 
 #ifdef HC_ISA
 #include "gemm_load.h"
+#include "simd_transpose.h"
 
 /* HC_VL steps (or the `steps` left) of up to HC_VL rows that are contiguous along k. Vectors are stored whole
  * and in order: what one writes beyond the panel's width, the next overwrites. */
@@ -23,7 +24,7 @@ ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k
         for (size_t i = 0; i < HC_VL; i++)
             x[i] = i < rows ? load_some(src + (int64_t)i * pitch, steps, dtype) : vf_zero();
     }
-    transpose(x);
+    vf_transpose(x);
     float *dst = (float *)p->dst + k0 * p->width + first;
     if (steps == HC_VL) {
         _Pragma("GCC unroll 16") for (int i = 0; i < HC_VL; i++) vf_store(dst + (size_t)i * p->width, x[i]);

@@ -13,6 +13,7 @@
 #if defined(HC_ISA) && defined(HC_ISA_avx512bf16)
 #include "gemm_block.h"
 #include "gemm_load.h"
+#include "simd_transpose.h"
 
 typedef vf vp; /* pairs, or the float sums of their products */
 static inline vp vp_set(float pair) { return vf_set(pair); }
@@ -73,7 +74,7 @@ ALWAYS_INLINE void pair_square(const struct gemm_pack *p, size_t first, size_t k
         __builtin_prefetch(src + (int64_t)(p->width + i) * p->width_stride);
     _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =
         i < rows ? load_pairs(src + (int64_t)i * p->width_stride, left) : vf_zero();
-    transpose(x);
+    vf_transpose(x);
     float *dst = (float *)p->dst + k0 / 2 * p->width + first;
     const size_t steps = hc_min_size((left + 1) / 2, HC_VL);
     if (steps == HC_VL) {
