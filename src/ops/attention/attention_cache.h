@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Tiles that a thread has loaded, kept while it works on one head: forward's keys and values for all blocks of
- * queries, backward's queries and gradients for all blocks of keys. In the tensors the rows of a head lie a power
- * of two apart (all heads between them), where they push each other out of every cache; here they are dense. */
+/* Tiles that a thread has loaded, kept while it works on one head: forward's keys and values for all blocks
+ * of queries, backward's queries and gradients for all blocks of keys. In the tensors the rows of a head lie
+ * a power of two apart (all heads between them), where they push each other out of every cache; here they are
+ * dense. */
 #pragma once
 #include "op.h"
 
@@ -11,7 +12,7 @@ enum { ATTN_CACHE_SLOTS = 64, ATTN_CACHE_BYTES = 4 << 20 };
 
 struct attn_cache {
     float *memory;
-    size_t slots, size;            /* size: floats of a slot */
+    size_t slots, size;             /* size: floats of a slot */
     uint64_t tag[ATTN_CACHE_SLOTS]; /* what a slot holds; 0: nothing */
 };
 
@@ -21,8 +22,8 @@ static inline size_t attn_cache_slots(size_t tiles, size_t size) {
     return tiles > fit ? 1 : hc_max_size(tiles, 1);
 }
 
-/* The memory of tile number `tile` of `head`, a number that no other head of the operator has. *fresh: it holds
- * something else and is to be filled. It stays until another tile is asked for that needs the slot. */
+/* The memory of tile number `tile` of `head`, a number that no other head of the operator has. *fresh: it
+ * holds something else and is to be filled. It stays until another tile is asked for that needs the slot. */
 static inline float *attn_cache_slot(struct attn_cache *cache, size_t head, size_t tile, bool *fresh) {
     const size_t slot = tile % cache->slots;
     const uint64_t tag = ((uint64_t)head << 32 | tile) + 1;

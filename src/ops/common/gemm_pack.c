@@ -33,29 +33,45 @@ ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k
     }
 }
 
+/* The line that holds step k0 of each of the next panel's rows, once per line: a panel's rows are as many
+ * streams of a few lines each, too short for the CPU to see them coming. */
+ALWAYS_INLINE void prefetch_rows(const char *row, const struct gemm_pack *p, size_t k0, aclDataType dtype) {
+    enum { LINE = 64 };
+    const size_t at = k0 * (dtype == ACL_FLOAT ? 4 : 2);
+    if (at % LINE != 0) return;
+    const int64_t pitch = p->width_stride * (dtype == ACL_FLOAT ? 4 : 2);
+    for (size_t i = 0; i < p->width; i++, row += pitch) __builtin_prefetch(row + at);
+}
+
 ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
     /* Column blocks from right to left: the overrun of one falls on the next step's left block, written
      * later. */
     const size_t last = (p->width - 1) / HC_VL * HC_VL;
+    const char *next = element(p->src, (int64_t)p->width * p->width_stride, dtype);
     for (size_t k0 = 0; k0 < p->k; k0 += HC_VL) {
         const size_t steps = hc_min_size(p->k - k0, HC_VL);
+        prefetch_rows(next, p, k0, dtype);
         for (size_t first = last + HC_VL; first > 0; first -= HC_VL)
             pack_square(p, first - HC_VL, k0, steps, dtype);
     }
 }
 
-/* Rows of k are contiguous across the panel: whole vectors, zeros where columns are missing. Several panels
- * at a time, so that memory is read in runs of lines. */
+/* Rows of k are contiguous across the panel: whole vectors, zeros where columns are missing; what a vector
+ * writes beyond the panel's width, the next step overwrites. Several panels at a time, so that memory is read
+ * in runs of lines, asked for some steps before. */
 ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
-    enum { RUN = 128 };
+    enum { RUN = 128, AHEAD = 6, LINE = 64 };
     const size_t group = hc_max_size(RUN / p->width, 1);
     const int64_t pitch = p->k_stride * (dtype == ACL_FLOAT ? 4 : 2);
     for (size_t first = 0; first < p->panels; first += group) {
         const size_t end = hc_min_size(first + group, p->panels);
+        const size_t run = (end - first) * p->width * (dtype == ACL_FLOAT ? 4 : 2);
         const char *src = p->src;
         for (size_t k = 0; k < p->k; k++, src += pitch) {
+            const char *ahead = element(src + AHEAD * pitch, (int64_t)(first * p->width), dtype);
+            for (size_t i = 0; i < run; i += LINE) __builtin_prefetch(ahead + i);
             for (size_t i = first; i < end; i++) {
-                const size_t origin = i * p->width, valid = hc_min_size(p->valid - origin, p->width);
+                const size_t origin = i * p->width, valid = p->valid - origin;
                 float *dst = (float *)(p->dst + i * p->pitch) + k * p->width;
                 for (size_t j = 0; j < p->width; j += HC_VL) {
                     const size_t n = valid > j ? hc_min_size(valid - j, HC_VL) : 0;
