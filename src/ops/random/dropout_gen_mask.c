@@ -22,6 +22,7 @@ void HC_FN(hc_dropout_bits)(const uint32_t *words, size_t bytes, uint64_t thresh
     }
 }
 #else
+#include "index_read.h"
 #include "messages.h"
 
 /* The threshold needs 33 bits: prob 1 is 2^32. */
@@ -80,14 +81,20 @@ struct gen_mask {
     size_t numel;
 };
 
+/* Operands: mask, and where they are on the device seed and offset. */
 static aclnnStatus gen_mask_run(const struct hc_call *call) {
     const struct gen_mask *a = call->args;
-    hc_dropout_fill_mask(a->philox, a->prob, a->numel, hc_data(hc_arg(call, 0)));
+    const aclTensor *seed = hc_arg(call, 1), *offset = hc_arg(call, 2);
+    struct hc_philox philox = a->philox;
+    if (seed != NULL) philox.seed = (uint64_t)hc_index_once(hc_data(seed));
+    if (offset != NULL) philox.offset += (uint64_t)hc_index_once(hc_data(offset));
+    hc_dropout_fill_mask(philox, a->prob, a->numel, hc_data(hc_arg(call, 0)));
     return 0;
 }
 
 static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob, struct hc_philox philox,
-                        aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
+                        const aclTensor *seed, const aclTensor *offset, aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(shape != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: shape is null", name);
     int64_t numel;
     HC_CHECK(shape->size <= HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
@@ -98,7 +105,7 @@ static aclnnStatus plan(const char *name, const aclIntArray *shape, double prob,
              "%s: shape is %s: negative, or more than 2^48 elements", name, HC_SHOW(&want));
     const struct gen_mask args = {philox, prob, (size_t)numel};
     HC_TRY(hc_dropout_check(name, prob, out, -1, args.numel));
-    return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out));
+    return HC_PLAN(name, gen_mask_run, &args, HC_OUT(out), HC_IN_OPT(seed), HC_IN_OPT(offset));
 }
 
 /* prob is that of dropping, as in F.dropout. */
@@ -106,7 +113,7 @@ aclnnStatus aclnnDropoutGenMaskGetWorkspaceSize(const aclIntArray *shape, double
                                                 int64_t offset, aclTensor *out, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {
     const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
-    return plan("aclnnDropoutGenMask", shape, prob, philox, out, workspaceSize, executor);
+    return plan("aclnnDropoutGenMask", shape, prob, philox, NULL, NULL, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDropoutGenMask)
 
@@ -116,7 +123,27 @@ aclnnStatus aclnnDropoutGenMaskV2GetWorkspaceSize(const aclIntArray *shape, doub
                                                   uint64_t *workspaceSize, aclOpExecutor **executor) {
     const struct hc_philox philox = {(uint64_t)seed, (uint64_t)offset};
     (void)probDataType;
-    return plan("aclnnDropoutGenMaskV2", shape, prob, philox, out, workspaceSize, executor);
+    return plan("aclnnDropoutGenMaskV2", shape, prob, philox, NULL, NULL, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDropoutGenMaskV2)
+
+/* Seed and offset on the device, which a captured graph reads anew in each replay; `offset` is added. */
+aclnnStatus aclnnDropoutGenMaskV2TensorGetWorkspaceSize(const aclIntArray *shape, double prob,
+                                                        const aclTensor *seedTensor,
+                                                        const aclTensor *offsetTensor, int64_t offset,
+                                                        aclDataType probDataType, aclTensor *out,
+                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char NAME[] = "aclnnDropoutGenMaskV2Tensor";
+    const aclTensor *all[] = {seedTensor, offsetTensor};
+    for (int i = 0; i < 2; i++) {
+        const char *what = i == 0 ? "seedTensor" : "offsetTensor";
+        HC_CHECK(all[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, what);
+        HC_CHECK(hc_numel(all[i]) == 1 && (all[i]->dtype == ACL_INT64 || all[i]->dtype == ACL_UINT64),
+                 ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted one int64", NAME, what, HC_SHOW(all[i]));
+    }
+    const struct hc_philox philox = {.offset = (uint64_t)offset};
+    (void)probDataType;
+    return plan(NAME, shape, prob, philox, seedTensor, offsetTensor, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnDropoutGenMaskV2Tensor)
 #endif

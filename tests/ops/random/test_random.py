@@ -145,6 +145,29 @@ def test_dropout_in_one_operator_equals_the_two() -> None:
     assert torch.equal(mask, mask_2) and torch.equal(out, out_2)
 
 
+def test_a_mask_with_seed_and_offset_on_the_device_is_that_of_the_numbers() -> None:
+    shape, masks = IntArray((7, 33)), [torch.zeros(48, dtype=torch.uint8) for _ in range(3)]
+    call("aclnnDropoutGenMaskV2", shape, 0.3, SEED, OFFSET + 5, torch.float32, masks[0])
+    seed, offset = torch.tensor([SEED]), torch.tensor(OFFSET)
+    call("aclnnDropoutGenMaskV2Tensor", shape, 0.3, seed, offset, 5, torch.float32, masks[1])
+    call("aclnnDropoutGenMaskV2Tensor", shape, 0.3, seed, offset, 6, torch.float32, masks[2])
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    with pytest.raises(OperatorError, match="seedTensor is"):
+        call("aclnnDropoutGenMaskV2Tensor", shape, 0.3, seed.int(), offset, 5, torch.float32, masks[1])
+    with pytest.raises(OperatorError, match="offsetTensor is"):
+        call(
+            "aclnnDropoutGenMaskV2Tensor",
+            shape,
+            0.3,
+            seed,
+            torch.zeros(2, dtype=torch.long),
+            5,
+            torch.float32,
+            masks[1],
+        )
+
+
 def test_dropped_nan_becomes_zero() -> None:
     x, mask, out = torch.full((128,), float("nan")), torch.zeros(16, dtype=torch.uint8), torch.empty(128)
     call("aclnnDropoutDoMask", x, mask, 0.5, out)
