@@ -144,7 +144,7 @@ static int slices(struct rank *self) {
     for (uint32_t r = 0; r < n; r++) rd[r] = 20 * r;
     note(HcclAllGatherV(g_send, own, g_recv, rc, rd, FP32, self->comm, self->stream));
     barrier_behind(self);
-    FAILS(self->stream, AT_ONCE, "HcclAllGatherV number 4", "rank 1 sends 48 bytes");
+    FAILS(self->stream, AT_ONCE, "HcclAllGatherV number 4", "rank 1 has 48 bytes for rank");
     return goes_on(self);
 }
 TEST(mismatch_slices) { CHECK(run_ranks(3, 60, slices)); }

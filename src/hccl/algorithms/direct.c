@@ -8,8 +8,13 @@
 
 #include "hc_board.h"
 #include "hc_checked.h"
+#include "hc_rank_copy.h"
+#include "hc_reduce.h"
 #include "hc_share.h"
 #include "hc_wait.h"
+
+/* Elements of a slice: whole pages of any type, so that two ranks never write one cache line. */
+enum { SLICE_STEP = 4096 };
 
 bool hc_direct_supports(const struct hc_op *op) { return op->comm->board != NULL; }
 
@@ -37,7 +42,8 @@ static void post(struct hc_op *op, uint32_t number) {
     hc_bell_set(&p->head.number, number);
 }
 
-HcclResult hc_direct_open(struct hc_op *op, struct hc_views *views) {
+/* Post, wait for all posts, compare what was called. HC_DECLINED when a buffer cannot be mapped. */
+static HcclResult open_views(struct hc_op *op, struct hc_views *views) {
     struct hc_comm *c = op->comm;
     const struct hc_signature own = hc_op_signature(op);
     bool mappable = true, in_posts = true;
@@ -107,11 +113,72 @@ size_t hc_view_length(const struct hc_views *v, uint32_t rank, uint32_t other) {
     return hc_table(v->op->comm->board, rank, v->number)[v->op->comm->num_ranks + other];
 }
 
-HcclResult hc_direct_close(struct hc_op *op, const struct hc_views *views) {
+/* This rank is done with the buffers of others; wait until they are with its own. */
+static HcclResult close_views(struct hc_op *op, const struct hc_views *views) {
     struct hc_comm *c = op->comm;
     if (views->in_posts) return HCCL_SUCCESS;
     hc_bell_set(hc_done(c->board, c->rank), views->number);
     for (uint32_t i = 1; i < c->num_ranks; i++)
         HC_TRY(hc_wait(op, hc_done(c->board, (c->rank + i) % c->num_ranks), views->number));
     return HCCL_SUCCESS;
+}
+
+HcclResult hc_direct_run(struct hc_op *op, hc_direct_work *work) {
+    struct hc_views views;
+    const HcclResult status = open_views(op, &views);
+    if (status != HCCL_SUCCESS) return status;
+    HC_TRY(work(op, &views));
+    return close_views(op, &views);
+}
+
+static HcclResult not_mapped(const struct hc_op *op) {
+    return hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
+}
+
+static HcclResult pull_one(const struct hc_views *v, uint32_t rank, hc_direct_slice *slice) {
+    const struct hc_op *op = v->op;
+    const struct hc_stretch theirs = slice(v, rank);
+    const size_t bytes = op->recvs.lengths[rank];
+    if (theirs.bytes != bytes)
+        return hc_comm_fail(
+            op->comm, HCCL_E_PARA,
+            "%s number %u of communicator %s: rank %u has %zu bytes for rank %u, which expects %zu",
+            hc_kind_name(op->kind), op->seq, op->comm->title, rank, theirs.bytes, op->comm->rank, bytes);
+    if (bytes == 0) return HCCL_SUCCESS;
+    const char *send = hc_view_send(v, rank, theirs.at, bytes);
+    if (send == NULL) return not_mapped(op);
+    hc_copy_part(op->recv + op->recvs.offsets[rank], send, bytes,
+                 hc_mul_saturated(op->recv_bytes, op->comm->num_ranks));
+    return HCCL_SUCCESS;
+}
+
+HcclResult hc_direct_pull(const struct hc_views *v, hc_direct_slice *slice) {
+    const struct hc_comm *c = v->op->comm;
+    for (uint32_t i = 0; i < c->num_ranks; i++) HC_TRY(pull_one(v, (c->rank + i) % c->num_ranks, slice));
+    return HCCL_SUCCESS;
+}
+
+/* `count` elements from `begin` on of what all have, into the buffers of ranks `first` to `last`. */
+static HcclResult combine(const struct hc_views *v, size_t begin, size_t count, uint32_t first,
+                          uint32_t last) {
+    const struct hc_op *op = v->op;
+    const struct hc_comm *c = op->comm;
+    const size_t at = begin * op->element, bytes = count * op->element;
+    for (uint32_t r = 0; r < c->num_ranks; r++)
+        if ((c->sources[r] = hc_view_send(v, r, at, bytes)) == NULL) return not_mapped(op);
+    for (uint32_t r = first; r <= last; r++)
+        if ((c->targets[r - first] = hc_view_recv(v, r, at, bytes)) == NULL) return not_mapped(op);
+    hc_reduce(op->type, op->reduce, c->targets, last - first + 1, c->sources, c->num_ranks, count);
+    return HCCL_SUCCESS;
+}
+
+HcclResult hc_direct_combine(const struct hc_views *v, uint32_t first, uint32_t last) {
+    const struct hc_op *op = v->op;
+    const struct hc_comm *c = op->comm;
+    if (op->count == 0) return HCCL_SUCCESS;
+    if (v->in_posts)
+        return c->rank < first || c->rank > last ? HCCL_SUCCESS : combine(v, 0, op->count, c->rank, c->rank);
+    const size_t slice = hc_align_up(hc_ceil_div(op->count, c->num_ranks), SLICE_STEP);
+    const size_t begin = hc_min_size(c->rank * slice, op->count), end = hc_min_size(begin + slice, op->count);
+    return begin == end ? HCCL_SUCCESS : combine(v, begin, end - begin, first, last);
 }

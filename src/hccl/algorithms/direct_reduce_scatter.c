@@ -19,18 +19,16 @@ static HcclResult map_slice(const struct hc_views *v, uint32_t r) {
     return c->sources[r] != NULL ? HCCL_SUCCESS : hc_comm_fail(op->comm, HCCL_E_DRV, "%s", hc_error_text());
 }
 
-static HcclResult run(struct hc_op *op) {
+static HcclResult combine(struct hc_op *op, const struct hc_views *v) {
     const struct hc_comm *c = op->comm;
-    struct hc_views views;
-    const HcclResult status = hc_direct_open(op, &views);
-    if (status != HCCL_SUCCESS) return status;
-    for (uint32_t r = 0; r < c->num_ranks && (op->recv_bytes > 0 || op->uneven); r++)
-        HC_TRY(map_slice(&views, r));
+    for (uint32_t r = 0; r < c->num_ranks && (op->recv_bytes > 0 || op->uneven); r++) HC_TRY(map_slice(v, r));
     c->targets[0] = op->recv;
     if (op->recv_bytes > 0)
         hc_reduce(op->type, op->reduce, c->targets, 1, c->sources, c->num_ranks,
                   op->recv_bytes / op->element);
-    return hc_direct_close(op, &views);
+    return HCCL_SUCCESS;
 }
+
+static HcclResult run(struct hc_op *op) { return hc_direct_run(op, combine); }
 
 const struct hc_algo hc_direct_reduce_scatter = {"direct", hc_direct_supports, run};
