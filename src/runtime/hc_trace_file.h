@@ -11,6 +11,7 @@ enum { HC_TRACE_LINE_BYTES = 2048 };
 
 struct hc_trace_file {
     int file;     /* -1: closed */
+    char *name;   /* as it was made */
     char *buffer; /* the file from offset `begin` on: pages not written yet, the first perhaps in part */
     size_t used;
     size_t written; /* of `used`, in the file already */

@@ -79,7 +79,8 @@ static void describe_process(char *line, size_t room) {
 /* Needs the lock. A trace that cannot be written on must not end the training. */
 static void settle(int failed) {
     if (failed == 0) return;
-    fprintf(stderr, "mindspeed: the trace of process %d ends here: %s\n", (int)getpid(), strerror(failed));
+    fprintf(stderr, "mindspeed: the trace %s of process %d ends here: %s\n", g_trace.out.name, (int)getpid(),
+            strerror(failed));
     hc_observe(HC_OBSERVE_TRACE, NULL);
     hc_trace_file_close(&g_trace.out);
 }

@@ -153,15 +153,17 @@ int hc_trace_file_open(struct hc_trace_file *f, const char *pattern, const char 
     struct path name = {.text = ""};
     *f = (struct hc_trace_file){.file = -1, .buffer = malloc(PAGES * PAGE)};
     const int failed = f->buffer != NULL ? make_file(f, pattern, head, &name) : ENOMEM;
-    if (failed == 0) return ACL_SUCCESS;
+    f->name = failed == 0 ? strdup(name.text) : NULL;
+    if (f->name != NULL) return ACL_SUCCESS;
     hc_trace_file_close(f);
     return hc_fail(ACL_ERROR_WRITE_FILE, "cannot write the trace %.900s: %s",
-                   name.fits && name.used > 0 ? name.text : pattern, strerror(failed));
+                   name.fits && name.used > 0 ? name.text : pattern, strerror(failed != 0 ? failed : ENOMEM));
 }
 
 void hc_trace_file_close(struct hc_trace_file *f) {
     if (f->file >= 0) close(f->file);
     free(f->buffer);
+    free(f->name);
     *f = (struct hc_trace_file){.file = -1};
 }
 

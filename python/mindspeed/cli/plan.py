@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -55,9 +56,23 @@ def _write(text: str, output: str | None) -> None:
         sys.stdout.write(text)
         return
     try:
-        Path(output).write_text(text, encoding="utf-8")
+        _replace(Path(output), text)
     except OSError as error:
         raise UsageError(f"plan: cannot write {output}: {error.strerror}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """All of it or nothing, and then what was there stays. What is no plain file, as /dev/stdout, is written to."""
+    if os.path.lexists(path) and not (path.is_file() and not path.is_symlink()):
+        path.write_text(text, encoding="utf-8")
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _load(operand: str, megatron: str | None) -> dict[str, Any]:

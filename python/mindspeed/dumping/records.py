@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 FORMAT = 1
 STATISTICS = ("min", "max", "mean", "norm", "nonfinite")
@@ -71,15 +71,26 @@ def _line(record: Record) -> dict[str, Any]:
 
 
 def write(path: Path, header: dict[str, int], records: Iterable[Record]) -> None:
-    """A new file; FileExistsError where there is one already."""
+    """A new file; FileExistsError where there is one already. OSError names the file; nothing half is left of it."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(json.dumps({"format": FORMAT} | header) + "\n")
-        count = 0
-        for count, record in enumerate(records, 1):  # noqa: B007
-            file.write(json.dumps(_line(record)) + "\n")
-        file.write(json.dumps({"end": count}) + "\n")
+    handle = os.open(path, flags, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            _write_lines(file, header, records)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of what
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _write_lines(file: TextIO, header: dict[str, int], records: Iterable[Record]) -> None:
+    file.write(json.dumps({"format": FORMAT} | header) + "\n")
+    count = 0
+    for count, record in enumerate(records, 1):  # noqa: B007
+        file.write(json.dumps(_line(record)) + "\n")
+    file.write(json.dumps({"end": count}) + "\n")
 
 
 def _parse(path: Path, number: int, text: str) -> dict[str, Any]:

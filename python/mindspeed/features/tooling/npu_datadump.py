@@ -8,6 +8,7 @@ module's outputs and their gradients, and of the parameters after the step.
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -76,6 +77,9 @@ def check(args: Any) -> Iterator[str]:
     there = [path.name for path in sorted(folder.glob("step*")) if wanted(int(path.name[4:] or 0))]
     if there:
         yield f"{folder}/{there[0]} exists, and no dump is overwritten; choose another --npu-datadump-dir, or move it away"
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield f"{place} cannot be written; choose another --npu-datadump-dir"
     if getattr(args, "enable_cuda_graph", False) or getattr(args, "external_cuda_graph", False):
         yield "--npu-datadump listens to modules, which graphs do not call; leave out --enable-cuda-graph and --external-cuda-graph"
 
