@@ -12,10 +12,12 @@
 #include "hc_checked.h"
 #include "hc_executor.h"
 #include "hc_launch.h"
+#include "hc_op_steps.h"
 
 struct aclOpExecutor {
     struct hc_call call;
     hc_run_fn run;
+    hc_launch_fn launch;
     uint64_t flops;
     size_t num_slots, num_tensors, capacity;
     const aclTensor *
@@ -117,6 +119,7 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
     e->call = (struct hc_call){
         .name = plan->name, .args = block + args_at, .tensors = tensors, .slots = slots, .executor = e};
     e->run = plan->run;
+    e->launch = NULL;
     e->flops = plan->flops;
     e->num_slots = plan->num_operands;
     e->num_tensors = num_tensors;
@@ -132,6 +135,13 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
     *workspaceSize = plan->workspace;
     *executor = e;
     hc_error_forget_creation();
+    return ACLNN_SUCCESS;
+}
+
+aclnnStatus hc_plan_steps(const struct hc_plan *plan, hc_launch_fn launch, uint64_t *workspaceSize,
+                          aclOpExecutor **executor) {
+    HC_TRY(hc_plan(plan, workspaceSize, executor));
+    (*executor)->launch = launch;
     return ACLNN_SUCCESS;
 }
 
@@ -173,6 +183,56 @@ static void visit_task(const void *arg, hc_visit_fn *visit, void *ctx) {
     }
 }
 
+/* One task of an operator that has several; it keeps the executor. */
+struct step {
+    aclOpExecutor *executor;
+    hc_run_fn run;
+    uint64_t flops;
+};
+
+static aclError run_step(void *arg) {
+    const struct step *step = arg;
+    return step->run(&step->executor->call);
+}
+
+static void release_step(void *arg) {
+    struct step *step = arg;
+    release(step->executor);
+    free(step);
+}
+
+static void describe_step(const void *arg, struct hc_task_info *info) {
+    const struct step *step = arg;
+    describe_task(step->executor, info);
+    info->flops = step->flops;
+}
+
+static void visit_step(const void *arg, hc_visit_fn *visit, void *ctx) {
+    visit_task(((const struct step *)arg)->executor, visit, ctx);
+}
+
+aclnnStatus hc_op_step(const struct hc_call *call, hc_run_fn run, uint64_t flops, aclrtStream stream) {
+    struct step *step = malloc(sizeof *step);
+    HC_CHECK(step != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a step", call->name);
+    *step = (struct step){call->executor, run, flops};
+    atomic_fetch_add(&step->executor->references, 1);
+    const struct hc_task task = {.name = call->name,
+                                 .kind = HC_TASK_OPERATOR,
+                                 .arg = step,
+                                 .run = run_step,
+                                 .release = release_step,
+                                 .describe = describe_step,
+                                 .visit = visit_step};
+    return hc_launch(stream, &task);
+}
+
+/* The launch has a reference of its own while the steps come and go. */
+static aclnnStatus launch_steps(aclOpExecutor *e, aclrtStream stream) {
+    const aclnnStatus status = e->launch(&e->call, stream);
+    release(e);
+    return status;
+}
+
 /* After this call the executor is the stream's unless it is repeatable: every path, the refused workspace
  * included, gives back the reference. A sync plan waits, because its caller reads the output's shape next. */
 aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize,
@@ -188,6 +248,7 @@ aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t work
     }
     executor->call.workspace = workspace;
     if (executor->repeatable) atomic_fetch_add(&executor->references, 1);
+    if (executor->launch != NULL) return launch_steps(executor, stream);
     const bool sync = executor->sync;
     const struct hc_task task = {.name = executor->call.name,
                                  .kind = HC_TASK_OPERATOR,

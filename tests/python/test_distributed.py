@@ -22,6 +22,10 @@ COLLECTIVES = (
     "coalesced", "objects", "point_to_point", "barrier", "waiting_costs_nothing",
     "torch_npu_collectives",
 )  # fmt: skip
+PRODUCTS = (
+    "all_gather_products", "products_that_scatter", "products_that_are_summed", "products_of_int8", "products_of_groups",
+    "products_that_are_normalised",
+)  # fmt: skip
 GROUPS = ("groups", "many_groups", "functional_collectives", "differentiable_collectives", "refused")
 TRAINING = ("ddp", "fsdp", "dtensor")
 EVERYTHING = COLLECTIVES + GROUPS + TRAINING
@@ -71,6 +75,16 @@ def test_four_ranks(name: str) -> None:
 def test_expandable_segments(name: str) -> None:
     settings = {"PYTORCH_NPU_ALLOC_CONF": "expandable_segments:True"}
     assert outcome(name, 2, COLLECTIVES + TRAINING, **settings) == "ok"
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_on_two_ranks(name: str) -> None:
+    assert outcome(name, 2, PRODUCTS) == "ok"
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_on_four_ranks(name: str) -> None:
+    assert outcome(name, 4, PRODUCTS) == "ok"
 
 
 @pytest.mark.parametrize("name", ["two_backends"])
@@ -143,6 +157,11 @@ def test_a_missing_rank_is_named() -> None:
 def test_a_mismatch_is_an_error_on_both() -> None:
     for result in fault("mismatch"):
         ends_with(result, "differs between ranks", "(1000 float32", "(1001 float32")
+
+
+def test_a_product_with_other_rows_is_an_error_on_both() -> None:
+    for result in fault("product"):
+        ends_with(result, "HcclAllGather", "differs between ranks", "(32 float32", "(36 float32")
 
 
 def test_a_killed_rank_is_named() -> None:

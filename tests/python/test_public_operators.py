@@ -35,8 +35,6 @@ REFUSED = {
     "npu_all_to_all_all_gather_bmm": ("npu_alltoall_allgather_bmm",),
     "npu_bmm_reduce_scatter_all_to_all": ("npu_bmm_reducescatter_alltoall",),
     "npu_grouped_mat_mul_all_reduce": ("npu_grouped_mat_mul_all_reduce",),
-    "npu_mm_all_reduce_add_rms_norm": ("npu_mm_all_reduce_add_rms_norm",),
-    "npu_mm_all_reduce_add_rms_norm_": ("npu_mm_all_reduce_add_rms_norm_",),
 }
 
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+import torch_npu
 
 RANK, WORLD = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -375,6 +376,184 @@ def check_waiting_costs_nothing() -> None:
     assert time.process_time() - began < 0.1, time.process_time() - began
 
 
+def communicator(group: dist.ProcessGroup | None = None) -> str:
+    group = group or dist.group.WORLD
+    return group._get_backend(torch.device("npu")).get_hccl_comm_name(dist.get_rank())
+
+
+# The last one is scattered with its rows shared by the ranks; K 0 gives zeros.
+PRODUCTS = ((WORLD * 3, 5, 7), (WORLD, 1, 1), (WORLD * 64, 300, 129), (WORLD * 2, 0, 4))
+
+
+def normal(*shape: int, dtype: torch.dtype, salt: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(salt)).to(dtype)
+
+
+def check_all_gather_products() -> None:
+    """The same bits as a gather and a matmul; transposed operands, a bias, rows that are no contiguous memory."""
+    name = communicator()
+    for dtype in FLOATS:
+        for m, k, n in PRODUCTS:
+            parts = [normal(m, k, dtype=dtype, salt=r) for r in range(WORLD)]
+            whole, x2, bias = (
+                torch.cat(parts),
+                normal(k, n, dtype=dtype, salt=99),
+                normal(n, dtype=dtype, salt=98),
+            )
+            for mine in (parts[RANK].npu(), parts[RANK].t().contiguous().npu().t()):
+                for second in (x2.npu(), x2.t().contiguous().npu().t()):
+                    out, gathered = torch_npu.npu_all_gather_base_mm(mine, second, name, WORLD)
+                    same(gathered, whole)
+                    same(out, (whole.npu() @ second).cpu())
+                    bare, nothing = torch_npu.npu_all_gather_base_mm(
+                        mine, second, name, WORLD, gather_output=False
+                    )
+                    assert nothing.numel() == 0 or k == 0
+                    same(bare, out.cpu())
+            biased, _ = torch_npu.npu_all_gather_base_mm(
+                parts[RANK].npu(), x2.npu(), name, WORLD, bias=bias.npu()
+            )
+            near(biased, whole.double() @ x2.double() + bias.double())
+    refused_products(name)
+
+
+def near(got: torch.Tensor, want: torch.Tensor) -> None:
+    """Sums of 300 products up to 100, which halves round to steps of 0.5."""
+    relative, absolute = (1e-4, 1e-4) if got.dtype is torch.float32 else (4e-2, 0.5)
+    torch.testing.assert_close(got.cpu().double(), want.cpu().double(), rtol=relative, atol=absolute)
+
+
+def refused_products(name: str) -> None:
+    """Before anything is launched: the ranks go on together."""
+    x, w = torch.ones(2 * WORLD, 4, device="npu"), torch.ones(4, 3, device="npu")
+    calls = {
+        "no communicator called 'nobody'": lambda: torch_npu.npu_all_gather_base_mm(x, w, "nobody", WORLD),
+        "gatherIndex is 1": lambda: torch_npu.npu_all_gather_base_mm(x, w, name, WORLD, gather_index=1),
+        "commTurn is 3, wanted 0": lambda: torch_npu.npu_all_gather_base_mm(x, w, name, WORLD, comm_turn=3),
+        f"{WORLD} ranks": lambda: torch_npu.npu_mm_reduce_scatter_base(x, w, name, 2 if WORLD != 2 else 4),
+        "reduceOp is 'max', wanted sum": lambda: torch_npu.npu_mm_reduce_scatter_base(
+            x, w, name, WORLD, reduce_op="max"
+        ),
+        "wanted one type": lambda: torch_npu.npu_mm_all_reduce_base(x, w.half(), name),
+    }
+    for text, call in calls.items():
+        try:
+            call()
+            torch.npu.synchronize()
+        except RuntimeError as error:
+            assert text in str(error), (text, str(error))
+        else:
+            raise AssertionError(f"not refused: {text}")
+
+
+def check_products_that_scatter() -> None:
+    name = communicator()
+    for dtype in FLOATS:
+        for m, k, n in PRODUCTS:
+            x1 = [normal(m, k, dtype=dtype, salt=r) for r in range(WORLD)]
+            x2 = [normal(k, n, dtype=dtype, salt=50 + r) for r in range(WORLD)]
+            for first in (x1[RANK].npu(), x1[RANK].t().contiguous().npu().t()):
+                out = torch_npu.npu_mm_reduce_scatter_base(first, x2[RANK].npu(), name, WORLD)
+                plain = torch.empty_like(out)
+                dist.reduce_scatter_tensor(plain, first @ x2[RANK].npu())
+                same(out, plain.cpu(), (dtype, m, k, n))
+            if dtype is torch.float32:
+                want = sum(a.double() @ b.double() for a, b in zip(x1, x2, strict=True))
+                near(out, want.chunk(WORLD)[RANK])
+            bias = normal(n, dtype=dtype, salt=97).npu()
+            biased = torch_npu.npu_mm_reduce_scatter_base(
+                x1[RANK].npu(), x2[RANK].npu(), name, WORLD, bias=bias
+            )
+            near(biased, out.double() + WORLD * bias.double())
+
+
+def check_products_that_are_summed() -> None:
+    name = communicator()
+    for dtype in FLOATS:
+        for m, k, n in PRODUCTS:
+            x1, x2 = (
+                normal(2, m, k, dtype=dtype, salt=RANK).npu(),
+                normal(k, n, dtype=dtype, salt=50 + RANK).npu(),
+            )
+            for first in (x1, x1[0], x1.transpose(0, 1)):
+                out = torch_npu.npu_mm_all_reduce_base(first, x2, name)
+                plain = (first.reshape(out.shape[:-1].numel(), k) @ x2).view(out.shape)
+                dist.all_reduce(plain)
+                same(out, plain.cpu(), (dtype, m, k, n))
+            bias, x3 = normal(n, dtype=dtype, salt=97).npu(), normal(m, n, dtype=dtype, salt=RANK).npu()
+            out = torch_npu.npu_mm_all_reduce_base(x1[0], x2, name, bias=bias, x3=x3)
+            plain = (x1[0].float() @ x2.float() + bias.float() + x3.float()).to(dtype)
+            dist.all_reduce(plain)
+            near(out, plain)
+
+
+def check_products_of_int8() -> None:
+    """Scales of columns, and of rows: (x1 @ x2 + bias) * scale * row scale + x3, rounded once, then summed."""
+    name = communicator()
+    m, k, n = 12, 200, 33
+    for dtype in (torch.float16, torch.bfloat16):
+        x1, x2 = (
+            normal(*shape, dtype=torch.float32, salt=RANK).mul(40).to(torch.int8)
+            for shape in ((m, k), (k, n))
+        )
+        scale, rows = (
+            normal(n, dtype=torch.bfloat16, salt=3).abs(),
+            normal(m, dtype=torch.float32, salt=4).abs(),
+        )
+        if dtype is torch.float16:
+            scale = scale.float()
+        bias, x3 = torch.arange(n, dtype=torch.int32), normal(m, n, dtype=dtype, salt=RANK)
+        product = x1.double() @ x2.double() + bias
+        options = {"dequant_scale": scale.npu() / 4096, "bias": bias.npu()}
+        for row_scale, summand in ((None, None), (rows, x3)):
+            more = {} if row_scale is None else {"pertoken_scale": rows.npu(), "x3": x3.npu()}
+            out = torch_npu.npu_mm_all_reduce_base(x1.npu(), x2.npu(), name, **options, **more)
+            want = product * scale.double() / 4096
+            if row_scale is not None:
+                want = want * rows.double()[:, None] + summand.double()
+            plain = want.to(dtype).npu()
+            dist.all_reduce(plain)
+            assert out.dtype is dtype
+            near(out, plain)
+
+
+def check_products_that_are_normalised() -> None:
+    from mindspeed.ops.npu_mm_all_reduce_add_rms_norm import npu_mm_all_reduce_add_rms_norm as fused
+    from mindspeed.ops.npu_mm_all_reduce_add_rms_norm_ import npu_mm_all_reduce_add_rms_norm_ as fused_
+
+    b, s, k, n = 2, 6, 32, 24
+    x1 = [normal(b, s, k, dtype=torch.float32, salt=r) for r in range(WORLD)]
+    x2, gamma = normal(k, n, dtype=torch.float32, salt=8), normal(n, dtype=torch.float32, salt=9)
+    residual = normal(b, s, n, dtype=torch.float32, salt=10)
+    total = sum(x.double() for x in x1) @ x2.double() + residual.double()
+    norm = total * (total.square().mean(-1, keepdim=True) + 1e-6).rsqrt() * gamma.double()
+    for operator in (fused, fused_):
+        given = residual.npu()
+        y, normalised = operator(x1[RANK].npu(), x2.npu(), given, gamma.npu(), communicator())
+        near(y, total)
+        near(normalised, norm)
+        assert (y.data_ptr() == given.data_ptr()) == (operator is fused_)
+        same(given, y.cpu() if operator is fused_ else residual)
+
+
+def check_products_of_groups() -> None:
+    """Two groups have the same sizes; each product is of its own, whatever else is under way."""
+    groups = [dist.new_group(list(range(WORLD))) for _ in range(2)]
+    x, w = (
+        normal(WORLD * 8, 16, dtype=torch.float32, salt=RANK).npu(),
+        normal(16, 8, dtype=torch.float32, salt=5).npu(),
+    )
+    waiting = dist.all_reduce(x.clone(), group=groups[1], async_op=True)
+    outs = [torch_npu.npu_mm_reduce_scatter_base(x, w, communicator(group), WORLD) for group in groups]
+    waiting.wait()
+    plain = torch.empty_like(outs[0])
+    dist.reduce_scatter_tensor(plain, x @ w)
+    for out in outs:
+        same(out, plain.cpu())
+    for group in groups:
+        dist.destroy_process_group(group)
+
+
 def check_functional_collectives() -> None:
     import torch.distributed._functional_collectives as funcol
 
@@ -566,6 +745,14 @@ def fault_index() -> None:
         if RANK == 0:
             raise
         traceback.print_exc()
+    time.sleep(60)
+
+
+def fault_product() -> None:
+    """Rank 1 brings other rows than rank 0 to a product that gathers them."""
+    x, w = torch.ones(8 + RANK, 4, device="npu"), torch.ones(4, 3, device="npu")
+    torch_npu.npu_all_gather_base_mm(x, w, communicator(), WORLD)
+    torch.npu.synchronize()
     time.sleep(60)
 
 

@@ -7,6 +7,7 @@
 #include "hc_comm.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "hc_transport.h"
 
@@ -23,6 +24,18 @@ HcclResult hc_comm_find(const char *caller, HcclComm comm, struct hc_comm **foun
     while (c != NULL && c != comm) c = c->next;
     hc_comm_unlock();
     HC_CHECK(c != NULL, HCCL_E_NOT_FOUND, "%s: %p is no communicator, or a destroyed one", caller, comm);
+    *found = c;
+    return HCCL_SUCCESS;
+}
+
+/* Ranks of one process have communicators of one name: the device tells them apart. */
+HcclResult hc_comm_find_named(const char *caller, const char *name, int32_t device, struct hc_comm **found) {
+    hc_comm_lock();
+    struct hc_comm *c = g_comms;
+    while (c != NULL && (c->device != device || strcmp(c->name, name) != 0)) c = c->next;
+    hc_comm_unlock();
+    HC_CHECK(c != NULL, HCCL_E_NOT_FOUND, "%s: device %d is in no communicator called '%.128s'", caller,
+             device, name);
     *found = c;
     return HCCL_SUCCESS;
 }

@@ -101,6 +101,8 @@ bool hc_comm_withdraw(HcclComm comm);
 void hc_comm_disconnect(struct hc_comm *comm);
 /* Check that `comm` lives; `caller` is the interface function for the text. */
 HcclResult hc_comm_find(const char *caller, HcclComm comm, struct hc_comm **found);
+/* The living one of this name that `device` is in. */
+HcclResult hc_comm_find_named(const char *caller, const char *name, int32_t device, struct hc_comm **found);
 /* Fail unless rank < num_ranks. */
 HcclResult hc_comm_check_size(const char *caller, uint32_t num_ranks, uint32_t rank);
 void hc_comm_retain(struct hc_comm *comm);

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Communicators as operators see them (hc_groups.h): found by name, called with the types of tensors. */
+#include "hc_groups.h"
+
+#include "hc_comm.h"
+
+static int find(const char *caller, const char *name, int32_t device, struct hc_group *group) {
+    struct hc_comm *c;
+    HC_TRY(hc_comm_find_named(caller, name, device, &c));
+    group->comm = c;
+    group->rank = c->rank;
+    group->num_ranks = c->num_ranks;
+    return 0;
+}
+
+/* Products of matrices have these types, and no other is asked for. */
+static HcclDataType to_hccl(aclDataType type) {
+    if (type == ACL_FLOAT) return HCCL_DATA_TYPE_FP32;
+    return type == ACL_FLOAT16 ? HCCL_DATA_TYPE_FP16 : HCCL_DATA_TYPE_BFP16;
+}
+
+static int all_gather(const struct hc_group *group, void *send, void *recv, uint64_t count, aclDataType type,
+                      aclrtStream stream) {
+    return HcclAllGather(send, recv, count, to_hccl(type), group->comm, stream);
+}
+
+static int sum_scatter(const struct hc_group *group, void *send, void *recv, uint64_t count, aclDataType type,
+                       aclrtStream stream) {
+    return HcclReduceScatter(send, recv, count, to_hccl(type), HCCL_REDUCE_SUM, group->comm, stream);
+}
+
+static int sum(const struct hc_group *group, void *buffer, uint64_t count, aclDataType type,
+               aclrtStream stream) {
+    return HcclAllReduce(buffer, buffer, count, to_hccl(type), HCCL_REDUCE_SUM, group->comm, stream);
+}
+
+static const struct hc_group_calls CALLS = {
+    .find = find, .all_gather = all_gather, .sum_scatter = sum_scatter, .sum = sum};
+
+__attribute__((constructor)) static void offer(void) { hc_groups_offer(&CALLS); }
+__attribute__((destructor)) static void withdraw(void) { hc_groups_offer(NULL); }

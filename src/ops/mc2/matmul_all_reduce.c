@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+/* output = the sum over all ranks of (x1 @ x2 + bias) * dequantScale * pertokenScale + x3, on every rank.
+ * Bias and x3 are summed like the product: clients give them to one rank, or divided.
+ *
+ * The product goes into the output, rounded as a matmul rounds it, and is summed in place: bit for bit what a
+ * matmul and an all-reduce give. */
+#include "mc2.h"
+#include "temporary.h"
+
+static aclnnStatus multiply(const struct hc_call *call) {
+    const struct hc_mc2_args *args = call->args;
+    return hc_mc2_multiply(call, NULL, args->m, hc_data(hc_arg(call, HC_MC2_OUT)));
+}
+
+static aclnnStatus launch(const struct hc_call *call, aclrtStream stream) {
+    const struct hc_mc2_args *args = call->args;
+    const aclTensor *out = hc_arg(call, HC_MC2_OUT);
+    struct hc_group group;
+    HC_TRY(hc_mc2_group(call, &group));
+    HC_TRY(hc_op_step(call, multiply, hc_mc2_flops(args, args->m), stream));
+    return hc_mc2_collective(group.calls->sum(&group, hc_data(out), hc_numel(out), out->dtype, stream));
+}
+
+static bool is_product_shape(const struct hc_mc2 *op) {
+    const int32_t last = op->x1->rank - 1;
+    if (op->out->rank != op->x1->rank || op->out->shape[last] != op->x2->shape[1]) return false;
+    for (int32_t d = 0; d < last; d++)
+        if (op->out->shape[d] != op->x1->shape[d]) return false;
+    return true;
+}
+
+static aclnnStatus plan(const struct hc_mc2 *op, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    struct hc_mc2_args args;
+    HC_TRY(hc_mc2_describe(op, &args));
+    HC_CHECK(is_product_shape(op), ACLNN_ERR_PARAM_INVALID,
+             "%s: output is %s, wanted the shape of x1 %s @ x2 %s", op->name, HC_SHOW(op->out),
+             HC_SHOW(op->x1), HC_SHOW(op->x2));
+    HC_CHECK(!hc_overlaps(op->out, op->x1) && !hc_overlaps(op->out, op->x2), ACLNN_ERR_PARAM_INVALID,
+             "%s: output shares memory with x1 or x2", op->name);
+    return hc_mc2_plan(op, &args, launch, 0, workspaceSize, executor);
+}
+
+HC_API aclnnStatus aclnnMatmulAllReduceGetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
+                                                        const aclTensor *bias, const char *group,
+                                                        const char *reduceOp, int64_t commTurn,
+                                                        int64_t streamMode, const aclTensor *output,
+                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct hc_mc2 op = {.name = "aclnnMatmulAllReduce",
+                              .x1 = x1,
+                              .x2 = x2,
+                              .bias = bias,
+                              .out = output,
+                              .group = group,
+                              .reduce_op = reduceOp,
+                              .comm_turn = commTurn,
+                              .stream_mode = streamMode};
+    return plan(&op, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnMatmulAllReduce)
+
+HC_API aclnnStatus aclnnMatmulAllReduceV2GetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
+                                                          const aclTensor *bias, const aclTensor *x3,
+                                                          const char *group, const char *reduceOp,
+                                                          int64_t commTurn, int64_t streamMode,
+                                                          const aclTensor *output, uint64_t *workspaceSize,
+                                                          aclOpExecutor **executor) {
+    const struct hc_mc2 op = {.name = "aclnnMatmulAllReduceV2",
+                              .x1 = x1,
+                              .x2 = x2,
+                              .bias = bias,
+                              .x3 = x3,
+                              .out = output,
+                              .group = group,
+                              .reduce_op = reduceOp,
+                              .comm_turn = commTurn,
+                              .stream_mode = streamMode};
+    return plan(&op, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnMatmulAllReduceV2)
+
+HC_API aclnnStatus aclnnMatmulAllReduceV3GetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
+                                                          const aclTensor *bias, const aclTensor *x3,
+                                                          const char *group, const char *reduceOp,
+                                                          const char *commMode, int64_t commTurn,
+                                                          int64_t streamMode, const aclTensor *output,
+                                                          uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct hc_mc2 op = {.name = "aclnnMatmulAllReduceV3",
+                              .x1 = x1,
+                              .x2 = x2,
+                              .bias = bias,
+                              .x3 = x3,
+                              .out = output,
+                              .group = group,
+                              .reduce_op = reduceOp,
+                              .comm_mode = commMode,
+                              .comm_turn = commTurn,
+                              .stream_mode = streamMode};
+    return plan(&op, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnMatmulAllReduceV3)
+
+/* int8 operands and a scale for each column. */
+HC_API aclnnStatus aclnnQuantMatmulAllReduceGetWorkspaceSize(
+    const aclTensor *x1, const aclTensor *x2, const aclTensor *bias, const aclTensor *x3,
+    const aclTensor *dequantScale, const char *group, const char *reduceOp, int64_t commTurn,
+    int64_t streamMode, const aclTensor *output, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct hc_mc2 op = {.name = "aclnnQuantMatmulAllReduce",
+                              .x1 = x1,
+                              .x2 = x2,
+                              .bias = bias,
+                              .x3 = x3,
+                              .scale = dequantScale,
+                              .out = output,
+                              .group = group,
+                              .reduce_op = reduceOp,
+                              .comm_turn = commTurn,
+                              .stream_mode = streamMode};
+    HC_CHECK(dequantScale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: dequantScale is null", op.name);
+    return plan(&op, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnQuantMatmulAllReduce)
+
+/* And one for each row. */
+HC_API aclnnStatus aclnnQuantMatmulAllReduceV2GetWorkspaceSize(
+    const aclTensor *x1, const aclTensor *x2, const aclTensor *biasOptional, const aclTensor *x3Optional,
+    const aclTensor *dequantScale, const aclTensor *pertokenScaleOptional, const char *group,
+    const char *reduceOp, int64_t commTurn, int64_t streamMode, const aclTensor *output,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct hc_mc2 op = {.name = "aclnnQuantMatmulAllReduceV2",
+                              .x1 = x1,
+                              .x2 = x2,
+                              .bias = biasOptional,
+                              .x3 = x3Optional,
+                              .scale = dequantScale,
+                              .row_scale = pertokenScaleOptional,
+                              .out = output,
+                              .group = group,
+                              .reduce_op = reduceOp,
+                              .comm_turn = commTurn,
+                              .stream_mode = streamMode};
+    HC_CHECK(dequantScale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: dequantScale is null", op.name);
+    return plan(&op, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnQuantMatmulAllReduceV2)

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+/* See mc2.h. Scales, bias and x3 are applied to float32 sums while a row of the product is in the cache, and
+ * the result is rounded once. int8 operands are multiplied as float32: the sums are exact up to 2^24. */
+#include "mc2.h"
+
+#include <string.h>
+
+#include "temporary.h"
+
+/* Words of the interface for how ranks talk to each other; here there is one way. */
+static const char *const COMM_MODES[] = {"", "ai_cpu", "aiv", "ccu"};
+
+static aclnnStatus check_options(const struct hc_mc2 *op) {
+    HC_CHECK(op->reduce_op == NULL || strcmp(op->reduce_op, "sum") == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: reduceOp is '%.32s', wanted sum", op->name, op->reduce_op);
+    HC_CHECK(op->comm_turn == 0, ACLNN_ERR_PARAM_INVALID, "%s: commTurn is %lld, wanted 0", op->name,
+             (long long)op->comm_turn);
+    HC_CHECK(op->stream_mode == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: streamMode is %lld, wanted 1: a stream stops at its first error", op->name,
+             (long long)op->stream_mode);
+    if (op->comm_mode == NULL) return 0;
+    for (size_t i = 0; i < HC_ARRAY_SIZE(COMM_MODES); i++)
+        if (strcmp(op->comm_mode, COMM_MODES[i]) == 0) return 0;
+    return hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: commMode is '%.32s', wanted ai_cpu, aiv or ccu", op->name,
+                   op->comm_mode);
+}
+
+static bool is_float(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
+
+static aclnnStatus check_types(const struct hc_mc2 *op) {
+    HC_CHECK(is_float(op->out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: output is %s, wanted float16, bfloat16 or float32", op->name, HC_SHOW(op->out));
+    HC_CHECK(op->x1->dtype == op->x2->dtype, ACLNN_ERR_PARAM_INVALID,
+             "%s: x1 is %s and x2 %s, wanted one type", op->name, HC_SHOW(op->x1), HC_SHOW(op->x2));
+    if (op->scale != NULL) {
+        HC_CHECK(op->x1->dtype == ACL_INT8, ACLNN_ERR_PARAM_INVALID, "%s: x1 is %s, wanted int8 with a scale",
+                 op->name, HC_SHOW(op->x1));
+        return 0;
+    }
+    HC_CHECK(op->x1->dtype == op->out->dtype, ACLNN_ERR_PARAM_INVALID,
+             "%s: x1 is %s and output %s, wanted one type of float16, bfloat16 and float32", op->name,
+             HC_SHOW(op->x1), HC_SHOW(op->out));
+    return 0;
+}
+
+static aclnnStatus check_shapes(const struct hc_mc2 *op, struct hc_mc2_args *args) {
+    HC_CHECK(op->x1->rank >= 2, ACLNN_ERR_PARAM_INVALID, "%s: x1 is %s, wanted 2 dimensions or more",
+             op->name, HC_SHOW(op->x1));
+    HC_CHECK(op->x2->rank == 2, ACLNN_ERR_PARAM_INVALID, "%s: x2 is %s, wanted 2 dimensions", op->name,
+             HC_SHOW(op->x2));
+    const int64_t k = op->x1->shape[op->x1->rank - 1];
+    HC_CHECK(k == op->x2->shape[0], ACLNN_ERR_PARAM_INVALID,
+             "%s: x1 %s and x2 %s cannot be multiplied: %lld columns, %lld rows", op->name, HC_SHOW(op->x1),
+             HC_SHOW(op->x2), (long long)k, (long long)op->x2->shape[0]);
+    int64_t rows;
+    hc_shape_numel(op->x1->shape, op->x1->rank - 1, &rows);
+    args->m = (size_t)rows;
+    args->n = (size_t)op->x2->shape[1];
+    args->k = (size_t)k;
+    HC_CHECK(hc_is_contiguous(op->out), ACLNN_ERR_PARAM_INVALID, "%s: output %s is not contiguous", op->name,
+             HC_SHOW(op->out));
+    return 0;
+}
+
+/* A vector of so many numbers, or of one where `one` is allowed; dimensions of size 1 may come before. */
+static aclnnStatus check_vector(const struct hc_mc2 *op, const aclTensor *t, const char *name, size_t count,
+                                bool one) {
+    if (t == NULL) return 0;
+    const bool fits = hc_numel(t) == count || (one && hc_numel(t) == 1);
+    HC_CHECK(fits && (t->rank == 1 || (t->rank == 2 && t->shape[0] == 1)), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted %zu elements", op->name, name, HC_SHOW(t), count);
+    HC_CHECK(is_float(t->dtype) || (t->dtype == ACL_INT32 && t == op->bias), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted float32, float16 or bfloat16", op->name, name, HC_SHOW(t));
+    return 0;
+}
+
+static aclnnStatus check_summands(const struct hc_mc2 *op, const struct hc_mc2_args *args) {
+    HC_TRY(check_vector(op, op->bias, "bias", args->n, false));
+    HC_TRY(check_vector(op, op->scale, "dequantScale", args->n, true));
+    HC_TRY(check_vector(op, op->row_scale, "pertokenScale", args->m, false));
+    HC_CHECK(op->x3 == NULL || (op->x3->dtype == op->out->dtype && hc_same_shape(op->x3, op->out)),
+             ACLNN_ERR_PARAM_INVALID, "%s: x3 is %s, wanted %s as output", op->name, HC_SHOW(op->x3),
+             HC_SHOW(op->out));
+    return 0;
+}
+
+aclnnStatus hc_mc2_describe(const struct hc_mc2 *op, struct hc_mc2_args *args) {
+    HC_CHECK(op->x1 && op->x2 && op->out, ACLNN_ERR_PARAM_NULLPTR, "%s: x1, x2 or output is null", op->name);
+    *args = (struct hc_mc2_args){.num_ranks = 0};
+    HC_TRY(check_options(op));
+    HC_TRY(check_types(op));
+    HC_TRY(check_shapes(op, args));
+    HC_TRY(check_summands(op, args));
+    struct hc_group group;
+    if (hc_group_find(op->name, op->group, &group) != 0) return ACLNN_ERR_PARAM_INVALID; /* its text is set */
+    args->num_ranks = group.num_ranks;
+    strncpy(args->group, op->group, sizeof args->group - 1); /* found: so it is not longer */
+    return 0;
+}
+
+aclnnStatus hc_mc2_no_scales(const char *name, const aclTensor *x1_scale, const aclTensor *x2_scale,
+                             const aclTensor *quant_scale, const aclTensor *amax, int64_t block_size,
+                             int64_t group_size) {
+    HC_CHECK(x1_scale == NULL && x2_scale == NULL && quant_scale == NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: scales are given, but quantised operands are not supported here; convert them first", name);
+    HC_CHECK(amax == NULL || hc_numel(amax) == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: amaxOut is %s, wanted none: nothing is quantised", name, HC_SHOW(amax));
+    HC_CHECK(block_size == 0 && group_size == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: blockSize is %lld and groupSize %lld, wanted 0 without scales", name, (long long)block_size,
+             (long long)group_size);
+    return 0;
+}
+
+aclnnStatus hc_mc2_plan(const struct hc_mc2 *op, const struct hc_mc2_args *args, hc_launch_fn launch,
+                        size_t workspace, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct hc_operand operands[] = {
+        [HC_MC2_X1] = {op->x1, NULL, HC_ROLE_IN, "x1"},
+        [HC_MC2_X2] = {op->x2, NULL, HC_ROLE_IN, "x2"},
+        [HC_MC2_BIAS] = {op->bias, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "bias"},
+        [HC_MC2_X3] = {op->x3, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "x3"},
+        [HC_MC2_SCALE] = {op->scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "dequantScale"},
+        [HC_MC2_ROW_SCALE] = {op->row_scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "pertokenScale"},
+        [HC_MC2_OUT] = {op->out, NULL, HC_ROLE_OUT, "output"},
+        [HC_MC2_GATHERED] = {op->gathered, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "gatherOut"},
+    };
+    const struct hc_plan plan = {.name = op->name,
+                                 .args = args,
+                                 .args_size = sizeof *args,
+                                 .operands = operands,
+                                 .num_operands = HC_ARRAY_SIZE(operands),
+                                 .workspace = workspace};
+    return hc_plan_steps(&plan, launch, workspaceSize, executor);
+}
+
+aclnnStatus hc_mc2_group(const struct hc_call *call, struct hc_group *group) {
+    const struct hc_mc2_args *args = call->args;
+    if (hc_group_find(call->name, args->group, group) != 0)
+        return ACLNN_ERR_PARAM_INVALID; /* its text is set */
+    HC_CHECK(group->num_ranks == args->num_ranks, ACLNN_ERR_PARAM_INVALID,
+             "%s: group '%s' has %u ranks, and %u when the operator was planned", call->name, args->group,
+             group->num_ranks, args->num_ranks);
+    return 0;
+}
+
+aclnnStatus hc_mc2_collective(int code) { return code == 0 ? 0 : ACLNN_ERR_INNER; }
+
+uint64_t hc_mc2_flops(const struct hc_mc2_args *args, size_t rows) {
+    return 2 * (uint64_t)rows * args->n * args->k;
+}
+
+/* What the end of a product needs, as float32. A scale of one element has a stride of 0. */
+struct ending {
+    const float *bias, *scale, *row_scale, *x3;
+    size_t scale_stride, cols;
+};
+
+static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, float *x) {
+    const struct ending *end = ctx;
+    (void)batch;
+    if (end->bias != NULL)
+        for (size_t i = 0; i < n; i++) x[i] += end->bias[col + i];
+    if (end->scale != NULL)
+        for (size_t i = 0; i < n; i++) x[i] *= end->scale[(col + i) * end->scale_stride];
+    if (end->row_scale != NULL)
+        for (size_t i = 0; i < n; i++) x[i] *= end->row_scale[row];
+    if (end->x3 != NULL)
+        for (size_t i = 0; i < n; i++) x[i] += end->x3[row * end->cols + col + i];
+}
+
+/* Operands as the product wants them, and the copies that this took. */
+struct product {
+    struct hc_gemm gemm;
+    struct ending end;
+    void *owned[6];
+    size_t num_owned;
+};
+
+static aclnnStatus convert(struct product *p, const aclTensor *t, aclDataType dtype, aclTensor *view) {
+    return hc_contiguous(t, dtype, view, &p->owned[p->num_owned++]);
+}
+
+static aclnnStatus numbers(struct product *p, const aclTensor *t, const float **data) {
+    aclTensor view;
+    if (t == NULL) return 0;
+    HC_TRY(convert(p, t, ACL_FLOAT, &view));
+    *data = (const float *)hc_data(&view);
+    return 0;
+}
+
+/* Where it lies, if it is a matrix of floats; int8, and rows over several dimensions that are no matrix, are
+ * copied. */
+static aclnnStatus operand(struct product *p, const aclTensor *t, struct hc_gemm_matrix *m) {
+    aclTensor view = *t;
+    const aclDataType dtype = t->dtype == ACL_INT8 ? ACL_FLOAT : t->dtype;
+    if (dtype != t->dtype || t->rank != 2) HC_TRY(convert(p, t, dtype, &view));
+    *m = (struct hc_gemm_matrix){.data = hc_data(&view), .dtype = dtype};
+    m->row = view.rank == 2 ? view.stride[0] : view.shape[view.rank - 1];
+    m->col = view.rank == 2 ? view.stride[1] : 1;
+    return 0;
+}
+
+static aclnnStatus compute(struct product *p, const struct hc_call *call, void *x1, size_t rows, void *out) {
+    const struct hc_mc2_args *args = call->args;
+    const aclTensor *a = hc_arg(call, HC_MC2_X1), *scale = hc_arg(call, HC_MC2_SCALE);
+    struct hc_gemm *g = &p->gemm;
+    *g = (struct hc_gemm){
+        .m = rows, .n = args->n, .k = args->k, .alpha = HC_GEMM_REAL(1), .beta = HC_GEMM_REAL(1)};
+    if (x1 != NULL)
+        g->a = (struct hc_gemm_matrix){.data = x1, .dtype = a->dtype, .row = (int64_t)args->k, .col = 1};
+    else HC_TRY(operand(p, a, &g->a));
+    HC_TRY(operand(p, hc_arg(call, HC_MC2_X2), &g->b));
+    HC_TRY(numbers(p, hc_arg(call, HC_MC2_BIAS), &p->end.bias));
+    HC_TRY(numbers(p, scale, &p->end.scale));
+    HC_TRY(numbers(p, hc_arg(call, HC_MC2_ROW_SCALE), &p->end.row_scale));
+    HC_TRY(numbers(p, hc_arg(call, HC_MC2_X3), &p->end.x3));
+    p->end.cols = args->n;
+    p->end.scale_stride = scale != NULL && hc_numel(scale) == 1 ? 0 : 1;
+    if (p->end.bias != NULL || p->end.scale != NULL || p->end.x3 != NULL)
+        g->epilogue = finish, g->epilogue_ctx = &p->end;
+    g->out = (struct hc_gemm_matrix){
+        .data = out, .dtype = hc_arg(call, HC_MC2_OUT)->dtype, .row = (int64_t)args->n, .col = 1};
+    return hc_gemm(g);
+}
+
+aclnnStatus hc_mc2_multiply(const struct hc_call *call, void *x1, size_t rows, void *out) {
+    struct product p = {.num_owned = 0};
+    const aclnnStatus status = compute(&p, call, x1, rows, out);
+    for (size_t i = 0; i < p.num_owned; i++) hc_block_give(p.owned[i]);
+    return status;
+}
