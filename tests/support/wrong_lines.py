@@ -77,6 +77,16 @@ WRONG = {
         "feature fix-router (--fix-router) needs --num-experts: a model without experts has no router; add --num-experts, "
         "or leave out --fix-router"
     ),
+    "--use-ascend-mc2 --tensor-model-parallel-size 2": (
+        "feature ascend-mc2 (--use-ascend-mc2) needs --sequence-parallel: without it there is nothing to gather or to "
+        "scatter; add --sequence-parallel, or leave out --use-ascend-mc2"
+    ),
+    "--use-ascend-mc2 --sequence-parallel --tensor-model-parallel-size 1": _is_wrong(
+        "ascend-mc2",
+        "--tensor-model-parallel-size is 1; the fused operators are for 2, 4, 8, 16, 32 ranks: give one of these, or leave "
+        "the flag out",
+        "use-ascend-mc2",
+    ),
     "--use-fused-rotary-pos-emb --position-embedding-type none": _is_wrong(
         "fused-rope", "--position-embedding-type is none: give rope, or leave out --use-fused-rotary-pos-emb",
         "use-fused-rotary-pos-emb",

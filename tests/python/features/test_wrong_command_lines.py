@@ -20,9 +20,9 @@ from small_megatron import small_megatron
 PARSER = """
 import argparse
 NUMBERS = ("num-layers hidden-size num-attention-heads seq-length max-position-embeddings micro-batch-size "
-           "global-batch-size recompute-num-layers num-experts")
+           "global-batch-size recompute-num-layers num-experts tensor-model-parallel-size")
 SWITCHES = ("bf16 fp16 use-flash-attn use-distributed-optimizer use-precision-aware-optimizer optimizer-cpu-offload "
-            "deterministic-mode use-rotary-position-embeddings")
+            "deterministic-mode use-rotary-position-embeddings sequence-parallel")
 WORDS = {"optimizer": "adam", "position-embedding-type": "learned_absolute", "recompute-granularity": None,
          "recompute-method": None, "moe-router-load-balancing-type": "aux_loss", "moe-expert-capacity-factor": None,
          "spec": None}

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from mindspeed.ops._groups import COUNTS, ROWS, SHARED_DIMENSION, product
+from mindspeed.ops.parallel_linear import Plan, added_gradient
 from mindspeed.ops.typed import typed
-
-from ._linear import Plan, added_gradient
 
 
 class GroupedProduct(torch.autograd.Function):

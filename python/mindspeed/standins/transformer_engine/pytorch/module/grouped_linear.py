@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.parallel_linear import Plan, compute_dtype
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
 from ._grouped import GroupedProduct
-from ._linear import Plan, compute_dtype
 from .base import Initialiser, default_init_method
 from .linear import SlicedLinear, refuse_overlap
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from mindspeed.ops.norms import layer_norm, rms_norm
+from mindspeed.ops.parallel_linear import compute_dtype, gather, linear
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
-from ._linear import compute_dtype, gather, linear
 from ._norm_module import scale_initialiser
 from .linear import Linear
 

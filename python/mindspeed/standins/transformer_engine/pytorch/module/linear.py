@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.parallel_linear import Plan, compute_dtype, linear
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import RefusedError, missing_attribute
 
 from ..utils import divide, mark_parallel
-from ._linear import Plan, compute_dtype, linear
 from .base import Initialiser, TransformerEngineBaseModule, default_init_method
 
 __getattr__ = missing_attribute(__name__)

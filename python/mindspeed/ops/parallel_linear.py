@@ -4,7 +4,8 @@
 column  w holds some of the outputs. With sequence parallelism x is this rank's part of the sequence: it is gathered
         forward and again backward (the part alone is kept), and dx is summed and scattered; without it dx is summed.
 row     w holds some of the inputs: y is summed over the group, with sequence parallelism each rank keeps its part.
-The products are those of Megatron's own layers, in the same order.
+The products are those of Megatron's own layers, in the same order. Where fuses() says so, a product and the gather or the
+scatter next to it are one operator of the device.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch_npu
 
 from mindspeed.ops.typed import typed
 
@@ -33,6 +35,15 @@ class Plan:
     def gathers(self) -> bool:
         return self.size > 1 and self.mode == "column" and self.sequence_parallel
 
+    @property
+    def scatters(self) -> bool:
+        return self.size > 1 and self.mode == "row" and self.sequence_parallel
+
+
+def fuses(plan: Plan) -> bool:
+    """Whether products of a plan that gathers or scatters contain it; a feature decides (ascend-mc2)."""
+    return False
+
 
 def gather(part: torch.Tensor, plan: Plan) -> torch.Tensor:
     """[s / ranks, ...] -> [s, ...]"""
@@ -41,12 +52,14 @@ def gather(part: torch.Tensor, plan: Plan) -> torch.Tensor:
     return whole
 
 
+def check_shared(length: int, plan: Plan) -> None:
+    if length % plan.size:
+        raise ValueError(f"sequence of {length} is not divisible by {plan.size} tensor-parallel ranks")
+
+
 def scatter_sum(whole: torch.Tensor, plan: Plan) -> torch.Tensor:
     """[s, ...] of each rank -> the sum's [s / ranks, ...]"""
-    if whole.shape[0] % plan.size:
-        raise ValueError(
-            f"sequence of {whole.shape[0]} is not divisible by {plan.size} tensor-parallel ranks"
-        )
+    check_shared(whole.shape[0], plan)
     part = whole.new_empty((whole.shape[0] // plan.size, *whole.shape[1:]))
     torch.distributed.reduce_scatter_tensor(part, whole.contiguous(), group=plan.group)
     return part
@@ -88,6 +101,38 @@ def flatten(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, x.shape[-1])
 
 
+def communicator(plan: Plan) -> str:
+    """Its name: operators find it by that."""
+    backend = plan.group._get_backend(torch.device("npu"))
+    name: str = backend.get_hccl_comm_name(torch.distributed.get_rank())
+    return name
+
+
+def gathered_product(
+    part: torch.Tensor, matrix: torch.Tensor, plan: Plan, keep: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """gather(part) @ matrix, and gather(part) if it is to be kept."""
+    if not fuses(plan):
+        whole = gather(part, plan)
+        return torch.matmul(whole, matrix), whole if keep else None
+    shape = (part.shape[0] * plan.size, *part.shape[1:-1])
+    product, whole = torch_npu.npu_all_gather_base_mm(
+        flatten(part), matrix, communicator(plan), plan.size, gather_output=keep
+    )
+    return product.view(*shape, -1), whole.view(*shape, part.shape[-1]) if keep else None
+
+
+def scattered_product(whole: torch.Tensor, matrix: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """scatter_sum(whole @ matrix)"""
+    if not fuses(plan):
+        return scatter_sum(torch.matmul(whole, matrix), plan)
+    check_shared(whole.shape[0], plan)
+    part: torch.Tensor = torch_npu.npu_mm_reduce_scatter_base(
+        flatten(whole), matrix, communicator(plan), plan.size
+    )
+    return part.view(whole.shape[0] // plan.size, *whole.shape[1:-1], matrix.shape[1])
+
+
 class Product(torch.autograd.Function):
     """x [..., in], w [out, in] -> y [..., out]"""
 
@@ -97,11 +142,13 @@ class Product(torch.autograd.Function):
         ctx.weight = weight
         needs_weight = ctx.needs_input_grad[1]
         ctx.save_for_backward(x if needs_weight else None)
-        whole = gather(x, plan) if plan.gathers else x
-        y = torch.matmul(whole, weight.t().to(x.dtype))
+        matrix = weight.t().to(x.dtype)
+        if plan.gathers:
+            return gathered_product(x, matrix, plan)[0]
+        if plan.scatters:
+            return scattered_product(x, matrix, plan)
+        y = torch.matmul(x, matrix)
         if plan.size > 1 and plan.mode == "row":
-            if plan.sequence_parallel:
-                return scatter_sum(y, plan)
             torch.distributed.all_reduce(y, group=plan.group)
         return y
 
@@ -109,17 +156,22 @@ class Product(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         plan, weight = ctx.plan, ctx.weight
         (x,) = ctx.saved_tensors
-        parallel = plan.size > 1
-        if parallel and plan.mode == "row" and plan.sequence_parallel:
-            grad = gather(grad, plan)
+        needs_x, needs_weight = ctx.needs_input_grad[:2]
         grad_x = waiting = None
-        if ctx.needs_input_grad[0]:
-            grad_x = grad.matmul(typed(weight, grad.dtype))
-            if plan.gathers:
-                grad_x = scatter_sum(grad_x, plan)
-            elif parallel and plan.mode == "column":
-                waiting = torch.distributed.all_reduce(grad_x, group=plan.group, async_op=True)
-        grad_weight = _weight_part(weight, grad, x, plan) if ctx.needs_input_grad[1] else None
+        if needs_x:
+            matrix = typed(weight, grad.dtype)
+            if plan.scatters:
+                grad_x, whole = gathered_product(grad, matrix, plan, keep=needs_weight)
+                grad = grad if whole is None else whole
+            elif plan.gathers:
+                grad_x = scattered_product(grad, matrix, plan)
+            else:
+                grad_x = grad.matmul(matrix)
+                if plan.size > 1 and plan.mode == "column":
+                    waiting = torch.distributed.all_reduce(grad_x, group=plan.group, async_op=True)
+        elif plan.scatters:
+            grad = gather(grad, plan)
+        grad_weight = _weight_part(weight, grad, x, plan) if needs_weight else None
         if waiting is not None:
             waiting.wait()
         return grad_x, grad_weight, None

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rank of a tensor-parallel group with sequence parallelism: layers and GPTs without --use-ascend-mc2 and with it.
+
+Prints, for each case, the greatest difference relative to the greatest value without, and how often the fused operators
+were called with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch_npu
+from mindspeed import megatron_adaptor
+from torch import Tensor
+
+WORLD = int(os.environ["WORLD_SIZE"])
+RANK = int(os.environ["RANK"])
+# Level 2 without anything else that changes how a layer computes.
+PLAIN: dict[str, Any] = {
+    "optimization_level": 2, "tensor_model_parallel_size": WORLD, "sequence_parallel": True,
+    "gemm_gradient_accumulation_fusion": False, "use_ascend_mc2": False,
+}  # fmt: skip
+FUSED = PLAIN | {"use_ascend_mc2": True}
+OPERATORS = ("npu_all_gather_base_mm", "npu_mm_reduce_scatter_base")
+megatron_adaptor.repatch(PLAIN)
+import megatron_gpt  # noqa: E402
+
+S, B, WIDE, NARROW = 4, 3, 16, 8  # S of each rank, WIDE and NARROW of each slice
+Case = Callable[[], list[Tensor]]
+calls: Counter[str] = Counter()
+
+
+def count() -> None:
+    def counting(name: str) -> Any:
+        operator = getattr(torch_npu, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return operator(*args, **kwargs)
+
+        return call
+
+    for name in OPERATORS:
+        setattr(torch_npu, name, counting(name))
+
+
+def start() -> None:
+    from megatron.core import parallel_state, tensor_parallel
+
+    store, rank, world = next(torch.distributed.rendezvous("env://"))
+    torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=world, create_gloo_process_groups=False
+    )
+    tensor_parallel.model_parallel_cuda_manual_seed(1)
+
+
+def own(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + 10 * RANK)).to("npu", dtype)
+
+
+def column(te: bool, config: Any, skip: bool) -> torch.nn.Module:
+    if te:
+        from megatron.core.extensions.transformer_engine import TEColumnParallelLinear as Layer
+    else:
+        from megatron.core.tensor_parallel import ColumnParallelLinear as Layer
+    options = {"skip_bias_add": skip, "gather_output": False, "is_expert": False}
+    return Layer(NARROW, WIDE * WORLD, config=config, init_method=torch.nn.init.normal_, bias=True, **options)
+
+
+def row(te: bool, config: Any, skip: bool) -> torch.nn.Module:
+    if te:
+        from megatron.core.extensions.transformer_engine import TERowParallelLinear as Layer
+    else:
+        from megatron.core.tensor_parallel import RowParallelLinear as Layer
+    options = {"skip_bias_add": skip, "input_is_parallel": True, "is_expert": False}
+    return Layer(WIDE * WORLD, NARROW, config=config, init_method=torch.nn.init.normal_, bias=True, **options)
+
+
+def layer(
+    make: Callable[..., torch.nn.Module],
+    te: bool,
+    dtype: torch.dtype = torch.float32,
+    skip: bool = False,
+    frozen: bool = False,
+    added: bool = False,
+) -> Case:
+    def run() -> list[Tensor]:
+        size = megatron_gpt.Size(dtype=dtype)
+        config = megatron_gpt.config_of(
+            size, tensor_model_parallel_size=WORLD, sequence_parallel=True, gradient_accumulation_fusion=added
+        )
+        module = make(te, config, skip)
+        with torch.no_grad():
+            for number, parameter in enumerate(module.parameters()):
+                parameter.copy_(own(*parameter.shape, dtype=dtype, seed=number))
+        module.weight.requires_grad_(not frozen)
+        if added:
+            module.weight.main_grad = torch.ones_like(module.weight, dtype=torch.float32)
+        whole = (S * WORLD, B, WIDE)
+        x = own(*((S, B, NARROW) if make is column else whole), dtype=dtype, seed=5).requires_grad_()
+        y, bias = module(x)
+        y.backward(own(*y.shape, dtype=dtype, seed=6))
+        gradients = [x.grad, module.weight.main_grad if added else module.weight.grad]
+        gradients += [] if bias is not None else [module.bias.grad]  # None of a frozen layer of Megatron's
+        return [y.detach(), *(g for g in gradients if g is not None)]
+
+    return run
+
+
+def model(te: bool, **more: Any) -> Case:
+    def run() -> list[Tensor]:
+        size = megatron_gpt.Size(llama=True, te=te)
+        options = {"tensor_model_parallel_size": WORLD, "sequence_parallel": True} | more
+        if WORLD > 2:
+            options["num_query_groups"] = 4
+        return [torch.tensor(megatron_gpt.losses(size, **options))]
+
+    return run
+
+
+def cases() -> Iterator[tuple[str, Case]]:
+    for make in (column, row):
+        for te in (False, True):
+            kind = f"layer {make.__name__} {'te' if te else 'local'}"
+            yield f"{kind} fp32", layer(make, te)
+            yield f"{kind} fp32 bias left", layer(make, te, skip=True)
+            yield f"{kind} fp32 frozen", layer(make, te, frozen=True)
+            yield f"{kind} fp32 added to main_grad", layer(make, te, added=True)
+            yield f"{kind} bf16", layer(make, te, torch.bfloat16)
+    for te in (False, True):
+        kind = f"losses {'te' if te else 'local'}"
+        yield kind, model(te)
+        full = {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
+        yield f"{kind} recomputed", model(te, **full)
+
+
+def worst(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    pairs = zip(ours, theirs, strict=True)
+    return max(((a.float() - b.float()).abs().max() / b.float().abs().max()).item() for a, b in pairs)
+
+
+def main() -> None:
+    start()
+    count()
+    for name, run in cases():
+        megatron_adaptor.repatch(PLAIN)
+        theirs = run()
+        assert not calls
+        megatron_adaptor.repatch(FUSED)
+        found = torch.tensor([worst(run(), theirs)], device="npu")
+        torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
+        if RANK == 0:
+            print(json.dumps({"case": name, "difference": found.item(), **calls}), flush=True)
+        calls.clear()
+    megatron_gpt.stop()
+
+
+if __name__ == "__main__":
+    main()
