@@ -19,6 +19,10 @@ LONG = {"SEQUENCE": 256, "BATCH": 1}  # where activations are most of what is he
 FLASH = {"use_flash_attn": True}
 ATTENTION = {"swap_attention": True, **FLASH}
 RECOMPUTE = {"recompute_activation_function": True}
+ADVANCE = {
+    "recompute_in_advance": True, "recompute_granularity": "full", "recompute_method": "block",
+}  # fmt: skip
+NORM = {"recompute_norm": True}
 SWAP = {"swap_optimizer": True, "use_distributed_optimizer": True}
 REUSE = {"reuse_fp32_param": True, "bf16": True}
 
@@ -36,6 +40,7 @@ def case(flags: dict[str, Any], sizes: dict[str, int] = SIZES, **layout: Any) ->
 
 _ZERO1 = {"optimizer": "distributed"}
 _EXPERTS = {"model": "moe", "world": 2, "ep": 2, "dispatcher": "alltoall", "optimizer": "distributed"}
+_INTERLEAVED = {"world": 2, "pp": 2, "vp": 2, "overlap_p2p": True}
 CASES: dict[str, Case] = {
     "distributed": case({}, **_ZERO1),
     "swap-save": case(SWAP, **_ZERO1, save="swap"),
@@ -48,6 +53,7 @@ CASES: dict[str, Case] = {
     "attention": case(ATTENTION, LONG),
     "long": case(FLASH, LONG),
     "recompute": case(FLASH | RECOMPUTE, LONG),
+    "norm": case(FLASH | NORM, LONG),
     "all": case(ATTENTION | RECOMPUTE | REUSE, LONG),
     "w2-overlap": case({}, world=2, optimizer="overlap"),
     "w2-reuse": case(REUSE, world=2, optimizer="overlap"),
@@ -57,8 +63,12 @@ CASES: dict[str, Case] = {
     "w2-swap-load": case(SWAP, world=2, optimizer="overlap", load="reuse"),
     "w2-tp": case(FLASH, LONG, world=2, tp=2, sp=True),
     "w2-tp-recompute": case(FLASH | RECOMPUTE, LONG, world=2, tp=2, sp=True),
+    "w2-tp-norm": case(FLASH | NORM, LONG, world=2, tp=2, sp=True),
     "w2-tp-attention": case(ATTENTION, LONG, world=2, tp=2, sp=True),
     "w2-pp": case(FLASH, LONG | {"BATCH": 4}, world=2, pp=2, vp=2, overlap_p2p=True),
+    "w2-pp-bubble": case(FLASH | {"recompute_in_bubble": True}, LONG | {"BATCH": 4}, **_INTERLEAVED),
+    "w2-pp-block": case(FLASH, LONG | {"BATCH": 4}, **_INTERLEAVED, recompute="block"),
+    "w2-pp-advance": case(FLASH | ADVANCE, LONG | {"BATCH": 4}, **_INTERLEAVED, recompute="block"),
     "w2-pp-attention": case(ATTENTION, LONG | {"BATCH": 4}, world=2, pp=2, vp=2, overlap_p2p=True),
     "w2-moe": case(FLASH, LONG | {"BATCH": 2}, **_EXPERTS),
     "w2-moe-recompute": case(FLASH | RECOMPUTE, LONG | {"BATCH": 2}, **_EXPERTS),
