@@ -57,13 +57,16 @@ LEFT_OUT = {
     "context-parallel-algo": "ranks that share the sequence, which test_context_parallel_algo.py has",
     "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",
     "noop-layers": "a model with fewer layers, which level 0 has no flag for",
+    "pipeline-num-transformer-layers": "other layouts of stages, which test_pipeline_num_transformer_layers.py has",
+    "recompute-in-advance": "interleaved pipelines, which test_recompute_in_advance.py has",
+    "recompute-in-bubble": "interleaved pipelines, which test_recompute_in_bubble.py has",
 }
 # What is computed is something else: compared with the feature alone, not with level 0.
 CHANGE_RESULTS = ("fix-router",)
 # The same arithmetic, as their pages say: the same bits.
 SAME_BITS = (
-    "npu-deterministic", "optimizer-selection", "recompute-activation-function", "recompute-layers-per-stage",
-    "reuse-fp32-param", "swap-attention", "swap-optimizer", "vocab-parallel-embedding",
+    "moe-permutation-async-comm", "npu-deterministic", "optimizer-selection", "recompute-activation-function",
+    "recompute-layers-per-stage", "recompute-norm", "reuse-fp32-param", "swap-attention", "swap-optimizer", "vocab-parallel-embedding",
 )  # fmt: skip
 _TRIES, _CANDIDATES = 150, 5
 

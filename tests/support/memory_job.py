@@ -36,6 +36,15 @@ OFF: dict[str, Any] = {
     "ulysses_degree_in_cp": None,
     "use_cp_send_recv_overlap": False,
     "use_fused_ring_attention_update": False,
+    "num_experts": None,
+    "recompute_granularity": None,
+    "recompute_method": None,
+    "moe_permutation_async_comm": False,
+    "recompute_in_advance": False,
+    "recompute_in_bubble": False,
+    "pipeline_num_transformer_layers": None,
+    "recompute_norm": False,
+    "recompute_norm_num_layers": None,
 }
 
 

@@ -138,6 +138,59 @@ WRONG = {
     "--optimization-level 1 --position-embedding-type alibi": _level(
         "--position-embedding-type alibi", "alibi", 2, 1
     ),
+    "--moe-permutation-async-comm": (
+        "feature moe-permutation-async-comm (--moe-permutation-async-comm) needs --num-experts: a model without experts "
+        "dispatches no tokens; add --num-experts, or leave out --moe-permutation-async-comm"
+    ),
+    "--moe-permutation-async-comm --num-experts 4 --moe-token-dispatcher-type flex": _is_wrong(
+        "moe-permutation-async-comm",
+        "--moe-token-dispatcher-type flex has collectives of its own; give one of allgather, alltoall, alltoall_seq, or "
+        "leave out --moe-permutation-async-comm",
+    ),
+    "--n-shared-experts 1": (
+        "feature n-shared-experts (--n-shared-experts) needs --num-experts: experts are shared beside routed ones; add "
+        "--num-experts, or leave out --n-shared-experts"
+    ),
+    "--n-shared-experts 2 --num-experts 4 --moe-ffn-hidden-size 64 --moe-shared-expert-intermediate-size 64": _is_wrong(
+        "n-shared-experts",
+        "--moe-shared-expert-intermediate-size is 64, and 2 experts are 128 wide together; leave out one of the two",
+    ),
+    f"--recompute-norm {_ALL}": _is_wrong(
+        "recompute-norm",
+        "--recompute-granularity full without --recompute-method block recomputes every layer as a whole, its norms too; "
+        "give --recompute-method block, or leave one of the two out",
+    ),
+    "--recompute-norm --recompute-norm-num-layers 3": _is_wrong(
+        "recompute-norm", "--recompute-norm-num-layers is 3, wanted 0 to --num-layers (2)"
+    ),
+    "--recompute-norm --swap-attention": _exclude(
+        "recompute-norm", "swap-attention", "both decide where the inputs of attention and MLP are kept"
+    ),
+    "--recompute-in-advance --pipeline-model-parallel-size 2 --num-layers-per-virtual-pipeline-stage 1": _is_wrong(
+        "recompute-in-advance",
+        "nothing is recomputed; give --recompute-granularity full --recompute-method block --recompute-num-layers N",
+    ),
+    f"--recompute-in-advance --pipeline-model-parallel-size 2 {_ALL} --num-layers-per-virtual-pipeline-stage 1": _is_wrong(
+        "recompute-in-advance",
+        "--recompute-method uniform recomputes several layers at a time; give --recompute-method block, or leave out "
+        "--recompute-in-advance",
+    ),
+    "--recompute-in-bubble --pipeline-model-parallel-size 2": _is_wrong(
+        "recompute-in-bubble",
+        "--recompute-in-bubble is for interleaved pipelines: give --num-layers-per-virtual-pipeline-stage, or leave it out",
+    ),
+    "--pipeline-num-transformer-layers [[1],[1],[1]] --pipeline-model-parallel-size 2": (
+        "--pipeline-num-transformer-layers has 3 rows, and --pipeline-model-parallel-size is 2: give a row for each stage"
+    ),
+    "--pipeline-num-transformer-layers [[1],[2]] --pipeline-model-parallel-size 2": _is_wrong(
+        "pipeline-num-transformer-layers",
+        "--pipeline-num-transformer-layers has 3 layers, and --num-layers is 2: give as many",
+    ),
+    "--moe-model-type deepspeed_moe": _is_wrong(
+        "moe-model-type",
+        "--moe-model-type deepspeed_moe is an implementation of the original for an earlier Megatron, which does not exist "
+        "here; give megatron_moe, or leave the flag out",
+    ),
     # values
     f"{_SWAP} --use-distributed-optimizer --swap-optimizer-times many": (
         "argument --swap-optimizer-times: invalid int value: 'many' (feature swap-optimizer: In how many slices they come"
@@ -191,6 +244,8 @@ RIGHT = (
     f"{_SWAP} --use-distributed-optimizer",
     f"{_RECOMPUTE} --recompute-granularity full --recompute-method block --recompute-num-layers 1",
     "--fix-router --num-experts 4",
+    "--moe-permutation-async-comm --num-experts 4 --moe-token-dispatcher-type alltoall",
+    "--n-shared-experts 2 --num-experts 4 --moe-model-type megatron_moe",
     "--sparse-mode 4 --pre-tockens 2 --next-tockens -1",
 )
 

@@ -38,6 +38,9 @@ EXCLUDED = {
     ("swap-optimizer", "optimizer"),
     ("optimizer-selection", "optimizer"),
     ("fix-router", "experts"),
+    ("moe-permutation-async-comm", "experts"),
+    ("recompute-norm", "swap-attention"),
+    ("swap-attention", "recompute-norm"),
     ("moe-grouped-gemm", "experts"),
     ("moe-grouped-gemm", "grouped"),
 }

@@ -20,12 +20,14 @@ from small_megatron import small_megatron
 PARSER = """
 import argparse
 NUMBERS = ("num-layers hidden-size num-attention-heads seq-length max-position-embeddings micro-batch-size "
-           "global-batch-size recompute-num-layers num-experts tensor-model-parallel-size")
+           "global-batch-size recompute-num-layers num-experts moe-ffn-hidden-size ffn-hidden-size "
+           "moe-shared-expert-intermediate-size tensor-model-parallel-size pipeline-model-parallel-size "
+           "num-layers-per-virtual-pipeline-stage")
 SWITCHES = ("bf16 fp16 use-flash-attn use-distributed-optimizer use-precision-aware-optimizer optimizer-cpu-offload "
             "deterministic-mode use-rotary-position-embeddings sequence-parallel")
 WORDS = {"optimizer": "adam", "position-embedding-type": "learned_absolute", "recompute-granularity": None,
          "recompute-method": None, "moe-router-load-balancing-type": "aux_loss", "moe-expert-capacity-factor": None,
-         "spec": None}
+         "moe-token-dispatcher-type": "allgather", "spec": None}
 def parse_args(extra_args_provider=None, ignore_unknown_args=False):
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in NUMBERS.split(): parser.add_argument("--" + name, type=int)
@@ -35,11 +37,14 @@ def parse_args(extra_args_provider=None, ignore_unknown_args=False):
 def validate_args(args, defaults={}): return args
 """
 
+# Of flags for which 1 is no value.
+EXAMPLES = {"--pipeline-num-transformer-layers": "[[1]]"}
+
 
 @pytest.fixture(autouse=True)
 def parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Features that patch what this Megatron does not have are asked for their rules only."""
-    features = [feature for feature in discovery.all_features() if feature.level > 0]
+    features = [feature for feature in discovery.all_features() if feature.level > 0 or feature.flags]
     permanent = (arguments_feature.FEATURE, config_fields.FEATURE)
     with small_megatron(
         tmp_path, monkeypatch, (*permanent, *features), {"megatron/training/arguments.py": PARSER}
@@ -70,7 +75,8 @@ def test_every_level_has_flags_that_a_lower_one_refuses() -> None:
         if flag.megatron and not flag.adds:  # below the feature's level it is Megatron's
             continue
         values = [value for value in flag.adds or flag.choices or () if value != flag.default]
-        words = flag.name if flag.is_switch else f"{flag.name} {values[0] if values else 1}"
+        value = values[0] if values else EXAMPLES.get(flag.name, 1)
+        words = flag.name if flag.is_switch else f"{flag.name} {value}"
         code, text = wrong_lines.told(f"--optimization-level {feature.level - 1} {words}")
         name = words if flag.adds else flag.name
         assert code == 2 and f"{name} belongs to level {feature.level:d} (feature {feature.name})" in text, (
