@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -45,11 +46,12 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 LATEST = "latest"
 KEPT = 2
-# As this program writes them: no other digits than 0 to 9, no number that no run comes to.
-NUMBER = re.compile(r"[0-9]{1,12}")
+# As this program writes them: no other digits than 0 to 9, no number that no run saves.
+NUMBER = re.compile(r"[1-9][0-9]{0,11}")
 NAME = re.compile(r"iter_([0-9]{7}|[1-9][0-9]{7,11})")
 # CheckpointException holds what ranks raised, and is no Exception.
 ANY_ERROR = (Exception, CheckpointException)
+PROBE_BYTES = 1 << 20
 NEEDED = (".metadata", "common.pt", "metadata.json")
 # What must be equal for weights to fit.
 SHAPE_OPTIONS = ("layers", "hidden", "heads", "experts")
@@ -66,10 +68,14 @@ def _iterations(out: Path) -> list[int]:
 
 
 def latest_iteration(out: Path) -> int:
-    """The iteration of the newest complete checkpoint, 0 if there is none."""
+    """The iteration of the newest complete checkpoint, 0 if there is none.
+
+    A run that ends between its first checkpoint and `latest` leaves none; and what is lost with the file is that it was
+    set back, not the checkpoints: all that are there are complete.
+    """
     path = out / "checkpoints" / LATEST
     if not is_there(path):
-        return 0
+        return max(_iterations(out), default=0)
     remedy = "write one of the iter_* numbers beside it into it, or remove the folder to start again"
     try:
         text = read_small(path).strip()
@@ -169,13 +175,24 @@ class Saver:
             ) from error
 
 
+def _ask_disk(folder: Path) -> None:
+    """torch's writer of archives says that a stream has failed, the disk says why: OSError if it takes no more."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"\0" * PROBE_BYTES)
+        file.flush()
+
+
 def _write(job: Job, target: Path, about: dict[str, Any], options: argparse.Namespace) -> None:
     if options.overlap:  # parameters that other ranks have updated come with the next step only
         for chunk in job.chunks:
             chunk.start_param_sync(force_sync=True)
     with _folder_of_all(target, about) as folder:
         state = _state(job, is_loading=False) | {"random": _random_object()}
-        dist_checkpointing.save(state, str(folder))
+        try:
+            dist_checkpointing.save(state, str(folder))
+        except ANY_ERROR:
+            _ask_disk(folder)
+            raise
 
 
 def _reason(error: BaseException) -> str:

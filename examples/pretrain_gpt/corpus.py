@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from errors import UserError
 from files import check_folder, kind_of, new_folder, read_about
 from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
@@ -91,8 +92,22 @@ def _pieces(text: bytes) -> Iterable[bytes]:
         start = end
 
 
+def _check_size(data: Sequence[Path], files: Sequence[Path]) -> None:
+    """The text is held in memory, once as it is and once as tokens of two bytes."""
+    largest = max(files, key=lambda path: path.stat().st_size)
+    wanted = 3 * sum(path.stat().st_size for path in files)
+    free = psutil.virtual_memory().available
+    if wanted > free:
+        raise UserError(
+            f"--data {' '.join(map(str, data))}: {wanted // 3 / 1e9:.1f} GB of text ({largest} alone has "
+            f"{largest.stat().st_size / 1e9:.1f}), which take {wanted / 1e9:.1f} GB of memory, and {free / 1e9:.1f} are free; "
+            "name less"
+        )
+
+
 def _load(data: Sequence[Path], files: Sequence[Path]) -> tuple[dict[str, bytes], int]:
     """Documents by name, and the number of files that were no text."""
+    _check_size(data, files)
     named = set(data)
     texts = {str(path): _read_text(path, path in named) for path in files}
     documents = {name: text for name, text in texts.items() if text}

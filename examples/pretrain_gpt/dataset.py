@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from errors import UserError
+from files import remove
 from megatron.core import parallel_state
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
@@ -17,6 +18,15 @@ from tokenizer import ByteTokenizer
 # What the model reads of a sample. Attention masks are made by the attention itself.
 KEYS = ("tokens", "labels", "loss_mask", "position_ids")
 Batch = dict[str, torch.Tensor]
+
+
+def forget_index(out: Path) -> None:
+    """The order of samples that another run has left there: nothing would tell whether it is still whole, and it takes
+    seconds to make it again."""
+    try:
+        remove(out / "index")
+    except OSError as error:
+        raise UserError(f"{error.filename or out / 'index'} cannot be removed: {error.strerror}") from None
 
 
 def build(

@@ -2,7 +2,7 @@
 """Folders that appear complete or not at all, and lists that tell whether they are still complete.
 
 A folder is written under a temporary name and renamed when all is on disk, so a process that is killed in the
-middle leaves the previous one untouched. `contents.json` holds the size and checksum of every file.
+middle leaves the previous one untouched. `contents.json` holds the size and checksum of every file, and its own.
 
 Who can write into a folder can write such a list as well. So the list is read as doubtful data, and it shows damage,
 not attacks: nothing outside of the folder is read for it, and what the files hold is read as data (docs/security.md).
@@ -69,11 +69,12 @@ def read_small(path: Path, most: int = SMALL_BYTES) -> str:
     """The text of a plain file of at most so many bytes; else UserError."""
     with os.fdopen(_open_plain(path), "rb") as file:
         try:
-            data = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(most + 1) if size <= most else b""
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > most:
-        raise UserError(f"{path} has more than {most} bytes")
+    if max(size, len(data)) > most:
+        raise UserError(f"{path} has {max(size, len(data))} bytes, more than the {most} that a run writes")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -135,6 +136,11 @@ def _describe(folder: Path) -> dict[str, list[int]]:
     }
 
 
+def seal_of(about: dict[str, Any], files: dict[str, list[int]]) -> int:
+    """Checksum of the list itself."""
+    return zlib.crc32(json.dumps([about, files], sort_keys=True).encode())
+
+
 def temporary_of(target: Path) -> Path:
     """Where new_folder builds it."""
     return target.with_name(f"{_TEMPORARY}{target.name}")
@@ -151,9 +157,9 @@ def new_folder(target: Path, about: dict[str, Any]) -> Iterator[Path]:
         yield temporary
         for path in _files_below(temporary):
             _sync(path)
-        (temporary / CONTENTS).write_text(
-            json.dumps({"about": about, "files": _describe(temporary)}), encoding="utf-8"
-        )
+        files = _describe(temporary)
+        text = json.dumps({"about": about, "files": files, "seal": seal_of(about, files)})
+        (temporary / CONTENTS).write_text(text, encoding="utf-8")
         _sync(temporary / CONTENTS)
         _sync(temporary)
         _put_in_place(temporary, target)
@@ -214,6 +220,8 @@ def _read_list(folder: Path, remedy: str) -> dict[str, Any]:
             isinstance(entry, list) and len(entry) == 2 and all(type(n) is int and n >= 0 for n in entry)
         ):
             raise UserError(f"{path} is damaged: {name[:80]!r} has no size and checksum; {remedy}")
+    if "seal" in parts and parts["seal"] != seal_of(about, files):  # lists had none once
+        raise UserError(f"{path} is damaged: it is not what was written; {remedy}")
     return found
 
 

@@ -56,6 +56,7 @@ def _train(options: argparse.Namespace) -> None:
         f"{counts['valid_bytes'] / 1e6:.2f} MB held out"
     )
     say(f"Layout: {layout}; micro-batches of {options.micro_batch}")
+    on_first(lambda: dataset.forget_index(options.out))
     train, valid = dataset.build(
         options.out,
         options.seq,

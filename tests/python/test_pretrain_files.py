@@ -100,9 +100,20 @@ def test_damage_is_named(job: dict[str, ModuleType], tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(error, match="a.bin is missing"):
         check(folder, "remedy")
+    listed = (folder / "contents.json").read_text()
+    (folder / "contents.json").write_text(listed.replace('"made": 1', '"made": 2'))
+    with pytest.raises(error, match="contents.json is damaged: it is not what was written"):
+        check(folder, "remedy")
     (folder / "contents.json").write_text("{")
     with pytest.raises(error, match="contents.json is damaged"):
         check(folder, "remedy")
+
+
+def test_a_small_file_that_is_large_is_not_read(job: dict[str, ModuleType], tmp_path: Path) -> None:
+    with (tmp_path / "latest").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(job["errors"].UserError, match="latest has 1099511627776 bytes, more than"):
+        job["files"].read_small(tmp_path / "latest")
 
 
 def test_leftovers_are_removed(job: dict[str, ModuleType], tmp_path: Path) -> None:

@@ -132,6 +132,10 @@ def test_bad_data(tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.touch()
     assert "no text in 1 files" in fail(out, "--data", str(empty))
+    large = tmp_path / "large.txt"
+    with large.open("wb") as file:
+        file.truncate(1 << 40)
+    assert "1099.5 GB of text" in fail(out, "--data", str(large))
     short = tmp_path / "short.txt"
     short.write_text("a few words\n")
     assert "less than one sample" in fail(out, "--data", str(short))

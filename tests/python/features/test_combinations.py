@@ -25,7 +25,7 @@ BOUNDS = {
     ("bf16", True): (1e-2, 1e-1),
 }
 START_S, SETTING_S = 300, 60
-# Megatron keeps hold of models with experts or a distributed optimizer: 20 MB for each.
+# Megatron keeps hold of models with experts or a distributed optimizer: 20 MB for each (docs/megatron-lm.md says why).
 IN_ONE_PROCESS = 20
 # Pairs of factors of which some values exclude each other, or one needs the other.
 EXCLUDED = {
