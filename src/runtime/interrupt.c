@@ -11,14 +11,19 @@
  * To the main thread a synchronise then reports success: it sees KeyboardInterrupt before any result. Other
  * threads get an error. The handler is only in place while SIGINT would raise: a handler that a program
  * installs replaces it, and nothing is ever dropped. A second SIGINT, while the first is still waiting, ends
- * the process. */
+ * the process. So does the first where ranks meet at a store of torch (c10d): that wait, in which nothing is
+ * queued, takes no notice of anything for as long as half an hour. */
 #include "hc_interrupt.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "hc_clock.h"
@@ -27,7 +32,15 @@
 
 /* GRACE: far below the second that a person waits, far above an instruction of Python. AGAIN: a launcher
  * passes on the signal that the terminal has sent already. */
-enum { GRACE_MS = 300, AGAIN_MS = 250, RETRY_MS = 10, TELL_MS = 400 };
+enum {
+    GRACE_MS = 300,
+    AGAIN_MS = 250,
+    RETRY_MS = 10,
+    LOOK_MS = 1000,
+    TELL_MS = 400,
+    LOOKS = 50,
+    MOST_FRAMES = 64
+};
 
 static struct {
     pthread_mutex_t lock; /* dropping begins and ends one at a time */
@@ -35,8 +48,10 @@ static struct {
     pid_t process, thread;
     hc_add_call add_call;
     struct sigaction before;
-    sem_t arrived, noticed;
-    atomic_bool pending, ending, seen;
+    sem_t arrived, noticed, looked;
+    atomic_bool pending, ending, seen, look; /* look: the next signal asks the main thread where it is */
+    void *frames[MOST_FRAMES];
+    int num_frames;
     atomic_ullong since_ns;
 } g = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -51,10 +66,23 @@ static void call_before(int number, siginfo_t *info, void *context) {
     else if (g.before.sa_handler != SIG_IGN && g.before.sa_handler != SIG_DFL) g.before.sa_handler(number);
 }
 
-/* Only what is async-signal-safe. The child of a fork has the handler but not the thread. */
+/* The main thread's stack, taken by itself. */
+static bool was_asked(void) {
+    if (gettid() != g.thread || !atomic_exchange(&g.look, false)) return false;
+    g.num_frames = backtrace(g.frames, MOST_FRAMES);
+    sem_post(&g.looked);
+    return true;
+}
+
+/* Only what is async-signal-safe, and backtrace(), whose library is loaded beforehand. The child of a fork
+ * has the handler but not the thread. */
 static void on_sigint(int number, siginfo_t *info, void *context) {
     const int error = errno;
     if (getpid() == g.process) {
+        if (was_asked()) {
+            errno = error;
+            return;
+        }
         const uint64_t now = hc_now_ns();
         const bool waiting = atomic_load(&g.pending);
         if (atomic_load(&g.ending) ||
@@ -84,11 +112,34 @@ static int on_noticed(void *arg) {
     return 0;
 }
 
-static bool noticed_within(int64_t ms) {
+static bool posted_within(sem_t *posted, int64_t ms) {
     const struct timespec deadline = hc_deadline(ms);
-    while (sem_clockwait(&g.noticed, CLOCK_MONOTONIC, &deadline) != 0)
+    while (sem_clockwait(posted, CLOCK_MONOTONIC, &deadline) != 0)
         if (errno == ETIMEDOUT) return false;
     return true;
+}
+
+static bool noticed_within(int64_t ms) { return posted_within(&g.noticed, ms); }
+
+/* A member of a class of torch's namespace c10d that is a store. */
+static bool is_of_store(void *address) {
+    Dl_info found;
+    if (dladdr(address, &found) == 0 || found.dli_sname == NULL) return false;
+    return strstr(found.dli_sname, "4c10d") != NULL && strstr(found.dli_sname, "Store") != NULL;
+}
+
+/* A signal that comes late is still the one that asks: `look` waits for it. */
+static bool ranks_meet(void) {
+    while (sem_trywait(&g.looked) == 0) continue;
+    atomic_store(&g.look, true);
+    if (syscall(SYS_tgkill, g.process, g.thread, SIGINT) != 0) {
+        atomic_store(&g.look, false);
+        return false;
+    }
+    if (!posted_within(&g.looked, LOOK_MS)) return false;
+    for (int i = 0; i < g.num_frames; i++)
+        if (is_of_store(g.frames[i])) return true;
+    return false;
 }
 
 static void begin_to_drop(void) {
@@ -103,13 +154,18 @@ static void begin_to_cut(void) {
     pthread_mutex_unlock(&g.lock);
 }
 
-/* The call is not one of ours: a framework waits for a process that has not started, a library computes. */
-static void tell(void) {
-    static const char text[] =
-        "\nmindspeed: interrupted, but the program is in a call that goes on. Ctrl-C again "
-        "ends it at once.\n";
-    const ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+static void tell(const char *text) {
+    const ssize_t written = write(STDERR_FILENO, text, strlen(text));
     (void)written;
+}
+
+/* By a signal to the process: this thread takes none. Looked for again and again: parts of that wait, between
+ * attempts to connect, have no name. */
+static void end_where_ranks_meet(void) {
+    if (!ranks_meet()) return;
+    tell("\nmindspeed: interrupted while ranks meet at torch's store, which waits on: the process ends.\n");
+    signal(SIGINT, SIG_DFL);
+    kill(getpid(), SIGINT);
 }
 
 static void handle_one(void) {
@@ -118,8 +174,15 @@ static void handle_one(void) {
     begin_to_drop();
     if (noticed_within(GRACE_MS)) return;
     begin_to_cut();
+    end_where_ranks_meet();
     if (noticed_within(TELL_MS)) return;
-    tell();
+    /* A library computes, or waits for what we do not know. */
+    tell("\nmindspeed: interrupted, but the program is in a call that goes on. Ctrl-C again ends it at "
+         "once.\n");
+    for (int i = 0; i < LOOKS; i++) {
+        if (noticed_within(TELL_MS)) return;
+        end_where_ranks_meet();
+    }
     while (sem_wait(&g.noticed) != 0) continue;
 }
 
@@ -149,11 +212,12 @@ static int install(pid_t thread, hc_add_call add_call) {
     if (g.installed) return 0;
     struct sigaction action;
     if (sem_init(&g.arrived, 0, 0) != 0 || sem_init(&g.noticed, 0, 0) != 0 ||
-        sigaction(SIGINT, NULL, &g.before) != 0)
+        sem_init(&g.looked, 0, 0) != 0 || sigaction(SIGINT, NULL, &g.before) != 0)
         return errno;
     g.process = getpid();
     g.thread = thread;
     g.add_call = add_call;
+    backtrace(g.frames, MOST_FRAMES); /* loads its library */
     const int failed = start_thread();
     if (failed != 0) return failed;
     action = g.before;

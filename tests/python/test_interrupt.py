@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -89,6 +90,14 @@ try:
 except KeyboardInterrupt:
     print("told", time.monotonic(), flush=True)
     raise
+"""
+
+
+MEETING = """
+import os
+import torch.distributed as dist
+print("ready", flush=True)
+dist.init_process_group("hccl")
 """
 
 
@@ -194,6 +203,23 @@ def test_a_peer_that_never_comes(what: str, tmp_path: Path) -> None:
         seconds, out, errors = interrupt(first, after=1)
         assert seconds < WITHIN_S and "told" in out, (seconds, errors)
         assert "terminate called" not in errors and first.returncode == -signal.SIGINT, errors
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_ranks_that_are_never_started(rank: str, tmp_path: Path) -> None:
+    """A plain script with its own store: rank 0 has it and waits for the others, rank 1 calls a rank 0 that is not there."""
+    with socket.socket() as taken:  # but not listened at, so nobody else answers there
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        if rank == "0":
+            taken.close()
+        process = start(
+            MEETING, tmp_path, RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+        )
+        with ended(process):
+            seconds, _, errors = interrupt(process, after=2)
+            assert seconds < WITHIN_S and process.returncode == -signal.SIGINT, (seconds, errors)
+            assert "interrupted while ranks meet at torch's store" in errors, errors
 
 
 def test_a_job_of_torchrun(tmp_path: Path) -> None:
