@@ -135,7 +135,6 @@ def main(root: Path) -> None:
         name = f"full when it saves, but for {part} of a checkpoint"
         ways.run(name, partial(ways.full_later, int(part * ways.checkpoint)), small=True)
     ways.run("full when the curve is drawn", partial(ways.full_later, 0, ("history", "plot")), small=True)
-    ways.run("too small for checkpoints", partial(ways.small, ways.checkpoint >> 10), small=True)
     ways.run("too small for the data", partial(ways.small, 64), small=True, fresh=True)
 
 
