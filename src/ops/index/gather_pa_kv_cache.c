@@ -5,7 +5,6 @@
  * what the sequences do not fill keeps its bits.
  *
  * Tables are read once, into memory of the run: another thread may write them meanwhile. */
-#include "hc_checked.h"
 #include "index_load.h"
 #include "long_loop.h"
 #include "paged_cache.h"
