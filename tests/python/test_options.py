@@ -197,6 +197,7 @@ NAMES = {option.name for option in TABLE}
 OTHERS = {
     "PATH", "HOME", "PYTHONPATH", "PYTHONHASHSEED", "PYTEST_CURRENT_TEST", "SCRIPT", "TORCHELASTIC_ERROR_FILE",
     "CLOSE_MATMUL_K_SHIFT",  # of the vendor's CANN
+    "CUDA_DEVICE_MAX_CONNECTIONS", "UNIT_TESTS_ONLY", "UNIT_TESTS_OUT",  # of tools/megatron_unit_tests.py
 }  # fmt: skip
 MAPPING = re.compile(r"(^|\.)(environ|environment)$")
 

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/megatron_unit_tests.py, on a checkout of a few tests that pass, fail, hang and end their process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools/megatron_unit_tests.py"
+TESTS = """
+import os, signal, time
+import pytest, torch
+
+RANK = int(os.environ["RANK"])
+
+def test_sum():
+    torch.cuda.set_device(RANK)
+    torch.distributed.init_process_group("nccl")
+    ones = torch.ones(2, device="cuda")
+    torch.distributed.all_reduce(ones)
+    assert ones.tolist() == [2, 2]
+
+def test_one_rank_fails():
+    if RANK == 1:
+        raise ValueError("other words")
+    time.sleep(600)
+
+def test_after():
+    pass
+
+def test_ends():
+    if RANK == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+@pytest.mark.parametrize("device", ["cuda"])
+def test_device(device):
+    assert torch.ones(1, device=device).device.type == 'cuda'
+
+def test_skips():
+    pytest.skip("not today")
+"""
+SPAWNS = """
+import multiprocessing
+
+def adapted(queue):
+    import sys
+    queue.put("mindspeed.megatron_adaptor" in sys.modules)
+
+def test_spawned():
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    child = context.Process(target=adapted, args=(queue,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0 and queue.get()
+"""
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, str(TOOL), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("checkout")
+    for name, text in (
+        ("megatron/core/package_info.py", "MAJOR = 9\nMINOR = 8\nPATCH = 7\n"),
+        ("tests/unit_tests/some/test_few.py", TESTS),
+        ("tests/unit_tests/other/test_spawns.py", SPAWNS),
+    ):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.mark.slow
+def test_what_becomes_of_tests_that_fail_in_different_ways(checkout: Path) -> None:
+    state, page = checkout / "state.json", checkout / "page.md"
+    page.write_text(f"before\n{mark('BEGIN')}\nstale words\n{mark('END')}\nafter\n", encoding="utf-8")
+    arguments = ["--checkout", str(checkout), "--ranks", "2", "--state", str(state), "--test-timeout", "60"]
+    arguments += ["--match", "some/.*"]
+    run(*arguments, "--write", str(page))
+    tests = json.loads(state.read_text(encoding="utf-8"))["9.8.7"]["some/test_few.py"]["tests"]
+    outcomes = {name: (test["outcome"], test["reason"], test["ranks"]) for name, test in tests.items()}
+    assert outcomes == {
+        "test_sum": ("passed", "", ""),
+        "test_one_rank_fails": ("failed", "other error", "1"),
+        "test_after": ("passed", "", ""),
+        "test_ends": ("failed", "a process ended", ""),
+        "test_device[cuda]": ("failed", "asks whether a tensor's device is CUDA", ""),
+        "test_skips": ("skipped", "", ""),
+    }
+    assert tests["test_one_rank_fails"]["line"] == "ValueError: other words"
+    written = page.read_text(encoding="utf-8")
+    assert "2 tests pass, 2 fail, 1 skip" in written and "| some | 2 | 2 | 1 | 1 |" in written
+    assert written.startswith("before\n") and written.endswith("\nafter\n") and "stale words" not in written
+    # A file with results is not run again.
+    assert run(*arguments) == ""
+
+
+@pytest.mark.slow
+def test_processes_that_tests_spawn_have_the_adaptor(checkout: Path) -> None:
+    state = checkout / "spawned.json"
+    arguments = ["--checkout", str(checkout), "--ranks", "1", "--state", str(state), "--test-timeout", "600"]
+    run(*arguments, "--match", "other/.*")
+    tests = json.loads(state.read_text(encoding="utf-8"))["9.8.7"]["other/test_spawns.py"]["tests"]
+    assert tests["test_spawned"]["outcome"] == "passed", tests
+
+
+def mark(name: str) -> str:
+    line = next(
+        line for line in TOOL.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name} = ")
+    )
+    return line.split('"')[1]
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("text\n", encoding="utf-8")
+    command = [sys.executable, str(TOOL), "--state", str(tmp_path / "none.json"), "--write", str(page)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert answer.returncode == 1 and "lacks the lines" in answer.stderr
+    assert page.read_text(encoding="utf-8") == "text\n"

@@ -1,0 +1,477 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Run Megatron-LM's own unit tests on virtual NPUs and report by folder and by reason.
+
+The tests are not ours and are not copied: give a checkout of github.com/NVIDIA/Megatron-LM at a release. Each file runs as
+under `torchrun --nproc-per-node 8 -m pytest -p PLUGIN FILE`; the plugin is the two lines of a training script, `import torch`
+and `import mindspeed.megatron_adaptor`, and notes what happens on each rank. These are imported once, with Megatron: the ranks
+of each file are forked from there, which saves most of the time that short tests take.
+
+A test has passed when it has on every rank. One that fails on one rank often leaves the others in a collective, so tests after
+it mean nothing: what failed or was not reached runs again in new processes until nothing more passes. Results are kept in a file (--state), by
+version of Megatron: a file of tests that is in it is not run again without --again, so the tests can be run in parts.
+
+    python tools/megatron_unit_tests.py --checkout ../Megatron-LM --match 'tensor_parallel/.*'
+    python tools/megatron_unit_tests.py --checkout ../Megatron-LM --write docs/conformance.md
+    python tools/megatron_unit_tests.py --write docs/conformance.md          # only the report
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+SITE = Path(__file__).with_name("megatron_unit_tests_site")
+FOLDER = "tests/unit_tests"
+BEGIN = "<!-- Below, to the next such line: written by tools/megatron_unit_tests.py -->"
+END = "<!-- End of what tools/megatron_unit_tests.py writes -->"
+TIME_LIMIT = "time limit"
+LAST_WORDS = 30  # seconds for the other ranks when one has been killed
+# Reason by what the error says, first match wins. Those in the first group ask for what no NPU is, or for what only the
+# authors' machines have, and do not count.
+ELSEWHERE: tuple[tuple[str, str], ...] = (
+    (r"\.type == ['\"]cuda['\"]|assert .*\.is_cuda", "asks whether a tensor's device is CUDA"),
+    (r"RefusedError: .*fp8|fp8.*RefusedError", "fp8, which virtual NPUs refuse"),
+    (r"No module named '(\S+)'", r"needs the package \1"),
+    (r"No such file or directory: '/opt/data|/opt/data", "reads files of the authors' machines (/opt/data)"),
+)
+REASONS: tuple[tuple[str, str], ...] = (
+    (TIME_LIMIT, TIME_LIMIT),
+    (r"process ended", "a process ended"),
+    (r"RefusedError: ([^\n]{1,80})", r"refused: \1"),
+    (r"(aclnn\w+): [^\n]*not supported", r"refused: \1"),
+    (r"(aclnn\w+): ", r"error from \1"),
+    (r"Tensor-likes are not close|not equal|AssertionError|Mismatch|mismatch", "result differs"),
+)
+
+
+@dataclass
+class Test:
+    """What became of one test: 'passed', 'failed', 'skipped', or '' while it has not ended on each rank."""
+
+    outcome: str = ""
+    reason: str = ""
+    line: str = ""
+    elsewhere: bool = False
+    ranks: str = ""
+
+
+@dataclass
+class FileResult:
+    name: str
+    seconds: float = 0.0
+    runs: int = 0
+    tests: dict[str, Test] = field(default_factory=dict)
+
+    def count(self, outcome: str) -> int:
+        return sum(1 for test in self.tests.values() if test.outcome == outcome and not test.elsewhere)
+
+    def elsewhere(self) -> int:
+        return sum(1 for test in self.tests.values() if test.elsewhere)
+
+
+def explain(test: Test, text: str) -> Test:
+    """Give a failure its reason by the error's text."""
+    lines = [line for line in text.splitlines() if re.match(r"E\s+\S", line)] or text.strip().splitlines()
+    test.line = (lines[0] if lines else "").removeprefix("E").strip()[:200]
+    for group, elsewhere in ((ELSEWHERE, True), (REASONS, False)):
+        for pattern, reason in group:
+            found = re.search(pattern, text)
+            if found:
+                test.reason, test.elsewhere = found.expand(reason), elsewhere
+                return test
+    test.reason = "other error"
+    return test
+
+
+@dataclass
+class Rank:
+    """The events of one rank."""
+
+    collected: list[str] = field(default_factory=list)
+    begun: str = ""
+    ended: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def read_rank(path: Path) -> Rank:
+    rank = Rank()
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            event = json.loads(line)
+        except ValueError:  # the process ended in the middle of it
+            continue
+        rank.collected = event.get("collected", rank.collected)
+        rank.begun = event.get("begun", rank.begun)
+        if "test" in event:
+            rank.ended[event["test"]] = (event["outcome"], event["text"])
+    return rank
+
+
+def judge(name: str, ranks: list[Rank]) -> Test:
+    """One test over all ranks; without an outcome if it has not ended on each and failed on none."""
+    ended = [(i, *rank.ended[name]) for i, rank in enumerate(ranks) if name in rank.ended]
+    failed = [(i, text) for i, outcome, text in ended if outcome == "failed"]
+    if failed:
+        where = "" if len(failed) == len(ranks) else ", ".join(str(i) for i, _ in failed)
+        return explain(Test("failed", ranks=where), failed[0][1])
+    if len(ended) < len(ranks):
+        return Test()
+    outcome = "skipped" if all(outcome == "skipped" for _, outcome, _ in ended) else "passed"
+    return Test(outcome, line=ended[0][2][:200] if outcome == "skipped" else "")
+
+
+def judge_all(ranks: list[Rank], why: str) -> dict[str, Test]:
+    """All tests of a run that ended by itself, or had to be ended for the reason `why`: then the first test that a rank was
+    in is to blame, and what other ranks did after it tells nothing."""
+    names = list(dict.fromkeys(name for rank in ranks for name in [*rank.collected, *rank.ended]))
+    tests = {name: judge(name, ranks) for name in names}
+    if not why:
+        return tests or {"(whole file)": Test("skipped", line="it has no tests")}
+    stuck = [
+        names.index(rank.begun) for rank in ranks if rank.begun in names and rank.begun not in rank.ended
+    ]
+    if not stuck:
+        return {**tests, "(start or end)": explain(Test("failed"), why)}
+    blamed = names[min(stuck)]
+    if not tests[blamed].outcome:
+        tests[blamed] = explain(Test("failed"), why)
+    return {name: test if i <= min(stuck) else Test() for i, (name, test) in enumerate(tests.items())}
+
+
+@dataclass(frozen=True)
+class Options:
+    checkout: Path
+    ranks: int
+    timeout: float
+    test_timeout: float
+    logs: Path | None
+    lock: Path | None
+
+
+def import_once(checkout: Path) -> None:
+    """What every rank has in its memory when it begins."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
+    folders = [str(SITE), str(checkout)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders)  # of processes that ranks spawn
+    sys.path[:0] = folders
+    importlib.import_module("mindspeed_plugin")
+    for name in ("megatron.core.models.gpt.gpt_model", "megatron.training"):
+        with contextlib.suppress(ModuleNotFoundError):  # then the tests that need it say so
+            importlib.import_module(name)
+    gc.freeze()
+
+
+def be_rank(rank: int, port: int, path: str, scratch: Path, options: Options) -> None:
+    """In a forked child: what torchrun sets, then pytest. Does not return."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.setsid()  # it and its children can be ended together
+    log = (options.logs or scratch) / (path.replace("/", "__") + f".{rank}.log")
+    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    ranks = str(options.ranks)
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=ranks, LOCAL_WORLD_SIZE=ranks, GROUP_RANK="0",
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True",
+        TORCHELASTIC_RUN_ID="unit_tests", UNIT_TESTS_OUT=str(scratch), PYTEST_DEBUG_TEMPROOT=str(scratch),
+    )  # fmt: skip
+    os.chdir(options.checkout)
+    sys.path.insert(0, "")
+    code: int = 2
+    try:
+        sys.argv[:] = [
+            "pytest",
+            "-q",
+            "-p",
+            "mindspeed_plugin",
+            "-p",
+            "no:cacheprovider",
+            path,
+        ]  # tests read it
+        code = int(pytest.main(sys.argv[1:]))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def newest(scratch: Path) -> float:
+    return max((p.stat().st_mtime for p in scratch.glob("rank*.jsonl")), default=0.0)
+
+
+def wait(pids: list[int], scratch: Path, options: Options) -> str:
+    """'' when all ranks ended by themselves, else why they were not waited for any longer."""
+    began, running, why, until = time.time(), set(pids), "", 0.0
+    while running:
+        time.sleep(0.1)
+        for pid in list(running):
+            # It is only looked at: until `end` its number, also that of its session, stays its own.
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                continue
+            running.discard(pid)
+            if ended.si_code != os.CLD_EXITED and not why:
+                why = f"process ended: rank {pids.index(pid)}, {signal.Signals(ended.si_status).name}"
+                until = time.time() + LAST_WORDS
+        now = time.time()
+        if why and now > until:
+            return why
+        if now - began > options.timeout:
+            return why or TIME_LIMIT + f": {options.timeout:.0f} s for a file"
+        if now - max(newest(scratch), began) > options.test_timeout:
+            return why or TIME_LIMIT + f": {options.test_timeout:.0f} s for a test"
+    return why
+
+
+def end(pids: list[int]) -> None:
+    """End what is left of a run: each rank leads a session of its own, with its children."""
+    for pid in pids:
+        for send in (os.killpg, os.kill):  # it may not have begun its session
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                send(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def run_once(path: str, only: list[str], options: Options) -> dict[str, Test]:
+    with tempfile.TemporaryDirectory(prefix="megatron_unit_tests.", ignore_cleanup_errors=True) as folder:
+        scratch = Path(folder)
+        os.environ.pop("UNIT_TESTS_ONLY", None)
+        if only:
+            (scratch / "only.json").write_text(json.dumps(only), encoding="utf-8")
+            os.environ["UNIT_TESTS_ONLY"] = str(scratch / "only.json")
+        # As torchrun does, the store through which ranks meet is served from outside of them.
+        store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        pids = []
+        for rank in range(options.ranks):
+            pid = os.fork()
+            if pid == 0:
+                be_rank(rank, store.port, path, scratch, options)
+            pids.append(pid)
+        try:
+            why = wait(pids, scratch, options)
+        finally:
+            end(pids)
+        ranks = [read_rank(scratch / f"rank{i}.jsonl") for i in range(options.ranks)]
+    return judge_all(ranks, why)
+
+
+@contextlib.contextmanager
+def turn(lock: Path | None) -> Iterator[None]:
+    """Wait for our turn among programs that lock this file, if there is one."""
+    if lock is None:
+        yield
+        return
+    with open(lock, "a", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def run_file(path: Path, options: Options) -> FileResult:
+    """All tests of a file, and again those that failed or were not reached, until nothing more passes."""
+    relative = str(path.relative_to(options.checkout))
+    result = FileResult(str(path.relative_to(options.checkout / FOLDER)))
+    began = time.monotonic()
+    todo: list[str] = []
+    retried: set[str] = set()
+    while True:
+        found = run_once(relative, todo, options)
+        result.runs += 1
+        better = [n for n in found if found[n].outcome in ("passed", "skipped")]
+        result.tests.update({n: t for n, t in found.items() if t.outcome or n not in result.tests})
+        left = [n for n, t in result.tests.items() if not t.outcome]
+        failed = [n for n, t in result.tests.items() if t.outcome == "failed" and not t.elsewhere]
+        new = [n for n in failed if n not in retried]
+        if left and (not todo or set(left) != set(todo)):
+            todo = left
+        elif failed and (new or better) and len(result.tests) > 1 and set(failed) != set(todo):
+            todo = failed
+            retried.update(failed)
+        else:
+            break
+    for name in left:
+        result.tests[name] = explain(Test("failed"), "not reached: " + TIME_LIMIT)
+    result.seconds = round(time.monotonic() - began, 1)
+    return result
+
+
+def version_of(checkout: Path) -> str:
+    text = (checkout / "megatron/core/package_info.py").read_text(encoding="utf-8")
+    return ".".join(re.findall(r"^(?:MAJOR|MINOR|PATCH) = (\d+)", text, re.M))
+
+
+State = dict[str, dict[str, FileResult]]
+
+
+def load(path: Path) -> State:
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    for files in kept.values():
+        for name, data in files.items():
+            data["tests"] = {test: Test(**fields) for test, fields in data["tests"].items()}
+            files[name] = FileResult(**data)
+    return kept
+
+
+def save(path: Path, state: State) -> None:
+    data = {v: {name: asdict(r) for name, r in sorted(files.items())} for v, files in sorted(state.items())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".new").write_text(json.dumps(data, indent=1), encoding="utf-8")
+    path.with_suffix(".new").replace(path)
+
+
+def show(result: FileResult) -> None:
+    print(
+        f"{result.name}: {result.count('passed')} passed, {result.count('failed')} failed, "
+        f"{result.count('skipped')} skipped, {result.elsewhere()} elsewhere, {result.seconds:.0f} s in {result.runs} runs",
+        flush=True,
+    )
+    for name, test in result.tests.items():
+        if test.outcome == "failed":
+            print(f"    {name}: {test.reason}: {test.line}")
+
+
+def folders(files: dict[str, FileResult]) -> dict[str, list[FileResult]]:
+    grouped: dict[str, list[FileResult]] = {}
+    for name, result in sorted(files.items()):
+        grouped.setdefault(os.path.dirname(name) or "(top)", []).append(result)
+    return grouped
+
+
+def report(version: str, files: dict[str, FileResult]) -> list[str]:
+    passed, failed = (sum(r.count(k) for r in files.values()) for k in ("passed", "failed"))
+    elsewhere = sum(r.elsewhere() for r in files.values())
+    lines = [
+        f"### core_v{version}", "",
+        f"{len(files)} files: {passed} tests pass, {failed} fail, {sum(r.count('skipped') for r in files.values())} skip "
+        f"themselves; {elsewhere} ask for what is elsewhere only. Of what can run here "
+        f"{100 * passed / max(passed + failed, 1):.1f} % pass.", "",
+        "| folder | passed | failed | skipped | elsewhere |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for folder, results in folders(files).items():
+        counts = [sum(r.count(k) for r in results) for k in ("passed", "failed", "skipped")]
+        lines.append(
+            f"| {folder} | " + " | ".join(map(str, [*counts, sum(r.elsewhere() for r in results)])) + " |"
+        )
+    lines += ["", "| tests | file | elsewhere only: why |", "|---|---|---|", *reasons(files, True)]
+    lines += ["", "| tests | file | fails: why |", "|---|---|---|", *reasons(files, False), ""]
+    return lines
+
+
+def reasons(files: dict[str, FileResult], elsewhere: bool) -> list[str]:
+    """A row for each file and reason."""
+    rows: collections.Counter[tuple[str, str]] = collections.Counter()
+    for name, result in sorted(files.items()):
+        for test in result.tests.values():
+            if test.outcome == "failed" and test.elsewhere == elsewhere:
+                line = "" if elsewhere else f": `{test.line[:110].replace('|', '/').replace('`', '')}`"
+                rows[name, test.reason + line] += 1
+    return [f"| {n} | {name} | {why} |" for (name, why), n in rows.items()]
+
+
+def write_between_marks(path: Path, lines: list[str]) -> None:
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _inside, end_mark, after = rest.partition(END)
+    if not begin or not end_mark:
+        raise SystemExit(f"{path} lacks the lines that say where the report goes:\n{BEGIN}\n{END}")
+    path.write_text(before + "\n".join([BEGIN, "", *lines]) + "\n" + END + after, encoding="utf-8")
+
+
+def chosen(checkout: Path, match: str) -> list[Path]:
+    root = checkout / FOLDER
+    return [p for p in sorted(root.rglob("test_*.py")) if re.fullmatch(match, str(p.relative_to(root)))]
+
+
+def run_all(paths: list[Path], kept: Path, again: bool, options: Options) -> None:
+    """Those that have no result yet; each result is kept at once."""
+    version = version_of(options.checkout)
+    root = options.checkout / FOLDER
+    todo = [p for p in paths if again or str(p.relative_to(root)) not in load(kept).get(version, {})]
+    if todo:
+        import_once(options.checkout)
+    for path in todo:
+        with turn(options.lock):
+            result = run_file(path, options)
+        state = load(kept)
+        state.setdefault(version, {})[result.name] = result
+        save(kept, state)
+        show(result)
+
+
+def interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, interrupt)  # so that ranks are ended also then
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkout", type=Path, help="a checkout of Megatron-LM; without it only the report")
+    parser.add_argument(
+        "--match", default=".*", help=f"only files whose path below {FOLDER} matches this regular expression"
+    )
+    parser.add_argument("--again", action="store_true", help="also files that the state has results of")
+    parser.add_argument("--ranks", type=int, default=8, help="virtual NPUs (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=900, help="seconds for one run of a file (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--test-timeout", type=float, default=240, help="seconds for one test (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("build/megatron_unit_tests.json"),
+        help="results (default: %(default)s)",
+    )
+    parser.add_argument("--lock", type=Path, help="lock this file while the ranks of a file run")
+    parser.add_argument("--logs", type=Path, help="keep what the processes print in this folder")
+    parser.add_argument(
+        "--write", type=Path, help="write the report (Markdown) into this file, between its marks"
+    )
+    args = parser.parse_args()
+    if args.checkout:
+        checkout = args.checkout.resolve()
+        paths = chosen(checkout, args.match)
+        if not paths:
+            parser.error(f"no test file in {checkout / FOLDER} matches {args.match}")
+        logs = args.logs.resolve() if args.logs else None
+        if logs:
+            logs.mkdir(parents=True, exist_ok=True)
+        run_all(
+            paths,
+            args.state,
+            args.again,
+            Options(checkout, args.ranks, args.timeout, args.test_timeout, logs, args.lock),
+        )
+    lines = [line for version, files in sorted(load(args.state).items()) for line in report(version, files)]
+    if args.write:
+        write_between_marks(args.write, lines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
