@@ -42,7 +42,7 @@ SENTENCES = {
     "mindspeed.core.pipeline_parallel": "Megatron's own schedules are used",
     "mindspeed.core.qat": "training with quantised weights is not supported yet",
     "mindspeed.core.simple_parallel_cfg": "the sizes of parallel groups are in Megatron's parallel_state",
-    "mindspeed.core.ssm": "gated delta nets are not supported yet; Megatron's own and those of the package fla are "
+    "mindspeed.core.ssm": "gated delta nets have no operator here; Megatron's own and those of the package fla are "
     "used as they are",
     "mindspeed.core.tensor_parallel": "Megatron's own tensor parallelism is used; products that contain messages (MC2) are a "
     "flag, --use-ascend-mc2; CoC and two-dimensional tensor parallelism are not supported yet",

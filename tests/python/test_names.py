@@ -31,6 +31,9 @@ IMPORTS = [
     ("verl", "from mindspeed.patch_utils import MindSpeedPatchesManager"),
     ("verl", "from mindspeed.core.context_parallel.get_batch_utils import set_actual_seq_len"),
     ("verl", "from mindspeed.utils import set_position_ids"),
+    ("ms-swift", "import mindspeed.megatron_adaptor"),
+    ("ms-swift", "from mindspeed.megatron_adaptor import repatch"),
+    ("ms-swift", "from mindspeed.patch_utils import MindSpeedPatchesManager"),
     ("ms-swift", "from mindspeed.args_utils import get_full_args"),
     ("RL", "from mindspeed import megatron_adaptor"),
     ("RL", "from mindspeed.core.context_parallel.get_batch_utils import get_actual_seq_len, set_actual_seq_len"),
@@ -113,10 +116,10 @@ def test_a_name_that_is_not_here_says_what_replaces_it(line):
 
 
 def test_probes_for_what_is_not_here_see_that_there_is_nothing():
-    assert not hasattr(utils, "something") and not hasattr(importlib.import_module("mindspeed.core"), "ssm")
+    assert not hasattr(utils, "something") and not hasattr(importlib.import_module("mindspeed.core"), "qat")
     with pytest.raises(ModuleNotFoundError) as error:
-        importlib.util.find_spec("mindspeed.core.ssm.gated_delta_net")
-    assert error.value.name == "mindspeed.core.ssm"
+        importlib.util.find_spec("mindspeed.core.qat.qat")
+    assert error.value.name == "mindspeed.core.qat"
     assert importlib.util.find_spec("mindspeed.nothing_of_the_kind") is None
     with pytest.raises(ImportError, match="No module named 'mindspeed.nothing_of_the_kind'"):
         exec("import mindspeed.nothing_of_the_kind", {})
@@ -279,7 +282,7 @@ def test_a_feature_s_replacement_gives_way_to_force_only(megatron):
         ("megatron.core.math.Missing.method", "megatron.core.math has no attribute 'Missing'"),
         ("megatron.core.missing.double", "megatron.core has no attribute 'missing'"),
         ("nothing_of_the_kind.double", "there is no module nothing_of_the_kind"),
-        ("mindspeed.core.ssm.gated_delta_net.double", "mindspeed.core has no attribute 'ssm'"),
+        ("mindspeed.core.qat.qat.double", "mindspeed.core has no attribute 'qat'"),
     ],
 )
 def test_a_target_that_does_not_exist_is_an_error_and_changes_nothing(megatron, target, words):

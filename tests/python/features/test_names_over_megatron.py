@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import importlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from mindspeed import absent
 DEVICE = "npu"
 # As projects import them.
 IMPORTS = [
+    "from mindspeed.core.ssm.gated_delta_net import tensor_a2a_cp2hp, tensor_a2a_hp2cp",
     "from mindspeed.core.tensor_parallel.random import CheckpointWithoutOutput",
     "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention as ms_te_dpa",
     "import mindspeed.te.pytorch.module.grouped_linear",
@@ -126,6 +129,62 @@ def test_a_block_that_is_recomputed_in_place_of_megatron_s(megatron, monkeypatch
     tokens = torch.zeros(size.batch, size.sequence, dtype=torch.int64, device=DEVICE)
     model.train()(tokens, tokens, None, labels=tokens).mean().backward()
     assert calls == [1]
+
+
+# Heads of a gated delta net, dealt out
+
+
+class Rank:
+    """One of several threads that exchange tensors."""
+
+    def __init__(self, rank, shared, barrier):
+        self.rank, self.shared, self.barrier = rank, shared, barrier
+
+    def size(self):
+        return len(self.shared)
+
+
+def exchanged(group, tensor):
+    """As an all-to-all of equal parts."""
+    group.shared[group.rank] = tensor
+    group.barrier.wait(60)
+    parts = [given.chunk(group.size())[group.rank] for given in group.shared]
+    group.barrier.wait(60)
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("sections", [None, [6, 12]])
+def test_a_sequence_is_exchanged_for_heads_and_back(megatron, monkeypatch, sections):
+    from megatron.core.tensor_parallel import mappings
+    from mindspeed.core.ssm.gated_delta_net import tensor_a2a_cp2hp, tensor_a2a_hp2cp
+
+    monkeypatch.setattr(mappings, "all_to_all", exchanged)
+    ranks = 3
+    whole = torch.arange(12 * 2 * 18.0).view(12, 2, 18)
+    chunks = whole.chunk(2 * ranks)
+    local = [torch.cat((chunks[rank], chunks[2 * ranks - 1 - rank])) for rank in range(ranks)]
+    shared, barrier = [None] * ranks, threading.Barrier(ranks)
+
+    def there_and_back(rank):
+        group = Rank(rank, shared, barrier)
+        heads = tensor_a2a_cp2hp(local[rank], 0, -1, group, sections)
+        smaller = sections and [size // ranks for size in sections]
+        return heads, tensor_a2a_hp2cp(heads, 0, 2, group, smaller)
+
+    with ThreadPoolExecutor(ranks) as pool:
+        found = list(pool.map(there_and_back, range(ranks)))
+    for rank, (heads, back) in enumerate(found):
+        parts = torch.split(whole, sections or [18], dim=-1)
+        assert torch.equal(heads, torch.cat([part.chunk(ranks, -1)[rank] for part in parts], -1))
+        assert torch.equal(back, local[rank])
+
+
+def test_other_dimensions_of_a_sequence_are_refused(megatron):
+    from mindspeed.core.ssm.gated_delta_net import tensor_a2a_cp2hp
+
+    group = Rank(0, [None, None], None)
+    with pytest.raises(ValueError, match=r"seq_dim=1 and head_dim=2; wanted .* with 0 and 2"):
+        tensor_a2a_cp2hp(torch.ones(2, 4, 6), 1, 2, group)
 
 
 # CheckpointWithoutOutput
