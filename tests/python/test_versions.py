@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which versions of the frameworks are accepted, and which patches belong to which.
 
-The tests of other releases of Megatron Core install them into build/megatron, once.
+The tests of other releases of Megatron Core install them into build/megatron, once; those of another pair of torch and
+torch_npu make an environment in ~/.cache/mindspeed, once.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 import warnings
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
+import mindspeed
 import numpy
 import parity
 import pytest
-from mindspeed.adaptor import Feature, Level, Patch, PatchError, versions
+from mindspeed.adaptor import Feature, Level, Patch, PatchError, needs, versions
 from mindspeed.adaptor.errors import VersionError, VersionWarning
 from mindspeed.adaptor.plan import make_plan
 from mindspeed.features.compatibility import cuda_module
@@ -132,6 +137,36 @@ def test_a_version_that_is_no_number_is_an_error_with_it(monkeypatch):
     assert "'main' is not a version number" in require()[0]
 
 
+@pytest.mark.parametrize(
+    ("found", "cuda", "words"),
+    [
+        ({"megatron_core": "0.12.1", "numpy": "1.26.4"}, True, []),
+        ({"megatron_core": "0.12.1", "numpy": "2.0.0"}, True, ["numpy.product", "pip install numpy==1.26.4"]),
+        ({"megatron_core": "0.13.0", "numpy": "2.3.1"}, True, []),
+        ({"torch": "2.12.0", "torch_npu": "2.12.0.post3"}, True, []),
+        ({"torch": "2.14.0", "torch_npu": "2.14.0"}, False, []),
+        (
+            {"torch": "2.14.0", "torch_npu": "2.14.0"},
+            True,
+            ["CPU build of torch 2.14.0", "torch==2.14.0+cpu"],
+        ),
+    ],
+)
+def test_what_versions_need_of_others(monkeypatch, found, cuda, words):
+    installed(monkeypatch, **found)
+    monkeypatch.setattr(needs, "has_cuda", lambda: cuda)
+    told = list(needs.unmet())
+    assert len(told) == bool(words) and all(word in told[0] for word in words)
+
+
+def test_a_cuda_build_is_known_by_its_library(monkeypatch, tmp_path):
+    monkeypatch.setattr(needs, "locate", lambda package: [tmp_path])
+    assert not needs.has_cuda()
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libc10_cuda.so").touch()
+    assert needs.has_cuda()
+
+
 CACHE = Path(__file__).resolve().parents[2] / "build" / "megatron"
 JOB = Path(__file__).parents[1] / "support" / "targets_job.py"
 # The last release of each minor version that the index has; "" is the one installed.
@@ -179,6 +214,63 @@ def test_every_target_exists_in_its_versions(version):
 def test_trains_like_plain_pytorch(version):
     ours = parity.run("megatron", megatron=release_folder(version))
     assert parity.difference(ours, parity.run("plain")) <= parity.RELATIVE_TOLERANCE
+
+
+# An environment with another pair of frameworks, made once for all runs of this machine.
+OTHER = "2.9.0"
+ENVIRONMENT = Path.home() / ".cache" / "mindspeed" / f"torch-{OTHER}"
+NO_NETWORK = re.compile("NewConnectionError|name resolution|Network is unreachable|from versions: none", re.I)
+NEEDED = ("numpy", "packaging", "einops", "pyyaml", "setuptools", "megatron-core")
+
+
+def pip_install(python, *arguments):
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
+    if done.returncode and NO_NETWORK.search(done.stderr):
+        pytest.skip(f"no index to install torch {OTHER} from: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+
+
+@functools.cache
+def other_python():
+    """The interpreter of that environment, with the package that is tested."""
+    python, whole = str(ENVIRONMENT / "bin" / "python"), ENVIRONMENT / "whole"
+    if not whole.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
+        # The wheel of torch_npu asks for the CPU build, which an index need not have.
+        pip_install(python, f"torch=={OTHER}", *(f"{name}=={metadata.version(name)}" for name in NEEDED[:-1]))
+        pip_install(
+            python, "--no-deps", f"torch-npu=={OTHER}", f"{NEEDED[-1]}=={metadata.version(NEEDED[-1])}"
+        )
+        whole.touch()
+    place = ENVIRONMENT / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    shutil.rmtree(place / "mindspeed", ignore_errors=True)
+    tested = Path(mindspeed.__file__).parents[1]
+    shutil.copytree(tested / "mindspeed", place / "mindspeed", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (tested / "mindspeed.pth", tested / "_mindspeed_hook.py"):
+        shutil.copy2(file, place)
+    return python
+
+
+@pytest.mark.slow
+def test_another_pair_of_frameworks_is_well():
+    """Three GB are downloaded the first time."""
+    done = subprocess.run(
+        [other_python(), "-m", "mindspeed.cli.main", "doctor", "--json"],
+        capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["problems"] == [] and found["warnings"] == []
+    assert versions.release(found["versions"]["torch_npu"]["found"]) == versions.release(OTHER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_another_pair_of_frameworks_trains_like_plain_pytorch(level):
+    python = other_python()
+    ours = parity.run("megatron", "--optimization-level", str(level), python=python)
+    assert ours["versions"]["torch_npu"] == OTHER
+    assert parity.difference(ours, parity.run("plain", python=python)) <= parity.RELATIVE_TOLERANCE
 
 
 class Samples:

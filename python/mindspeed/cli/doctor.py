@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mindspeed import options
+from mindspeed.adaptor import needs
 from mindspeed.adaptor.versions import TESTED, component, misfit
 from mindspeed.cann import loader
 from mindspeed.cli import probing, smi
@@ -66,6 +67,7 @@ def _versions(report: Report) -> None:
     report.warnings += [str(one) for one in components.values() if one.found and not one.is_tested]
     wrong = misfit(components["torch"].found, components["torch_npu"].found)
     report.problems += [wrong] if wrong else []
+    report.problems += needs.unmet()
 
 
 def _packages(report: Report, timeout: float) -> None:
