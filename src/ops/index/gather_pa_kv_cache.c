@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Keys and values of whole sequences out of a paged cache: sequence i has seqLens[i] tokens, whose blocks are
- * blockTables[i], from the block on that holds seqOffset[i]. The sequences lie one after the other in the result; a
- * token whose block is outside of the table or the cache is zero. What the result has no room for is left out, and
- * what the sequences do not fill keeps its bits.
+ * blockTables[i], from the block on that holds seqOffset[i]. The sequences lie one after the other in the
+ * result; a token whose block is outside of the table or the cache is zero. What the result has no room for
+ * is left out, and what the sequences do not fill keeps its bits.
  *
  * Tables are read once, into memory of the run: another thread may write them meanwhile. */
 #include "index_load.h"
@@ -87,8 +87,8 @@ static aclnnStatus read_tables(const struct hc_call *call, struct tables *t) {
     t->blocks = hc_block_take_array((size_t)blocks->numel, sizeof(int64_t));
     t->starts = hc_block_take_array((size_t)sequences + 1, sizeof(int64_t));
     t->offsets = hc_block_take_array((size_t)sequences, sizeof(int64_t));
-    HC_CHECK(t->blocks && t->starts && t->offsets, ACLNN_ERR_INNER, "%s: out of host memory for blockTables %s",
-             call->name, HC_SHOW(blocks));
+    HC_CHECK(t->blocks && t->starts && t->offsets, ACLNN_ERR_INNER,
+             "%s: out of host memory for blockTables %s", call->name, HC_SHOW(blocks));
     const aclTensor own = hc_tensor_view(ACL_INT64, blocks->shape, 2, t->blocks);
     const aclTensor sums = hc_tensor_view(ACL_INT64, lengths->shape, 1, t->starts + (a->cumulative ? 0 : 1));
     HC_TRY(hc_copy(&own, blocks));
@@ -98,8 +98,8 @@ static aclnnStatus read_tables(const struct hc_call *call, struct tables *t) {
     const aclTensor first = hc_tensor_view(ACL_INT64, offsets->shape, 1, t->offsets);
     HC_TRY(hc_copy(&first, offsets));
     for (int64_t i = 0; i < sequences; i++)
-        HC_CHECK(t->offsets[i] >= 0, ACLNN_ERR_PARAM_INVALID, "%s: seqOffset is %lld at position [%lld]", call->name,
-                 (long long)t->offsets[i], (long long)i);
+        HC_CHECK(t->offsets[i] >= 0, ACLNN_ERR_PARAM_INVALID, "%s: seqOffset is %lld at position [%lld]",
+                 call->name, (long long)t->offsets[i], (long long)i);
     return 0;
 }
 
@@ -137,8 +137,8 @@ static aclnnStatus check_tables(const aclTensor *blocks, const aclTensor *length
              HC_SHOW(blocks));
     const int64_t sequences = blocks->shape[0], want = sequences + (cumulative ? 1 : 0);
     HC_CHECK(lengths->rank == 1 && lengths->shape[0] == want, ACLNN_ERR_PARAM_INVALID,
-             "%s: seqLens is %s, blockTables %s: wanted %lld numbers", NAME, HC_SHOW(lengths), HC_SHOW(blocks),
-             (long long)want);
+             "%s: seqLens is %s, blockTables %s: wanted %lld numbers", NAME, HC_SHOW(lengths),
+             HC_SHOW(blocks), (long long)want);
     if (offsets == NULL) return 0;
     HC_TRY(hc_index_check_dtype(NAME, "seqOffsetOptional", offsets));
     HC_CHECK(offsets->rank == 1 && offsets->shape[0] == sequences, ACLNN_ERR_PARAM_INVALID,
@@ -147,13 +147,12 @@ static aclnnStatus check_tables(const aclTensor *blocks, const aclTensor *length
     return 0;
 }
 
-/* torch_npu.npu_gather_pa_kv_cache(key_cache, value_cache, block_tables, seq_lens, key, value, seq_offset=). */
-HC_API aclnnStatus aclnnGatherPaKvCacheGetWorkspaceSize(const aclTensor *keyCache, const aclTensor *valueCache,
-                                                        const aclTensor *blockTables, const aclTensor *seqLens,
-                                                        aclTensor *keyRef, aclTensor *valueRef,
-                                                        const aclTensor *seqOffsetOptional, char *cacheMode,
-                                                        bool isSeqLensCumsum, uint64_t *workspaceSize,
-                                                        aclOpExecutor **executor) {
+/* torch_npu.npu_gather_pa_kv_cache(key_cache, value_cache, block_tables, seq_lens, key, value, seq_offset=).
+ */
+HC_API aclnnStatus aclnnGatherPaKvCacheGetWorkspaceSize(
+    const aclTensor *keyCache, const aclTensor *valueCache, const aclTensor *blockTables,
+    const aclTensor *seqLens, aclTensor *keyRef, aclTensor *valueRef, const aclTensor *seqOffsetOptional,
+    char *cacheMode, bool isSeqLensCumsum, uint64_t *workspaceSize, aclOpExecutor **executor) {
     const struct {
         const aclTensor *t;
         const char *name;

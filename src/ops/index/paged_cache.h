@@ -3,7 +3,8 @@
  * (block * block size + place in the block). Two layouts, by their names in the interface:
  *
  *   Norm    [blocks, block size, heads, head size]
- *   PA_NZ   [blocks, heads * head size / columns, block size, columns]: a token's elements in runs of `columns`
+ *   PA_NZ   [blocks, heads * head size / columns, block size, columns]: a token's elements in runs of
+ * `columns`
  *
  * A token outside the cache is [heads, head size]. */
 #pragma once
@@ -35,11 +36,12 @@ static inline aclnnStatus paged_check(const char *name, const char *what, const 
                                       const struct paged_cache *cache) {
     const aclTensor *c = cache->tensor;
     HC_CHECK(tokens->rank == 3 && c->rank == 4 && tokens->dtype == c->dtype, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, its cache %s: wanted [tokens, heads, head size] and 4 dimensions of one type", name,
-             what, HC_SHOW(tokens), HC_SHOW(c));
+             "%s: %s is %s, its cache %s: wanted [tokens, heads, head size] and 4 dimensions of one type",
+             name, what, HC_SHOW(tokens), HC_SHOW(c));
     const bool fits = cache->in_runs ? c->shape[1] * c->shape[3] == tokens->shape[1] * tokens->shape[2]
                                      : c->shape[2] == tokens->shape[1] && c->shape[3] == tokens->shape[2];
-    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, its cache %s (cacheMode %s): a token has other elements there", name, what,
+    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, its cache %s (cacheMode %s): a token has other elements there", name, what,
              HC_SHOW(tokens), HC_SHOW(c), cache->in_runs ? "PA_NZ" : "Norm");
     return 0;
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Rotary embedding of the heads of queries and keys by position number, from a cache with one row per position:
- * cosines, then sines, of rotaryDim / 2 angles. The first rotaryDim elements of each head turn, the rest stays.
+/* Rotary embedding of the heads of queries and keys by position number, from a cache with one row per
+ * position: cosines, then sines, of rotaryDim / 2 angles. The first rotaryDim elements of each head turn, the
+ * rest stays.
  *
  * With positions [3, tokens] (time, height, width of a multimodal token) each angle follows one of the three:
- * mropeSection says how many follow each, one section after the other (cacheMode 0), or in turn (cacheMode 1: angle
- * j follows number j % 3 while there are such, then the first), as vLLM's MRotaryEmbedding has them.
+ * mropeSection says how many follow each, one section after the other (cacheMode 0), or in turn (cacheMode 1:
+ * angle j follows number j % 3 while there are such, then the first), as vLLM's MRotaryEmbedding has them.
  *
- * The angles of every token are written out as a table, half a head wide at most, and rotary_forward turns the
- * heads with it. */
+ * The angles of every token are written out as a table, half a head wide at most, and rotary_forward turns
+ * the heads with it. */
 #include "index_load.h"
 #include "long_loop.h"
 #include "rotary.h"
@@ -113,13 +114,12 @@ static aclnnStatus run(const struct hc_call *call) {
 /* Queries or keys: whole heads for each token, and an output like them. */
 static aclnnStatus check_heads(const char *name, const char *what, const aclTensor *x, const aclTensor *out,
                                int64_t tokens, int64_t head) {
-    const bool fits =
-        x->rank == 2 ? x->shape[1] % head == 0 : x->rank == 3 && x->shape[2] == head;
+    const bool fits = x->rank == 2 ? x->shape[1] % head == 0 : x->rank == 3 && x->shape[2] == head;
     HC_CHECK(fits && x->shape[0] == tokens, ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted [%lld, heads * %lld] or [%lld, heads, %lld]", name, what, HC_SHOW(x),
              (long long)tokens, (long long)head, (long long)tokens, (long long)head);
-    HC_CHECK(hc_same_shape(x, out), ACLNN_ERR_PARAM_INVALID, "%s: the output of %s is %s, wanted %s", name, what,
-             HC_SHOW(out), HC_SHOW(x));
+    HC_CHECK(hc_same_shape(x, out), ACLNN_ERR_PARAM_INVALID, "%s: the output of %s is %s, wanted %s", name,
+             what, HC_SHOW(out), HC_SHOW(x));
     return 0;
 }
 
@@ -127,9 +127,10 @@ static bool is_supported(const aclTensor *t) {
     return t->dtype == ACL_FLOAT || t->dtype == ACL_FLOAT16 || t->dtype == ACL_BF16;
 }
 
-/* Sections count angles: together all of the cache's. In turn, the second and the third get equally many: what is
- * published about other counts disagrees. */
-static aclnnStatus set_sections(const char *name, const aclIntArray *sections, int64_t angles, struct args *a) {
+/* Sections count angles: together all of the cache's. In turn, the second and the third get equally many:
+ * what is published about other counts disagrees. */
+static aclnnStatus set_sections(const char *name, const aclIntArray *sections, int64_t angles,
+                                struct args *a) {
     HC_CHECK(sections != NULL && sections->size == AXES, ACLNN_ERR_PARAM_INVALID,
              "%s: mropeSection has %zu numbers, positions of three rows want 3", name,
              sections ? sections->size : 0);
@@ -146,8 +147,8 @@ static aclnnStatus set_sections(const char *name, const aclIntArray *sections, i
              "%s: mropeSection is [%lld, %lld, %lld], together not the cache's %lld angles", name,
              (long long)n[0], (long long)n[1], (long long)n[2], (long long)angles);
     HC_CHECK(a->cache_mode == 0 || n[1] == n[2], ACLNN_ERR_PARAM_INVALID,
-             "%s: mropeSection is [%lld, %lld, %lld], cacheMode 1 wants the last two equal",
-             name, (long long)n[0], (long long)n[1], (long long)n[2]);
+             "%s: mropeSection is [%lld, %lld, %lld], cacheMode 1 wants the last two equal", name,
+             (long long)n[0], (long long)n[1], (long long)n[2]);
     return 0;
 }
 
@@ -171,7 +172,8 @@ static aclnnStatus check_tensors(const struct inputs *in) {
         HC_CHECK(all[i].t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, all[i].name);
     for (size_t i = 1; i < HC_ARRAY_SIZE(all); i++)
         HC_CHECK(is_supported(all[i].t), ACLNN_ERR_PARAM_INVALID,
-                 "%s: %s is %s, wanted float32, float16 or bfloat16", in->name, all[i].name, HC_SHOW(all[i].t));
+                 "%s: %s is %s, wanted float32, float16 or bfloat16", in->name, all[i].name,
+                 HC_SHOW(all[i].t));
     HC_TRY(hc_index_check_dtype(in->name, "positions", in->positions));
     const int32_t rank = in->positions->rank;
     HC_CHECK(rank == 1 || (rank == 2 && in->positions->shape[0] == AXES), ACLNN_ERR_PARAM_INVALID,
@@ -185,7 +187,8 @@ static aclnnStatus plan(const struct inputs *in, uint64_t *workspaceSize, aclOpE
     const int64_t tokens = in->positions->shape[in->positions->rank - 1];
     HC_CHECK(in->head > 0, ACLNN_ERR_PARAM_INVALID, "%s: headSize is %lld, wanted more than 0", in->name,
              (long long)in->head);
-    HC_CHECK(cache->rank == 2 && cache->shape[1] % 2 == 0 && cache->shape[1] <= in->head, ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(cache->rank == 2 && cache->shape[1] % 2 == 0 && cache->shape[1] <= in->head,
+             ACLNN_ERR_PARAM_INVALID,
              "%s: cosSinCache is %s, wanted [positions, an even number up to headSize %lld]", in->name,
              HC_SHOW(cache), (long long)in->head);
     HC_CHECK(in->cache_mode == 0 || in->cache_mode == 1, ACLNN_ERR_PARAM_INVALID,
@@ -203,9 +206,9 @@ static aclnnStatus plan(const struct inputs *in, uint64_t *workspaceSize, aclOpE
 
 /* torch_npu.npu_mrope(positions, query, key, cos_sin_cache, head_size, mrope_section=, rotary_mode=). */
 HC_API aclnnStatus aclnnRopeWithSinCosCacheGetWorkspaceSize(
-    const aclTensor *positions, const aclTensor *queryIn, const aclTensor *keyIn, const aclTensor *cosSinCache,
-    const aclIntArray *mropeSection, int64_t headSize, bool isNeoxStyle, aclTensor *queryOut, aclTensor *keyOut,
-    uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const aclTensor *positions, const aclTensor *queryIn, const aclTensor *keyIn,
+    const aclTensor *cosSinCache, const aclIntArray *mropeSection, int64_t headSize, bool isNeoxStyle,
+    aclTensor *queryOut, aclTensor *keyOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan(&(const struct inputs){"aclnnRopeWithSinCosCache", positions, queryIn, keyIn, cosSinCache,
                                        mropeSection, headSize, isNeoxStyle, 0, queryOut, keyOut},
                 workspaceSize, executor);
@@ -214,9 +217,10 @@ HC_OP_LAUNCH(aclnnRopeWithSinCosCache)
 
 /* The same with cache_mode=. */
 HC_API aclnnStatus aclnnRopeWithSinCosCacheV2GetWorkspaceSize(
-    const aclTensor *positions, const aclTensor *queryIn, const aclTensor *keyIn, const aclTensor *cosSinCache,
-    const aclIntArray *mropeSection, int64_t headSize, bool isNeoxStyle, int64_t cacheMode, aclTensor *queryOut,
-    aclTensor *keyOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const aclTensor *positions, const aclTensor *queryIn, const aclTensor *keyIn,
+    const aclTensor *cosSinCache, const aclIntArray *mropeSection, int64_t headSize, bool isNeoxStyle,
+    int64_t cacheMode, aclTensor *queryOut, aclTensor *keyOut, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
     return plan(&(const struct inputs){"aclnnRopeWithSinCosCacheV2", positions, queryIn, keyIn, cosSinCache,
                                        mropeSection, headSize, isNeoxStyle, cacheMode, queryOut, keyOut},
                 workspaceSize, executor);
