@@ -34,7 +34,7 @@ def times() -> dict[str, dict[str, float]]:
 @pytest.mark.parametrize("kind", ["alltoall", "allgather"])
 def test_tokens_are_sorted_before_the_other_rank_comes(kind: str) -> None:
     found = times()[kind]
-    assert found["async"] < found["delay"] <= found["waiting"], found
+    assert found["async"] < found["delay"] / 2 < found["waiting"], found
 
 
 def test_collectives_of_shared_experts_are_left_alone() -> None:
