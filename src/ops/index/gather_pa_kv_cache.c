@@ -33,19 +33,18 @@ static int64_t sequence_of(const struct gather *g, int64_t token) {
     return low;
 }
 
-/* Block of a token; -1 behind the end of the table. */
-static int64_t block_of(const struct gather *g, int64_t token, int64_t size) {
-    const int64_t i = sequence_of(g, token), place = token - g->starts[i];
-    const int64_t column = (g->offsets != NULL ? g->offsets[i] / size : 0) + place / size;
-    return column < g->columns ? g->tables[i * g->columns + column] : -1;
+/* Block of a place in a sequence; -1 behind the end of the table. */
+static int64_t block_of(const struct gather *g, int64_t sequence, int64_t place, int64_t size) {
+    const int64_t first = g->offsets != NULL ? g->offsets[sequence] / size : 0, column = first + place / size;
+    return column < g->columns ? g->tables[sequence * g->columns + column] : -1;
 }
 
 static void gather_tokens(void *ctx, size_t begin, size_t end) {
     const struct gather *g = ctx;
     const int64_t size = paged_block_size(&g->cache), elements = g->tokens->shape[1] * g->tokens->shape[2];
     for (int64_t token = (int64_t)begin; token < (int64_t)end && !hc_results_unwanted(); token++) {
-        const int64_t place = token - g->starts[sequence_of(g, token)];
-        const int64_t block = size > 0 ? block_of(g, token, size) : -1;
+        const int64_t sequence = sequence_of(g, token), place = token - g->starts[sequence];
+        const int64_t block = size > 0 ? block_of(g, sequence, place, size) : -1;
         const struct paged_token to = paged_outside(g->tokens, token);
         if (block < 0 || block >= g->cache.tensor->shape[0]) paged_clear(to, elements, g->tokens->item_size);
         else paged_copy(to, paged_at(&g->cache, block, place % size), 0, elements, g->tokens->item_size);
