@@ -123,10 +123,6 @@ static aclnnStatus check_heads(const char *name, const char *what, const aclTens
     return 0;
 }
 
-static bool is_supported(const aclTensor *t) {
-    return t->dtype == ACL_FLOAT || t->dtype == ACL_FLOAT16 || t->dtype == ACL_BF16;
-}
-
 /* Sections count angles: together all of the cache's. In turn, the second and the third get equally many:
  * what is published about other counts disagrees. */
 static aclnnStatus set_sections(const char *name, const aclIntArray *sections, int64_t angles,
@@ -171,7 +167,7 @@ static aclnnStatus check_tensors(const struct inputs *in) {
     for (size_t i = 0; i < HC_ARRAY_SIZE(all); i++)
         HC_CHECK(all[i].t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, all[i].name);
     for (size_t i = 1; i < HC_ARRAY_SIZE(all); i++)
-        HC_CHECK(is_supported(all[i].t), ACLNN_ERR_PARAM_INVALID,
+        HC_CHECK(rotary_supports(all[i].t->dtype), ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, wanted float32, float16 or bfloat16", in->name, all[i].name,
                  HC_SHOW(all[i].t));
     HC_TRY(hc_index_check_dtype(in->name, "positions", in->positions));

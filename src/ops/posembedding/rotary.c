@@ -145,7 +145,7 @@ static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTe
 }
 
 /* double is refused: rows are float. */
-static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
+bool rotary_supports(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
 
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                          const aclTensor *out, int64_t mode, bool partial) {
@@ -154,8 +154,8 @@ aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *
              : !cos ? "cos"
              : sin  ? "the output"
                     : "sin");
-    HC_CHECK(is_supported(x->dtype) && is_supported(cos->dtype) && is_supported(sin->dtype) &&
-                 is_supported(out->dtype),
+    HC_CHECK(rotary_supports(x->dtype) && rotary_supports(cos->dtype) && rotary_supports(sin->dtype) &&
+                 rotary_supports(out->dtype),
              ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, cos %s, sin %s, out %s: wanted float32, float16 or bfloat16", name, HC_SHOW(x),
              HC_SHOW(cos), HC_SHOW(sin), HC_SHOW(out));
