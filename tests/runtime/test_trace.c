@@ -97,16 +97,17 @@ static int ranked(void) {
     return aclFinalize() != ACL_SUCCESS;
 }
 
-/* Writes without a pause, and a row more now and then. */
+/* Writes without a pause, and a row more now and then, until it is killed or g_text is nearly full. */
 static int traced_endlessly(void) {
+    enum { RECORD_BYTES = 400 };
     static char name[160];
     memset(name, 'n', sizeof name - 1);
     use_device(0);
-    for (long i = 0;; i++) {
+    for (size_t i = 0; i < sizeof g_text / RECORD_BYTES; i++) {
         if (i % 50000 == 0) aclrtSetDevice((int32_t)(i / 50000 % 8));
         hc_launch(NULL, &(struct hc_task){.name = name + i % 100, .run = nothing, .describe = describe});
     }
-    return 0;
+    return pause();
 }
 
 /* kill -9 at any moment, most of them within a write: of large buffers, as all time goes there. */
