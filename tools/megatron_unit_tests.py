@@ -8,7 +8,8 @@ and `import mindspeed.megatron_adaptor`, and notes what happens on each rank. Th
 of each file are forked from there, which saves most of the time that short tests take.
 
 A test has passed when it has on every rank. One that fails on one rank often leaves the others in a collective, so tests after
-it mean nothing: what failed or was not reached runs again in new processes until nothing more passes. Results are kept in a file (--state), by
+it mean nothing: what failed or was not reached runs again in new processes until nothing more passes. Neither does a run reach
+all tests of a file that make many process groups (see the plugin). Results are kept in a file (--state), by
 version of Megatron: a file of tests that is in it is not run again without --again, so the tests can be run in parts.
 
     python tools/megatron_unit_tests.py --checkout ../Megatron-LM --match 'tensor_parallel/.*'

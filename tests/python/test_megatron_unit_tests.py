@@ -59,6 +59,16 @@ def test_spawned():
     child.join()
     assert child.exitcode == 0 and queue.get()
 """
+# A test that made more process groups than one process should keep, and the one after it.
+GROUPS = """
+from torch.distributed import distributed_c10d
+
+def test_many():
+    distributed_c10d._world.group_count = 10_000
+
+def test_after():
+    assert distributed_c10d._world.group_count < 10_000
+"""
 
 
 def run(*arguments: str) -> str:
@@ -73,6 +83,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("megatron/core/package_info.py", "MAJOR = 9\nMINOR = 8\nPATCH = 7\n"),
         ("tests/unit_tests/some/test_few.py", TESTS),
         ("tests/unit_tests/other/test_spawns.py", SPAWNS),
+        ("tests/unit_tests/groups/test_groups.py", GROUPS),
     ):
         (root / name).parent.mkdir(parents=True)
         (root / name).write_text(text, encoding="utf-8")
@@ -111,6 +122,18 @@ def test_processes_that_tests_spawn_have_the_adaptor(checkout: Path) -> None:
     run(*arguments, "--match", "other/.*")
     tests = json.loads(state.read_text(encoding="utf-8"))["9.8.7"]["other/test_spawns.py"]["tests"]
     assert tests["test_spawned"]["outcome"] == "passed", tests
+
+
+@pytest.mark.slow
+def test_processes_with_many_groups_are_replaced(checkout: Path) -> None:
+    state = checkout / "groups.json"
+    run("--checkout", str(checkout), "--ranks", "2", "--state", str(state), "--match", "groups/.*")
+    result = json.loads(state.read_text(encoding="utf-8"))["9.8.7"]["groups/test_groups.py"]
+    assert {name: test["outcome"] for name, test in result["tests"].items()} == {
+        "test_many": "passed",
+        "test_after": "passed",
+    }
+    assert result["runs"] == 2
 
 
 def mark(name: str) -> str:
