@@ -21,6 +21,9 @@
 #define HC_STRINGIFY_(a) #a
 #define HC_STRINGIFY(a) HC_STRINGIFY_(a)
 
+/* Bytes that the CPU fetches at once, on all that this runs on: for prefetches. */
+enum { HC_CACHE_LINE = 64 };
+
 static inline size_t hc_min_size(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t hc_max_size(size_t a, size_t b) { return a > b ? a : b; }
 static inline int64_t hc_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -41,6 +41,7 @@ struct hc_call {
     const void *args;            /* the copy of the plan's args */
     const aclTensor *tensors;    /* all operands, lists flattened */
     const struct hc_slot *slots; /* one per operand of the plan */
+    size_t num_slots;
     char *workspace;
     size_t workspace_bytes;
     aclOpExecutor *executor;
@@ -67,14 +68,22 @@ HC_SHARED aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSiz
 HC_SHARED aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t workspaceSize,
                                    aclrtStream stream);
 
+/* An operator asks for an operand that its own plan does not list: says so and aborts. Going on would compute
+ * with memory that is no tensor. */
+HC_SHARED _Noreturn void hc_no_such_operand(const struct hc_call *call, int slot);
+static inline const struct hc_slot *hc_slot(const struct hc_call *call, int slot) {
+    if (HC_UNLIKELY((size_t)slot >= call->num_slots)) hc_no_such_operand(call, slot);
+    return &call->slots[slot];
+}
 /* Operand number `slot`: NULL where an optional one was not given or a list is empty. */
 static inline const aclTensor *hc_arg(const struct hc_call *call, int slot) {
-    return call->slots[slot].count > 0 ? call->tensors + call->slots[slot].first : NULL;
+    const struct hc_slot *at = hc_slot(call, slot);
+    return at->count > 0 ? call->tensors + at->first : NULL;
 }
-static inline size_t hc_arg_count(const struct hc_call *call, int slot) { return call->slots[slot].count; }
+static inline size_t hc_arg_count(const struct hc_call *call, int slot) { return hc_slot(call, slot)->count; }
 /* Member `i` of a list operand; NULL base and rank -1 mark a member that was null. */
 static inline const aclTensor *hc_arg_at(const struct hc_call *call, int slot, size_t i) {
-    return call->tensors + call->slots[slot].first + i;
+    return call->tensors + hc_slot(call, slot)->first + i;
 }
 /* Set the view shape of the caller's output tensor (plans with sync only). */
 HC_SHARED void hc_set_view_shape(const struct hc_call *call, int slot, const int64_t *shape, int32_t rank);

@@ -19,7 +19,7 @@ struct aclOpExecutor {
     hc_run_fn run;
     hc_launch_fn launch;
     uint64_t flops;
-    size_t num_slots, num_tensors, capacity;
+    size_t num_tensors, capacity;
     const aclTensor *
         *originals;         /* the caller's tensors: valid during phase one and, for sync plans, phase two */
     atomic_uint references; /* the caller, if repeatable, and each launch in flight */
@@ -116,12 +116,15 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
     char *block = (char *)e;
     struct hc_slot *slots = (struct hc_slot *)(block + slots_at);
     aclTensor *tensors = (aclTensor *)(block + tensors_at);
-    e->call = (struct hc_call){
-        .name = plan->name, .args = block + args_at, .tensors = tensors, .slots = slots, .executor = e};
+    e->call = (struct hc_call){.name = plan->name,
+                               .args = block + args_at,
+                               .tensors = tensors,
+                               .slots = slots,
+                               .num_slots = plan->num_operands,
+                               .executor = e};
     e->run = plan->run;
     e->launch = NULL;
     e->flops = plan->flops;
-    e->num_slots = plan->num_operands;
     e->num_tensors = num_tensors;
     e->originals = (const aclTensor **)(block + originals_at);
     atomic_init(&e->references, 1);
@@ -136,6 +139,12 @@ aclnnStatus hc_plan(const struct hc_plan *plan, uint64_t *workspaceSize, aclOpEx
     *executor = e;
     hc_error_forget_creation();
     return ACLNN_SUCCESS;
+}
+
+_Noreturn void hc_no_such_operand(const struct hc_call *call, int slot) {
+    fprintf(stderr, "mindspeed: internal error: %s asks for operand %d of its %zu\n", call->name, slot,
+            call->num_slots);
+    abort();
 }
 
 aclnnStatus hc_plan_steps(const struct hc_plan *plan, hc_launch_fn launch, uint64_t *workspaceSize,
@@ -173,7 +182,7 @@ static void describe_task(const void *arg, struct hc_task_info *info) {
 static void visit_task(const void *arg, hc_visit_fn *visit, void *ctx) {
     const aclOpExecutor *e = arg;
     visit(ctx, e->call.workspace, e->call.workspace_bytes, true);
-    for (size_t s = 0; s < e->num_slots; s++) {
+    for (size_t s = 0; s < e->call.num_slots; s++) {
         const struct hc_slot *slot = &e->call.slots[s];
         for (size_t i = slot->first; i < slot->first + slot->count; i++) {
             const char *begin, *end;
@@ -263,7 +272,7 @@ aclnnStatus hc_op_launch(aclOpExecutor *executor, void *workspace, uint64_t work
 
 /* Writes to the caller's tensor, not to our copy: aclGetViewShape asks that one after phase two. */
 void hc_set_view_shape(const struct hc_call *call, int slot, const int64_t *shape, int32_t rank) {
-    aclTensor *t = (aclTensor *)call->executor->originals[call->slots[slot].first];
+    aclTensor *t = (aclTensor *)call->executor->originals[hc_slot(call, slot)->first];
     t->rank = rank;
     t->numel = 1;
     for (int32_t i = rank - 1; i >= 0; i--) {

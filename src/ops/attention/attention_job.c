@@ -146,12 +146,12 @@ static char *address(const struct attn_view *v, const struct attn_batch *batch, 
  * of their own, where the CPU does not see the next one coming: they are asked for while others are read. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
                size_t rows, size_t d, float *tile, size_t ld) {
-    enum { AHEAD = 16, LINE = 64 };
+    enum { AHEAD = 16 };
     const char *from = address(v, batch, head, base + at);
     const int64_t step = v->s * v->item_size;
     const size_t bytes = v->d == 1 ? d * (size_t)v->item_size : 0;
     for (size_t r = 0; r < rows; r++, from += step) {
-        for (size_t i = 0; i < bytes; i += LINE) __builtin_prefetch(from + AHEAD * step + i);
+        for (size_t i = 0; i < bytes; i += HC_CACHE_LINE) __builtin_prefetch(from + AHEAD * step + i);
         v->load(d, tile + r * ld, from, v->d);
     }
 }

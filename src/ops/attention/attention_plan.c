@@ -6,9 +6,7 @@
 #include <strings.h>
 
 #include "attention.h"
-
-/* Types of q, k, v and their gradients. float64 is left out: tiles are float32. */
-static bool is_supported(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
+#include "convert.h"
 
 /* An empty tensor counts as none. */
 aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what) {
@@ -36,7 +34,7 @@ static aclnnStatus parse_layout(const struct attn_inputs *in, struct attn_args *
         HC_CHECK(tensors[k]->rank == RANKS[i], ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, layout %s wants %d dimensions", in->name, WHAT[k], HC_SHOW(tensors[k]),
                  NAMES[i], RANKS[i]);
-        HC_CHECK(is_supported(tensors[k]->dtype) && tensors[k]->dtype == in->query->dtype,
+        HC_CHECK(hc_fits_f32(tensors[k]->dtype) && tensors[k]->dtype == in->query->dtype,
                  ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted float32, float16 or bfloat16 as query %s",
                  in->name, WHAT[k], HC_SHOW(tensors[k]), HC_SHOW(in->query));
     }
@@ -151,7 +149,7 @@ static aclnnStatus check_pse(const struct attn_inputs *in, const struct attn_arg
                  a->batches, a->heads, HC_SHOW(p));
         return 0;
     }
-    HC_CHECK(p->rank == 4 && is_supported(p->dtype), ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(p->rank == 4 && hc_fits_f32(p->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: pse is %s, wanted 4 dimensions of a float type", in->name, HC_SHOW(p));
     const int64_t rows = p->shape[2], sq = (int64_t)a->sq;
     HC_CHECK((p->shape[0] == 1 || p->shape[0] == (int64_t)a->batches) && p->shape[1] == (int64_t)a->heads &&
@@ -220,7 +218,7 @@ static aclnnStatus check_output(const struct attn_inputs *in, const struct attn_
     const int d = AXES[a->layout].d;
     aclTensor want = *in->query;
     want.shape[d] = (int64_t)(AXES[a->layout].n < 0 ? a->heads * a->dv : a->dv);
-    HC_CHECK(hc_same_shape(t, &want) && is_supported(t->dtype), ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(hc_same_shape(t, &want) && hc_fits_f32(t->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted the shape of query %s with %lld in the last dimension", in->name, what,
              HC_SHOW(t), HC_SHOW(in->query), (long long)want.shape[d]);
     return 0;
@@ -234,7 +232,7 @@ static aclnnStatus check_gradients(const struct attn_inputs *in, const struct at
     static const char *const NAMES[] = {"dqOut", "dkOut", "dvOut"};
     for (int i = 0; i < 3; i++) {
         HC_CHECK(grads[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, NAMES[i]);
-        HC_CHECK(hc_same_shape(grads[i], of[i]) && is_supported(grads[i]->dtype), ACLNN_ERR_PARAM_INVALID,
+        HC_CHECK(hc_same_shape(grads[i], of[i]) && hc_fits_f32(grads[i]->dtype), ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, wanted the shape %s", in->name, NAMES[i], HC_SHOW(grads[i]), HC_SHOW(of[i]));
     }
     if (in->dpse == NULL || in->dpse->numel == 0 || in->pse == NULL || a->pse_type >= 2) return 0;

@@ -210,8 +210,8 @@ HC_API aclnnStatus aclnnRingAttentionUpdateV2GetWorkspaceSize(
     for (int i = 0; i < 3; i++) {
         const aclTensor *t = outs[i];
         HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, out_names[i]);
-        const bool known = hc_dtype_is_float(t->dtype) && hc_compute_block(t->dtype) == HC_F32;
-        HC_CHECK(t->rank == 3 && known && t->dtype == prevAttnOut->dtype && hc_same_shape(t, prevAttnOut),
+        HC_CHECK(t->rank == 3 && hc_fits_f32(t->dtype) && t->dtype == prevAttnOut->dtype &&
+                     hc_same_shape(t, prevAttnOut),
                  ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, prevAttnOut %s, wanted three dimensions of float32, float16 or bfloat16",
                  NAME, out_names[i], HC_SHOW(t), HC_SHOW(prevAttnOut));

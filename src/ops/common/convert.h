@@ -32,4 +32,9 @@ hc_store_fn *hc_store_for(aclDataType dtype, enum hc_block block);
 int hc_block_of(aclDataType dtype);
 /* The block type in which values of this dtype are computed with. */
 enum hc_block hc_compute_block(aclDataType dtype);
+/* float32, bfloat16 or float16: floats that a block of float32 holds, for operators whose tiles are float32.
+ */
+static inline bool hc_fits_f32(aclDataType dtype) {
+    return hc_dtype_is_float(dtype) && hc_compute_block(dtype) == HC_F32;
+}
 size_t hc_block_size(enum hc_block block);

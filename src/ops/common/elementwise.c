@@ -450,7 +450,7 @@ enum { STAGGER = 192, POOL = HC_EW_MAX_OPERANDS * (HC_EW_BLOCK * (int)sizeof(hc_
  * hardware's prefetcher. */
 static void prefetch_next(const struct operand *o, const char *p, size_t n) {
     const size_t bytes = n * o->item_size;
-    for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(p + bytes + at, 0, 2);
+    for (size_t at = 0; at < bytes; at += HC_CACHE_LINE) __builtin_prefetch(p + bytes + at, 0, 2);
 }
 
 /* Load what is not direct, compute, store. `one_row`: the n elements lie in one row, so direct operands

@@ -25,10 +25,8 @@ static aclnnStatus check_options(const struct hc_mc2 *op) {
                    op->comm_mode);
 }
 
-static bool is_float(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
-
 static aclnnStatus check_types(const struct hc_mc2 *op) {
-    HC_CHECK(is_float(op->out->dtype), ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(hc_fits_f32(op->out->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: output is %s, wanted float16, bfloat16 or float32", op->name, HC_SHOW(op->out));
     HC_CHECK(op->x1->dtype == op->x2->dtype, ACLNN_ERR_PARAM_INVALID,
              "%s: x1 is %s and x2 %s, wanted one type", op->name, HC_SHOW(op->x1), HC_SHOW(op->x2));
@@ -69,7 +67,7 @@ static aclnnStatus check_vector(const struct hc_mc2 *op, const aclTensor *t, con
     const bool fits = hc_numel(t) == count || (one && hc_numel(t) == 1);
     HC_CHECK(fits && (t->rank == 1 || (t->rank == 2 && t->shape[0] == 1)), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted %zu elements", op->name, name, HC_SHOW(t), count);
-    HC_CHECK(is_float(t->dtype) || (t->dtype == ACL_INT32 && t == op->bias), ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(hc_fits_f32(t->dtype) || (t->dtype == ACL_INT32 && t == op->bias), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted float32, float16 or bfloat16", op->name, name, HC_SHOW(t));
     return 0;
 }

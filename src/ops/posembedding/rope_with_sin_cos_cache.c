@@ -167,7 +167,7 @@ static aclnnStatus check_tensors(const struct inputs *in) {
     for (size_t i = 0; i < HC_ARRAY_SIZE(all); i++)
         HC_CHECK(all[i].t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, all[i].name);
     for (size_t i = 1; i < HC_ARRAY_SIZE(all); i++)
-        HC_CHECK(rotary_supports(all[i].t->dtype), ACLNN_ERR_PARAM_INVALID,
+        HC_CHECK(hc_fits_f32(all[i].t->dtype), ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, wanted float32, float16 or bfloat16", in->name, all[i].name,
                  HC_SHOW(all[i].t));
     HC_TRY(hc_index_check_dtype(in->name, "positions", in->positions));

@@ -144,9 +144,6 @@ static aclnnStatus check_table(const char *name, const aclTensor *x, const aclTe
     return 0;
 }
 
-/* double is refused: rows are float. */
-bool rotary_supports(aclDataType t) { return t == ACL_FLOAT || t == ACL_FLOAT16 || t == ACL_BF16; }
-
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
                          const aclTensor *out, int64_t mode, bool partial) {
     HC_CHECK(x && cos && sin && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
@@ -154,8 +151,8 @@ aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *
              : !cos ? "cos"
              : sin  ? "the output"
                     : "sin");
-    HC_CHECK(rotary_supports(x->dtype) && rotary_supports(cos->dtype) && rotary_supports(sin->dtype) &&
-                 rotary_supports(out->dtype),
+    HC_CHECK(hc_fits_f32(x->dtype) && hc_fits_f32(cos->dtype) && hc_fits_f32(sin->dtype) &&
+                 hc_fits_f32(out->dtype),
              ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, cos %s, sin %s, out %s: wanted float32, float16 or bfloat16", name, HC_SHOW(x),
              HC_SHOW(cos), HC_SHOW(sin), HC_SHOW(out));

@@ -11,8 +11,6 @@ enum rotary_mode {
     ROTARY_INTERLEAVE_HALF /* neighbours are first gathered into halves, then as half */
 };
 
-/* Types of x, tables and outputs. */
-bool rotary_supports(aclDataType t);
 /* Null, float dtypes, same rank, tables broadcast to x in all dimensions but the last, which may be shorter
  * with `partial` (the rest of each row is then copied); sizes divisible by what the mode needs. */
 aclnnStatus rotary_check(const char *name, const aclTensor *x, const aclTensor *cos, const aclTensor *sin,
