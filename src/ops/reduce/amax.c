@@ -47,10 +47,13 @@ static const struct hc_reduce_kernels AMIN_I64 = HC_REDUCE_KERNELS(amin_I64, int
 static const struct hc_reduce AMAX = {"aclnnAmax", true, MAX_KERNELS}, MAX = {"aclnnMax", true, MAX_KERNELS};
 static const struct hc_reduce AMIN = {"aclnnAmin", true, MIN_KERNELS}, MIN = {"aclnnMin", true, MIN_KERNELS};
 
-/* No elements have no largest one: an empty fold is refused by the skeleton (needs_elements). */
+/* No elements have no largest one: an empty fold is refused by the skeleton (needs_elements). The result is
+ * one of the inputs, and so of their type; PyTorch does not convert it. */
 static aclnnStatus plan(const struct hc_reduce *op, const aclTensor *self, struct hc_dims dims,
                         const aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    HC_CHECK(self != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self is null", op->name);
+    HC_CHECK(self && out, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, self ? "out" : "self");
+    HC_CHECK(self->dtype == out->dtype, ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted the type of self %s",
+             op->name, HC_SHOW(out), HC_SHOW(self));
     return hc_reduce_plan(op, hc_compute_block(self->dtype), self, dims, out, NULL, NULL, 0, workspaceSize,
                           executor);
 }

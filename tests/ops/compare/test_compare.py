@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from aclnn import Scalar, call
+from aclnn import OperatorError, Scalar, call
 from compare import COMPLEX, FLOATS, INTS, SHAPES, broadcast_pairs, layouts, make, special_values
 
 ORDER = {"Gt": torch.gt, "Ge": torch.ge, "Lt": torch.lt, "Le": torch.le}
@@ -146,6 +146,20 @@ def test_where(dtype: torch.dtype) -> None:
     out = torch.empty(7, 5, dtype=dtype)
     call("aclnnSWhere", condition, a, b, out)
     assert torch.equal(out, torch.where(condition, a, b))
+
+
+@pytest.mark.parametrize("dtype", (*INTS, *FLOATS, *COMPLEX))
+def test_a_condition_is_of_bool_or_uint8(dtype: torch.dtype) -> None:
+    condition, a, b = torch.tensor([0, 2, 1]).to(dtype), torch.ones(3), torch.zeros(3)
+    out = torch.empty(3)
+    if dtype == torch.uint8:
+        call("aclnnSWhere", condition, a, b, out)
+        assert out.tolist() == [0, 1, 1]
+        return
+    with pytest.raises(
+        OperatorError, match=r"aclnnSWhere: condition is .*\[3\], wanted a tensor of bool or uint8"
+    ):
+        call("aclnnSWhere", condition, a, b, out)
 
 
 @pytest.mark.parametrize("equal_nan", (False, True))

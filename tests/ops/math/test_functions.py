@@ -125,6 +125,29 @@ def test_in_place(name: str) -> None:
         assert_close(x, expected, max_ulp=3)
 
 
+@pytest.mark.parametrize("decimals", (-40, -3, -1, 0, 1, 3, 7, 40, 400))
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_round_to_decimals(dtype: torch.dtype, decimals: int) -> None:
+    for shape in SHAPES if dtype in LARGE else SHAPES[:-1]:
+        for _, x in layouts(make(shape, dtype, low=-3000, high=3000)):
+            # Halves are rounded once, PyTorch's CPU rounds them at each step.
+            wide = x if dtype == torch.float64 else x.float()
+            expected = torch.round(wide, decimals=decimals).to(dtype)
+            out = torch.empty_like(x)
+            call("aclnnRoundDecimals", x, decimals, out)
+            assert_close(out, expected, max_ulp=0)
+            call("aclnnInplaceRoundDecimals", x, decimals)
+            assert_close(x, expected, max_ulp=0)
+
+
+def test_round_to_decimals_of_special_values() -> None:
+    x = torch.cat((special_values(torch.float32), torch.tensor([0.125, -0.375, 2.5, 25.0, -35.0])))
+    for decimals in (-1, 0, 2):
+        out = torch.empty_like(x)
+        call("aclnnRoundDecimals", x, decimals, out)
+        assert_close(out, torch.round(x, decimals=decimals), max_ulp=0)
+
+
 def test_large_arguments_of_sine() -> None:
     x = torch.tensor([2.0**19, 2.0**20 + 1, 1e6, 1e7, 3e30, -1e9, 2.0**100], dtype=torch.float32)
     assert_close(unary("Sin", x), torch.sin(x.double()), max_ulp=2)
