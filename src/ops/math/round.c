@@ -19,8 +19,12 @@ HC_EW_KERNELS_FLOAT(round_before)
 HC_EW_BODY1(round_F32, float, float, rintf)
 HC_EW_BODY1(round_F64, double, double, rint)
 HC_EW_BODY1(round_I64, int64_t, int64_t, SAME)
-HC_EW_BODY_SCALAR(round_behind, F32, float, rintf((x) * s) / s)
-HC_EW_BODY_SCALAR(round_behind, F64, double, rint((x) * s) / s)
+
+static inline float behind_f32(float x, float s) { return rintf(x * s) / s; }
+static inline double behind_f64(double x, double s) { return rint(x * s) / s; }
+
+HC_EW_BODY_SCALAR(round_behind, F32, float, behind_f32(x, s))
+HC_EW_BODY_SCALAR(round_behind, F64, double, behind_f64(x, s))
 HC_EW_BODY_SCALAR(round_before, F32, float, rintf(x / s) * s)
 HC_EW_BODY_SCALAR(round_before, F64, double, rint(x / s) * s)
 #else
