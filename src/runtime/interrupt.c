@@ -42,6 +42,12 @@ enum {
     MOST_FRAMES = 64
 };
 
+/* std::type_info, as far as it is fixed. */
+struct type_info {
+    const void *table;
+    const char *name;
+};
+
 static struct {
     pthread_mutex_t lock; /* dropping begins and ends one at a time */
     bool installed;
@@ -52,6 +58,8 @@ static struct {
     atomic_bool pending, ending, seen, look; /* look: the next signal asks the main thread where it is */
     void *frames[MOST_FRAMES];
     int num_frames;
+    const struct type_info *(*caught)(void); /* of the exception that this thread handles, or NULL */
+    const char *handled;                     /* the name of the main thread's */
     atomic_ullong since_ns;
 } g = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -66,10 +74,12 @@ static void call_before(int number, siginfo_t *info, void *context) {
     else if (g.before.sa_handler != SIG_IGN && g.before.sa_handler != SIG_DFL) g.before.sa_handler(number);
 }
 
-/* The main thread's stack, taken by itself. */
+/* The main thread's stack, taken by itself, and the exception in whose handler it is. */
 static bool was_asked(void) {
     if (gettid() != g.thread || !atomic_exchange(&g.look, false)) return false;
     g.num_frames = backtrace(g.frames, MOST_FRAMES);
+    const struct type_info *type = g.caught != NULL ? g.caught() : NULL;
+    g.handled = type != NULL ? type->name : NULL;
     sem_post(&g.looked);
     return true;
 }
@@ -128,6 +138,12 @@ static bool is_of_store(void *address) {
     return strstr(found.dli_sname, "4c10d") != NULL && strstr(found.dli_sname, "Store") != NULL;
 }
 
+/* Between two attempts to connect the store waits where it handles the first one's failure: that part of its
+ * code lies apart, without a name. */
+static bool has_failed_to_connect(void) {
+    return g.handled != NULL && strstr(g.handled, "c10") != NULL && strstr(g.handled, "DistNetwork") != NULL;
+}
+
 /* A signal that comes late is still the one that asks: `look` waits for it. */
 static bool ranks_meet(void) {
     while (sem_trywait(&g.looked) == 0) continue;
@@ -137,6 +153,7 @@ static bool ranks_meet(void) {
         return false;
     }
     if (!posted_within(&g.looked, LOOK_MS)) return false;
+    if (has_failed_to_connect()) return true;
     for (int i = 0; i < g.num_frames; i++)
         if (is_of_store(g.frames[i])) return true;
     return false;
@@ -159,8 +176,7 @@ static void tell(const char *text) {
     (void)written;
 }
 
-/* By a signal to the process: this thread takes none. Looked for again and again: parts of that wait, between
- * attempts to connect, have no name. */
+/* By a signal to the process: this thread takes none. Looked for again and again: a wait may begin late. */
 static void end_where_ranks_meet(void) {
     if (!ranks_meet()) return;
     tell("\nmindspeed: interrupted while ranks meet at torch's store, which waits on: the process ends.\n");
@@ -207,6 +223,16 @@ static int start_thread(void) {
     return pthread_detach(thread);
 }
 
+/* The library of C++ is the process's own, if it has one. Asked once, so that what it keeps per thread exists
+ * before a handler asks: in a thread's first question memory is taken. */
+static void find_caught(pid_t thread) {
+    void *library = gettid() == thread ? dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    void *found = library != NULL ? dlsym(library, "__cxa_current_exception_type") : NULL;
+    if (found == NULL) return;
+    memcpy(&g.caught, &found, sizeof found);
+    g.caught();
+}
+
 /* The flags stay as they are: the interpreter relies on system calls being broken off. */
 static int install(pid_t thread, hc_add_call add_call) {
     if (g.installed) return 0;
@@ -218,6 +244,7 @@ static int install(pid_t thread, hc_add_call add_call) {
     g.thread = thread;
     g.add_call = add_call;
     backtrace(g.frames, MOST_FRAMES); /* loads its library */
+    find_caught(thread);
     const int failed = start_thread();
     if (failed != 0) return failed;
     action = g.before;

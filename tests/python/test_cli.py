@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -68,6 +69,20 @@ def test_env_prints_exports_that_a_shell_takes(capsys, monkeypatch):
     script = f'{text}\nprintf %s "$LD_LIBRARY_PATH"'
     shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert shell.stdout == f"{loader.root() / 'lib64'}:/some where:/else"
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    """`mindspeed env --list | head -1`"""
+    code = "import sys; from mindspeed.cli.main import main; sys.stdin.read(); sys.exit(main(['env', '--list']))"
+    shown = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert shown.stdin is not None and shown.stdout is not None and shown.stderr is not None
+    shown.stdout.close()
+    shown.stdin.close()
+    with shown.stderr:
+        assert shown.stderr.read() == b""
+    assert shown.wait() == 128 + signal.SIGPIPE
 
 
 def test_env_does_not_grow_when_repeated(capsys, monkeypatch):
