@@ -73,7 +73,9 @@ def test_env_prints_exports_that_a_shell_takes(capsys, monkeypatch):
 
 def test_a_reader_that_has_enough_is_no_error():
     """`mindspeed env --list | head -1`"""
-    code = "import sys; from mindspeed.cli.main import main; sys.stdin.read(); sys.exit(main(['env', '--list']))"
+    code = (
+        "import sys; from mindspeed.cli.main import main; sys.stdin.read(); sys.exit(main(['env', '--list']))"
+    )
     shown = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

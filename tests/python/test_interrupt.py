@@ -220,7 +220,9 @@ def test_ranks_that_are_never_started(rank: str, tmp_path: Path) -> None:
             seconds, _, errors = interrupt(process, after=2)
             assert seconds < WITHIN_S and process.returncode == -signal.SIGINT, (seconds, errors)
             assert "interrupted while ranks meet at torch's store" in errors, errors
-            assert "goes on" not in errors, errors  # told by the first look, also between two attempts to connect
+            assert "goes on" not in errors, (
+                errors
+            )  # told by the first look, also between two attempts to connect
 
 
 def test_a_job_of_torchrun(tmp_path: Path) -> None:
