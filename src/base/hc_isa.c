@@ -4,6 +4,8 @@
 
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "hc_error.h"
 #include "hc_option.h"
@@ -15,6 +17,15 @@ static const char *const NAMES[] = {
 };
 
 const char *hc_isa_name(int isa) { return isa >= 0 && isa < HC_ISA_COUNT ? NAMES[isa] : "?"; }
+
+#if defined(__x86_64__)
+/* Linux saves the tile registers only for a process that has asked for them; it refuses where a thread has an
+ * alternate signal stack that is too small for them, and emulators do not know the call. */
+static bool may_use_tiles(void) {
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+#endif
 
 /* The bits asked for are those that cmake/isa.cmake compiles with: a CPU with AVX2 but without F16C (or
  * AVX-512 without VL) exists only under emulators, and is given the weaker set. */
@@ -32,6 +43,9 @@ bool hc_isa_available(int isa) {
                __builtin_cpu_supports("avx512dq");
     case HC_ISA_ID_avx512bf16:
         return hc_isa_available(HC_ISA_ID_avx512) && __builtin_cpu_supports("avx512bf16");
+    case HC_ISA_ID_amx:
+        return hc_isa_available(HC_ISA_ID_avx512bf16) && __builtin_cpu_supports("amx-tile") &&
+               __builtin_cpu_supports("amx-bf16") && may_use_tiles();
     default: return false;
     }
 #else

@@ -4,9 +4,10 @@
 #include "hc_util.h"
 
 /* X(name): the lists of cmake/isa.cmake and of this macro are the same. avx512bf16 is avx512 with dot
- * products of bfloat16, which few kernels have code for (HC_KERNEL_BF16 of hc_kernel.h). */
+ * products of bfloat16, and amx that with products of tiles of them: few kernels have code for either
+ * (HC_KERNEL_BF16 and HC_KERNEL_AMX of hc_kernel.h). */
 #if defined(__x86_64__)
-#define HC_FOR_ISAS(X) X(scalar) X(avx2) X(avx512) X(avx512bf16)
+#define HC_FOR_ISAS(X) X(scalar) X(avx2) X(avx512) X(avx512bf16) X(amx)
 #elif defined(__aarch64__)
 #define HC_FOR_ISAS(X) X(neon)
 #else
@@ -24,7 +25,7 @@ enum hc_isa_id {
  */
 HC_SHARED int hc_isa(void);
 HC_SHARED const char *hc_isa_name(int isa);
-/* Whether this CPU can run it. */
+/* Whether this CPU can run it, and the system lets this process. */
 HC_SHARED bool hc_isa_available(int isa);
 /* Non-zero with an error text if HC_ISA names a set that the CPU lacks. */
 HC_SHARED int hc_isa_validate(void);

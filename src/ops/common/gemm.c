@@ -6,7 +6,8 @@
  * memory, then take tiles of C. Each element of C is one chain of multiply-adds per slab, slabs added in
  * order, whatever the tiles are: the grid may follow the thread count without changing a bit.
  *
- * Where the CPU multiplies bfloat16 itself, products of two such matrices run on pairs of k: gemm_pairs.c. */
+ * Where the CPU multiplies bfloat16 itself, products of two such matrices run on pairs of k: gemm_pairs.c, and
+ * gemm_amx.c where it multiplies tiles of them. */
 #include <stdatomic.h>
 
 #include "gemm_product.h"
@@ -173,6 +174,24 @@ static bool stores_bf16_rows(const struct hc_gemm *g) {
     return g->self.data == NULL || (g->self.col == 1 && g->self.dtype != ACL_FLOAT16);
 }
 
+/* Products of pairs: by tiles where the CPU has them. */
+static void choose_pairs(struct gemm_product *p) {
+    const bool rows = stores_bf16_rows(&p->g);
+    if (rows) p->store = HC_DISPATCH(gemm_store_BF16);
+    if (HC_DISPATCH(gemm_micro_AMX) != NULL) {
+        HC_DISPATCH(gemm_amx_geometry)(&p->geo);
+        p->micro = HC_DISPATCH(gemm_micro_AMX);
+        p->pack_rows = HC_DISPATCH(gemm_pack_rows_AMX);
+        p->pack_columns = HC_DISPATCH(gemm_pack_columns_AMX);
+        p->begin = HC_DISPATCH(gemm_amx_begin);
+        p->end = HC_DISPATCH(gemm_amx_end);
+        return;
+    }
+    p->micro = HC_DISPATCH(gemm_micro_BF16);
+    p->pack_rows = p->pack_columns = HC_DISPATCH(gemm_pack_BF16);
+    if (rows && p->g.self.data == NULL) p->round = HC_DISPATCH(gemm_round_BF16);
+}
+
 /* Everything that is alike for all batches: geometry, slabs of equal length, and whether sums can wait in
  * out. */
 static void prepare(struct gemm_product *p, const struct hc_gemm *g, enum hc_block block) {
@@ -182,15 +201,10 @@ static void prepare(struct gemm_product *p, const struct hc_gemm *g, enum hc_blo
     p->micro = block == HC_F32   ? HC_DISPATCH(gemm_micro_F32)
                : block == HC_I64 ? HC_DISPATCH(gemm_micro_I64)
                                  : HC_DISPATCH(gemm_micro_F64);
-    p->pack = HC_DISPATCH(gemm_pack_F32);
+    p->pack_rows = p->pack_columns = HC_DISPATCH(gemm_pack_F32);
     p->store = HC_DISPATCH(gemm_store_F32);
     p->pairs = HC_DISPATCH(gemm_micro_BF16) != NULL && g->a.dtype == ACL_BF16 && g->b.dtype == ACL_BF16;
-    if (p->pairs) {
-        p->micro = HC_DISPATCH(gemm_micro_BF16);
-        p->pack = HC_DISPATCH(gemm_pack_BF16);
-        if (stores_bf16_rows(g)) p->store = HC_DISPATCH(gemm_store_BF16);
-        if (stores_bf16_rows(g) && g->self.data == NULL) p->round = HC_DISPATCH(gemm_round_BF16);
-    }
+    if (p->pairs) choose_pairs(p);
     p->m = complex ? 2 * g->m : g->m;
     p->n = g->n;
     p->k = complex ? 2 * g->k : p->pairs ? hc_ceil_div(g->k, 2) : g->k;

@@ -16,7 +16,7 @@ struct gemm_geometry {
 HC_KERNEL(gemm_geometry, (enum hc_block block, struct gemm_geometry *g))
 
 /* Slack: packing may write up to one vector beyond a panel. */
-enum { GEMM_PANEL_ALIGN = 64, GEMM_PANEL_SLACK = 64, GEMM_MAX_TILE_BYTES = 14 * 32 * 4 };
+enum { GEMM_PANEL_ALIGN = 64, GEMM_PANEL_SLACK = 64, GEMM_MAX_TILE_BYTES = 32 * 32 * 4 };
 
 /* Memory to bring into the second-level cache meanwhile: as much of a as the call's own panel takes, a
  * quarter of that of b. Any address is allowed. */
@@ -34,6 +34,13 @@ HC_KERNEL(gemm_micro_F64, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_I64, GEMM_MICRO_PARAMS)
 /* Steps are pairs of k, an element is two bfloat16: the geometry and the sums are float's. */
 HC_KERNEL_BF16(gemm_micro_BF16, GEMM_MICRO_PARAMS)
+/* The same with a geometry, and panels of A, of its own; steps past k, up to a whole product of tiles, are read as
+ * well. It writes no more than rows x cols, and adds to C step by step. Only between begin and end, which set the
+ * thread's tile registers up and give them back. */
+HC_KERNEL_AMX(gemm_micro_AMX, GEMM_MICRO_PARAMS)
+HC_KERNEL_AMX(gemm_amx_geometry, (struct gemm_geometry * g))
+HC_KERNEL_AMX(gemm_amx_begin, (void))
+HC_KERNEL_AMX(gemm_amx_end, (void))
 
 /* Panels side by side, of `width` rows or columns each, over k steps; `valid` rows or columns exist in all of
  * them together. */
@@ -48,6 +55,8 @@ struct gemm_pack {
 HC_KERNEL(gemm_pack_F32, (const struct gemm_pack *p))
 /* bfloat16 as pairs along k; the last of an odd k has a zero. */
 HC_KERNEL_BF16(gemm_pack_BF16, (const struct gemm_pack *p))
+HC_KERNEL_AMX(gemm_pack_rows_AMX, (const struct gemm_pack *p))    /* A */
+HC_KERNEL_AMX(gemm_pack_columns_AMX, (const struct gemm_pack *p)) /* B */
 
 /* A finished tile: x = alpha * (tile + acc) + beta * self, epilogue, rounded into out. */
 struct gemm_store {

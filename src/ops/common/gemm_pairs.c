@@ -13,6 +13,7 @@
 #if defined(HC_ISA) && defined(HC_ISA_avx512bf16)
 #include "gemm_block.h"
 #include "gemm_load.h"
+#include "gemm_pairs.h"
 #include "simd_transpose.h"
 
 typedef vf vp; /* pairs, or the float sums of their products */
@@ -57,12 +58,6 @@ void HC_FN(gemm_round_BF16)(const struct gemm_round *r) {
 
 /* ---- packing ---- */
 
-/* The first n of 32 elements, the rest zero. */
-static inline vf load_pairs(const void *p, size_t n) {
-    if (n >= 2 * HC_VL) return (vf)_mm512_loadu_si512(p);
-    return (vf)_mm512_maskz_loadu_epi16((__mmask32)((1u << n) - 1), p);
-}
-
 /* HC_VL pairs (or what the `left` elements make) of HC_VL rows that are contiguous along k; see pack_square
  * of gemm_pack.c. */
 ALWAYS_INLINE void pair_square(const struct gemm_pack *p, size_t first, size_t k0, size_t left) {
@@ -93,14 +88,6 @@ static void pairs_along_k(const struct gemm_pack *p) {
             else pair_square(p, first - HC_VL, k, p->k - k);
         }
     }
-}
-
-/* HC_VL columns of two rows of B (rows of A^T), which lie `next` elements apart; 0: there is no second. */
-static inline __m512i two_rows(const uint16_t *p, int64_t next, __mmask16 columns) {
-    const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, p));
-    if (next == 0) return low;
-    const __m512i high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(columns, p + next));
-    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
 enum { RUN = 128 }; /* elements of a row read at a time, so that memory is read in lines */

@@ -13,9 +13,10 @@ struct gemm_product {
     enum hc_block block;
     struct gemm_geometry geo;
     gemm_micro_F32_fn *micro;
-    gemm_pack_F32_fn *pack;    /* of the float family */
+    gemm_pack_F32_fn *pack_rows, *pack_columns; /* A and B, of the float family */
     gemm_store_F32_fn *store;  /* likewise */
     gemm_round_BF16_fn *round; /* for blocks of one slab that it can end; may be NULL */
+    gemm_amx_begin_fn *begin, *end; /* around a thread's calls of micro; may be NULL */
     size_t batch, item;        /* item: bytes of a packed element */
     size_t m, n, k;            /* of the real product that the kernels see; k counts packed elements */
     size_t slab;               /* steps of k per slab: one chain of additions */

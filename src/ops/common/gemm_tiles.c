@@ -35,7 +35,7 @@ static void pack(const struct gemm_product *p, bool is_a, size_t panel, size_t c
                           .k_stride = is_a ? m->col : m->row};
     t.src = is_a ? gemm_at(m, first, k0) : gemm_at(m, k0, first);
     t.dst = (is_a ? p->pack_a : p->pack_b) + k / p->slab * (is_a ? p->slab_a : p->slab_b) + panel * bytes;
-    if (p->block == HC_F32) p->pack(&t);
+    if (p->block == HC_F32) (is_a ? p->pack_rows : p->pack_columns)(&t);
     else gemm_pack_block(p, &t, is_a);
 }
 
@@ -169,6 +169,7 @@ void gemm_compute_tiles(void *product, size_t begin, size_t end) {
     /* Rows a line apart from a multiple of the page, as their blocks are in the cache together. */
     enum { LD_MOST = GEMM_TILE_COLS + GEMM_PANEL_ALIGN / 4 };
     _Alignas(64) char local[GEMM_TILE_ROWS * LD_MOST * sizeof(float)];
+    if (p->begin != NULL) p->begin();
     for (size_t t = begin; t < end && !hc_results_unwanted(); t++) {
         struct work w = {.i0 = t % p->tiles_down * p->tile_a, .j0 = t / p->tiles_down * p->tile_b};
         w.i1 = hc_min_size(w.i0 + p->tile_a, p->panels_a);
@@ -189,4 +190,5 @@ void gemm_compute_tiles(void *product, size_t begin, size_t end) {
             w.k += p->slab, w.a += p->slab_a, w.b += p->slab_b;
         } while (w.k < p->ks);
     }
+    if (p->end != NULL) p->end();
 }
