@@ -19,8 +19,8 @@
     void name##__avx2 params;                                                                                \
     void name##__avx512 params;                                                                              \
     typedef void name##_fn params;                                                                           \
-    static name##_fn *const name##_table[]                                                                   \
-        __attribute__((unused)) = {name##__scalar, name##__avx2, name##__avx512, name##__avx512, name##__avx512};
+    static name##_fn *const name##_table[] __attribute__((unused)) = {                                       \
+        name##__scalar, name##__avx2, name##__avx512, name##__avx512, name##__avx512};
 #define HC_KERNEL_BF16(name, params)                                                                         \
     void name##__avx512bf16 params;                                                                          \
     typedef void name##_fn params;                                                                           \

@@ -6,8 +6,8 @@
  * memory, then take tiles of C. Each element of C is one chain of multiply-adds per slab, slabs added in
  * order, whatever the tiles are: the grid may follow the thread count without changing a bit.
  *
- * Where the CPU multiplies bfloat16 itself, products of two such matrices run on pairs of k: gemm_pairs.c, and
- * gemm_amx.c where it multiplies tiles of them. */
+ * Where the CPU multiplies bfloat16 itself, products of two such matrices run on pairs of k: gemm_pairs.c,
+ * and gemm_amx.c where it multiplies tiles of them. */
 #include <stdatomic.h>
 
 #include "gemm_product.h"

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* bfloat16 times bfloat16 on CPUs that multiply tiles of them (HC_ISA_amx): 16 rows of 32 elements along k times
- * 32 x 16 are one instruction, eight times the multiply-adds of a dot product's (gemm_pairs.c), whose pairs along
- * k these are too. Tiles of C are finished by the kernels there.
+/* bfloat16 times bfloat16 on CPUs that multiply tiles of them (HC_ISA_amx): 16 rows of 32 elements along k
+ * times 32 x 16 are one instruction, eight times the multiply-adds of a dot product's (gemm_pairs.c), whose
+ * pairs along k these are too. Tiles of C are finished by the kernels there.
  *
- * A block of C is 2 x 2 tiles: four products for four tiles read, of A from the second-level cache, of B from the
- * first. A panel of B is that of gemm_pairs.c; one of A has, for each STEP pairs of k, its rows side by side in a
- * line each.
+ * A block of C is 2 x 2 tiles: four products for four tiles read, of A from the second-level cache, of B from
+ * the first. A panel of B is that of gemm_pairs.c; one of A has, for each STEP pairs of k, its rows side by
+ * side in a line each.
  *
- * For each tile the instruction adds up the products of even and those of odd k, then both to the float of C, and
- * rounds each addition to nearest, ties to even; like the dot products it takes subnormal operands for zero. */
+ * For each tile the instruction adds up the products of even and those of odd k, then both to the float of C,
+ * and rounds each addition to nearest, ties to even; like the dot products it takes subnormal operands for
+ * zero. */
 #include "gemm_kernels.h"
 
 #if defined(HC_ISA) && defined(HC_ISA_amx)
@@ -19,12 +20,12 @@
 #include "simd_transpose.h"
 
 enum {
-    SIDE = 16,        /* rows of a tile, and floats in one of its rows */
-    STEP = SIDE,      /* pairs of k in one product */
+    SIDE = 16,   /* rows of a tile, and floats in one of its rows */
+    STEP = SIDE, /* pairs of k in one product */
     MR = 2 * SIDE,
     NR = 2 * SIDE,
     LINE = SIDE * sizeof(uint32_t), /* bytes of a tile's row */
-    KC = 256,
+    KC = 128,                       /* a panel of A and one of B fit the first-level cache */
 };
 
 void HC_FN(gemm_amx_geometry)(struct gemm_geometry *g) { *g = (struct gemm_geometry){MR, NR, KC, 1, 1}; }
@@ -160,10 +161,12 @@ static void rows_across(const struct gemm_pack *p) {
             _Pragma("GCC unroll 16") for (size_t i = 0; i < SIDE; i++, src += 2 * p->k_stride) {
                 __builtin_prefetch(src + 2 * STEP * p->k_stride);
                 __builtin_prefetch(src + (2 * STEP + 1) * p->k_stride);
-                x[i] = 2 * i < steps ? (vf)two_rows(src, 2 * i + 1 < steps ? p->k_stride : 0, columns) : vf_zero();
+                x[i] = 2 * i < steps ? (vf)two_rows(src, 2 * i + 1 < steps ? p->k_stride : 0, columns)
+                                     : vf_zero();
             }
             vf_transpose(x);
-            _Pragma("GCC unroll 16") for (size_t i = 0; i < SIDE; i++) vf_store(line_of(p, first + i, k), x[i]);
+            _Pragma("GCC unroll 16") for (size_t i = 0; i < SIDE; i++)
+                vf_store(line_of(p, first + i, k), x[i]);
         }
     }
 }

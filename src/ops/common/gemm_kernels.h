@@ -34,9 +34,9 @@ HC_KERNEL(gemm_micro_F64, GEMM_MICRO_PARAMS)
 HC_KERNEL(gemm_micro_I64, GEMM_MICRO_PARAMS)
 /* Steps are pairs of k, an element is two bfloat16: the geometry and the sums are float's. */
 HC_KERNEL_BF16(gemm_micro_BF16, GEMM_MICRO_PARAMS)
-/* The same with a geometry, and panels of A, of its own; steps past k, up to a whole product of tiles, are read as
- * well. It writes no more than rows x cols, and adds to C step by step. Only between begin and end, which set the
- * thread's tile registers up and give them back. */
+/* The same with a geometry, and panels of A, of its own; steps past k, up to a whole product of tiles, are
+ * read as well. It writes no more than rows x cols, and adds to C step by step. Only between begin and end,
+ * which set the thread's tile registers up and give them back. */
 HC_KERNEL_AMX(gemm_micro_AMX, GEMM_MICRO_PARAMS)
 HC_KERNEL_AMX(gemm_amx_geometry, (struct gemm_geometry * g))
 HC_KERNEL_AMX(gemm_amx_begin, (void))

@@ -14,14 +14,14 @@ struct gemm_product {
     struct gemm_geometry geo;
     gemm_micro_F32_fn *micro;
     gemm_pack_F32_fn *pack_rows, *pack_columns; /* A and B, of the float family */
-    gemm_store_F32_fn *store;  /* likewise */
-    gemm_round_BF16_fn *round; /* for blocks of one slab that it can end; may be NULL */
-    gemm_amx_begin_fn *begin, *end; /* around a thread's calls of micro; may be NULL */
-    size_t batch, item;        /* item: bytes of a packed element */
-    size_t m, n, k;            /* of the real product that the kernels see; k counts packed elements */
-    size_t slab;               /* steps of k per slab: one chain of additions */
-    size_t chunk;              /* steps of k, whole slabs, that are packed at a time */
-    bool pairs;                /* a packed element is two bfloat16 */
+    gemm_store_F32_fn *store;                   /* likewise */
+    gemm_round_BF16_fn *round;                  /* for blocks of one slab that it can end; may be NULL */
+    gemm_amx_begin_fn *begin, *end;             /* around a thread's calls of micro; may be NULL */
+    size_t batch, item;                         /* item: bytes of a packed element */
+    size_t m, n, k; /* of the real product that the kernels see; k counts packed elements */
+    size_t slab;    /* steps of k per slab: one chain of additions */
+    size_t chunk;   /* steps of k, whole slabs, that are packed at a time */
+    bool pairs;     /* a packed element is two bfloat16 */
     bool serial;
     bool plain;       /* out is exactly the sum (or self + the sum, self being out) */
     bool sums_in_out; /* partial sums can wait in out */
