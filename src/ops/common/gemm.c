@@ -34,8 +34,8 @@ int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
 /* Tiles small enough to give every thread several. */
 static size_t choose_tiles(struct gemm_product *p) {
     const struct gemm_geometry *geo = &p->geo;
-    p->tile_a = hc_max_size(GEMM_TILE_ROWS / geo->mr, 1);
-    p->tile_b = hc_max_size(GEMM_TILE_COLS / geo->nr, 1);
+    p->tile_a = hc_max_size(geo->tile_rows / geo->mr, 1);
+    p->tile_b = hc_max_size(geo->tile_cols / geo->nr, 1);
     for (;;) {
         p->tiles_down = hc_ceil_div(p->panels_a, p->tile_a);
         const size_t tiles = p->tiles_down * hc_ceil_div(p->panels_b, p->tile_b);

@@ -28,7 +28,9 @@ enum {
     KC = 128,                       /* a panel of A and one of B fit the first-level cache */
 };
 
-void HC_FN(gemm_amx_geometry)(struct gemm_geometry *g) { *g = (struct gemm_geometry){MR, NR, KC, 1, 1}; }
+void HC_FN(gemm_amx_geometry)(struct gemm_geometry *g) {
+    *g = (struct gemm_geometry){MR, NR, KC, 128, GEMM_TILE_MOST_COLS, 1, 1};
+}
 
 /* ---- tile registers ---- */
 
@@ -120,7 +122,7 @@ ALWAYS_INLINE void multiply(const struct block *x, bool DOWN, bool ACROSS) {
 }
 
 void HC_FN(gemm_micro_AMX) GEMM_MICRO_PARAMS {
-    (void)ahead; /* panels are read front to back, which the CPU sees coming */
+    (void)ahead; /* fetching panels ahead has not made it faster */
     const struct block x = {k, a, b, c, ldc * sizeof(float), add};
     const bool full = rows == MR && cols == NR;
     if (!full) shape_tiles(rows, cols);

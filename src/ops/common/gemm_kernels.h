@@ -7,10 +7,13 @@
 #pragma once
 #include "gemm.h"
 
+enum { GEMM_TILE_MOST_ROWS = 140, GEMM_TILE_MOST_COLS = 512 };
+
 /* Register block and k-slab of one block type. A slab of a B panel (nr * kc elements) fits the first-level
- * cache. */
+ * cache, what a task computes at most the second-level one with its operands. */
 struct gemm_geometry {
     size_t mr, nr, kc;
+    size_t tile_rows, tile_cols;
     size_t row_step, col_step; /* the micro kernel writes whole multiples of these */
 };
 HC_KERNEL(gemm_geometry, (enum hc_block block, struct gemm_geometry *g))

@@ -24,7 +24,7 @@ static inline vd vd_fma(vd a, vd b, vd c) {
 
 /* KC: a panel of B (NR * KC elements, 32 KiB of float at most) fits the first-level cache. Integers have
  * no fused multiply-add, and a 64-bit product takes several instructions: smaller blocks. */
-enum { KC = 256 };
+enum { KC = 256, TILE_ROWS = 140, TILE_COLS = 256 };
 #if defined(HC_ISA_avx512)
 enum { MR_F64 = 14, NR_F64 = 16, MR_I64 = 8, NR_I64 = 16 };
 #define FULL_VL(X) X(uint64_t, vl, 8, 8, 16, 2)
@@ -61,8 +61,9 @@ void HC_FN(gemm_micro_I64) GEMM_MICRO_PARAMS {
 }
 
 void HC_FN(gemm_geometry)(enum hc_block block, struct gemm_geometry *g) {
-    if (block == HC_F32) *g = (struct gemm_geometry){MR_F32, NR_F32, KC, 2, HC_VL};
-    else if (block == HC_I64) *g = (struct gemm_geometry){MR_I64, NR_I64, KC, MR_I64, NR_I64};
-    else *g = (struct gemm_geometry){MR_F64, NR_F64, KC, MR_F64, NR_F64};
+    if (block == HC_F32) *g = (struct gemm_geometry){MR_F32, NR_F32, KC, TILE_ROWS, TILE_COLS, 2, HC_VL};
+    else if (block == HC_I64)
+        *g = (struct gemm_geometry){MR_I64, NR_I64, KC, TILE_ROWS, TILE_COLS, MR_I64, NR_I64};
+    else *g = (struct gemm_geometry){MR_F64, NR_F64, KC, TILE_ROWS, TILE_COLS, MR_F64, NR_F64};
 }
 #endif

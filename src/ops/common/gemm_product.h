@@ -4,9 +4,6 @@
 #pragma once
 #include "gemm_kernels.h"
 
-/* What one task computes at most: its operands fit the second-level cache. */
-enum { GEMM_TILE_ROWS = 140, GEMM_TILE_COLS = 256 };
-
 /* One product (one batch index). Written between the parallel loops only. */
 struct gemm_product {
     struct hc_gemm g;

@@ -162,13 +162,13 @@ static void compute_slab(const struct gemm_product *p, const struct work *w) {
     }
 }
 
-/* Each task has its sums on its own stack: a tile's 140 x 256 floats, in the second-level cache. */
+/* Each task has its sums on its own stack: a tile's floats, in the second-level cache. */
 void gemm_compute_tiles(void *product, size_t begin, size_t end) {
     const struct gemm_product *p = product;
     const size_t mr = p->geo.mr, nr = p->geo.nr;
     /* Rows a line apart from a multiple of the page, as their blocks are in the cache together. */
-    enum { LD_MOST = GEMM_TILE_COLS + GEMM_PANEL_ALIGN / 4 };
-    _Alignas(64) char local[GEMM_TILE_ROWS * LD_MOST * sizeof(float)];
+    enum { LD_MOST = GEMM_TILE_MOST_COLS + GEMM_PANEL_ALIGN / 4 };
+    _Alignas(64) char local[GEMM_TILE_MOST_ROWS * LD_MOST * sizeof(float)];
     if (p->begin != NULL) p->begin();
     for (size_t t = begin; t < end && !hc_results_unwanted(); t++) {
         struct work w = {.i0 = t % p->tiles_down * p->tile_a, .j0 = t / p->tiles_down * p->tile_b};
