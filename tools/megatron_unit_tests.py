@@ -54,6 +54,14 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"No module named '(\S+)'", r"needs the package \1"),
     (r"No such file or directory: '/opt/data|/opt/data", "reads files of the authors' machines (/opt/data)"),
 )
+# The same for single tests, by file::test and the line of the error: what cannot hold with the release itself, on any device.
+SINGLE: tuple[tuple[str, str, str], ...] = (
+    (
+        "dist_checkpointing/test_fully_parallel.py::.*test_memory_usage.*",
+        r"assert 0 == \(7 \* 10\)",
+        "counts exchanges of tensors that one rank alone needs, which the release skips (the authors mark it flaky)",
+    ),
+)
 REASONS: tuple[tuple[str, str], ...] = (
     (TIME_LIMIT, TIME_LIMIT),
     (r"process ended", "a process ended"),
@@ -101,6 +109,16 @@ def explain(test: Test, text: str) -> Test:
                 return test
     test.reason = "other error"
     return test
+
+
+def settle(result: FileResult) -> FileResult:
+    """Give single tests their reasons."""
+    for name, test in result.tests.items():
+        for pattern, line, reason in SINGLE:
+            known = re.fullmatch(pattern, f"{result.name}::{name}") and re.search(line, test.line)
+            if test.outcome == "failed" and known:
+                test.reason, test.elsewhere = reason, True
+    return result
 
 
 @dataclass
@@ -175,7 +193,7 @@ def import_once(checkout: Path) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(folders)  # of processes that ranks spawn
     sys.path[:0] = folders
     importlib.import_module("mindspeed_plugin")
-    for name in ("megatron.core.models.gpt.gpt_model", "megatron.training"):
+    for name in ("megatron.core.models.gpt.gpt_model", "megatron.training", "torch._dynamo"):
         with contextlib.suppress(ModuleNotFoundError):  # then the tests that need it say so
             importlib.import_module(name)
     gc.freeze()
@@ -296,7 +314,8 @@ def run_file(path: Path, options: Options) -> FileResult:
     todo: list[str] = []
     retried: set[str] = set()
     while True:
-        found = run_once(relative, todo, options)
+        with turn(options.lock):
+            found = run_once(relative, todo, options)
         result.runs += 1
         better = [n for n in found if found[n].outcome in ("passed", "skipped")]
         result.tests.update({n: t for n, t in found.items() if t.outcome or n not in result.tests})
@@ -312,6 +331,7 @@ def run_file(path: Path, options: Options) -> FileResult:
             break
     for name in left:
         result.tests[name] = explain(Test("failed"), "not reached: " + TIME_LIMIT)
+    settle(result)
     result.seconds = round(time.monotonic() - began, 1)
     return result
 
@@ -331,7 +351,7 @@ def load(path: Path) -> State:
     for files in kept.values():
         for name, data in files.items():
             data["tests"] = {test: Test(**fields) for test, fields in data["tests"].items()}
-            files[name] = FileResult(**data)
+            files[name] = settle(FileResult(**data))
     return kept
 
 
@@ -413,8 +433,7 @@ def run_all(paths: list[Path], kept: Path, again: bool, options: Options) -> Non
     if todo:
         import_once(options.checkout)
     for path in todo:
-        with turn(options.lock):
-            result = run_file(path, options)
+        result = run_file(path, options)
         state = load(kept)
         state.setdefault(version, {})[result.name] = result
         save(kept, state)
@@ -448,7 +467,7 @@ def main() -> int:
         default=Path("build/megatron_unit_tests.json"),
         help="results (default: %(default)s)",
     )
-    parser.add_argument("--lock", type=Path, help="lock this file while the ranks of a file run")
+    parser.add_argument("--lock", type=Path, help="lock this file while ranks run")
     parser.add_argument("--logs", type=Path, help="keep what the processes print in this folder")
     parser.add_argument(
         "--write", type=Path, help="write the report (Markdown) into this file, between its marks"

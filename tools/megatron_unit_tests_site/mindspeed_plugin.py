@@ -19,7 +19,7 @@ import torch
 KEPT = 8000
 # Most tests leave their process groups behind, and each has a thread that wakes every second: thousands of them on eight
 # ranks are most of what the machine does. After so many groups the rest of the tests runs in new processes.
-MOST_GROUPS = 600
+MOST_GROUPS = 3000
 REPORTS = pytest.StashKey[list[pytest.TestReport]]()
 OUT: list[TextIO] = []
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 
 import torch
@@ -10,6 +11,11 @@ import torch
 from mindspeed.standins.refusal import missing_attribute
 
 __getattr__ = missing_attribute(__name__)
+
+
+DType = enum.Enum(  # only names: what takes one is refused
+    "DType", ["kByte", "kInt32", "kFloat32", "kFloat16", "kBFloat16", "kFloat8E4M3", "kFloat8E5M2"]
+)
 
 
 def thd_get_partitioned_indices(

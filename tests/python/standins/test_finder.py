@@ -171,3 +171,8 @@ def test_low_precision_is_refused_and_its_absence_is_not(standins):
     te.tensor.utils.cast_master_weights_to_fp8([], [], [], None)
     with pytest.raises(RefusedError, match=r"Float8Tensor is not in|QuantizedTensor is not in"):
         te.float8_tensor.Float8Tensor()
+    with pytest.raises(RefusedError, match=r"Float8Tensor.to_float8 is not in.*Train in bf16"):
+        te.float8_tensor.Float8Tensor.to_float8(None)
+    fp8_dtype = importlib.import_module("transformer_engine_torch").DType.kFloat8E4M3
+    with pytest.raises(RefusedError, match=r"Float8Quantizer is not in.*Train in bf16"):
+        te.tensor.float8_tensor.Float8Quantizer(None, None, fp8_dtype=fp8_dtype)
