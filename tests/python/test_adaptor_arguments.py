@@ -252,6 +252,15 @@ def test_a_misspelt_name_is_a_warning(caplog):
     assert "did you mean swap_times?" in caplog.text
 
 
+def test_a_name_of_megatron_s_config_is_no_misspelt_flag(caplog, monkeypatch):
+    """ms-swift hands over all of its arguments: gradient_accumulation_fusion is none of ours, and meant so."""
+    config = load("core.transformer.transformer_config").TransformerConfig
+    monkeypatch.setitem(config.__dataclass_fields__, "swap_time", None)
+    with caplog.at_level(logging.WARNING, "mindspeed.adaptor"):
+        megatron_adaptor.repatch({"swap_time": 3})
+    assert not caplog.text and megatron_adaptor.get_mindspeed_args().swap_time == 3
+
+
 def test_two_replacements_of_one_target_name_both_features():
     both = (SWAP, dataclasses.replace(REUSE, conflicts=()))
     with pytest.raises(

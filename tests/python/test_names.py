@@ -35,6 +35,11 @@ IMPORTS = [
     ("ms-swift", "from mindspeed.megatron_adaptor import repatch"),
     ("ms-swift", "from mindspeed.patch_utils import MindSpeedPatchesManager"),
     ("ms-swift", "from mindspeed.args_utils import get_full_args"),
+    ("ms-swift", "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention"),
+    ("ms-swift", "import mindspeed.te.pytorch.module.layernorm_column_parallel_linear"),
+    ("ms-swift", "from mindspeed.core.ssm.gated_delta_net import tensor_a2a_cp2hp, tensor_a2a_hp2cp"),
+    ("mcore-bridge", "from mindspeed.features_manager import FEATURES_LIST, create_features_list"),
+    ("mcore-bridge", "from mindspeed.arguments import process_args"),
     ("RL", "from mindspeed import megatron_adaptor"),
     ("RL", "from mindspeed.core.context_parallel.get_batch_utils import get_actual_seq_len, set_actual_seq_len"),
     ("MM", "from mindspeed.args_utils import get_mindspeed_args"),
@@ -155,6 +160,27 @@ def test_a_feature_class_of_the_original_names_the_feature(name):
         assert f"feature {ours[0].name} of this package" in str(error.value) and flag in str(error.value)
     else:
         assert flag in str(error.value)
+
+
+def test_flags_and_their_defaults_are_asked_for_as_mcore_bridge_does():
+    from argparse import ArgumentParser
+
+    from mindspeed import features_manager
+    from mindspeed.arguments import process_args
+
+    before = list(features_manager.FEATURES_LIST)
+    every = features_manager.create_features_list()
+    features_manager.FEATURES_LIST.clear()
+    features_manager.FEATURES_LIST.extend(every)
+    parser = ArgumentParser()
+    process_args(parser)
+    defaults = vars(parser.parse_known_args([])[0])
+    assert before == features_manager.FEATURES_LIST
+    assert (
+        defaults["optimization_level"] == 2
+        and defaults["swap_attention"] is False
+        and "use_flash_attn" in defaults
+    )
 
 
 # Patches by name.

@@ -10,7 +10,7 @@ import itertools
 import logging
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from mindspeed.adaptor import guests
@@ -124,7 +124,8 @@ def changed(args: Namespace, changes: Mapping[str, Any], features: Iterable[Feat
         name = key.lstrip("-").replace("-", "_")
         flag = flags.get(name)
         if flag is None:
-            _warn_if_misspelt(name, flags)
+            if not hasattr(args, name) and name not in _fields_of_megatron():
+                _warn_if_misspelt(name, flags)
             setattr(result, name, value)
             continue
         try:
@@ -134,6 +135,12 @@ def changed(args: Namespace, changes: Mapping[str, Any], features: Iterable[Feat
     if wrong:
         raise ConfigurationError(wrong)
     return result
+
+
+def _fields_of_megatron() -> Collection[str]:
+    """What a config may have of its own, as far as Megatron is loaded."""
+    module = sys.modules.get("megatron.core.transformer.transformer_config")
+    return getattr(getattr(module, "TransformerConfig", None), "__dataclass_fields__", ())
 
 
 def _warn_if_misspelt(name: str, flags: Mapping[str, Flag]) -> None:

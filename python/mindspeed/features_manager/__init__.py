@@ -11,7 +11,15 @@ from mindspeed import absent
 from mindspeed.features_manager.feature import MindSpeedFeature
 from mindspeed.features_manager.features_manager import MindSpeedFeaturesManager
 
-__all__ = ["MindSpeedFeature", "MindSpeedFeaturesManager"]
+__all__ = ["FEATURES_LIST", "MindSpeedFeature", "MindSpeedFeaturesManager", "create_features_list"]
+
+FEATURES_LIST = MindSpeedFeaturesManager.FEATURES_LIST
+
+
+def create_features_list() -> list[MindSpeedFeature]:
+    """The features that are objects: those that projects wrote. A new list."""
+    return list(FEATURES_LIST)
+
 
 # Classes of the original and the flag that switches the feature on; without one it is always on there.
 CLASSES = {
