@@ -117,12 +117,23 @@ static void score_rows(const struct backward *w, const struct attn_batch *batch,
 /* Scores and dy V^T of the rows of a stripe. */
 static void score_products(const struct attn_job *job, const struct attn_stripe *p, const struct tiles *t) {
     const struct attn_args *a = job->a;
-    const size_t at = p->row * ATTN_KEY_ROW;
-    attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
-    gemm(p->rows, p->high, a->d, t->q + p->row * job->ld, job->ld, 1, t->kt, ATTN_KEY_ROW, t->s + at,
-         ATTN_KEY_ROW, false);
-    gemm(p->rows, p->high, a->dv, t->dy + p->row * job->ldv, job->ldv, 1, t->vt, ATTN_KEY_ROW, t->dp + at,
-         ATTN_KEY_ROW, false);
+    struct attn_product x = {.m = p->rows,
+                             .n = p->high,
+                             .k = a->d,
+                             .a = t->q + p->row * job->ld,
+                             .am = job->ld,
+                             .ak = 1,
+                             .exact = true,
+                             .b = t->kt,
+                             .ldb = ATTN_KEY_ROW,
+                             .c = t->s + p->row * ATTN_KEY_ROW,
+                             .ldc = ATTN_KEY_ROW};
+    job->gemm(&x);
+    x.k = a->dv;
+    x.a = t->dy + p->row * job->ldv, x.am = job->ldv;
+    x.b = t->vt;
+    x.c = t->dp + p->row * ATTN_KEY_ROW;
+    job->gemm(&x);
 }
 
 /* What the rows of a stripe add to the three gradients; dq: of the tile's first row. */
@@ -132,11 +143,24 @@ static void gradient_products(const struct backward *w, const struct attn_stripe
     const struct attn_args *a = job->a;
     const size_t ld = job->ld, ldv = job->ldv, at = p->row * ATTN_KEY_ROW;
     const float *weights = job->drop != NULL ? t->p : t->s;
-    attn_gemm_fn *gemm = HC_DISPATCH(attn_gemm);
-    gemm(p->high, a->dv, p->rows, weights + at, 1, ATTN_KEY_ROW, t->dy + p->row * ldv, ldv, t->dv, ldv, true);
-    gemm(p->high, a->d, p->rows, t->dp + at, 1, ATTN_KEY_ROW, t->q + p->row * ld, ld, t->dk, ld, true);
-    gemm(p->rows, a->d, p->high, t->dp + at, ATTN_KEY_ROW, 1, t->k, ld, dq + p->row * w->ld_dq, w->ld_dq,
-         true);
+    struct attn_product x = {.m = p->high,
+                             .k = p->rows,
+                             .am = 1,
+                             .ak = ATTN_KEY_ROW,
+                             .accumulate = true}; /* of transposed weights */
+    x.n = a->dv, x.a = weights + at;
+    x.b = t->dy + p->row * ldv, x.ldb = ldv;
+    x.c = t->dv, x.ldc = ldv;
+    job->gemm(&x);
+    x.n = a->d, x.a = t->dp + at;
+    x.b = t->q + p->row * ld, x.ldb = ld;
+    x.c = t->dk, x.ldc = ld;
+    job->gemm(&x);
+    x.m = p->rows, x.k = p->high;
+    x.am = ATTN_KEY_ROW, x.ak = 1;
+    x.b = t->k;
+    x.c = dq + p->row * w->ld_dq, x.ldc = w->ld_dq;
+    job->gemm(&x);
 }
 
 /* The five products of one tile. Order: scores and dy V^T, rows to dS, then the three gradients. */

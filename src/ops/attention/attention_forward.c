@@ -68,8 +68,17 @@ static void score_tile(const struct attn_job *job, const struct attn_batch *batc
                        size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
     while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
-        HC_DISPATCH(attn_gemm)(p.rows, p.high, job->a->d, t->q + p.row * job->ld, job->ld, 1, t->kt,
-                               ATTN_KEY_ROW, t->s + p.row * ATTN_KEY_ROW, ATTN_KEY_ROW, false);
+        job->gemm(&(struct attn_product){.m = p.rows,
+                                         .n = p.high,
+                                         .k = job->a->d,
+                                         .a = t->q + p.row * job->ld,
+                                         .am = job->ld,
+                                         .ak = 1,
+                                         .exact = true,
+                                         .b = t->kt,
+                                         .ldb = ATTN_KEY_ROW,
+                                         .c = t->s + p.row * ATTN_KEY_ROW,
+                                         .ldc = ATTN_KEY_ROW});
 }
 
 /* O += P V of the keys that are seen: the other weights are zero. */
@@ -77,8 +86,17 @@ static void output_tile(const struct attn_job *job, const struct attn_batch *bat
                         size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
     while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
-        HC_DISPATCH(attn_gemm)(p.rows, job->a->dv, p.high, t->s + p.row * ATTN_KEY_ROW, ATTN_KEY_ROW, 1, t->v,
-                               job->ldv, t->out + p.row * job->ldv, job->ldv, true);
+        job->gemm(&(struct attn_product){.m = p.rows,
+                                         .n = job->a->dv,
+                                         .k = p.high,
+                                         .a = t->s + p.row * ATTN_KEY_ROW,
+                                         .am = ATTN_KEY_ROW,
+                                         .ak = 1,
+                                         .b = t->v,
+                                         .ldb = job->ldv,
+                                         .c = t->out + p.row * job->ldv,
+                                         .ldc = job->ldv,
+                                         .accumulate = true});
 }
 
 /* Scores of a tile to weights, row by row, while they are in the first-level cache. Dropout comes after

@@ -98,6 +98,16 @@ static aclnnStatus set_batches(struct attn_job *job) {
     return 0;
 }
 
+/* Tiles of bfloat16 tensors are multiplied as such where the CPU can. */
+static attn_gemm_fn *choose_gemm(const struct hc_call *call) {
+    bool all = HC_DISPATCH(attn_gemm_AMX) != NULL;
+    for (int slot = SLOT_Q; slot <= SLOT_DY; slot++) {
+        const aclTensor *t = hc_arg(call, slot);
+        all = all && (t == NULL || t->dtype == ACL_BF16);
+    }
+    return all ? HC_DISPATCH(attn_gemm_AMX) : HC_DISPATCH(attn_gemm);
+}
+
 /* Slots of the other direction are empty: hc_arg gives NULL, and the view has no data. Free the job also
  * after a failure. */
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
@@ -105,6 +115,7 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     *job = (struct attn_job){.a = a, .call = call};
     job->ld = attn_row_size(a->d);
     job->ldv = attn_row_size(a->dv);
+    job->gemm = choose_gemm(call);
     job->q = make_view(a, hc_arg(call, SLOT_Q), a->d);
     job->k = make_view(a, hc_arg(call, SLOT_K), a->d);
     job->v = make_view(a, hc_arg(call, SLOT_V), a->dv);

@@ -55,6 +55,7 @@ struct attn_job {
     float *max, *sum;
     const float *sink;
     size_t ld, ldv;     /* from row to row of a tile of head elements */
+    attn_gemm_fn *gemm; /* products of tiles, the second operand being one of the tensors */
     atomic_bool failed; /* a work item had no scratch: items cannot return an error */
 };
 

@@ -66,12 +66,12 @@ PANEL(narrow_panel, 1)
 
 /* The last columns go one vector at a time; what lies between n and the next multiple of a vector is
  * padding. */
-void HC_FN(attn_gemm)(size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b,
-                      size_t ldb, float *c, size_t ldc, bool accumulate) {
+void HC_FN(attn_gemm)(const struct attn_product *p) {
     size_t j = 0;
-    for (; j + (WIDTH - 1) * HC_VL < n; j += WIDTH * HC_VL)
-        wide_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
-    for (; j < n; j += HC_VL) narrow_panel(m, k, a, am, ak, b + j, ldb, c + j, ldc, accumulate);
+    for (; j + (WIDTH - 1) * HC_VL < p->n; j += WIDTH * HC_VL)
+        wide_panel(p->m, p->k, p->a, p->am, p->ak, p->b + j, p->ldb, p->c + j, p->ldc, p->accumulate);
+    for (; j < p->n; j += HC_VL)
+        narrow_panel(p->m, p->k, p->a, p->am, p->ak, p->b + j, p->ldb, p->c + j, p->ldc, p->accumulate);
 }
 
 /* By squares of a vector each way; those at the edges reach into the padding of both tiles. */

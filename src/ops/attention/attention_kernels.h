@@ -8,11 +8,21 @@
 /* Floats; the widest vector, so that kernels may read and write whole vectors at the end of each row. */
 enum { ATTN_PAD = 16 };
 
-/* c[m][n] = (accumulate ? c : 0) + sum_k a[m * am + k * ak] * b[k * ldb + n]. Columns up to the next multiple
- * of ATTN_PAD are written too. One chain of additions in k per element: the result does not depend on the
- * tiling. */
-HC_KERNEL(attn_gemm, (size_t m, size_t n, size_t k, const float *a, size_t am, size_t ak, const float *b,
-                      size_t ldb, float *c, size_t ldc, bool accumulate))
+/* c[m][n] = (accumulate ? c : 0) + sum_k a[m * am + k * ak] * b[k * ldb + n]; am or ak is 1. Columns up to
+ * the next multiple of ATTN_PAD are written too. One chain of additions in k per element: the result does not
+ * depend on the tiling. */
+struct attn_product {
+    size_t m, n, k;
+    const float *a, *b;
+    size_t am, ak, ldb;
+    float *c;
+    size_t ldc;
+    bool accumulate;
+    bool exact; /* a has values of bfloat16 only: attn_gemm_AMX need not split it */
+};
+HC_KERNEL(attn_gemm, (const struct attn_product *p))
+/* The same of a b that has values of bfloat16 only. */
+HC_KERNEL_AMX(attn_gemm_AMX, (const struct attn_product *p))
 /* dst[c * ldd + r] = src[r * lds + c]; both tiles have rows up to the next multiple of ATTN_PAD. */
 HC_KERNEL(attn_transpose, (size_t rows, size_t columns, const float *src, size_t lds, float *dst, size_t ldd))
 

@@ -17,60 +17,20 @@
 
 #include "gemm_load.h"
 #include "gemm_pairs.h"
+#include "simd_tiles.h"
 #include "simd_transpose.h"
 
 enum {
-    SIDE = 16,   /* rows of a tile, and floats in one of its rows */
+    SIDE = TILE_SIDE,
     STEP = SIDE, /* pairs of k in one product */
     MR = 2 * SIDE,
     NR = 2 * SIDE,
-    LINE = SIDE * sizeof(uint32_t), /* bytes of a tile's row */
-    KC = 128,                       /* a panel of A and one of B fit the first-level cache */
+    LINE = TILE_LINE,
+    KC = 128, /* a panel of A and one of B fit the first-level cache */
 };
 
 void HC_FN(gemm_amx_geometry)(struct gemm_geometry *g) {
     *g = (struct gemm_geometry){MR, NR, KC, 128, GEMM_TILE_MOST_COLS, 1, 1};
-}
-
-/* ---- tile registers ---- */
-
-/* Macros, as the compiler puts their text into instructions. */
-#define C00 0
-#define C01 1
-#define C10 2
-#define C11 3
-#define A0 4
-#define A1 5
-#define B0 6
-#define B1 7
-
-/* What the CPU loads: rows and bytes of a row for each tile. */
-struct tile_shapes {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-_Static_assert(sizeof(struct tile_shapes) == 64, "as the CPU reads it");
-
-static void set_tile(struct tile_shapes *s, int tile, size_t rows, size_t columns) {
-    s->rows[tile] = (uint8_t)rows;
-    s->row_bytes[tile] = (uint16_t)(columns * sizeof(uint32_t));
-}
-
-/* For blocks of rows x cols. What would be empty keeps a row, as no tile may be without. */
-static void shape_tiles(size_t rows, size_t cols) {
-    const size_t rows0 = hc_min_size(rows, SIDE), cols0 = hc_min_size(cols, SIDE);
-    const size_t rows1 = rows > SIDE ? rows - SIDE : 1, cols1 = cols > SIDE ? cols - SIDE : 1;
-    struct tile_shapes s = {.palette = 1};
-    set_tile(&s, C00, rows0, cols0);
-    set_tile(&s, C01, rows0, cols1);
-    set_tile(&s, C10, rows1, cols0);
-    set_tile(&s, C11, rows1, cols1);
-    set_tile(&s, A0, rows0, STEP);
-    set_tile(&s, A1, rows1, STEP);
-    set_tile(&s, B0, STEP, cols0);
-    set_tile(&s, B1, STEP, cols1);
-    __asm__ volatile("ldtilecfg\t%0" ::"m"(s)); /* the compiler's own function reads 8 bytes of it, it says */
 }
 
 void HC_FN(gemm_amx_begin)(void) { shape_tiles(MR, NR); }
@@ -88,37 +48,14 @@ struct block {
 
 /* DOWN x ACROSS tiles; both are constants of each call. */
 ALWAYS_INLINE void multiply(const struct block *x, bool DOWN, bool ACROSS) {
-    char *c0 = (char *)x->c, *c1 = c0 + SIDE * x->pitch;
-    if (x->add) {
-        _tile_loadd(C00, c0, x->pitch);
-        if (ACROSS) _tile_loadd(C01, c0 + LINE, x->pitch);
-        if (DOWN) _tile_loadd(C10, c1, x->pitch);
-        if (DOWN && ACROSS) _tile_loadd(C11, c1 + LINE, x->pitch);
-    } else {
-        _tile_zero(C00);
-        if (ACROSS) _tile_zero(C01);
-        if (DOWN) _tile_zero(C10);
-        if (DOWN && ACROSS) _tile_zero(C11);
-    }
+    char *c = (char *)x->c;
     const char *a = x->a, *b = x->b;
+    TILES_START(x->add, c, x->pitch, DOWN, ACROSS);
     for (size_t k = 0; k < x->steps; k += STEP, a += MR * LINE, b += STEP * NR * sizeof(uint32_t)) {
-        _tile_loadd(B0, b, NR * sizeof(uint32_t));
-        _tile_loadd(A0, a, LINE);
-        _tile_dpbf16ps(C00, A0, B0);
-        if (ACROSS) {
-            _tile_loadd(B1, b + LINE, NR * sizeof(uint32_t));
-            _tile_dpbf16ps(C01, A0, B1);
-        }
-        if (DOWN) {
-            _tile_loadd(A1, a + SIDE * LINE, LINE);
-            _tile_dpbf16ps(C10, A1, B0);
-            if (ACROSS) _tile_dpbf16ps(C11, A1, B1);
-        }
+        TILES_LOAD_B(b, ACROSS);
+        TILES_MULTIPLY(a, DOWN, ACROSS);
     }
-    _tile_stored(C00, c0, x->pitch);
-    if (ACROSS) _tile_stored(C01, c0 + LINE, x->pitch);
-    if (DOWN) _tile_stored(C10, c1, x->pitch);
-    if (DOWN && ACROSS) _tile_stored(C11, c1 + LINE, x->pitch);
+    TILES_END(c, x->pitch, DOWN, ACROSS);
 }
 
 void HC_FN(gemm_micro_AMX) GEMM_MICRO_PARAMS {

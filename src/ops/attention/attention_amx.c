@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Products of attention's tiles where the tensors are bfloat16 and the CPU multiplies tiles of them.
+ *
+ * What was loaded from tensors is bfloat16 in float32 clothes and goes into a product as it is. Weights and their
+ * gradients are float32: they go as a high and a low part, x = high + low, two products, which leaves a relative error
+ * of 2^-17 of each weight, far below what rounding the result to bfloat16 takes away. Subnormal numbers are taken for
+ * zero. */
+#include "attention_kernels.h"
+
+#if defined(HC_ISA) && defined(HC_ISA_amx)
+#include "simd_tiles.h"
+#include "simd_transpose.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    BLOCK = 2 * TILE_SIDE, /* rows and columns of C at a time */
+    MOST_ROWS = 128,       /* of A, and steps of k: what is packed at a time */
+    MOST_STEPS = 128,
+    BLOCK_BYTES = BLOCK * TILE_LINE, /* a block's rows of A, or two tiles of B: one product's steps */
+    A_BYTES = MOST_ROWS / BLOCK * (MOST_STEPS / TILE_STEP) * BLOCK_BYTES,
+    B_BYTES = MOST_STEPS / TILE_STEP * BLOCK_BYTES,
+};
+
+/* A's parts: for each block of rows and each TILE_STEP of k, its rows side by side in a line each. */
+struct packed {
+    _Alignas(64) char high[A_BYTES];
+    _Alignas(64) char low[A_BYTES];
+    _Alignas(64) char b[B_BYTES];
+};
+
+INLINE size_t line_of(size_t row, size_t k) {
+    return (row / BLOCK * (MOST_STEPS / TILE_STEP) + k / TILE_STEP) * BLOCK_BYTES + row % BLOCK * TILE_LINE;
+}
+
+/* The upper half of each float, which is a bfloat16; cut off, so that nothing becomes infinite. */
+INLINE vf high_part(vf x) { return (vf)_mm512_and_si512((__m512i)x, _mm512_set1_epi32((int)0xffff0000u)); }
+
+/* The rest, rounded to the upper half; 0 where x is infinite. */
+INLINE vf low_part(vf x) {
+    const __mmask16 infinite = _mm512_fpclass_ps_mask(x, 0x18);
+    const vf rest = _mm512_maskz_sub_ps((__mmask16)~infinite, x, high_part(x));
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(rest)), 16);
+}
+
+/* 16 bfloat16 each, as upper halves, one after the other. */
+INLINE vf side_by_side(vf first, vf second) { return (vf)_mm512_cvtne2ps_pbh(second, first); }
+/* Or in pairs. */
+INLINE vf in_pairs(vf even, vf odd) {
+    return (vf)_mm512_or_si512(_mm512_srli_epi32((__m512i)even, 16), (__m512i)high_part(odd));
+}
+
+INLINE vf first_of(const float *p, size_t n) {
+    return n >= HC_VL ? vf_load(p) : (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+
+/* Rows that are contiguous along k. */
+INLINE void pack_rows(const struct attn_product *p, size_t rows, size_t steps, const float *a, bool SPLIT,
+                      struct packed *to) {
+    for (size_t i = 0; i < rows; i++, a += p->am) {
+        for (size_t k = 0; k < steps; k += TILE_STEP) {
+            const size_t left = steps - k;
+            const vf x = first_of(a + k, left), y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
+            const size_t at = line_of(i, k);
+            vf_store((float *)(to->high + at), side_by_side(high_part(x), high_part(y)));
+            if (SPLIT) vf_store((float *)(to->low + at), side_by_side(low_part(x), low_part(y)));
+        }
+    }
+}
+
+/* Columns of A that are contiguous: squares of pairs are turned into rows. */
+INLINE void pack_columns(const struct attn_product *p, size_t rows, size_t steps, const float *a, bool SPLIT,
+                         struct packed *to) {
+    for (size_t k = 0; k < steps; k += TILE_STEP) {
+        for (size_t i = 0; i < rows; i += TILE_SIDE) {
+            vf high[TILE_SIDE], low[TILE_SIDE];
+            _Pragma("GCC unroll 16") for (size_t j = 0; j < TILE_SIDE; j++) {
+                const size_t even = k + 2 * j;
+                const float *from = a + even * p->ak + i;
+                const vf x = even < steps ? vf_load(from) : vf_zero();
+                const vf y = even + 1 < steps ? vf_load(from + p->ak) : vf_zero();
+                high[j] = in_pairs(x, y);
+                if (SPLIT) low[j] = in_pairs(low_part(x), low_part(y));
+            }
+            vf_transpose(high);
+            if (SPLIT) vf_transpose(low);
+            const size_t at = line_of(i, k);
+            for (size_t j = 0; j < TILE_SIDE; j++) {
+                vf_store((float *)(to->high + at + j * TILE_LINE), high[j]);
+                if (SPLIT) vf_store((float *)(to->low + at + j * TILE_LINE), low[j]);
+            }
+        }
+    }
+}
+
+/* Pairs of rows of B, up to BLOCK columns. */
+static void pack_b(size_t steps, size_t columns, const float *b, size_t ldb, struct packed *to) {
+    float *line = (float *)to->b;
+    for (size_t k = 0; k < hc_align_up(steps, TILE_STEP); k += 2, b += 2 * ldb, line += BLOCK) {
+        for (size_t j = 0; j < columns; j += HC_VL) {
+            const vf x = k < steps ? vf_load(b + j) : vf_zero();
+            const vf y = k + 1 < steps ? vf_load(b + ldb + j) : vf_zero();
+            vf_store(line + j, in_pairs(x, y));
+        }
+    }
+}
+
+/* A block of C from all the steps packed. */
+INLINE void multiply(const struct packed *x, size_t row, size_t steps, char *c, size_t pitch, bool add, bool SPLIT,
+                     bool DOWN, bool ACROSS) {
+    TILES_START(add, c, pitch, DOWN, ACROSS);
+    for (size_t k = 0; k < steps; k += TILE_STEP) {
+        const size_t at = line_of(row, k);
+        TILES_LOAD_B(x->b + k / TILE_STEP * BLOCK_BYTES, ACROSS);
+        TILES_MULTIPLY(x->high + at, DOWN, ACROSS);
+        if (SPLIT) TILES_MULTIPLY(x->low + at, DOWN, ACROSS);
+    }
+    TILES_END(c, pitch, DOWN, ACROSS);
+}
+
+/* Rows [row, row + rows) of C by `columns`, the tiles shaped for both. */
+INLINE void block(const struct packed *x, size_t row, size_t rows, size_t columns, size_t steps, char *c, size_t pitch,
+                  bool add, bool SPLIT) {
+    if (rows > TILE_SIDE && columns > TILE_SIDE) multiply(x, row, steps, c, pitch, add, SPLIT, true, true);
+    else if (rows > TILE_SIDE) multiply(x, row, steps, c, pitch, add, SPLIT, true, false);
+    else if (columns > TILE_SIDE) multiply(x, row, steps, c, pitch, add, SPLIT, false, true);
+    else multiply(x, row, steps, c, pitch, add, SPLIT, false, false);
+}
+
+/* Some rows of C from some steps of k: A packed once, B for each block of columns. */
+INLINE void part(const struct attn_product *p, size_t rows, size_t steps, const float *a, const float *b, float *c,
+                 bool add, bool SPLIT, struct packed *x) {
+    const size_t columns = hc_align_up(p->n, HC_VL), pitch = p->ldc * sizeof(float);
+    if (p->ak == 1) pack_rows(p, rows, steps, a, SPLIT, x);
+    else pack_columns(p, rows, steps, a, SPLIT, x);
+    for (size_t j = 0; j < columns; j += BLOCK) {
+        const size_t width = hc_min_size(columns - j, BLOCK);
+        pack_b(steps, width, b + j, p->ldb, x);
+        shape_tiles(BLOCK, width);
+        for (size_t i = 0; i < rows; i += BLOCK) {
+            const size_t height = hc_min_size(rows - i, BLOCK);
+            if (height < BLOCK) shape_tiles(height, width);
+            block(x, i, height, width, steps, (char *)(c + i * p->ldc + j), pitch, add, SPLIT);
+        }
+    }
+}
+
+void HC_FN(attn_gemm_AMX)(const struct attn_product *p) {
+    struct packed x;
+    for (size_t i = 0; i < p->m; i += MOST_ROWS) {
+        const size_t rows = hc_min_size(p->m - i, MOST_ROWS);
+        for (size_t k = 0; k < p->k; k += MOST_STEPS) {
+            const size_t steps = hc_min_size(p->k - k, MOST_STEPS);
+            const float *a = p->a + i * p->am + k * p->ak, *b = p->b + k * p->ldb;
+            const bool add = p->accumulate || k > 0;
+            if (p->exact) part(p, rows, steps, a, b, p->c + i * p->ldc, add, false, &x);
+            else part(p, rows, steps, a, b, p->c + i * p->ldc, add, true, &x);
+        }
+    }
+    _tile_release();
+}
+#endif
