@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The tile registers of AMX as 2 x 2 tiles of floats and what they are sums of (kernel passes with HC_ISA_amx only):
- * C 00 01 10 11 += A 0 1 times B 0 1, a row of A being 32 bfloat16, one of B 16 pairs of them. */
+/* The tile registers of AMX as 2 x 2 tiles of floats and what they are sums of (kernel passes with HC_ISA_amx
+ * only): C 00 01 10 11 += A 0 1 times B 0 1, a row of A being 32 bfloat16, one of B 16 pairs of them. */
 #pragma once
 #include "simd.h"
 
@@ -36,7 +36,8 @@ static inline void set_tile(struct tile_shapes *s, int tile, size_t rows, size_t
 /* For a C of rows x cols, at most 32 x 32. What would be empty keeps a row, as no tile may be without. */
 static inline void shape_tiles(size_t rows, size_t cols) {
     const size_t rows0 = rows < TILE_SIDE ? rows : TILE_SIDE, cols0 = cols < TILE_SIDE ? cols : TILE_SIDE;
-    const size_t rows1 = rows > TILE_SIDE ? rows - TILE_SIDE : 1, cols1 = cols > TILE_SIDE ? cols - TILE_SIDE : 1;
+    const size_t rows1 = rows > TILE_SIDE ? rows - TILE_SIDE : 1,
+                 cols1 = cols > TILE_SIDE ? cols - TILE_SIDE : 1;
     struct tile_shapes s = {.palette = 1};
     set_tile(&s, TILE_C00, rows0, cols0);
     set_tile(&s, TILE_C01, rows0, cols1);
@@ -49,45 +50,46 @@ static inline void shape_tiles(size_t rows, size_t cols) {
     __asm__ volatile("ldtilecfg\t%0" ::"m"(s)); /* the compiler's own function reads 8 bytes of it, it says */
 }
 
-/* C becomes what lies at c, rows `pitch` bytes apart, or zero. DOWN, ACROSS: constants, whether there is a second tile. */
-#define TILES_START(add, c, pitch, DOWN, ACROSS)                                                                       \
-    do {                                                                                                               \
-        if (add) {                                                                                                     \
-            _tile_loadd(TILE_C00, c, pitch);                                                                           \
-            if (ACROSS) _tile_loadd(TILE_C01, (c) + TILE_LINE, pitch);                                                 \
-            if (DOWN) _tile_loadd(TILE_C10, (c) + TILE_SIDE * (pitch), pitch);                                         \
-            if (DOWN && ACROSS) _tile_loadd(TILE_C11, (c) + TILE_SIDE * (pitch) + TILE_LINE, pitch);                   \
-        } else {                                                                                                       \
-            _tile_zero(TILE_C00);                                                                                      \
-            if (ACROSS) _tile_zero(TILE_C01);                                                                          \
-            if (DOWN) _tile_zero(TILE_C10);                                                                            \
-            if (DOWN && ACROSS) _tile_zero(TILE_C11);                                                                  \
-        }                                                                                                              \
+/* C becomes what lies at c, rows `pitch` bytes apart, or zero. DOWN, ACROSS: constants, whether there is a
+ * second tile. */
+#define TILES_START(add, c, pitch, DOWN, ACROSS)                                                             \
+    do {                                                                                                     \
+        if (add) {                                                                                           \
+            _tile_loadd(TILE_C00, c, pitch);                                                                 \
+            if (ACROSS) _tile_loadd(TILE_C01, (c) + TILE_LINE, pitch);                                       \
+            if (DOWN) _tile_loadd(TILE_C10, (c) + TILE_SIDE * (pitch), pitch);                               \
+            if (DOWN && ACROSS) _tile_loadd(TILE_C11, (c) + TILE_SIDE * (pitch) + TILE_LINE, pitch);         \
+        } else {                                                                                             \
+            _tile_zero(TILE_C00);                                                                            \
+            if (ACROSS) _tile_zero(TILE_C01);                                                                \
+            if (DOWN) _tile_zero(TILE_C10);                                                                  \
+            if (DOWN && ACROSS) _tile_zero(TILE_C11);                                                        \
+        }                                                                                                    \
     } while (0)
 
 /* C back to c. */
-#define TILES_END(c, pitch, DOWN, ACROSS)                                                                              \
-    do {                                                                                                               \
-        _tile_stored(TILE_C00, c, pitch);                                                                              \
-        if (ACROSS) _tile_stored(TILE_C01, (c) + TILE_LINE, pitch);                                                    \
-        if (DOWN) _tile_stored(TILE_C10, (c) + TILE_SIDE * (pitch), pitch);                                            \
-        if (DOWN && ACROSS) _tile_stored(TILE_C11, (c) + TILE_SIDE * (pitch) + TILE_LINE, pitch);                      \
+#define TILES_END(c, pitch, DOWN, ACROSS)                                                                    \
+    do {                                                                                                     \
+        _tile_stored(TILE_C00, c, pitch);                                                                    \
+        if (ACROSS) _tile_stored(TILE_C01, (c) + TILE_LINE, pitch);                                          \
+        if (DOWN) _tile_stored(TILE_C10, (c) + TILE_SIDE * (pitch), pitch);                                  \
+        if (DOWN && ACROSS) _tile_stored(TILE_C11, (c) + TILE_SIDE * (pitch) + TILE_LINE, pitch);            \
     } while (0)
 
 /* B's tiles, 32 columns side by side in memory, and C += A B for a block of A's lines. */
-#define TILES_LOAD_B(b, ACROSS)                                                                                        \
-    do {                                                                                                               \
-        _tile_loadd(TILE_B0, b, 2 * TILE_LINE);                                                                        \
-        if (ACROSS) _tile_loadd(TILE_B1, (b) + TILE_LINE, 2 * TILE_LINE);                                              \
+#define TILES_LOAD_B(b, ACROSS)                                                                              \
+    do {                                                                                                     \
+        _tile_loadd(TILE_B0, b, 2 * TILE_LINE);                                                              \
+        if (ACROSS) _tile_loadd(TILE_B1, (b) + TILE_LINE, 2 * TILE_LINE);                                    \
     } while (0)
-#define TILES_MULTIPLY(a, DOWN, ACROSS)                                                                                \
-    do {                                                                                                               \
-        _tile_loadd(TILE_A0, a, TILE_LINE);                                                                            \
-        _tile_dpbf16ps(TILE_C00, TILE_A0, TILE_B0);                                                                    \
-        if (ACROSS) _tile_dpbf16ps(TILE_C01, TILE_A0, TILE_B1);                                                        \
-        if (DOWN) {                                                                                                    \
-            _tile_loadd(TILE_A1, (a) + TILE_SIDE * TILE_LINE, TILE_LINE);                                              \
-            _tile_dpbf16ps(TILE_C10, TILE_A1, TILE_B0);                                                                \
-            if (ACROSS) _tile_dpbf16ps(TILE_C11, TILE_A1, TILE_B1);                                                    \
-        }                                                                                                              \
+#define TILES_MULTIPLY(a, DOWN, ACROSS)                                                                      \
+    do {                                                                                                     \
+        _tile_loadd(TILE_A0, a, TILE_LINE);                                                                  \
+        _tile_dpbf16ps(TILE_C00, TILE_A0, TILE_B0);                                                          \
+        if (ACROSS) _tile_dpbf16ps(TILE_C01, TILE_A0, TILE_B1);                                              \
+        if (DOWN) {                                                                                          \
+            _tile_loadd(TILE_A1, (a) + TILE_SIDE * TILE_LINE, TILE_LINE);                                    \
+            _tile_dpbf16ps(TILE_C10, TILE_A1, TILE_B0);                                                      \
+            if (ACROSS) _tile_dpbf16ps(TILE_C11, TILE_A1, TILE_B1);                                          \
+        }                                                                                                    \
     } while (0)

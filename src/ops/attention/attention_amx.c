@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Products of attention's tiles where the tensors are bfloat16 and the CPU multiplies tiles of them.
  *
- * What was loaded from tensors is bfloat16 in float32 clothes and goes into a product as it is. Weights and their
- * gradients are float32: they go as a high and a low part, x = high + low, two products, which leaves a relative error
- * of 2^-17 of each weight, far below what rounding the result to bfloat16 takes away. Subnormal numbers are taken for
- * zero. */
+ * What was loaded from tensors is bfloat16 in float32 clothes and goes into a product as it is. Weights and
+ * their gradients are float32: they go as a high and a low part, x = high + low, two products, which leaves a
+ * relative error of 2^-17 of each weight, far below what rounding the result to bfloat16 takes away.
+ * Subnormal numbers are taken for zero. */
 #include "attention_kernels.h"
 
 #if defined(HC_ISA) && defined(HC_ISA_amx)
@@ -15,18 +15,19 @@
 
 enum {
     BLOCK = 2 * TILE_SIDE, /* rows and columns of C at a time */
-    MOST_ROWS = 128,       /* of A, and steps of k: what is packed at a time */
+    MOST_ROWS = 128,       /* of A, columns of B, steps of k: packed at a time */
+    MOST_COLUMNS = 128,
     MOST_STEPS = 128,
     BLOCK_BYTES = BLOCK * TILE_LINE, /* a block's rows of A, or two tiles of B: one product's steps */
     A_BYTES = MOST_ROWS / BLOCK * (MOST_STEPS / TILE_STEP) * BLOCK_BYTES,
-    B_BYTES = MOST_STEPS / TILE_STEP * BLOCK_BYTES,
+    B_BYTES = MOST_STEPS / TILE_STEP * BLOCK_BYTES, /* of a block's columns */
 };
 
 /* A's parts: for each block of rows and each TILE_STEP of k, its rows side by side in a line each. */
 struct packed {
     _Alignas(64) char high[A_BYTES];
     _Alignas(64) char low[A_BYTES];
-    _Alignas(64) char b[B_BYTES];
+    _Alignas(64) char b[MOST_COLUMNS / BLOCK * B_BYTES];
 };
 
 INLINE size_t line_of(size_t row, size_t k) {
@@ -60,7 +61,8 @@ INLINE void pack_rows(const struct attn_product *p, size_t rows, size_t steps, c
     for (size_t i = 0; i < rows; i++, a += p->am) {
         for (size_t k = 0; k < steps; k += TILE_STEP) {
             const size_t left = steps - k;
-            const vf x = first_of(a + k, left), y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
+            const vf x = first_of(a + k, left),
+                     y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
             const size_t at = line_of(i, k);
             vf_store((float *)(to->high + at), side_by_side(high_part(x), high_part(y)));
             if (SPLIT) vf_store((float *)(to->low + at), side_by_side(low_part(x), low_part(y)));
@@ -94,8 +96,8 @@ INLINE void pack_columns(const struct attn_product *p, size_t rows, size_t steps
 }
 
 /* Pairs of rows of B, up to BLOCK columns. */
-static void pack_b(size_t steps, size_t columns, const float *b, size_t ldb, struct packed *to) {
-    float *line = (float *)to->b;
+static void pack_b(size_t steps, size_t columns, const float *b, size_t ldb, char *to) {
+    float *line = (float *)to;
     for (size_t k = 0; k < hc_align_up(steps, TILE_STEP); k += 2, b += 2 * ldb, line += BLOCK) {
         for (size_t j = 0; j < columns; j += HC_VL) {
             const vf x = k < steps ? vf_load(b + j) : vf_zero();
@@ -106,12 +108,12 @@ static void pack_b(size_t steps, size_t columns, const float *b, size_t ldb, str
 }
 
 /* A block of C from all the steps packed. */
-INLINE void multiply(const struct packed *x, size_t row, size_t steps, char *c, size_t pitch, bool add, bool SPLIT,
-                     bool DOWN, bool ACROSS) {
+INLINE void multiply(const struct packed *x, const char *b, size_t row, size_t steps, char *c, size_t pitch,
+                     bool add, bool SPLIT, bool DOWN, bool ACROSS) {
     TILES_START(add, c, pitch, DOWN, ACROSS);
     for (size_t k = 0; k < steps; k += TILE_STEP) {
         const size_t at = line_of(row, k);
-        TILES_LOAD_B(x->b + k / TILE_STEP * BLOCK_BYTES, ACROSS);
+        TILES_LOAD_B(b + k / TILE_STEP * BLOCK_BYTES, ACROSS);
         TILES_MULTIPLY(x->high + at, DOWN, ACROSS);
         if (SPLIT) TILES_MULTIPLY(x->low + at, DOWN, ACROSS);
     }
@@ -119,42 +121,50 @@ INLINE void multiply(const struct packed *x, size_t row, size_t steps, char *c, 
 }
 
 /* Rows [row, row + rows) of C by `columns`, the tiles shaped for both. */
-INLINE void block(const struct packed *x, size_t row, size_t rows, size_t columns, size_t steps, char *c, size_t pitch,
-                  bool add, bool SPLIT) {
-    if (rows > TILE_SIDE && columns > TILE_SIDE) multiply(x, row, steps, c, pitch, add, SPLIT, true, true);
-    else if (rows > TILE_SIDE) multiply(x, row, steps, c, pitch, add, SPLIT, true, false);
-    else if (columns > TILE_SIDE) multiply(x, row, steps, c, pitch, add, SPLIT, false, true);
-    else multiply(x, row, steps, c, pitch, add, SPLIT, false, false);
+INLINE void block(const struct packed *x, const char *b, size_t row, size_t rows, size_t columns,
+                  size_t steps, char *c, size_t pitch, bool add, bool SPLIT) {
+    if (rows > TILE_SIDE && columns > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, SPLIT, true, true);
+    else if (rows > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, SPLIT, true, false);
+    else if (columns > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, SPLIT, false, true);
+    else multiply(x, b, row, steps, c, pitch, add, SPLIT, false, false);
 }
 
-/* Some rows of C from some steps of k: A packed once, B for each block of columns. */
-INLINE void part(const struct attn_product *p, size_t rows, size_t steps, const float *a, const float *b, float *c,
-                 bool add, bool SPLIT, struct packed *x) {
-    const size_t columns = hc_align_up(p->n, HC_VL), pitch = p->ldc * sizeof(float);
+/* Some rows and columns of C from some steps of k. Both operands are packed before anything is multiplied:
+ * what was just stored takes its time to reach a tile. */
+INLINE void part(const struct attn_product *p, size_t rows, size_t columns, size_t steps, const float *a,
+                 const float *b, float *c, bool add, bool SPLIT, struct packed *x) {
+    const size_t pitch = p->ldc * sizeof(float);
+    for (size_t j = 0; j < columns; j += BLOCK)
+        pack_b(steps, hc_min_size(columns - j, BLOCK), b + j, p->ldb, x->b + j / BLOCK * B_BYTES);
     if (p->ak == 1) pack_rows(p, rows, steps, a, SPLIT, x);
     else pack_columns(p, rows, steps, a, SPLIT, x);
     for (size_t j = 0; j < columns; j += BLOCK) {
         const size_t width = hc_min_size(columns - j, BLOCK);
-        pack_b(steps, width, b + j, p->ldb, x);
         shape_tiles(BLOCK, width);
         for (size_t i = 0; i < rows; i += BLOCK) {
             const size_t height = hc_min_size(rows - i, BLOCK);
             if (height < BLOCK) shape_tiles(height, width);
-            block(x, i, height, width, steps, (char *)(c + i * p->ldc + j), pitch, add, SPLIT);
+            block(x, x->b + j / BLOCK * B_BYTES, i, height, width, steps, (char *)(c + i * p->ldc + j), pitch,
+                  add, SPLIT);
         }
     }
 }
 
 void HC_FN(attn_gemm_AMX)(const struct attn_product *p) {
     struct packed x;
+    const size_t n = hc_align_up(p->n, HC_VL);
     for (size_t i = 0; i < p->m; i += MOST_ROWS) {
-        const size_t rows = hc_min_size(p->m - i, MOST_ROWS);
         for (size_t k = 0; k < p->k; k += MOST_STEPS) {
-            const size_t steps = hc_min_size(p->k - k, MOST_STEPS);
-            const float *a = p->a + i * p->am + k * p->ak, *b = p->b + k * p->ldb;
-            const bool add = p->accumulate || k > 0;
-            if (p->exact) part(p, rows, steps, a, b, p->c + i * p->ldc, add, false, &x);
-            else part(p, rows, steps, a, b, p->c + i * p->ldc, add, true, &x);
+            for (size_t j = 0; j < n; j += MOST_COLUMNS) {
+                const size_t rows = hc_min_size(p->m - i, MOST_ROWS),
+                             columns = hc_min_size(n - j, MOST_COLUMNS),
+                             steps = hc_min_size(p->k - k, MOST_STEPS);
+                const float *a = p->a + i * p->am + k * p->ak, *b = p->b + k * p->ldb + j;
+                float *c = p->c + i * p->ldc + j;
+                const bool add = p->accumulate || k > 0;
+                if (p->exact) part(p, rows, columns, steps, a, b, c, add, false, &x);
+                else part(p, rows, columns, steps, a, b, c, add, true, &x);
+            }
         }
     }
     _tile_release();
