@@ -173,6 +173,42 @@ def test_sizes_around_the_tiles(sq: int, skv: int, d: int) -> None:
     check(make_case(b=1, n=2, nkv=2, sq=sq, skv=skv, d=d))
 
 
+@pytest.mark.parametrize(
+    ("sq", "skv", "d", "dv"),
+    [(1, 300, 64, 64), (129, 257, 24, 40), (300, 1, 8, 8), (260, 260, 130, 17), (47, 97, 33, 1)],
+)
+@pytest.mark.parametrize("causal_mask", [False, True])
+def test_bfloat16_is_rounded_once(sq: int, skv: int, d: int, dv: int, causal_mask: bool) -> None:
+    """Half a unit of bfloat16, and 2^-13 of the largest element for the weights: they are not rounded to bfloat16.
+
+    Gradients of queries and keys contain the rounded output, and are left out.
+    """
+    options = {}
+    if causal_mask:
+        options = {
+            "mask": torch.triu(torch.ones(2048, 2048), 1).bool(),
+            "sparse": 2,
+            "hidden": causal(sq, skv, FULL, 0, False),
+        }
+    case = make_case(
+        b=1, n=4, nkv=2, sq=sq, skv=skv, d=d, dv=dv, scale=d**-0.5, dtype=torch.bfloat16, **options
+    )
+    dy = torch.randn(1, 4, sq, dv, generator=torch.Generator().manual_seed(9)).bfloat16()
+    got, want = run(case, dy), reference(case, dy)
+    for name in ("out", "dv"):
+        error = (got[name].double() - want[name]).abs()
+        assert (error <= 2**-8 * want[name].abs() + 2**-13 * want[name].abs().max()).all(), name
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_bfloat16_that_is_not_finite_stays_where_it_is(bad: float) -> None:
+    case = make_case(b=1, n=1, nkv=1, sq=40, skv=70, d=32, dtype=torch.bfloat16)
+    case.v[0, 0, 50, 7] = bad
+    out = run(case, torch.ones(1, 1, 40, 32).bfloat16())["out"]
+    assert not out[..., 7].isfinite().any()
+    assert out[..., :7].isfinite().all() and out[..., 8:].isfinite().all()
+
+
 def test_grouped_query_heads_and_narrow_values() -> None:
     check(make_case(n=6, nkv=2, sq=140, skv=150, d=32, dv=16))
 
