@@ -51,6 +51,7 @@ LAST_WORDS = 30  # seconds for the other ranks when one has been killed
 ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"\.type == ['\"]cuda['\"]|assert .*\.is_cuda", "asks whether a tensor's device is CUDA"),
     (r"RefusedError: .*fp8|fp8.*RefusedError", "fp8, which virtual NPUs refuse"),
+    (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
     (r"No module named '(\S+)'", r"needs the package \1"),
     (r"No such file or directory: '/opt/data|/opt/data", "reads files of the authors' machines (/opt/data)"),
 )
@@ -60,6 +61,11 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "dist_checkpointing/test_fully_parallel.py::.*test_memory_usage.*",
         r"assert 0 == \(7 \* 10\)",
         "counts exchanges of tensors that one rank alone needs, which the release skips (the authors mark it flaky)",
+    ),
+    (
+        "dist_checkpointing/test_serialization.py::.*test_remove_sharded_tensors",
+        "'NoneType' object has no attribute 'keys'",
+        "the release's own mistake: it takes the plan of a checkpoint for a dictionary, and saves none (mended in later ones)",
     ),
 )
 REASONS: tuple[tuple[str, str], ...] = (

@@ -72,6 +72,21 @@ def test_the_payload_is_alive(tmp_path: Path) -> None:
     assert (tmp_path / "executed").exists()
 
 
+def test_what_megatron_itself_saves_is_data() -> None:
+    """Cached plans name a class of torch.distributed.checkpoint, states of layers are bytes in a stream."""
+    import io
+
+    import torch
+    from mindspeed.features.compatibility._pickles import load_data, load_metadata
+    from torch.distributed.checkpoint.filesystem import _StoragePrefix
+
+    assert load_metadata(io.BytesIO(pickle.dumps(_StoragePrefix("__0_"))), "plan") == _StoragePrefix("__0_")
+    file = io.BytesIO()
+    torch.save({"extra_state": io.BytesIO(b"bytes of a layer")}, file)
+    file.seek(0)
+    assert load_data(file, "state")["extra_state"].getvalue() == b"bytes of a layer"
+
+
 def test_paths_stay_in_the_folder(cases: list[dict[str, Any]]) -> None:
     for case in of(cases, "leads_out"):
         assert "leads out of the folder" in case["said"], case

@@ -30,6 +30,7 @@ METADATA = (
         ).split()
     ),
     "torch.distributed.checkpoint.filesystem._StorageInfo",
+    "torch.distributed.checkpoint.filesystem._StoragePrefix",  # in cached plans of saving
     "torch.distributed.checkpoint._extension.StreamTransformExtension",
     "torch.distributed.checkpoint.planner.SavePlan",
     "torch.distributed.checkpoint.planner.TensorWriteData",
@@ -45,8 +46,10 @@ METADATA = (
     "pathlib.Path",
     "pathlib.PosixPath",
 )
-# What Megatron's scripts save beside tensors: their arguments, and the states of random number generators.
+# What Megatron's scripts save beside tensors: their arguments, states of random number generators, and states of layers that
+# are bytes already.
 COMMON = (
+    "_io.BytesIO",
     "argparse.Namespace",
     "types.SimpleNamespace",
     "collections.defaultdict",
