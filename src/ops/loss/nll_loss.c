@@ -4,10 +4,7 @@
  * value per row is touched, so rows are visited in order by one thread; sums are in double. */
 #include <stdlib.h>
 
-#include "elementwise.h"
-
-/* The interface's numbers. */
-enum { NONE, MEAN, SUM };
+#include "pointwise.h"
 
 struct args {
     int64_t reduction, ignore;
@@ -111,12 +108,12 @@ static aclnnStatus run(const struct hc_call *call) {
         HC_TRY(target_of(call, &target, i, r, self.shape[1], &t));
         const double w = t >= 0 ? weight_of(weight, t) : 0;
         const double loss = t >= 0 ? -w * get(&self, class_offset(&self, r, t)) : 0;
-        if (a->reduction == NONE) put(&out, offset_of(&out, r), loss);
+        if (a->reduction == LOSS_NONE) put(&out, offset_of(&out, r), loss);
         sum += loss;
         total += w;
     }
-    if (a->reduction != NONE) put(&out, 0, a->reduction == MEAN ? sum / total : sum);
-    put(hc_arg(call, 4), 0, a->reduction == NONE ? 0 : total);
+    if (a->reduction != LOSS_NONE) put(&out, 0, a->reduction == LOSS_MEAN ? sum / total : sum);
+    put(hc_arg(call, 4), 0, a->reduction == LOSS_NONE ? 0 : total);
     return 0;
 }
 
@@ -131,13 +128,13 @@ static aclnnStatus run_backward(const struct hc_call *call) {
     aclTensor view;
     if (!hc_broadcast_to(&nothing, out.shape, out.rank, &view)) return ACLNN_ERR_INNER;
     HC_TRY(hc_copy(&out, &view));
-    const double total = a->reduction == MEAN ? get(hc_arg(call, 4), 0) : 1;
+    const double total = a->reduction == LOSS_MEAN ? get(hc_arg(call, 4), 0) : 1;
     for (int64_t i = 0; i < target.numel; i++) {
         const struct row r = row_at(&out, i);
         int64_t t;
         HC_TRY(target_of(call, &target, i, r, out.shape[1], &t));
         if (t < 0) continue;
-        const double g = get(&grad, a->reduction == NONE ? offset_of(&grad, r) : 0);
+        const double g = get(&grad, a->reduction == LOSS_NONE ? offset_of(&grad, r) : 0);
         put(&out, class_offset(&out, r, t), -weight_of(weight, t) * g / total);
     }
     return 0;
@@ -162,18 +159,16 @@ static aclnnStatus check(const char *name, bool images, const aclTensor *self, c
                  (weight->rank == 1 && weight->numel == classes_of(self) && hc_dtype_is_float(weight->dtype)),
              ACLNN_ERR_PARAM_INVALID, "%s: weight is %s, want one floating point value per class of self %s",
              name, HC_SHOW(weight), HC_SHOW(self));
-    HC_CHECK(reduction >= NONE && reduction <= SUM, ACLNN_ERR_PARAM_INVALID,
-             "%s: reduction is %lld, want 0 (none), 1 (mean) or 2 (sum)", name, (long long)reduction);
-    return 0;
+    return loss_check_reduction(name, reduction);
 }
 
 /* One loss per row, in the shape of target, or one. */
 static aclnnStatus check_losses(const char *name, const char *arg, const aclTensor *t,
                                 const aclTensor *target, int64_t reduction) {
-    const int64_t want = reduction == NONE ? target->numel : 1;
+    const int64_t want = reduction == LOSS_NONE ? target->numel : 1;
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
-    const bool fits =
-        reduction == NONE && target->rank > 1 ? hc_same_shape(t, target) : t->rank <= 1 && t->numel == want;
+    const bool fits = reduction == LOSS_NONE && target->rank > 1 ? hc_same_shape(t, target)
+                                                                 : t->rank <= 1 && t->numel == want;
     HC_CHECK(fits && hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, want %lld floating point values for target %s", name, arg, HC_SHOW(t),
              (long long)want, HC_SHOW(target));
@@ -186,7 +181,7 @@ static aclnnStatus plan(const char *name, bool images, const aclTensor *self, co
                         const aclTensor *totalWeightOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, images, self, target, weight, args.reduction));
     HC_TRY(check_losses(name, "out", out, target, args.reduction));
-    HC_TRY(check_losses(name, "totalWeightOut", totalWeightOut, target, SUM));
+    HC_TRY(check_losses(name, "totalWeightOut", totalWeightOut, target, LOSS_SUM));
     return HC_PLAN(name, run, &args, HC_IN(self), HC_IN(target), HC_IN_OPT(weight), HC_OUT(out),
                    HC_OUT(totalWeightOut));
 }
@@ -198,7 +193,7 @@ static aclnnStatus plan_backward(const char *name, bool images, const aclTensor 
                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(check(name, images, self, target, weight, args.reduction));
     HC_TRY(check_losses(name, "gradOutput", gradOutput, target, args.reduction));
-    HC_TRY(check_losses(name, "totalWeight", totalWeight, target, SUM));
+    HC_TRY(check_losses(name, "totalWeight", totalWeight, target, LOSS_SUM));
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", name);
     HC_CHECK(hc_same_shape(self, out) && hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: out is %s, want the shape of self %s", name, HC_SHOW(out), HC_SHOW(self));

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 
+/* rows, cols: negative means any. The wanted shape is made only where it is told. */
 aclnnStatus hc_moe_check_matrix(const char *name, const char *arg, const aclTensor *t, int64_t rows,
                                 int64_t cols) {
     char wanted[64];
@@ -25,6 +26,7 @@ aclnnStatus hc_moe_check_floats(const char *name, const char *arg, const aclTens
     return 0;
 }
 
+/* n: how many; negative means any. */
 aclnnStatus hc_moe_check_numbers(const char *name, const char *arg, const aclTensor *t, int64_t n) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
     HC_CHECK(hc_dtype_class(t->dtype) == HC_CLASS_INT && (n < 0 || t->numel == n), ACLNN_ERR_PARAM_INVALID,
@@ -32,6 +34,7 @@ aclnnStatus hc_moe_check_numbers(const char *name, const char *arg, const aclTen
     return 0;
 }
 
+/* A routing map: one byte, 0 or not, for each token and expert. */
 aclnnStatus hc_moe_check_map(const char *name, const char *arg, const aclTensor *t, int64_t rows,
                              int64_t cols) {
     HC_TRY(hc_moe_check_matrix(name, arg, t, rows, cols));

@@ -2,6 +2,7 @@
 /* torch.nn.functional.interpolate of images by modes nearest, bilinear and bicubic, and its gradients. */
 #include "upsample.h"
 
+/* out is the image that sizes or scales ask for; a scale of 0 is none, and follows from the sizes. */
 #define FORWARD(op, of_kind, corners, scale_h, scale_w)                                                      \
     const struct upsample_call call = {.name = #op,                                                          \
                                        .kind = (of_kind),                                                    \
@@ -14,6 +15,7 @@
                                        .scales = {(scale_h), (scale_w)}};                                    \
     return upsample_plan(&call, workspaceSize, executor)
 
+/* The gradient of the small image from that of the large one, which has the forward's output size. */
 #define BACKWARD(op, of_kind, corners, out)                                                                  \
     const struct upsample_call call = {.name = #op,                                                          \
                                        .kind = (of_kind),                                                    \
@@ -28,6 +30,7 @@
                                        .scales = {scalesH, scalesW}};                                        \
     return upsample_plan(&call, workspaceSize, executor)
 
+/* F.interpolate(self, outputSize, mode="bilinear", align_corners=alignCorners) */
 HC_API aclnnStatus aclnnUpsampleBilinear2dGetWorkspaceSize(
     const aclTensor *self, const aclIntArray *outputSize, const bool alignCorners, const double scalesH,
     const double scalesW, aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -35,6 +38,7 @@ HC_API aclnnStatus aclnnUpsampleBilinear2dGetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnUpsampleBilinear2d)
 
+/* The same with mode="bicubic". */
 HC_API aclnnStatus aclnnUpsampleBicubic2dGetWorkspaceSize(const aclTensor *self,
                                                           const aclIntArray *outputSize,
                                                           const bool alignCorners, const double scalesH,
@@ -44,6 +48,7 @@ HC_API aclnnStatus aclnnUpsampleBicubic2dGetWorkspaceSize(const aclTensor *self,
 }
 HC_OP_LAUNCH(aclnnUpsampleBicubic2d)
 
+/* The same with mode="nearest"; corners mean nothing to it. */
 HC_API aclnnStatus aclnnUpsampleNearest2dGetWorkspaceSize(const aclTensor *self,
                                                           const aclIntArray *outputSize, aclTensor *out,
                                                           uint64_t *workspaceSize, aclOpExecutor **executor) {
@@ -51,6 +56,7 @@ HC_API aclnnStatus aclnnUpsampleNearest2dGetWorkspaceSize(const aclTensor *self,
 }
 HC_OP_LAUNCH(aclnnUpsampleNearest2d)
 
+/* With scales of its own, which the interface hands over as float. */
 HC_API aclnnStatus aclnnUpsampleNearest2dV2GetWorkspaceSize(const aclTensor *self,
                                                             const aclIntArray *outputSize, float scalesH,
                                                             float scalesW, aclTensor *out,

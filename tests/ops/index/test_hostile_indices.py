@@ -228,6 +228,16 @@ WRAPPED = (2**64 - 1) // 3 + 1
         ("aclnnEye", lambda a: (2**63 - 1, 2**63 - 1, a.put(ones(4, 4)))),
         ("aclnnRandperm", lambda a: (2**63 - 1, 0, 0, a.put(ones(4, dtype=I64)))),
         ("aclnnHistc", lambda a: (a.put(ones(4)), 2**63 - 1, Scalar(0), Scalar(1), a.put(ones(4)))),
+        ("aclnnMultilabelMarginLoss", lambda a: (a.put(ones(2, 3)), a.put(torch.full((2, 3), 2**63 - 1)), 1, a.put(torch.zeros(())), a.put(ones(2, 3)))),
+        ("aclnnCtcLoss", lambda a: (a.put(ones(4, 2, 3)), a.put(torch.full((2, 2), 2**63 - 1)), IntArray([4, 4]), IntArray([2, 2]), 0, False, a.put(ones(2)),
+                                    a.put(ones(2, 4, 5)))),
+        ("aclnnCtcLoss", lambda a: (a.put(ones(4, 2, 3)), a.put(ones(4, dtype=I64)), IntArray([4, 4]), IntArray([2**63 - 1, 2**63 - 1]), 0, False, a.put(ones(2)),
+                                    a.put(ones(2, 4, 5)))),
+        ("aclnnMultilabelMarginLoss", lambda a: (a.put(ones(2, 3)), a.put(torch.full((2, 3), -(2**63))), 1, a.put(torch.zeros(())), a.put(ones(2, 3)))),
+        ("aclnnCtcLoss", lambda a: (a.put(ones(4, 2, 3)), a.put(torch.full((2, 2), -(2**63))), IntArray([4, 4]), IntArray([2, 2]), 0, False, a.put(ones(2)),
+                                    a.put(ones(2, 4, 5)))),
+        ("aclnnCtcLoss", lambda a: (a.put(ones(4, 2, 3)), a.put(ones(4, dtype=I64)), IntArray([4, 4]), IntArray([-(2**63), -(2**63)]), 0, False, a.put(ones(2)),
+                                    a.put(ones(2, 4, 5)))),
     ],
 )  # fmt: skip
 def test_sizes(operator: str, arguments: Callable[[Arena], tuple[object, ...]]) -> None:
