@@ -257,7 +257,7 @@ static aclnnStatus run_gradient(const struct hc_call *call) {
 
 /* What both operators have, as their phase one got it. */
 struct call {
-    const char *name;
+    const char *name, *lengths_name; /* the interface spells targetLengths in two ways */
     const aclTensor *log_probs, *targets, *nll, *alpha;
     const aclIntArray *steps, *target_lengths;
     int64_t blank;
@@ -282,8 +282,8 @@ static aclnnStatus check_tensors(const struct call *c) {
              HC_SHOW(c->log_probs));
     HC_CHECK(c->steps->size == (size_t)rows && c->target_lengths->size == (size_t)rows,
              ACLNN_ERR_PARAM_INVALID,
-             "%s: inputLengths has %zu values and targetLengths %zu, wanted one for each of %lld rows",
-             c->name, c->steps->size, c->target_lengths->size, (long long)rows);
+             "%s: inputLengths has %zu values and %s %zu, wanted one for each of %lld rows", c->name,
+             c->steps->size, c->lengths_name, c->target_lengths->size, (long long)rows);
     HC_CHECK(hc_dtype_is_float(c->nll->dtype) && c->nll->numel == rows && c->nll->rank <= 1,
              ACLNN_ERR_PARAM_INVALID,
              "%s: negLogLikelihood is %s, wanted a floating point value for each of %lld rows", c->name,
@@ -303,7 +303,7 @@ static aclnnStatus fill_rows(const struct call *c, struct args *a) {
                  "%s: inputLengths[%zu] is %lld, wanted 0 to %lld, the steps of logProbs", c->name, n,
                  (long long)steps, (long long)all_steps);
         HC_CHECK(targets >= 0 && targets <= room, ACLNN_ERR_PARAM_INVALID,
-                 "%s: targetLengths[%zu] is %lld, wanted 0 to %lld, what targets %s has", c->name, n,
+                 "%s: %s[%zu] is %lld, wanted 0 to %lld, what targets %s has", c->name, c->lengths_name, n,
                  (long long)targets, (long long)room, HC_SHOW(c->targets));
         a->rows[n] = (struct row){steps, targets, c->targets->rank == 2 ? (int64_t)n * pitch : next};
         next += targets;
@@ -325,7 +325,7 @@ static aclnnStatus describe(const struct call *c, struct args **args, size_t *by
              !c->log_probs        ? "logProbs"
              : !c->targets        ? "targets"
              : !c->steps          ? "inputLengths"
-             : !c->target_lengths ? "targetLengths"
+             : !c->target_lengths ? c->lengths_name
              : !c->nll            ? "negLogLikelihood"
                                   : "logAlpha");
     HC_TRY(check_tensors(c));
@@ -366,6 +366,7 @@ HC_API aclnnStatus aclnnCtcLossGetWorkspaceSize(const aclTensor *logProbs, const
                                                 aclTensor *logAlphaOut, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {
     const struct call c = {.name = "aclnnCtcLoss",
+                           .lengths_name = "targetlengths",
                            .log_probs = logProbs,
                            .targets = targets,
                            .nll = negLogLikelihoodOut,
@@ -388,6 +389,7 @@ HC_API aclnnStatus aclnnCtcLossBackwardGetWorkspaceSize(
     const aclTensor *logAlpha, int64_t blank, bool zeroInfinity, aclTensor *out, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
     const struct call c = {.name = "aclnnCtcLossBackward",
+                           .lengths_name = "targetLengths",
                            .log_probs = logProbs,
                            .targets = targets,
                            .nll = negLogLikelihood,
