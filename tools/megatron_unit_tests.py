@@ -52,6 +52,7 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"\.type == ['\"]cuda['\"]|assert .*\.is_cuda", "asks whether a tensor's device is CUDA"),
     (r"RefusedError: .*fp8|fp8.*RefusedError", "fp8, which virtual NPUs refuse"),
     (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
+    (r"[Ii]nstall package `(\w+)`", r"needs the package \1, which is not public"),
     (r"No module named '(\S+)'", r"needs the package \1"),
     (r"No such file or directory: '/opt/data|/opt/data", "reads files of the authors' machines (/opt/data)"),
 )
@@ -61,6 +62,17 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "dist_checkpointing/test_fully_parallel.py::.*test_memory_usage.*",
         r"assert 0 == \(7 \* 10\)",
         "counts exchanges of tensors that one rank alone needs, which the release skips (the authors mark it flaky)",
+    ),
+    (
+        "distributed/test_grad_sync_with_expert_parallel.py::.*",
+        "Bias is not supported for MoE",
+        "makes experts with biases, which the release refuses (the authors mark it flaky)",
+    ),
+    (
+        r"transformer/moe/test_moe_layer.py::.*test_moe_with_late_initialize\[2-2-\w+-alltoall\]",
+        "",
+        "every rank takes itself for the first of its expert group, so ranks exchange other numbers of tokens than their peers "
+        "expect: an error here, by the interface undefined",
     ),
     (
         "dist_checkpointing/test_serialization.py::.*test_remove_sharded_tensors",

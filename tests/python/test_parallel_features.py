@@ -167,6 +167,20 @@ def test_fsdp2_takes_what_megatron_lm_gives() -> None:
 
     wrapped = Wrapper(1, 2, 3, disable_bucketing=True, sub_modules_to_wrap={torch.nn.Linear})
     assert wrapped.units == {torch.nn.Linear} and wrapped.ddp_config == 2
+    # By default linear layers are units where they are in no other.
+    from megatron.core.tensor_parallel import ColumnParallelLinear
+    from megatron.core.transformer.transformer_layer import TransformerLayer
+
+    model, layer, inner, outer = (
+        kind.__new__(kind)
+        for kind in (torch.nn.Module, TransformerLayer, ColumnParallelLinear, ColumnParallelLinear)
+    )
+    for module in (model, layer, inner, outer):
+        torch.nn.Module.__init__(module)
+    layer.linear, model.layer, model.output = inner, layer, outer
+    units = Wrapper(1, 2, model).units
+    found = [any(isinstance(module, unit) for unit in units) for module in (model, layer, inner, outer)]
+    assert found == [False, True, False, True]
 
 
 def group(wd_mult: float, **fields: Any) -> dict[str, Any]:

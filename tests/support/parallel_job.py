@@ -173,8 +173,6 @@ def wrap(layout: Layout, config: Any, chunk: torch.nn.Module, index: int) -> tor
         TorchFullyShardedDataParallel,
     )
     from megatron.core.distributed.custom_fsdp import FullyShardedDataParallel
-    from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
-    from megatron.core.transformer.transformer_layer import TransformerLayer
 
     ddp_config = DistributedDataParallelConfig(
         grad_reduce_in_fp32=True,
@@ -186,11 +184,7 @@ def wrap(layout: Layout, config: Any, chunk: torch.nn.Module, index: int) -> tor
         data_parallel_sharding_strategy=ZERO.get(layout.optimizer, "no_shard"),
     )
     if layout.optimizer == "fsdp2":
-        # Not the parallel linear layers, as by default: those of Megatron's own attention lie in a layer already.
-        units = {TransformerLayer, LanguageModelEmbedding}
-        wrapped = TorchFullyShardedDataParallel(config, ddp_config, chunk, units)
-        wrapped.ddp_config = ddp_config  # which the optimizer asks for
-        return wrapped
+        return TorchFullyShardedDataParallel(config, ddp_config, chunk)
     wrapper = FullyShardedDataParallel if layout.optimizer in ZERO else DistributedDataParallel
     return wrapper(config, ddp_config, chunk, disable_bucketing=index > 0)
 

@@ -16,6 +16,21 @@ from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
 
 
+class Outermost:
+    """For isinstance: linear layers that are in no layer of the transformer, such as that of the logits."""
+
+    def __init__(self, model: Any) -> None:
+        from megatron.core.transformer.transformer_layer import TransformerLayer
+
+        layers = [module for module in model.modules() if isinstance(module, TransformerLayer)]
+        self._inner = {id(module) for layer in layers for module in layer.modules()}
+
+    def __instancecheck__(self, module: Any) -> bool:
+        from megatron.core.tensor_parallel import ColumnParallelLinear
+
+        return isinstance(module, ColumnParallelLinear) and id(module) not in self._inner
+
+
 def accepting(init: Callable[..., None]) -> Callable[..., None]:
     known = inspect.signature(init).parameters
 
@@ -24,7 +39,7 @@ def accepting(init: Callable[..., None]) -> Callable[..., None]:
             from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
             from megatron.core.transformer.transformer_layer import TransformerLayer
 
-            kwargs["sub_modules_to_wrap"] = {TransformerLayer, LanguageModelEmbedding}
+            kwargs["sub_modules_to_wrap"] = {TransformerLayer, LanguageModelEmbedding, Outermost(module)}
         if "disable_bucketing" not in known:
             kwargs.pop("disable_bucketing", None)  # there are no buckets
         init(self, config, ddp_config, module, *args, **kwargs)
