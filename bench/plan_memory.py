@@ -44,6 +44,12 @@ FULL = "--recompute-granularity full --recompute-num-layers 1 --recompute-method
 EXPERTS = "--num-experts 4 --moe-router-topk 2 --moe-ffn-hidden-size 256 --disable-bias-linear --swiglu"
 LOCAL = "--transformer-impl local"
 SHARED = "--use-distributed-optimizer"
+INTERLEAVED = f"{LLAMA} --num-layers 8 --pipeline-model-parallel-size 2 --num-layers-per-virtual-pipeline-stage 2 --global-batch-size 16"
+LATENT = (
+    "--multi-latent-attention --swiglu --normalization RMSNorm --disable-bias-linear --position-embedding-type rope "
+    "--untie-embeddings-and-output-weights --hidden-dropout 0 --attention-dropout 0 --no-persist-layer-norm --no-rope-fusion "
+    "--q-lora-rank 128 --kv-lora-rank 64 --qk-head-dim 32 --qk-pos-emb-head-dim 16 --v-head-dim 32 --qk-layernorm --kv-channels 32"
+)
 # name: (ranks, words)
 CONFIGURATIONS = {
     "gpt-0-local-fp32": (1, f"--optimization-level 0 {LOCAL}"),
@@ -70,6 +76,20 @@ CONFIGURATIONS = {
     "gpt-1-tp2": (2, "--optimization-level 1 --bf16 --tensor-model-parallel-size 2 --sequence-parallel"),
     "llama-1-pp2": (2, f"--optimization-level 1 --bf16 {LLAMA} --num-layers 4 --pipeline-model-parallel-size 2"),
     "llama-1-dp2": (2, f"--optimization-level 1 --bf16 {LLAMA} {SHARED}"),
+    "llama-2-recompute-norm": (1, f"--optimization-level 2 {LOCAL} --bf16 {LLAMA} --num-layers 6 --recompute-norm"),
+    "gpt-2-recompute-norm-act": (
+        1, f"--optimization-level 2 {LOCAL} --recompute-norm --recompute-activation-function --num-layers 6",
+    ),
+    "llama-1-interleaved": (2, f"--optimization-level 1 {LOCAL} --bf16 {INTERLEAVED}"),
+    "llama-2-bubble": (2, f"--optimization-level 2 {LOCAL} --bf16 {INTERLEAVED} --recompute-in-bubble"),
+    "llama-1-cp2": (2, f"--optimization-level 1 {LOCAL} --bf16 {LLAMA} --context-parallel-size 2 --seq-length 512"),
+    "llama-2-cp2-ring": (
+        2, f"--optimization-level 2 {LOCAL} --bf16 {LLAMA} --context-parallel-size 2 --seq-length 512 "
+        "--context-parallel-algo megatron_cp_algo --attention-mask-type causal --use-flash-attn",
+    ),
+    "mla-1-bf16": (1, f"--optimization-level 1 --bf16 {LATENT}"),
+    "mla-0-fp32": (1, f"--optimization-level 0 {LATENT}"),
+    "mtp-1-bf16": (1, f"--optimization-level 1 --bf16 {LLAMA} --mtp-num-layers 1"),
 }  # fmt: skip
 
 

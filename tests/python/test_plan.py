@@ -14,6 +14,7 @@ from mindspeed.cli.main import main
 from mindspeed.planning import estimate, page, report
 from mindspeed.planning.launch import CommandError, parse
 from mindspeed.planning.mistakes import mistakes
+from mindspeed.planning.shape import Shape
 
 MEGATRON = {
     "training/arguments.py": """
@@ -189,6 +190,7 @@ MODELS = {
         "num_experts": 4, "moe_router_topk": 2, "moe_layer_freq": [0, 1, 1], "add_bias_linear": False,
         "moe_shared_expert_intermediate_size": 32,
     },
+    "mtp": {"mtp_num_layers": 2, "position_embedding_type": "rope"},
 }  # fmt: skip
 
 
@@ -201,7 +203,7 @@ def test_parameters_are_those_of_megatrons_model(name):
 
     megatron_adaptor.activate()
     from megatron.core.models.gpt import GPTModel
-    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec
+    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_decoder_block_spec, get_gpt_mtp_block_spec
     from megatron.core.transformer.transformer_config import TransformerConfig
 
     args = Namespace(**(BASE | MODELS[name]))
@@ -216,13 +218,16 @@ def test_parameters_are_those_of_megatrons_model(name):
         moe_router_topk=has("moe_router_topk", 2), moe_layer_freq=has("moe_layer_freq", 1),
         moe_shared_expert_intermediate_size=has("moe_shared_expert_intermediate_size"),
         use_cpu_initialization=True, perform_initialization=False, moe_router_load_balancing_type="none",
+        mtp_num_layers=has("mtp_num_layers"),
     )  # fmt: skip
     with torch.device("meta"), one_rank():
         layers = get_gpt_decoder_block_spec(config, False, config.normalization)
+        further = get_gpt_mtp_block_spec(config, layers, False) if config.mtp_num_layers else None
         model = GPTModel(
             config, layers, args.padded_vocab_size,
             args.max_position_embeddings, position_embedding_type=args.position_embedding_type,
             share_embeddings_and_output_weights=not has("untie_embeddings_and_output_weights", False),
+            mtp_block_spec=further,
         )  # fmt: skip
     assert estimate.estimate(args).parameters == sum(p.numel() for p in model.parameters())
 
@@ -275,6 +280,44 @@ def test_memory_features_take_away_what_they_say():
     assert stage_of("swap-attention", **half).layer < plain.layer
     full = stage_of(**half, recompute_granularity="full", recompute_method="uniform", recompute_num_layers=1)
     assert full.layer == 16 * 64 * 2 and full.peak < plain.peak
+
+
+def test_norms_that_are_computed_again_are_not_kept():
+    local = {"transformer_impl": "local", "attention_dropout": 0.0, "hidden_dropout": 0.0}
+    plain = stage_of("flash-attention", **local)
+    norms = 2 * (16 * 64 * 4 + 2 * 4 * 16)
+    assert stage_of("flash-attention", "recompute-norm", **local).layer == plain.layer - norms
+    one = stage_of("flash-attention", "recompute-norm", **local, recompute_norm_num_layers=1)
+    assert one.layer == plain.layer and one.activations == plain.activations - norms
+    assert (
+        stage_of("recompute-norm").layer == stage_of().layer
+    )  # Transformer Engine's: parts of the linear layers
+
+
+PIPELINE = {
+    "num_layers": 8, "pipeline_model_parallel_size": 2, "virtual_pipeline_model_parallel_size": 2, "global_batch_size": 8,
+    "padded_vocab_size": 8, "hidden_dropout": 0.0,
+}  # fmt: skip
+
+
+def stages_of(*features, **more):
+    return estimate.estimate(Namespace(**(BASE | PIPELINE | more), world_size=2), features).stages
+
+
+def test_interleaved_pipelines_keep_passes_of_chunks():
+    """The first of two stages has 2 + 2 passes before its first backward pass, of two layers each; the last has 2."""
+    shape = Shape(Namespace(**(BASE | PIPELINE), world_size=2))
+    assert [shape.passes(stage) for stage in range(2)] == [[0, 0, 1, 1, 0], [0, 0, 1]]
+    assert [len(chunk) for chunk in shape.chunks(0)] == [2, 2]
+    first, last = stages_of()
+    assert (first.activations - last.activations) / first.layer == pytest.approx(4, rel=0.1)
+    kept, same = stages_of("recompute-in-bubble")
+    stream = 16 * 64 * 4
+    assert first.activations - kept.activations == 2 * (first.layer - stream) and same == last
+    assert [len(shape.chunks(stage)[1]) for stage in range(2)] == [2, 2]
+    told = {"pipeline_num_transformer_layers": ((1, 3), (4, 0))}
+    uneven = Shape(Namespace(**(BASE | PIPELINE | told), world_size=2), ["pipeline-num-transformer-layers"])
+    assert [[len(chunk) for chunk in uneven.chunks(stage)] for stage in range(2)] == [[1, 3], [4, 0]]
 
 
 def test_attention_that_is_written_out_keeps_its_scores():

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mindspeed.planning import parameters, states
-from mindspeed.planning.layer import backward, inputs_of_core, layer, product
+from mindspeed.planning.layer import backward, inputs_of_core, layer, product, recomputed_norms
 from mindspeed.planning.shape import FP32, Shape, value_of
 
 
@@ -81,8 +81,8 @@ def estimate(args: Namespace, features: Collection[str] = ()) -> Estimate:
 
 def _stage(shape: Shape, stage: int) -> Stage:
     count = parameters.of_stage(shape, stage)
-    layers = Layers(shape, stage)
-    peak = max(_moments(shape, stage, layers, count), key=lambda moment: moment.total)
+    chunks = [Layers(shape, is_moe) for is_moe in shape.chunks(stage)]
+    peak = max(_moments(shape, stage, chunks, count), key=lambda moment: moment.total)
     return Stage(
         stage=stage,
         parameters=count.total,
@@ -90,7 +90,7 @@ def _stage(shape: Shape, stage: int) -> Stage:
         gradients=states.gradients(shape, count),
         optimizer=states.optimizer(shape, count),
         buffers=states.buffers(shape),
-        layer=max(layers.held, default=0),
+        layer=max((held for layers in chunks for held in layers.held), default=0),
         activations=peak.activations,
         loss=peak.loss,
         temporaries=peak.temporaries,
@@ -99,12 +99,12 @@ def _stage(shape: Shape, stage: int) -> Stage:
 
 
 class Layers:
-    """Of a stage: `whole` is what each layer has when its backward pass runs, `held` what it keeps until then."""
+    """Of a stage's chunk: `whole` is what each layer has when its backward pass runs, `held` what it keeps until then."""
 
-    def __init__(self, shape: Shape, stage: int) -> None:
+    def __init__(self, shape: Shape, is_moe: list[bool]) -> None:
         self.shape = shape
-        self.is_moe = shape.layers(stage)
-        self.whole = [layer(shape, is_moe) for is_moe in self.is_moe]
+        self.is_moe = is_moe
+        self.whole = [layer(shape, one) for one in is_moe]
         self.held = [self._held(index) for index in range(len(self.whole))]
 
     def core(self, index: int) -> int:
@@ -142,7 +142,17 @@ class Layers:
             kept -= whole.activated if most is None or index < most else 0
         if self.swaps:
             kept -= self.swapped(index)
-        return kept
+        return kept - sum(self.norms(index))
+
+    def norms(self, index: int) -> tuple[int, int]:
+        """What the norms of a layer keep, where they are computed again."""
+        if "recompute-norm" not in self.shape.features or self._is_recomputed(index):
+            return 0, 0
+        most = value_of(self.shape.args, "recompute_norm_num_layers", None)
+        before = sum(self._is_recomputed(other) for other in range(index))
+        if most is not None and index - before >= most:
+            return 0, 0
+        return recomputed_norms(self.shape, self.whole[index], self.is_moe[index])
 
     def _inputs(self, index: int) -> int:
         """Of a layer that runs again: its input; uniform recomputation keeps that of every n-th."""
@@ -161,34 +171,53 @@ class Layers:
         return swapped
 
 
-def _moments(shape: Shape, stage: int, layers: Layers, count: parameters.Count) -> Iterator[Moment]:
-    flight = shape.in_flight(stage)
-    others = _inputs(shape, stage, flight) + (flight - 1) * sum(layers.held)
+def _moments(shape: Shape, stage: int, chunks: list[Layers], count: parameters.Count) -> Iterator[Moment]:
+    passes = shape.passes(stage)
     shared = _held_gradient(shape, stage)
     received = 2 * shape.stream * shape.dtype if shape.pp > 1 else 0
-    if stage == shape.pp - 1:
-        kept = others + sum(layers.held)
+    inputs, last = _inputs(shape, stage, len(passes)), shape.vp - 1
+    if stage == shape.pp - 1 and last in passes:
+        layers = chunks[last]
+        kept = inputs + _others(shape, chunks, passes, last) + sum(layers.held) + _further(shape)
         if layers.swaps and layers.held:
             kept += layers.swapped(-1)
         yield from _loss(shape, kept)
-    for index in range(len(layers.whole)):
-        before = others + sum(layers.held[:index])
-        if layers.swaps and index > 0:
-            before += layers.swapped(index - 1)  # on its way in
-        for moment in backward(shape, layers.whole[index], layers.is_moe[index], layers.core(index)):
-            yield Moment(
-                name=f"backward pass of layer {index + 1}: {moment.name}",
-                activations=before + moment.kept,
-                temporaries=moment.temporaries + shared + received,
-            )
+    for chunk in sorted(set(passes)):
+        others = inputs + _others(shape, chunks, passes, chunk)
+        for moment in _backward(shape, chunks[chunk], others, shared + received):
+            yield moment if shape.vp == 1 else replace(moment, name=f"chunk {chunk + 1}, {moment.name}")
     if stage == 0:
         words = shape.vocabulary // shape.tp * shape.hidden * shape.dtype
         yield Moment(
             name="gradient of the embedding",
-            activations=others,
+            activations=inputs + _others(shape, chunks, passes, 0),
             temporaries=words + shared + shape.stream * shape.dtype,
         )
     yield Moment(name="optimizer's step", activations=0, temporaries=states.step(shape, count))
+
+
+def _others(shape: Shape, chunks: list[Layers], passes: list[int], chunk: int) -> int:
+    """What passes keep besides one of this chunk, whose backward pass runs."""
+    rest = list(passes)
+    rest.remove(chunk)
+    whole = len(rest)
+    if "recompute-in-bubble" in shape.features:
+        whole = min(whole, shape.pp * shape.vp - 1)
+    inputs = sum(len(chunks[other].held) for other in rest[whole:]) * shape.stream * shape.dtype
+    return inputs + sum(sum(chunks[other].held) for other in rest[:whole])
+
+
+def _backward(shape: Shape, layers: Layers, others: int, temporaries: int) -> Iterator[Moment]:
+    for index, whole in enumerate(layers.whole):
+        before = others + sum(layers.held[:index])
+        if layers.swaps and index > 0:
+            before += layers.swapped(index - 1)  # on its way in
+        for moment in backward(shape, whole, layers.is_moe[index], layers.core(index), layers.norms(index)):
+            yield Moment(
+                name=f"backward pass of layer {index + 1}: {moment.name}",
+                activations=before + moment.kept,
+                temporaries=moment.temporaries + temporaries,
+            )
 
 
 def _inputs(shape: Shape, stage: int, flight: int) -> int:
@@ -210,6 +239,14 @@ def _held_gradient(shape: Shape, stage: int) -> int:
         if tied and shape.pp == 1 and stage == 0
         else 0
     )
+
+
+def _further(shape: Shape) -> int:
+    """What layers of multi-token prediction keep, and their losses: the logits, and norms of two streams side by side."""
+    stream, rows = shape.stream * shape.dtype, 2 * FP32 * (shape.stream // shape.hidden)
+    each = layer(shape, shape.is_moe[-1]).total + 4 * stream + 3 * (stream + rows)
+    each += shape.tokens * (shape.vocabulary // shape.tp) * shape.dtype
+    return int(value_of(shape.args, "mtp_num_layers", 0) * each)
 
 
 def _loss(shape: Shape, kept: int) -> Iterator[Moment]:
@@ -239,6 +276,4 @@ def _notes(args: Namespace) -> list[str]:
         notes.append(
             "Activations of latent attention and of experts are rough: routing decides how many tokens an expert has."
         )
-    if value_of(args, "mtp_num_layers", 0):
-        notes.append("Layers of multi-token prediction are not counted.")
     return notes

@@ -190,9 +190,16 @@ class Moment:
     temporaries: int
 
 
-def backward(shape: Shape, whole: Layer, is_moe: bool, core: int) -> Iterator[Moment]:
-    """The moments that may be the peak. `core` is what is kept of the core while the MLP's turn is."""
-    below = whole.total - whole.core + core
+def recomputed_norms(shape: Shape, whole: Layer, is_moe: bool) -> tuple[int, int]:
+    """What --recompute-norm does not keep, before attention and before the MLP: of norms that are modules of their own."""
+    return whole.norm if shape.is_local else 0, whole.mlp_norm if shape.is_local or is_moe else 0
+
+
+def backward(
+    shape: Shape, whole: Layer, is_moe: bool, core: int, norms: tuple[int, int] = (0, 0)
+) -> Iterator[Moment]:
+    """The moments that may be the peak. `core` is what is kept of the core while the MLP's turn is; `norms` come later."""
+    below = whole.total - whole.core + core - sum(norms)
     stream = shape.stream * shape.dtype
     rows, ffn = _rows_of_product(shape, is_moe)
     wide = whole.activated // shape.dtype if not is_moe else rows * ffn
@@ -208,7 +215,7 @@ def backward(shape: Shape, whole: Layer, is_moe: bool, core: int) -> Iterator[Mo
         kept=below,
         temporaries=stream + activation_temporaries(shape) * wide * shape.dtype,
     )
-    below -= whole.first
+    below += norms[1] - whole.first
     yield Moment(
         name="first linear layer",
         kept=below,

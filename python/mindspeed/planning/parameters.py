@@ -81,6 +81,11 @@ def _embedding(shape: Shape) -> int:
     return int(words + positions)
 
 
+def _joint(shape: Shape) -> int:
+    """Of a layer that predicts a token further on: what joins the stream with the next token, and norms of both and of the result."""
+    return int(2 * shape.hidden * shape.hidden // shape.tp + 3 * shape.norm)
+
+
 def of_stage(shape: Shape, stage: int) -> Count:
     found = Count()
     for is_moe in shape.layers(stage):
@@ -89,6 +94,9 @@ def of_stage(shape: Shape, stage: int) -> Count:
         found += Count(_embedding(shape))
     if stage == shape.pp - 1:
         found += Count(shape.norm)
+        found += (_layer(shape, shape.is_moe[-1]) + Count(_joint(shape))) * value_of(
+            shape.args, "mtp_num_layers", 0
+        )
         if value_of(shape.args, "untie_embeddings_and_output_weights", False) or shape.pp > 1:
             found += Count(shape.vocabulary // shape.tp * shape.hidden)
     return found

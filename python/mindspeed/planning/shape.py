@@ -23,6 +23,7 @@ class Shape:
         self.features = frozenset(features)
         self.tp = 1 if whole else value_of(args, "tensor_model_parallel_size", 1)
         self.pp = 1 if whole else value_of(args, "pipeline_model_parallel_size", 1)
+        self.vp = 1 if whole else value_of(args, "virtual_pipeline_model_parallel_size", 1)
         self.cp = value_of(args, "context_parallel_size", 1)
         self.ep = 1 if whole else value_of(args, "expert_model_parallel_size", 1)
         self.etp = 1 if whole else value_of(args, "expert_tensor_parallel_size", self.tp)
@@ -106,15 +107,36 @@ class Shape:
     def dropout(self, name: str) -> float:
         return float(value_of(self.args, name, 0.1))
 
-    def in_flight(self, stage: int) -> int:
-        """Micro-batches whose activations a stage keeps in the 1F1B schedule."""
-        batches = value_of(self.args, "global_batch_size", self.batch * self.dp) // (
-            self.batch * max(1, self.dp // self.cp)
-        )
-        return int(max(1, min(self.pp - stage, batches)))
+    def passes(self, stage: int) -> list[int]:
+        """Forward passes whose activations a stage keeps at most, each by its chunk; interleaved ones go in rounds of pp."""
+        each = self.batch * max(1, self.dp // self.cp)
+        batches = int(value_of(self.args, "global_batch_size", self.batch * self.dp) // each)
+        if self.vp == 1:
+            return [0] * max(1, min(self.pp - stage, batches))
+        total = batches * self.vp
+        warm = total if batches == self.pp else 2 * (self.pp - stage - 1) + (self.vp - 1) * self.pp
+        return [number % (self.pp * self.vp) // self.pp for number in range(min(total, warm + 1))]
+
+    def chunks(self, stage: int) -> list[list[bool]]:
+        """Of each chunk of a stage: whether each of its layers is MoE; without those that compute nothing."""
+        counts = self._counts()
+        left_out = value_of(self.args, "noop_layers", ())
+        found = []
+        for chunk in range(self.vp):
+            begin = sum(row[place] for row in counts for place in range(chunk))
+            begin += sum(row[chunk] for row in counts[:stage])
+            indices = range(begin, begin + counts[stage][chunk])
+            found.append([self.is_moe[index] for index in indices if index not in left_out])
+        return found
 
     def layers(self, stage: int) -> list[bool]:
-        """Of a stage: whether each of its layers is MoE; without those that compute nothing."""
+        return [is_moe for chunk in self.chunks(stage) for is_moe in chunk]
+
+    def _counts(self) -> list[list[int]]:
+        """Layers of each stage's chunks."""
+        told = value_of(self.args, "pipeline_num_transformer_layers", None)
+        if told and len(told) == self.pp and "pipeline-num-transformer-layers" in self.features:
+            return [list(row) for row in told]
         total = self.args.num_layers
         first = value_of(self.args, "decoder_first_pipeline_num_layers", None)
         last = value_of(self.args, "decoder_last_pipeline_num_layers", None)
@@ -125,9 +147,7 @@ class Shape:
             counts[0] = first
         if last is not None:
             counts[-1] = last
-        begin = sum(counts[:stage])
-        left_out = value_of(self.args, "noop_layers", ())
-        return [self.is_moe[index] for index in range(begin, begin + counts[stage]) if index not in left_out]
+        return [[count // self.vp] * self.vp for count in counts]
 
 
 def _moe_pattern(args: Namespace) -> list[bool]:

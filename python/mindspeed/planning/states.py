@@ -56,10 +56,18 @@ def buffers(shape: Shape) -> int:
     """Shared by all layers: a mask, or the products that become scores; tables of rotary positions."""
     total = shape.scores * shape.dtype
     if shape.is_flash:
-        total = 0 if shape.is_local and shape.has_mask else TRIANGLE
+        total = TRIANGLE if _needs_triangle(shape) else 0
     if shape.has_rope:
         total += 3 * shape.sequence * shape.cp * shape.channels * FP32
     return total
+
+
+def _needs_triangle(shape: Shape) -> bool:
+    """A mask is given to the pipeline's first and last chunk, and is not looked at by Transformer Engine's attention or a ring."""
+    if not (shape.is_local and shape.has_mask) or shape.pp * shape.vp > 2:
+        return True
+    told = value_of(shape.args, "attention_mask_type", "general")
+    return "context-parallel-algo" in shape.features and told == "causal"
 
 
 def _own(shape: Shape, count: Count) -> int:
