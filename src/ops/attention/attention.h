@@ -19,6 +19,8 @@ struct attn_inputs {
     int64_t pse_type; /* 0: scale first, then add pse; 1: add, then scale; 2, 3: pse is made of slopes */
     const char *layout, *softmax_layout;
     const aclTensor *softmax_max, *softmax_sum, *attention_out;
+    /* inference only: parts of query and key that are rotated, kept apart; pages of each batch's keys */
+    const aclTensor *query_rope, *key_rope, *block_table, *lse;
     /* backward only */
     bool backward;
     const aclTensor *dy, *dq, *dk, *dv, *dpse, *dsink;
@@ -57,25 +59,55 @@ enum attn_slot {
     SLOT_DV,
     SLOT_DPSE,
     SLOT_DSINK,
+    SLOT_Q_ROPE,
+    SLOT_K_ROPE,
+    SLOT_TABLE,
+    SLOT_LSE,
     SLOT_COUNT
 };
 
-/* B batch, S sequence, N heads, D head size, H = N * D, T all tokens of a packed sequence. */
-enum attn_layout { LAYOUT_BSH, LAYOUT_SBH, LAYOUT_BNSD, LAYOUT_BSND, LAYOUT_TND };
+/* B batch, S sequence, N heads, D head size, H = N * D, T all tokens of a packed sequence. The last two are
+ * inference's only; training takes those before them. */
+enum attn_layout {
+    LAYOUT_BSH,
+    LAYOUT_SBH,
+    LAYOUT_BNSD,
+    LAYOUT_BSND,
+    LAYOUT_TND,
+    LAYOUT_NTD,
+    LAYOUT_NBSD,
+    ATTN_LAYOUTS
+};
+extern const char *const ATTN_LAYOUT_NAMES[ATTN_LAYOUTS];
+
+/* Which dimension holds batches, heads, positions and elements; -1: none. H holds heads and their elements,
+ * so it has no axis for heads; packed sequences have none for batches. */
+struct attn_axes {
+    int b, n, s, d;
+};
+struct attn_axes attn_axes(enum attn_layout layout);
+static inline bool attn_is_packed(enum attn_layout layout) {
+    return layout == LAYOUT_TND || layout == LAYOUT_NTD;
+}
 
 /* The plan's arguments: plain values, copied. */
 struct attn_args {
     const char *name;
-    enum attn_layout layout;
+    enum attn_layout layout, kv_layout, out_layout;
     size_t batches, heads, kv_heads, d, dv;
-    size_t sq, skv; /* of each batch; the longest for TND */
+    size_t d_rope;    /* of d, the last elements, which query and key have apart */
+    size_t page_size; /* of keys that lie in pages; 0: they do not. A page is to kv_layout what a batch is. */
+    bool ragged;      /* batches of a padded layout have lengths of their own */
+    size_t sq, skv;   /* of each batch; the longest for TND */
     double scale, keep_prob;
     int64_t pre, next, q_start, kv_start;
     int sparse_mode, pse_type;
     bool masked;            /* an attention mask was given: only then do the sparse modes count */
     bool softmax_per_token; /* TND: statistics are [T, N, 8], not [N, s, 8] batch after batch */
     size_t num_prefix;
-    int64_t numbers[]; /* TND: lengths added up, queries then keys, `batches` each; then prefixes */
+    /* Packed: lengths added up, queries then keys, `batches` each, but for keys in pages, and where ragged,
+     * each for itself; then prefixes. */
+    int64_t numbers[];
 };
 
 /* An operand of quantised inputs, or of rotary parts kept apart: refused by name when it is given. */
@@ -101,5 +133,8 @@ aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const c
 /* Phase one of every operator of the family: check, work out sizes, plan. The other two are its run
  * functions. */
 aclnnStatus attn_plan(const struct attn_inputs *in, uint64_t *workspaceSize, aclOpExecutor **executor);
+/* The end of a phase one: what was checked becomes a plan. `bytes`: of `a` and its numbers. */
+aclnnStatus attn_make_plan(const struct attn_inputs *in, const struct attn_args *a, size_t bytes,
+                           uint64_t *workspaceSize, aclOpExecutor **executor);
 aclnnStatus attn_forward(const struct hc_call *call);
 aclnnStatus attn_backward(const struct hc_call *call);

@@ -309,7 +309,7 @@ static aclnnStatus sum_dpse(const struct backward *w) {
 static aclnnStatus clear_outputs(const struct backward *w) {
     const struct hc_call *call = w->job.call;
     const struct hc_element zero = {{0}};
-    if (w->job.a->layout == LAYOUT_TND) {
+    if (attn_is_packed(w->job.a->layout)) {
         HC_TRY(hc_fill(hc_arg(call, SLOT_DQ), &zero));
         HC_TRY(hc_fill(hc_arg(call, SLOT_DK), &zero));
         HC_TRY(hc_fill(hc_arg(call, SLOT_DV), &zero));

@@ -58,9 +58,9 @@ static void load_keys(const struct attn_job *job, const struct attn_batch *batch
     float *v = kt + job->ld * ATTN_KEY_ROW;
     t->kt = kt, t->v = v;
     if (!fresh) return;
-    attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, job->ld);
+    attn_load_keys(job, batch, kv_head, k, keys, t->k);
     HC_DISPATCH(attn_transpose)(keys, a->d, t->k, job->ld, kt, ATTN_KEY_ROW);
-    attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, v, job->ldv);
+    attn_load_values(job, batch, kv_head, k, keys, v);
 }
 
 /* S = Q K^T of the keys that are seen. */
@@ -116,6 +116,13 @@ static void softmax_tile(const struct attn_job *job, const struct attn_batch *ba
     }
 }
 
+/* Inference lays the logarithm of a row's sum out as [T,N] or [B,N,S]. */
+static size_t lse_at(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i) {
+    const size_t heads = job->a->heads;
+    if (attn_is_packed(job->a->layout)) return (batch->q0 + i) * heads + head;
+    return (batch->index * heads + head) * job->a->sq + i;
+}
+
 /* Rows without any key: zeros, and statistics that make every later exponential or weight zero. */
 static void finish_rows(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                         size_t rows, const struct tiles *t) {
@@ -130,6 +137,8 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
         const bool none = sum == 0;
         HC_DISPATCH(attn_scale_row)(job->a->dv, out, none ? 0 : factor / sum);
         attn_store_row(&job->out, batch, head, batch->q0 + i + r, job->a->dv, out);
+        if (job->lse != NULL) job->lse[lse_at(job, batch, head, i + r)] = none ? INFINITY : max + logf(sum);
+        if (job->max == NULL) continue;
         const size_t at = attn_statistic(job, batch, head, i + r) * 8;
         for (size_t j = 0; j < 8; j++) {
             job->max[at + j] = none ? -FLT_MAX : max;
@@ -147,7 +156,7 @@ static void query_block(const struct attn_job *job, const struct attn_batch *bat
     size_t low, high, ignored;
     attn_visible(job, batch, i, &low, &ignored);
     attn_visible(job, batch, i + rows - 1, &ignored, &high);
-    attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, t->q, job->ld);
+    attn_load_queries(job, batch, head, i, rows, t->q);
     memset(t->out, 0, rows * job->ldv * sizeof(float));
     for (size_t r = 0; r < rows; r++) {
         t->max[r] = -INFINITY;
@@ -183,11 +192,16 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* Rows of a packed output behind the last sequence belong to no item: they are zeroed first. */
+/* Rows behind the last sequence of a packed output, or behind a batch's own length, belong to no item: they
+ * are zeroed first. */
 static aclnnStatus run_job(struct attn_job *job) {
-    const aclTensor *out = hc_arg(job->call, SLOT_OUT);
+    const aclTensor *out = hc_arg(job->call, SLOT_OUT), *lse = hc_arg(job->call, SLOT_LSE);
+    const struct attn_args *a = job->a;
     const struct hc_element zero = {{0}};
-    if (job->a->layout == LAYOUT_TND && job->tokens < (size_t)out->shape[0]) HC_TRY(hc_fill(out, &zero));
+    const size_t rows =
+        attn_is_packed(a->layout) ? (size_t)out->shape[attn_axes(a->out_layout).s] : a->batches * a->sq;
+    if (job->tokens < rows) HC_TRY(hc_fill(out, &zero));
+    if (job->tokens < rows && lse != NULL) HC_TRY(hc_fill(lse, &zero));
     const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
     const size_t heads = job->a->batches * job->a->heads;
     /* Whole heads, as their blocks share what is loaded, where every thread gets several. */

@@ -15,21 +15,18 @@ static int64_t clamp_tokens(int64_t t) {
 
 /* Strides of a layout: where heads share a dimension with elements (BSH, SBH), the next head is d
  * elements on. */
-static struct attn_view make_view(const struct attn_args *a, const aclTensor *t, size_t d) {
+static struct attn_view make_view(enum attn_layout layout, const aclTensor *t, size_t d) {
     if (t == NULL) return (struct attn_view){0};
-    const int64_t *s = t->stride, head = (int64_t)d;
-    struct attn_view v = {.data = hc_data(t),
-                          .item_size = t->item_size,
-                          .load = hc_load_for(t->dtype, HC_F32),
-                          .store = hc_store_for(t->dtype, HC_F32)};
-    switch (a->layout) {
-    case LAYOUT_BSH: v.b = s[0], v.s = s[1], v.n = head * s[2], v.d = s[2]; break;
-    case LAYOUT_SBH: v.b = s[1], v.s = s[0], v.n = head * s[2], v.d = s[2]; break;
-    case LAYOUT_BNSD: v.b = s[0], v.n = s[1], v.s = s[2], v.d = s[3]; break;
-    case LAYOUT_BSND: v.b = s[0], v.s = s[1], v.n = s[2], v.d = s[3]; break;
-    default: v.b = 0, v.s = s[0], v.n = s[1], v.d = s[2]; break;
-    }
-    return v;
+    const struct attn_axes x = attn_axes(layout);
+    const int64_t *s = t->stride;
+    return (struct attn_view){.data = hc_data(t),
+                              .item_size = t->item_size,
+                              .load = hc_load_for(t->dtype, HC_F32),
+                              .store = hc_store_for(t->dtype, HC_F32),
+                              .b = x.b < 0 ? 0 : s[x.b],
+                              .n = x.n < 0 ? (int64_t)d * s[x.d] : s[x.n],
+                              .s = s[x.s],
+                              .d = s[x.d]};
 }
 
 /* Position bias: batch, head, query row, key. */
@@ -59,7 +56,7 @@ static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
     const int r = view.rank;
     job->mask = (const uint8_t *)hc_data(&view);
     job->mask_i = view.stride[r - 2];
-    job->mask_b = r == 4 && view.shape[0] > 1 ? view.stride[0] : 0;
+    job->mask_b = r > 2 && view.shape[0] > 1 ? view.stride[0] : 0;
     job->mask_n = r == 4 && view.shape[1] > 1 ? view.stride[1] : 0;
     return 0;
 }
@@ -67,7 +64,7 @@ static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
 /* `first` and `last` are those with queries: the modes 7 and 8 mean them. */
 static aclnnStatus set_batches(struct attn_job *job) {
     const struct attn_args *a = job->a;
-    const bool packed = a->layout == LAYOUT_TND;
+    const bool packed = attn_is_packed(a->layout);
     job->batches = hc_block_take_zeroed(a->batches + 1, sizeof *job->batches);
     HC_CHECK(job->batches != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu batches", a->name,
              a->batches);
@@ -76,12 +73,14 @@ static aclnnStatus set_batches(struct attn_job *job) {
     for (size_t i = 0; i < a->batches; i++) {
         struct attn_batch *b = &job->batches[i];
         *b = (struct attn_batch){.sq = a->sq, .skv = a->skv, .token0 = token, .drop0 = drop, .index = i};
+        const int64_t *q = a->numbers, *kv = q + a->batches;
         if (packed) {
-            const int64_t *q = a->numbers, *kv = q + a->batches;
             b->q0 = i > 0 ? (size_t)q[i - 1] : 0;
-            b->kv0 = i > 0 ? (size_t)kv[i - 1] : 0;
+            b->kv0 = i > 0 && a->page_size == 0 ? (size_t)kv[i - 1] : 0;
             b->sq = (size_t)q[i] - b->q0;
             b->skv = (size_t)kv[i] - b->kv0;
+        } else if (a->ragged) {
+            b->sq = (size_t)q[i], b->skv = (size_t)kv[i];
         }
         if (b->sq > 0) {
             b->first = last == NULL;
@@ -98,14 +97,48 @@ static aclnnStatus set_batches(struct attn_job *job) {
     return 0;
 }
 
+/* The pages that each batch's keys lie in, read once and checked. What the table has beyond them may be
+ * anything. */
+static aclnnStatus set_pages(struct attn_job *job) {
+    const struct attn_args *a = job->a;
+    const aclTensor *table = hc_arg(job->call, SLOT_TABLE), *key = hc_arg(job->call, SLOT_K);
+    if (a->page_size == 0) return 0;
+    size_t count = 0;
+    for (size_t i = 0; i < a->batches; i++) {
+        job->batches[i].page0 = count;
+        count += hc_ceil_div(job->batches[i].skv, a->page_size);
+    }
+    job->pages = hc_block_take_array(count + 1, sizeof *job->pages);
+    HC_CHECK(job->pages != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu pages", a->name, count);
+    for (size_t i = 0; i < a->batches; i++) {
+        const size_t n = hc_ceil_div(job->batches[i].skv, a->page_size);
+        for (size_t j = 0; j < n; j++) {
+            int64_t page;
+            const int64_t at = (int64_t)i * table->stride[0] + (int64_t)j * table->stride[1];
+            hc_load_for(table->dtype, HC_I64)(1, &page, hc_data(table) + at * table->item_size, 1);
+            HC_CHECK(page >= 0 && page < key->shape[0], ACLNN_ERR_PARAM_INVALID,
+                     "%s: blockTable[%zu][%zu] is %lld, key %s has pages 0 to %lld", a->name, i, j,
+                     (long long)page, HC_SHOW(key), (long long)key->shape[0] - 1);
+            job->pages[job->batches[i].page0 + j] = (size_t)page;
+        }
+    }
+    return 0;
+}
+
 /* Tiles of bfloat16 tensors are multiplied as such where the CPU can. */
 static attn_gemm_fn *choose_gemm(const struct hc_call *call) {
     bool all = HC_DISPATCH(attn_gemm_AMX) != NULL;
-    for (int slot = SLOT_Q; slot <= SLOT_DY; slot++) {
-        const aclTensor *t = hc_arg(call, slot);
+    static const int SLOTS[] = {SLOT_Q, SLOT_K, SLOT_V, SLOT_DY, SLOT_Q_ROPE, SLOT_K_ROPE};
+    for (size_t i = 0; i < HC_ARRAY_SIZE(SLOTS); i++) {
+        const aclTensor *t = hc_arg(call, SLOTS[i]);
         all = all && (t == NULL || t->dtype == ACL_BF16);
     }
     return all ? HC_DISPATCH(attn_gemm_AMX) : HC_DISPATCH(attn_gemm);
+}
+
+static float *floats_of(const struct hc_call *call, int slot) {
+    const aclTensor *t = hc_arg(call, slot);
+    return t != NULL ? (float *)hc_data(t) : NULL;
 }
 
 /* Slots of the other direction are empty: hc_arg gives NULL, and the view has no data. Free the job also
@@ -116,27 +149,32 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     job->ld = attn_row_size(a->d);
     job->ldv = attn_row_size(a->dv);
     job->gemm = choose_gemm(call);
-    job->q = make_view(a, hc_arg(call, SLOT_Q), a->d);
-    job->k = make_view(a, hc_arg(call, SLOT_K), a->d);
-    job->v = make_view(a, hc_arg(call, SLOT_V), a->dv);
-    job->out = make_view(a, hc_arg(call, SLOT_OUT), a->dv);
-    job->dy = make_view(a, hc_arg(call, SLOT_DY), a->dv);
-    job->dq = make_view(a, hc_arg(call, SLOT_DQ), a->d);
-    job->dk = make_view(a, hc_arg(call, SLOT_DK), a->d);
-    job->dv = make_view(a, hc_arg(call, SLOT_DV), a->dv);
+    job->q = make_view(a->layout, hc_arg(call, SLOT_Q), a->d - a->d_rope);
+    job->k = make_view(a->kv_layout, hc_arg(call, SLOT_K), a->d - a->d_rope);
+    job->q_rope = make_view(a->layout, hc_arg(call, SLOT_Q_ROPE), a->d_rope);
+    job->k_rope = make_view(a->kv_layout, hc_arg(call, SLOT_K_ROPE), a->d_rope);
+    job->v = make_view(a->kv_layout, hc_arg(call, SLOT_V), a->dv);
+    job->out = make_view(a->out_layout, hc_arg(call, SLOT_OUT), a->dv);
+    job->dy = make_view(a->layout, hc_arg(call, SLOT_DY), a->dv);
+    job->dq = make_view(a->layout, hc_arg(call, SLOT_DQ), a->d);
+    job->dk = make_view(a->layout, hc_arg(call, SLOT_DK), a->d);
+    job->dv = make_view(a->layout, hc_arg(call, SLOT_DV), a->dv);
     job->pse = make_pse_view(hc_arg(call, SLOT_PSE));
     job->dpse = make_pse_view(hc_arg(call, SLOT_DPSE));
     job->drop = hc_arg(call, SLOT_DROP) ? (const uint8_t *)hc_data(hc_arg(call, SLOT_DROP)) : NULL;
-    job->max = (float *)hc_data(hc_arg(call, SLOT_MAX));
-    job->sum = (float *)hc_data(hc_arg(call, SLOT_SUM));
-    job->sink = hc_arg(call, SLOT_SINK) ? (const float *)hc_data(hc_arg(call, SLOT_SINK)) : NULL;
+    job->max = floats_of(call, SLOT_MAX);
+    job->sum = floats_of(call, SLOT_SUM);
+    job->lse = floats_of(call, SLOT_LSE);
+    job->sink = floats_of(call, SLOT_SINK);
     HC_TRY(set_batches(job));
+    HC_TRY(set_pages(job));
     return set_mask(job, hc_arg(call, SLOT_MASK));
 }
 
 /* Both may be NULL: a job that failed early owns less. */
 void attn_job_free(struct attn_job *job) {
     hc_block_give(job->batches);
+    hc_block_give(job->pages);
     hc_block_give(job->mask_owned);
 }
 
@@ -165,6 +203,42 @@ void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t
         for (size_t i = 0; i < bytes; i += HC_CACHE_LINE) __builtin_prefetch(from + AHEAD * step + i);
         v->load(d, tile + r * ld, from, v->d);
     }
+}
+
+void attn_load_queries(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
+                       size_t rows, float *tile) {
+    const size_t plain = job->a->d - job->a->d_rope;
+    attn_load(&job->q, batch, batch->q0, head, at, rows, plain, tile, job->ld);
+    if (job->q_rope.data != NULL)
+        attn_load(&job->q_rope, batch, batch->q0, head, at, rows, job->a->d_rope, tile + plain, job->ld);
+}
+
+/* Rows of a key head; page by page where there are pages. */
+static void load_cached(const struct attn_job *job, const struct attn_view *v, const struct attn_batch *batch,
+                        size_t head, size_t at, size_t rows, size_t d, float *tile, size_t ld) {
+    const size_t page = job->a->page_size;
+    if (page == 0) {
+        attn_load(v, batch, batch->kv0, head, at, rows, d, tile, ld);
+        return;
+    }
+    for (size_t n; rows > 0; rows -= n, at += n, tile += n * ld) {
+        n = hc_min_size(rows, page - at % page);
+        const struct attn_batch in_page = {.index = job->pages[batch->page0 + at / page]};
+        attn_load(v, &in_page, 0, head, at % page, n, d, tile, ld);
+    }
+}
+
+void attn_load_keys(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
+                    size_t rows, float *tile) {
+    const size_t plain = job->a->d - job->a->d_rope;
+    load_cached(job, &job->k, batch, head, at, rows, plain, tile, job->ld);
+    if (job->k_rope.data != NULL)
+        load_cached(job, &job->k_rope, batch, head, at, rows, job->a->d_rope, tile + plain, job->ld);
+}
+
+void attn_load_values(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
+                      size_t rows, float *tile) {
+    load_cached(job, &job->v, batch, head, at, rows, job->a->dv, tile, job->ldv);
 }
 
 /* Rounded to the tensor's type, once. */
@@ -292,7 +366,7 @@ void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch
 size_t attn_statistic(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i) {
     const size_t heads = job->a->heads;
     if (job->a->softmax_per_token) return (batch->q0 + i) * heads + head;
-    const size_t rows = job->a->layout == LAYOUT_TND ? batch->q0 : batch->index * batch->sq;
+    const size_t rows = attn_is_packed(job->a->layout) ? batch->q0 : batch->index * batch->sq;
     return rows * heads + head * batch->sq + i;
 }
 

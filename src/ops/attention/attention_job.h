@@ -34,6 +34,7 @@ struct attn_batch {
     size_t q0, sq; /* first query row in the packed sequence (0 unless TND), and how many */
     size_t kv0, skv;
     size_t token0; /* queries of the batches before */
+    size_t page0;  /* of job->pages */
     size_t drop0;  /* bits of the batches before */
     size_t index;
     bool first, last;
@@ -45,15 +46,17 @@ struct attn_batch {
 struct attn_job {
     const struct attn_args *a;
     const struct hc_call *call;
-    struct attn_view q, k, v, out, dy, dq, dk, dv, pse, dpse;
+    struct attn_view q, k, v, out, dy, dq, dk, dv, pse, dpse, q_rope, k_rope;
     struct attn_batch *batches;
     size_t tokens; /* of all batches */
     const uint8_t *mask;
     int64_t mask_b, mask_n, mask_i;
     void *mask_owned;
     const uint8_t *drop;
-    float *max, *sum;
+    float *max, *sum; /* NULL: not asked for */
+    float *lse;       /* likewise */
     const float *sink;
+    size_t *pages;      /* of each batch in turn, where keys lie in pages */
     size_t ld, ldv;     /* from row to row of a tile of head elements */
     attn_gemm_fn *gemm; /* products of tiles, the second operand being one of the tensors */
     atomic_bool failed; /* a work item had no scratch: items cannot return an error */
@@ -67,6 +70,14 @@ aclnnStatus attn_job_status(const struct attn_job *job);
 /* rows x d elements of a head, from sequence position `at`, as float32 rows of ld. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
                size_t rows, size_t d, float *tile, size_t ld);
+/* Queries [at, at + rows) of a head; keys and values of a key head: with their rotated parts, from whatever
+ * pages. */
+void attn_load_queries(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
+                       size_t rows, float *tile);
+void attn_load_keys(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
+                    size_t rows, float *tile);
+void attn_load_values(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
+                      size_t rows, float *tile);
 /* One row back, at sequence position base + at of the head. */
 void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position,
                     size_t d, const float *row);

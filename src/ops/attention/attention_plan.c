@@ -8,6 +8,13 @@
 #include "attention.h"
 #include "convert.h"
 
+const char *const ATTN_LAYOUT_NAMES[] = {"BSH", "SBH", "BNSD", "BSND", "TND", "NTD", "NBSD"};
+struct attn_axes attn_axes(enum attn_layout layout) {
+    static const struct attn_axes AXES[] = {{0, -1, 1, 2}, {1, -1, 0, 2}, {0, 1, 2, 3}, {0, 2, 1, 3},
+                                            {-1, 1, 0, 2}, {-1, 0, 1, 2}, {1, 0, 2, 3}};
+    return AXES[layout];
+}
+
 /* An empty tensor counts as none. */
 aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what) {
     HC_CHECK(tensor == NULL || tensor->numel == 0, ACLNN_ERR_PARAM_INVALID,
@@ -19,34 +26,26 @@ aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const c
 /* The name counts in either case. Checks that the three inputs exist and are alike
  * in type. */
 static aclnnStatus parse_layout(const struct attn_inputs *in, struct attn_args *a) {
-    static const char *const NAMES[] = {"BSH", "SBH", "BNSD", "BSND", "TND"};
     static const int RANKS[] = {3, 3, 4, 4, 3};
     HC_CHECK(in->layout != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: inputLayout is null", in->name);
     int i = 0;
-    while (i < 5 && strcasecmp(in->layout, NAMES[i]) != 0) i++;
+    while (i < 5 && strcasecmp(in->layout, ATTN_LAYOUT_NAMES[i]) != 0) i++;
     HC_CHECK(i < 5, ACLNN_ERR_PARAM_INVALID, "%s: inputLayout is \"%s\", wanted BSH, SBH, BNSD, BSND or TND",
              in->name, in->layout);
-    a->layout = (enum attn_layout)i;
+    a->layout = a->kv_layout = a->out_layout = (enum attn_layout)i;
     const aclTensor *tensors[] = {in->query, in->key, in->value};
     for (int k = 0; k < 3; k++) {
         static const char *const WHAT[] = {"query", "key", "value"};
         HC_CHECK(tensors[k] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, WHAT[k]);
         HC_CHECK(tensors[k]->rank == RANKS[i], ACLNN_ERR_PARAM_INVALID,
                  "%s: %s is %s, layout %s wants %d dimensions", in->name, WHAT[k], HC_SHOW(tensors[k]),
-                 NAMES[i], RANKS[i]);
+                 ATTN_LAYOUT_NAMES[i], RANKS[i]);
         HC_CHECK(hc_fits_f32(tensors[k]->dtype) && tensors[k]->dtype == in->query->dtype,
                  ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted float32, float16 or bfloat16 as query %s",
                  in->name, WHAT[k], HC_SHOW(tensors[k]), HC_SHOW(in->query));
     }
     return 0;
 }
-
-/* Which dimension holds what; -1: none. */
-struct axes {
-    int b, n, s, d;
-};
-/* In the order of attn_layout. H holds heads and their elements, so it has no axis for heads. */
-static const struct axes AXES[] = {{0, -1, 1, 2}, {1, -1, 0, 2}, {0, 1, 2, 3}, {0, 2, 1, 3}, {-1, 1, 0, 2}};
 
 /* A dimension that the layout does not have counts 1. */
 static size_t extent(const aclTensor *t, int axis) { return axis < 0 ? 1 : (size_t)t->shape[axis]; }
@@ -55,7 +54,7 @@ static size_t extent(const aclTensor *t, int axis) { return axis < 0 ? 1 : (size
  * key's hidden size divided by it gives them. Fewer key heads than query heads is grouped-query
  * attention; values may have a head size of their own. */
 static aclnnStatus parse_sizes(const struct attn_inputs *in, struct attn_args *a) {
-    const struct axes x = AXES[a->layout];
+    const struct attn_axes x = attn_axes(a->layout);
     const aclTensor *q = in->query, *k = in->key, *v = in->value;
     HC_CHECK(in->head_num > 0, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %lld, wanted a positive number",
              in->name, (long long)in->head_num);
@@ -215,9 +214,9 @@ static aclnnStatus check_statistics(const struct attn_inputs *in, const struct a
 static aclnnStatus check_output(const struct attn_inputs *in, const struct attn_args *a, const aclTensor *t,
                                 const char *what) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, what);
-    const int d = AXES[a->layout].d;
+    const int d = attn_axes(a->layout).d;
     aclTensor want = *in->query;
-    want.shape[d] = (int64_t)(AXES[a->layout].n < 0 ? a->heads * a->dv : a->dv);
+    want.shape[d] = (int64_t)(attn_axes(a->layout).n < 0 ? a->heads * a->dv : a->dv);
     HC_CHECK(hc_same_shape(t, &want) && hc_fits_f32(t->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted the shape of query %s with %lld in the last dimension", in->name, what,
              HC_SHOW(t), HC_SHOW(in->query), (long long)want.shape[d]);
@@ -286,8 +285,8 @@ static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) 
 #define OPTIONAL(t, role) {(t), NULL, (role) | HC_ROLE_OPTIONAL, #t}
 
 /* FLOPs for the trace: 2 products forward, 5 backward, of 2 sq skv d each; a mask is not subtracted. */
-static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_args *a, size_t bytes,
-                             uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus attn_make_plan(const struct attn_inputs *in, const struct attn_args *a, size_t bytes,
+                           uint64_t *workspaceSize, aclOpExecutor **executor) {
     const int kept = in->backward ? HC_ROLE_IN : HC_ROLE_OUT;
     const bool dpse = in->dpse && in->dpse->numel > 0 && in->pse && a->pse_type < 2;
     const struct hc_operand operands[] = {HC_IN(in->query),
@@ -305,7 +304,11 @@ static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_arg
                                           HC_OUT_OPT(in->dk),
                                           HC_OUT_OPT(in->dv),
                                           OPTIONAL(dpse ? in->dpse : NULL, HC_ROLE_OUT),
-                                          HC_OUT_OPT(in->dsink)};
+                                          HC_OUT_OPT(in->dsink),
+                                          HC_IN_OPT(in->query_rope),
+                                          HC_IN_OPT(in->key_rope),
+                                          HC_IN_OPT(in->block_table),
+                                          HC_OUT_OPT(in->lse)};
     const uint64_t products = 2 * (uint64_t)(in->backward ? 5 : 2) * a->sq * a->skv * a->d;
     return hc_plan(&(const struct hc_plan){.name = in->name,
                                            .run = in->backward ? attn_backward : attn_forward,
@@ -322,16 +325,17 @@ static aclnnStatus make_plan(const struct attn_inputs *in, const struct attn_arg
 aclnnStatus attn_plan(const struct attn_inputs *in, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct attn_args head = {0};
     HC_TRY(parse_layout(in, &head));
-    const size_t batches = in->q_lengths && head.layout == LAYOUT_TND
-                               ? in->q_lengths->size
-                               : (size_t)in->query->shape[AXES[head.layout].b < 0 ? 0 : AXES[head.layout].b];
+    const size_t batches =
+        in->q_lengths && head.layout == LAYOUT_TND
+            ? in->q_lengths->size
+            : (size_t)in->query->shape[attn_axes(head.layout).b < 0 ? 0 : attn_axes(head.layout).b];
     const size_t numbers = 2 * batches + (in->prefix ? in->prefix->size : 0);
     const size_t bytes = sizeof(struct attn_args) + numbers * sizeof(int64_t);
     struct attn_args *a = hc_block_take_zeroed(1, bytes);
     HC_CHECK(a != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu lengths", in->name, numbers);
-    a->layout = head.layout;
+    a->layout = a->kv_layout = a->out_layout = head.layout;
     aclnnStatus status = fill_args(in, a);
-    if (status == 0) status = make_plan(in, a, bytes, workspaceSize, executor);
+    if (status == 0) status = attn_make_plan(in, a, bytes, workspaceSize, executor);
     hc_block_give(a);
     return status;
 }
