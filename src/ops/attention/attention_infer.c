@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Phase one of the attention operators of inference; their run is attention_forward.c.
  *
- * Layouts: a query of BSH, BSND, BNSD, TND or NTD, an output of another or the same. Keys and values have the query's
- * layout, or lie in pages [pages, rows, H] or [pages, heads, rows, D], which a table gives to batches. */
+ * Layouts: a query of BSH, BSND, BNSD, TND or NTD, an output of another or the same. Keys and values have the
+ * query's layout, or lie in pages [pages, rows, H] or [pages, heads, rows, D], which a table gives to
+ * batches. */
 #include "attention_infer.h"
 
 #include <string.h>
@@ -10,21 +11,23 @@
 
 #include "convert.h"
 
-
 aclnnStatus attn_infer_absent(const char *name, const aclTensor *tensor, const char *what) {
     HC_CHECK(tensor == NULL || tensor->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s; quantised operands, shared prefixes and padding on the left are not supported, it must be "
+             "%s: %s is %s; quantised operands, shared prefixes and padding on the left are not supported, "
+             "it must be "
              "null",
              name, what, HC_SHOW(tensor));
     return 0;
 }
 
 /* One tensor for all batches. */
-static aclnnStatus only_one(const char *name, const aclTensorList *list, const char *what, const aclTensor **tensor) {
+static aclnnStatus only_one(const char *name, const aclTensorList *list, const char *what,
+                            const aclTensor **tensor) {
     HC_CHECK(list != NULL && list->size > 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, what);
     HC_CHECK(list->size == 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is a list of %zu tensors; a tensor for each batch is not supported, pass one with all batches", name,
-             what, list->size);
+             "%s: %s is a list of %zu tensors; a tensor for each batch is not supported, pass one with all "
+             "batches",
+             name, what, list->size);
     *tensor = list->data[0];
     return 0;
 }
@@ -33,7 +36,8 @@ static aclnnStatus only_one(const char *name, const aclTensorList *list, const c
 
 static int layout_named(const char *name, size_t length) {
     for (int i = 0; i < ATTN_LAYOUTS; i++) {
-        if (strlen(ATTN_LAYOUT_NAMES[i]) == length && strncasecmp(name, ATTN_LAYOUT_NAMES[i], length) == 0) return i;
+        if (strlen(ATTN_LAYOUT_NAMES[i]) == length && strncasecmp(name, ATTN_LAYOUT_NAMES[i], length) == 0)
+            return i;
     }
     return -1;
 }
@@ -43,8 +47,8 @@ static aclnnStatus check_operand(const struct attn_inputs *in, const aclTensor *
     const struct attn_axes x = attn_axes(layout);
     const int rank = 2 + (x.b >= 0) + (x.n >= 0);
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, what);
-    HC_CHECK(t->rank == rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, layout %s wants %d dimensions", in->name, what,
-             HC_SHOW(t), ATTN_LAYOUT_NAMES[layout], rank);
+    HC_CHECK(t->rank == rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, layout %s wants %d dimensions",
+             in->name, what, HC_SHOW(t), ATTN_LAYOUT_NAMES[layout], rank);
     HC_CHECK(hc_fits_f32(t->dtype) && t->dtype == in->query->dtype, ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted float32, float16 or bfloat16 as query %s", in->name, what, HC_SHOW(t),
              HC_SHOW(in->query));
@@ -59,10 +63,12 @@ static aclnnStatus parse_layouts(const struct attn_infer *x, struct attn_args *a
     const size_t length = split != NULL ? (size_t)(split - in->layout) : strlen(in->layout);
     const int layout = layout_named(in->layout, length);
     const int out = split != NULL ? layout_named(split + 1, strlen(split + 1)) : layout;
-    const bool known = layout >= 0 && out >= 0 && layout != LAYOUT_SBH && layout != LAYOUT_NBSD && out != LAYOUT_SBH;
+    const bool known =
+        layout >= 0 && out >= 0 && layout != LAYOUT_SBH && layout != LAYOUT_NBSD && out != LAYOUT_SBH;
     HC_CHECK(known && attn_is_packed((enum attn_layout)layout) == attn_is_packed((enum attn_layout)out),
              ACLNN_ERR_PARAM_INVALID,
-             "%s: inputLayout is \"%s\", wanted BSH, BSND, BNSD, TND or NTD, and where the output has another, that after "
+             "%s: inputLayout is \"%s\", wanted BSH, BSND, BNSD, TND or NTD, and where the output has "
+             "another, that after "
              "_: BSH, BSND, BNSD or NBSD, and TND or NTD for packed ones",
              in->name, in->layout);
     a->layout = (enum attn_layout)layout, a->out_layout = (enum attn_layout)out;
@@ -70,8 +76,8 @@ static aclnnStatus parse_layouts(const struct attn_infer *x, struct attn_args *a
     HC_TRY(check_operand(in, in->query, "query", a->layout));
     if (in->block_table != NULL) {
         HC_CHECK(in->key != NULL && (in->key->rank == 3 || in->key->rank == 4), ACLNN_ERR_PARAM_INVALID,
-                 "%s: with blockTable key is %s, wanted [pages,rows,heads*size] or [pages,heads,rows,size]", in->name,
-                 HC_SHOW(in->key));
+                 "%s: with blockTable key is %s, wanted [pages,rows,heads*size] or [pages,heads,rows,size]",
+                 in->name, HC_SHOW(in->key));
         a->kv_layout = in->key->rank == 3 ? LAYOUT_BSH : LAYOUT_BNSD;
     }
     HC_TRY(check_operand(in, in->key, "key", a->kv_layout));
@@ -84,31 +90,34 @@ static aclnnStatus parse_layouts(const struct attn_infer *x, struct attn_args *a
 static size_t extent(const aclTensor *t, int axis) { return axis < 0 ? 1 : (size_t)t->shape[axis]; }
 
 /* Elements of a head, which share a dimension with the heads where those have none. */
-static aclnnStatus head_size(const struct attn_inputs *in, const aclTensor *t, const char *what, enum attn_layout layout,
-                             size_t heads, size_t *size) {
+static aclnnStatus head_size(const struct attn_inputs *in, const aclTensor *t, const char *what,
+                             enum attn_layout layout, size_t heads, size_t *size) {
     const struct attn_axes x = attn_axes(layout);
     const size_t n = extent(t, x.n), d = extent(t, x.d);
-    HC_CHECK(x.n < 0 ? d % heads == 0 : n == heads, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %zu heads", in->name,
-             what, HC_SHOW(t), heads);
+    HC_CHECK(x.n < 0 ? d % heads == 0 : n == heads, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %zu heads",
+             in->name, what, HC_SHOW(t), heads);
     *size = x.n < 0 ? d / heads : d;
-    HC_CHECK(*size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s: heads without elements", in->name, what, HC_SHOW(t));
+    HC_CHECK(*size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s: heads without elements", in->name, what,
+             HC_SHOW(t));
     return 0;
 }
 
 static aclnnStatus check_rope(const struct attn_inputs *in, struct attn_args *a) {
     const aclTensor *q = in->query_rope, *k = in->key_rope;
     if (q == NULL && k == NULL) return 0;
-    HC_CHECK(q != NULL && k != NULL, ACLNN_ERR_PARAM_INVALID, "%s: of queryRope and keyRope one is null", in->name);
+    HC_CHECK(q != NULL && k != NULL, ACLNN_ERR_PARAM_INVALID, "%s: of queryRope and keyRope one is null",
+             in->name);
     size_t of_key;
     HC_TRY(check_operand(in, q, "queryRope", a->layout));
     HC_TRY(check_operand(in, k, "keyRope", a->kv_layout));
     HC_TRY(head_size(in, q, "queryRope", a->layout, a->heads, &a->d_rope));
     HC_TRY(head_size(in, k, "keyRope", a->kv_layout, a->kv_heads, &of_key));
     const struct attn_axes x = attn_axes(a->layout), y = attn_axes(a->kv_layout);
-    HC_CHECK(of_key == a->d_rope && extent(q, x.b) == extent(in->query, x.b) && extent(q, x.s) == extent(in->query, x.s) &&
-                 extent(k, y.b) == extent(in->key, y.b) && extent(k, y.s) == extent(in->key, y.s),
-             ACLNN_ERR_PARAM_INVALID, "%s: queryRope %s and keyRope %s do not go with query %s and key %s", in->name,
-             HC_SHOW(q), HC_SHOW(k), HC_SHOW(in->query), HC_SHOW(in->key));
+    HC_CHECK(of_key == a->d_rope && extent(q, x.b) == extent(in->query, x.b) &&
+                 extent(q, x.s) == extent(in->query, x.s) && extent(k, y.b) == extent(in->key, y.b) &&
+                 extent(k, y.s) == extent(in->key, y.s),
+             ACLNN_ERR_PARAM_INVALID, "%s: queryRope %s and keyRope %s do not go with query %s and key %s",
+             in->name, HC_SHOW(q), HC_SHOW(k), HC_SHOW(in->query), HC_SHOW(in->key));
     a->d += a->d_rope;
     return 0;
 }
@@ -118,8 +127,8 @@ static aclnnStatus parse_sizes(const struct attn_infer *x, struct attn_args *a) 
     const struct attn_axes qx = attn_axes(a->layout), kx = attn_axes(a->kv_layout);
     size_t of_key;
     HC_CHECK(in->head_num > 0 && x->kv_heads >= 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: numHeads is %lld and numKeyValueHeads %lld, wanted a positive number and 0 or one", in->name,
-             (long long)in->head_num, (long long)x->kv_heads);
+             "%s: numHeads is %lld and numKeyValueHeads %lld, wanted a positive number and 0 or one",
+             in->name, (long long)in->head_num, (long long)x->kv_heads);
     a->heads = (size_t)in->head_num;
     a->kv_heads = x->kv_heads > 0 ? (size_t)x->kv_heads : a->heads;
     HC_CHECK(a->heads % a->kv_heads == 0, ACLNN_ERR_PARAM_INVALID,
@@ -133,8 +142,9 @@ static aclnnStatus parse_sizes(const struct attn_infer *x, struct attn_args *a) 
              HC_SHOW(in->query), HC_SHOW(in->key), HC_SHOW(in->value));
     a->sq = extent(in->query, qx.s);
     a->skv = extent(in->key, kx.s);
-    HC_CHECK(in->block_table != NULL || qx.b < 0 || extent(in->key, kx.b) == a->batches, ACLNN_ERR_PARAM_INVALID,
-             "%s: query %s and key %s differ in their batches", in->name, HC_SHOW(in->query), HC_SHOW(in->key));
+    HC_CHECK(in->block_table != NULL || qx.b < 0 || extent(in->key, kx.b) == a->batches,
+             ACLNN_ERR_PARAM_INVALID, "%s: query %s and key %s differ in their batches", in->name,
+             HC_SHOW(in->query), HC_SHOW(in->key));
     return check_rope(in, a);
 }
 
@@ -144,8 +154,8 @@ static aclnnStatus parse_pages(const struct attn_infer *x, struct attn_args *a) 
     const aclTensor *table = x->in.block_table;
     if (table == NULL) return 0;
     HC_CHECK(table->rank == 2 && (size_t)table->shape[0] == a->batches && hc_dtype_is_integral(table->dtype),
-             ACLNN_ERR_PARAM_INVALID, "%s: blockTable is %s, wanted integers [%zu, pages]", x->in.name, HC_SHOW(table),
-             a->batches);
+             ACLNN_ERR_PARAM_INVALID, "%s: blockTable is %s, wanted integers [%zu, pages]", x->in.name,
+             HC_SHOW(table), a->batches);
     HC_CHECK(x->page_size > 0 && (size_t)x->page_size == a->skv, ACLNN_ERR_PARAM_INVALID,
              "%s: blockSize is %lld, the pages of key %s have %zu rows", x->in.name, (long long)x->page_size,
              HC_SHOW(x->in.key), a->skv);
@@ -157,10 +167,11 @@ static aclnnStatus parse_pages(const struct attn_infer *x, struct attn_args *a) 
 }
 
 /* One for each batch, or one for all; `most` without a list. */
-static aclnnStatus each_length(const struct attn_infer *x, const aclIntArray *list, const char *what, size_t batches,
-                               size_t most, int64_t *to) {
+static aclnnStatus each_length(const struct attn_infer *x, const aclIntArray *list, const char *what,
+                               size_t batches, size_t most, int64_t *to) {
     HC_CHECK(list == NULL || list->size <= 1 || list->size == batches, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s has %zu numbers, wanted 1 or %zu", x->in.name, what, list != NULL ? list->size : 0, batches);
+             "%s: %s has %zu numbers, wanted 1 or %zu", x->in.name, what, list != NULL ? list->size : 0,
+             batches);
     for (size_t i = 0; i < batches; i++) {
         to[i] = list == NULL || list->size == 0 ? (int64_t)most : list->data[list->size == 1 ? 0 : i];
         HC_CHECK(to[i] >= 0 && (size_t)to[i] <= most, ACLNN_ERR_PARAM_INVALID,
@@ -170,22 +181,24 @@ static aclnnStatus each_length(const struct attn_infer *x, const aclIntArray *li
 }
 
 /* Running totals, or one sequence of all tokens. */
-static aclnnStatus total_lengths(const struct attn_infer *x, const aclIntArray *list, const char *what, size_t batches,
-                                 size_t most, int64_t *to) {
+static aclnnStatus total_lengths(const struct attn_infer *x, const aclIntArray *list, const char *what,
+                                 size_t batches, size_t most, int64_t *to) {
     const size_t have = list != NULL && list->size > 0 ? list->size : 1;
-    HC_CHECK(have == batches, ACLNN_ERR_PARAM_INVALID, "%s: %s has %zu numbers, wanted %zu", x->in.name, what, have,
-             batches);
+    HC_CHECK(have == batches, ACLNN_ERR_PARAM_INVALID, "%s: %s has %zu numbers, wanted %zu", x->in.name, what,
+             have, batches);
     for (size_t i = 0; i < batches; i++) {
         to[i] = list != NULL && list->size > 0 ? list->data[i] : (int64_t)most;
         HC_CHECK(to[i] >= (i > 0 ? to[i - 1] : 0) && (size_t)to[i] <= most, ACLNN_ERR_PARAM_INVALID,
-                 "%s: %s[%zu] is %lld, wanted running totals up to %zu", x->in.name, what, i, (long long)to[i], most);
+                 "%s: %s[%zu] is %lld, wanted running totals up to %zu", x->in.name, what, i,
+                 (long long)to[i], most);
     }
     return 0;
 }
 
 static size_t longest(const int64_t *lengths, size_t n, bool totals) {
     int64_t most = 0;
-    for (size_t i = 0; i < n; i++) most = hc_max_i64(most, lengths[i] - (totals && i > 0 ? lengths[i - 1] : 0));
+    for (size_t i = 0; i < n; i++)
+        most = hc_max_i64(most, lengths[i] - (totals && i > 0 ? lengths[i - 1] : 0));
     return (size_t)most;
 }
 
@@ -195,8 +208,8 @@ static aclnnStatus parse_lengths(const struct attn_infer *x, struct attn_args *a
     int64_t *q = a->numbers, *kv = q + a->batches;
     HC_TRY(parse_pages(x, a));
     HC_TRY((packed ? total_lengths : each_length)(x, x->in.q_lengths, of_q, a->batches, a->sq, q));
-    HC_TRY((packed && a->page_size == 0 ? total_lengths : each_length)(x, x->in.kv_lengths, of_kv, a->batches, a->skv,
-                                                                       kv));
+    HC_TRY((packed && a->page_size == 0 ? total_lengths : each_length)(x, x->in.kv_lengths, of_kv, a->batches,
+                                                                       a->skv, kv));
     a->ragged = !packed;
     if (packed) a->sq = longest(q, a->batches, true);
     if (packed || a->page_size > 0) a->skv = longest(kv, a->batches, packed && a->page_size == 0);
@@ -218,8 +231,8 @@ static aclnnStatus check_mask(const struct attn_inputs *in, const struct attn_ar
     HC_CHECK(r >= 2 && r <= 4 && batches && heads && m->shape[r - 2] >= (int64_t)a->sq &&
                  m->shape[r - 1] >= (int64_t)a->skv,
              ACLNN_ERR_PARAM_INVALID,
-             "%s: attenMask is %s, wanted at least [%zu,%zu] of 1 or %zu batches and 1 or %zu heads", in->name,
-             HC_SHOW(m), a->sq, a->skv, a->batches, a->heads);
+             "%s: attenMask is %s, wanted at least [%zu,%zu] of 1 or %zu batches and 1 or %zu heads",
+             in->name, HC_SHOW(m), a->sq, a->skv, a->batches, a->heads);
     return 0;
 }
 
@@ -228,15 +241,16 @@ static aclnnStatus check_bias(const struct attn_inputs *in, const struct attn_ar
     if (p == NULL) return 0;
     if (a->pse_type >= 2) {
         HC_CHECK(p->rank == 1 && p->shape[0] == (int64_t)a->heads && hc_dtype_is_float(p->dtype),
-                 ACLNN_ERR_PARAM_INVALID, "%s: pseType %d wants slopes [%zu], pseShift is %s", in->name, a->pse_type,
-                 a->heads, HC_SHOW(p));
+                 ACLNN_ERR_PARAM_INVALID, "%s: pseType %d wants slopes [%zu], pseShift is %s", in->name,
+                 a->pse_type, a->heads, HC_SHOW(p));
         return 0;
     }
-    HC_CHECK(p->rank == 4 && hc_fits_f32(p->dtype) && !attn_is_packed(a->layout) &&
-                 (p->shape[0] == 1 || p->shape[0] == (int64_t)a->batches) && p->shape[1] == (int64_t)a->heads &&
-                 p->shape[2] >= (int64_t)a->sq && p->shape[3] >= (int64_t)a->skv,
-             ACLNN_ERR_PARAM_INVALID, "%s: pseShift is %s, wanted floats [1 or %zu, %zu, %zu, %zu], not packed", in->name,
-             HC_SHOW(p), a->batches, a->heads, a->sq, a->skv);
+    HC_CHECK(
+        p->rank == 4 && hc_fits_f32(p->dtype) && !attn_is_packed(a->layout) &&
+            (p->shape[0] == 1 || p->shape[0] == (int64_t)a->batches) && p->shape[1] == (int64_t)a->heads &&
+            p->shape[2] >= (int64_t)a->sq && p->shape[3] >= (int64_t)a->skv,
+        ACLNN_ERR_PARAM_INVALID, "%s: pseShift is %s, wanted floats [1 or %zu, %zu, %zu, %zu], not packed",
+        in->name, HC_SHOW(p), a->batches, a->heads, a->sq, a->skv);
     return 0;
 }
 
@@ -248,9 +262,11 @@ static aclnnStatus check_outputs(const struct attn_infer *x, const struct attn_a
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: attentionOut is null", in->name);
     const int rank = 2 + (o.b >= 0) + (o.n >= 0);
     const size_t last = o.n < 0 ? a->heads * a->dv : a->dv, rows = extent(in->query, q.s);
-    HC_CHECK(out->rank == rank && hc_fits_f32(out->dtype) && extent(out, o.s) == rows && extent(out, o.d) == last &&
-                 (o.b < 0 || extent(out, o.b) == a->batches) && (o.n < 0 || extent(out, o.n) == a->heads),
-             ACLNN_ERR_PARAM_INVALID, "%s: attentionOut is %s, wanted layout %s of %zu rows and %zu heads of %zu", in->name,
+    HC_CHECK(out->rank == rank && hc_fits_f32(out->dtype) && extent(out, o.s) == rows &&
+                 extent(out, o.d) == last && (o.b < 0 || extent(out, o.b) == a->batches) &&
+                 (o.n < 0 || extent(out, o.n) == a->heads),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: attentionOut is %s, wanted layout %s of %zu rows and %zu heads of %zu", in->name,
              HC_SHOW(out), ATTN_LAYOUT_NAMES[a->out_layout], rows, a->heads, a->dv);
     if (!x->wants_lse) return 0;
     const size_t all = rows * a->heads * (q.b < 0 ? 1 : a->batches);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attention of inference: no gradient, hence no statistics; keys and values of every batch may be longer than its
- * queries and lie in pages. What the operators of this kind pass, for one check and plan. */
+/* Attention of inference: no gradient, hence no statistics; keys and values of every batch may be longer than
+ * its queries and lie in pages. What the operators of this kind pass, for one check and plan. */
 #pragma once
 #include "attention.h"
 

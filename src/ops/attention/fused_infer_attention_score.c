@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attention of inference, prefill and decode, over keys in one piece or in pages. Modes of quantised caches and
- * innerPrecise are the vendor's; scores and sums are float32 here. A shared prefix is refused, and its length with it. */
+/* Attention of inference, prefill and decode, over keys in one piece or in pages. Modes of quantised caches
+ * and innerPrecise are the vendor's; scores and sums are float32 here. A shared prefix is refused, and its
+ * length with it. */
 #include "attention_infer.h"
 
 /* What no version supports, refused by name. */
 #define REFUSE(name)                                                                                         \
-    INFER_ABSENT(name, deqScale1Optional);    \
-    INFER_ABSENT(name, quantScale1Optional);    \
-    INFER_ABSENT(name, deqScale2Optional);    \
-    INFER_ABSENT(name, quantScale2Optional);    \
-    INFER_ABSENT(name, quantOffset2Optional);    \
-    INFER_ABSENT(name, antiquantScaleOptional);    \
-    INFER_ABSENT(name, antiquantOffsetOptional);    \
-    INFER_ABSENT(name, queryPaddingSizeOptional);    \
-    INFER_ABSENT(name, kvPaddingSizeOptional);    \
-    INFER_ABSENT(name, keyAntiquantScaleOptional);    \
-    INFER_ABSENT(name, keyAntiquantOffsetOptional);    \
-    INFER_ABSENT(name, valueAntiquantScaleOptional);    \
-    INFER_ABSENT(name, valueAntiquantOffsetOptional);    \
-    INFER_ABSENT(name, keySharedPrefixOptional);    \
+    INFER_ABSENT(name, deqScale1Optional);                                                                   \
+    INFER_ABSENT(name, quantScale1Optional);                                                                 \
+    INFER_ABSENT(name, deqScale2Optional);                                                                   \
+    INFER_ABSENT(name, quantScale2Optional);                                                                 \
+    INFER_ABSENT(name, quantOffset2Optional);                                                                \
+    INFER_ABSENT(name, antiquantScaleOptional);                                                              \
+    INFER_ABSENT(name, antiquantOffsetOptional);                                                             \
+    INFER_ABSENT(name, queryPaddingSizeOptional);                                                            \
+    INFER_ABSENT(name, kvPaddingSizeOptional);                                                               \
+    INFER_ABSENT(name, keyAntiquantScaleOptional);                                                           \
+    INFER_ABSENT(name, keyAntiquantOffsetOptional);                                                          \
+    INFER_ABSENT(name, valueAntiquantScaleOptional);                                                         \
+    INFER_ABSENT(name, valueAntiquantOffsetOptional);                                                        \
+    INFER_ABSENT(name, keySharedPrefixOptional);                                                             \
     INFER_ABSENT(name, valueSharedPrefixOptional)
 /* The members that all versions have. */
 #define COMMON(op)                                                                                           \
@@ -34,7 +35,23 @@
         (void)valueAntiquantMode
 
 /* torch_npu.npu_fused_infer_attention_score. */
-HC_API aclnnStatus aclnnFusedInferAttentionScoreV2GetWorkspaceSize(const aclTensor *query, const aclTensorList *key, const aclTensorList *value, const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional, const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional, const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional, const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional, const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional, const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional, const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional, const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional, const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional, const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional, const aclIntArray *actualSharedPrefixLenOptional, int64_t numHeads, double scaleValue, int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads, int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag, int64_t keyAntiquantMode, int64_t valueAntiquantMode, const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnFusedInferAttentionScoreV2GetWorkspaceSize(
+    const aclTensor *query, const aclTensorList *key, const aclTensorList *value,
+    const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional,
+    const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional,
+    const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional,
+    const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional,
+    const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional,
+    const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional,
+    const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional,
+    const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional,
+    const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional,
+    const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional,
+    const aclIntArray *actualSharedPrefixLenOptional, int64_t numHeads, double scaleValue, int64_t preTokens,
+    int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads, int64_t sparseMode, int64_t innerPrecise,
+    int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag, int64_t keyAntiquantMode,
+    int64_t valueAntiquantMode, const aclTensor *attentionOut, const aclTensor *softmaxLse,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
     REFUSE("aclnnFusedInferAttentionScoreV2");
     IGNORE;
     struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV2")};
@@ -43,35 +60,99 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV2GetWorkspaceSize(const aclTens
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV2)
 
 /* V3: the rotated parts of queries and keys apart from the rest, as latent attention has them. */
-HC_API aclnnStatus aclnnFusedInferAttentionScoreV3GetWorkspaceSize(const aclTensor *query, const aclTensorList *key, const aclTensorList *value, const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional, const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional, const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional, const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional, const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional, const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional, const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional, const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional, const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional, const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional, const aclIntArray *actualSharedPrefixLenOptional, const aclTensor *queryRopeOptional, const aclTensor *keyRopeOptional, const aclTensor *keyRopeAntiquantScaleOptional, int64_t numHeads, double scaleValue, int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads, int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag, int64_t keyAntiquantMode, int64_t valueAntiquantMode, const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnFusedInferAttentionScoreV3GetWorkspaceSize(
+    const aclTensor *query, const aclTensorList *key, const aclTensorList *value,
+    const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional,
+    const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional,
+    const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional,
+    const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional,
+    const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional,
+    const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional,
+    const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional,
+    const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional,
+    const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional,
+    const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional,
+    const aclIntArray *actualSharedPrefixLenOptional, const aclTensor *queryRopeOptional,
+    const aclTensor *keyRopeOptional, const aclTensor *keyRopeAntiquantScaleOptional, int64_t numHeads,
+    double scaleValue, int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads,
+    int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag,
+    int64_t keyAntiquantMode, int64_t valueAntiquantMode, const aclTensor *attentionOut,
+    const aclTensor *softmaxLse, uint64_t *workspaceSize, aclOpExecutor **executor) {
     REFUSE("aclnnFusedInferAttentionScoreV3");
     INFER_ABSENT("aclnnFusedInferAttentionScoreV3", keyRopeAntiquantScaleOptional);
     IGNORE;
-    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV3"), .in.query_rope = queryRopeOptional, .in.key_rope = keyRopeOptional};
+    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV3"), .in.query_rope = queryRopeOptional,
+                           .in.key_rope = keyRopeOptional};
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV3)
 
 /* V4: a sink, one logit per head that takes part in the sum and has no value. */
-HC_API aclnnStatus aclnnFusedInferAttentionScoreV4GetWorkspaceSize(const aclTensor *query, const aclTensorList *key, const aclTensorList *value, const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional, const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional, const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional, const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional, const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional, const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional, const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional, const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional, const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional, const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional, const aclIntArray *actualSharedPrefixLenOptional, const aclTensor *queryRopeOptional, const aclTensor *keyRopeOptional, const aclTensor *keyRopeAntiquantScaleOptional, const aclTensor *dequantScaleQueryOptional, const aclTensor *learnableSinkOptional, int64_t numHeads, double scaleValue, int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads, int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag, int64_t keyAntiquantMode, int64_t valueAntiquantMode, int64_t queryQuantMode, const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnFusedInferAttentionScoreV4GetWorkspaceSize(
+    const aclTensor *query, const aclTensorList *key, const aclTensorList *value,
+    const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional,
+    const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional,
+    const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional,
+    const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional,
+    const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional,
+    const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional,
+    const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional,
+    const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional,
+    const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional,
+    const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional,
+    const aclIntArray *actualSharedPrefixLenOptional, const aclTensor *queryRopeOptional,
+    const aclTensor *keyRopeOptional, const aclTensor *keyRopeAntiquantScaleOptional,
+    const aclTensor *dequantScaleQueryOptional, const aclTensor *learnableSinkOptional, int64_t numHeads,
+    double scaleValue, int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads,
+    int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag,
+    int64_t keyAntiquantMode, int64_t valueAntiquantMode, int64_t queryQuantMode,
+    const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
     REFUSE("aclnnFusedInferAttentionScoreV4");
     INFER_ABSENT("aclnnFusedInferAttentionScoreV4", keyRopeAntiquantScaleOptional);
     INFER_ABSENT("aclnnFusedInferAttentionScoreV4", dequantScaleQueryOptional);
     (void)queryQuantMode;
     IGNORE;
-    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV4"), .in.query_rope = queryRopeOptional, .in.key_rope = keyRopeOptional, .in.sink = learnableSinkOptional};
+    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV4"), .in.query_rope = queryRopeOptional,
+                           .in.key_rope = keyRopeOptional, .in.sink = learnableSinkOptional};
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV4)
 
 /* V5: a bias made of slopes, and the positions from which it counts. */
-HC_API aclnnStatus aclnnFusedInferAttentionScoreV5GetWorkspaceSize(const aclTensor *query, const aclTensorList *key, const aclTensorList *value, const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional, const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional, const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional, const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional, const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional, const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional, const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional, const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional, const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional, const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional, const aclIntArray *actualSharedPrefixLenOptional, const aclTensor *queryRopeOptional, const aclTensor *keyRopeOptional, const aclTensor *keyRopeAntiquantScaleOptional, const aclTensor *dequantScaleQueryOptional, const aclTensor *learnableSinkOptional, const aclIntArray *qStartIdxOptional, const aclIntArray *kvStartIdxOptional, int64_t numHeads, double scaleValue, int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads, int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag, int64_t keyAntiquantMode, int64_t valueAntiquantMode, int64_t queryQuantMode, int64_t pseType, const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnFusedInferAttentionScoreV5GetWorkspaceSize(
+    const aclTensor *query, const aclTensorList *key, const aclTensorList *value,
+    const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional,
+    const aclIntArray *actualSeqLengthsOptional, const aclIntArray *actualSeqLengthsKvOptional,
+    const aclTensor *deqScale1Optional, const aclTensor *quantScale1Optional,
+    const aclTensor *deqScale2Optional, const aclTensor *quantScale2Optional,
+    const aclTensor *quantOffset2Optional, const aclTensor *antiquantScaleOptional,
+    const aclTensor *antiquantOffsetOptional, const aclTensor *blockTableOptional,
+    const aclTensor *queryPaddingSizeOptional, const aclTensor *kvPaddingSizeOptional,
+    const aclTensor *keyAntiquantScaleOptional, const aclTensor *keyAntiquantOffsetOptional,
+    const aclTensor *valueAntiquantScaleOptional, const aclTensor *valueAntiquantOffsetOptional,
+    const aclTensor *keySharedPrefixOptional, const aclTensor *valueSharedPrefixOptional,
+    const aclIntArray *actualSharedPrefixLenOptional, const aclTensor *queryRopeOptional,
+    const aclTensor *keyRopeOptional, const aclTensor *keyRopeAntiquantScaleOptional,
+    const aclTensor *dequantScaleQueryOptional, const aclTensor *learnableSinkOptional,
+    const aclIntArray *qStartIdxOptional, const aclIntArray *kvStartIdxOptional, int64_t numHeads,
+    double scaleValue, int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads,
+    int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag,
+    int64_t keyAntiquantMode, int64_t valueAntiquantMode, int64_t queryQuantMode, int64_t pseType,
+    const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
     REFUSE("aclnnFusedInferAttentionScoreV5");
     INFER_ABSENT("aclnnFusedInferAttentionScoreV5", keyRopeAntiquantScaleOptional);
     INFER_ABSENT("aclnnFusedInferAttentionScoreV5", dequantScaleQueryOptional);
     (void)queryQuantMode;
     IGNORE;
-    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV5"), .in.query_rope = queryRopeOptional, .in.key_rope = keyRopeOptional, .in.sink = learnableSinkOptional, .in.q_start = qStartIdxOptional, .in.kv_start = kvStartIdxOptional, .in.pse_type = pseType};
+    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV5"),
+                           .in.query_rope = queryRopeOptional,
+                           .in.key_rope = keyRopeOptional,
+                           .in.sink = learnableSinkOptional,
+                           .in.q_start = qStartIdxOptional,
+                           .in.kv_start = kvStartIdxOptional,
+                           .in.pse_type = pseType};
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV5)
