@@ -34,6 +34,7 @@ static aclnnStatus only_one(const char *name, const aclTensorList *list, const c
 
 /* ---- layouts ---- */
 
+/* -1: none. In either case, as clients write them in both. */
 static int layout_named(const char *name, size_t length) {
     for (int i = 0; i < ATTN_LAYOUTS; i++) {
         if (strlen(ATTN_LAYOUT_NAMES[i]) == length && strncasecmp(name, ATTN_LAYOUT_NAMES[i], length) == 0)
@@ -55,6 +56,7 @@ static aclnnStatus check_operand(const struct attn_inputs *in, const aclTensor *
     return 0;
 }
 
+/* Keys in pages have a layout of their own, told by the number of their dimensions. */
 static aclnnStatus parse_layouts(const struct attn_infer *x, struct attn_args *a) {
     const struct attn_inputs *in = &x->in;
     HC_CHECK(in->layout != NULL && in->query != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name,
@@ -102,6 +104,8 @@ static aclnnStatus head_size(const struct attn_inputs *in, const aclTensor *t, c
     return 0;
 }
 
+/* Scores are of both parts together, so the rotated one is more elements of a head, loaded behind the others.
+ */
 static aclnnStatus check_rope(const struct attn_inputs *in, struct attn_args *a) {
     const aclTensor *q = in->query_rope, *k = in->key_rope;
     if (q == NULL && k == NULL) return 0;
@@ -122,6 +126,8 @@ static aclnnStatus check_rope(const struct attn_inputs *in, struct attn_args *a)
     return 0;
 }
 
+/* Heads come from the arguments, as a flat layout and pages do not tell them. Values may be of another size
+ * than keys: those of latent attention are the part that is not rotated. */
 static aclnnStatus parse_sizes(const struct attn_infer *x, struct attn_args *a) {
     const struct attn_inputs *in = &x->in;
     const struct attn_axes qx = attn_axes(a->layout), kx = attn_axes(a->kv_layout);
@@ -150,6 +156,8 @@ static aclnnStatus parse_sizes(const struct attn_infer *x, struct attn_args *a) 
 
 /* ---- lengths ---- */
 
+/* What the pages hold at most bounds the lengths: a table too narrow for them is found here, a page that does
+ * not exist when the table is read (attention_job.c). */
 static aclnnStatus parse_pages(const struct attn_infer *x, struct attn_args *a) {
     const aclTensor *table = x->in.block_table;
     if (table == NULL) return 0;
@@ -166,7 +174,7 @@ static aclnnStatus parse_pages(const struct attn_infer *x, struct attn_args *a) 
     return 0;
 }
 
-/* One for each batch, or one for all; `most` without a list. */
+/* One for each batch, or one for all; `most` without a list. A batch may be empty: its rows see nothing. */
 static aclnnStatus each_length(const struct attn_infer *x, const aclIntArray *list, const char *what,
                                size_t batches, size_t most, int64_t *to) {
     HC_CHECK(list == NULL || list->size <= 1 || list->size == batches, ACLNN_ERR_PARAM_INVALID,
@@ -195,6 +203,7 @@ static aclnnStatus total_lengths(const struct attn_infer *x, const aclIntArray *
     return 0;
 }
 
+/* What tiles and work items are counted by. */
 static size_t longest(const int64_t *lengths, size_t n, bool totals) {
     int64_t most = 0;
     for (size_t i = 0; i < n; i++)
@@ -236,6 +245,7 @@ static aclnnStatus check_mask(const struct attn_inputs *in, const struct attn_ar
     return 0;
 }
 
+/* Whole, or a slope for each head that distances are multiplied with. */
 static aclnnStatus check_bias(const struct attn_inputs *in, const struct attn_args *a) {
     const aclTensor *p = in->pse;
     if (p == NULL) return 0;
@@ -276,6 +286,7 @@ static aclnnStatus check_outputs(const struct attn_infer *x, const struct attn_a
     return 0;
 }
 
+/* Modes 5 to 8 are training's: prefixes and bands of packed sequences. */
 static aclnnStatus parse_options(const struct attn_infer *x, struct attn_args *a) {
     const struct attn_inputs *in = &x->in;
     a->name = in->name;

@@ -34,7 +34,19 @@
     (void)actualSharedPrefixLenOptional, (void)innerPrecise, (void)antiquantMode, (void)keyAntiquantMode,    \
         (void)valueAntiquantMode
 
-/* torch_npu.npu_fused_infer_attention_score. */
+/* torch_npu.npu_fused_infer_attention_score.
+ *
+ *   query         in the layout, [B,S,H] and so on; packed ones hold the sequences one after the other
+ *   key, value    one tensor of all batches; or pages [pages,rows,heads * size] or [pages,heads,rows,size]
+ *   actualSeqLengths, ...Kv   how long each batch is, one number for all or one each; packed: running totals,
+ * but for keys in pages, whose numbers are lengths. None: as long as the tensors are. blockTable    int32 [B,
+ * n]: the pages of each batch in order; behind its last page there may be anything attenMask     bool or
+ * uint8, non-zero hides; at least [S,S], [B,S,S] or [B,1,S,S]; sparse modes 2 to 4 say it without pseShift
+ * added to the scaled scores, [1 or B, N, S, S] softmaxLse    float32 [B,N,S,1] or [T,N,1]: the logarithm of
+ * the sum of exponentials; infinity for a row that sees nothing, whose output is zero
+ *
+ * Rows behind a batch's length become zero. An error names the argument, what it is and what is wanted; one
+ * in the table, which is known only when the operator runs, fails the stream. */
 HC_API aclnnStatus aclnnFusedInferAttentionScoreV2GetWorkspaceSize(
     const aclTensor *query, const aclTensorList *key, const aclTensorList *value,
     const aclTensor *pseShiftOptional, const aclTensor *attenMaskOptional,
