@@ -4,13 +4,59 @@
  * gradient.
  *
  * Forward and backward variables in logarithms, over the targets with a blank before, between and behind them
- * (2 S + 1 states); O(T S) a row, in double. The gradient is that of PyTorch: with respect to logits behind
- * logProbs = log_softmax(logits). Rows are independent, and run in parallel. */
+ * (2 S + 1 states); O(T S) a row, in double. Logarithms are to base 2 inside, and "impossible" is a finite
+ * number there, so that the loops over states have no branch and vectorise: 2^-46 is what a step may be off
+ * by. The gradient is that of PyTorch: with respect to logits behind logProbs = log_softmax(logits). Rows are
+ * independent, and run in parallel. */
+#include "elementwise.h"
+
+HC_KERNEL(ctc_step, (size_t n, const double *a, const double *b, const double *c, const double *skip,
+                     const double *p, double *y))
+HC_KERNEL(ctc_posterior,
+          (size_t n, const double *alpha, const double *beta, const double *p, double offset, double *y))
+HC_KERNEL(ctc_probability, (size_t n, const double *x, double *y))
+
+#define LOG2_E 0x1.71547652b82fep+0
+#define LN_2 0x1.62e42fefa39efp-1
+/* The logarithm of what cannot be: far below all others, and three of them can be added. */
+#define IMPOSSIBLE (-1e300)
+
+#ifdef HC_ISA
+#include "simd_math.h"
+
+/* 2^x within the range of hc_exp2_f64; NaN, which that takes for a number, stays. */
+static inline double power(double x) {
+    double t = x < -1000 ? -1000 : x;
+    t = t > 1000 ? 1000 : t;
+    return hc_exp2_f64(t) + t * 0.0;
+}
+
+/* y = log2(2^a + 2^b + 2^(c + skip)) + p: one step of the recursion, for all states. */
+void HC_FN(ctc_step)(size_t n, const double *a, const double *b, const double *c, const double *skip,
+                     const double *p, double *y) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {
+        const double u = a[i], v = b[i], w = c[i] + skip[i], most_uv = u > v ? u : v;
+        const double most = most_uv > w ? most_uv : w;
+        const double sum = power(u - most) + power(v - most) + power(w - most);
+        const double x = most + hc_log2_f64(sum) + p[i] + (u + v + w) * 0.0;
+        y[i] = x < IMPOSSIBLE ? IMPOSSIBLE : x;
+    }
+}
+
+/* y = 2^(alpha + beta + offset - p): the probability that an alignment passes through a state. */
+void HC_FN(ctc_posterior)(size_t n, const double *alpha, const double *beta, const double *p, double offset,
+                          double *y) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = power(alpha[i] + beta[i] + (offset - p[i]));
+}
+
+/* y = e^x */
+void HC_FN(ctc_probability)(size_t n, const double *x, double *y) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = power(x[i] * LOG2_E);
+}
+#else
 #include <math.h>
 #include <stdatomic.h>
 #include <string.h>
-
-#include "elementwise.h"
 
 /* A row's sizes and where its targets begin; copied with the plan, behind the head. */
 struct row {
@@ -61,94 +107,125 @@ static double log_add(double a, double b) {
     return most + log1p(exp((a > b ? b : a) - most));
 }
 
-/* State s of a row: a blank where s is even, or the target between two of them. */
-static int64_t label_of(const struct args *a, const int64_t *targets, int64_t s) {
-    return s % 2 == 0 ? a->blank : targets[s / 2];
+/* What a thread needs for a row. Arrays of states have room for two more on either side, which are
+ * impossible: every state then has two neighbours. */
+struct buffers {
+    double *p, *d;                                /* of classes: logProbs, and the gradient */
+    double *skip, *labels_p, *now, *then, *alpha; /* of states */
+    int64_t *label;
+    size_t classes, states;
+};
+enum { MARGIN = 2, STATE_ARRAYS = 6 };
+
+static bool take_buffers(const struct loop *l, struct buffers *b) {
+    b->classes = (size_t)l->log_probs.shape[2];
+    const size_t room = (size_t)l->alpha.shape[2] + 2 * MARGIN;
+    double *memory = hc_scratch(HC_SCRATCH_A, (2 * b->classes + STATE_ARRAYS * room) * sizeof *memory);
+    if (memory == NULL) return false;
+    b->p = memory;
+    b->d = b->p + b->classes;
+    memory = b->d + b->classes;
+    double **const arrays[] = {&b->skip, &b->labels_p, &b->now, &b->then, &b->alpha};
+    for (size_t i = 0; i < HC_ARRAY_SIZE(arrays); i++) *arrays[i] = memory + i * room + MARGIN;
+    b->label = (int64_t *)(memory + HC_ARRAY_SIZE(arrays) * room);
+    for (size_t i = 0; i < HC_ARRAY_SIZE(arrays) * room; i++) memory[i] = IMPOSSIBLE;
+    return true;
 }
 
-/* Whether state s may follow s - 2 at once: then the blank between two targets may be left out. */
-static bool may_skip(const int64_t *targets, int64_t s) {
-    return s % 2 == 1 && s >= 3 && targets[s / 2] != targets[s / 2 - 1];
-}
-
-/* An alignment ends in the last target or in the blank behind it; without targets in the one blank.
- * The logarithm of the probability of all alignments, from the last step's variables. */
-static double total(const double *last, int64_t states) {
-    return states > 1 ? log_add(last[states - 1], last[states - 2]) : last[0];
-}
-
-/* alpha[s] of the first step, or of the next one from those before it; logProbs of the step are in p. */
-static void advance(const struct loop *l, const int64_t *targets, int64_t states, bool first, const double *p,
-                    const double *before, double *now) {
-    for (int64_t s = 0; s < states; s++) {
-        double x = first ? (s < 2 ? 0 : -INFINITY) : before[s];
-        if (!first && s > 0) x = log_add(x, before[s - 1]);
-        if (!first && may_skip(targets, s)) x = log_add(x, before[s - 2]);
-        now[s] = x + p[label_of(l->a, targets, s)];
+/* State s is a blank where s is even, or the target between two of them. It may follow s - 2 at once where
+ * the blank between two different targets is left out. */
+static void begin_row(const struct loop *l, int64_t n, struct buffers *b) {
+    const struct row *r = &l->a->rows[n];
+    const int64_t *targets = l->targets + r->first;
+    b->states = 2 * (size_t)r->targets + 1;
+    for (int64_t s = 0; s < (int64_t)b->states + MARGIN; s++) {
+        const bool inside = s < (int64_t)b->states, target = inside && s % 2 == 1;
+        if (inside) b->label[s] = target ? targets[s / 2] : l->a->blank;
+        b->skip[s] = target && s >= 3 && targets[s / 2] != targets[s / 2 - 1] ? 0 : IMPOSSIBLE;
+        b->now[s] = b->then[s] = IMPOSSIBLE;
     }
 }
 
-/* logProbs of a step as doubles: one conversion for all classes, as states ask for them in any order. */
-static void load_step(const struct loop *l, int64_t n, int64_t t, double *p) {
+static void swap_steps(struct buffers *b) {
+    double *const then = b->then;
+    b->then = b->now;
+    b->now = then;
+}
+
+/* logProbs of a step: one conversion for all classes, then those of the states, to base 2. */
+static void load_step(const struct loop *l, int64_t n, int64_t t, struct buffers *b) {
     const aclTensor *x = &l->log_probs;
     const int64_t at = t * x->stride[0] + n * x->stride[1];
-    hc_load_for(x->dtype, HC_F64)((size_t)x->shape[2], p, hc_data(x) + at * x->item_size, x->stride[2]);
+    hc_load_for(x->dtype, HC_F64)(b->classes, b->p, hc_data(x) + at * x->item_size, x->stride[2]);
+    for (size_t s = 0; s < b->states; s++) {
+        const double p = b->p[b->label[s]] * LOG2_E;
+        b->labels_p[s] = p < IMPOSSIBLE ? IMPOSSIBLE : p;
+    }
 }
+
+/* To base e, with a true infinity. */
+static double natural(double x) { return x < IMPOSSIBLE / 2 ? -INFINITY : x * LN_2; }
 
 /* A row of alpha, as many states as it has, -inf behind those in use. */
-static void store_alpha(const struct loop *l, int64_t n, int64_t t, int64_t states, double *now) {
+static void store_alpha(const struct loop *l, int64_t n, int64_t t, const struct buffers *b, size_t states) {
     const aclTensor *y = &l->alpha;
-    for (int64_t s = states; s < y->shape[2]; s++) now[s] = -INFINITY;
+    for (size_t s = 0; s < (size_t)y->shape[2]; s++)
+        b->alpha[s] = s < states ? natural(b->now[s]) : -INFINITY;
     const int64_t at = n * y->stride[0] + t * y->stride[1];
-    hc_store_for(y->dtype, HC_F64)((size_t)y->shape[2], hc_data(y) + at * y->item_size, y->stride[2], now);
+    hc_store_for(y->dtype, HC_F64)((size_t)y->shape[2], hc_data(y) + at * y->item_size, y->stride[2],
+                                   b->alpha);
 }
 
-/* What PyTorch does behind its operator: torch_npu passes zeroInfinity on, other clients expect it here. */
-static double finish(const struct loop *l, double loss) {
-    return l->a->zero_infinity && loss == INFINITY ? 0 : loss;
+/* An alignment ends in the last target or in the blank behind it; without targets in the one blank. */
+static double loss_of(const struct buffers *b) {
+    const double last = natural(b->now[b->states - 1]);
+    return -(b->states > 1 ? log_add(last, natural(b->now[b->states - 2])) : last);
 }
 
 /* Alpha is kept for the gradient, step by step in the output's type, but the recursion goes on in double.
- * Steps behind the row's last have no alignments. */
-static void run_row(const struct loop *l, int64_t n, double *p, double *now, double *before) {
+ * Steps behind the row's last have no alignments. Before the first step there is one, in front of the first
+ * blank. */
+static void run_row(const struct loop *l, int64_t n, struct buffers *b) {
     const struct row *r = &l->a->rows[n];
-    const int64_t *targets = l->targets + r->first, states = 2 * r->targets + 1;
     double loss = r->targets == 0 ? 0 : INFINITY; /* of no steps */
+    begin_row(l, n, b);
+    b->then[0] = 0;
     for (int64_t t = 0; t < l->log_probs.shape[0]; t++) {
-        if (t >= r->steps) {
-            store_alpha(l, n, t, 0, before);
-            continue;
+        if (t < r->steps) {
+            load_step(l, n, t, b);
+            HC_DISPATCH(ctc_step)
+            (b->states, b->then, b->then - 1, b->then - 2, b->skip, b->labels_p, b->now);
         }
-        load_step(l, n, t, p);
-        advance(l, targets, states, t == 0, p, before, now);
-        store_alpha(l, n, t, states, now);
-        memcpy(before, now, (size_t)states * sizeof *now);
-        if (t == r->steps - 1) loss = -total(now, states);
+        store_alpha(l, n, t, b, t < r->steps ? b->states : 0);
+        if (t == r->steps - 1) loss = loss_of(b);
+        if (t < r->steps) swap_steps(b);
     }
-    const double y = finish(l, loss);
+    /* What PyTorch does behind its operator: torch_npu passes zeroInfinity on, other clients expect it here.
+     */
+    const double y = l->a->zero_infinity && loss == INFINITY ? 0 : loss;
     const int64_t at = l->loss->rank > 0 ? n * l->loss->stride[0] * l->loss->item_size : 0;
     hc_store_for(l->loss->dtype, HC_F64)(1, hc_data(l->loss) + at, 1, &y);
 }
 
-/* beta[s], of which the step's own probability is part; `now` may not be `after`. */
-static void retreat(const struct loop *l, const int64_t *targets, int64_t states, bool last, const double *p,
-                    const double *after, double *now) {
-    for (int64_t s = 0; s < states; s++) {
-        double x = last ? (s >= states - 2 ? 0 : -INFINITY) : after[s];
-        if (!last && s + 1 < states) x = log_add(x, after[s + 1]);
-        if (!last && s + 2 < states && may_skip(targets, s + 2)) x = log_add(x, after[s + 2]);
-        now[s] = x + p[label_of(l->a, targets, s)];
+/* Alpha of a step, to base 2. */
+static void load_alpha(const struct loop *l, int64_t n, int64_t t, const struct buffers *b) {
+    const aclTensor *x = &l->alpha;
+    const int64_t at = n * x->stride[0] + t * x->stride[1];
+    hc_load_for(x->dtype, HC_F64)(b->states, b->alpha, hc_data(x) + at * x->item_size, x->stride[2]);
+    for (size_t s = 0; s < b->states; s++) {
+        const double alpha = b->alpha[s] * LOG2_E;
+        b->alpha[s] = alpha < IMPOSSIBLE ? IMPOSSIBLE : alpha;
     }
 }
 
-/* d[c] = sum of alpha beta over the states of class c, in logarithms. */
-static void collect(const struct loop *l, int64_t n, int64_t t, const int64_t *targets, int64_t states,
-                    const double *beta, double *d) {
-    for (int64_t c = 0; c < l->log_probs.shape[2]; c++) d[c] = -INFINITY;
-    for (int64_t s = 0; s < states; s++) {
-        double *to = &d[label_of(l->a, targets, s)];
-        *to = log_add(*to, get(&l->alpha, n, t, s) + beta[s]);
-    }
+/* d[c] = (e^p - the probability of all states of class c) times the gradient. */
+static void differentiate(const struct loop *l, int64_t n, int64_t t, double loss, double g,
+                          struct buffers *b) {
+    load_alpha(l, n, t, b);
+    HC_DISPATCH(ctc_probability)(b->classes, b->p, b->d);
+    HC_DISPATCH(ctc_posterior)(b->states, b->alpha, b->now, b->labels_p, loss * LOG2_E, b->alpha);
+    for (size_t s = 0; s < b->states; s++) b->d[b->label[s]] -= b->alpha[s];
+    for (size_t c = 0; c < b->classes; c++) b->d[c] *= g;
 }
 
 /* A step of the gradient, all classes. */
@@ -162,48 +239,45 @@ static void store_step(const struct loop *l, int64_t n, int64_t t, const double 
 static bool is_impossible(const struct loop *l, int64_t n, int64_t states) {
     const struct row *r = &l->a->rows[n];
     if (r->steps == 0) return r->targets > 0;
-    double last[2] = {-INFINITY, -INFINITY};
-    for (int64_t k = 0; k < 2 && k < states; k++) last[k] = get(&l->alpha, n, r->steps - 1, states - 1 - k);
-    return log_add(last[0], last[1]) == -INFINITY;
+    for (int64_t k = 0; k < 2 && k < states; k++)
+        if (get(&l->alpha, n, r->steps - 1, states - 1 - k) != -INFINITY) return false;
+    return true;
 }
 
-/* exp(p) - exp(d + loss - p), times the gradient; NaN where no alignment is possible, or 0 where asked for.
- */
-static void run_gradient_row(const struct loop *l, int64_t n, double *p, double *now, double *after,
-                             double *d) {
+/* Without an alignment NaN, as in PyTorch, or 0 where asked for. Behind the last step there is one, after the
+ * last blank. */
+static void run_gradient_row(const struct loop *l, int64_t n, struct buffers *b) {
     const struct row *r = &l->a->rows[n];
-    const int64_t *targets = l->targets + r->first, states = 2 * r->targets + 1,
-                  classes = l->log_probs.shape[2];
     const double g = l->grad->rank > 0 ? get(l->grad, n, 0, 0) : get(l->grad, 0, 0, 0);
     const double loss = l->nll->rank > 0 ? get(l->nll, n, 0, 0) : get(l->nll, 0, 0, 0);
-    const bool zero = l->a->zero_infinity && is_impossible(l, n, states);
+    begin_row(l, n, b);
+    b->then[b->states - 1] = 0;
+    const bool impossible = is_impossible(l, n, (int64_t)b->states);
     for (int64_t t = l->log_probs.shape[0] - 1; t >= 0; t--) {
-        const bool counts = t < r->steps && !zero;
-        if (counts) {
-            load_step(l, n, t, p);
-            retreat(l, targets, states, t == r->steps - 1, p, after, now);
-            memcpy(after, now, (size_t)states * sizeof *now);
-            collect(l, n, t, targets, states, now, d);
+        const double nothing = t < r->steps && !l->a->zero_infinity ? NAN : 0;
+        if (t >= r->steps || impossible) {
+            for (size_t c = 0; c < b->classes; c++) b->d[c] = nothing;
+        } else {
+            load_step(l, n, t, b);
+            HC_DISPATCH(ctc_step)
+            (b->states, b->then, b->then + 1, b->then + 2, b->skip + 2, b->labels_p, b->now);
+            differentiate(l, n, t, loss, g, b);
+            swap_steps(b);
         }
-        for (int64_t c = 0; c < classes; c++) d[c] = counts ? (exp(p[c]) - exp(d[c] + loss - p[c])) * g : 0;
-        store_step(l, n, t, d);
+        store_step(l, n, t, b->d);
     }
 }
 
-/* Buffers of a row: two of states, two of classes. States beyond the row's are there too, as alpha's last
- * dimension may be wider; -inf is written to them. */
 static void run_rows(void *ctx, size_t begin, size_t end) {
     struct loop *l = ctx;
-    const size_t classes = (size_t)l->log_probs.shape[2], states = (size_t)l->alpha.shape[2];
-    double *p = hc_scratch(HC_SCRATCH_A, (2 * classes + 2 * states) * sizeof *p);
-    if (p == NULL) {
-        atomic_store(&l->failed, true);
-        return;
-    }
-    double *d = p + classes, *now = d + classes, *other = now + states;
     for (size_t n = begin; n < end; n++) {
-        if (l->loss != NULL) run_row(l, (int64_t)n, p, now, other);
-        else run_gradient_row(l, (int64_t)n, p, now, other, d);
+        struct buffers b;
+        if (!take_buffers(l, &b)) {
+            atomic_store(&l->failed, true);
+            return;
+        }
+        if (l->loss != NULL) run_row(l, (int64_t)n, &b);
+        else run_gradient_row(l, (int64_t)n, &b);
     }
 }
 
@@ -414,3 +488,4 @@ HC_API aclnnStatus aclnnCtcLossBackwardGetWorkspaceSize(
     return plan(&c, run_gradient, operands, HC_ARRAY_SIZE(operands), workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnCtcLossBackward)
+#endif
