@@ -64,6 +64,16 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "counts exchanges of tensors that one rank alone needs, which the release skips (the authors mark it flaky)",
     ),
     (
+        "inference/text_generation_controllers/test_simple_text_generation_controller.py::.*test_sample_from_logits",
+        r"-2\.352123260\.* *.*-2\.352122306",
+        "wants the last bits of a float32 log-softmax of another device, 7.5e-7 off float64 (here 2.0e-7)",
+    ),
+    (
+        "models/test_bert_model.py::.*test_transformer_engine_version_1_7_to_1_10_rng_error",
+        "DID NOT RAISE",
+        "wants an argument to be refused that Transformer Engine takes (the authors mark it flaky)",
+    ),
+    (
         "distributed/test_grad_sync_with_expert_parallel.py::.*",
         "Bias is not supported for MoE",
         "makes experts with biases, which the release refuses (the authors mark it flaky)",
