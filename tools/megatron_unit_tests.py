@@ -25,6 +25,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import itertools
 import json
 import os
 import re
@@ -83,6 +84,11 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "",
         "every rank takes itself for the first of its expert group, so ranks exchange other numbers of tokens than their peers "
         "expect: an error here, by the interface undefined",
+    ),
+    (
+        "dist_checkpointing/test_optimizer.py::.*test_dp_sharding.*",
+        "'ChainedOptimizer' object has no attribute|Either config.fp16 or config.bf16 should be True",
+        "asks a chain of optimizers for what one has, and 16-bit models for float32 (the authors mark it flaky)",
     ),
     (
         "dist_checkpointing/test_serialization.py::.*test_remove_sharded_tensors",
@@ -191,7 +197,7 @@ def judge_all(ranks: list[Rank], why: str) -> dict[str, Test]:
     names = list(dict.fromkeys(name for rank in ranks for name in [*rank.collected, *rank.ended]))
     tests = {name: judge(name, ranks) for name in names}
     if not why:
-        return tests or {"(whole file)": Test("skipped", line="it has no tests")}
+        return tests
     stuck = [
         names.index(rank.begun) for rank in ranks if rank.begun in names and rank.begun not in rank.ended
     ]
@@ -227,11 +233,11 @@ def import_once(checkout: Path) -> None:
     gc.freeze()
 
 
-def be_rank(rank: int, port: int, path: str, scratch: Path, options: Options) -> None:
+def be_rank(rank: int, port: int, paths: list[str], scratch: Path, options: Options) -> None:
     """In a forked child: what torchrun sets, then pytest. Does not return."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()  # it and its children can be ended together
-    log = (options.logs or scratch) / (path.replace("/", "__") + f".{rank}.log")
+    log = (options.logs or scratch) / (paths[0].replace("/", "__") + f".{rank}.log")
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -252,7 +258,8 @@ def be_rank(rank: int, port: int, path: str, scratch: Path, options: Options) ->
             "mindspeed_plugin",
             "-p",
             "no:cacheprovider",
-            path,
+            "--continue-on-collection-errors",
+            *paths,
         ]  # tests read it
         code = int(pytest.main(sys.argv[1:]))
     except BaseException:
@@ -300,7 +307,7 @@ def end(pids: list[int]) -> None:
         os.waitpid(pid, 0)
 
 
-def run_once(path: str, only: list[str], options: Options) -> dict[str, Test]:
+def run_once(paths: list[str], only: list[str], options: Options) -> dict[str, Test]:
     with tempfile.TemporaryDirectory(prefix="megatron_unit_tests.", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
         os.environ.pop("UNIT_TESTS_ONLY", None)
@@ -313,7 +320,7 @@ def run_once(path: str, only: list[str], options: Options) -> dict[str, Test]:
         for rank in range(options.ranks):
             pid = os.fork()
             if pid == 0:
-                be_rank(rank, store.port, path, scratch, options)
+                be_rank(rank, store.port, paths, scratch, options)
             pids.append(pid)
         try:
             why = wait(pids, scratch, options)
@@ -334,34 +341,44 @@ def turn(lock: Path | None) -> Iterator[None]:
         yield
 
 
-def run_file(path: Path, options: Options) -> FileResult:
-    """All tests of a file, and again those that failed or were not reached, until nothing more passes."""
-    relative = str(path.relative_to(options.checkout))
-    result = FileResult(str(path.relative_to(options.checkout / FOLDER)))
+def run_files(paths: list[Path], options: Options) -> list[FileResult]:
+    """All tests of some files, and again those that failed or were not reached, until nothing more passes."""
+    relative = [str(path.relative_to(options.checkout)) for path in paths]
+    whole = FileResult(relative[0])
     began = time.monotonic()
     todo: list[str] = []
     retried: set[str] = set()
     while True:
         with turn(options.lock):
             found = run_once(relative, todo, options)
-        result.runs += 1
+        whole.runs += 1
         better = [n for n in found if found[n].outcome in ("passed", "skipped")]
-        result.tests.update({n: t for n, t in found.items() if t.outcome or n not in result.tests})
-        left = [n for n, t in result.tests.items() if not t.outcome]
-        failed = [n for n, t in result.tests.items() if t.outcome == "failed" and not t.elsewhere]
+        whole.tests.update({n: t for n, t in found.items() if t.outcome or n not in whole.tests})
+        left = [n for n, t in whole.tests.items() if not t.outcome]
+        failed = [n for n, t in whole.tests.items() if t.outcome == "failed" and not t.elsewhere]
         new = [n for n in failed if n not in retried]
         if left and (not todo or set(left) != set(todo)):
             todo = left
-        elif failed and (new or better) and len(result.tests) > 1 and set(failed) != set(todo):
+        elif failed and (new or better) and len(whole.tests) > 1 and set(failed) != set(todo):
             todo = failed
             retried.update(failed)
         else:
             break
     for name in left:
-        result.tests[name] = explain(Test("failed"), "not reached: " + TIME_LIMIT)
-    settle(result)
-    result.seconds = round(time.monotonic() - began, 1)
-    return result
+        whole.tests[name] = explain(Test("failed"), "not reached: " + TIME_LIMIT)
+    whole.seconds = round((time.monotonic() - began) / len(paths), 1)
+    return [settle(result) for result in split(whole, relative)]
+
+
+def split(whole: FileResult, files: list[str]) -> list[FileResult]:
+    """By file. What belongs to none (a failure of the start or the end) is told of the first."""
+    results = {file: FileResult(file.removeprefix(FOLDER + "/"), whole.seconds, whole.runs) for file in files}
+    for name, test in whole.tests.items():
+        file, _, rest = name.partition("::")
+        results.get(file, results[files[0]]).tests[rest or name] = test
+    for result in results.values():
+        result.tests = result.tests or {"(whole file)": Test("skipped", line="it has no tests")}
+    return list(results.values())
 
 
 def version_of(checkout: Path) -> str:
@@ -453,19 +470,20 @@ def chosen(checkout: Path, match: str) -> list[Path]:
     return [p for p in sorted(root.rglob("test_*.py")) if re.fullmatch(match, str(p.relative_to(root)))]
 
 
-def run_all(paths: list[Path], kept: Path, again: bool, options: Options) -> None:
-    """Those that have no result yet; each result is kept at once."""
+def run_all(paths: list[Path], kept: Path, again: bool, together: bool, options: Options) -> None:
+    """Those that have no result yet; results are kept at once, of a file, or of a folder."""
     version = version_of(options.checkout)
     root = options.checkout / FOLDER
     todo = [p for p in paths if again or str(p.relative_to(root)) not in load(kept).get(version, {})]
     if todo:
         import_once(options.checkout)
-    for path in todo:
-        result = run_file(path, options)
+    for _, group in itertools.groupby(todo, lambda path: path.parent if together else path):
+        results = run_files(list(group), options)
         state = load(kept)
-        state.setdefault(version, {})[result.name] = result
+        state.setdefault(version, {}).update({result.name: result for result in results})
         save(kept, state)
-        show(result)
+        for result in results:
+            show(result)
 
 
 def interrupt(_number: int, _frame: object) -> None:
@@ -482,6 +500,9 @@ def main() -> int:
         "--match", default=".*", help=f"only files whose path below {FOLDER} matches this regular expression"
     )
     parser.add_argument("--again", action="store_true", help="also files that the state has results of")
+    parser.add_argument(
+        "--together", action="store_true", help="the files of a folder in one run, which is quicker"
+    )
     parser.add_argument("--ranks", type=int, default=8, help="virtual NPUs (default: %(default)s)")
     parser.add_argument(
         "--timeout", type=float, default=900, help="seconds for one run of a file (default: %(default)s)"
@@ -513,6 +534,7 @@ def main() -> int:
             paths,
             args.state,
             args.again,
+            args.together,
             Options(checkout, args.ranks, args.timeout, args.test_timeout, logs, args.lock),
         )
     lines = [line for version, files in sorted(load(args.state).items()) for line in report(version, files)]

@@ -83,9 +83,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("megatron/core/package_info.py", "MAJOR = 9\nMINOR = 8\nPATCH = 7\n"),
         ("tests/unit_tests/some/test_few.py", TESTS),
         ("tests/unit_tests/other/test_spawns.py", SPAWNS),
+        ("tests/unit_tests/groups/test_broken.py", "import no_such_package\n"),
         ("tests/unit_tests/groups/test_groups.py", GROUPS),
+        ("tests/unit_tests/groups/test_plain.py", "def test_after():\n    pass\n"),
     ):
-        (root / name).parent.mkdir(parents=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
     return root
 
@@ -125,15 +127,22 @@ def test_processes_that_tests_spawn_have_the_adaptor(checkout: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_with_many_groups_are_replaced(checkout: Path) -> None:
+def test_a_folder_at_once_in_processes_that_are_replaced(checkout: Path) -> None:
+    """Behind a test that leaves many process groups, and next to a file that cannot be imported."""
     state = checkout / "groups.json"
-    run("--checkout", str(checkout), "--ranks", "2", "--state", str(state), "--match", "groups/.*")
-    result = json.loads(state.read_text(encoding="utf-8"))["9.8.7"]["groups/test_groups.py"]
-    assert {name: test["outcome"] for name, test in result["tests"].items()} == {
-        "test_many": "passed",
-        "test_after": "passed",
+    arguments = ["--checkout", str(checkout), "--ranks", "2", "--state", str(state), "--match", "groups/.*"]
+    run(*arguments, "--together")
+    results = json.loads(state.read_text(encoding="utf-8"))["9.8.7"]
+    outcomes = {
+        name: {test: found["reason"] or found["outcome"] for test, found in result["tests"].items()}
+        for name, result in results.items()
     }
-    assert result["runs"] == 2
+    assert outcomes == {
+        "groups/test_broken.py": {"(collection)": "needs the package no_such_package"},
+        "groups/test_groups.py": {"test_many": "passed", "test_after": "passed"},
+        "groups/test_plain.py": {"test_after": "passed"},
+    }
+    assert [result["runs"] for result in results.values()] == [2, 2, 2]
 
 
 def mark(name: str) -> str:

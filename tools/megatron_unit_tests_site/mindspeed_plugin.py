@@ -33,25 +33,22 @@ def pytest_configure() -> None:
     OUT.append(open(path, "w", encoding="utf-8", buffering=1))  # noqa: SIM115
 
 
-def name_of(nodeid: str) -> str:
-    return nodeid.partition("::")[2] or "(whole file)"
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     listed = os.environ.get("UNIT_TESTS_ONLY")
     if listed:
         names = set(json.loads(Path(listed).read_text(encoding="utf-8")))
-        left = [item for item in items if name_of(item.nodeid) not in names]
+        left = [item for item in items if item.nodeid not in names]
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if name_of(item.nodeid) in names]
-    tell(collected=[name_of(item.nodeid) for item in items])
+        items[:] = [item for item in items if item.nodeid in names]
+    tell(collected=[item.nodeid for item in items])
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.outcome != "passed":
-        tell(begun="(collection)")
-        tell(test="(collection)", outcome=report.outcome, text=text_of(report))
+        name = f"{report.nodeid}::(collection)"
+        tell(begun=name)
+        tell(test=name, outcome=report.outcome, text=text_of(report))
 
 
 def text_of(report: pytest.CollectReport | pytest.TestReport) -> str:
@@ -64,7 +61,7 @@ def text_of(report: pytest.CollectReport | pytest.TestReport) -> str:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    name = name_of(item.nodeid)
+    name = item.nodeid
     tell(begun=name)
     item.stash[REPORTS] = []
     yield
