@@ -131,28 +131,39 @@ class FileResult:
         return sum(1 for test in self.tests.values() if test.elsewhere)
 
 
+def explain_elsewhere(test: Test, text: str) -> bool:
+    for pattern, reason in ELSEWHERE:
+        found = re.search(pattern, text)
+        if found:
+            test.reason, test.elsewhere = found.expand(reason), True
+            return True
+    return False
+
+
 def explain(test: Test, text: str) -> Test:
     """Give a failure its reason by the error's text."""
     lines = [line for line in text.splitlines() if re.match(r"E\s+\S", line)] or text.strip().splitlines()
     test.line = (lines[0] if lines else "").removeprefix("E").strip()[:200]
-    for group, elsewhere in ((ELSEWHERE, True), (REASONS, False)):
-        for pattern, reason in group:
-            found = re.search(pattern, text)
-            if found:
-                test.reason, test.elsewhere = found.expand(reason), elsewhere
-                return test
+    if explain_elsewhere(test, text):
+        return test
+    for pattern, reason in REASONS:
+        found = re.search(pattern, text)
+        if found:
+            test.reason = found.expand(reason)
+            return test
     test.reason = "other error"
     return test
 
 
-def settle(result: FileResult) -> FileResult:
-    """Give single tests their reasons."""
-    for name, test in result.tests.items():
+def settle(tests: dict[str, Test], prefix: str) -> None:
+    """Reasons of single tests, and those that lines of errors tell by now; `prefix` + name is file::test."""
+    for name, test in tests.items():
+        full = (prefix + name).removeprefix(FOLDER + "/")
+        if test.outcome == "failed" and not test.elsewhere:
+            explain_elsewhere(test, test.line)
         for pattern, line, reason in SINGLE:
-            known = re.fullmatch(pattern, f"{result.name}::{name}") and re.search(line, test.line)
-            if test.outcome == "failed" and known:
+            if test.outcome == "failed" and re.fullmatch(pattern, full) and re.search(line, test.line):
                 test.reason, test.elsewhere = reason, True
-    return result
 
 
 @dataclass
@@ -354,6 +365,7 @@ def run_files(paths: list[Path], options: Options) -> list[FileResult]:
         whole.runs += 1
         better = [n for n in found if found[n].outcome in ("passed", "skipped")]
         whole.tests.update({n: t for n, t in found.items() if t.outcome or n not in whole.tests})
+        settle(whole.tests, "")
         left = [n for n, t in whole.tests.items() if not t.outcome]
         failed = [n for n, t in whole.tests.items() if t.outcome == "failed" and not t.elsewhere]
         new = [n for n in failed if n not in retried]
@@ -367,7 +379,8 @@ def run_files(paths: list[Path], options: Options) -> list[FileResult]:
     for name in left:
         whole.tests[name] = explain(Test("failed"), "not reached: " + TIME_LIMIT)
     whole.seconds = round((time.monotonic() - began) / len(paths), 1)
-    return [settle(result) for result in split(whole, relative)]
+    settle(whole.tests, "")
+    return split(whole, relative)
 
 
 def split(whole: FileResult, files: list[str]) -> list[FileResult]:
@@ -396,7 +409,8 @@ def load(path: Path) -> State:
     for files in kept.values():
         for name, data in files.items():
             data["tests"] = {test: Test(**fields) for test, fields in data["tests"].items()}
-            files[name] = settle(FileResult(**data))
+            files[name] = FileResult(**data)
+            settle(files[name].tests, name + "::")
     return kept
 
 
