@@ -9,6 +9,7 @@ the same in every layout.
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import sys
@@ -172,7 +173,6 @@ def wrap(layout: Layout, config: Any, chunk: torch.nn.Module, index: int) -> tor
         DistributedDataParallelConfig,
         TorchFullyShardedDataParallel,
     )
-    from megatron.core.distributed.custom_fsdp import FullyShardedDataParallel
 
     ddp_config = DistributedDataParallelConfig(
         grad_reduce_in_fp32=True,
@@ -180,12 +180,14 @@ def wrap(layout: Layout, config: Any, chunk: torch.nn.Module, index: int) -> tor
         overlap_grad_reduce=layout.optimizer in ("overlap", *ZERO),
         overlap_param_gather=layout.optimizer in ("overlap", "zero3"),
         bucket_size=20_000 if layout.optimizer == "overlap" else None,  # so that there are several
-        use_custom_fsdp=layout.optimizer in ZERO,
+        **({"use_custom_fsdp": True} if layout.optimizer in ZERO else {}),  # its name until 0.13
         data_parallel_sharding_strategy=ZERO.get(layout.optimizer, "no_shard"),
     )
     if layout.optimizer == "fsdp2":
         return TorchFullyShardedDataParallel(config, ddp_config, chunk)
-    wrapper = FullyShardedDataParallel if layout.optimizer in ZERO else DistributedDataParallel
+    wrapper = DistributedDataParallel
+    if layout.optimizer in ZERO:
+        from megatron.core.distributed.custom_fsdp import FullyShardedDataParallel as wrapper
     return wrapper(config, ddp_config, chunk, disable_bucketing=index > 0)
 
 
@@ -261,12 +263,17 @@ def micro_batches(step: int) -> Iterator[Batch]:
     from megatron.core import parallel_state
     from megatron.core.utils import get_batch_on_this_cp_rank
 
+    told = (
+        {"is_hybrid_cp": False}
+        if "is_hybrid_cp" in inspect.signature(get_batch_on_this_cp_rank).parameters
+        else {}
+    )
     rank, size = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
     for row in samples(step)[rank::size]:
         text = row.unsqueeze(0).to("npu")
         positions = torch.arange(SEQUENCE, device="npu").unsqueeze(0)
         yield get_batch_on_this_cp_rank(
-            {"tokens": text[:, :-1], "labels": text[:, 1:], "position_ids": positions}
+            {"tokens": text[:, :-1], "labels": text[:, 1:], "position_ids": positions}, **told
         )
 
 
