@@ -31,8 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-for threads in ("MINDSPEED_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ[threads] = "1"
+os.environ["MINDSPEED_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 MIB = 2**20
 SIZES = (
     "--num-layers 4 --hidden-size 256 --num-attention-heads 8 --seq-length 256 --max-position-embeddings 512 "

@@ -105,6 +105,18 @@ def megatron(tmp_path, monkeypatch):
         MindSpeedPatchesManager.patches_info.clear()
 
 
+@pytest.fixture
+def adaptor():
+    """Active, as the first import leaves it in a program; here a test before may have taken it back."""
+    was_active = session.is_active()
+    if not was_active:
+        session.start()
+    yield
+    if not was_active:
+        session.revert()
+
+
+@pytest.mark.usefixtures("adaptor")
 @pytest.mark.parametrize(("project", "line"), IMPORTS)
 def test_a_name_that_a_project_imports_is_there(project, line):
     exec(line, {})

@@ -49,6 +49,7 @@ def check(cases: list[dict[str, Any]]) -> None:
     assert not wrong, json.dumps(wrong, indent=1)
 
 
+@pytest.mark.slow
 def test_some_files_damaged_in_some_ways(tmp_path: Path) -> None:
     cases = resume(tmp_path, 1, FEW)
     check(cases)

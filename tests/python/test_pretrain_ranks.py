@@ -112,6 +112,7 @@ def test_more_ranks_than_devices(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_goes_on_in_another_layout(text: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     # So much weight decay shows when parameters that have none are given some.

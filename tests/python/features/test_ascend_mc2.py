@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torchrun
 from mindspeed.adaptor import arguments, rules
 from mindspeed.features.communication import ascend_mc2 as feature
@@ -45,6 +46,7 @@ def test_two_ranks() -> None:
     check(2)
 
 
+@pytest.mark.slow
 def test_four_ranks() -> None:
     check(4)
 

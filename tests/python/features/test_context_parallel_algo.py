@@ -26,6 +26,7 @@ HYBRID = FULL | {"context_parallel_algo": feature.HYBRID, "ulysses_degree_in_cp"
 SIZES = {"dtype": "fp32"}
 
 
+@pytest.mark.slow
 def test_training_is_that_of_one_rank() -> None:
     whole = memory_cases.run({"dense": case(FLASH, **SIZES), "moe": case(FLASH, **SIZES | {"model": "moe"})})
     two = memory_cases.run(

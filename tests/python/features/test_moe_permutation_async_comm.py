@@ -31,6 +31,7 @@ def times() -> dict[str, dict[str, float]]:
     return {line["kind"]: line for line in lines}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["alltoall", "allgather"])
 def test_tokens_are_sorted_before_the_other_rank_comes(kind: str) -> None:
     found = times()[kind]

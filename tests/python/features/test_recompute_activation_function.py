@@ -155,6 +155,7 @@ def test_rules(given: dict[str, Any], problem: str) -> None:
 LAYERS, OUTPUT = 4, memory_cases.LONG["SEQUENCE"] * 4 * 128 * 2
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_less_memory() -> None:
     wanted, found = memory_cases.result("long"), memory_cases.result("recompute")
     assert memory_cases.training("recompute") == memory_cases.training("long")

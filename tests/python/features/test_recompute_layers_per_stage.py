@@ -54,6 +54,7 @@ def results() -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 def test_training_is_the_same() -> None:
     found = results()
     for name in ("chunk", "stage"):

@@ -113,6 +113,7 @@ LAYERS, ROWS = 4, memory_cases.LONG["SEQUENCE"]
 OUTPUTS, STATISTICS = 2 * ROWS * 128 * 2, 2 * ROWS * 2 * 4
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_less_memory() -> None:
     assert memory_cases.training("norm") == memory_cases.training("long")
     saved = memory_cases.result("long")["peak"] - memory_cases.result("norm")["peak"]
