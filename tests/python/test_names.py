@@ -24,7 +24,7 @@ from mindspeed.patch_utils import MindSpeedPatchesManager
 from small_megatron import small_megatron
 from test_adaptor_arguments import FEATURES
 
-# As the projects write them: (where, line).
+# As the projects write them: (where, line). What imports Megatron is in features/test_names_over_megatron.py.
 IMPORTS = [
     ("verl", "from mindspeed.megatron_adaptor import repatch"),
     ("verl", "import mindspeed.megatron_adaptor"),
@@ -35,9 +35,6 @@ IMPORTS = [
     ("ms-swift", "from mindspeed.megatron_adaptor import repatch"),
     ("ms-swift", "from mindspeed.patch_utils import MindSpeedPatchesManager"),
     ("ms-swift", "from mindspeed.args_utils import get_full_args"),
-    ("ms-swift", "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention"),
-    ("ms-swift", "import mindspeed.te.pytorch.module.layernorm_column_parallel_linear"),
-    ("ms-swift", "from mindspeed.core.ssm.gated_delta_net import tensor_a2a_cp2hp, tensor_a2a_hp2cp"),
     ("mcore-bridge", "from mindspeed.features_manager import FEATURES_LIST, create_features_list"),
     ("mcore-bridge", "from mindspeed.arguments import process_args"),
     ("RL", "from mindspeed import megatron_adaptor"),
@@ -105,18 +102,6 @@ def megatron(tmp_path, monkeypatch):
         MindSpeedPatchesManager.patches_info.clear()
 
 
-@pytest.fixture
-def adaptor():
-    """Active, as the first import leaves it in a program; here a test before may have taken it back."""
-    was_active = session.is_active()
-    if not was_active:
-        session.start()
-    yield
-    if not was_active:
-        session.revert()
-
-
-@pytest.mark.usefixtures("adaptor")
 @pytest.mark.parametrize(("project", "line"), IMPORTS)
 def test_a_name_that_a_project_imports_is_there(project, line):
     exec(line, {})

@@ -17,7 +17,9 @@ IMPORTS = [
     "from mindspeed.core.ssm.gated_delta_net import tensor_a2a_cp2hp, tensor_a2a_hp2cp",
     "from mindspeed.core.tensor_parallel.random import CheckpointWithoutOutput",
     "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention as ms_te_dpa",
+    "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention",
     "import mindspeed.te.pytorch.module.grouped_linear",
+    "import mindspeed.te.pytorch.module.layernorm_column_parallel_linear",
     "from mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention import MindSpeedTEDotProductAttention",
     "from mindspeed.te.pytorch.attention.dot_product_attention.kvallgather_context_parallel import "
     "get_distributed_rank, get_distributed_world_size, get_seq_chunk_ids_for_reordering_before_attn",
