@@ -14,11 +14,18 @@ from mindspeed.adaptor import session
 from mindspeed.features.compatibility import cuda_module, device_arguments, distributed_backend
 from mindspeed.features.compatibility._devices import npu_device
 from mindspeed.features.compatibility.distributed_backend import hccl_backend
+from small_megatron import no_megatron
 
 FEATURES = [f.FEATURE for f in (cuda_module, device_arguments, distributed_backend)]
 
 if not torch.npu.is_available():
     pytest.skip("no NPU", allow_module_level=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone():
+    with no_megatron():
+        yield
 
 
 @pytest.fixture

@@ -79,6 +79,15 @@ def small_megatron(folder, monkeypatch, features, files=None):
     sys.modules.update(kept)
 
 
+@contextlib.contextmanager
+def no_megatron():
+    """Whatever Megatron another test has loaded, and under which patches, is put aside."""
+    kept = _taken_away()
+    yield
+    _taken_away()
+    sys.modules.update(kept)
+
+
 def _taken_away():
     """The modules of the Megatron that is loaded."""
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "megatron"}
