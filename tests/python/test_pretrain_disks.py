@@ -17,6 +17,9 @@ FULL, READ_ONLY, DENIED = "No space left on device", "Read-only file system", "P
 NEW = "checkpoints/iter_0000003"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     reason = places.why_not()
