@@ -86,6 +86,10 @@ struct attn_axes {
     int b, n, s, d;
 };
 struct attn_axes attn_axes(enum attn_layout layout);
+/* A dimension that the layout does not have counts 1. */
+static inline size_t attn_extent(const aclTensor *t, int axis) {
+    return axis < 0 ? 1 : (size_t)t->shape[axis];
+}
 static inline bool attn_is_packed(enum attn_layout layout) {
     return layout == LAYOUT_TND || layout == LAYOUT_NTD;
 }
@@ -110,9 +114,10 @@ struct attn_args {
     int64_t numbers[];
 };
 
-/* An operand of quantised inputs, or of rotary parts kept apart: refused by name when it is given. */
-aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what);
-#define ATTN_ABSENT(name, tensor) HC_TRY(attn_check_absent((name), (tensor), #tensor))
+/* An operand that is refused by name when it is given; `kinds`: what is not supported. */
+aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what, const char *kinds);
+#define ATTN_ABSENT(name, tensor)                                                                            \
+    HC_TRY(attn_check_absent((name), (tensor), #tensor, "separate rotary and quantised operands"))
 /* Initialisers of the members that all versions of an operator have, from the names that the interface gives
  * its arguments; what a version adds follows them. */
 #define ATTN_FORWARD(op)                                                                                     \

@@ -11,15 +11,6 @@
 
 #include "convert.h"
 
-aclnnStatus attn_infer_absent(const char *name, const aclTensor *tensor, const char *what) {
-    HC_CHECK(tensor == NULL || tensor->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s; quantised operands, shared prefixes and padding on the left are not supported, "
-             "it must be "
-             "null",
-             name, what, HC_SHOW(tensor));
-    return 0;
-}
-
 /* One tensor for all batches. */
 static aclnnStatus only_one(const char *name, const aclTensorList *list, const char *what,
                             const aclTensor **tensor) {
@@ -88,14 +79,11 @@ static aclnnStatus parse_layouts(const struct attn_infer *x, struct attn_args *a
 
 /* ---- sizes ---- */
 
-/* A dimension that the layout does not have counts 1. */
-static size_t extent(const aclTensor *t, int axis) { return axis < 0 ? 1 : (size_t)t->shape[axis]; }
-
 /* Elements of a head, which share a dimension with the heads where those have none. */
 static aclnnStatus head_size(const struct attn_inputs *in, const aclTensor *t, const char *what,
                              enum attn_layout layout, size_t heads, size_t *size) {
     const struct attn_axes x = attn_axes(layout);
-    const size_t n = extent(t, x.n), d = extent(t, x.d);
+    const size_t n = attn_extent(t, x.n), d = attn_extent(t, x.d);
     HC_CHECK(x.n < 0 ? d % heads == 0 : n == heads, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %zu heads",
              in->name, what, HC_SHOW(t), heads);
     *size = x.n < 0 ? d / heads : d;
@@ -117,9 +105,10 @@ static aclnnStatus check_rope(const struct attn_inputs *in, struct attn_args *a)
     HC_TRY(head_size(in, q, "queryRope", a->layout, a->heads, &a->d_rope));
     HC_TRY(head_size(in, k, "keyRope", a->kv_layout, a->kv_heads, &of_key));
     const struct attn_axes x = attn_axes(a->layout), y = attn_axes(a->kv_layout);
-    HC_CHECK(of_key == a->d_rope && extent(q, x.b) == extent(in->query, x.b) &&
-                 extent(q, x.s) == extent(in->query, x.s) && extent(k, y.b) == extent(in->key, y.b) &&
-                 extent(k, y.s) == extent(in->key, y.s),
+    HC_CHECK(of_key == a->d_rope && attn_extent(q, x.b) == attn_extent(in->query, x.b) &&
+                 attn_extent(q, x.s) == attn_extent(in->query, x.s) &&
+                 attn_extent(k, y.b) == attn_extent(in->key, y.b) &&
+                 attn_extent(k, y.s) == attn_extent(in->key, y.s),
              ACLNN_ERR_PARAM_INVALID, "%s: queryRope %s and keyRope %s do not go with query %s and key %s",
              in->name, HC_SHOW(q), HC_SHOW(k), HC_SHOW(in->query), HC_SHOW(in->key));
     a->d += a->d_rope;
@@ -142,13 +131,13 @@ static aclnnStatus parse_sizes(const struct attn_infer *x, struct attn_args *a) 
     HC_TRY(head_size(in, in->query, "query", a->layout, a->heads, &a->d));
     HC_TRY(head_size(in, in->key, "key", a->kv_layout, a->kv_heads, &of_key));
     HC_TRY(head_size(in, in->value, "value", a->kv_layout, a->kv_heads, &a->dv));
-    HC_CHECK(of_key == a->d && extent(in->value, kx.b) == extent(in->key, kx.b) &&
-                 extent(in->value, kx.s) == extent(in->key, kx.s),
+    HC_CHECK(of_key == a->d && attn_extent(in->value, kx.b) == attn_extent(in->key, kx.b) &&
+                 attn_extent(in->value, kx.s) == attn_extent(in->key, kx.s),
              ACLNN_ERR_PARAM_INVALID, "%s: query %s, key %s and value %s do not go together", in->name,
              HC_SHOW(in->query), HC_SHOW(in->key), HC_SHOW(in->value));
-    a->sq = extent(in->query, qx.s);
-    a->skv = extent(in->key, kx.s);
-    HC_CHECK(in->block_table != NULL || qx.b < 0 || extent(in->key, kx.b) == a->batches,
+    a->sq = attn_extent(in->query, qx.s);
+    a->skv = attn_extent(in->key, kx.s);
+    HC_CHECK(in->block_table != NULL || qx.b < 0 || attn_extent(in->key, kx.b) == a->batches,
              ACLNN_ERR_PARAM_INVALID, "%s: query %s and key %s differ in their batches", in->name,
              HC_SHOW(in->query), HC_SHOW(in->key));
     return check_rope(in, a);
@@ -271,10 +260,10 @@ static aclnnStatus check_outputs(const struct attn_infer *x, const struct attn_a
     const aclTensor *out = in->attention_out, *lse = in->lse;
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: attentionOut is null", in->name);
     const int rank = 2 + (o.b >= 0) + (o.n >= 0);
-    const size_t last = o.n < 0 ? a->heads * a->dv : a->dv, rows = extent(in->query, q.s);
-    HC_CHECK(out->rank == rank && hc_fits_f32(out->dtype) && extent(out, o.s) == rows &&
-                 extent(out, o.d) == last && (o.b < 0 || extent(out, o.b) == a->batches) &&
-                 (o.n < 0 || extent(out, o.n) == a->heads),
+    const size_t last = o.n < 0 ? a->heads * a->dv : a->dv, rows = attn_extent(in->query, q.s);
+    HC_CHECK(out->rank == rank && hc_fits_f32(out->dtype) && attn_extent(out, o.s) == rows &&
+                 attn_extent(out, o.d) == last && (o.b < 0 || attn_extent(out, o.b) == a->batches) &&
+                 (o.n < 0 || attn_extent(out, o.n) == a->heads),
              ACLNN_ERR_PARAM_INVALID,
              "%s: attentionOut is %s, wanted layout %s of %zu rows and %zu heads of %zu", in->name,
              HC_SHOW(out), ATTN_LAYOUT_NAMES[a->out_layout], rows, a->heads, a->dv);

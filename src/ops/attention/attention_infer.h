@@ -14,6 +14,6 @@ struct attn_infer {
 
 /* Phase one. The layout is that of the query, with that of the output behind "_" where it is another. */
 aclnnStatus attn_infer_plan(struct attn_infer *x, uint64_t *workspaceSize, aclOpExecutor **executor);
-/* An operand that is refused by name when it is given. */
-aclnnStatus attn_infer_absent(const char *name, const aclTensor *tensor, const char *what);
-#define INFER_ABSENT(name, tensor) HC_TRY(attn_infer_absent((name), (tensor), #tensor))
+#define INFER_ABSENT(name, tensor)                                                                           \
+    HC_TRY(attn_check_absent((name), (tensor), #tensor,                                                      \
+                             "quantised operands, shared prefixes and padding on the left"))

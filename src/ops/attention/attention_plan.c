@@ -16,10 +16,10 @@ struct attn_axes attn_axes(enum attn_layout layout) {
 }
 
 /* An empty tensor counts as none. */
-aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what) {
+aclnnStatus attn_check_absent(const char *name, const aclTensor *tensor, const char *what,
+                              const char *kinds) {
     HC_CHECK(tensor == NULL || tensor->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s; separate rotary and quantised operands are not supported, it must be null", name,
-             what, HC_SHOW(tensor));
+             "%s: %s is %s; %s are not supported, it must be null", name, what, HC_SHOW(tensor), kinds);
     return 0;
 }
 
@@ -47,9 +47,6 @@ static aclnnStatus parse_layout(const struct attn_inputs *in, struct attn_args *
     return 0;
 }
 
-/* A dimension that the layout does not have counts 1. */
-static size_t extent(const aclTensor *t, int axis) { return axis < 0 ? 1 : (size_t)t->shape[axis]; }
-
 /* Layouts with H do not say how many heads the keys have: the head size comes from the query, and the
  * key's hidden size divided by it gives them. Fewer key heads than query heads is grouped-query
  * attention; values may have a head size of their own. */
@@ -59,32 +56,32 @@ static aclnnStatus parse_sizes(const struct attn_inputs *in, struct attn_args *a
     HC_CHECK(in->head_num > 0, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %lld, wanted a positive number",
              in->name, (long long)in->head_num);
     a->heads = (size_t)in->head_num;
-    a->batches = extent(q, x.b);
-    a->sq = extent(q, x.s);
-    a->skv = extent(k, x.s);
+    a->batches = attn_extent(q, x.b);
+    a->sq = attn_extent(q, x.s);
+    a->skv = attn_extent(k, x.s);
     if (x.n >= 0) {
-        HC_CHECK(extent(q, x.n) == a->heads, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %zu, query is %s",
+        HC_CHECK(attn_extent(q, x.n) == a->heads, ACLNN_ERR_PARAM_INVALID, "%s: headNum is %zu, query is %s",
                  in->name, a->heads, HC_SHOW(q));
-        a->kv_heads = extent(k, x.n);
-        a->d = extent(q, x.d);
-        a->dv = extent(v, x.d);
+        a->kv_heads = attn_extent(k, x.n);
+        a->d = attn_extent(q, x.d);
+        a->dv = attn_extent(v, x.d);
     } else {
-        HC_CHECK(extent(q, x.d) % a->heads == 0 && extent(q, x.d) > 0, ACLNN_ERR_PARAM_INVALID,
+        HC_CHECK(attn_extent(q, x.d) % a->heads == 0 && attn_extent(q, x.d) > 0, ACLNN_ERR_PARAM_INVALID,
                  "%s: the hidden size of query %s is not a multiple of headNum %zu", in->name, HC_SHOW(q),
                  a->heads);
-        a->d = extent(q, x.d) / a->heads;
-        a->kv_heads = extent(k, x.d) / a->d;
-        HC_CHECK(a->kv_heads > 0 && extent(k, x.d) % a->d == 0 && extent(v, x.d) % a->kv_heads == 0,
+        a->d = attn_extent(q, x.d) / a->heads;
+        a->kv_heads = attn_extent(k, x.d) / a->d;
+        HC_CHECK(a->kv_heads > 0 && attn_extent(k, x.d) % a->d == 0 && attn_extent(v, x.d) % a->kv_heads == 0,
                  ACLNN_ERR_PARAM_INVALID,
                  "%s: the hidden sizes of key %s and value %s do not make heads of %zu", in->name, HC_SHOW(k),
                  HC_SHOW(v), a->d);
-        a->dv = extent(v, x.d) / a->kv_heads;
+        a->dv = attn_extent(v, x.d) / a->kv_heads;
     }
     HC_CHECK(a->kv_heads > 0 && a->heads % a->kv_heads == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: %zu query heads are not a multiple of %zu key heads", in->name, a->heads, a->kv_heads);
-    const bool same = extent(k, x.b) == a->batches && extent(v, x.b) == a->batches &&
-                      extent(v, x.s) == a->skv &&
-                      (x.n < 0 || (extent(v, x.n) == a->kv_heads && extent(k, x.d) == a->d));
+    const bool same = attn_extent(k, x.b) == a->batches && attn_extent(v, x.b) == a->batches &&
+                      attn_extent(v, x.s) == a->skv &&
+                      (x.n < 0 || (attn_extent(v, x.n) == a->kv_heads && attn_extent(k, x.d) == a->d));
     HC_CHECK(same && a->d > 0 && a->dv > 0, ACLNN_ERR_PARAM_INVALID,
              "%s: query %s, key %s and value %s do not go together", in->name, HC_SHOW(q), HC_SHOW(k),
              HC_SHOW(v));
