@@ -26,10 +26,11 @@ import statistics
 import sys
 import tempfile
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from processes import in_process
 
 os.environ["MINDSPEED_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 MIB = 2**20
@@ -200,19 +201,6 @@ def run(
     raise RuntimeError("the script has ended early")
 
 
-def in_process(result: Path, work: Any) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        result.write_text(json.dumps(work()))
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -231,8 +219,8 @@ def compare(row: Row, megatron: Path, count: int) -> list[dict[str, Any]]:
                 log = folder / f"{side}" / f"log{rank}"
                 pids.append(
                     in_process(
-                        folder / f"{side}" / f"result{rank}",
                         lambda a=(words, rank, row, port, log, side, turn, count): run(*a),
+                        folder / f"{side}" / f"result{rank}",
                     )
                 )
         while pids:

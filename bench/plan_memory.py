@@ -21,10 +21,11 @@ import shlex
 import socket
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from processes import in_process
 
 MIB = 2**20
 SIZES = (
@@ -99,20 +100,6 @@ def command_of(name: str, megatron: Path) -> list[str]:
     return shlex.split(
         f"CUDA_DEVICE_MAX_CONNECTIONS=1 torchrun --nproc-per-node {ranks} {script} {SIZES} {RUN} {words}"
     )
-
-
-def in_process(work: Callable[[], Any], result: Path) -> int:
-    """The number of a process that does the work and writes what comes of it."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        result.write_text(json.dumps(work()))
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
 
 
 def wait(pids: Sequence[int]) -> bool:
