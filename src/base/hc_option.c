@@ -15,6 +15,7 @@
 
 #include "hc_error.h"
 #include "hc_isa.h"
+#include "hc_link_speed.h"
 
 #define HC_FOR_READERS(X)                                                                                    \
     X(LIBRARY, "the libraries")                                                                              \
@@ -184,6 +185,12 @@ static bool allows_algorithms(const struct type *type, const char *value) {
     }
 }
 
+static bool allows_links(const struct type *type, const char *value) {
+    struct hc_link_speed speed;
+    (void)type;
+    return hc_link_speed_of(value, "", &speed);
+}
+
 static bool allows_isa(const struct type *type, const char *value) {
     (void)type;
 #define X(name)                                                                                              \
@@ -229,6 +236,14 @@ static bool allows_file_pattern(const struct type *type, const char *value) {
      allows_algorithms,                                                                                      \
      NULL,                                                                                                   \
      "collective=algorithm, several with commas between them, such as all_reduce=ring,broadcast=tree",       \
+     0,                                                                                                      \
+     0}
+#define LINKS                                                                                                \
+    {"links",                                                                                                \
+     allows_links,                                                                                           \
+     NULL,                                                                                                   \
+     "GB/s of a rank's link, a comma and the microseconds of a message, such as 12.5,10; for one group of "  \
+     "ranks with its name, several with semicolons between them: tp=50,2;12.5,10",                           \
      0,                                                                                                      \
      0}
 #define INSTRUCTION_SET                                                                                      \

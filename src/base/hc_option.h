@@ -57,6 +57,8 @@
     X(HCCL_TRANSPORT, "MINDSPEED_HCCL_TRANSPORT", LIBRARY, CHOICE("auto|shm|ucx"), "auto",                   \
       "how ranks of one host reach each other: shm is shared memory")                                        \
     X(HCCL_ALGO, "MINDSPEED_HCCL_ALGO", LIBRARY, ALGORITHMS, "", "algorithms to use where they can")         \
+    X(HCCL_LINK, "MINDSPEED_HCCL_LINK", LIBRARY, LINKS, "",                                                  \
+      "let collectives take what they take over links of this speed, to see on one host what overlaps")      \
     X(HCCL_EXPLAIN, "MINDSPEED_HCCL_EXPLAIN", LIBRARY, CHOICE("0|1"), "0",                                   \
       "1: print to stderr which algorithm a collective uses, and why, once per kind and size")               \
     X(LEDGER, "HC_LEDGER", LIBRARY, TEXT, "",                                                                \

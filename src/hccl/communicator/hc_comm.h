@@ -52,6 +52,7 @@ struct hc_comm {
     uint32_t rank, num_ranks;
     int32_t device;
     uint32_t deterministic, buffer_megabytes, exec_timeout_s;
+    double link_ns_per_byte, link_ns; /* of a message; 0: as fast as memory is (hc_link.h) */
     bool suspended;
     char name[HCCL_COMM_NAME_BYTES];                     /* the same on all ranks */
     char label[HCCL_COMM_NAME_BYTES];                    /* what the caller uses it for; may be empty */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hc_comm_config.h"
+#include "hc_link.h"
 #include "hc_ranks.h"
 #include "hc_select.h"
 
@@ -45,6 +46,7 @@ HcclResult hc_comm_join(const char *caller, const struct hc_meeting *meeting, ui
         return status;
     }
     set_name(c);
+    hc_link_configure(c);
     hc_comm_publish(c);
     *comm = c;
     return HCCL_SUCCESS;

@@ -14,6 +14,7 @@
 #include "hc_exchange.h"
 #include "hc_failure.h"
 #include "hc_launch.h"
+#include "hc_link.h"
 #include "hc_select.h"
 #include "hc_share.h"
 #include "hc_steps.h"
@@ -79,9 +80,15 @@ static HcclResult run_collective(struct hc_op *op) {
         status = op->algo != NULL ? op->algo->run(op)
                                   : hc_comm_fail(op->comm, HCCL_E_NOT_SUPPORT, "%s", hc_error_text());
     }
+    if (status == HCCL_SUCCESS) status = hc_link_wait(op);
     leave(op);
     if (status == HCCL_SUCCESS) hc_bell_add(&op->comm->turn);
     return status;
+}
+
+static HcclResult run_messages(struct hc_op *op) {
+    HC_TRY(hc_exchange(op, op->messages, op->num_messages));
+    return hc_link_wait(op);
 }
 
 /* What is broken already is not begun: a collective that finds the others' posts could finish on some ranks.
@@ -98,8 +105,7 @@ static aclError run(void *arg) {
     const uint32_t limit = op->comm->exec_timeout_s;
     op->deadline = limit > 0 ? hc_now_ns() + limit * 1000000000ull : 0;
     HcclResult status = check_health(op->comm);
-    if (status == HCCL_SUCCESS)
-        status = hc_is_batch(op->kind) ? hc_exchange(op, op->messages, op->num_messages) : run_collective(op);
+    if (status == HCCL_SUCCESS) status = hc_is_batch(op->kind) ? run_messages(op) : run_collective(op);
     hc_peer_heap_release();
     return status == HCCL_SUCCESS ? 0 : ACL_ERROR_RT_INTERNAL_ERROR;
 }
