@@ -10,7 +10,8 @@ of each file are forked from there, which saves most of the time that short test
 A test has passed when it has on every rank. One that fails on one rank often leaves the others in a collective, so tests after
 it mean nothing: what failed or was not reached runs again in new processes until nothing more passes. Neither does a run reach
 all tests of a file that make many process groups (see the plugin). Results are kept in a file (--state), by
-version of Megatron: a file of tests that is in it is not run again without --again, so the tests can be run in parts.
+version of Megatron: a file of tests that is in it is not run again without --again, so the tests can be run in parts. --write
+puts them into a page next to the rows that the page has of other files, so it goes on also where another state began.
 
     python tools/megatron_unit_tests.py --checkout ../Megatron-LM --match 'tensor_parallel/.*'
     python tools/megatron_unit_tests.py --checkout ../Megatron-LM --write docs/conformance.md
@@ -20,7 +21,6 @@ version of Megatron: a file of tests that is in it is not run again without --ag
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import fcntl
 import gc
@@ -40,11 +40,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from megatron_unit_tests_page import Row, update
 
 SITE = Path(__file__).with_name("megatron_unit_tests_site")
 FOLDER = "tests/unit_tests"
-BEGIN = "<!-- Below, to the next such line: written by tools/megatron_unit_tests.py -->"
-END = "<!-- End of what tools/megatron_unit_tests.py writes -->"
 TIME_LIMIT = "time limit"
 LAST_WORDS = 30  # seconds for the other ranks when one has been killed
 # Reason by what the error says, first match wins. Those in the first group ask for what no NPU is, or for what only the
@@ -270,6 +269,7 @@ def be_rank(rank: int, port: int, paths: list[str], scratch: Path, options: Opti
             "-p",
             "no:cacheprovider",
             "--continue-on-collection-errors",
+            "--maxfail=0",  # releases from 0.16 ask for -x: every failure would cost a run
             *paths,
         ]  # tests read it
         code = int(pytest.main(sys.argv[1:]))
@@ -432,51 +432,27 @@ def show(result: FileResult) -> None:
             print(f"    {name}: {test.reason}: {test.line}")
 
 
-def folders(files: dict[str, FileResult]) -> dict[str, list[FileResult]]:
-    grouped: dict[str, list[FileResult]] = {}
-    for name, result in sorted(files.items()):
-        grouped.setdefault(os.path.dirname(name) or "(top)", []).append(result)
-    return grouped
+def row_of(result: FileResult) -> Row:
+    row = Row(*(result.count(outcome) for outcome in ("passed", "failed", "skipped")), result.elsewhere())
+    for test in result.tests.values():
+        if test.outcome != "failed":
+            continue
+        if test.elsewhere:
+            row.why_elsewhere[test.reason] = row.why_elsewhere.get(test.reason, 0) + 1
+        else:
+            why = f"{test.reason}: `{test.line[:110].replace('|', '/').replace('`', '')}`"
+            row.why_failed[why] = row.why_failed.get(why, 0) + 1
+    return row
 
 
-def report(version: str, files: dict[str, FileResult]) -> list[str]:
-    passed, failed = (sum(r.count(k) for r in files.values()) for k in ("passed", "failed"))
-    elsewhere = sum(r.elsewhere() for r in files.values())
-    lines = [
-        f"### core_v{version}", "",
-        f"{len(files)} files: {passed} tests pass, {failed} fail, {sum(r.count('skipped') for r in files.values())} skip "
-        f"themselves; {elsewhere} ask for what is elsewhere only. Of what can run here "
-        f"{100 * passed / max(passed + failed, 1):.1f} % pass.", "",
-        "| folder | passed | failed | skipped | elsewhere |", "|---|---|---|---|---|",
-    ]  # fmt: skip
-    for folder, results in folders(files).items():
-        counts = [sum(r.count(k) for r in results) for k in ("passed", "failed", "skipped")]
-        lines.append(
-            f"| {folder} | " + " | ".join(map(str, [*counts, sum(r.elsewhere() for r in results)])) + " |"
-        )
-    lines += ["", "| tests | file | elsewhere only: why |", "|---|---|---|", *reasons(files, True)]
-    lines += ["", "| tests | file | fails: why |", "|---|---|---|", *reasons(files, False), ""]
-    return lines
+def write(page: Path, kept: Path, checkout: Path | None) -> None:
+    found = {v: {name: row_of(result) for name, result in files.items()} for v, files in load(kept).items()}
+    known = {version_of(checkout): below(checkout, chosen(checkout, ".*"))} if checkout else {}
+    update(page, found, known)
 
 
-def reasons(files: dict[str, FileResult], elsewhere: bool) -> list[str]:
-    """A row for each file and reason."""
-    rows: collections.Counter[tuple[str, str]] = collections.Counter()
-    for name, result in sorted(files.items()):
-        for test in result.tests.values():
-            if test.outcome == "failed" and test.elsewhere == elsewhere:
-                line = "" if elsewhere else f": `{test.line[:110].replace('|', '/').replace('`', '')}`"
-                rows[name, test.reason + line] += 1
-    return [f"| {n} | {name} | {why} |" for (name, why), n in rows.items()]
-
-
-def write_between_marks(path: Path, lines: list[str]) -> None:
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _inside, end_mark, after = rest.partition(END)
-    if not begin or not end_mark:
-        raise SystemExit(f"{path} lacks the lines that say where the report goes:\n{BEGIN}\n{END}")
-    path.write_text(before + "\n".join([BEGIN, "", *lines]) + "\n" + END + after, encoding="utf-8")
+def below(checkout: Path, paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(checkout / FOLDER)) for path in paths]
 
 
 def chosen(checkout: Path, match: str) -> list[Path]:
@@ -551,9 +527,8 @@ def main() -> int:
             args.together,
             Options(checkout, args.ranks, args.timeout, args.test_timeout, logs, args.lock),
         )
-    lines = [line for version, files in sorted(load(args.state).items()) for line in report(version, files)]
     if args.write:
-        write_between_marks(args.write, lines)
+        write(args.write, args.state, args.checkout and args.checkout.resolve())
     return 0
 
 

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools/megatron_unit_tests.py"
+PAGE = ROOT / "tools/megatron_unit_tests_page.py"
 TESTS = """
 import os, signal, time
 import pytest, torch
@@ -81,6 +82,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     for name, text in (
         ("megatron/core/package_info.py", "MAJOR = 9\nMINOR = 8\nPATCH = 7\n"),
+        ("pyproject.toml", '[tool.pytest.ini_options]\naddopts = "-x"\n'),
         ("tests/unit_tests/some/test_few.py", TESTS),
         ("tests/unit_tests/other/test_spawns.py", SPAWNS),
         ("tests/unit_tests/groups/test_broken.py", "import no_such_package\n"),
@@ -111,7 +113,8 @@ def test_what_becomes_of_tests_that_fail_in_different_ways(checkout: Path) -> No
     }
     assert tests["test_one_rank_fails"]["line"] == "ValueError: other words"
     written = page.read_text(encoding="utf-8")
-    assert "2 tests pass, 2 fail, 1 skip" in written and "| some | 2 | 2 | 1 | 1 |" in written
+    assert "2 tests pass, 2 fail, 1 skip" in written and "| some/test_few.py | 2 | 2 | 1 | 1 |" in written
+    assert "Not run yet (4 of 5 files): groups/test_broken.py, " in written
     assert written.startswith("before\n") and written.endswith("\nafter\n") and "stale words" not in written
     # A file with results is not run again.
     assert run(*arguments) == ""
@@ -147,7 +150,7 @@ def test_a_folder_at_once_in_processes_that_are_replaced(checkout: Path) -> None
 
 def mark(name: str) -> str:
     line = next(
-        line for line in TOOL.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name} = ")
+        line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name} = ")
     )
     return line.split('"')[1]
 
@@ -159,3 +162,60 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert answer.returncode == 1 and "lacks the lines" in answer.stderr
     assert page.read_text(encoding="utf-8") == "text\n"
+
+
+RECORDED = """before
+{begin}
+
+### core_v9.8.7
+
+words
+
+Not run yet (2 of 4 files): a/test_new.py, a/test_later.py.
+
+| tests | file | elsewhere only: why |
+|---|---|---|
+| 2 | a/test_kept.py | asks for it |
+| 1 | a/test_now.py | asks for it |
+
+| tests | file | fails: why |
+|---|---|---|
+| 1 | a/test_kept.py | other error: `E of 3 | 4` |
+
+| file | passed | failed | skipped | elsewhere |
+|---|---|---|---|---|
+| a/test_kept.py | 5 | 1 | 4 | 2 |
+| a/test_now.py | 0 | 0 | 0 | 1 |
+
+{end}
+after
+"""
+
+
+def test_a_page_keeps_the_rows_of_files_that_the_state_has_not(tmp_path: Path) -> None:
+    state, page = tmp_path / "state.json", tmp_path / "page.md"
+    page.write_text(RECORDED.format(begin=mark("BEGIN"), end=mark("END")), encoding="utf-8")
+    passed = {"outcome": "passed", "reason": "", "line": "", "elsewhere": False, "ranks": ""}
+    failed = {**passed, "outcome": "failed", "reason": "other error", "line": "ValueError: no | way"}
+    results = {
+        "a/test_now.py": {"name": "a/test_now.py", "tests": {"test_one": passed, "test_two": failed}},
+        "a/test_new.py": {"name": "a/test_new.py", "tests": {"test_one": passed}},
+    }
+    state.write_text(json.dumps({"9.8.7": results}), encoding="utf-8")
+    command = [sys.executable, str(TOOL), "--state", str(state), "--write", str(page)]
+    for _ in range(2):  # the second time from its own page, without what the state said
+        subprocess.run(command, check=True, timeout=300)
+        written = page.read_text(encoding="utf-8")
+        state.unlink(missing_ok=True)
+        assert "3 files: 7 tests pass, 2 fail, 4 skip themselves; 2 ask for" in written
+        for row in (
+            "a/test_kept.py | 5 | 1 | 4 | 2",
+            "a/test_now.py | 1 | 1 | 0 | 0",
+            "a/test_new.py | 1 | 0 | 0 | 0",
+            "2 | a/test_kept.py | asks for it",
+            "1 | a/test_kept.py | other error: `E of 3 | 4`",
+            "1 | a/test_now.py | other error: `ValueError: no / way`",
+        ):
+            assert written.count(f"\n| {row} |\n") == 1, row
+        assert "1 | a/test_now.py | asks for it" not in written
+        assert "Not run yet (1 of 4 files): a/test_later.py." in written
