@@ -54,6 +54,10 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
     (r"[Ii]nstall package `(\w+)`", r"needs the package \1, which is not public"),
     (r"No module named '(\S+)'", r"needs the package \1"),
+    (
+        r"NameResolutionError|Max retries exceeded with url",
+        "downloads files, and the machine of these tests has no network",
+    ),
     (r"No such file or directory: '/opt/data|/opt/data", "reads files of the authors' machines (/opt/data)"),
 )
 # The same for single tests, by file::test and the line of the error: what cannot hold with the release itself, on any device.
@@ -88,6 +92,11 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "dist_checkpointing/test_optimizer.py::.*test_dp_sharding.*",
         "'ChainedOptimizer' object has no attribute|Either config.fp16 or config.bf16 should be True",
         "asks a chain of optimizers for what one has, and 16-bit models for float32 (the authors mark it flaky)",
+    ),
+    (
+        r"test_parallel_state.py::test_different_initialize_order_unconsistency\[src_tp_pp\d-2\]",
+        "the data parallel size of the attention and moe layers must be the same",
+        "asks for an order of ranks that the release refuses with experts (the authors mark it flaky)",
     ),
     (
         "dist_checkpointing/test_serialization.py::.*test_remove_sharded_tensors",
