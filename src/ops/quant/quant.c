@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Checks, types of results and the loop over rows of quant.h. */
+#include "quant.h"
+
+HC_KERNEL(quant_store_I8, (size_t n, int8_t *y, const float *x))
+HC_KERNEL(quant_store_U8, (size_t n, uint8_t *y, const float *x))
+HC_KERNEL(quant_store_I4, (size_t n, uint32_t *y, const float *x))
+HC_KERNEL(quant_load_I4, (size_t n, int8_t *y, const uint8_t *x))
+
+#ifdef HC_ISA
+/* Values are integers within the range: these conversions only change the width. By way of int32, which the
+ * vector units convert to. */
+void HC_FN(quant_store_I8)(size_t n, int8_t *y, const float *x) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = (int8_t)(int32_t)x[i];
+}
+void HC_FN(quant_store_U8)(size_t n, uint8_t *y, const float *x) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = (uint8_t)(int32_t)x[i];
+}
+/* n is a multiple of eight. */
+void HC_FN(quant_store_I4)(size_t n, uint32_t *y, const float *x) {
+    for (size_t i = 0; i < n; i += HC_INT4_IN_INT32, y++) {
+        uint32_t word = 0;
+        for (uint32_t j = 0; j < HC_INT4_IN_INT32; j++)
+            word |= ((uint32_t)(int32_t)x[i + j] & 15u) << (4 * j);
+        *y = word;
+    }
+}
+/* Pairs of elements from a byte each: whatever the byte order of words, the lowest bits of an int32 are its
+ * first byte on the machines in question. */
+void HC_FN(quant_load_I4)(size_t n, int8_t *y, const uint8_t *x) {
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n / 2; i++) {
+        y[2 * i] = (int8_t)((int8_t)(uint8_t)(x[i] << 4) >> 4);
+        y[2 * i + 1] = (int8_t)((int8_t)x[i] >> 4);
+    }
+}
+
+#else
+#include <stdatomic.h>
+#include <string.h>
+
+enum { GRAIN = 16384 }; /* elements in a piece, about */
+
+/* From the list of the header, so that a kind and its range cannot part. */
+struct hc_quant_target hc_quant_target_of(enum hc_quant_kind kind) {
+    static const struct hc_quant_target TARGETS[] = {
+#define X(kind, low, high) {HC_QUANT_##kind, low, high},
+        HC_FOR_QUANT_KINDS(X)
+#undef X
+    };
+    return TARGETS[kind];
+}
+
+/* x's shape but for the last dimension, which is an eighth. */
+static bool is_packed_shape(const aclTensor *x, const aclTensor *y) {
+    const int32_t last = x->rank - 1;
+    if (x->rank != y->rank || x->rank == 0) return false;
+    return memcmp(x->shape, y->shape, (size_t)last * sizeof *x->shape) == 0 &&
+           x->shape[last] == y->shape[last] * HC_INT4_IN_INT32;
+}
+
+/* Which of the two kinds is wanted shows in y alone: clients give dstType as y has it, or as int4. */
+aclnnStatus hc_quant_check_target(const char *name, const aclTensor *x, const char *y_name,
+                                  const aclTensor *y, int64_t dst_type, struct hc_quant_target *target) {
+    HC_CHECK(y != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, y_name);
+    HC_CHECK(y->dtype == ACL_INT8 || y->dtype == ACL_INT32, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted int8, or int32 that holds eight int4", name, y_name, HC_SHOW(y));
+    const bool four = y->dtype == ACL_INT32;
+    HC_CHECK(four ? is_packed_shape(x, y) : hc_same_shape(x, y), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, x %s: wanted the same shape%s", name, y_name, HC_SHOW(y), HC_SHOW(x),
+             four ? " but an eighth of the last dimension" : "");
+    HC_CHECK(dst_type < 0 || dst_type == (int64_t)y->dtype || (four && dst_type == ACL_INT4),
+             ACLNN_ERR_PARAM_INVALID, "%s: dstType is %lld, wanted the type of %s %s", name,
+             (long long)dst_type, y_name, HC_SHOW(y));
+    *target = hc_quant_target_of(four ? HC_QUANT_I4 : HC_QUANT_I8);
+    return 0;
+}
+
+/* Rows of int4 start at a whole int32, as the length of a row is a multiple of eight. */
+void hc_quant_store(const struct hc_quant_target *target, char *y, size_t row, size_t n, const float *x) {
+    switch (target->kind) {
+    case HC_QUANT_I8: HC_DISPATCH(quant_store_I8)(n, (int8_t *)y + row * n, x); break;
+    case HC_QUANT_U8: HC_DISPATCH(quant_store_U8)(n, (uint8_t *)y + row * n, x); break;
+    case HC_QUANT_I4: HC_DISPATCH(quant_store_I4)(n, (uint32_t *)y + row * n / HC_INT4_IN_INT32, x); break;
+    }
+}
+
+/* `first` is even. */
+void hc_quant_unpack_i4(size_t n, int8_t *to, const char *packed, size_t first) {
+    HC_DISPATCH(quant_load_I4)(n, to, (const uint8_t *)packed + first / 2);
+}
+
+aclnnStatus hc_quant_check_float(const char *name, const char *arg, const aclTensor *t) {
+    HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
+    HC_CHECK(hc_fits_f32(t->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted float32, float16 or bfloat16", name, arg, HC_SHOW(t));
+    return 0;
+}
+
+/* t has x's rank, and only the axis may differ from 1. */
+static bool is_axis_of(const aclTensor *t, const aclTensor *x, int32_t axis) {
+    if (t->rank != x->rank) return false;
+    return t->numel == t->shape[axis];
+}
+
+/* inner: how many rows share a number before the next one counts. */
+aclnnStatus hc_quant_check_axis(const char *name, const char *arg, const aclTensor *t, const aclTensor *x,
+                                int32_t axis, struct hc_quant_axis *layout) {
+    *layout = (struct hc_quant_axis){false, 1, 1};
+    if (t->numel == 1) return 0;
+    const bool fits = x->rank > 0 && t->numel == x->shape[axis] && (t->rank == 1 || is_axis_of(t, x, axis));
+    HC_CHECK(fits, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted one element or those of dimension %d of x %s", name, arg, HC_SHOW(t),
+             (int)axis, HC_SHOW(x));
+    layout->along_row = axis == x->rank - 1;
+    layout->count = hc_max_size(hc_numel(t), 1);
+    for (int32_t d = axis + 1; d < x->rank - 1; d++) layout->inner *= hc_max_size((size_t)x->shape[d], 1);
+    return 0;
+}
+
+/* A range of zeros gives a scale of 0, and one of a single number an offset that is none: formulas as they
+ * are, because whoever turns the integers back uses the same. */
+struct hc_quant_scale hc_quant_scale_of(const struct hc_quant_target *target, struct hc_quant_range range,
+                                        bool symmetric) {
+    if (symmetric) {
+        const float largest = -range.min > range.max ? -range.min : range.max;
+        return (struct hc_quant_scale){largest / target->high, 0};
+    }
+    const float scale = (range.max - range.min) / (target->high - target->low);
+    return (struct hc_quant_scale){scale, target->high - range.max / scale};
+}
+
+/* By a division, as the formula says: a product with the reciprocal rounds twice. */
+void hc_quant_row(const struct hc_quant_target *target, const struct hc_quant_scale *by, size_t n, float *x) {
+    const struct hc_quant_affine a = {
+        .scale = &by->scale, .offset = &by->offset, .divide = true, .target = *target};
+    HC_DISPATCH(hc_quant_affine)(n, x, x, &a);
+}
+
+/* `failed`: a thread had no memory, which a piece cannot return. */
+struct loop {
+    const struct hc_quant_rows *rows;
+    hc_load_fn *load;
+    atomic_bool failed;
+};
+
+/* Rows [begin, end), each loaded into the first-level cache where it fits. Padded, so that the spare row
+ * starts a line. */
+static void run_rows(void *ctx, size_t begin, size_t end) {
+    struct loop *l = ctx;
+    const size_t n = l->rows->n, padded = hc_align_up(n, 16), item = (size_t)l->rows->x->item_size;
+    float *x = hc_scratch(HC_SCRATCH_C, 2 * padded * sizeof *x);
+    if (x == NULL) {
+        atomic_store(&l->failed, true);
+        return;
+    }
+    for (size_t row = begin; row < end; row++) {
+        l->load(n, x, hc_data(l->rows->x) + row * n * item, 1);
+        l->rows->row(l->rows->ctx, row, x, x + padded);
+    }
+}
+
+/* Pieces are sized by elements, and by the shape only. */
+aclnnStatus hc_quant_rows_run(const struct hc_quant_rows *rows) {
+    struct loop l = {.rows = rows, .load = hc_load_for(rows->x->dtype, HC_F32)};
+    if (rows->n == 0) return 0;
+    hc_parallel_for(rows->rows, hc_max_size(GRAIN / rows->n, 1), run_rows, &l);
+    HC_CHECK(!atomic_load(&l.failed), ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements",
+             rows->name, rows->n);
+    return 0;
+}
+#endif
