@@ -75,6 +75,11 @@ ROWS = {
     "ascend-mc2": Row(
         model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel", on="--use-ascend-mc2", ranks=2
     ),
+    "ascend-coc": Row(
+        model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel",
+        on="--use-ascend-coc --coc-parallel-num 2",
+        ranks=2,
+    ),
     "moe-grouped-gemm": Row(
         model=f"{EXPERTS} --moe-grouped-gemm --bf16", on="--gemm-gradient-accumulation-fusion"
     ),

@@ -44,8 +44,9 @@ SENTENCES = {
     "mindspeed.core.simple_parallel_cfg": "the sizes of parallel groups are in Megatron's parallel_state",
     "mindspeed.core.ssm": "gated delta nets have no operator here; Megatron's own and those of the package fla are "
     "used as they are",
-    "mindspeed.core.tensor_parallel": "Megatron's own tensor parallelism is used; products that contain messages (MC2) are a "
-    "flag, --use-ascend-mc2; CoC and two-dimensional tensor parallelism are not supported yet",
+    "mindspeed.core.tensor_parallel": "Megatron's own tensor parallelism is used; products that contain messages (MC2) "
+    "or are cut around them (CoC) are flags, --use-ascend-mc2 and --use-ascend-coc; two-dimensional tensor parallelism is not "
+    "supported yet",
     "mindspeed.core.tensor_parallel_y_union_cp": "two-dimensional tensor parallelism is not supported yet",
     "mindspeed.core.transformer": "Megatron's own transformer layers are used; features change them by flags",
     "mindspeed.features_manager": "features of this package are no classes: a flag switches one on "

@@ -87,6 +87,19 @@ WRONG = {
         "the flag out",
         "use-ascend-mc2",
     ),
+    "--use-ascend-coc --coc-parallel-num 2": (
+        "feature ascend-coc (--use-ascend-coc) needs --tensor-model-parallel-size 2: one rank alone sends nothing; add "
+        "--tensor-model-parallel-size 2, or leave out --use-ascend-coc"
+    ),
+    "--use-ascend-coc --tensor-model-parallel-size 2": _is_wrong(
+        "ascend-coc",
+        "--coc-parallel-num 1 cuts nothing; give 2 or more, or --coc-mode 1 (products are whole) or 0 (Megatron's own), or "
+        "leave out --use-ascend-coc",
+        "use-ascend-coc",
+    ),
+    "--use-ascend-coc --coc-parallel-num 2 --use-ascend-mc2 --sequence-parallel --tensor-model-parallel-size 2": _exclude(
+        "ascend-coc", "ascend-mc2", "both compute the products of linear layers", ("use-ascend-coc", "use-ascend-mc2")
+    ),
     "--use-fused-rotary-pos-emb --position-embedding-type none": _is_wrong(
         "fused-rope", "--position-embedding-type is none: give rope, or leave out --use-fused-rotary-pos-emb",
         "use-fused-rotary-pos-emb",

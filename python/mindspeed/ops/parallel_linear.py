@@ -4,8 +4,9 @@
 column  w holds some of the outputs. With sequence parallelism x is this rank's part of the sequence: it is gathered
         forward and again backward (the part alone is kept), and dx is summed and scattered; without it dx is summed.
 row     w holds some of the inputs: y is summed over the group, with sequence parallelism each rank keeps its part.
-The products are those of Megatron's own layers, in the same order. Where fuses() says so, a product and the gather or the
-scatter next to it are one operator of the device.
+The products are those of Megatron's own layers, in the same order. Where fuses() says so, a product and the collective
+next to it are one operator of the device; where parts() does, the product is cut, and parts are multiplied while others
+are on their way. Gradients of a column's weight are computed while those of its input leave.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 import torch_npu
 
+from mindspeed.ops import product_parts
 from mindspeed.ops.typed import typed
 
 
@@ -39,10 +41,19 @@ class Plan:
     def scatters(self) -> bool:
         return self.size > 1 and self.mode == "row" and self.sequence_parallel
 
+    @property
+    def sums(self) -> bool:
+        return self.size > 1 and self.mode == "row" and not self.sequence_parallel
+
 
 def fuses(plan: Plan) -> bool:
-    """Whether products of a plan that gathers or scatters contain it; a feature decides (ascend-mc2)."""
+    """Whether products of a plan contain its collective; features decide (ascend-mc2, ascend-coc)."""
     return False
+
+
+def parts(plan: Plan) -> int:
+    """In how many parts products of a plan are cut around its collective; a feature decides (ascend-coc)."""
+    return 1
 
 
 def gather(part: torch.Tensor, plan: Plan) -> torch.Tensor:
@@ -55,14 +66,6 @@ def gather(part: torch.Tensor, plan: Plan) -> torch.Tensor:
 def check_shared(length: int, plan: Plan) -> None:
     if length % plan.size:
         raise ValueError(f"sequence of {length} is not divisible by {plan.size} tensor-parallel ranks")
-
-
-def scatter_sum(whole: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """[s, ...] of each rank -> the sum's [s / ranks, ...]"""
-    check_shared(whole.shape[0], plan)
-    part = whole.new_empty((whole.shape[0] // plan.size, *whole.shape[1:]))
-    torch.distributed.reduce_scatter_tensor(part, whole.contiguous(), group=plan.group)
-    return part
 
 
 def accumulate_product(main_grad: torch.Tensor, grad: torch.Tensor, x: torch.Tensor) -> None:
@@ -113,8 +116,7 @@ def gathered_product(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """gather(part) @ matrix, and gather(part) if it is to be kept."""
     if not fuses(plan):
-        whole = gather(part, plan)
-        return torch.matmul(whole, matrix), whole if keep else None
+        return product_parts.gathered(part, matrix, plan.size, plan.group, parts(plan), keep)
     shape = (part.shape[0] * plan.size, *part.shape[1:-1])
     product, whole = torch_npu.npu_all_gather_base_mm(
         flatten(part), matrix, communicator(plan), plan.size, gather_output=keep
@@ -123,14 +125,36 @@ def gathered_product(
 
 
 def scattered_product(whole: torch.Tensor, matrix: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """scatter_sum(whole @ matrix)"""
-    if not fuses(plan):
-        return scatter_sum(torch.matmul(whole, matrix), plan)
+    """[s, ...] of each rank -> the part [s / ranks, ...] of the sum of whole @ matrix"""
     check_shared(whole.shape[0], plan)
+    if not fuses(plan):
+        return product_parts.scattered(whole, matrix, plan.size, plan.group, parts(plan))
     part: torch.Tensor = torch_npu.npu_mm_reduce_scatter_base(
         flatten(whole), matrix, communicator(plan), plan.size
     )
     return part.view(whole.shape[0] // plan.size, *whole.shape[1:-1], matrix.shape[1])
+
+
+def summed_product(x: torch.Tensor, matrix: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """The sum over the ranks of x @ matrix."""
+    if not fuses(plan):
+        return product_parts.summed(x, matrix, plan.group, parts(plan))
+    total: torch.Tensor = torch_npu.npu_mm_all_reduce_base(x.contiguous(), matrix, communicator(plan))
+    return total
+
+
+def column_gradients(
+    weight: torch.Tensor, grad: torch.Tensor, x: torch.Tensor, plan: Plan
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """With sequence parallelism: the input comes while its gradient is computed, which leaves while the weight's is."""
+    whole, coming = product_parts.start_gather(x, plan.size, plan.group)
+    product = grad.matmul(typed(weight, grad.dtype))
+    coming.wait()
+    grad_x = torch.empty_like(x, dtype=product.dtype)
+    leaving = product_parts.start_scatter(product, grad_x, plan.group)
+    grad_weight = weight_gradient(weight, flatten(grad), flatten(whole), plan.fuse_wgrad)
+    leaving.wait()
+    return grad_x, grad_weight
 
 
 class Product(torch.autograd.Function):
@@ -147,10 +171,9 @@ class Product(torch.autograd.Function):
             return gathered_product(x, matrix, plan)[0]
         if plan.scatters:
             return scattered_product(x, matrix, plan)
-        y = torch.matmul(x, matrix)
-        if plan.size > 1 and plan.mode == "row":
-            torch.distributed.all_reduce(y, group=plan.group)
-        return y
+        if plan.sums:
+            return summed_product(x, matrix, plan)
+        return torch.matmul(x, matrix)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -158,6 +181,8 @@ class Product(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         grad_x = waiting = None
+        if plan.gathers and needs_x and needs_weight and plan.delayed is None and not fuses(plan):
+            return *column_gradients(weight, grad, x, plan), None
         if needs_x:
             matrix = typed(weight, grad.dtype)
             if plan.scatters:

@@ -14,7 +14,7 @@ import torchrun
 from mindspeed.adaptor import arguments, rules
 from mindspeed.features.communication import ascend_mc2 as feature
 
-JOB = Path(__file__).parents[2] / "support" / "mc2_job.py"
+JOB = Path(__file__).parents[2] / "support" / "linears_job.py"
 GATHERS, SCATTERS = "npu_all_gather_base_mm", "npu_mm_reduce_scatter_base"
 # Sums in another order; losses after five steps of Adam.
 TOLERANCE = {"fp32": 2e-6, "bf16": 1e-2, "losses": 1e-5}
@@ -22,7 +22,7 @@ TOLERANCE = {"fp32": 2e-6, "bf16": 1e-2, "losses": 1e-5}
 
 @functools.cache
 def rows(ranks: int) -> dict[str, dict[str, Any]]:
-    done = torchrun.run(ranks, JOB, timeout=600)
+    done = torchrun.run(ranks, JOB, [json.dumps({"use_ascend_mc2": True})], timeout=600)
     assert done.returncode == 0, torchrun.errors(done)
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {row["case"]: row for row in found}

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rank of a tensor-parallel group with sequence parallelism: layers and GPTs without --use-ascend-mc2 and with it.
+"""A rank of a tensor-parallel group: layers and GPTs without some flags and with them.
+
+    linears_job.py FLAGS                 the flags of the features, as JSON
+    linears_job.py FLAGS all-reduce      without sequence parallelism
 
 Prints, for each case, the greatest difference relative to the greatest value without, and how often the fused operators
-were called with it.
+and each collective were called with it, collectives that are waited for later apart (NAME async).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,13 +24,17 @@ from torch import Tensor
 
 WORLD = int(os.environ["WORLD_SIZE"])
 RANK = int(os.environ["RANK"])
+FLAGS: dict[str, Any] = json.loads(sys.argv[1])
+SHARES_SEQUENCE = sys.argv[2:] != ["all-reduce"]
+PARALLEL: dict[str, Any] = {"tensor_model_parallel_size": WORLD, "sequence_parallel": SHARES_SEQUENCE}
 # Level 2 without anything else that changes how a layer computes.
-PLAIN: dict[str, Any] = {
-    "optimization_level": 2, "tensor_model_parallel_size": WORLD, "sequence_parallel": True,
-    "gemm_gradient_accumulation_fusion": False, "use_ascend_mc2": False,
+PLAIN = {"optimization_level": 2, "gemm_gradient_accumulation_fusion": False} | PARALLEL
+PLAIN |= {flag: False for flag, value in FLAGS.items() if value is True}
+FUSED = PLAIN | FLAGS
+FUNCTIONS = {
+    "npu_all_gather_base_mm": torch_npu, "npu_mm_reduce_scatter_base": torch_npu, "npu_mm_all_reduce_base": torch_npu,
+    "all_gather_into_tensor": torch.distributed, "reduce_scatter_tensor": torch.distributed, "all_reduce": torch.distributed,
 }  # fmt: skip
-FUSED = PLAIN | {"use_ascend_mc2": True}
-OPERATORS = ("npu_all_gather_base_mm", "npu_mm_reduce_scatter_base")
 megatron_adaptor.repatch(PLAIN)
 import megatron_gpt  # noqa: E402
 
@@ -36,17 +44,15 @@ calls: Counter[str] = Counter()
 
 
 def count() -> None:
-    def counting(name: str) -> Any:
-        operator = getattr(torch_npu, name)
-
+    def counting(name: str, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            calls[name] += 1
-            return operator(*args, **kwargs)
+            calls[f"{name} async" if kwargs.get("async_op") else name] += 1
+            return function(*args, **kwargs)
 
         return call
 
-    for name in OPERATORS:
-        setattr(torch_npu, name, counting(name))
+    for name, module in FUNCTIONS.items():
+        setattr(module, name, counting(name, getattr(module, name)))
 
 
 def start() -> None:
@@ -93,9 +99,7 @@ def layer(
 ) -> Case:
     def run() -> list[Tensor]:
         size = megatron_gpt.Size(dtype=dtype)
-        config = megatron_gpt.config_of(
-            size, tensor_model_parallel_size=WORLD, sequence_parallel=True, gradient_accumulation_fusion=added
-        )
+        config = megatron_gpt.config_of(size, gradient_accumulation_fusion=added, **PARALLEL)
         module = make(te, config, skip)
         with torch.no_grad():
             for number, parameter in enumerate(module.parameters()):
@@ -104,7 +108,8 @@ def layer(
         if added:
             module.weight.main_grad = torch.ones_like(module.weight, dtype=torch.float32)
         whole = (S * WORLD, B, WIDE)
-        x = own(*((S, B, NARROW) if make is column else whole), dtype=dtype, seed=5).requires_grad_()
+        narrow = (S if SHARES_SEQUENCE else S * WORLD, B, NARROW)
+        x = own(*(narrow if make is column else whole), dtype=dtype, seed=5).requires_grad_()
         y, bias = module(x)
         y.backward(own(*y.shape, dtype=dtype, seed=6))
         gradients = [x.grad, module.weight.main_grad if added else module.weight.grad]
@@ -117,7 +122,7 @@ def layer(
 def model(te: bool, **more: Any) -> Case:
     def run() -> list[Tensor]:
         size = megatron_gpt.Size(llama=True, te=te)
-        options = {"tensor_model_parallel_size": WORLD, "sequence_parallel": True} | more
+        options = PARALLEL | more
         if WORLD > 2:
             options["num_query_groups"] = 4
         return [torch.tensor(megatron_gpt.losses(size, **options))]
@@ -152,13 +157,14 @@ def main() -> None:
     for name, run in cases():
         megatron_adaptor.repatch(PLAIN)
         theirs = run()
-        assert not calls
+        calls.clear()
         megatron_adaptor.repatch(FUSED)
-        found = torch.tensor([worst(run(), theirs)], device="npu")
+        ours = run()
+        counted = dict(calls)
+        found = torch.tensor([worst(ours, theirs)], device="npu")
         torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
         if RANK == 0:
-            print(json.dumps({"case": name, "difference": found.item(), **calls}), flush=True)
-        calls.clear()
+            print(json.dumps({"case": name, "difference": found.item(), **counted}), flush=True)
     megatron_gpt.stop()
 
 
