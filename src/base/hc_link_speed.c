@@ -32,8 +32,8 @@ bool hc_link_speed_of(const char *text, const char *group, struct hc_link_speed 
     *speed = found;
     for (const char *at = text;; at++) {
         const size_t length = strspn(at, NAME);
-        const bool has_name = at[length] == '=', own = has_name && length == strlen(group) &&
-                                                        strncmp(at, group, length) == 0;
+        const bool has_name = at[length] == '=',
+                   own = has_name && length == strlen(group) && strncmp(at, group, length) == 0;
         if (has_name && length == 0) return false;
         if (has_name) at += length + 1;
         if (!read_speed(&at, &read) || (*at != ';' && *at != '\0')) return false;

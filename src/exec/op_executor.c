@@ -195,13 +195,14 @@ static void visit_task(const void *arg, hc_visit_fn *visit, void *ctx) {
 /* One task of an operator that has several; it keeps the executor. */
 struct step {
     aclOpExecutor *executor;
-    hc_run_fn run;
+    hc_step_fn run;
+    size_t part;
     uint64_t flops;
 };
 
 static aclError run_step(void *arg) {
     const struct step *step = arg;
-    return step->run(&step->executor->call);
+    return step->run(&step->executor->call, step->part);
 }
 
 static void release_step(void *arg) {
@@ -220,10 +221,11 @@ static void visit_step(const void *arg, hc_visit_fn *visit, void *ctx) {
     visit_task(((const struct step *)arg)->executor, visit, ctx);
 }
 
-aclnnStatus hc_op_step(const struct hc_call *call, hc_run_fn run, uint64_t flops, aclrtStream stream) {
+aclnnStatus hc_op_step(const struct hc_call *call, hc_step_fn run, size_t part, uint64_t flops,
+                       aclrtStream stream) {
     struct step *step = malloc(sizeof *step);
     HC_CHECK(step != NULL, ACLNN_ERR_INNER, "%s: out of host memory for a step", call->name);
-    *step = (struct step){call->executor, run, flops};
+    *step = (struct step){call->executor, run, part, flops};
     atomic_fetch_add(&step->executor->references, 1);
     const struct hc_task task = {.name = call->name,
                                  .kind = HC_TASK_OPERATOR,

@@ -13,15 +13,22 @@ struct hc_group_calls;
 struct hc_group {
     void *comm; /* HcclComm */
     uint32_t rank, num_ranks;
+    /* For collectives that run beside what the operator's own stream computes; NULL where they would only
+     * take the cores from it: between ranks that copy in one memory. The communicator's: it ends with that.
+     */
+    aclrtStream beside;
     const struct hc_group_calls *calls;
 };
 
 /* What it can do. All return 0 or a code, with a text; collectives are launched, in the order of these calls,
- * and their errors come from the stream. Counts are elements, of one rank for the first two. */
+ * and their errors come from the stream. Counts are elements of one rank. */
 struct hc_group_calls {
     int (*find)(const char *caller, const char *name, int32_t device, struct hc_group *group);
     int (*all_gather)(const struct hc_group *group, void *send, void *recv, uint64_t count, aclDataType type,
                       aclrtStream stream);
+    /* To one rank, and from one, at the same time. */
+    int (*exchange)(const struct hc_group *group, void *send, uint32_t to, void *recv, uint32_t from,
+                    uint64_t count, aclDataType type, aclrtStream stream);
     int (*sum_scatter)(const struct hc_group *group, void *send, void *recv, uint64_t count, aclDataType type,
                        aclrtStream stream);
     int (*sum)(const struct hc_group *group, void *buffer, uint64_t count, aclDataType type,

@@ -42,8 +42,7 @@ static int each_kind(struct rank *self) {
     float *a = floats(RANKS * COUNT), *b = floats(RANKS * COUNT);
     EXPECT(a && b, "memory");
     for (int i = 0; i < COUNT; i++) a[i] = 1;
-    TAKES(6 * STEP + 1.5 * MIB,
-          HcclAllReduce(a, b, COUNT, FP32, HCCL_REDUCE_SUM, self->comm, self->stream));
+    TAKES(6 * STEP + 1.5 * MIB, HcclAllReduce(a, b, COUNT, FP32, HCCL_REDUCE_SUM, self->comm, self->stream));
     EXPECT(b[0] == RANKS && b[COUNT - 1] == RANKS, "%f", b[0]);
     TAKES(3 * STEP + 3 * MIB, HcclAllGather(a, b, COUNT, FP32, self->comm, self->stream));
     TAKES(3 * STEP + 3 * MIB,
@@ -97,7 +96,8 @@ static int named(struct rank *self) {
         HcclComm part = NULL;
         init_config(&config, sizeof config);
         snprintf(config.hcclUdi, sizeof config.hcclUdi, "%s", LABELS[i]);
-        EXPECT_OK(HcclCreateSubCommConfig(&self->comm, 2, ranks, (uint64_t)i + 1, self->rank, &config, &part));
+        EXPECT_OK(
+            HcclCreateSubCommConfig(&self->comm, 2, ranks, (uint64_t)i + 1, self->rank, &config, &part));
         host_barrier(self);
         const double begin = seconds_now();
         EXPECT_OK(HcclBarrier(part, self->stream));

@@ -79,6 +79,8 @@ struct hc_comm {
     uint32_t next_seq;   /* of the next collective, from 1; guarded by order_lock */
     struct hc_bell turn; /* number of the collective that may run: those of one communicator run in order */
     uint32_t posts;      /* so far, of the collective whose turn it is */
+    aclrtStream beside;  /* see hc_comm_stream.h; NULL: none yet; both guarded by order_lock */
+    int32_t beside_id;
     struct hc_lane_order *lanes; /* [HC_CHANNELS][HC_DIRECTIONS][num_ranks] */
 
     atomic_ullong explained[2][16]; /* by kind: size classes printed; [1]: after `direct` declined */

@@ -33,8 +33,7 @@ static uint64_t of_others(const struct hc_slices *s, const struct hc_comm *c) {
 static struct traffic of_messages(const struct hc_op *op) {
     uint64_t bytes[HC_DIRECTIONS] = {0, 0};
     for (size_t i = 0; i < op->num_messages; i++)
-        if (op->messages[i].peer != op->comm->rank)
-            bytes[op->messages[i].direction] += op->messages[i].bytes;
+        if (op->messages[i].peer != op->comm->rank) bytes[op->messages[i].direction] += op->messages[i].bytes;
     const double most = (double)(bytes[HC_OUT] > bytes[HC_IN] ? bytes[HC_OUT] : bytes[HC_IN]);
     return (struct traffic){1, most};
 }

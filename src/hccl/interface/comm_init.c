@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hc_comm_config.h"
+#include "hc_comm_stream.h"
 #include "hc_link.h"
 #include "hc_ranks.h"
 #include "hc_select.h"
@@ -133,6 +134,7 @@ HcclResult HcclCommDestroy(HcclComm comm) {
     HC_CHECK(comm != NULL, HCCL_E_PTR, "HcclCommDestroy: comm is null");
     HC_CHECK(hc_comm_withdraw(comm), HCCL_E_NOT_FOUND,
              "HcclCommDestroy: %p is no communicator, or a destroyed one", comm);
+    hc_comm_end_beside(comm);
     hc_comm_release(comm);
     return HCCL_SUCCESS;
 }

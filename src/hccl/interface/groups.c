@@ -2,7 +2,7 @@
 /* Communicators as operators see them (hc_groups.h): found by name, called with the types of tensors. */
 #include "hc_groups.h"
 
-#include "hc_comm.h"
+#include "hc_comm_stream.h"
 
 static int find(const char *caller, const char *name, int32_t device, struct hc_group *group) {
     struct hc_comm *c;
@@ -10,7 +10,7 @@ static int find(const char *caller, const char *name, int32_t device, struct hc_
     group->comm = c;
     group->rank = c->rank;
     group->num_ranks = c->num_ranks;
-    return 0;
+    return hc_comm_beside(caller, c, &group->beside);
 }
 
 /* Products of matrices have these types, and no other is asked for. */
@@ -24,6 +24,13 @@ static int all_gather(const struct hc_group *group, void *send, void *recv, uint
     return HcclAllGather(send, recv, count, to_hccl(type), group->comm, stream);
 }
 
+static int exchange(const struct hc_group *group, void *send, uint32_t to, void *recv, uint32_t from,
+                    uint64_t count, aclDataType type, aclrtStream stream) {
+    HcclSendRecvItem items[] = {{HCCL_SEND, send, count, to_hccl(type), to},
+                                {HCCL_RECV, recv, count, to_hccl(type), from}};
+    return HcclBatchSendRecv(items, HC_ARRAY_SIZE(items), group->comm, stream);
+}
+
 static int sum_scatter(const struct hc_group *group, void *send, void *recv, uint64_t count, aclDataType type,
                        aclrtStream stream) {
     return HcclReduceScatter(send, recv, count, to_hccl(type), HCCL_REDUCE_SUM, group->comm, stream);
@@ -35,7 +42,12 @@ static int sum(const struct hc_group *group, void *buffer, uint64_t count, aclDa
 }
 
 static const struct hc_group_calls CALLS = {
-    .find = find, .all_gather = all_gather, .sum_scatter = sum_scatter, .sum = sum};
+    .find = find,
+    .all_gather = all_gather,
+    .exchange = exchange,
+    .sum_scatter = sum_scatter,
+    .sum = sum,
+};
 
 __attribute__((constructor)) static void offer(void) { hc_groups_offer(&CALLS); }
 __attribute__((destructor)) static void withdraw(void) { hc_groups_offer(NULL); }

@@ -7,9 +7,16 @@
 #include "mc2.h"
 #include "temporary.h"
 
-static aclnnStatus multiply(const struct hc_call *call) {
+static char *part_out(const struct hc_call *call, struct hc_mc2_rows rows) {
     const struct hc_mc2_args *args = call->args;
-    return hc_mc2_multiply(call, NULL, args->m, hc_data(hc_arg(call, HC_MC2_OUT)));
+    const aclTensor *out = hc_arg(call, HC_MC2_OUT);
+    return (char *)hc_data(out) + rows.first * args->n * (size_t)out->item_size;
+}
+
+static aclnnStatus multiply_part(const struct hc_call *call, size_t part) {
+    const struct hc_mc2_args *args = call->args;
+    const struct hc_mc2_rows rows = hc_mc2_part(args->m, args->parts, part);
+    return hc_mc2_multiply(call, rows, part_out(call, rows));
 }
 
 static aclnnStatus launch(const struct hc_call *call, aclrtStream stream) {
@@ -17,8 +24,15 @@ static aclnnStatus launch(const struct hc_call *call, aclrtStream stream) {
     const aclTensor *out = hc_arg(call, HC_MC2_OUT);
     struct hc_group group;
     HC_TRY(hc_mc2_group(call, &group));
-    HC_TRY(hc_op_step(call, multiply, hc_mc2_flops(args, args->m), stream));
-    return hc_mc2_collective(group.calls->sum(&group, hc_data(out), hc_numel(out), out->dtype, stream));
+    const aclrtStream beside = args->parts > 1 ? group.beside : stream;
+    for (size_t part = 0; part < args->parts; part++) {
+        const struct hc_mc2_rows rows = hc_mc2_part(args->m, args->parts, part);
+        HC_TRY(hc_op_step(call, multiply_part, part, hc_mc2_flops(args, rows.rows), stream));
+        if (beside != stream) HC_TRY(hc_mc2_order(call, stream, beside));
+        HC_TRY(hc_mc2_collective(
+            group.calls->sum(&group, part_out(call, rows), rows.rows * args->n, out->dtype, beside)));
+    }
+    return beside != stream ? hc_mc2_order(call, beside, stream) : 0;
 }
 
 static bool is_product_shape(const struct hc_mc2 *op) {
@@ -37,6 +51,7 @@ static aclnnStatus plan(const struct hc_mc2 *op, uint64_t *workspaceSize, aclOpE
              HC_SHOW(op->x1), HC_SHOW(op->x2));
     HC_CHECK(!hc_overlaps(op->out, op->x1) && !hc_overlaps(op->out, op->x2), ACLNN_ERR_PARAM_INVALID,
              "%s: output shares memory with x1 or x2", op->name);
+    args.parts = hc_mc2_parts(&args, args.m);
     return hc_mc2_plan(op, &args, launch, 0, workspaceSize, executor);
 }
 

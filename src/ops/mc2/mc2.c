@@ -91,7 +91,9 @@ aclnnStatus hc_mc2_describe(const struct hc_mc2 *op, struct hc_mc2_args *args) {
     HC_TRY(check_summands(op, args));
     struct hc_group group;
     if (hc_group_find(op->name, op->group, &group) != 0) return ACLNN_ERR_PARAM_INVALID; /* its text is set */
+    args->rank = group.rank;
     args->num_ranks = group.num_ranks;
+    args->beside = group.beside != NULL;
     strncpy(args->group, op->group, sizeof args->group - 1); /* found: so it is not longer */
     return 0;
 }
@@ -134,9 +136,11 @@ aclnnStatus hc_mc2_group(const struct hc_call *call, struct hc_group *group) {
     const struct hc_mc2_args *args = call->args;
     if (hc_group_find(call->name, args->group, group) != 0)
         return ACLNN_ERR_PARAM_INVALID; /* its text is set */
-    HC_CHECK(group->num_ranks == args->num_ranks, ACLNN_ERR_PARAM_INVALID,
-             "%s: group '%s' has %u ranks, and %u when the operator was planned", call->name, args->group,
-             group->num_ranks, args->num_ranks);
+    const bool same = group->num_ranks == args->num_ranks && group->rank == args->rank &&
+                      (group->beside != NULL) == args->beside;
+    HC_CHECK(same, ACLNN_ERR_PARAM_INVALID,
+             "%s: group '%s' is another one than when the operator was planned: rank %u of %u, was %u of %u",
+             call->name, args->group, group->rank, group->num_ranks, args->rank, args->num_ranks);
     return 0;
 }
 
@@ -149,12 +153,13 @@ uint64_t hc_mc2_flops(const struct hc_mc2_args *args, size_t rows) {
 /* What the end of a product needs, as float32. A scale of one element has a stride of 0. */
 struct ending {
     const float *bias, *scale, *row_scale, *x3;
-    size_t scale_stride, cols;
+    size_t scale_stride, cols, first; /* row of the operand that is row 0 of this product */
 };
 
 static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, float *x) {
     const struct ending *end = ctx;
     (void)batch;
+    row += end->first;
     if (end->bias != NULL)
         for (size_t i = 0; i < n; i++) x[i] += end->bias[col + i];
     if (end->scale != NULL)
@@ -197,15 +202,24 @@ static aclnnStatus operand(struct product *p, const aclTensor *t, struct hc_gemm
     return 0;
 }
 
-static aclnnStatus compute(struct product *p, const struct hc_call *call, void *x1, size_t rows, void *out) {
+/* Rows of the operand, from the first on. */
+static aclnnStatus own_rows(struct product *p, const aclTensor *x1, size_t first, struct hc_gemm_matrix *m) {
+    HC_TRY(operand(p, x1, m));
+    m->data = (char *)m->data + (int64_t)first * m->row * (int64_t)hc_dtype_size(m->dtype);
+    p->end.first = first;
+    return 0;
+}
+
+static aclnnStatus compute(struct product *p, const struct hc_call *call, void *x1, struct hc_mc2_rows rows,
+                           void *out) {
     const struct hc_mc2_args *args = call->args;
     const aclTensor *a = hc_arg(call, HC_MC2_X1), *scale = hc_arg(call, HC_MC2_SCALE);
     struct hc_gemm *g = &p->gemm;
     *g = (struct hc_gemm){
-        .m = rows, .n = args->n, .k = args->k, .alpha = HC_GEMM_REAL(1), .beta = HC_GEMM_REAL(1)};
+        .m = rows.rows, .n = args->n, .k = args->k, .alpha = HC_GEMM_REAL(1), .beta = HC_GEMM_REAL(1)};
     if (x1 != NULL)
         g->a = (struct hc_gemm_matrix){.data = x1, .dtype = a->dtype, .row = (int64_t)args->k, .col = 1};
-    else HC_TRY(operand(p, a, &g->a));
+    else HC_TRY(own_rows(p, a, rows.first, &g->a));
     HC_TRY(operand(p, hc_arg(call, HC_MC2_X2), &g->b));
     HC_TRY(numbers(p, hc_arg(call, HC_MC2_BIAS), &p->end.bias));
     HC_TRY(numbers(p, scale, &p->end.scale));
@@ -220,9 +234,17 @@ static aclnnStatus compute(struct product *p, const struct hc_call *call, void *
     return hc_gemm(g);
 }
 
-aclnnStatus hc_mc2_multiply(const struct hc_call *call, void *x1, size_t rows, void *out) {
+static aclnnStatus multiply(const struct hc_call *call, void *x1, struct hc_mc2_rows rows, void *out) {
     struct product p = {.num_owned = 0};
     const aclnnStatus status = compute(&p, call, x1, rows, out);
     for (size_t i = 0; i < p.num_owned; i++) hc_block_give(p.owned[i]);
     return status;
+}
+
+aclnnStatus hc_mc2_multiply(const struct hc_call *call, struct hc_mc2_rows rows, void *out) {
+    return multiply(call, NULL, rows, out);
+}
+
+aclnnStatus hc_mc2_multiply_rows(const struct hc_call *call, void *x1, size_t rows, void *out) {
+    return multiply(call, x1, (struct hc_mc2_rows){0, rows}, out);
 }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Skeleton of the operators that multiply matrices whose rows or sums a group of ranks shares ("mc2").
  *
- * Phase one finds the group by name and checks; phase two puts a step that multiplies and a collective into
- * the stream, in the order that the operator's formula says. */
+ * Phase one finds the group by name and checks; phase two puts steps that multiply and collectives into
+ * the stream, in the order that the operator's formula says. Where communication leaves the cores free (ranks
+ * of several hosts, or links of a chosen speed: hc_group.beside), rows are cut into parts, and collectives
+ * run in a stream beside: of one part while the next is multiplied. The bits are the same: what a row of a
+ * product is does not depend on the rows beside it (parts have more than gemm_skinny.h's), and sums of ranks
+ * are those of the same collective. */
 #pragma once
 #include "gemm.h"
 #include "hc_groups.h"
@@ -40,8 +44,10 @@ struct hc_mc2 {
 struct hc_mc2_args {
     char group[HC_MC2_GROUP_BYTES];
     size_t m, n, k; /* x1 is m x k on this rank */
-    uint32_t num_ranks;
+    uint32_t rank, num_ranks;
+    bool beside;    /* collectives run while products do */
     size_t copy_at; /* in the workspace */
+    size_t parts;   /* of the rows, from hc_mc2_parts */
 };
 
 /* Phase one: everything that does not depend on how rows are shared. */
@@ -60,6 +66,22 @@ aclnnStatus hc_mc2_group(const struct hc_call *call, struct hc_group *group);
 aclnnStatus hc_mc2_collective(int code);
 uint64_t hc_mc2_flops(const struct hc_mc2_args *args, size_t rows);
 
-/* In a step: the product of `rows` rows into `out`, contiguous. `x1` NULL: the operand itself, m rows; else
- * as many contiguous rows of k. */
-aclnnStatus hc_mc2_multiply(const struct hc_call *call, void *x1, size_t rows, void *out);
+/* Rows [first, first + rows) of part `part` of so many, of `rows` in all. */
+struct hc_mc2_rows {
+    size_t first, rows;
+};
+struct hc_mc2_rows hc_mc2_part(size_t rows, size_t parts, size_t part);
+/* How many parts to cut a product of `rows` rows into: 1 where nothing runs beside it. */
+size_t hc_mc2_parts(const struct hc_mc2_args *args, size_t rows);
+
+/* What a stream has got so far, for another to wait for before what it gets from then on. A mark that was
+ * made is waited for once, or dropped. */
+aclnnStatus hc_mc2_mark(const struct hc_call *call, aclrtStream stream, aclrtEvent *mark);
+aclnnStatus hc_mc2_await(const struct hc_call *call, aclrtStream stream, aclrtEvent mark);
+/* Both at once. */
+aclnnStatus hc_mc2_order(const struct hc_call *call, aclrtStream before, aclrtStream stream);
+
+/* In a step: the product of rows [first, first + rows) of the operand into `out`, contiguous. */
+aclnnStatus hc_mc2_multiply(const struct hc_call *call, struct hc_mc2_rows rows, void *out);
+/* The same of so many contiguous rows of k at `x1`. */
+aclnnStatus hc_mc2_multiply_rows(const struct hc_call *call, void *x1, size_t rows, void *out);
