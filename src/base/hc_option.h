@@ -30,6 +30,8 @@
       "memory that all devices of all processes may hold together; default: what the host has")              \
     X(NUM_THREADS, "MINDSPEED_NUM_THREADS", LIBRARY | BENCHES, NUMBER(1, 1024), "",                          \
       "threads of an operator; default: OMP_NUM_THREADS, else the CPUs the process may use")                 \
+    X(BATCH_INVARIANT, "MINDSPEED_BATCH_INVARIANT", LIBRARY, CHOICE("0|1"), "0",                             \
+      "1: a row has the same bits whatever other rows are in the call; products of few rows are slower")     \
     X(SOC, "MINDSPEED_SOC", LIBRARY,                                                                         \
       CHOICE("Ascend910PremiumA|Ascend910ProA|Ascend910A|Ascend910ProB|Ascend910B|Ascend910B1|Ascend910B2|"  \
              "Ascend910B2C|Ascend910B3|Ascend910B4|Ascend910B4-1|Ascend910_9391|Ascend910_9392|"             \

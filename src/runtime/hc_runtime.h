@@ -4,8 +4,12 @@
 #include "acl/acl.h"
 #include "hc_util.h"
 
-/* aclrtSetSysParamOpt(ACL_OPT_DETERMINISTIC) or the context's: results must not depend on timing. */
-HC_SHARED bool hc_deterministic(void);
+/* Whether a row of a result must have the same bits whatever other rows are computed with it: asked for by
+ * ACL_OPT_STRONG_CONSISTENCY, by ACL_OPT_DETERMINISTIC of 2 and more (torch_npu.npu.set_deterministic_level),
+ * or by MINDSPEED_BATCH_INVARIANT. */
+HC_SHARED bool hc_batch_invariant(void);
+/* Read the environment, at aclInit. */
+void hc_settings_read(void);
 /* aclrtSetDeviceSatMode: ACL_RT_OVERFLOW_MODE_*. */
 HC_SHARED int hc_overflow_mode(void);
 /* For kernels that may take seconds and whose results are numbers, never places in memory: true when the

@@ -62,6 +62,7 @@ static aclError init(const char *configPath) {
     if (configPath != NULL && configPath[0] != '\0') HC_TRY(hc_config_read(configPath, &default_device));
     if (default_device >= 0 && hc_device_get(default_device) == NULL)
         return hc_device_fail("aclInit", default_device);
+    hc_settings_read();
     HC_TRY(hc_trace_start());
     hc_set_default_device(default_device);
     g_initialised = true;

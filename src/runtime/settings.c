@@ -4,6 +4,7 @@
 
 #include "hc_device.h"
 #include "hc_error.h"
+#include "hc_option.h"
 #include "hc_runtime.h"
 
 /* Zero is each option's default. */
@@ -12,10 +13,22 @@ static _Atomic int64_t g_options[NUM_OPTS];
 static atomic_int g_overflow_mode = ACL_RT_OVERFLOW_MODE_INFNAN;
 static atomic_ullong g_execute_timeout_us;
 
-/* For the layers above; relaxed, as it is read for every operator. */
-bool hc_deterministic(void) {
-    return atomic_load_explicit(&g_options[ACL_OPT_DETERMINISTIC], memory_order_relaxed) != 0;
+static atomic_bool g_batch_invariant_asked; /* by the environment */
+
+static int64_t option(aclSysParamOpt opt) {
+    return atomic_load_explicit(&g_options[opt], memory_order_relaxed);
 }
+
+/* For the layers above; relaxed, as it is read for every product. */
+bool hc_batch_invariant(void) {
+    return option(ACL_OPT_STRONG_CONSISTENCY) != 0 || option(ACL_OPT_DETERMINISTIC) >= 2 ||
+           atomic_load_explicit(&g_batch_invariant_asked, memory_order_relaxed);
+}
+
+void hc_settings_read(void) {
+    atomic_store(&g_batch_invariant_asked, hc_option_is(HC_OPT_BATCH_INVARIANT, "1"));
+}
+
 int hc_overflow_mode(void) { return atomic_load_explicit(&g_overflow_mode, memory_order_relaxed); }
 
 /* Unknown options are errors: a client that sets one believes that something changes. */
@@ -28,7 +41,8 @@ static aclError set_option(const char *function, aclSysParamOpt opt, int64_t val
     return ACL_SUCCESS;
 }
 
-/* Process and context are one: kernels give the same result for both settings. */
+/* Process and context are one. Results never depend on timing, so 1 of ACL_OPT_DETERMINISTIC changes nothing.
+ */
 aclError aclrtSetSysParamOpt(aclSysParamOpt opt, int64_t value) {
     return set_option("aclrtSetSysParamOpt", opt, value);
 }

@@ -6,7 +6,8 @@
  * float32, bfloat16 and float16 may be mixed freely and are accumulated in float32, float64 in float64,
  * integers modulo 2^64 (so exactly modulo the width of out), complex in complex128; the result is rounded
  * once, to out's dtype. The order of additions depends on the sizes only: any thread count gives the same
- * bits. */
+ * bits. With hc_batch_invariant it depends on k only: a row of out has the same bits whatever m, n and the
+ * batch are. */
 #pragma once
 #include "convert.h"
 

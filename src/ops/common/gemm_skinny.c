@@ -91,6 +91,7 @@ void HC_FN(gemm_few_sum_F32)(const struct gemm_few_rows *s) {
 #else
 #include <string.h>
 
+#include "hc_runtime.h"
 #include "long_loop.h"
 
 enum {
@@ -110,11 +111,22 @@ struct skinny {
     bool dot;
 };
 
-/* With few rows always; up to GEMM_SKINNY_ROWS where B is too large for packing to pay. */
+/* Rows up to which reading B where it lies is quicker than packing it: measured on AVX2, AVX-512 and its
+ * bfloat16 (docs/benchmarks.md). Weighted sums pass over y for each row of B; pairs make the other way twice
+ * as fast, unless B comes from memory. */
+static size_t most_rows(const struct hc_gemm *g) {
+    enum { SUMS = 4, PAIRS = 4, DOTS = 8, DOTS_FROM_MEMORY = 12, CACHED = 1 << 22 };
+    const bool pairs =
+        HC_DISPATCH(gemm_micro_BF16) != NULL && g->a.dtype == ACL_BF16 && g->b.dtype == ACL_BF16;
+    if (g->b.row != 1) return SUMS;
+    if (g->n * g->k >= CACHED) return DOTS_FROM_MEMORY;
+    return pairs ? PAIRS : DOTS;
+}
+
+/* Not where a row must have the bits that it has among many: sums here have another order. */
 bool gemm_is_skinny(const struct hc_gemm *g, enum hc_block block) {
-    if (block != HC_F32 || g->k == 0 || g->m > GEMM_SKINNY_ROWS) return false;
-    if (g->b.row != 1 && g->b.col != 1) return false;
-    return g->m <= GEMM_SKINNY_ALWAYS || g->n * g->k >= (size_t)1 << 18;
+    if (block != HC_F32 || g->k == 0 || (g->b.row != 1 && g->b.col != 1)) return false;
+    return !hc_batch_invariant() && g->m <= most_rows(g);
 }
 
 /* Columns [first, first + n) of the sums y, to out. */

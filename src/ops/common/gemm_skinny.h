@@ -3,10 +3,7 @@
 #pragma once
 #include "gemm_kernels.h"
 
-enum {
-    GEMM_SKINNY_ALWAYS = 4, /* rows up to which it always pays */
-    GEMM_SKINNY_ROWS = 16,  /* and where B is too large to be packed for them */
-};
+enum { GEMM_SKINNY_ALWAYS = 4 }; /* rows up to which it pays for any B */
 
 bool gemm_is_skinny(const struct hc_gemm *g, enum hc_block block);
 /* One product of the float family; g's data pointers are those of batch index `batch`. */

@@ -3,8 +3,8 @@
 #include "mc2.h"
 
 /* More parts hide more: of P equal ones, a P-th of the communication has no product beside it. Each costs the
- * latency of a collective and packs x2 again, a twentieth of a product of 512 rows; and it has more rows than a
- * skinny product, whose sums are made in another order (gemm_skinny.h). */
+ * latency of a collective and packs x2 again, a twentieth of a product of 512 rows; and it has more rows than
+ * a skinny product, whose sums are made in another order (gemm_skinny.h). */
 enum { LEAST_ROWS = 512, LEAST_COLS = 32, MOST_PARTS = 4 };
 
 size_t hc_mc2_parts(const struct hc_mc2_args *args, size_t rows) {
@@ -19,7 +19,8 @@ struct hc_mc2_rows hc_mc2_part(size_t rows, size_t parts, size_t part) {
 }
 
 aclnnStatus hc_mc2_mark(const struct hc_call *call, aclrtStream stream, aclrtEvent *mark) {
-    HC_CHECK(aclrtCreateEventWithFlag(mark, ACL_EVENT_SYNC) == 0, ACLNN_ERR_INNER, "%s: there are no more events", call->name);
+    HC_CHECK(aclrtCreateEventWithFlag(mark, ACL_EVENT_SYNC) == 0, ACLNN_ERR_INNER,
+             "%s: there are no more events", call->name);
     if (aclrtRecordEvent(*mark, stream) == 0) return 0;
     aclrtDestroyEvent(*mark);
     *mark = NULL;
