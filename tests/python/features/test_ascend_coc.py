@@ -62,12 +62,14 @@ def test_layers_that_sum() -> None:
             assert row[SUMS] >= 5 * 2 * 2 * 3, row
 
 
+@pytest.mark.slow
 def test_whole_products_of_mode_1() -> None:
     for case, row in rows("sequence", coc_mode=1).items():
         if case.startswith("layer row"):
             assert calls(row, GATHERS, SCATTERS) == (1, 1), row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["sequence", "all-reduce"])
 def test_operators_that_contain_the_collective(form: str) -> None:
     for case, row in rows(form, coc_fused_kernel=True).items():

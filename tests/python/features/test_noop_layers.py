@@ -38,6 +38,7 @@ def test_checkpoint_names_layers_by_number(without: Any) -> None:
     assert not any(name.startswith(("decoder.layers.0", "decoder.layers.2")) for name in gpt.state_dict())
 
 
+@pytest.mark.slow
 def test_pipeline_trains_like_one_rank() -> None:
     flags = {"noop_layers": [0, 7], "use_flash_attn": True}
     sizes = {"layers": 8, "dtype": "fp32"}

@@ -62,6 +62,7 @@ def test_training_is_the_same() -> None:
             assert found[name][what] == found["none"][what]
 
 
+@pytest.mark.slow
 def test_one_layer_of_a_stage_is_recomputed_instead_of_two() -> None:
     none, stage, chunk = (results()[name]["peak"] for name in ("none", "stage", "chunk"))
     assert chunk < stage < none

@@ -148,6 +148,7 @@ def test_rules(given: dict[str, Any], problems: list[str]) -> None:
     assert all(problem in sentence for problem, sentence in zip(problems, found, strict=True)), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wanted"), [("reuse-plain-load", "plain"), ("reuse-load-swap", "distributed")]
 )
@@ -159,6 +160,7 @@ def test_training_is_the_same_with_less_memory(name: str, wanted: str) -> None:
         assert other[moment] - found[moment] == pytest.approx(halves, rel=0.02), moment
 
 
+@pytest.mark.slow
 def test_training_from_the_start_is_the_same() -> None:
     assert memory_cases.is_same_until_checkpoint("reuse-plain-save", "plain")
 

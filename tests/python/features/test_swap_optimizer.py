@@ -68,6 +68,7 @@ def test_rules(given: dict[str, Any], problems: list[str]) -> None:
     assert all(problem in sentence for problem, sentence in zip(problems, found, strict=True)), found
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_less_memory() -> None:
     assert memory_cases.is_same_until_checkpoint("swap-save", "distributed")
     assert memory_cases.is_same_after_checkpoint("swap-load", "distributed")
@@ -77,6 +78,7 @@ def test_training_is_the_same_with_less_memory() -> None:
     assert other["peak"] - found["peak"] >= whole * (1 - 3 / 16) * 0.98
 
 
+@pytest.mark.slow
 def test_checkpoint_is_that_of_any_training() -> None:
     assert memory_cases.is_same_after_checkpoint("distributed-load-swap", "distributed")
 
