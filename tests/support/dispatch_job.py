@@ -79,6 +79,21 @@ class Watch:
         return gather
 
 
+def dispatch(dispatcher: Any, tokens: Any, probs: Any, routing_map: Any) -> Any:
+    if hasattr(dispatcher, "token_permutation"):  # up to 0.12
+        return dispatcher.token_permutation(tokens, probs, routing_map)[0]
+    sent = dispatcher.dispatch_preprocess(tokens, routing_map, probs)
+    return dispatcher.dispatch_postprocess(*dispatcher.token_dispatch(*sent))[0]
+
+
+def groups() -> dict[str, Any]:
+    """What later releases want to be given; earlier ones take them from Megatron's state."""
+    from megatron.core.transformer.moe import moe_utils
+
+    made = getattr(moe_utils, "get_default_pg_collection", None)
+    return {"pg_collection": made()} if made else {}
+
+
 def seconds(kind: str, is_on: bool, number: int) -> float:
     from megatron.core.transformer.moe import token_dispatcher
 
@@ -88,7 +103,7 @@ def seconds(kind: str, is_on: bool, number: int) -> float:
     local = parallel_job.EXPERTS // 2
     indices = list(range(RANK * local, (RANK + 1) * local))
     config = parallel_job.transformer_config(layout)
-    dispatcher = getattr(token_dispatcher, KINDS[kind])(local, indices, config=config)
+    dispatcher = getattr(token_dispatcher, KINDS[kind])(local, indices, config=config, **groups())
     generator = torch.Generator().manual_seed(RANK)
     logits = torch.randn(TOKENS, parallel_job.EXPERTS, generator=generator)
     chosen = logits.topk(parallel_job.TOP_K).indices
@@ -96,9 +111,9 @@ def seconds(kind: str, is_on: bool, number: int) -> float:
     tokens = torch.randn(TOKENS, 1, parallel_job.HIDDEN, generator=generator).npu()
     probs = (logits.softmax(-1).npu() * routing_map).requires_grad_()
     # The first time ranks connect, and wait for each other.
-    dispatcher.token_permutation(tokens, probs, routing_map)
+    dispatch(dispatcher, tokens, probs, routing_map)
     with Watch(kind) as watch:
-        rows, _, _ = dispatcher.token_permutation(tokens, probs, routing_map)
+        rows = dispatch(dispatcher, tokens, probs, routing_map)
     torch.npu.synchronize()
     assert rows.shape[1] == parallel_job.HIDDEN
     parallel_job.finalize()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mindspeed.adaptor import versions
 
 
 def _state(chunks: list[torch.nn.Module], optimizer: Any, *, is_loading: bool) -> dict[str, Any]:
@@ -18,7 +19,15 @@ def _state(chunks: list[torch.nn.Module], optimizer: Any, *, is_loading: bool) -
         if len(chunks) > 1:  # the numbers of a chunk's layers depend on it
             parallel_state.set_virtual_pipeline_model_parallel_rank(index)
         models[f"model{index}"] = chunk.module.sharded_state_dict()
-    return models | {"optimizer": optimizer.sharded_state_dict(models, is_loading=is_loading)}
+    state = optimizer.sharded_state_dict(models, is_loading=is_loading, **_format())
+    return models | {"optimizer": state}
+
+
+def _format() -> dict[str, Any]:
+    """Releases from 0.16 refuse the format that they still have as the default: the one that can be loaded by other layouts."""
+    if versions.within(versions.installed_version("megatron-core"), since="", until="0.16.0"):
+        return {}
+    return {"metadata": {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}}
 
 
 def save(folder: str, chunks: list[torch.nn.Module], optimizer: Any) -> None:

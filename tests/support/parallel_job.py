@@ -124,8 +124,18 @@ def transformer_config(layout: Layout, **more: Any) -> Any:
     )
 
 
-def _build_chunk(layout: Layout, config: Any) -> torch.nn.Module:
+def _ends(index: int | None) -> dict[str, Any]:
+    """Whether a chunk has the embedding and the head; later releases do not keep in Megatron's state which chunk it is."""
     from megatron.core import parallel_state
+
+    first, last = parallel_state.is_pipeline_first_stage, parallel_state.is_pipeline_last_stage
+    if "vp_stage" not in inspect.signature(first).parameters:
+        return {"pre_process": first(), "post_process": last()}
+    chunk = {"ignore_virtual": False, "vp_stage": index}
+    return {"pre_process": first(**chunk), "post_process": last(**chunk), "vp_stage": index}
+
+
+def _build_chunk(layout: Layout, config: Any, index: int) -> torch.nn.Module:
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
     from megatron.core.transformer.module import Float16Module
@@ -135,8 +145,7 @@ def _build_chunk(layout: Layout, config: Any) -> torch.nn.Module:
         get_gpt_layer_local_spec(num_experts=config.num_moe_experts, normalization=config.normalization),
         VOCAB,
         SEQUENCE,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
+        **_ends(index if layout.vp > 1 else None),
         share_embeddings_and_output_weights=layout.model == "dense",
         position_embedding_type="rope",
     )
@@ -198,7 +207,7 @@ def build_model(layout: Layout, config: Any) -> list[torch.nn.Module]:
     for index in range(layout.vp):
         if layout.vp > 1:
             parallel_state.set_virtual_pipeline_model_parallel_rank(index)
-        chunks.append(wrap(layout, config, _build_chunk(layout, config), index))
+        chunks.append(wrap(layout, config, _build_chunk(layout, config, index), index))
     return chunks
 
 

@@ -7,11 +7,14 @@ import functools
 import json
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import torchrun
 from mindspeed.adaptor import arguments, rules
+from mindspeed.features.communication import _linears
 from mindspeed.features.communication import ascend_mc2 as feature
 
 JOB = Path(__file__).parents[2] / "support" / "linears_job.py"
@@ -49,6 +52,19 @@ def test_two_ranks() -> None:
 @pytest.mark.slow
 def test_four_ranks() -> None:
     check(4)
+
+
+@pytest.mark.parametrize("by_position", [0, 2])
+def test_arguments_by_name_and_by_position(by_position: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Megatron's column-parallel layer gives the first two by position from 0.14 on."""
+    monkeypatch.setattr(_linears, "_rows", lambda x, weight, bias, plan: (x, weight, bias))
+    x, weight = torch.ones(2, 1, 4), torch.ones(3, 4)
+    names = {"input": x, "weight": weight}
+    first = [names.pop(name) for name in list(names)[:by_position]]
+    group = SimpleNamespace(size=lambda: 2)
+    more = {"bias": None, "gradient_accumulation_fusion": False, "sequence_parallel": True, "tp_group": group}
+    found = _linears.gathering(feature.fuses)(pytest.fail)(*first, **names, **more)
+    assert found[0] is x and found[1] is weight
 
 
 def problems(**given: Any) -> list[str]:

@@ -15,7 +15,7 @@ import memory_cases
 import pytest
 import torch
 import torchrun
-from mindspeed.adaptor import Level, rules
+from mindspeed.adaptor import Level, rules, versions
 from mindspeed.features.moe import permutation_async_comm as feature
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -74,6 +74,8 @@ def trainings(world: int, kinds: tuple[str, ...], **layout: Any) -> dict[str, An
     ],
 )
 def test_training_is_the_same(world: int, kinds: tuple[str, ...], layout: dict[str, Any]) -> None:
+    if not versions.within(versions.installed_version("megatron-core"), since="", until="0.13.0"):
+        kinds = tuple(kind for kind in kinds if kind != "alltoall_seq")  # is gone
     found = trainings(world, kinds, **layout)
     for kind in kinds:
         assert found[f"{kind}-async"] == found[kind], kind

@@ -36,15 +36,18 @@ def _rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
 def gathering(takes: Takes) -> Callable[[Linear], Linear]:
     """Megatron's functions under its column-parallel layers, for weights that are trained or not, with sequence parallelism.
 
-    The layers give all arguments by name; other callers, and gradients that wait (grad_output_buffer), go on as before.
+    The layers give all arguments by name, from 0.14 on the first two by position; other callers, and gradients that wait
+    (grad_output_buffer), go on as before.
     """
 
     def wrapping(linear: Linear) -> Linear:
         @functools.wraps(linear)
         def forward(*args: Any, **kwargs: Any) -> Tensor:
-            if args or not kwargs.get("sequence_parallel") or kwargs.get("grad_output_buffer") is not None:
+            is_layers = len(args) in (0, 2) and kwargs.get("grad_output_buffer") is None
+            if not is_layers or not kwargs.get("sequence_parallel"):
                 return linear(*args, **kwargs)
-            group, weight = _group(kwargs.get("tp_group")), kwargs["weight"]
+            x, weight = args or (kwargs["input"], kwargs["weight"])
+            group = _group(kwargs.get("tp_group"))
             plan = Plan(
                 mode="column",
                 group=group,
@@ -57,7 +60,7 @@ def gathering(takes: Takes) -> Callable[[Linear], Linear]:
             bias = kwargs["bias"]
             if bias is not None and not weight.requires_grad:
                 bias = bias.detach()  # as Megatron: the bias of a frozen weight gets no gradient
-            return _rows(kwargs["input"], weight, bias, plan)
+            return _rows(x, weight, bias, plan)
 
         return forward
 
