@@ -27,7 +27,9 @@ def _format() -> dict[str, Any]:
     """Releases from 0.16 refuse the format that they still have as the default: the one that can be loaded by other layouts."""
     if versions.within(versions.installed_version("megatron-core"), since="", until="0.16.0"):
         return {}
-    return {"metadata": {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}}
+    return {
+        "metadata": {"distrib_optim_sharding_type": "fully_reshardable", "chained_optim_avoid_prefix": True}
+    }
 
 
 def save(folder: str, chunks: list[torch.nn.Module], optimizer: Any) -> None:
