@@ -25,6 +25,12 @@ class Linear(torch.nn.Linear):
         return torch.nn.functional.linear(hidden, self.weight), self.bias
 
 
+def apply_module(layer: Any) -> Any:
+    """As Megatron's from 0.17 on."""
+    assert isinstance(layer, torch.nn.Module)
+    return layer
+
+
 class MLP(torch.nn.Module):
     def __init__(self, activation: Any = torch.nn.functional.silu, most: int | None = None) -> None:
         super().__init__()
@@ -39,12 +45,12 @@ class MLP(torch.nn.Module):
     def forward(
         self, hidden: torch.Tensor, scale: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        between, bias = self.linear_fc1(hidden)
+        between, bias = apply_module(self.linear_fc1)(hidden)
         gate, value = (between + bias).chunk(2, dim=-1)
         between = self.activation(gate) * value
         if scale is not None:
             between = between * scale
-        return self.linear_fc2(between)
+        return apply_module(self.linear_fc2)(between)
 
 
 recomputed = feature.recomputing(MLP.forward)

@@ -29,11 +29,22 @@ class _Stand:
     """What Megatron's forward sees as its MLP: the module, but for the two linear layers."""
 
     module: Any
-    linear_fc1: Callable[..., Any]
-    linear_fc2: Callable[..., Any]
+    linear_fc1: _Layer
+    linear_fc2: _Layer
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.module, name)
+
+
+class _Layer(torch.nn.Module):
+    """A function in place of a layer; from 0.17 on Megatron calls nothing but modules."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
 
 
 def _alike(tensor: Any) -> Any:
@@ -60,7 +71,7 @@ def recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
             others = [_alike(value) for value in args], {name: _alike(kwargs[name]) for name in kwargs}
 
             def run() -> torch.Tensor:
-                stand = _Stand(self, lambda _: inputs, lambda activated: (activated, None))
+                stand = _Stand(self, _Layer(lambda _: inputs), _Layer(lambda activated: (activated, None)))
                 return forward(stand, None, *others[0], **others[1])[0]
 
             part = Part(run, "--recompute-activation-function", "the activation function")
@@ -74,7 +85,7 @@ def recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
                 return self.linear_fc2(activated)
 
         with between:
-            return forward(_Stand(self, first, second), hidden_states, *args, **kwargs)
+            return forward(_Stand(self, _Layer(first), _Layer(second)), hidden_states, *args, **kwargs)
 
     return recomputing_forward
 
