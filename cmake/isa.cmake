@@ -1,12 +1,13 @@
 # The only place with flags per instruction set. Same list as HC_FOR_ISAS in src/base/hc_isa.h.
 set(HC_KERNEL_FLAGS -O3 -fno-lto -ffp-contract=off -fno-math-errno -fno-trapping-math)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(HC_ISAS scalar avx2 avx512 avx512bf16 amx)
+  set(HC_ISAS scalar avx2 avx512 avx512vnni avx512bf16 amx)
   set(HC_FLAGS_scalar "")
   set(HC_FLAGS_avx2 -mavx2 -mfma -mf16c)
   set(HC_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mprefer-vector-width=512)
   # avx512 and more: code for avx512 is right for it too.
-  set(HC_FLAGS_avx512bf16 ${HC_FLAGS_avx512} -mavx512bf16 -DHC_ISA_avx512=1)
+  set(HC_FLAGS_avx512vnni ${HC_FLAGS_avx512} -mavx512vnni -DHC_ISA_avx512=1)
+  set(HC_FLAGS_avx512bf16 ${HC_FLAGS_avx512vnni} -mavx512bf16)
   set(HC_FLAGS_amx ${HC_FLAGS_avx512bf16} -mamx-tile -mamx-bf16)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64")
   set(HC_ISAS neon)
@@ -28,12 +29,12 @@ function(hc_sources_with result regex)
 endfunction()
 
 # hc_add_kernels(TARGET source...): compile the kernel half (#ifdef HC_ISA) of each source once per set; for
-# avx512bf16 and amx only sources that name HC_ISA_avx512bf16 or HC_ISA_amx, as HC_KERNEL gives the rest their
-# avx512 kernels.
+# avx512vnni, avx512bf16 and amx only sources that name HC_ISA_avx512vnni and so on, as HC_KERNEL gives the rest
+# their avx512 kernels.
 function(hc_add_kernels target)
   foreach(isa IN LISTS HC_ISAS)
     set(sources ${ARGN})
-    if(isa STREQUAL "avx512bf16" OR isa STREQUAL "amx")
+    if(isa MATCHES "^(avx512vnni|avx512bf16|amx)$")
       hc_sources_with(sources "HC_ISA_${isa}" ${ARGN})
       if(NOT sources)
         continue()

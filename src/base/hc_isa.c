@@ -41,8 +41,10 @@ bool hc_isa_available(int isa) {
         return hc_isa_available(HC_ISA_ID_avx2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("avx512dq");
+    case HC_ISA_ID_avx512vnni:
+        return hc_isa_available(HC_ISA_ID_avx512) && __builtin_cpu_supports("avx512vnni");
     case HC_ISA_ID_avx512bf16:
-        return hc_isa_available(HC_ISA_ID_avx512) && __builtin_cpu_supports("avx512bf16");
+        return hc_isa_available(HC_ISA_ID_avx512vnni) && __builtin_cpu_supports("avx512bf16");
     case HC_ISA_ID_amx:
         return hc_isa_available(HC_ISA_ID_avx512bf16) && __builtin_cpu_supports("amx-tile") &&
                __builtin_cpu_supports("amx-bf16") && may_use_tiles();

@@ -3,11 +3,11 @@
 #pragma once
 #include "hc_util.h"
 
-/* X(name): the lists of cmake/isa.cmake and of this macro are the same. avx512bf16 is avx512 with dot
- * products of bfloat16, and amx that with products of tiles of them: few kernels have code for either
- * (HC_KERNEL_BF16 and HC_KERNEL_AMX of hc_kernel.h). */
+/* X(name): the lists of cmake/isa.cmake and of this macro are the same. avx512vnni is avx512 with dot
+ * products of int8, avx512bf16 that with those of bfloat16, and amx that with products of tiles of them: few
+ * kernels have code for any (HC_KERNEL_VNNI, HC_KERNEL_BF16 and HC_KERNEL_AMX of hc_kernel.h). */
 #if defined(__x86_64__)
-#define HC_FOR_ISAS(X) X(scalar) X(avx2) X(avx512) X(avx512bf16) X(amx)
+#define HC_FOR_ISAS(X) X(scalar) X(avx2) X(avx512) X(avx512vnni) X(avx512bf16) X(amx)
 #elif defined(__aarch64__)
 #define HC_FOR_ISAS(X) X(neon)
 #else

@@ -250,7 +250,7 @@ static bool allows_file_pattern(const struct type *type, const char *value) {
     {"instruction set",                                                                                      \
      allows_isa,                                                                                             \
      NULL,                                                                                                   \
-     "scalar, avx2, avx512, avx512bf16 or amx on x86-64, neon on aarch64; the CPU must have it",             \
+     "scalar, avx2, avx512, avx512vnni, avx512bf16 or amx on x86-64, neon on aarch64; the CPU must have it", \
      0,                                                                                                      \
      0}
 #define FILE_PATTERN                                                                                         \

@@ -5,7 +5,8 @@
  * functions HC_FN(name); `#else` is compiled once. HC_KERNEL, before both, declares the kernel for every set,
  * so that a definition with another signature does not compile. HC_KERNEL_BF16 declares one that only sets
  * with dot products of bfloat16 have: HC_DISPATCH of it is NULL elsewhere, and its file names
- * HC_ISA_avx512bf16. HC_KERNEL_AMX does the same for products of tiles, HC_ISA_amx. */
+ * HC_ISA_avx512bf16. HC_KERNEL_VNNI does the same for dot products of int8, HC_ISA_avx512vnni, and
+ * HC_KERNEL_AMX for products of tiles, HC_ISA_amx. */
 #pragma once
 #include "hc_isa.h"
 
@@ -20,16 +21,22 @@
     void name##__avx512 params;                                                                              \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[] __attribute__((unused)) = {                                       \
-        name##__scalar, name##__avx2, name##__avx512, name##__avx512, name##__avx512};
+        name##__scalar, name##__avx2, name##__avx512, name##__avx512, name##__avx512, name##__avx512};
+#define HC_KERNEL_VNNI(name, params)                                                                         \
+    void name##__avx512vnni params;                                                                          \
+    typedef void name##_fn params;                                                                           \
+    static name##_fn *const name##_table[] __attribute__((unused)) = {                                       \
+        NULL, NULL, NULL, name##__avx512vnni, name##__avx512vnni, name##__avx512vnni};
 #define HC_KERNEL_BF16(name, params)                                                                         \
     void name##__avx512bf16 params;                                                                          \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[]                                                                   \
-        __attribute__((unused)) = {NULL, NULL, NULL, name##__avx512bf16, name##__avx512bf16};
+        __attribute__((unused)) = {NULL, NULL, NULL, NULL, name##__avx512bf16, name##__avx512bf16};
 #define HC_KERNEL_AMX(name, params)                                                                          \
     void name##__amx params;                                                                                 \
     typedef void name##_fn params;                                                                           \
-    static name##_fn *const name##_table[] __attribute__((unused)) = {NULL, NULL, NULL, NULL, name##__amx};
+    static name##_fn *const name##_table[]                                                                   \
+        __attribute__((unused)) = {NULL, NULL, NULL, NULL, NULL, name##__amx};
 #else
 #define HC_KERNEL(name, params)                                                                              \
     void name##__neon params;                                                                                \
@@ -38,6 +45,7 @@
 #define HC_KERNEL_BF16(name, params)                                                                         \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[] __attribute__((unused)) = {NULL};
+#define HC_KERNEL_VNNI HC_KERNEL_BF16
 #define HC_KERNEL_AMX HC_KERNEL_BF16
 #endif
 /* The kernel for this CPU: a function pointer. */

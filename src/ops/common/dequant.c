@@ -3,6 +3,8 @@
 #include "dequant.h"
 
 #ifdef HC_ISA
+#include "simd.h"
+
 void HC_FN(hc_dequant)(size_t n, float *y, const int32_t *sums, const struct hc_dequant *d) {
     const float scale = d->scale[0], factor = d->factor;
     if (d->whole_bias != NULL) {
@@ -19,9 +21,45 @@ void HC_FN(hc_dequant)(size_t n, float *y, const int32_t *sums, const struct hc_
     if (d->bias != NULL) {
         _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] += d->bias[i];
     }
-    if (d->offset != NULL) {
+    if (d->offset != NULL && d->offset_each) {
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] += d->offset[i];
+    } else if (d->offset != NULL) {
         const float offset = d->offset[0];
-        for (size_t i = 0; i < n; i++) y[i] += d->offset_each ? d->offset[i] : offset;
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] += offset;
     }
+}
+
+/* Clipped first: what is left is rounded by the addition of a large number. */
+void HC_FN(hc_round_i8)(size_t n, int8_t *y, const float *x) {
+    const float magic = 0x1.8p23f;
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) {
+        const float inside = x[i] > 127 ? 127 : x[i] < -128 ? -128 : x[i];
+        const float whole = (inside + magic) - magic;
+        y[i] = (int8_t)(int32_t)(x[i] == x[i] ? whole : 0);
+    }
+}
+
+#else
+#include "gemm_i8.h"
+
+/* Sums that stay sums. */
+static void store_sums(const struct hc_dequant *d, size_t n, const int32_t *sums, int32_t *out) {
+    for (size_t i = 0; i < n; i++)
+        out[i] = (int32_t)((uint32_t)sums[i] + (d->whole_bias != NULL ? (uint32_t)d->whole_bias[i] : 0));
+}
+
+void hc_dequant_finish(const void *ctx, size_t row, size_t col, size_t n, const int32_t *sums) {
+    const struct hc_dequant_rows *r = ctx;
+    const float factor = r->row_scale != NULL ? r->row_scale[row % r->row_scales] : 1;
+    const struct hc_dequant by = hc_dequant_from(&r->by, col, factor);
+    char *out = r->out + (row * r->n + col) * hc_dtype_size(r->dtype);
+    float y[HC_GEMM_I8_RUN];
+    if (r->dtype == ACL_INT32) {
+        store_sums(&by, n, sums, (int32_t *)out);
+        return;
+    }
+    HC_DISPATCH(hc_dequant)(n, y, sums, &by);
+    if (r->dtype == ACL_INT8) HC_DISPATCH(hc_round_i8)(n, (int8_t *)out, y);
+    else hc_store_for(r->dtype, HC_F32)(n, out, 1, y);
 }
 #endif

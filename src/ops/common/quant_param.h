@@ -15,7 +15,8 @@ static inline uint64_t hc_quant_param(float scale, float offset, bool rounded) {
     enum { CUT = 13, LOWEST = -(1 << (HC_QUANT_PARAM_OFFSET_BITS - 1)), HIGHEST = -LOWEST - 1 };
     const uint32_t bits = hc_f32_bits(scale), odd = bits >> CUT & 1;
     const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
-    const uint32_t kept = (rounded && finite ? bits + (1u << (CUT - 1)) - 1 + odd : bits) & ~((1u << CUT) - 1);
+    const uint32_t kept =
+        (rounded && finite ? bits + (1u << (CUT - 1)) - 1 + odd : bits) & ~((1u << CUT) - 1);
     const float inside = offset > HIGHEST ? (float)HIGHEST : offset < LOWEST ? (float)LOWEST : offset;
     const int32_t whole = offset == offset ? (int32_t)__builtin_rintf(inside) : 0;
     const uint64_t mask = (1u << HC_QUANT_PARAM_OFFSET_BITS) - 1;

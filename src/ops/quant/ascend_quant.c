@@ -7,8 +7,10 @@
 #ifndef HC_ISA
 #include <string.h>
 
-static const char *const ROUNDINGS[] = {
-    [HC_QUANT_NEAREST] = "round", [HC_QUANT_FLOOR] = "floor", [HC_QUANT_CEIL] = "ceil", [HC_QUANT_TRUNC] = "trunc"};
+static const char *const ROUNDINGS[] = {[HC_QUANT_NEAREST] = "round",
+                                        [HC_QUANT_FLOOR] = "floor",
+                                        [HC_QUANT_CEIL] = "ceil",
+                                        [HC_QUANT_TRUNC] = "trunc"};
 
 /* Operands x, scale, offset, y. */
 struct args {

@@ -181,12 +181,12 @@ static aclnnStatus read_groups(const char *name, const aclTensor *index, struct 
     HC_TRY(hc_copy(&copy, index));
     for (int64_t g = 0; g < groups; g++) {
         const int64_t lowest = g > 0 ? ends[g - 1] : 0, highest = (int64_t)j->rows;
-        HC_CHECK(ends[g] >= (g == groups - 1 ? highest : lowest) && ends[g] <= highest,
-                 ACLNN_ERR_PARAM_INVALID,
-                 "%s: groupIndexOptional[%lld] is %lld, wanted %lld to %lld: ends of groups of rows, the last "
-                 "the number of rows",
-                 name, (long long)g, (long long)ends[g], (long long)(g == groups - 1 ? highest : lowest),
-                 (long long)highest);
+        HC_CHECK(
+            ends[g] >= (g == groups - 1 ? highest : lowest) && ends[g] <= highest, ACLNN_ERR_PARAM_INVALID,
+            "%s: groupIndexOptional[%lld] is %lld, wanted %lld to %lld: ends of groups of rows, the last "
+            "the number of rows",
+            name, (long long)g, (long long)ends[g], (long long)(g == groups - 1 ? highest : lowest),
+            (long long)highest);
     }
     j->ends = ends;
     j->groups = (size_t)groups;
@@ -271,8 +271,7 @@ static aclnnStatus check_smooth(const struct request *r, enum mode mode) {
     }
     HC_CHECK(mode == PER_TOKEN, ACLNN_ERR_PARAM_INVALID,
              "%s: groupIndexOptional is given with quantMode %s, wanted pertoken", r->name, MODES[mode]);
-    HC_CHECK(hc_dtype_class(r->groups->dtype) == HC_CLASS_INT && r->groups->rank == 1 &&
-                 r->groups->numel > 0,
+    HC_CHECK(hc_dtype_class(r->groups->dtype) == HC_CLASS_INT && r->groups->rank == 1 && r->groups->numel > 0,
              ACLNN_ERR_PARAM_INVALID, "%s: groupIndexOptional is %s, wanted int32 of one dimension", r->name,
              HC_SHOW(r->groups));
     HC_CHECK(smooth->rank == 2 && smooth->shape[0] == r->groups->numel && smooth->shape[1] == wanted,
@@ -319,7 +318,8 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
 }
 
 /* torch_npu.npu_dynamic_quant takes the newest version that knows what is asked. */
-HC_API aclnnStatus aclnnDynamicQuantGetWorkspaceSize(const aclTensor *x, const aclTensor *smoothScalesOptional,
+HC_API aclnnStatus aclnnDynamicQuantGetWorkspaceSize(const aclTensor *x,
+                                                     const aclTensor *smoothScalesOptional,
                                                      const aclTensor *yOut, const aclTensor *scaleOut,
                                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     const struct request r = {.name = "aclnnDynamicQuant",
@@ -335,10 +335,12 @@ HC_API aclnnStatus aclnnDynamicQuantGetWorkspaceSize(const aclTensor *x, const a
 HC_OP_LAUNCH(aclnnDynamicQuant)
 
 /* Symmetric where there is no place for offsets. */
-HC_API aclnnStatus aclnnDynamicQuantV2GetWorkspaceSize(
-    const aclTensor *x, const aclTensor *smoothScalesOptional, const aclTensor *groupIndexOptional,
-    int64_t dstType, const aclTensor *yOut, const aclTensor *scaleOut, const aclTensor *offsetOut,
-    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnDynamicQuantV2GetWorkspaceSize(const aclTensor *x,
+                                                       const aclTensor *smoothScalesOptional,
+                                                       const aclTensor *groupIndexOptional, int64_t dstType,
+                                                       const aclTensor *yOut, const aclTensor *scaleOut,
+                                                       const aclTensor *offsetOut, uint64_t *workspaceSize,
+                                                       aclOpExecutor **executor) {
     const struct request r = {.name = "aclnnDynamicQuantV2",
                               .mode = MODES[PER_TOKEN],
                               .x = x,
@@ -354,11 +356,13 @@ HC_API aclnnStatus aclnnDynamicQuantV2GetWorkspaceSize(
 HC_OP_LAUNCH(aclnnDynamicQuantV2)
 
 /* With the modes, and a word for symmetry of its own. */
-HC_API aclnnStatus aclnnDynamicQuantV3GetWorkspaceSize(
-    const aclTensor *x, const aclTensor *smoothScalesOptional, const aclTensor *groupIndexOptional,
-    int64_t dstType, bool isSymmetrical, const char *quantMode, const aclTensor *yOut,
-    const aclTensor *scaleOut, const aclTensor *offsetOut, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnDynamicQuantV3GetWorkspaceSize(const aclTensor *x,
+                                                       const aclTensor *smoothScalesOptional,
+                                                       const aclTensor *groupIndexOptional, int64_t dstType,
+                                                       bool isSymmetrical, const char *quantMode,
+                                                       const aclTensor *yOut, const aclTensor *scaleOut,
+                                                       const aclTensor *offsetOut, uint64_t *workspaceSize,
+                                                       aclOpExecutor **executor) {
     const struct request r = {.name = "aclnnDynamicQuantV3",
                               .mode = quantMode,
                               .x = x,
@@ -374,11 +378,13 @@ HC_API aclnnStatus aclnnDynamicQuantV3GetWorkspaceSize(
 HC_OP_LAUNCH(aclnnDynamicQuantV3)
 
 /* dstTypeMax takes the place of the largest value of types that have several (hifloat8): integers do not. */
-HC_API aclnnStatus aclnnDynamicQuantV4GetWorkspaceSize(
-    const aclTensor *x, const aclTensor *smoothScalesOptional, const aclTensor *groupIndexOptional,
-    int64_t dstType, bool isSymmetrical, const char *quantMode, float dstTypeMax, const aclTensor *yOut,
-    const aclTensor *scaleOut, const aclTensor *offsetOut, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnDynamicQuantV4GetWorkspaceSize(const aclTensor *x,
+                                                       const aclTensor *smoothScalesOptional,
+                                                       const aclTensor *groupIndexOptional, int64_t dstType,
+                                                       bool isSymmetrical, const char *quantMode,
+                                                       float dstTypeMax, const aclTensor *yOut,
+                                                       const aclTensor *scaleOut, const aclTensor *offsetOut,
+                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnDynamicQuantV4";
     HC_CHECK(dstTypeMax == 0, ACLNN_ERR_PARAM_INVALID, "%s: dstTypeMax is %g, wanted 0 with int8 and int4",
              NAME, (double)dstTypeMax);

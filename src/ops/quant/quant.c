@@ -5,7 +5,6 @@
 HC_KERNEL(quant_store_I8, (size_t n, int8_t *y, const float *x))
 HC_KERNEL(quant_store_U8, (size_t n, uint8_t *y, const float *x))
 HC_KERNEL(quant_store_I4, (size_t n, uint32_t *y, const float *x))
-HC_KERNEL(quant_load_I4, (size_t n, int8_t *y, const uint8_t *x))
 
 #ifdef HC_ISA
 /* Values are integers within the range: these conversions only change the width. By way of int32, which the
@@ -23,14 +22,6 @@ void HC_FN(quant_store_I4)(size_t n, uint32_t *y, const float *x) {
         for (uint32_t j = 0; j < HC_INT4_IN_INT32; j++)
             word |= ((uint32_t)(int32_t)x[i + j] & 15u) << (4 * j);
         *y = word;
-    }
-}
-/* Pairs of elements from a byte each: whatever the byte order of words, the lowest bits of an int32 are its
- * first byte on the machines in question. */
-void HC_FN(quant_load_I4)(size_t n, int8_t *y, const uint8_t *x) {
-    _Pragma("GCC ivdep") for (size_t i = 0; i < n / 2; i++) {
-        y[2 * i] = (int8_t)((int8_t)(uint8_t)(x[i] << 4) >> 4);
-        y[2 * i + 1] = (int8_t)((int8_t)x[i] >> 4);
     }
 }
 
@@ -82,11 +73,6 @@ void hc_quant_store(const struct hc_quant_target *target, char *y, size_t row, s
     case HC_QUANT_U8: HC_DISPATCH(quant_store_U8)(n, (uint8_t *)y + row * n, x); break;
     case HC_QUANT_I4: HC_DISPATCH(quant_store_I4)(n, (uint32_t *)y + row * n / HC_INT4_IN_INT32, x); break;
     }
-}
-
-/* `first` is even. */
-void hc_quant_unpack_i4(size_t n, int8_t *to, const char *packed, size_t first) {
-    HC_DISPATCH(quant_load_I4)(n, to, (const uint8_t *)packed + first / 2);
 }
 
 aclnnStatus hc_quant_check_float(const char *name, const char *arg, const aclTensor *t) {

@@ -2,11 +2,11 @@
 /* What the quantising operators share: what values are rounded to, numbers along an axis, and the loop over
  * rows.
  *
- * Everything is computed in float32, in the order in which the operator's formula says, and rounded once to an
- * integer, to nearest with ties to even. What is out of range becomes the nearest value of the range, and what
- * is not a number (0 / 0 of a row of zeros) becomes 0. */
+ * Everything is computed in float32, in the order in which the operator's formula says, and rounded once to
+ * an integer, to nearest with ties to even. What is out of range becomes the nearest value of the range, and
+ * what is not a number (0 / 0 of a row of zeros) becomes 0. */
 #pragma once
-#include "temporary.h"
+#include "int4.h"
 
 /* X(kind, lowest, highest): int4 are eight in an int32 of memory, the first in the lowest bits. */
 #define HC_FOR_QUANT_KINDS(X) X(I8, -128, 127) X(U8, 0, 255) X(I4, -8, 7)
@@ -15,7 +15,6 @@ enum hc_quant_kind {
     HC_FOR_QUANT_KINDS(X)
 #undef X
 };
-enum { HC_INT4_IN_INT32 = 8 };
 
 struct hc_quant_target {
     enum hc_quant_kind kind;
@@ -29,8 +28,6 @@ aclnnStatus hc_quant_check_target(const char *name, const aclTensor *x, const ch
                                   const aclTensor *y, int64_t dst_type, struct hc_quant_target *target);
 /* Row `row` of a contiguous y of n elements a row: x are rounded values within the target's range. */
 void hc_quant_store(const struct hc_quant_target *target, char *y, size_t row, size_t n, const float *x);
-/* The other way: n elements from element `first` on of eight times as many int4 as there are int32. */
-void hc_quant_unpack_i4(size_t n, int8_t *to, const char *packed, size_t first);
 
 /* A floating point tensor is given. */
 aclnnStatus hc_quant_check_float(const char *name, const char *arg, const aclTensor *t);

@@ -12,7 +12,8 @@
 ALWAYS_INLINE vf clip_and_round(vf x, vf low, vf high, enum hc_quant_rounding ROUNDING) {
     const vf inside = vf_select(x > high, high, vf_select(x < low, low, x)), zero = vf_zero();
     const vf near = vf_round_small(inside), one = vf_set(1);
-    const vf down = near - vf_select(near > inside, one, zero), up = near + vf_select(near < inside, one, zero);
+    const vf down = near - vf_select(near > inside, one, zero),
+             up = near + vf_select(near < inside, one, zero);
     vf y = near;
     if (ROUNDING == HC_QUANT_FLOOR) y = down;
     else if (ROUNDING == HC_QUANT_CEIL) y = up;

@@ -4,8 +4,8 @@
  * once. */
 #include "quant.h"
 
-HC_KERNEL(quantize_row, (size_t n, double *y, const float *x, const double *scale, const double *zero, bool each,
-                         double low, double high))
+HC_KERNEL(quantize_row, (size_t n, double *y, const float *x, const double *scale, const double *zero,
+                         bool each, double low, double high))
 
 #ifdef HC_ISA
 #include <math.h>
@@ -72,9 +72,9 @@ static aclnnStatus run(const struct hc_call *call) {
     aclTensor x, scale, y;
     void *own_x = NULL, *own_scale = NULL, *own_y = NULL;
     double *zero = hc_block_take_array(count, sizeof *zero);
-    aclnnStatus status = zero != NULL ? 0
-                                      : hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu scales",
-                                                call->name, count);
+    aclnnStatus status =
+        zero != NULL ? 0
+                     : hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu scales", call->name, count);
     if (status == 0) status = take_zeros(hc_arg(call, 2), count, zero);
     if (status == 0) status = hc_contiguous_apart(given_x, given_x->dtype, out, &x, &own_x);
     if (status == 0) status = hc_contiguous(hc_arg(call, 1), ACL_DOUBLE, &scale, &own_scale);

@@ -19,7 +19,8 @@ static aclnnStatus run(const struct hc_call *call) {
         uint64_t *to = (uint64_t *)hc_data(&y);
         for (size_t i = 0; i < hc_numel(&y); i++) {
             const float s = ((const float *)hc_data(&scale))[scale.numel > 1 ? i : 0];
-            const float o = given[1] != NULL ? ((const float *)hc_data(&offset))[offset.numel > 1 ? i : 0] : 0;
+            const float o =
+                given[1] != NULL ? ((const float *)hc_data(&offset))[offset.numel > 1 ? i : 0] : 0;
             to[i] = hc_quant_param(s, o, rounded);
         }
         if (own_y != NULL) status = hc_copy(out, &y);
