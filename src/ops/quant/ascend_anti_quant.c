@@ -1,26 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* From int8, or int4 in int32, back to floating point: y = (x + offset) * scale, in float32, rounded once. */
+#include "antiquant.h"
 #include "quant.h"
 
-HC_KERNEL(anti_quant_row, (size_t n, float *y, const int8_t *x, const float *scale, const float *offset,
-                           bool scale_each, bool offset_each))
-
-#ifdef HC_ISA
-/* A loop for each choice, so that all of them vectorise. */
-void HC_FN(anti_quant_row)(size_t n, float *y, const int8_t *x, const float *scale, const float *offset,
-                           bool scale_each, bool offset_each) {
-    const float s = scale[0], o = offset[0];
-    if (scale_each && offset_each)
-        for (size_t i = 0; i < n; i++) y[i] = ((float)x[i] + offset[i]) * scale[i];
-    else if (scale_each)
-        for (size_t i = 0; i < n; i++) y[i] = ((float)x[i] + o) * scale[i];
-    else if (offset_each)
-        for (size_t i = 0; i < n; i++) y[i] = ((float)x[i] + offset[i]) * s;
-    else
-        for (size_t i = 0; i < n; i++) y[i] = ((float)x[i] + o) * s;
-}
-
-#else
+#ifndef HC_ISA
 enum { GRAIN = 16384, RUN = 1024 /* elements at a time, an even number */ };
 
 struct args {
@@ -46,8 +29,8 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
     for (size_t row = begin; row < end; row++) {
         for (size_t i = 0; i < j->n; i += RUN) {
             const size_t n = hc_min_size(RUN, j->n - i), at = row * j->n + i;
-            if (j->a->packed) hc_quant_unpack_i4(n, x, j->x, at);
-            HC_DISPATCH(anti_quant_row)
+            if (j->a->packed) hc_int4_load(n, x, j->x, at);
+            HC_DISPATCH(hc_antiquant)
             (n, y, j->a->packed ? x : (const int8_t *)j->x + at, j->scale + (j->a->scale_each ? i : 0),
              j->offset + (j->a->offset_each ? i : 0), j->a->scale_each, j->a->offset_each);
             j->store(n, j->y + at * j->item, 1, y);
