@@ -78,6 +78,8 @@
       "folder of the vendor's CANN; set to MindSpeed's own where that is used")                              \
     X(LD_LIBRARY_PATH, "LD_LIBRARY_PATH", PACKAGE, PATH, "",                                                 \
       "`mindspeed env` and `mindspeed run` put the libraries in front of it")                                \
+    X(SEARCH_PATH, "PATH", PACKAGE, TEXT, "",                                                                \
+      "the folder with msprof, which torch_npu.profiler calls, is put in front of it")                       \
     X(DEVICE_CAPABILITY, "TORCH_NPU_DEVICE_CAPABILITY", PACKAGE | TORCH_NPU, TEXT, "",                       \
       "CUDA compute capability to claim, where a program asks for one")                                      \
     X(AUTOLOAD, "TORCH_DEVICE_BACKEND_AUTOLOAD", PYTORCH, CHOICE("0|1"), "1",                                \

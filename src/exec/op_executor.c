@@ -161,11 +161,24 @@ static aclError run_task(void *arg) {
 
 static void release_task(void *arg) { release(arg); }
 
+/* By operand, in the order of the shapes. */
+static void describe_roles(const aclOpExecutor *e, size_t shown, char *roles) {
+    size_t used = 0;
+    for (size_t s = 0; s < e->call.num_slots; s++) {
+        const struct hc_slot *slot = &e->call.slots[s];
+        const int role = slot->role & HC_ROLE_INOUT;
+        for (size_t i = slot->first; i < slot->first + slot->count && used < shown; i++)
+            if (e->call.tensors[i].rank >= 0)
+                roles[used++] = role == HC_ROLE_INOUT ? 'b' : role == HC_ROLE_OUT ? 'o' : 'i';
+    }
+    roles[used] = '\0';
+}
+
 /* For the trace, and called only while one is written: shapes as text (cut where the field is full) and the
  * bytes of all operands, each counted once. */
 static void describe_task(const void *arg, struct hc_task_info *info) {
     const aclOpExecutor *e = arg;
-    size_t used = 0;
+    size_t used = 0, shown = 0;
     info->bytes = 0;
     info->flops = e->flops;
     info->shapes[0] = '\0';
@@ -176,7 +189,9 @@ static void describe_task(const void *arg, struct hc_task_info *info) {
         const int n =
             snprintf(info->shapes + used, sizeof info->shapes - used, used ? " %s" : "%s", HC_SHOW(t));
         used = hc_min_size(used + (size_t)n, sizeof info->shapes - 1);
+        shown++;
     }
+    describe_roles(e, hc_min_size(shown, HC_LAUNCH_ROLES - 1), info->roles);
 }
 
 static void visit_task(const void *arg, hc_visit_fn *visit, void *ctx) {

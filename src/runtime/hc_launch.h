@@ -16,13 +16,14 @@ enum hc_task_kind {
     HC_TASK_KIND_COUNT
 };
 
-enum { HC_LAUNCH_TEXT_BYTES = 512 };
+enum { HC_LAUNCH_TEXT_BYTES = 512, HC_LAUNCH_ROLES = 64 };
 
 /* What the trace shows of a task; filled on demand only. */
 struct hc_task_info {
     uint64_t bytes; /* read and written */
     uint64_t flops;
     char shapes[HC_LAUNCH_TEXT_BYTES]; /* "float32[4,8] bfloat16[8]" */
+    char roles[HC_LAUNCH_ROLES];       /* of these, in order: i is read, o written, b both; "" if unknown */
 };
 
 /* Given a stretch of memory that a task uses. */
@@ -42,6 +43,7 @@ struct hc_task {
     /* May be NULL. Calls visit for the memory that run uses. Called before run, only while allocations
      * exceed what the host has. */
     void (*visit)(const void *arg, hc_visit_fn *visit, void *ctx);
+    uint64_t queued_ns; /* when it had to wait for its turn, while tracing; 0: at once, or not traced */
 };
 
 /* Put a task into a stream; NULL is the current context's default stream. Thread-safe. Returns a code only if

@@ -18,7 +18,7 @@ void hc_observe(enum hc_observer which, void (*told)(const struct hc_observation
 aclError hc_observe_task(int32_t device, int32_t stream, const struct hc_task *task) {
     struct hc_task_info info;
     info.bytes = info.flops = 0;
-    info.shapes[0] = '\0';
+    info.shapes[0] = info.roles[0] = '\0';
     if (task->describe != NULL) task->describe(task->arg, &info);
     struct hc_observation o = {device, stream, task, &info, .begin_ns = hc_now_ns()};
     o.code = hc_task_call(task);

@@ -1,9 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Profiling as torch_npu.profiler starts it: a trace of the launch point goes to npu_trace_<pid>.json in the
- * folder given to aclprofInit, unless MINDSPEED_TRACE is being written already. */
+/* Profiling as torch_npu.profiler starts it: the folder given to aclprofInit gets one as the vendor's
+ * profiler makes it, which python/mindspeed/profiling turns into the files that the usual tools read:
+ *
+ *     PROF_000001_<time>_<letters>/host/data/npu_trace_<pid>.json    a trace of the launch point (trace.c)
+ *     PROF_.../host/start_info, end_info                             what the clocks said then
+ *     PROF_.../device_<number>                                       a folder for each device asked for
+ *
+ * Where MINDSPEED_TRACE is being written already, that goes on as it is and there is no npu_trace. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "hc_clock.h"
 #include "hc_error.h"
 #include "hc_handle.h"
 #include "hc_observe.h"
@@ -19,9 +30,12 @@ HC_API aclprofStepInfoPtr aclprofCreateStepInfo(void);
 HC_API int aclprofDestroyStepInfo(aclprofStepInfoPtr info);
 HC_API int aclprofGetStepTimestamp(aclprofStepInfoPtr info, aclprofStepTag tag, aclrtStream stream);
 
+enum { MOST_DEVICES = 64, PATH_ROOM = 3072 };
+
 struct aclprofConfig {
     struct hc_handle handle;
     uint64_t types;
+    uint32_t devices[MOST_DEVICES], num_devices;
 };
 struct aclprofStepInfo {
     struct hc_handle handle;
@@ -30,7 +44,7 @@ struct aclprofStepInfo {
 static struct hc_pool g_configs = HC_POOL("profiling configuration", 64, 4096);
 static struct hc_pool g_steps = HC_POOL("step information", 64, 1 << 20);
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-static char g_folder[3072];
+static char g_folder[PATH_ROOM], g_profile[PATH_ROOM + 128]; /* the client's, and the one in it */
 static enum { OFF, READY, RUNNING } g_state;
 static bool g_own_trace;
 
@@ -42,6 +56,7 @@ aclError aclprofInit(const char *path, size_t length) {
     const bool again = g_state != OFF;
     if (!again) {
         snprintf(g_folder, sizeof g_folder, "%.*s", (int)length, path);
+        g_profile[0] = '\0';
         g_state = READY;
     }
     pthread_mutex_unlock(&g_lock);
@@ -49,9 +64,65 @@ aclError aclprofInit(const char *path, size_t length) {
     return ACL_SUCCESS;
 }
 
+static uint64_t read_clock(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Needs the lock. Three clocks at one moment, to turn times of the trace (monotonic) into those that
+ * torch_npu counts in (raw, then those of the calendar). `begin` is the key of the last. */
+static aclError write_clocks(const char *file, const char *begin) {
+    char path[sizeof g_profile + 64];
+    snprintf(path, sizeof path, "%s/host/%s", g_profile, file);
+    FILE *out = fopen(path, "w");
+    HC_CHECK(out != NULL, ACL_ERROR_WRITE_FILE, "aclprof: %s cannot be written: %s", path, strerror(errno));
+    fprintf(out, "{\"%s\": \"%llu\", \"clockMonotonicRaw\": \"%llu\", \"clockMonotonic\": \"%llu\"}\n", begin,
+            (unsigned long long)(read_clock(CLOCK_REALTIME) / 1000),
+            (unsigned long long)read_clock(CLOCK_MONOTONIC_RAW), (unsigned long long)hc_now_ns());
+    HC_CHECK(fclose(out) == 0, ACL_ERROR_WRITE_FILE, "aclprof: %s cannot be written: %s", path,
+             strerror(errno));
+    return ACL_SUCCESS;
+}
+
+static aclError make_folder(const char *name) {
+    char path[sizeof g_profile + 64];
+    snprintf(path, sizeof path, "%s%s", g_profile, name);
+    HC_CHECK(mkdir(path, 0700) == 0, ACL_ERROR_WRITE_FILE, "aclprofStart: %s cannot be made: %s", path,
+             strerror(errno));
+    return ACL_SUCCESS;
+}
+
+/* Needs the lock. Letters of the process and the moment tell profiles of one millisecond apart. */
+static aclError make_profile(const struct aclprofConfig *config) {
+    char stamp[32], letters[17], device[32];
+    const uint64_t now = read_clock(CLOCK_REALTIME);
+    const time_t seconds = (time_t)(now / 1000000000u);
+    struct tm at;
+    if (g_profile[0] != '\0') return ACL_SUCCESS; /* started before in this folder */
+    strftime(stamp, sizeof stamp, "%Y%m%d%H%M%S", gmtime_r(&seconds, &at));
+    uint64_t mixed = (now ^ (uint64_t)getpid() << 40) * 0x9e3779b97f4a7c15u;
+    for (size_t i = 0; i < sizeof letters - 1; i++, mixed = mixed / 26 + (mixed << 7))
+        letters[i] = (char)('A' + mixed % 26);
+    letters[sizeof letters - 1] = '\0';
+    snprintf(g_profile, sizeof g_profile, "%s/PROF_000001_%s%03u_%s", g_folder, stamp,
+             (unsigned)(now / 1000000 % 1000), letters);
+    aclError code = make_folder("");
+    if (code == 0) code = make_folder("/host");
+    if (code == 0) code = make_folder("/host/data");
+    for (uint32_t i = 0; i < config->num_devices && code == 0; i++) {
+        snprintf(device, sizeof device, "/device_%u", config->devices[i]);
+        code = make_folder(device);
+    }
+    if (code == 0) code = write_clocks("start_info", "collectionTimeBegin");
+    if (code != 0) g_profile[0] = '\0';
+    return code;
+}
+
 /* Needs the lock. */
 static void stop(void) {
     if (g_state == RUNNING && g_own_trace) hc_trace_stop();
+    if (g_state == RUNNING) write_clocks("end_info", "collectionTimeEnd"); /* the trace is there without it */
     if (g_state == RUNNING) g_state = READY;
 }
 
@@ -66,13 +137,20 @@ aclError aclprofFinalize(void) {
     return ACL_SUCCESS;
 }
 
-/* Which devices, counters and data are wanted: the trace has all devices and what the host knows. */
+/* Which counters and data are wanted: the trace has all devices and what the host knows. */
 aclprofConfig *aclprofCreateConfig(uint32_t *devices, uint32_t count, aclprofAicoreMetrics metrics,
                                    const aclprofAicoreEvents *events, uint64_t types) {
-    (void)devices, (void)count, (void)metrics, (void)events;
+    (void)metrics, (void)events;
+    if (count > MOST_DEVICES || (devices == NULL && count > 0)) {
+        hc_fail(ACL_ERROR_INVALID_PARAM, "aclprofCreateConfig: %u devices at %p, wanted %d at most", count,
+                (void *)devices, MOST_DEVICES);
+        return NULL;
+    }
     struct aclprofConfig *c = hc_handle_new(&g_configs);
     if (c == NULL) return NULL;
     c->types = types;
+    c->num_devices = count;
+    for (uint32_t i = 0; i < count; i++) c->devices[i] = devices[i];
     hc_handle_publish(&c->handle);
     return c;
 }
@@ -87,18 +165,19 @@ aclError aclprofDestroyConfig(const aclprofConfig *config) {
 }
 
 /* Needs the lock. A trace that the user asked for by MINDSPEED_TRACE goes on as it is. */
-static aclError start(void) {
+static aclError start(const struct aclprofConfig *config) {
     HC_CHECK(g_state != OFF, ACL_ERROR_PROF_NOT_RUN, "aclprofStart: call aclprofInit first");
     HC_CHECK(g_state != RUNNING, ACL_ERROR_PROF_ALREADY_RUN, "aclprofStart: profiling runs already");
+    HC_TRY(make_profile(config));
     g_own_trace = !hc_is_told(HC_OBSERVE_TRACE);
     if (g_own_trace) {
-        char pattern[2 * sizeof g_folder + 64];
+        char pattern[2 * sizeof g_profile + 64];
         size_t used = 0;
-        for (const char *c = g_folder; *c != '\0'; c++) {
+        for (const char *c = g_profile; *c != '\0'; c++) {
             if (*c == '%') pattern[used++] = '%'; /* no pattern of the client's */
             pattern[used++] = *c;
         }
-        strcpy(pattern + used, "/npu_trace_%p.json");
+        strcpy(pattern + used, "/host/data/npu_trace_%p.json");
         HC_TRY(hc_trace_open(pattern));
     }
     g_state = RUNNING;
@@ -108,7 +187,7 @@ static aclError start(void) {
 aclError aclprofStart(const aclprofConfig *config) {
     if (!hc_handle_ok(&g_configs, config)) return hc_handle_fail(&g_configs, config, "aclprofStart");
     pthread_mutex_lock(&g_lock);
-    const aclError code = start();
+    const aclError code = start(config);
     pthread_mutex_unlock(&g_lock);
     return code;
 }

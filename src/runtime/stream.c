@@ -18,6 +18,7 @@
 #include "hc_error.h"
 #include "hc_interrupted.h"
 #include "hc_memory.h"
+#include "hc_observe.h"
 #include "hc_runtime.h"
 
 struct hc_pool hc_stream_pool = HC_POOL("stream", 1024, 65536);
@@ -219,6 +220,7 @@ static aclError enqueue(struct hc_stream *s, const struct hc_task *task) {
     HC_CHECK(node != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL,
              "%s: out of host memory to queue it in stream %d", task->name, s->id);
     *node = (struct hc_queued){.task = *task};
+    if (HC_UNLIKELY(hc_observing())) node->task.queued_ns = hc_now_ns();
     if (s->last != NULL) s->last->next = node;
     else s->first = node;
     s->last = node;

@@ -168,14 +168,17 @@ static void add(const struct hc_observation *o) {
     char line[LINE_BYTES], name[160], shapes[HC_LAUNCH_TEXT_BYTES + 64];
     quote(o->task->name, name, sizeof name);
     quote(o->info->shapes, shapes, sizeof shapes);
-    const uint64_t lasted = o->end_ns - o->begin_ns;
+    const uint64_t lasted = o->end_ns - o->begin_ns,
+                   launched = o->task->queued_ns != 0 ? o->task->queued_ns : o->begin_ns;
     const int n = snprintf(
         line, sizeof line,
         "{\"ph\":\"X\",\"name\":\"%s\",\"cat\":\"%s\",\"pid\":%d,\"tid\":%d,\"ts\":%llu.%03u,\"dur\":"
-        "%llu.%03u,\"args\":{\"shapes\":\"%s\",\"bytes\":%llu,\"flops\":%llu,\"code\":%d}}",
+        "%llu.%03u,\"args\":{\"shapes\":\"%s\",\"bytes\":%llu,\"flops\":%llu,\"code\":%d,\"roles\":\"%s\","
+        "\"launch\":%llu.%03u}}",
         name, KINDS[o->task->kind], o->device + 1, o->stream + 1, (unsigned long long)(o->begin_ns / 1000),
         (unsigned)(o->begin_ns % 1000), (unsigned long long)(lasted / 1000), (unsigned)(lasted % 1000),
-        shapes, (unsigned long long)o->info->bytes, (unsigned long long)o->info->flops, o->code);
+        shapes, (unsigned long long)o->info->bytes, (unsigned long long)o->info->flops, o->code,
+        o->info->roles, (unsigned long long)(launched / 1000), (unsigned)(launched % 1000));
     pthread_mutex_lock(&g_trace.lock);
     name_row(o->device, o->stream);
     append(line, (size_t)n);

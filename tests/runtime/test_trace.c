@@ -198,7 +198,7 @@ static int profiled(void) {
         if (aclprofStop(config) != ACL_SUCCESS) return 3;
     }
     char begin[100], command[200];
-    snprintf(begin, sizeof begin, "'%s'/npu_trace_%d", folder, (int)getpid());
+    snprintf(begin, sizeof begin, "'%s'/PROF_*/host/data/npu_trace_%d", folder, (int)getpid());
     const int files = count_traces(begin, &slices);
     snprintf(command, sizeof command, "rm -r '%s'", folder);
     if (system(command) != 0) return 4;

@@ -45,13 +45,18 @@ def environment_for(kind: str, environment: Mapping[str, str], *, search_path: b
         "ASCEND_HOME_PATH": str(home),
         "ASCEND_TOOLKIT_HOME": str(home),
         "ASCEND_OPP_PATH": str(home / "opp"),
+        # torch_npu.profiler looks for msprof there.
+        "PATH": _in_front(home / "tools" / "profiler" / "bin", environment.get("PATH", os.defpath)),
         **{name: environment.get(name) or value for name, value in DEFAULTS.items()},
     }
     if search_path:
-        lib64 = str(home / "lib64")
-        others = [p for p in environment.get("LD_LIBRARY_PATH", "").split(os.pathsep) if p and p != lib64]
-        variables["LD_LIBRARY_PATH"] = os.pathsep.join([lib64, *others])
+        variables["LD_LIBRARY_PATH"] = _in_front(home / "lib64", environment.get("LD_LIBRARY_PATH", ""))
     return variables
+
+
+def _in_front(folder: Path, path: str) -> str:
+    """Of a list of folders, once."""
+    return os.pathsep.join([str(folder), *(p for p in path.split(os.pathsep) if p and p != str(folder))])
 
 
 def activate() -> Decision:

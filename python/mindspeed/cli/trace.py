@@ -55,7 +55,7 @@ def _record(path: Path, number: int, text: str) -> Record:
     return record
 
 
-def _records(path: Path) -> Iterator[tuple[int, Record]]:
+def records(path: Path) -> Iterator[tuple[int, Record]]:
     """(line, record) of a trace, whose form is checked to the end. Blank stretches are skipped."""
     closed_on = 0
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
@@ -82,7 +82,7 @@ def _records(path: Path) -> Iterator[tuple[int, Record]]:
 def _source(path: Path) -> Source:
     """Reads the first record only."""
     try:
-        number, first = next(_records(path), (1, {}))
+        number, first = next(records(path), (1, {}))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     facts = first.get("args", {})
@@ -133,7 +133,7 @@ def _moved(record: Record, shift_us: float) -> Record:
 
 def _merged(source: Source, rows: _Rows, shift_us: float) -> Iterator[Record]:
     """The records of one trace, with the numbers and times of the merged file."""
-    for number, record in _records(source.path):
+    for number, record in records(source.path):
         name, row = record.get("name"), record.get("pid")
         if record.get("ph") == "M" and name in ("mindspeed_trace", "process_name"):
             continue
