@@ -16,7 +16,7 @@ enum {
     SUPER_MOST = 2048,
     SUPER_LEAST = 128,
     PACKED_BYTES = 8 << 20, /* wanted at most of a super block's packed A, and of its B */
-    CHUNK = 32,     /* steps of k packed at a time where they are rows: a divisor of a slab's */
+    CHUNK = 32,             /* steps of k packed at a time where they are rows: a divisor of a slab's */
     TILE_ROWS = 140,
     SERIAL_WORK = 1 << 17, /* multiply-adds below which waking threads costs more than it saves */
 };
@@ -39,8 +39,9 @@ static int32_t *panel_at(const struct product *p, int32_t *packed, size_t size, 
     return packed + (panel * p->slabs + slab) * size;
 }
 
-/* Panels [begin, end) of A or B. Where their rows are contiguous along k, panel by panel; else some rows of all
- * of them at a time, as a panel takes only half a cache line of each row, and each row is another page. */
+/* Panels [begin, end) of A or B. Where their rows are contiguous along k, panel by panel; else some rows of
+ * all of them at a time, as a panel takes only half a cache line of each row, and each row is another page.
+ */
 static void pack_panels(const struct product *p, bool is_a, size_t begin, size_t end) {
     const struct hc_gemm_i8 *g = p->g;
     const size_t width = is_a ? p->geo.mr : p->geo.nr, size = is_a ? p->panel_a : p->panel_b;

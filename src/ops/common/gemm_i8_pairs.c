@@ -29,7 +29,9 @@ FOR_ROWS_F32(BLOCK_I8_2, vq)
 
 void HC_FN(gemm_i8_micro) GEMM_MICRO_PARAMS { RUN_BLOCK(vq); }
 
-void HC_FN(gemm_i8_geometry)(struct gemm_i8_geometry *g) { *g = (struct gemm_i8_geometry){MR_F32, NR_F32, 2}; }
+void HC_FN(gemm_i8_geometry)(struct gemm_i8_geometry *g) {
+    *g = (struct gemm_i8_geometry){MR_F32, NR_F32, 2};
+}
 
 static inline int32_t pair(int8_t low, int8_t high) {
     return (int32_t)((uint32_t)(uint16_t)(int16_t)low | (uint32_t)(uint16_t)(int16_t)high << 16);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Products of int8 by dot products of four (HC_ISA_avx512vnni): one instruction multiplies bytes without a sign
- * by int8 and adds all four products to an int32, exactly. Four times the multiply-adds of float per cycle. */
+/* Products of int8 by dot products of four (HC_ISA_avx512vnni): one instruction multiplies bytes without a
+ * sign by int8 and adds all four products to an int32, exactly. Four times the multiply-adds of float per
+ * cycle. */
 #include "gemm_i8_kernels.h"
 
 #if defined(HC_ISA) && defined(HC_ISA_avx512vnni)

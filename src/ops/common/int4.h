@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* int4 in memory: eight in an int32, the first in the lowest bits. The dimension along which they are packed is
- * the one whose neighbours are neighbours in memory: the last, or the last but one of a matrix that is the
+/* int4 in memory: eight in an int32, the first in the lowest bits. The dimension along which they are packed
+ * is the one whose neighbours are neighbours in memory: the last, or the last but one of a matrix that is the
  * transpose of a contiguous one. */
 #pragma once
 #include "temporary.h"

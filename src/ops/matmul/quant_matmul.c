@@ -4,9 +4,9 @@
  *     out = (x1 @ x2 + bias) * x2Scale * x1Scale [+ offset]     with a bias of int32
  *     out = (x1 @ x2) * x2Scale * x1Scale + bias                with one of floating point
  *
- * x2Scale is one number or one for each column; x1Scale one, or one for each row. An x2Scale of uint64 is what
- * aclnnTransQuantParam makes and carries an offset (quant_param.h). An offset counts for int8 results only;
- * int32 results are the sums themselves. int4 are unpacked to int8 first. */
+ * x2Scale is one number or one for each column; x1Scale one, or one for each row. An x2Scale of uint64 is
+ * what aclnnTransQuantParam makes and carries an offset (quant_param.h). An offset counts for int8 results
+ * only; int32 results are the sums themselves. int4 are unpacked to int8 first. */
 #include "dequant.h"
 #include "gemm_i8.h"
 #include "int4.h"
@@ -260,11 +260,12 @@ static aclnnStatus check_scales(const aclTensor *x1_scale, const aclTensor *x2_s
     const aclDataType type = x2_scale->dtype;
     HC_CHECK((hc_fits_f32(type) || type == ACL_INT64 || type == ACL_UINT64) &&
                  (x2_scale->numel == 1 || x2_scale->numel == n),
-             ACLNN_ERR_PARAM_INVALID, "%s: x2Scale is %s, wanted 1 or %lld elements of float32, bfloat16 or uint64",
-             NAME, HC_SHOW(x2_scale), (long long)n);
-    HC_CHECK(x1_scale == NULL || (hc_fits_f32(x1_scale->dtype) &&
-                                  (x1_scale->numel == 1 || x1_scale->numel == m ||
-                                   (n > 0 && x1_scale->numel == out->numel / n))),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: x2Scale is %s, wanted 1 or %lld elements of float32, bfloat16 or uint64", NAME,
+             HC_SHOW(x2_scale), (long long)n);
+    HC_CHECK(x1_scale == NULL ||
+                 (hc_fits_f32(x1_scale->dtype) && (x1_scale->numel == 1 || x1_scale->numel == m ||
+                                                   (n > 0 && x1_scale->numel == out->numel / n))),
              ACLNN_ERR_PARAM_INVALID, "%s: x1Scale is %s, wanted %lld elements of float32", NAME,
              HC_SHOW(x1_scale), (long long)m);
     HC_CHECK(offset == NULL || (out->dtype == ACL_INT8 && hc_fits_f32(offset->dtype) &&
@@ -297,11 +298,13 @@ static uint64_t flops(const aclTensor *x1, const aclTensor *out, bool turned) {
 }
 
 /* torch_npu.npu_quant_matmul. */
-HC_API aclnnStatus aclnnQuantMatmulV5GetWorkspaceSize(
-    const aclTensor *x1, const aclTensor *x2, const aclTensor *x1Scale, const aclTensor *x2Scale,
-    const aclTensor *yScale, const aclTensor *x1Offset, const aclTensor *x2Offset, const aclTensor *yOffset,
-    const aclTensor *bias, bool transposeX1, bool transposeX2, int64_t groupSize, aclTensor *out,
-    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnQuantMatmulV5GetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
+                                                      const aclTensor *x1Scale, const aclTensor *x2Scale,
+                                                      const aclTensor *yScale, const aclTensor *x1Offset,
+                                                      const aclTensor *x2Offset, const aclTensor *yOffset,
+                                                      const aclTensor *bias, bool transposeX1,
+                                                      bool transposeX2, int64_t groupSize, aclTensor *out,
+                                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     const struct args args = {{transposeX1, transposeX2}};
     HC_TRY(refuse("yScale", yScale));
     HC_TRY(refuse("x1Offset", x1Offset));
@@ -313,8 +316,8 @@ HC_API aclnnStatus aclnnQuantMatmulV5GetWorkspaceSize(
     if (x2Offset != NULL && x2Offset->numel == 0) x2Offset = NULL;
     HC_TRY(check_scales(x1Scale, x2Scale, x2Offset, out));
     HC_TRY(check_bias(bias, out));
-    const struct hc_operand operands[] = {HC_IN(x1),           HC_IN(x2),           HC_IN_OPT(x1Scale),
-                                          HC_IN(x2Scale),      HC_IN_OPT(x2Offset), HC_IN_OPT(bias),
+    const struct hc_operand operands[] = {HC_IN(x1),      HC_IN(x2),           HC_IN_OPT(x1Scale),
+                                          HC_IN(x2Scale), HC_IN_OPT(x2Offset), HC_IN_OPT(bias),
                                           HC_OUT(out)};
     const struct hc_plan plan = {.name = NAME,
                                  .run = run,

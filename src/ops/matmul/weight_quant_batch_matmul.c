@@ -2,9 +2,9 @@
 /* Product with weights of int8 or int4: y = x @ ((weight + antiquantOffset) * antiquantScale) + bias.
  *
  * Scale and offset are one number, one for each column, or one for each column and group of rows. With a
- * quantScale the result is y = round(product * quantScale + quantOffset) in int8. Weights become float32, some
- * columns of all rows at a time, and the product is hc_gemm's: the memory for them stays small, and nothing is
- * rounded to 16 bits before the end. */
+ * quantScale the result is y = round(product * quantScale + quantOffset) in int8. Weights become float32,
+ * some columns of all rows at a time, and the product is hc_gemm's: the memory for them stays small, and
+ * nothing is rounded to 16 bits before the end. */
 #include "antiquant.h"
 #include "dequant.h"
 #include "gemm.h"
@@ -39,8 +39,8 @@ static void dequantise_rows(void *ctx, size_t begin, size_t end) {
     for (size_t r = begin; r < end; r++) {
         const size_t at = j->each ? r / j->group * j->n + j->col0 : 0;
         HC_DISPATCH(hc_antiquant)
-        (j->cols, j->block + r * j->cols, from + (int64_t)r * j->weight.stride[0], j->scale + at, j->shift + at,
-         j->each, j->each);
+        (j->cols, j->block + r * j->cols, from + (int64_t)r * j->weight.stride[0], j->scale + at,
+         j->shift + at, j->each, j->each);
     }
 }
 static void dequantise_columns(void *ctx, size_t begin, size_t end) {
@@ -61,14 +61,15 @@ static void dequantise_columns(void *ctx, size_t begin, size_t end) {
 static aclnnStatus multiply(struct job *j, const aclTensor *x, const aclTensor *bias, const aclTensor *out) {
     const bool by_columns = j->weight.stride[0] == 1 && j->weight.stride[1] != 1;
     const int32_t r = x->rank - 2;
-    struct hc_gemm g = {.m = (size_t)x->shape[r],
-                        .k = j->k,
-                        .batch_rank = r,
-                        .a = {.data = hc_data(x), .dtype = x->dtype, .row = x->stride[r], .col = x->stride[r + 1]},
-                        .b = {.data = j->block, .dtype = ACL_FLOAT},
-                        .out = {.dtype = out->dtype, .row = out->stride[r], .col = out->stride[r + 1]},
-                        .alpha = HC_GEMM_REAL(1),
-                        .beta = HC_GEMM_REAL(1)};
+    struct hc_gemm g = {
+        .m = (size_t)x->shape[r],
+        .k = j->k,
+        .batch_rank = r,
+        .a = {.data = hc_data(x), .dtype = x->dtype, .row = x->stride[r], .col = x->stride[r + 1]},
+        .b = {.data = j->block, .dtype = ACL_FLOAT},
+        .out = {.dtype = out->dtype, .row = out->stride[r], .col = out->stride[r + 1]},
+        .alpha = HC_GEMM_REAL(1),
+        .beta = HC_GEMM_REAL(1)};
     for (int32_t d = 0; d < r; d++) {
         g.batch_shape[d] = x->shape[d];
         g.a.batch[d] = x->stride[d];
@@ -83,9 +84,8 @@ static aclnnStatus multiply(struct job *j, const aclTensor *x, const aclTensor *
         g.b.col = by_columns ? (int64_t)j->k : 1;
         g.out.data = hc_data(out) + (int64_t)j->col0 * g.out.col * out->item_size;
         if (bias != NULL)
-            g.self = (struct hc_gemm_matrix){.data = hc_data(bias) + j->col0 * (size_t)bias->item_size,
-                                             .dtype = bias->dtype,
-                                             .col = 1};
+            g.self = (struct hc_gemm_matrix){
+                .data = hc_data(bias) + j->col0 * (size_t)bias->item_size, .dtype = bias->dtype, .col = 1};
         HC_TRY(hc_gemm(&g));
     }
     return 0;
@@ -161,8 +161,8 @@ static void requantise(void *ctx, size_t begin, size_t end) {
     }
 }
 
-/* Scale and offset of the result as float32 side by side: given so, or packed. An offset of its own counts where
- * the packed one is 0. */
+/* Scale and offset of the result as float32 side by side: given so, or packed. An offset of its own counts
+ * where the packed one is 0. */
 static aclnnStatus take_result_scale(const aclTensor *scale, const aclTensor *offset, float **to) {
     const size_t n = hc_numel(scale);
     aclTensor plain;
@@ -199,7 +199,8 @@ static aclnnStatus run_to_int8(const struct hc_call *call, struct job *j, const 
     aclnnStatus status = multiply_batches(j, x, weight, bias, &out);
     if (status == 0) status = take_result_scale(scale, hc_arg(call, QUANT_OFFSET), &numbers);
     if (status == 0) {
-        struct requant q = {memory, numbers, numbers + hc_numel(scale), (int8_t *)hc_data(y), j->n, hc_numel(scale)};
+        struct requant q = {memory, numbers,        numbers + hc_numel(scale), (int8_t *)hc_data(y),
+                            j->n,   hc_numel(scale)};
         hc_parallel_for(hc_numel(y) / j->n, hc_max_size(16384 / j->n, 1), requantise, &q);
     }
     hc_block_give(memory);
@@ -260,7 +261,8 @@ static aclnnStatus check_product(const struct request *r, const aclTensor *weigh
     HC_CHECK(x->shape[rx + 1] == weight->shape[rw], ACLNN_ERR_PARAM_INVALID,
              "%s: x %s and weight %s cannot be multiplied: %lld columns, %lld rows", r->name, HC_SHOW(x),
              HC_SHOW(weight), (long long)x->shape[rx + 1], (long long)weight->shape[rw]);
-    HC_CHECK(rx == 0 || rw == 0 || (rx == rw && memcmp(x->shape, weight->shape, (size_t)rx * sizeof(int64_t)) == 0),
+    HC_CHECK(rx == 0 || rw == 0 ||
+                 (rx == rw && memcmp(x->shape, weight->shape, (size_t)rx * sizeof(int64_t)) == 0),
              ACLNN_ERR_PARAM_INVALID, "%s: x is %s, weight %s: wanted the same leading dimensions, or none",
              r->name, HC_SHOW(x), HC_SHOW(weight));
     aclTensor wanted = *longer;
@@ -301,12 +303,14 @@ static aclnnStatus check_result(const struct request *r, int64_t n) {
     if (scale == NULL) return 0;
     const bool packed = scale->dtype == ACL_INT64 || scale->dtype == ACL_UINT64;
     HC_CHECK((packed || hc_fits_f32(scale->dtype)) && (scale->numel == 1 || scale->numel == n),
-             ACLNN_ERR_PARAM_INVALID, "%s: quantScaleOptional is %s, wanted 1 or %lld elements of uint64 or float32",
-             r->name, HC_SHOW(scale), (long long)n);
-    HC_CHECK(offset == NULL || (hc_fits_f32(offset->dtype) &&
-                                (offset->numel == 1 || hc_same_shape(offset, scale))),
-             ACLNN_ERR_PARAM_INVALID, "%s: quantOffsetOptional is %s, wanted float32 as quantScaleOptional %s",
-             r->name, HC_SHOW(offset), HC_SHOW(scale));
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: quantScaleOptional is %s, wanted 1 or %lld elements of uint64 or float32", r->name,
+             HC_SHOW(scale), (long long)n);
+    HC_CHECK(offset == NULL ||
+                 (hc_fits_f32(offset->dtype) && (offset->numel == 1 || hc_same_shape(offset, scale))),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: quantOffsetOptional is %s, wanted float32 as quantScaleOptional %s", r->name,
+             HC_SHOW(offset), HC_SHOW(scale));
     return 0;
 }
 
@@ -318,12 +322,13 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
              : !y      ? "y"
                        : "antiquantScale");
     HC_CHECK(hc_fits_f32(x->dtype) && x->rank >= 2, ACLNN_ERR_PARAM_INVALID,
-             "%s: x is %s, wanted float16, bfloat16 or float32 of two dimensions at least", r->name, HC_SHOW(x));
+             "%s: x is %s, wanted float16, bfloat16 or float32 of two dimensions at least", r->name,
+             HC_SHOW(x));
     HC_CHECK((weight->dtype == ACL_INT8 || weight->dtype == ACL_INT32) && weight->rank >= 2 &&
                  weight->rank <= HC_GEMM_BATCH_DIMS && x->rank <= HC_GEMM_BATCH_DIMS,
              ACLNN_ERR_PARAM_INVALID,
-             "%s: weight is %s, wanted int8, or int32 that holds eight int4, of two dimensions at least", r->name,
-             HC_SHOW(weight));
+             "%s: weight is %s, wanted int8, or int32 that holds eight int4, of two dimensions at least",
+             r->name, HC_SHOW(weight));
     HC_CHECK(r->group >= 0, ACLNN_ERR_PARAM_INVALID, "%s: antiquantGroupSize is %lld, wanted 0 or more",
              r->name, (long long)r->group);
     const aclTensor shape = weight->dtype == ACL_INT32 ? hc_int4_shape(weight) : *weight;
