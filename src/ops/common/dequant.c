@@ -41,6 +41,7 @@ void HC_FN(hc_round_i8)(size_t n, int8_t *y, const float *x) {
 
 #else
 #include "gemm_i8.h"
+#include "quant_param.h"
 
 /* Sums that stay sums. */
 static void store_sums(const struct hc_dequant *d, size_t n, const int32_t *sums, int32_t *out) {
@@ -61,5 +62,46 @@ void hc_dequant_finish(const void *ctx, size_t row, size_t col, size_t n, const 
     HC_DISPATCH(hc_dequant)(n, y, sums, &by);
     if (r->dtype == ACL_INT8) HC_DISPATCH(hc_round_i8)(n, (int8_t *)out, y);
     else hc_store_for(r->dtype, HC_F32)(n, out, 1, y);
+}
+/* Packed numbers as scales and, behind them, offsets; whether any offset is not 0. */
+static aclnnStatus unpack(const aclTensor *scale, float *to, bool *carried) {
+    const size_t n = hc_numel(scale);
+    aclTensor plain;
+    void *own = NULL;
+    HC_TRY(hc_contiguous(scale, scale->dtype, &plain, &own));
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t param = ((const uint64_t *)hc_data(&plain))[i];
+        to[i] = hc_quant_param_scale(param);
+        to[n + i] = hc_quant_param_offset(param);
+        *carried = *carried || to[n + i] != 0;
+    }
+    hc_block_give(own);
+    return 0;
+}
+
+aclnnStatus hc_dequant_scale(const aclTensor *scale, const aclTensor *offset, aclDataType result,
+                             struct hc_dequant *d, void **owned) {
+    const size_t n = hc_numel(scale), offsets = offset != NULL ? hc_numel(offset) : 0;
+    float *to = hc_block_take_zeroed(2 * n + offsets, sizeof *to);
+    bool carried = false;
+    HC_CHECK(to != NULL, ACLNN_ERR_INNER, "out of host memory for %zu scales", n);
+    *owned = to;
+    d->scale = to;
+    d->scale_each = n > 1;
+    d->offset = NULL;
+    if (hc_fits_f32(scale->dtype)) {
+        const aclTensor copy = hc_tensor_view(ACL_FLOAT, scale->shape, scale->rank, to);
+        HC_TRY(hc_copy(&copy, scale));
+    } else {
+        HC_TRY(unpack(scale, to, &carried));
+    }
+    if (result != ACL_INT8) return 0;
+    d->offset = to + n;
+    d->offset_each = n > 1;
+    if (offset == NULL || carried) return 0;
+    const aclTensor copy = hc_tensor_view(ACL_FLOAT, offset->shape, offset->rank, to + 2 * n);
+    d->offset = to + 2 * n;
+    d->offset_each = offsets > 1;
+    return hc_copy(&copy, offset);
 }
 #endif

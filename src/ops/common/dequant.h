@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sums of products of int8 as floating point or int8: what ends every quantised product. */
 #pragma once
-#include "convert.h"
+#include "temporary.h"
 
 /* y[j] = (sums[j] + whole_bias[j]) * scale[j] * factor + bias[j] + offset[j], in float32 after the first sum,
  * which is that of int32. The biases and the offset may be NULL. */
@@ -26,6 +26,12 @@ static inline struct hc_dequant hc_dequant_from(const struct hc_dequant *d, size
     from.factor = factor;
     return from;
 }
+
+/* The scale and offset of d from tensors, in memory that the caller gives back with hc_block_give: a floating
+ * point scale, or a packed one (quant_param.h), which carries an offset; `offset`, which may be NULL, counts
+ * where that is 0 for all. Only int8 results have an offset. */
+aclnnStatus hc_dequant_scale(const aclTensor *scale, const aclTensor *offset, aclDataType result,
+                             struct hc_dequant *d, void **owned);
 
 /* Where the rows of a product go: `out` is the first one's memory, rows of `n` elements after one another, of
  * float32, float16, bfloat16, int8, or int32, which takes the sums and the whole bias alone. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "grouped.h"
+#include "grouped_quant.h"
 #include "long_loop.h"
 #include "temporary.h"
 
@@ -68,6 +69,45 @@ static struct views views_of(const struct hc_grouped *g, size_t i, int64_t first
     else v.y = part(y, 0, (int64_t)i * (y->shape[0] / (int64_t)g->groups), y->shape[0] / (int64_t)g->groups);
     if (v.has_bias) v.bias = group_or_member(&g->bias, i, 2);
     return v;
+}
+
+/* A quantised group's operands; `scratch` holds the views that it points to. */
+enum { SCALE, OFFSET, ROWS, ANTIQUANT, SHIFT, NUMBERS };
+struct quant_views {
+    struct hc_group_quant q;
+    aclTensor scratch[NUMBERS];
+};
+
+/* One tensor of the list, or a row of one that has a row (or a matrix) for each group. */
+static const aclTensor *numbers_of(const struct hc_grouped *g, const struct hc_grouped_list *list, size_t i,
+                                   aclTensor *view) {
+    if (list->n == 0) return NULL;
+    if (list->n > 1) return list_at(list, i);
+    const aclTensor *t = list_at(list, 0);
+    const bool stacked = t->rank == 3 || (t->rank == 2 && t->shape[0] == (int64_t)g->groups);
+    *view = stacked ? member(t, i) : *t;
+    return view;
+}
+
+static struct hc_group_quant *quant_of(const struct hc_grouped *g, const struct views *v, size_t i,
+                                       int64_t first, int64_t length, struct quant_views *views) {
+    aclTensor *scratch = views->scratch;
+    views->q = (struct hc_group_quant){.name = g->name,
+                                       .x = v->x,
+                                       .weight = v->weight,
+                                       .y = v->y,
+                                       .bias = v->has_bias ? &v->bias : NULL,
+                                       .scale = numbers_of(g, &g->scale, i, &scratch[SCALE]),
+                                       .offset = numbers_of(g, &g->offset, i, &scratch[OFFSET]),
+                                       .antiquant = numbers_of(g, &g->antiquant, i, &scratch[ANTIQUANT]),
+                                       .shift = numbers_of(g, &g->shift, i, &scratch[SHIFT])};
+    if (g->rows.n > 1) {
+        views->q.rows = list_at(&g->rows, i);
+    } else if (g->rows.n == 1) {
+        scratch[ROWS] = g->x.n > 1 ? *list_at(&g->rows, 0) : part(list_at(&g->rows, 0), 0, first, length);
+        views->q.rows = &scratch[ROWS];
+    }
+    return &views->q;
 }
 
 /* Everything but addresses. */
@@ -138,6 +178,50 @@ static aclnnStatus check_extent(const struct hc_grouped *g, const struct hc_grou
     return 0;
 }
 
+/* Types and scales of a quantised group. Its shapes are then checked like any other's, as float32. */
+static aclnnStatus check_quantised(const struct hc_grouped *g, struct views *v, size_t i, int64_t length) {
+    struct quant_views views;
+    HC_CHECK(v->weight.rank == 2 && !g->by_steps, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s of group %zu is %s: quantised groups are of rows, with a matrix each", g->name,
+             g->weight_name, i, HC_SHOW(&v->weight));
+    HC_TRY(hc_group_quant_check(quant_of(g, v, i, 0, length, &views)));
+    v->weight = hc_group_quant_weight(&v->weight);
+    v->x.dtype = v->weight.dtype = v->y.dtype = v->bias.dtype = ACL_FLOAT;
+    return 0;
+}
+
+/* Scales of rows are as many as there are rows, in one tensor or in one for each group. */
+static aclnnStatus check_rows(const struct hc_grouped *g) {
+    const struct hc_grouped_list *rows = &g->rows;
+    if (rows->n == 0) return 0;
+    HC_CHECK(rows->n == g->x.n, ACLNN_ERR_PARAM_INVALID,
+             "%s: perTokenScaleOptional has %zu tensors, x %zu: wanted the same", g->name, rows->n, g->x.n);
+    for (size_t i = 0; i < rows->n; i++) {
+        const aclTensor *t = list_at(rows, i);
+        HC_CHECK(t != NULL && hc_fits_f32(t->dtype) && t->rank >= 1 && t->numel == t->shape[0] &&
+                     t->numel == list_at(&g->x, i)->shape[0],
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: perTokenScaleOptional[%zu] is %s, wanted float32 of the %lld rows of x", g->name, i,
+                 t != NULL ? HC_SHOW(t) : "null", (long long)list_at(&g->x, i)->shape[0]);
+    }
+    return 0;
+}
+
+/* Lists of numbers for columns: one, or one for each group. */
+static aclnnStatus check_numbers(const struct hc_grouped *g, const struct hc_grouped_list *list,
+                                 const char *name) {
+    HC_CHECK(list->n <= 1 || list->n == g->groups, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s has %zu tensors for %zu groups, wanted 1 or one for each", g->name, name, list->n,
+             g->groups);
+    for (size_t i = 0; i < list->n; i++) {
+        const aclTensor *t = list_at(list, i);
+        HC_CHECK(t != NULL && t->rank >= 1 && t->rank <= 3, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s[%zu] is %s, wanted 1 to 3 dimensions", g->name, name, i,
+                 t != NULL ? HC_SHOW(t) : "null");
+    }
+    return 0;
+}
+
 /* Shapes of one group. A length that only the list knows is 0 here: no other size depends on it. Names with
  * the group's number are made only for a message. */
 static aclnnStatus check_group(const struct hc_grouped *g, size_t i) {
@@ -145,8 +229,10 @@ static aclnnStatus check_group(const struct hc_grouped *g, size_t i) {
     HC_CHECK(g->x.n > 1 || own <= hc_grouped_extent(g), ACLNN_ERR_PARAM_INVALID,
              "%s: group %zu has %lld %s, x has %lld", g->name, i, (long long)own,
              g->by_steps ? "columns" : "rows", (long long)hc_grouped_extent(g));
-    const struct views v = views_of(g, i, 0, hc_max_i64(own, 0));
+    const int64_t length = hc_max_i64(own, 0);
+    struct views v = views_of(g, i, 0, length);
     struct hc_gemm gemm;
+    if (hc_is_quantised(&v.weight)) HC_TRY(check_quantised(g, &v, i, length));
     if (HC_LIKELY(describe(g, &v, "x", g->weight_name, &gemm) == 0)) return 0;
     char x_name[48], weight_name[64];
     snprintf(x_name, sizeof x_name, "x of group %zu", i);
@@ -172,6 +258,11 @@ aclnnStatus hc_grouped_check(const struct hc_grouped *g) {
     HC_CHECK(stacked && (y->rank != 3 || !g->by_steps || g->y.n > 1 || y->shape[0] == (int64_t)g->groups),
              ACLNN_ERR_PARAM_INVALID, "%s: %s is %s for %zu groups", g->name, g->y_name, HC_SHOW(y),
              g->groups);
+    HC_TRY(check_rows(g));
+    HC_TRY(check_numbers(g, &g->scale, "scaleOptional"));
+    HC_TRY(check_numbers(g, &g->offset, "offsetOptional"));
+    HC_TRY(check_numbers(g, &g->antiquant, "antiquantScaleOptional"));
+    HC_TRY(check_numbers(g, &g->shift, "antiquantOffsetOptional"));
     for (size_t i = 0; i < g->groups; i++) HC_TRY(check_group(g, i));
     return 0;
 }
@@ -211,6 +302,9 @@ struct job {
 static aclnnStatus run_group(const struct hc_grouped *g, const int64_t *first, size_t i) {
     const struct views v = views_of(g, i, first[i], first[i + 1] - first[i]);
     struct hc_gemm gemm;
+    struct quant_views views;
+    if (hc_is_quantised(&v.weight))
+        return hc_group_quant_run(quant_of(g, &v, i, first[i], first[i + 1] - first[i], &views));
     HC_TRY(describe(g, &v, "x", g->weight_name, &gemm));
     gemm.a.data = hc_data(&v.x);
     gemm.b.data = hc_data(&v.weight);

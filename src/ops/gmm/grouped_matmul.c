@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Grouped matrix products with a list of integers (the first version) or a tensor (the fourth and fifth) that
- * says which rows belong to which group: see grouped.h. Everything in floating point; what belongs to
- * quantised weights or activations is refused by name. */
+ * says which rows belong to which group: see grouped.h. In floating point, or with weights of int8 or int4
+ * and scales (grouped_quant.h); activations of results are refused by name. */
 #include <string.h>
 
-#include "grouped.h"
+#include "grouped_quant.h"
 #include "temporary.h"
 
 /* `values`: of a group list that came as integers, num_values of them. */
@@ -20,6 +20,7 @@ enum { BY_ROWS = 0, BY_STEPS = 2, NO_GROUPS = -1 };
 struct request {
     const char *name, *y_name;
     const aclTensorList *x, *weight, *biasOptional, *y;
+    const aclTensorList *scale, *offset, *antiquant, *shift, *rows; /* of quantised products */
     const aclIntArray *integers;
     const aclTensor *groupListOptional;
     int64_t split_item, group_type, list_type;
@@ -45,7 +46,7 @@ static aclnnStatus read_list(const struct hc_call *call, const struct hc_grouped
     return hc_grouped_read(g, own, a->counts, first);
 }
 
-/* Operands x, weight, biasOptional, groupListOptional, y. */
+/* Operands x, weight, biasOptional, groupListOptional, y, and the scales of quantised products. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const struct hc_grouped g = {.name = call->name,
@@ -53,6 +54,11 @@ static aclnnStatus run(const struct hc_call *call) {
                                  .weight = from_call(call, 1),
                                  .bias = from_call(call, 2),
                                  .y = from_call(call, 4),
+                                 .scale = from_call(call, 5),
+                                 .offset = from_call(call, 6),
+                                 .antiquant = from_call(call, 7),
+                                 .shift = from_call(call, 8),
+                                 .rows = from_call(call, 9),
                                  .weight_name = "weight",
                                  .groups = a->groups,
                                  .by_steps = a->by_steps,
@@ -103,16 +109,32 @@ static aclnnStatus check_choices(const struct request *r, const struct hc_groupe
     return 0;
 }
 
-/* Integers are quantised values, which need scales. */
+/* A list that was not given: null, or of empty tensors. */
+static const aclTensorList *given(const aclTensorList *list) {
+    for (size_t i = 0; list != NULL && i < list->size; i++)
+        if (list->data[i] != NULL && list->data[i]->numel > 0) return list;
+    return NULL;
+}
+
+/* Integers are quantised values, which only a quantised weight makes. */
 static aclnnStatus check_floats(const struct request *r) {
+    const aclTensor *weight = r->weight->data[0];
+    if (weight != NULL && hc_is_quantised(weight)) return 0;
+    HC_CHECK(!r->scale && !r->offset && !r->antiquant && !r->shift && !r->rows, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is given, wanted none: weight[0] is %s", r->name,
+             r->scale       ? "scaleOptional"
+             : r->offset    ? "offsetOptional"
+             : r->antiquant ? "antiquantScaleOptional"
+             : r->shift     ? "antiquantOffsetOptional"
+                            : "perTokenScaleOptional",
+             weight != NULL ? HC_SHOW(weight) : "null");
     const aclTensorList *lists[] = {r->x, r->weight, r->biasOptional, r->y};
     const char *const names[] = {"x", "weight", "biasOptional", r->y_name};
     for (size_t k = 0; k < HC_ARRAY_SIZE(lists); k++) {
         for (size_t i = 0; lists[k] != NULL && i < lists[k]->size; i++) {
             const aclTensor *t = lists[k]->data[i];
             HC_CHECK(t == NULL || hc_dtype_is_float(t->dtype), ACLNN_ERR_PARAM_INVALID,
-                     "%s: %s[%zu] is %s, wanted floating point: quantised products are not supported",
-                     r->name, names[k], i, HC_SHOW(t));
+                     "%s: %s[%zu] is %s, wanted floating point as weight", r->name, names[k], i, HC_SHOW(t));
         }
     }
     return 0;
@@ -128,6 +150,11 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
                            .weight = from_list(r->weight),
                            .bias = from_list(r->biasOptional),
                            .y = from_list(r->y),
+                           .scale = from_list(r->scale),
+                           .offset = from_list(r->offset),
+                           .antiquant = from_list(r->antiquant),
+                           .shift = from_list(r->shift),
+                           .rows = from_list(r->rows),
                            .weight_name = "weight",
                            .y_name = r->y_name,
                            .by_steps = r->group_type == BY_STEPS};
@@ -144,10 +171,22 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
     *args = (struct args){g.by_steps, g.listed, r->list_type == 1, g.groups, values};
     if (values > 0) memcpy(args->values, r->integers->data, values * sizeof(int64_t));
     const aclTensorList *const x = r->x, *const weight = r->weight, *const biasOptional = r->biasOptional,
-                               *const y = r->y;
+                               *const y = r->y, *const scaleOptional = r->scale,
+                               *const offsetOptional = r->offset,
+                               *const antiquantScaleOptional = r->antiquant,
+                               *const antiquantOffsetOptional = r->shift,
+                               *const perTokenScaleOptional = r->rows;
     const aclTensor *const groupListOptional = values > 0 || !g.listed ? NULL : r->groupListOptional;
-    const struct hc_operand operands[] = {HC_IN_LIST(x), HC_IN_LIST(weight), HC_IN_LIST(biasOptional),
-                                          HC_IN_OPT(groupListOptional), HC_OUT_LIST(y)};
+    const struct hc_operand operands[] = {HC_IN_LIST(x),
+                                          HC_IN_LIST(weight),
+                                          HC_IN_LIST(biasOptional),
+                                          HC_IN_OPT(groupListOptional),
+                                          HC_OUT_LIST(y),
+                                          HC_IN_LIST(scaleOptional),
+                                          HC_IN_LIST(offsetOptional),
+                                          HC_IN_LIST(antiquantScaleOptional),
+                                          HC_IN_LIST(antiquantOffsetOptional),
+                                          HC_IN_LIST(perTokenScaleOptional)};
     const struct hc_plan p = {.name = r->name,
                               .run = run,
                               .args = args,
@@ -160,12 +199,12 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
     return status;
 }
 
-/* A list that floating point has no use for; one of empty tensors is one that was not given. */
+/* A list that belongs to activations; one of empty tensors is one that was not given. */
 static aclnnStatus refuse(const char *name, const char *list_name, const aclTensorList *list) {
     for (size_t i = 0; list != NULL && i < list->size; i++) {
         HC_CHECK(list->data[i] == NULL || list->data[i]->numel == 0, ACLNN_ERR_PARAM_INVALID,
-                 "%s: %s[%zu] is %s, wanted none: quantised products and activations are not supported", name,
-                 list_name, i, HC_SHOW(list->data[i]));
+                 "%s: %s[%zu] is %s, wanted none: activations are not supported", name, list_name, i,
+                 HC_SHOW(list->data[i]));
     }
     return 0;
 }
@@ -179,16 +218,16 @@ HC_API aclnnStatus aclnnGroupedMatmulGetWorkspaceSize(
     const aclIntArray *groupListOptional, int64_t splitItem, const aclTensorList *y, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
     static const char *const NAME = "aclnnGroupedMatmul";
-    REFUSE(scaleOptional);
-    REFUSE(offsetOptional);
-    REFUSE(antiquantScaleOptional);
-    REFUSE(antiquantOffsetOptional);
     const struct request r = {.name = NAME,
                               .y_name = "y",
                               .x = x,
                               .weight = weight,
                               .biasOptional = biasOptional,
                               .y = y,
+                              .scale = given(scaleOptional),
+                              .offset = given(offsetOptional),
+                              .antiquant = given(antiquantScaleOptional),
+                              .shift = given(antiquantOffsetOptional),
                               .integers = groupListOptional,
                               .split_item = splitItem};
     return plan(&r, workspaceSize, executor);
@@ -208,25 +247,24 @@ HC_OP_LAUNCH(aclnnGroupedMatmul)
         aclTensorList *activationFeatureOutOptional, aclTensorList *dynQuantScaleOutOptional,                \
         uint64_t *workspaceSize, aclOpExecutor **executor) {                                                 \
         static const char *const NAME = #api;                                                                \
-        REFUSE(scaleOptional);                                                                               \
-        REFUSE(offsetOptional);                                                                              \
-        REFUSE(antiquantScaleOptional);                                                                      \
-        REFUSE(antiquantOffsetOptional);                                                                     \
-        REFUSE(perTokenScaleOptional);                                                                       \
         REFUSE(activationInputOptional);                                                                     \
         REFUSE(activationQuantScaleOptional);                                                                \
         REFUSE(activationQuantOffsetOptional);                                                               \
         REFUSE(activationFeatureOutOptional);                                                                \
         REFUSE(dynQuantScaleOutOptional);                                                                    \
         HC_CHECK(actType == 0, ACLNN_ERR_PARAM_INVALID,                                                      \
-                 "%s: actType is %lld, wanted 0: only quantised products have activations", NAME,            \
-                 (long long)actType);                                                                        \
+                 "%s: actType is %lld, wanted 0: activations are not supported", NAME, (long long)actType);  \
         const struct request r = {.name = NAME,                                                              \
                                   .y_name = "out",                                                           \
                                   .x = x,                                                                    \
                                   .weight = weight,                                                          \
                                   .biasOptional = biasOptional,                                              \
                                   .y = out,                                                                  \
+                                  .scale = given(scaleOptional),                                             \
+                                  .offset = given(offsetOptional),                                           \
+                                  .antiquant = given(antiquantScaleOptional),                                \
+                                  .shift = given(antiquantOffsetOptional),                                   \
+                                  .rows = given(perTokenScaleOptional),                                      \
                                   .groupListOptional = groupListOptional,                                    \
                                   .split_item = splitItem,                                                   \
                                   .group_type = groupType,                                                   \

@@ -10,7 +10,6 @@
 #include "dequant.h"
 #include "gemm_i8.h"
 #include "int4.h"
-#include "quant_param.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -119,43 +118,6 @@ static aclnnStatus take_matrix(const struct hc_call *call, struct job *j, int i,
     return 0;
 }
 
-/* Scales, and offsets that come with them, as float32. `owned` has room for both. */
-static aclnnStatus take_scale(const struct hc_call *call, struct job *j, void **owned) {
-    const aclTensor *scale = hc_arg(call, X2_SCALE), *offset = hc_arg(call, OFFSET);
-    struct hc_dequant *by = &j->by.by;
-    const size_t n = hc_numel(scale), offsets = offset != NULL ? hc_numel(offset) : 0;
-    const bool packed = scale->dtype == ACL_UINT64 || scale->dtype == ACL_INT64;
-    float *to = hc_block_take_zeroed(2 * n + offsets, sizeof *to);
-    HC_CHECK(to != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu scales", call->name, n);
-    *owned = to;
-    by->scale = to;
-    by->scale_each = n > 1;
-    if (!packed) {
-        const aclTensor copy = hc_tensor_view(ACL_FLOAT, scale->shape, scale->rank, to);
-        HC_TRY(hc_copy(&copy, scale));
-    } else {
-        aclTensor plain;
-        void *own = NULL;
-        HC_TRY(hc_contiguous(scale, scale->dtype, &plain, &own));
-        for (size_t i = 0; i < n; i++) {
-            const uint64_t param = ((const uint64_t *)hc_data(&plain))[i];
-            to[i] = hc_quant_param_scale(param);
-            to[n + i] = hc_quant_param_offset(param);
-        }
-        hc_block_give(own);
-        by->offset = to + n;
-        by->offset_each = n > 1;
-    }
-    if (j->out.dtype != ACL_INT8) by->offset = NULL;
-    bool carried = false; /* a scale that carries offsets has them already */
-    for (size_t i = 0; packed && i < n; i++) carried = carried || to[n + i] != 0;
-    if (offset == NULL || carried) return 0;
-    const aclTensor copy = hc_tensor_view(ACL_FLOAT, offset->shape, offset->rank, to + 2 * n);
-    by->offset = to + 2 * n;
-    by->offset_each = offsets > 1;
-    return hc_copy(&copy, offset);
-}
-
 /* Scales of rows, and the bias in its own kind. */
 static aclnnStatus take_vectors(const struct hc_call *call, struct job *j, void **own_rows, void **own_bias) {
     const aclTensor *rows = hc_arg(call, X1_SCALE), *bias = hc_arg(call, BIAS), *out = hc_arg(call, OUT);
@@ -189,7 +151,9 @@ static aclnnStatus run(const struct hc_call *call) {
     j.by.n = j.n;
     if (status == 0) status = take_matrix(call, &j, 0, &owned[1]);
     if (status == 0) status = take_matrix(call, &j, 1, &owned[2]);
-    if (status == 0) status = take_scale(call, &j, &owned[3]);
+    if (status == 0)
+        status =
+            hc_dequant_scale(hc_arg(call, X2_SCALE), hc_arg(call, OFFSET), out->dtype, &j.by.by, &owned[3]);
     if (status == 0) status = take_vectors(call, &j, &owned[4], &owned[5]);
     if (status == 0) {
         j.k = (size_t)j.x[0].shape[j.batch_rank + 1];

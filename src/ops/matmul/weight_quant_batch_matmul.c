@@ -5,16 +5,16 @@
  * quantScale the result is y = round(product * quantScale + quantOffset) in int8. Weights become float32,
  * some columns of all rows at a time, and the product is hc_gemm's: the memory for them stays small, and
  * nothing is rounded to 16 bits before the end. */
-#include "antiquant.h"
 #include "dequant.h"
 #include "gemm.h"
 #include "int4.h"
 #include "quant_param.h"
+#include "weight_product.h"
 
 #include <string.h>
 
 enum slot { X, WEIGHT, SCALE, SHIFT, QUANT_SCALE, QUANT_OFFSET, BIAS, Y, SLOTS };
-enum { COLUMNS = 512 }; /* turned into float32 at a time */
+enum { COLUMNS = 512 }; /* rounded to int8 at a time */
 
 struct args {
     int64_t group; /* rows of a group; 0: all of them are one */
@@ -22,83 +22,12 @@ struct args {
 
 /* ---- phase two ---- */
 
-/* A run. Views have two dimensions, or those of a batch besides. */
-struct job {
-    const char *name;
-    aclTensor weight; /* int8, contiguous along its rows or its columns */
-    const float *scale, *shift;
-    bool each; /* scale and shift have a number for each column (and group) */
-    size_t k, n, group, col0, cols;
-    float *block; /* [k, cols], or [cols, k] where the weight is contiguous along its columns */
-};
-
-/* Rows of the block: of the weight, or its columns. */
-static void dequantise_rows(void *ctx, size_t begin, size_t end) {
-    const struct job *j = ctx;
-    const int8_t *from = (const int8_t *)hc_data(&j->weight) + j->col0;
-    for (size_t r = begin; r < end; r++) {
-        const size_t at = j->each ? r / j->group * j->n + j->col0 : 0;
-        HC_DISPATCH(hc_antiquant)
-        (j->cols, j->block + r * j->cols, from + (int64_t)r * j->weight.stride[0], j->scale + at,
-         j->shift + at, j->each, j->each);
-    }
-}
-static void dequantise_columns(void *ctx, size_t begin, size_t end) {
-    const struct job *j = ctx;
-    for (size_t c = begin; c < end; c++) {
-        const size_t column = j->col0 + c;
-        const int8_t *from = (const int8_t *)hc_data(&j->weight) + (int64_t)column * j->weight.stride[1];
-        for (size_t r = 0; r < j->k; r += j->group) {
-            const size_t at = j->each ? r / j->group * j->n + column : 0;
-            HC_DISPATCH(hc_antiquant)
-            (hc_min_size(j->group, j->k - r), j->block + c * j->k + r, from + r, j->scale + at, j->shift + at,
-             false, false);
-        }
-    }
-}
-
-/* out = x @ weight + bias for one weight of two dimensions; x and out have any number of batch dimensions. */
-static aclnnStatus multiply(struct job *j, const aclTensor *x, const aclTensor *bias, const aclTensor *out) {
-    const bool by_columns = j->weight.stride[0] == 1 && j->weight.stride[1] != 1;
-    const int32_t r = x->rank - 2;
-    struct hc_gemm g = {
-        .m = (size_t)x->shape[r],
-        .k = j->k,
-        .batch_rank = r,
-        .a = {.data = hc_data(x), .dtype = x->dtype, .row = x->stride[r], .col = x->stride[r + 1]},
-        .b = {.data = j->block, .dtype = ACL_FLOAT},
-        .out = {.dtype = out->dtype, .row = out->stride[r], .col = out->stride[r + 1]},
-        .alpha = HC_GEMM_REAL(1),
-        .beta = HC_GEMM_REAL(1)};
-    for (int32_t d = 0; d < r; d++) {
-        g.batch_shape[d] = x->shape[d];
-        g.a.batch[d] = x->stride[d];
-        g.out.batch[d] = out->stride[d];
-    }
-    for (j->col0 = 0; j->col0 < j->n; j->col0 += COLUMNS) {
-        j->cols = hc_min_size(COLUMNS, j->n - j->col0);
-        if (by_columns) hc_parallel_for(j->cols, 4, dequantise_columns, j);
-        else hc_parallel_for(j->k, 64, dequantise_rows, j);
-        g.n = j->cols;
-        g.b.row = by_columns ? 1 : (int64_t)j->cols;
-        g.b.col = by_columns ? (int64_t)j->k : 1;
-        g.out.data = hc_data(out) + (int64_t)j->col0 * g.out.col * out->item_size;
-        if (bias != NULL)
-            g.self = (struct hc_gemm_matrix){
-                .data = hc_data(bias) + j->col0 * (size_t)bias->item_size, .dtype = bias->dtype, .col = 1};
-        HC_TRY(hc_gemm(&g));
-    }
-    return 0;
-}
-
 /* Batches of weights one after the other, with the batch of x that belongs to each. */
-static aclnnStatus multiply_batches(struct job *j, const aclTensor *x, const aclTensor *weight,
+static aclnnStatus multiply_batches(struct hc_weight_product *j, const aclTensor *x, const aclTensor *weight,
                                     const aclTensor *bias, const aclTensor *out) {
     const int32_t batch_rank = weight->rank - 2;
     size_t batches = 1;
     for (int32_t d = 0; d < batch_rank; d++) batches *= (size_t)weight->shape[d];
-    j->block = hc_block_take_array(j->k * hc_min_size(COLUMNS, j->n), sizeof *j->block);
-    HC_CHECK(j->block != NULL, ACLNN_ERR_INNER, "%s: out of host memory for weights", j->name);
     aclnnStatus status = 0;
     for (size_t b = 0; b < batches && status == 0; b++) {
         aclTensor one[3] = {*x, *weight, *out};
@@ -115,10 +44,8 @@ static aclnnStatus multiply_batches(struct job *j, const aclTensor *x, const acl
             }
             one[i].rank = 2;
         }
-        j->weight = one[1];
-        status = multiply(j, &one[0], bias, &one[2]);
+        status = hc_weight_product(j, &one[0], &one[1], bias, &one[2]);
     }
-    hc_block_give(j->block);
     return status;
 }
 
@@ -190,9 +117,10 @@ static aclnnStatus take_result_scale(const aclTensor *scale, const aclTensor *of
 }
 
 /* The product as float32, then rounded into the contiguous `y`. */
-static aclnnStatus run_to_int8(const struct hc_call *call, struct job *j, const aclTensor *x,
+static aclnnStatus run_to_int8(const struct hc_call *call, struct hc_weight_product *j, const aclTensor *x,
                                const aclTensor *weight, const aclTensor *bias, const aclTensor *y) {
     const aclTensor *scale = hc_arg(call, QUANT_SCALE);
+    const size_t n = (size_t)y->shape[y->rank - 1];
     float *numbers = NULL, *memory = hc_block_take_array(hc_numel(y), sizeof *memory);
     HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for the product", call->name);
     const aclTensor out = hc_tensor_view(ACL_FLOAT, y->shape, y->rank, memory);
@@ -200,8 +128,8 @@ static aclnnStatus run_to_int8(const struct hc_call *call, struct job *j, const 
     if (status == 0) status = take_result_scale(scale, hc_arg(call, QUANT_OFFSET), &numbers);
     if (status == 0) {
         struct requant q = {memory, numbers,        numbers + hc_numel(scale), (int8_t *)hc_data(y),
-                            j->n,   hc_numel(scale)};
-        hc_parallel_for(hc_numel(y) / j->n, hc_max_size(16384 / j->n, 1), requantise, &q);
+                            n,      hc_numel(scale)};
+        hc_parallel_for(hc_numel(y) / n, hc_max_size(16384 / n, 1), requantise, &q);
     }
     hc_block_give(memory);
     hc_block_give(numbers);
@@ -224,13 +152,11 @@ static aclnnStatus run(const struct hc_call *call) {
         status = hc_contiguous_apart(given_bias, given_bias->dtype, given_y, &bias, &own_bias);
     if (status == 0) status = hc_contiguous_out(given_y, given_y->dtype, &y, &own_y);
     if (status == 0) {
-        struct job j = {.name = call->name,
-                        .scale = scale,
-                        .shift = shift,
-                        .each = hc_numel(hc_arg(call, SCALE)) > 1,
-                        .k = (size_t)weight.shape[weight.rank - 2],
-                        .n = (size_t)weight.shape[weight.rank - 1]};
-        j.group = hc_max_size(a->group > 0 ? (size_t)a->group : j.k, 1);
+        struct hc_weight_product j = {.name = call->name,
+                                      .scale = scale,
+                                      .shift = shift,
+                                      .each = hc_numel(hc_arg(call, SCALE)) > 1,
+                                      .group = (size_t)a->group};
         const aclTensor *const add = given_bias != NULL ? &bias : NULL;
         status = hc_arg(call, QUANT_SCALE) != NULL ? run_to_int8(call, &j, &x, &weight, add, &y)
                                                    : multiply_batches(&j, &x, &weight, add, &y);

@@ -5,8 +5,8 @@
  *     static   y = round(z / scale + zero point), or round(z * scale + zero point)
  *     dynamic  scale = max |z * smooth| / highest of each row, y = round(z * smooth / scale)
  *
- * each for up to two sets of scales. As in AddRmsNorm the sum is rounded to the type of x first, and is an output;
- * z itself is not rounded. A row is read once. */
+ * each for up to two sets of scales. As in AddRmsNorm the sum is rounded to the type of x first, and is an
+ * output; z itself is not rounded. A row is read once. */
 #include "quant.h"
 
 HC_KERNEL(rms_row, (size_t n, float *x, const float *gamma, const float *beta, double epsilon, float *rstd))
@@ -37,9 +37,9 @@ enum slot {
     X2, /* NULL: x1 alone is normalised */
     GAMMA,
     BETA,
-    SCALE,              /* static: scales; dynamic: smooth scales, which may be NULL */
+    SCALE,               /* static: scales; dynamic: smooth scales, which may be NULL */
     ZERO = SCALE + SETS, /* zero points */
-    Y = ZERO + SETS,    /* NULL: a set that is not wanted */
+    Y = ZERO + SETS,     /* NULL: a set that is not wanted */
     SCALE_OUT = Y + SETS,
     SUM = SCALE_OUT + SETS,
     NORM, /* z, may be NULL */
@@ -102,8 +102,8 @@ static void normalise_row(const void *ctx, size_t row, float *x, float *spare) {
         if (j->view[Y + set].base != NULL) quantise(j, set, row, x, spare);
 }
 
-/* Inputs as copies where they are not contiguous float32, or lie in an output's memory; outputs in memory of ours
- * where theirs is not contiguous. */
+/* Inputs as copies where they are not contiguous float32, or lie in an output's memory; outputs in memory of
+ * ours where theirs is not contiguous. */
 static aclnnStatus take(const struct hc_call *call, struct job *j, int slot, void **owned) {
     const aclTensor *t = hc_arg(call, slot);
     if (t == NULL || slot == X1 || slot == X2 || slot == SUM) return 0;
@@ -207,14 +207,39 @@ static aclnnStatus plan(struct request *r, uint64_t *workspaceSize, aclOpExecuto
 /* An empty tensor is one that was not given, for outputs. */
 static const aclTensor *given(const aclTensor *t) { return t != NULL && t->numel > 0 ? t : NULL; }
 
-static const char *const STATIC_NAMES[SLOTS] = {
-    "x1",     "x2",     "gamma", "betaOptional", "scales1", "scales2Optional", "zeroPoints1Optional",
-    "zeroPoints2Optional", "y1Out", "y2Out", "scale1Out", "scale2Out", "xOut", "rmsNormOut", "rstdOut"};
-static const char *const DYNAMIC_NAMES[SLOTS] = {
-    "x1",     "x2",     "gamma", "betaOptional", "smoothScale1Optional", "smoothScale2Optional", "none",
-    "none", "y1Out", "y2Out", "scale1Out", "scale2Out", "xOut", "rmsNormOut", "rstdOut"};
-static const char *const ALONE_NAMES[SLOTS] = {
-    "x", "x2", "gamma", "beta", "scale", "none", "offset", "none", "y", "none", "none", "none", "xOut", "none", "rstd"};
+static const char *const STATIC_NAMES[SLOTS] = {"x1",
+                                                "x2",
+                                                "gamma",
+                                                "betaOptional",
+                                                "scales1",
+                                                "scales2Optional",
+                                                "zeroPoints1Optional",
+                                                "zeroPoints2Optional",
+                                                "y1Out",
+                                                "y2Out",
+                                                "scale1Out",
+                                                "scale2Out",
+                                                "xOut",
+                                                "rmsNormOut",
+                                                "rstdOut"};
+static const char *const DYNAMIC_NAMES[SLOTS] = {"x1",
+                                                 "x2",
+                                                 "gamma",
+                                                 "betaOptional",
+                                                 "smoothScale1Optional",
+                                                 "smoothScale2Optional",
+                                                 "none",
+                                                 "none",
+                                                 "y1Out",
+                                                 "y2Out",
+                                                 "scale1Out",
+                                                 "scale2Out",
+                                                 "xOut",
+                                                 "rmsNormOut",
+                                                 "rstdOut"};
+static const char *const ALONE_NAMES[SLOTS] = {"x",    "x2",     "gamma", "beta", "scale",
+                                               "none", "offset", "none",  "y",    "none",
+                                               "none", "none",   "xOut",  "none", "rstd"};
 
 /* Rows are the dimensions of gamma, and the last one is quantised along. */
 static aclnnStatus plan_static(struct request *r, int64_t axis, uint64_t *workspaceSize,
@@ -269,7 +294,8 @@ HC_API aclnnStatus aclnnAddRmsNormDynamicQuantV2GetWorkspaceSize(
     HC_CHECK(outputMask == NULL || outputMask->size == SETS, ACLNN_ERR_PARAM_INVALID,
              "%s: outputMask has %zu elements, wanted 2", NAME, outputMask->size);
     const bool first = outputMask == NULL || outputMask->data[0];
-    const bool second = outputMask != NULL ? outputMask->data[1] : smoothScale1Optional && smoothScale2Optional;
+    const bool second =
+        outputMask != NULL ? outputMask->data[1] : smoothScale1Optional && smoothScale2Optional;
     struct request r = {NAME,
                         {x1, x2, gamma, betaOptional, smoothScale1Optional, smoothScale2Optional, NULL, NULL,
                          first ? y1Out : NULL, second ? y2Out : NULL, first ? scale1Out : NULL,
