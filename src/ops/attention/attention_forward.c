@@ -8,12 +8,16 @@
  * Scores exist for one tile at a time, so memory is linear in the sequence where the plain formula is
  * quadratic. Work items are query blocks of one head: independent, each computed in a fixed order, so
  * threads do not change a bit. Cost: 2 products of sq * skv * d for each head, less the tiles that nobody
- * sees. */
+ * sees.
+ *
+ * Where each sequence has one query, a step of decoding, the rows of a tile are the query heads of a key
+ * head: keys and values are read once for all of them, and where they lie if the rows are few. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "attention_cache.h"
+#include "attention_few.h"
 #include "attention_job.h"
 #include "long_loop.h"
 #include "temporary.h"
@@ -25,6 +29,15 @@ struct tiles {
     const float *kt, *v;
     struct attn_cache cache;
 };
+
+/* The rows of a tile: queries from i on of a head, or query i of heads from that on. */
+struct rows {
+    size_t head, i, count;
+    bool heads;
+};
+static size_t head_of(const struct rows *at, size_t r) { return at->head + (at->heads ? r : 0); }
+static size_t query_of(const struct rows *at, size_t r) { return at->i + (at->heads ? 0 : r); }
+static size_t queries(const struct rows *at) { return at->heads ? 1 : at->count; }
 
 /* Sets the pointers of `t` into `memory`, or only counts the bytes for NULL: one list of sizes for both
  * uses. */
@@ -64,11 +77,11 @@ static void load_keys(const struct attn_job *job, const struct attn_batch *batch
 }
 
 /* S = Q K^T of the keys that are seen. */
-static void score_tile(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
+static void score_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
                        size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
-    while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
-        job->gemm(&(struct attn_product){.m = p.rows,
+    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p))
+        job->gemm(&(struct attn_product){.m = at->heads ? at->count : p.rows,
                                          .n = p.high,
                                          .k = job->a->d,
                                          .a = t->q + p.row * job->ld,
@@ -82,11 +95,11 @@ static void score_tile(const struct attn_job *job, const struct attn_batch *batc
 }
 
 /* O += P V of the keys that are seen: the other weights are zero. */
-static void output_tile(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
+static void output_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
                         size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
-    while (attn_next_stripe(job, batch, i, rows, k, keys, &p))
-        job->gemm(&(struct attn_product){.m = p.rows,
+    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p))
+        job->gemm(&(struct attn_product){.m = at->heads ? at->count : p.rows,
                                          .n = job->a->dv,
                                          .k = p.high,
                                          .a = t->s + p.row * ATTN_KEY_ROW,
@@ -101,16 +114,17 @@ static void output_tile(const struct attn_job *job, const struct attn_batch *bat
 
 /* Scores of a tile to weights, row by row, while they are in the first-level cache. Dropout comes after
  * the sum has been taken: the sum is that of all weights. */
-static void softmax_tile(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
-                         size_t rows, size_t k, size_t keys, const struct tiles *t) {
-    for (size_t r = 0; r < rows; r++) {
+static void softmax_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                         size_t k, size_t keys, const struct tiles *t) {
+    for (size_t r = 0; r < at->count; r++) {
         struct attn_row row;
+        const size_t head = head_of(at, r), i = query_of(at, r);
         float rescale, *s = t->s + r * ATTN_KEY_ROW;
-        attn_prepare_row(job, batch, head, i + r, k, keys, t->bias, &row);
+        attn_prepare_row(job, batch, head, i, k, keys, t->bias, &row);
         HC_DISPATCH(attn_softmax_row)(&row, s, &t->max[r], &t->sum[r], &rescale);
         if (rescale != 1) HC_DISPATCH(attn_scale_row)(job->a->dv, t->out + r * job->ldv, rescale);
         if (job->drop != NULL) {
-            HC_DISPATCH(attn_dropout_row)(keys, s, job->drop, attn_drop_bit(job, batch, head, i + r, k),
+            HC_DISPATCH(attn_dropout_row)(keys, s, job->drop, attn_drop_bit(job, batch, head, i, k),
                                           attn_keep_factor(job->a));
         }
     }
@@ -124,9 +138,10 @@ static size_t lse_at(const struct attn_job *job, const struct attn_batch *batch,
 }
 
 /* Rows without any key: zeros, and statistics that make every later exponential or weight zero. */
-static void finish_rows(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
-                        size_t rows, const struct tiles *t) {
-    for (size_t r = 0; r < rows; r++) {
+static void finish_rows(const struct attn_job *job, const struct attn_batch *batch, const struct rows *rows,
+                        const struct tiles *t) {
+    for (size_t r = 0; r < rows->count; r++) {
+        const size_t head = head_of(rows, r), i = query_of(rows, r);
         float max = t->max[r], sum = t->sum[r], *out = t->out + r * job->ldv, factor = 1;
         if (job->sink != NULL) {
             const float all = fmaxf(max, job->sink[head]);
@@ -136,10 +151,10 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
         }
         const bool none = sum == 0;
         HC_DISPATCH(attn_scale_row)(job->a->dv, out, none ? 0 : factor / sum);
-        attn_store_row(&job->out, batch, head, batch->q0 + i + r, job->a->dv, out);
-        if (job->lse != NULL) job->lse[lse_at(job, batch, head, i + r)] = none ? INFINITY : max + logf(sum);
+        attn_store_row(&job->out, batch, head, batch->q0 + i, job->a->dv, out);
+        if (job->lse != NULL) job->lse[lse_at(job, batch, head, i)] = none ? INFINITY : max + logf(sum);
         if (job->max == NULL) continue;
-        const size_t at = attn_statistic(job, batch, head, i + r) * 8;
+        const size_t at = attn_statistic(job, batch, head, i) * 8;
         for (size_t j = 0; j < 8; j++) {
             job->max[at + j] = none ? -FLT_MAX : max;
             job->sum[at + j] = none ? FLT_MAX : sum;
@@ -147,35 +162,138 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
     }
 }
 
-/* One work item: queries [i, i + rows) of a head, all keys. Visibility grows with the row, so the first
- * row gives the lowest key and the last row the highest. */
-static void query_block(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
-                        size_t rows, struct tiles *t) {
+static void load_queries(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                         struct tiles *t) {
+    if (!at->heads) attn_load_queries(job, batch, at->head, at->i, at->count, t->q);
+    for (size_t r = 0; at->heads && r < at->count; r++)
+        attn_load_queries(job, batch, at->head + r, at->i, 1, t->q + r * job->ld);
+}
+
+static size_t group_of(const struct attn_job *job) { return job->a->heads / job->a->kv_heads; }
+
+/* Whether a tile's products read keys and values where they lie: few rows, elements one after the other, in
+ * one piece, and no products of tiles, which round otherwise. */
+static bool reads_in_place(const struct attn_job *job, const struct rows *at) {
+    return at->heads && group_of(job) < ATTN_FEW_ROWS && job->k.d == 1 && job->v.d == 1 &&
+           job->k_rope.data == NULL && job->gemm == HC_DISPATCH(attn_gemm);
+}
+
+static aclDataType type_of(const struct attn_job *job, int slot) { return hc_arg(job->call, slot)->dtype; }
+
+/* Keys [k, k + keys) of a key head, below `high`; the rows of a tile that are multiplied with them. */
+struct part {
+    struct rows rows;
+    struct tiles tiles;
+    size_t kv_head, k, keys, high;
+};
+
+/* The same as whole_tile, to the bit. What fills the last vector of keys is its last key again; `next` is
+ * what will be read behind this. */
+static void few_tile(const struct attn_job *job, const struct attn_batch *batch, const struct part *p,
+                     const struct part *next) {
     const struct attn_args *a = job->a;
-    const size_t kv_head = head / (a->heads / a->kv_heads);
+    const char *key[ATTN_KEYS + ATTN_PAD], *value[ATTN_KEYS], *next_key[ATTN_KEYS];
+    const size_t keys = hc_min_size(p->keys, p->high - p->k);
+    attn_find_rows(job, &job->k, batch, p->kv_head, p->k, keys, key);
+    attn_find_rows(job, &job->v, batch, p->kv_head, p->k, keys, value);
+    attn_find_rows(job, &job->k, batch, next->kv_head, next->k, next->keys, next_key);
+    for (size_t j = keys; j < keys + ATTN_PAD; j++) key[j] = key[keys - 1];
+    struct attn_few few = {.m = p->rows.count, .keys = keys, .d = a->d, .a = p->tiles.q, .lda = job->ld};
+    few.row = key, few.dtype = type_of(job, SLOT_K);
+    few.c = p->tiles.s, few.ldc = ATTN_KEY_ROW;
+    few.ahead = value, few.ahead_rows = keys, few.ahead_bytes = a->dv * (size_t)job->v.item_size;
+    HC_DISPATCH(attn_few_scores)(&few);
+    softmax_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
+    few.a = p->tiles.s, few.lda = ATTN_KEY_ROW, few.d = a->dv;
+    few.row = value, few.dtype = type_of(job, SLOT_V);
+    few.c = p->tiles.out, few.ldc = job->ldv;
+    few.ahead = next_key, few.ahead_rows = next->keys, few.ahead_bytes = a->d * (size_t)job->k.item_size;
+    HC_DISPATCH(attn_few_outputs)(&few);
+}
+
+static void whole_tile(const struct attn_job *job, const struct attn_batch *batch, struct part *p) {
+    load_keys(job, batch, p->kv_head, p->k, p->keys, &p->tiles);
+    score_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
+    softmax_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
+    output_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
+}
+
+/* The heads of one key head among the rows, of which it is number `index`. */
+static struct part part_of(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                           const struct tiles *t, size_t index, size_t k, size_t high) {
+    const size_t group = group_of(job), first = at->heads ? index * group : 0;
+    struct part p = {.rows = *at, .tiles = *t, .kv_head = at->head / group + index, .k = k, .high = high};
+    p.keys = k < high ? hc_min_size(ATTN_KEYS, batch->skv - k) : 0;
+    p.rows.head += first;
+    if (at->heads) p.rows.count = hc_min_size(at->count - first, group);
+    p.tiles.q += first * job->ld, p.tiles.s += first * ATTN_KEY_ROW, p.tiles.out += first * job->ldv;
+    p.tiles.max += first, p.tiles.sum += first;
+    return p;
+}
+
+/* One work item: some rows, all keys. Visibility grows with the query, so the first gives the lowest key and
+ * the last the highest. Of several key heads one tile each is read before the next: they lie side by side. */
+static void query_block(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                        struct tiles *t) {
+    const size_t i = at->i, count = queries(at);
+    const size_t parts = at->heads ? hc_ceil_div(at->count, group_of(job)) : 1;
+    const bool in_place = reads_in_place(job, at);
     size_t low, high, ignored;
     attn_visible(job, batch, i, &low, &ignored);
-    attn_visible(job, batch, i + rows - 1, &ignored, &high);
-    attn_load_queries(job, batch, head, i, rows, t->q);
-    memset(t->out, 0, rows * job->ldv * sizeof(float));
-    for (size_t r = 0; r < rows; r++) {
+    attn_visible(job, batch, i + count - 1, &ignored, &high);
+    load_queries(job, batch, at, t);
+    memset(t->out, 0, at->count * job->ldv * sizeof(float));
+    for (size_t r = 0; r < at->count; r++) {
         t->max[r] = -INFINITY;
         t->sum[r] = 0;
     }
     for (size_t k = low / ATTN_KEYS * ATTN_KEYS; k < high; k += ATTN_KEYS) {
         const size_t keys = hc_min_size(ATTN_KEYS, batch->skv - k);
-        if (!attn_tile_visible(job, batch, head, i, rows, k, keys)) continue;
-        load_keys(job, batch, kv_head, k, keys, t);
-        score_tile(job, batch, i, rows, k, keys, t);
-        softmax_tile(job, batch, head, i, rows, k, keys, t);
-        output_tile(job, batch, i, rows, k, keys, t);
+        if (!at->heads && !attn_tile_visible(job, batch, at->head, i, count, k, keys)) continue;
+        for (size_t index = 0; index < parts; index++) {
+            struct part p = part_of(job, batch, at, t, index, k, high), next;
+            const bool last = index + 1 == parts;
+            if (in_place) {
+                next = part_of(job, batch, at, t, last ? 0 : index + 1, last ? k + ATTN_KEYS : k, high);
+                few_tile(job, batch, &p, &next);
+            } else whole_tile(job, batch, &p);
+        }
     }
-    finish_rows(job, batch, head, i, rows, t);
+    finish_rows(job, batch, at, t);
+}
+
+/* Work items of a job: those of a batch one after the other. */
+struct items {
+    struct attn_job *job;
+    size_t of_batch;
+    size_t of_head; /* blocks of queries of a head; 0: rows are heads, and there are of_batch parts of them */
+};
+
+/* Part of `parts` of a batch's heads: whole groups that share keys where there are no more parts than groups.
+ */
+static struct rows heads_of(const struct attn_job *job, size_t part, size_t parts) {
+    const struct attn_args *a = job->a;
+    const size_t group = group_of(job), kv_heads = a->kv_heads;
+    if (parts <= kv_heads) {
+        const size_t first = kv_heads * part / parts, end = kv_heads * (part + 1) / parts;
+        return (struct rows){first * group, 0, (end - first) * group, true};
+    }
+    const size_t of_group = parts / kv_heads, in_group = part % of_group;
+    const size_t first = group * in_group / of_group, end = group * (in_group + 1) / of_group;
+    return (struct rows){part / of_group * group + first, 0, end - first, true};
+}
+
+/* The last block of a causal head is the longest: it goes first. */
+static struct rows item_rows(const struct items *items, size_t item) {
+    const size_t in_batch = item % items->of_batch, blocks = items->of_head;
+    if (blocks == 0) return heads_of(items->job, in_batch, items->of_batch);
+    return (struct rows){in_batch / blocks, (blocks - 1 - in_batch % blocks) * ATTN_QUERIES, ATTN_QUERIES,
+                         false};
 }
 
 static void run_blocks(void *ctx, size_t begin, size_t end) {
-    struct attn_job *job = ctx;
-    const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
+    const struct items *items = ctx;
+    struct attn_job *job = items->job;
     struct tiles t = {0};
     char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
     if (memory == NULL) {
@@ -184,12 +302,31 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
     }
     carve(job, memory, &t);
     for (size_t item = begin; item < end && !hc_results_unwanted(); item++) {
-        /* The last block of a causal head is the longest: it goes first. */
-        const size_t block = blocks - 1 - item % blocks, head = item / blocks % job->a->heads;
-        const struct attn_batch *batch = &job->batches[item / blocks / job->a->heads];
-        const size_t i = block * ATTN_QUERIES;
-        if (i < batch->sq) query_block(job, batch, head, i, hc_min_size(ATTN_QUERIES, batch->sq - i), &t);
+        const struct attn_batch *batch = &job->batches[item / items->of_batch];
+        struct rows at = item_rows(items, item);
+        if (at.i >= batch->sq) continue;
+        if (!at.heads) at.count = hc_min_size(at.count, batch->sq - at.i);
+        query_block(job, batch, &at, &t);
     }
+}
+
+/* Parts of a batch's heads: as many as give every thread two, each of rows that fit a tile. */
+static size_t parts_of_heads(const struct attn_job *job) {
+    const struct attn_args *a = job->a;
+    const size_t group = group_of(job);
+    size_t parts = hc_min_size(hc_ceil_div(2 * hc_num_threads(), hc_max_size(a->batches, 1)), a->heads);
+    while (parts < a->kv_heads && hc_ceil_div(a->kv_heads, parts) * group > ATTN_QUERIES) parts++;
+    if (parts <= a->kv_heads && group <= ATTN_QUERIES) return hc_max_size(parts, 1);
+    const size_t of_group = hc_max_size(hc_ceil_div(parts, a->kv_heads), hc_ceil_div(group, ATTN_QUERIES));
+    return hc_min_size(of_group, group) * a->kv_heads;
+}
+
+/* Dropout counts its bits by query. */
+static struct items make_items(struct attn_job *job) {
+    const struct attn_args *a = job->a;
+    const size_t blocks = hc_ceil_div(a->sq, ATTN_QUERIES);
+    if (a->sq == 1 && job->drop == NULL && a->heads > 0) return (struct items){job, parts_of_heads(job), 0};
+    return (struct items){job, a->heads * blocks, blocks};
 }
 
 /* Rows behind the last sequence of a packed output, or behind a batch's own length, belong to no item: they
@@ -202,10 +339,11 @@ static aclnnStatus run_job(struct attn_job *job) {
         attn_is_packed(a->layout) ? (size_t)out->shape[attn_axes(a->out_layout).s] : a->batches * a->sq;
     if (job->tokens < rows) HC_TRY(hc_fill(out, &zero));
     if (job->tokens < rows && lse != NULL) HC_TRY(hc_fill(lse, &zero));
-    const size_t blocks = hc_ceil_div(job->a->sq, ATTN_QUERIES);
-    const size_t heads = job->a->batches * job->a->heads;
+    struct items items = make_items(job);
+    const size_t count = a->batches * items.of_batch, heads = a->batches * a->heads;
     /* Whole heads, as their blocks share what is loaded, where every thread gets several. */
-    hc_parallel_for(heads * blocks, heads >= 4 * hc_num_threads() ? blocks : 1, run_blocks, job);
+    hc_parallel_for(count, items.of_head > 0 && heads >= 4 * hc_num_threads() ? items.of_head : 1, run_blocks,
+                    &items);
     return attn_job_status(job);
 }
 

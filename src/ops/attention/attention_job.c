@@ -228,6 +228,19 @@ static void load_cached(const struct attn_job *job, const struct attn_view *v, c
     }
 }
 
+void attn_find_rows(const struct attn_job *job, const struct attn_view *v, const struct attn_batch *batch,
+                    size_t head, size_t at, size_t count, const char **row) {
+    const size_t page = job->a->page_size;
+    const int64_t step = v->s * v->item_size;
+    for (size_t n; count > 0; count -= n, at += n) {
+        n = page == 0 ? count : hc_min_size(count, page - at % page);
+        const struct attn_batch in_page = {.index = page == 0 ? 0 : job->pages[batch->page0 + at / page]};
+        const char *first =
+            page == 0 ? address(v, batch, head, batch->kv0 + at) : address(v, &in_page, head, at % page);
+        for (size_t r = 0; r < n; r++) *row++ = first + (int64_t)r * step;
+    }
+}
+
 void attn_load_keys(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
                     size_t rows, float *tile) {
     const size_t plain = job->a->d - job->a->d_rope;

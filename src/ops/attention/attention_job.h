@@ -78,6 +78,9 @@ void attn_load_keys(const struct attn_job *job, const struct attn_batch *batch, 
                     size_t rows, float *tile);
 void attn_load_values(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
                       size_t rows, float *tile);
+/* Where keys or values [at, at + count) of a key head lie: the first element of each. */
+void attn_find_rows(const struct attn_job *job, const struct attn_view *v, const struct attn_batch *batch,
+                    size_t head, size_t at, size_t count, const char **row);
 /* One row back, at sequence position base + at of the head. */
 void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position,
                     size_t d, const float *row);

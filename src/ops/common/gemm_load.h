@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Vectors of float32, bfloat16 or float16 memory as float, the dtype known at compile time (kernel passes of
- * gemm*.c only): the functions are inlined into one instance per dtype. */
+/* Vectors of float32, bfloat16 or float16 memory as float, the dtype known at compile time (kernel
+ * passes only): the functions are inlined into one instance per dtype. */
 #pragma once
 #include "gemm_kernels.h"
 #include "simd.h"
