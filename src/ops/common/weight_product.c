@@ -23,8 +23,8 @@ static void dequantise_rows(void *ctx, size_t begin, size_t end) {
     for (size_t r = begin; r < end; r++) {
         const size_t at = p->each ? r / j->group * j->n + j->col0 : 0;
         HC_DISPATCH(hc_antiquant)
-        (j->cols, j->block + r * j->cols, from + (int64_t)r * j->weight->stride[0], p->scale + at, p->shift + at,
-         p->each, p->each);
+        (j->cols, j->block + r * j->cols, from + (int64_t)r * j->weight->stride[0], p->scale + at,
+         p->shift + at, p->each, p->each);
     }
 }
 static void dequantise_columns(void *ctx, size_t begin, size_t end) {
@@ -74,9 +74,8 @@ static aclnnStatus multiply(struct job *j, const aclTensor *x, const aclTensor *
         g.b.col = by_columns ? (int64_t)j->k : 1;
         g.out.data = hc_data(out) + (int64_t)j->col0 * g.out.col * out->item_size;
         if (bias != NULL)
-            g.self = (struct hc_gemm_matrix){.data = hc_data(bias) + j->col0 * (size_t)bias->item_size,
-                                             .dtype = bias->dtype,
-                                             .col = 1};
+            g.self = (struct hc_gemm_matrix){
+                .data = hc_data(bias) + j->col0 * (size_t)bias->item_size, .dtype = bias->dtype, .col = 1};
         HC_TRY(hc_gemm(&g));
     }
     return 0;

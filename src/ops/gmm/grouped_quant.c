@@ -29,7 +29,8 @@ static aclnnStatus check_numbers(const struct hc_group_quant *q, const char *arg
     HC_CHECK(type, ACLNN_ERR_PARAM_INVALID, "%s: %s of a group is %s, wanted floating point%s", q->name, arg,
              HC_SHOW(t), packed ? " or uint64" : "");
     HC_CHECK(t->numel == 1 || t->numel == count, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s of a group is %s, wanted 1 or %lld elements", q->name, arg, HC_SHOW(t), (long long)count);
+             "%s: %s of a group is %s, wanted 1 or %lld elements", q->name, arg, HC_SHOW(t),
+             (long long)count);
     return 0;
 }
 
@@ -57,8 +58,8 @@ aclnnStatus hc_group_quant_check(const struct hc_group_quant *q) {
     const int64_t k = weight.shape[0], n = weight.shape[1];
     if (q->x.dtype == ACL_INT8) return check_int8(q, n);
     HC_CHECK(hc_fits_f32(q->x.dtype) && hc_fits_f32(q->y.dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: x of a group is %s, weight %s, y %s: wanted x and y of floating point, or x of int8", q->name,
-             HC_SHOW(&q->x), HC_SHOW(&q->weight), HC_SHOW(&q->y));
+             "%s: x of a group is %s, weight %s, y %s: wanted x and y of floating point, or x of int8",
+             q->name, HC_SHOW(&q->x), HC_SHOW(&q->weight), HC_SHOW(&q->y));
     HC_CHECK(q->antiquant != NULL, ACLNN_ERR_PARAM_INVALID,
              "%s: weight is %s and there is no antiquantScaleOptional", q->name, HC_SHOW(&q->weight));
     HC_CHECK(q->scale == NULL && q->offset == NULL && q->rows == NULL, ACLNN_ERR_PARAM_INVALID,
@@ -66,8 +67,8 @@ aclnnStatus hc_group_quant_check(const struct hc_group_quant *q) {
     const aclTensor *scale = q->antiquant;
     const int64_t groups = scale->rank == 2 ? scale->shape[0] : 1;
     HC_CHECK(groups > 0 && k % groups == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: antiquantScaleOptional of a group is %s for %lld rows, wanted groups of equal length", q->name,
-             HC_SHOW(scale), (long long)k);
+             "%s: antiquantScaleOptional of a group is %s for %lld rows, wanted groups of equal length",
+             q->name, HC_SHOW(scale), (long long)k);
     HC_TRY(check_numbers(q, "antiquantScaleOptional", scale, groups * n, false));
     if (q->shift != NULL) {
         HC_TRY(check_numbers(q, "antiquantOffsetOptional", q->shift, groups * n, false));
@@ -99,10 +100,8 @@ static aclnnStatus take(const aclTensor *t, const aclTensor *y, struct temporari
 static aclnnStatus multiply_int8(const struct hc_group_quant *q, const aclTensor *y,
                                  struct temporaries *temporaries) {
     static const float ONE = 1;
-    struct hc_dequant_rows rows = {.by = {.scale = &ONE},
-                                   .out = hc_data(y),
-                                   .dtype = y->dtype,
-                                   .n = (size_t)y->shape[1]};
+    struct hc_dequant_rows rows = {
+        .by = {.scale = &ONE}, .out = hc_data(y), .dtype = y->dtype, .n = (size_t)y->shape[1]};
     aclTensor x, weight, view;
     if (q->scale != NULL)
         HC_TRY(hc_dequant_scale(q->scale, q->offset, y->dtype, &rows.by, next(temporaries)));
@@ -165,8 +164,8 @@ aclnnStatus hc_group_quant_run(const struct hc_group_quant *q) {
     aclTensor y;
     if (q->y.numel == 0) return 0;
     HC_TRY(hc_contiguous_out(&q->y, q->y.dtype, &y, &own_y));
-    aclnnStatus status = q->x.dtype == ACL_INT8 ? multiply_int8(q, &y, &temporaries)
-                                                : multiply_float(q, &y, &temporaries);
+    aclnnStatus status =
+        q->x.dtype == ACL_INT8 ? multiply_int8(q, &y, &temporaries) : multiply_float(q, &y, &temporaries);
     if (status == 0 && own_y != NULL) status = hc_copy(&q->y, &y);
     hc_block_give(own_y);
     for (int i = 0; i < temporaries.count; i++) hc_block_give(temporaries.memory[i]);

@@ -7,10 +7,10 @@
 struct hc_group_quant {
     const char *name;
     aclTensor x, weight, y;
-    const aclTensor *bias;                /* NULL: none */
-    const aclTensor *scale, *offset;      /* of an int8 product: the columns' */
-    const aclTensor *rows;                /* and the rows' scales, NULL: none */
-    const aclTensor *antiquant, *shift;   /* of an int8 or int4 weight with floating point x */
+    const aclTensor *bias;              /* NULL: none */
+    const aclTensor *scale, *offset;    /* of an int8 product: the columns' */
+    const aclTensor *rows;              /* and the rows' scales, NULL: none */
+    const aclTensor *antiquant, *shift; /* of an int8 or int4 weight with floating point x */
 };
 /* Types and scales, in phase one; sizes of x, weight and y are right. */
 aclnnStatus hc_group_quant_check(const struct hc_group_quant *q);
