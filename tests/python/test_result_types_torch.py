@@ -25,8 +25,7 @@ KNOWN = {
     ("accepts", "out", "lerp"), ("refuses", "out", "lerp"), ("refuses", "function", "lerp"),
     ("refuses", "in place", "lerp"), ("accepts", "out", "floor"), ("accepts", "out", "nn.functional.gelu"),
     ("accepts", "function", "masked_fill"), ("accepts", "in place", "masked_fill"),
-    ("accepts", "function", "vdot"), ("accepts", "out", "vdot"), ("differs", "function", "vdot"),
-    ("differs", "out", "vdot"),
+    ("accepts", "function", "vdot"), ("accepts", "out", "vdot"),
 }  # fmt: skip
 
 

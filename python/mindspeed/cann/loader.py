@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -76,5 +77,10 @@ def activate() -> Decision:
 
 def imported() -> None:
     """The framework has been imported."""
-    if FIRST[0] in loaded:
-        interrupts.end_in_time(loaded[FIRST[0]])
+    if FIRST[0] not in loaded:
+        return
+    interrupts.end_in_time(loaded[FIRST[0]])
+    if "torch_npu" in sys.modules:
+        from mindspeed.cann import conjugates  # imports torch, which is there
+
+        conjugates.resolve()
