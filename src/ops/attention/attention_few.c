@@ -17,7 +17,8 @@ enum { SCORE_ROWS = 4, OUTPUT_ROWS = 4, WIDTH = 2 };
 
 ALWAYS_INLINE void ask_for(const struct attn_few *p, size_t key) {
     for (size_t i = 0; key < p->ahead_rows && i < p->ahead_bytes; i += HC_CACHE_LINE)
-        __builtin_prefetch(p->ahead[key] + i, 0, 2); /* rows that far apart would fill few sets of the first level */
+        __builtin_prefetch(p->ahead[key] + i, 0,
+                           2); /* rows that far apart would fill few sets of the first level */
 }
 
 /* A vector of keys against ROWS rows. */

@@ -2,8 +2,9 @@
 /* Tokens expanded to their choices, in the order of the experts: row p of the result is the token of choice
  * order[p], where order sorts the experts stably, and expandedRowIdx says where each choice went. With a
  * capacity every expert has as many rows, choices beyond it are dropped and places without one are 0. Only
- * the experts of a range count in the third version. Quantised results are refused by name. */
-#include "moe.h"
+ * the experts of a range count in the third version. Results may be int8, quantised on the way
+ * (quantise_rows.h). */
+#include "quantise_rows.h"
 
 /* Experts are numbers below this: the interface allows 10240, tests of it more. */
 enum { MAX_EXPERTS = 1 << 20 };
@@ -16,14 +17,15 @@ struct args {
     int64_t first, last;              /* experts [first, last) count */
     int count_type;                   /* 0: nothing is told */
     bool pad, tells_before, by_place; /* by_place: expandedRowIdx is the order itself */
+    int64_t quant;                    /* mode: -1 none, 0 static, 1 dynamic */
 };
 
 /* The choices by expert. */
 struct routing {
     size_t n;
     int64_t *expert, *order, *first; /* order[first[e] .. first[e + 1]): expert a->first + e */
-    int64_t *place, *source;
-    int64_t kept; /* choices whose expert counts */
+    int64_t *place, *source, *owner; /* owner: the expert of every row of the result, from a->first on */
+    int64_t kept;                    /* choices whose expert counts */
 };
 
 static aclnnStatus sort_choices(const struct hc_call *call, const aclTensor *index, struct routing *r) {
@@ -51,7 +53,9 @@ static void assign_rows(const struct args *a, int64_t rows, struct routing *r) {
             if (a->pad && within >= a->capacity) break;
             const int64_t row = a->pad ? (a->first + e) * a->capacity + within : p;
             r->place[choice] = row;
-            if (row < rows) r->source[row] = choice / a->choices;
+            if (row >= rows) continue;
+            r->source[row] = choice / a->choices;
+            r->owner[row] = e;
         }
     }
 }
@@ -94,7 +98,22 @@ static aclTensor as_rows(const aclTensor *t, int64_t hidden) {
     return v;
 }
 
-/* Operands x, expertIdx, scaleOptional, expandedX, expandedRowIdx, counts, before, expandedScale. */
+/* The rows of the result, as they are or quantised. */
+static aclnnStatus fill_rows(const struct hc_call *call, const struct routing *r, const aclTensor *rows) {
+    const struct args *a = call->args;
+    if (a->quant < 0) return take_rows(call->name, rows, hc_arg(call, 0), r->source);
+    return hc_moe_quantise(&(const struct hc_moe_quant){.name = call->name,
+                                                        .x = hc_arg(call, 0),
+                                                        .source = r->source,
+                                                        .owner = r->owner,
+                                                        .dynamic = a->quant == 1,
+                                                        .scale = hc_arg(call, 2),
+                                                        .offset = hc_arg(call, 8),
+                                                        .out = rows,
+                                                        .row_scales = hc_arg(call, 7)});
+}
+
+/* Operands x, expertIdx, scaleOptional, expandedX, expandedRowIdx, counts, before, expandedScale, offset. */
 static aclnnStatus route(const struct hc_call *call, struct routing *r) {
     const struct args *a = call->args;
     const aclTensor *x = hc_arg(call, 0), *scale = hc_arg(call, 2), *out = hc_arg(call, 3);
@@ -104,13 +123,13 @@ static aclnnStatus route(const struct hc_call *call, struct routing *r) {
     HC_TRY(hc_contiguous_out(out, out->dtype, &rows, &owned));
     const aclTensor flat = as_rows(&rows, x->shape[1]);
     assign_rows(a, flat.shape[0], r);
-    aclnnStatus status = take_rows(call->name, &flat, x, r->source);
+    aclnnStatus status = fill_rows(call, r, &flat);
     if (status == 0 && owned != NULL) status = hc_copy(out, &rows);
     hc_block_give(owned);
     if (status == 0) status = hc_moe_write_numbers(hc_arg(call, 4), a->by_place ? r->order : r->place);
     if (status == 0 && a->count_type != 0) status = tell(a, r, a->count_type, hc_arg(call, 5));
     if (status == 0 && a->tells_before) status = tell(a, r, COUNTS, hc_arg(call, 6));
-    if (status != 0 || scale == NULL) return status;
+    if (status != 0 || scale == NULL || a->quant >= 0) return status;
     HC_TRY(hc_contiguous_out(hc_arg(call, 7), hc_arg(call, 7)->dtype, &results, &owned_scale));
     const aclTensor columns = as_rows(&results, 1);
     aclTensor given = *scale;
@@ -128,12 +147,13 @@ static aclnnStatus run(const struct hc_call *call) {
     struct routing r = {.n = hc_numel(hc_arg(call, 1))};
     const size_t experts = (size_t)(a->last - a->first), hidden = (size_t)hc_max_i64(x->shape[1], 1);
     const size_t rows = hc_numel(out) / hidden;
-    r.expert = hc_moe_take(call->name, 3 * r.n + experts + 2 + rows);
+    r.expert = hc_moe_take(call->name, 3 * r.n + experts + 2 + 2 * rows);
     if (r.expert == NULL) return ACLNN_ERR_INNER;
     r.order = r.expert + r.n;
     r.place = r.order + r.n;
     r.first = r.place + r.n;
     r.source = r.first + experts + 2;
+    r.owner = r.source + rows;
     const aclnnStatus status = route(call, &r);
     hc_block_give(r.expert);
     return status;
@@ -150,10 +170,9 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     HC_CHECK(expandedX != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: expandedX is null", name);
     const int32_t rank = a->pad && expandedX->rank == 3 ? 3 : 2;
     HC_CHECK(expandedX->rank == rank && expandedX->shape[rank - 1] == x->shape[1] &&
-                 expandedX->dtype == x->dtype,
-             ACLNN_ERR_PARAM_INVALID,
-             "%s: expandedX is %s, wanted rows of x %s: quantised results are not supported", name,
-             HC_SHOW(expandedX), HC_SHOW(x));
+                 expandedX->dtype == (a->quant >= 0 ? ACL_INT8 : x->dtype),
+             ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s, wanted rows of x %s%s", name, HC_SHOW(expandedX),
+             HC_SHOW(x), a->quant >= 0 ? " as int8" : "");
     const int64_t rows = rank == 3 ? expandedX->shape[0] * expandedX->shape[1] : expandedX->shape[0];
     HC_CHECK(a->pad ? a->capacity > 0 && rows == a->experts * a->capacity : rows <= expertIdx->numel,
              ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s for %lld choices, %lld experts of capacity %lld",
@@ -178,36 +197,109 @@ static aclnnStatus check_experts(const char *name, struct args *a, int64_t exper
     return 0;
 }
 
+/* Scales of an operator that quantises. */
+static aclnnStatus check_quant(const char *name, const aclTensor *x, const aclTensor *scale,
+                               const aclTensor *offset, const aclTensor *expandedX, const aclTensor *scales,
+                               const struct args *a) {
+    const struct hc_moe_quant q = {
+        .x = x, .dynamic = a->quant == 1, .scale = scale, .offset = offset, .row_scales = scales};
+    return hc_moe_check_quant(name, &q, a->last - a->first, expandedX->numel / hc_max_i64(x->shape[1], 1));
+}
+
+/* The second version and its quantising form. */
+struct second {
+    const char *name, *flag_name, *counts_name, *before_name;
+    const aclTensor *x, *expertIdx, *scale, *offset;
+    int64_t capacity, experts, mode, flag;
+    bool before;
+    const aclTensor *expandedX, *expandedRowIdx, *counts, *tokens_before, *scales;
+};
+
+static aclnnStatus plan_second(const struct second *s, int64_t quant, uint64_t *workspaceSize,
+                               aclOpExecutor **executor) {
+    struct args a = {.quant = quant};
+    const aclTensor *const x = s->x, *const expertIdx = s->expertIdx, *const expandedX = s->expandedX,
+                           *const expandedRowIdx = s->expandedRowIdx, *const scale = s->scale,
+                           *const offset = s->offset, *const scales = quant == 1 ? s->scales : NULL;
+    HC_TRY(check_experts(s->name, &a, s->experts, s->capacity, s->mode));
+    HC_TRY(check(s->name, x, expertIdx, expandedX, expandedRowIdx, &a));
+    HC_CHECK(s->flag >= 0 && s->flag <= COUNTS, ACLNN_ERR_PARAM_INVALID, "%s: %s is %lld, wanted 0 to 2",
+             s->name, s->flag_name, (long long)s->flag);
+    a.count_type = a.pad ? 0 : (int)s->flag;
+    a.tells_before = a.pad && s->before;
+    const aclTensor *const counts = a.count_type ? s->counts : NULL, *const before = a.tells_before
+                                                                                         ? s->tokens_before
+                                                                                         : NULL;
+    if (a.count_type != 0) HC_TRY(hc_moe_check_numbers(s->name, s->counts_name, counts, s->experts));
+    if (a.tells_before) HC_TRY(hc_moe_check_numbers(s->name, s->before_name, before, s->experts));
+    if (quant >= 0) HC_TRY(check_quant(s->name, x, scale, offset, expandedX, scales, &a));
+    return HC_PLAN(s->name, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(scale), HC_OUT(expandedX),
+                   HC_OUT(expandedRowIdx), HC_OUT_OPT(counts), HC_OUT_OPT(before), HC_OUT_OPT(scales),
+                   HC_IN_OPT(offset));
+}
+
+/* activeNum is the number of rows of the output. */
 HC_API aclnnStatus aclnnMoeInitRoutingV2GetWorkspaceSize(
-    const aclTensor *x, const aclTensor *expertIdx, int64_t activeNumOptional, int64_t expertCapacityOptional,
-    int64_t expertNumOptional, int64_t dropPadModeOptional, int64_t expertTokensCountOrCumsumFlagOptional,
-    bool expertTokensBeforeCapacityFlagOptional, const aclTensor *expandedXOut,
-    const aclTensor *expandedRowIdxOut, const aclTensor *expertTokensCountOrCumsumOutOptional,
+    const aclTensor *x, const aclTensor *expertIdx, __attribute__((unused)) int64_t activeNumOptional,
+    int64_t expertCapacityOptional, int64_t expertNumOptional, int64_t dropPadModeOptional,
+    int64_t expertTokensCountOrCumsumFlagOptional, bool expertTokensBeforeCapacityFlagOptional,
+    const aclTensor *expandedXOut, const aclTensor *expandedRowIdxOut,
+    const aclTensor *expertTokensCountOrCumsumOutOptional,
     const aclTensor *expertTokensBeforeCapacityOutOptional, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    static const char *const NAME = "aclnnMoeInitRoutingV2";
-    struct args a = {0};
-    (void)activeNumOptional; /* the rows of the output */
-    HC_TRY(check_experts(NAME, &a, expertNumOptional, expertCapacityOptional, dropPadModeOptional));
-    HC_TRY(check(NAME, x, expertIdx, expandedXOut, expandedRowIdxOut, &a));
-    const int64_t flag = expertTokensCountOrCumsumFlagOptional;
-    HC_CHECK(flag >= 0 && flag <= COUNTS, ACLNN_ERR_PARAM_INVALID,
-             "%s: expertTokensCountOrCumsumFlagOptional is %lld, wanted 0 to 2", NAME, (long long)flag);
-    a.count_type = a.pad ? 0 : (int)flag;
-    a.tells_before = a.pad && expertTokensBeforeCapacityFlagOptional;
-    const aclTensor *const none = NULL, *counts = a.count_type ? expertTokensCountOrCumsumOutOptional : NULL,
-                           *before = a.tells_before ? expertTokensBeforeCapacityOutOptional : NULL;
-    if (a.count_type != 0)
-        HC_TRY(hc_moe_check_numbers(NAME, "expertTokensCountOrCumsumOutOptional", counts, expertNumOptional));
-    if (a.tells_before)
-        HC_TRY(
-            hc_moe_check_numbers(NAME, "expertTokensBeforeCapacityOutOptional", before, expertNumOptional));
-    return HC_PLAN(NAME, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(none), HC_OUT(expandedXOut),
-                   HC_OUT(expandedRowIdxOut), HC_OUT_OPT(counts), HC_OUT_OPT(before), HC_OUT_OPT(none));
+    const struct second s = {.name = "aclnnMoeInitRoutingV2",
+                             .flag_name = "expertTokensCountOrCumsumFlagOptional",
+                             .counts_name = "expertTokensCountOrCumsumOutOptional",
+                             .before_name = "expertTokensBeforeCapacityOutOptional",
+                             .x = x,
+                             .expertIdx = expertIdx,
+                             .capacity = expertCapacityOptional,
+                             .experts = expertNumOptional,
+                             .mode = dropPadModeOptional,
+                             .flag = expertTokensCountOrCumsumFlagOptional,
+                             .before = expertTokensBeforeCapacityFlagOptional,
+                             .expandedX = expandedXOut,
+                             .expandedRowIdx = expandedRowIdxOut,
+                             .counts = expertTokensCountOrCumsumOutOptional,
+                             .tokens_before = expertTokensBeforeCapacityOutOptional};
+    return plan_second(&s, -1, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMoeInitRoutingV2)
 
-/* quantMode -1 only: values stay what they are, and a scale of each token goes with them. */
+/* torch_npu.npu_moe_init_routing_quant. */
+HC_API aclnnStatus aclnnMoeInitRoutingQuantV2GetWorkspaceSize(
+    const aclTensor *x, const aclTensor *expertIdx, const aclTensor *scaleOptional,
+    const aclTensor *offsetOptional, __attribute__((unused)) int64_t activeNum, int64_t expertCapacity,
+    int64_t expertNum, int64_t dropPadMode, int64_t expertTokensCountOrCumsumFlag,
+    bool expertTokensBeforeCapacityFlag, int64_t quantMode, const aclTensor *expandedXOut,
+    const aclTensor *expandedRowIdxOut, const aclTensor *expertTokensCountOrCumsumOutOptional,
+    const aclTensor *expertTokensBeforeCapacityOutOptional, const aclTensor *dynamicQuantScaleOutOptional,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct second s = {.name = "aclnnMoeInitRoutingQuantV2",
+                             .flag_name = "expertTokensCountOrCumsumFlag",
+                             .counts_name = "expertTokensCountOrCumsumOutOptional",
+                             .before_name = "expertTokensBeforeCapacityOutOptional",
+                             .x = x,
+                             .expertIdx = expertIdx,
+                             .scale = scaleOptional,
+                             .offset = offsetOptional,
+                             .capacity = expertCapacity,
+                             .experts = expertNum,
+                             .mode = dropPadMode,
+                             .flag = expertTokensCountOrCumsumFlag,
+                             .before = expertTokensBeforeCapacityFlag,
+                             .expandedX = expandedXOut,
+                             .expandedRowIdx = expandedRowIdxOut,
+                             .counts = expertTokensCountOrCumsumOutOptional,
+                             .tokens_before = expertTokensBeforeCapacityOutOptional,
+                             .scales = dynamicQuantScaleOutOptional};
+    HC_CHECK(quantMode == 0 || quantMode == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: quantMode is %lld, wanted 0 (static) or 1 (dynamic)", s.name, (long long)quantMode);
+    return plan_second(&s, quantMode, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnMoeInitRoutingQuantV2)
+
+/* With quantMode -1 values stay what they are, and a scale of each token goes with them. */
 HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
     const aclTensor *x, const aclTensor *expertIdx, const aclTensor *scaleOptional,
     const aclTensor *offsetOptional, int64_t activeNum, int64_t expertCapacity, int64_t expertNum,
@@ -216,13 +308,15 @@ HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
     const aclTensor *expandedRowIdxOut, const aclTensor *expertTokensCountOrCumsumOut,
     const aclTensor *expandedScaleOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnMoeInitRoutingV3";
-    struct args a = {0};
+    struct args a = {.quant = quantMode};
     (void)activeNum; /* rows behind it are nobody's: they are filled all the same */
     const aclIntArray *range = activeExpertRangeOptional;
-    HC_CHECK(
-        quantMode == -1 && offsetOptional == NULL, ACLNN_ERR_PARAM_INVALID,
-        "%s: quantMode is %lld, offsetOptional %s, wanted -1 and none: quantised results are not supported",
-        NAME, (long long)quantMode, offsetOptional ? HC_SHOW(offsetOptional) : "none");
+    HC_CHECK(quantMode >= -1 && quantMode <= 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: quantMode is %lld, wanted -1, 0 (static) or 1 (dynamic): int8 alone is supported", NAME,
+             (long long)quantMode);
+    HC_CHECK(quantMode == 0 || offsetOptional == NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: offsetOptional is %s, wanted none with quantMode %lld", NAME, HC_SHOW(offsetOptional),
+             (long long)quantMode);
     HC_TRY(check_experts(NAME, &a, expertNum, expertCapacity, dropPadMode));
     if (range != NULL && range->size > 0) {
         HC_CHECK(range->size == 2 && range->data[0] >= 0 && range->data[1] >= range->data[0] &&
@@ -244,8 +338,11 @@ HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
     if (expertTokensNumFlag)
         HC_TRY(hc_moe_check_numbers(NAME, "expertTokensCountOrCumsumOut", counts,
                                     a.count_type == PAIRS ? 2 * expertNum : a.last - a.first));
-    const aclTensor *scales = scaleOptional != NULL ? expandedScaleOut : NULL;
-    if (scaleOptional != NULL) {
+    const bool told = quantMode == 1 || (quantMode == -1 && scaleOptional != NULL);
+    const aclTensor *scales = told ? expandedScaleOut : NULL;
+    if (quantMode >= 0) {
+        HC_TRY(check_quant(NAME, x, scaleOptional, offsetOptional, expandedXOut, scales, &a));
+    } else if (scaleOptional != NULL) {
         const int64_t rows = expandedXOut->numel / hc_max_i64(x->shape[1], 1);
         HC_CHECK(scaleOptional->rank == 1 && scaleOptional->numel == a.tokens &&
                      hc_dtype_is_float(scaleOptional->dtype),
@@ -256,7 +353,8 @@ HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
                  (long long)rows);
     }
     return HC_PLAN(NAME, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(scaleOptional), HC_OUT(expandedXOut),
-                   HC_OUT(expandedRowIdxOut), HC_OUT_OPT(counts), HC_OUT_OPT(none), HC_OUT_OPT(scales));
+                   HC_OUT(expandedRowIdxOut), HC_OUT_OPT(counts), HC_OUT_OPT(none), HC_OUT_OPT(scales),
+                   HC_IN_OPT(offsetOptional));
 }
 HC_OP_LAUNCH(aclnnMoeInitRoutingV3)
 
@@ -301,7 +399,7 @@ HC_API aclnnStatus aclnnMoeInitRoutingGetWorkspaceSize(const aclTensor *x, const
                                                        const aclTensor *expandedExpertIdxOut,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnMoeInitRouting";
-    struct args a = {0};
+    struct args a = {.quant = -1};
     HC_TRY(check(NAME, x, expertIdx, expandedXOut, expandedRowIdxOut, &a));
     HC_TRY(hc_moe_check_numbers(NAME, "rowIdx", rowIdx, expertIdx->numel));
     HC_TRY(hc_moe_check_numbers(NAME, "expandedExpertIdxOut", expandedExpertIdxOut, expertIdx->numel));

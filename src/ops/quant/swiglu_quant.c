@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SwiGLU whose result is quantised, of floating point or of the sums of an int8 product, which scales bring back:
+/* SwiGLU whose result is quantised, of floating point or of the sums of an int8 product, which scales bring
+ * back:
  *
  *     x' = (x + bias) * weight scale * activation scale      where x is int32; a float bias is added last
  *     z  = silu(a) * b, a and b being the halves of a row
  *     static   y = round(z * smooth + offset), or round(z / scale + offset) behind an int8 product
  *     dynamic  y = round(z * smooth * highest / max |z * smooth|)
  *
- * With groups each group of rows has its own scales. Rows behind the last group have none: they are quantised as they
- * are, and are 0 where they are sums. A row is read once. */
+ * With groups each group of rows has its own scales. Rows behind the last group have none: they are quantised
+ * as they are, and are 0 where they are sums. A row is read once. */
 #include "dequant.h"
 #include "quant.h"
 
@@ -51,11 +52,12 @@ struct args {
 
 /* ---- phase two ---- */
 
-/* Everything contiguous. Numbers are float32: one for all, one for each group, or a row for all or for each. */
+/* Everything contiguous. Numbers are float32: one for all, one for each group, or a row for all or for each.
+ */
 struct job {
     const struct args *a;
     aclTensor view[SLOTS];
-    const int64_t *ends;   /* of groups; NULL: there are none */
+    const int64_t *ends;    /* of groups; NULL: there are none */
     size_t groups, n, rows; /* n: of a row of y */
 };
 
@@ -142,7 +144,8 @@ static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
         factor = j->a->target.high / largest;
         by.scale = &factor;
         by.scale_each = false;
-        ((float *)hc_data(&j->view[SCALE_OUT]))[row] = j->a->reciprocal ? factor : largest / j->a->target.high;
+        ((float *)hc_data(&j->view[SCALE_OUT]))[row] =
+            j->a->reciprocal ? factor : largest / j->a->target.high;
     }
     HC_DISPATCH(hc_quant_affine)(j->n, z, z, &by);
     store(j, row, z);
@@ -179,8 +182,8 @@ static aclnnStatus quantise(const struct hc_call *call, struct job *j) {
         status = read_groups(call, j, ends);
     }
     if (status == 0)
-        status = hc_quant_rows_run(&(const struct hc_quant_rows){call->name, &j->view[X], 2 * j->n, j->rows,
-                                                                 quantise_row, j});
+        status = hc_quant_rows_run(
+            &(const struct hc_quant_rows){call->name, &j->view[X], 2 * j->n, j->rows, quantise_row, j});
     hc_block_give(ends);
     return status;
 }
@@ -224,7 +227,8 @@ static aclnnStatus check_numbers(const struct request *r, int slot, int64_t widt
     HC_CHECK(hc_fits_f32(t->dtype) || (whole && t->dtype == ACL_INT32), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted floating point%s", r->name, r->names[slot], HC_SHOW(t),
              whole ? " or int32" : "");
-    const bool one = t->numel == 1 || t->numel == groups, row = t->numel == width || t->numel == groups * width;
+    const bool one = t->numel == 1 || t->numel == groups,
+               row = t->numel == width || t->numel == groups * width;
     HC_CHECK(t->rank >= 1 && t->rank <= 2 && (row || (one && slot >= SCALE)) &&
                  (index == NULL || t->shape[0] == groups || t->shape[0] == 1 || t->rank == 1),
              ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted [%lld,%lld] for %lld groups", r->name,
@@ -241,8 +245,8 @@ static aclnnStatus check_input(const struct request *r) {
              r->name, HC_SHOW(x), r->names[WEIGHT] != NULL ? " or int32" : "");
     HC_CHECK(x->rank >= 1 && x->shape[x->rank - 1] % 2 == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, wanted an even last dimension", r->name, HC_SHOW(x));
-    HC_CHECK(!sums || r->in[WEIGHT] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null with x of int32", r->name,
-             r->names[WEIGHT]);
+    HC_CHECK(!sums || r->in[WEIGHT] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null with x of int32",
+             r->name, r->names[WEIGHT]);
     HC_CHECK(sums || (!r->in[WEIGHT] && !rows && !r->in[BIAS]), ACLNN_ERR_PARAM_INVALID,
              "%s: scales or a bias of the input are given, and x is %s: wanted none, or int32", r->name,
              HC_SHOW(x));
@@ -284,16 +288,17 @@ static aclnnStatus check_result(struct request *r, int64_t dst_type) {
 }
 
 /* Phase one of all of them. */
-static aclnnStatus plan(struct request *r, int64_t dst_type, uint64_t *workspaceSize, aclOpExecutor **executor) {
+static aclnnStatus plan(struct request *r, int64_t dst_type, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
     const aclTensor *index = r->in[GROUPS];
     HC_CHECK(r->mode != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: quantModeOptional is null", r->name);
     r->args.dynamic = strcmp(r->mode, "dynamic") == 0;
     HC_CHECK(r->args.dynamic || strcmp(r->mode, "static") == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: quantModeOptional is '%.32s', wanted static or dynamic", r->name, r->mode);
-    HC_CHECK(index == NULL || (hc_dtype_class(index->dtype) == HC_CLASS_INT && index->rank == 1 &&
-                               index->numel > 0),
-             ACLNN_ERR_PARAM_INVALID, "%s: groupIndexOptional is %s, wanted integers of one dimension", r->name,
-             HC_SHOW(index));
+    HC_CHECK(index == NULL ||
+                 (hc_dtype_class(index->dtype) == HC_CLASS_INT && index->rank == 1 && index->numel > 0),
+             ACLNN_ERR_PARAM_INVALID, "%s: groupIndexOptional is %s, wanted integers of one dimension",
+             r->name, HC_SHOW(index));
     HC_TRY(check_input(r));
     HC_TRY(check_result(r, dst_type));
     const int64_t n = r->in[X]->shape[r->in[X]->rank - 1] / 2;
@@ -321,14 +326,15 @@ HC_API aclnnStatus aclnnSwiGluQuantV2GetWorkspaceSize(
     const aclTensor *groupIndexOptional, bool activateLeft, char *quantModeOptional, int64_t groupListType,
     int64_t dstType, const aclTensor *yOut, const aclTensor *scaleOut, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    static const char *const NAMES[SLOTS] = {"x", NULL, NULL, NULL, "smoothScalesOptional", "offsetsOptional",
-                                             "groupIndexOptional", "yOut", "scaleOut"};
-    struct request r = {"aclnnSwiGluQuantV2",
-                        quantModeOptional,
-                        {x, NULL, NULL, NULL, smoothScalesOptional, offsetsOptional, groupIndexOptional, yOut,
-                         scaleOut},
-                        NAMES,
-                        {.gate = PLAIN, .left = activateLeft, .reciprocal = true, .counts = groupListType == 1}};
+    static const char *const NAMES[SLOTS] = {
+        "x",    NULL,      NULL, NULL, "smoothScalesOptional", "offsetsOptional", "groupIndexOptional",
+        "yOut", "scaleOut"};
+    struct request r = {
+        "aclnnSwiGluQuantV2",
+        quantModeOptional,
+        {x, NULL, NULL, NULL, smoothScalesOptional, offsetsOptional, groupIndexOptional, yOut, scaleOut},
+        NAMES,
+        {.gate = PLAIN, .left = activateLeft, .reciprocal = true, .counts = groupListType == 1}};
     HC_CHECK(groupListType == 0 || groupListType == 1, ACLNN_ERR_PARAM_INVALID,
              "%s: groupListType is %lld, wanted 0 (ends of groups) or 1 (lengths)", r.name,
              (long long)groupListType);
@@ -336,9 +342,15 @@ HC_API aclnnStatus aclnnSwiGluQuantV2GetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnSwiGluQuantV2)
 
-static const char *const DEQUANT_NAMES[SLOTS] = {"x", "weightScaleOptional", "activationScaleOptional", "biasOptional",
-                                                 "quantScaleOptional", "quantOffsetOptional", "groupIndexOptional",
-                                                 "yOut", "scaleOut"};
+static const char *const DEQUANT_NAMES[SLOTS] = {"x",
+                                                 "weightScaleOptional",
+                                                 "activationScaleOptional",
+                                                 "biasOptional",
+                                                 "quantScaleOptional",
+                                                 "quantOffsetOptional",
+                                                 "groupIndexOptional",
+                                                 "yOut",
+                                                 "scaleOut"};
 
 /* The first version: int8 results of halves. */
 HC_API aclnnStatus aclnnDequantSwigluQuantGetWorkspaceSize(
@@ -371,8 +383,9 @@ static aclnnStatus find_rounding(const char *name, const char *word, enum hc_qua
         *rounding = WORDS[i].rounding;
         return 0;
     }
-    return hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: roundModeOptional is '%.32s', wanted rint, round, floor, ceil or trunc",
-                   name, word != NULL ? word : "null");
+    return hc_fail(ACLNN_ERR_PARAM_INVALID,
+                   "%s: roundModeOptional is '%.32s', wanted rint, round, floor, ceil or trunc", name,
+                   word != NULL ? word : "null");
 }
 
 /* torch_npu.npu_dequant_swiglu_quant. swigluMode 1: a limit, a factor and a shift, elements taking turns. */
@@ -393,11 +406,12 @@ HC_API aclnnStatus aclnnDequantSwigluQuantV2GetWorkspaceSize(
     HC_CHECK(hc_wrap_dim(activateDim, x->rank) == x->rank - 1, ACLNN_ERR_PARAM_INVALID,
              "%s: activateDim is %lld, wanted the last of x %s", r.name, (long long)activateDim, HC_SHOW(x));
     HC_CHECK(swigluMode == 0 || swigluMode == 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: swigluMode is %lld, wanted 0 (halves) or 1 (pairs with a limit)", r.name, (long long)swigluMode);
+             "%s: swigluMode is %lld, wanted 0 (halves) or 1 (pairs with a limit)", r.name,
+             (long long)swigluMode);
     HC_TRY(find_rounding(r.name, roundModeOptional, &r.args.rounding));
     if (swigluMode == 1) {
-        HC_CHECK(clampLimit > 0, ACLNN_ERR_PARAM_INVALID, "%s: clampLimit is %g, wanted a positive number", r.name,
-                 clampLimit);
+        HC_CHECK(clampLimit > 0, ACLNN_ERR_PARAM_INVALID, "%s: clampLimit is %g, wanted a positive number",
+                 r.name, clampLimit);
         r.args.interleaved = true;
         r.args.gate = (struct gate){(float)clampLimit, (float)gluAlpha, (float)gluBias};
     }
