@@ -37,6 +37,7 @@ def layer(dtype: torch.dtype) -> Iterator[Case]:
     yield product("linear", x, w.t())
     yield product("linear, input's gradient", g, w)
     yield product("linear, weight's gradient", g.t(), x)
+    yield product("linear of a micro-batch of one", x[:, None], w.t())
     bias, out = torch.randn(2048).to(dtype), torch.empty(2048, 2048, dtype=dtype)
     yield Case(
         "linear with bias",

@@ -130,12 +130,18 @@ static void swap_operands(struct hc_gemm *g) {
     }
 }
 
-/* Batch indices whose matrices lie below each other, with one B for all, are more rows of one product. */
+/* Batch indices whose matrices lie below each other, with one B for all, are more rows of one product. Matrices
+ * of one row lie below each other however far apart they are: a sequence of micro-batches of one. */
 static void fold_batches(struct hc_gemm *g) {
     while (g->batch_rank > 0 && g->epilogue == NULL) {
         const int d = g->batch_rank - 1;
         const int64_t m = (int64_t)g->m;
         const bool one = g->batch_shape[d] == 1;
+        if (m == 1 && !one && g->b.batch[d] == 0) {
+            g->a.row = g->a.batch[d];
+            g->out.row = g->out.batch[d];
+            g->self.row = g->self.batch[d];
+        }
         if (!one &&
             (g->b.batch[d] != 0 || g->a.batch[d] != m * g->a.row || g->out.batch[d] != m * g->out.row))
             return;
