@@ -28,17 +28,21 @@ struct routing {
     int64_t kept;                    /* choices whose expert counts */
 };
 
+/* Experts in the order of the result: those that count, those behind them, and the ones before as one. */
+static int64_t ordered_experts(const struct args *a) { return a->experts - a->first + (a->first > 0); }
+
+/* Choices whose expert does not count follow those whose expert does, which shows where expandedRowIdx is the
+ * order itself. */
 static aclnnStatus sort_choices(const struct hc_call *call, const aclTensor *index, struct routing *r) {
     const struct args *a = call->args;
     HC_TRY(hc_moe_read(call->name, "expertIdx", index, 0, MAX_EXPERTS, r->expert));
     for (size_t i = 0; i < r->n; i++) {
-        const bool counts = r->expert[i] >= a->first && r->expert[i] < a->last;
         HC_CHECK(r->expert[i] < a->experts, ACLNN_ERR_PARAM_INVALID,
                  "%s: index %lld at position [%zu] of expertIdx is out of range: wanted 0 to %lld",
                  call->name, (long long)r->expert[i], i, (long long)a->experts - 1);
-        r->expert[i] = counts ? r->expert[i] - a->first : -1;
+        r->expert[i] = r->expert[i] >= a->first ? r->expert[i] - a->first : a->experts - a->first;
     }
-    hc_positions_by_row(r->expert, r->n, a->last - a->first, -1, r->first, r->order);
+    hc_positions_by_row(r->expert, r->n, ordered_experts(a), -1, r->first, r->order);
     r->kept = r->first[a->last - a->first];
     return 0;
 }
@@ -145,7 +149,7 @@ static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *x = hc_arg(call, 0), *out = hc_arg(call, 3);
     struct routing r = {.n = hc_numel(hc_arg(call, 1))};
-    const size_t experts = (size_t)(a->last - a->first), hidden = (size_t)hc_max_i64(x->shape[1], 1);
+    const size_t experts = (size_t)ordered_experts(a), hidden = (size_t)hc_max_i64(x->shape[1], 1);
     const size_t rows = hc_numel(out) / hidden;
     r.expert = hc_moe_take(call->name, 3 * r.n + experts + 2 + 2 * rows);
     if (r.expert == NULL) return ACLNN_ERR_INNER;
@@ -162,7 +166,9 @@ static aclnnStatus run(const struct hc_call *call) {
 /* What all versions have. expandedX is [n, H], or with a capacity [E, C, H] or [E * C, H]. */
 static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *expertIdx,
                          const aclTensor *expandedX, const aclTensor *expandedRowIdx, struct args *a) {
-    HC_TRY(hc_moe_check_floats(name, "x", x, -1, -1));
+    HC_CHECK(x != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x is null", name);
+    if (x->dtype == ACL_INT8 && a->quant < 0) HC_TRY(hc_moe_check_matrix(name, "x", x, -1, -1));
+    else HC_TRY(hc_moe_check_floats(name, "x", x, -1, -1));
     HC_TRY(hc_moe_check_matrix(name, "expertIdx", expertIdx, x->shape[0], -1));
     HC_TRY(hc_moe_check_numbers(name, "expertIdx", expertIdx, expertIdx->numel));
     a->tokens = x->shape[0];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See quantise_rows.h. Each row is read, multiplied by its expert's smooth scales and rounded while it is in the
- * cache; a token is quantised again for each of its experts, as their scales differ. */
+/* See quantise_rows.h. Each row is read, multiplied by its expert's smooth scales and rounded while it is in
+ * the cache; a token is quantised again for each of its experts, as their scales differ. */
 #include "quantise_rows.h"
 
 #include <stdatomic.h>
@@ -8,7 +8,8 @@
 
 #include "quant.h"
 
-aclnnStatus hc_moe_check_quant(const char *name, const struct hc_moe_quant *q, int64_t experts, int64_t rows) {
+aclnnStatus hc_moe_check_quant(const char *name, const struct hc_moe_quant *q, int64_t experts,
+                               int64_t rows) {
     const aclTensor *scale = q->scale, *offset = q->offset;
     const int64_t hidden = q->x->shape[1];
     HC_CHECK(scale == NULL || hc_fits_f32(scale->dtype), ACLNN_ERR_PARAM_INVALID,
@@ -111,7 +112,8 @@ aclnnStatus hc_moe_quantise(const struct hc_moe_quant *q) {
     if (status == 0) {
         hc_parallel_for(rows, hc_max_size(16384 / hc_max_size(j.hidden, 1), 1), run_rows, &j);
         if (atomic_load(&j.failed))
-            status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements", q->name, j.hidden);
+            status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements", q->name,
+                             j.hidden);
     }
     if (status == 0 && own_rows != NULL) status = hc_copy(q->row_scales, &scales);
     hc_block_give(own_x);

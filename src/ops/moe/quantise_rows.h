@@ -5,10 +5,11 @@
 
 struct hc_moe_quant {
     const char *name;
-    const aclTensor *x;                /* [T, H], floating point */
-    const int64_t *source, *owner;     /* of every row: its token (-1: none, then it is 0) and its expert */
-    bool dynamic;                      /* scales of the rows' own, else one scale for all */
-    const aclTensor *scale, *offset;   /* dynamic: smooth scales of a row, or of each expert's; either may be NULL */
+    const aclTensor *x;            /* [T, H], floating point */
+    const int64_t *source, *owner; /* of every row: its token (-1: none, then it is 0) and its expert */
+    bool dynamic;                  /* scales of the rows' own, else one scale for all */
+    const aclTensor *scale,
+        *offset; /* dynamic: smooth scales of a row, or of each expert's; either may be NULL */
     const aclTensor *out, *row_scales; /* [N, H] contiguous int8; dynamic: N elements, else NULL */
 };
 /* Phase one: the numbers of an operator with so many experts. */
