@@ -10,15 +10,17 @@
 #include "dequant.h"
 #include "gemm_i8.h"
 #include "int4.h"
+#include "quant_groups.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
-enum slot { X1, X2, X1_SCALE, X2_SCALE, OFFSET, BIAS, OUT, SLOTS };
+enum slot { X1, X2, X1_SCALE, X2_SCALE, OFFSET, BIAS, Y_OFFSET, OUT, SLOTS };
 
 /* The last two dimensions of x1 and x2 are exchanged first. */
 struct args {
     bool turned[2];
+    int64_t group; /* steps of k that have scales of their own; 0: all of them are one */
 };
 
 /* ---- phase two ---- */
@@ -136,7 +138,33 @@ static aclnnStatus take_vectors(const struct hc_call *call, struct job *j, void 
     return 0;
 }
 
+/* With scales of groups; matrices alone. */
+static aclnnStatus multiply_groups(const struct hc_call *call, const struct job *j) {
+    const struct args *a = call->args;
+    const aclTensor *given = hc_arg(call, Y_OFFSET);
+    const bool mixed = hc_arg(call, X1)->dtype != hc_arg(call, X2)->dtype;
+    struct hc_quant_groups q = {.name = call->name,
+                                .x1 = &j->x[0],
+                                .x2 = &j->x[1],
+                                .scale = j->by.by.scale,
+                                .group = (size_t)a->group,
+                                .shift = mixed ? HC_INT8_BY_INT4_SHIFT : 0,
+                                .rows = j->by.row_scale,
+                                .row_scales = j->by.row_scales,
+                                .out = &j->out};
+    aclTensor offset;
+    void *owned = NULL;
+    if (given != NULL) {
+        HC_TRY(hc_contiguous_apart(given, ACL_FLOAT, hc_arg(call, OUT), &offset, &owned));
+        q.offset = (const float *)hc_data(&offset);
+    }
+    const aclnnStatus status = hc_quant_groups_run(&q);
+    hc_block_give(owned);
+    return status;
+}
+
 static aclnnStatus run(const struct hc_call *call) {
+    const struct args *a = call->args;
     const aclTensor *out = hc_arg(call, OUT);
     struct job j = {.batch_rank = out->rank - 2, .batches = 1};
     void *owned[6] = {NULL};
@@ -157,7 +185,7 @@ static aclnnStatus run(const struct hc_call *call) {
     if (status == 0) status = take_vectors(call, &j, &owned[4], &owned[5]);
     if (status == 0) {
         j.k = (size_t)j.x[0].shape[j.batch_rank + 1];
-        status = multiply(&j);
+        status = a->group > 0 ? multiply_groups(call, &j) : multiply(&j);
     }
     if (status == 0 && owned[0] != NULL) status = hc_copy(out, &j.out);
     for (size_t i = 0; i < HC_ARRAY_SIZE(owned); i++) hc_block_give(owned[i]);
@@ -194,8 +222,10 @@ static aclnnStatus check_product(const aclTensor *x1, const aclTensor *x2, const
     HC_TRY(matrix_shape("x1", x1, a->turned[0], &left));
     HC_TRY(matrix_shape("x2", x2, a->turned[1], &right));
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", NAME);
-    HC_CHECK(x1->dtype == x2->dtype, ACLNN_ERR_PARAM_INVALID, "%s: x1 is %s, x2 %s: wanted one type", NAME,
-             HC_SHOW(x1), HC_SHOW(x2));
+    const bool mixed = a->group > 0 && x1->dtype == ACL_INT8 && x2->dtype == ACL_INT32;
+    HC_CHECK(x1->dtype == x2->dtype || mixed, ACLNN_ERR_PARAM_INVALID,
+             "%s: x1 is %s, x2 %s: wanted one type, or int8 and int4 with a groupSize", NAME, HC_SHOW(x1),
+             HC_SHOW(x2));
     HC_CHECK(hc_fits_f32(out->dtype) || out->dtype == ACL_INT8 || out->dtype == ACL_INT32,
              ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted float16, bfloat16, float32, int8 or int32", NAME,
              HC_SHOW(out));
@@ -218,12 +248,12 @@ static aclnnStatus check_product(const aclTensor *x1, const aclTensor *x2, const
 }
 
 static aclnnStatus check_scales(const aclTensor *x1_scale, const aclTensor *x2_scale, const aclTensor *offset,
-                                const aclTensor *out) {
+                                const aclTensor *out, bool grouped) {
     const int64_t n = out->shape[out->rank - 1], m = out->shape[out->rank - 2];
     HC_CHECK(x2_scale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x2Scale is null", NAME);
     const aclDataType type = x2_scale->dtype;
     HC_CHECK((hc_fits_f32(type) || type == ACL_INT64 || type == ACL_UINT64) &&
-                 (x2_scale->numel == 1 || x2_scale->numel == n),
+                 (grouped || x2_scale->numel == 1 || x2_scale->numel == n),
              ACLNN_ERR_PARAM_INVALID,
              "%s: x2Scale is %s, wanted 1 or %lld elements of float32, bfloat16 or uint64", NAME,
              HC_SHOW(x2_scale), (long long)n);
@@ -256,6 +286,37 @@ static aclnnStatus check_bias(const aclTensor *bias, const aclTensor *out) {
     return 0;
 }
 
+/* groupSize holds sizes of groups along m, n and k, 16 bits each: those of k may have scales of their own. */
+static aclnnStatus check_groups(int64_t group_size, const aclTensor *x1, const aclTensor *x2,
+                                const aclTensor *x2_scale, const aclTensor *x2_offset,
+                                const aclTensor *y_offset, const aclTensor *bias, const aclTensor *out,
+                                struct args *a) {
+    enum { BITS = 16, MASK = (1 << BITS) - 1 };
+    const int64_t group = group_size & MASK, n = out->shape[out->rank - 1];
+    const bool mixed = x1->dtype != x2->dtype;
+    HC_CHECK(group_size >= 0 && group_size >> (2 * BITS) <= 1 && (group_size >> BITS & MASK) <= 1 &&
+                 group > 0,
+             ACLNN_ERR_PARAM_INVALID, "%s: groupSize is %#llx, wanted groups along k alone", NAME,
+             (unsigned long long)group_size);
+    const int64_t k =
+        x1->shape[x1->rank - (a->turned[0] ? 2 : 1)] * (x1->dtype == ACL_INT32 ? HC_INT4_IN_INT32 : 1);
+    HC_CHECK(out->rank == 2 && hc_fits_f32(out->dtype) && k % group == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, wanted floating point of two dimensions for groups of %lld in %lld steps", NAME,
+             HC_SHOW(out), (long long)group, (long long)k);
+    HC_CHECK(x2_scale != NULL && x2_scale->numel == k / group * n, ACLNN_ERR_PARAM_INVALID,
+             "%s: x2Scale is %s, wanted [%lld,%lld]", NAME, x2_scale != NULL ? HC_SHOW(x2_scale) : "null",
+             (long long)(k / group), (long long)n);
+    HC_CHECK(bias == NULL && x2_offset == NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is given with a groupSize, wanted none", NAME, bias != NULL ? "bias" : "x2Offset");
+    HC_CHECK(mixed == (y_offset != NULL), ACLNN_ERR_PARAM_INVALID, "%s: yOffset is %s, wanted %s", NAME,
+             y_offset != NULL ? HC_SHOW(y_offset) : "null", mixed ? "one: int8 by int4 needs it" : "none");
+    HC_CHECK(y_offset == NULL || (y_offset->numel == n && hc_fits_f32(y_offset->dtype)),
+             ACLNN_ERR_PARAM_INVALID, "%s: yOffset is %s, wanted %lld elements of float32", NAME,
+             HC_SHOW(y_offset), (long long)n);
+    a->group = group;
+    return 0;
+}
+
 static uint64_t flops(const aclTensor *x1, const aclTensor *out, bool turned) {
     const int64_t k = x1->shape[x1->rank - (turned ? 2 : 1)];
     return 2 * (uint64_t)out->numel * (uint64_t)k * (x1->dtype == ACL_INT32 ? HC_INT4_IN_INT32 : 1);
@@ -269,20 +330,19 @@ HC_API aclnnStatus aclnnQuantMatmulV5GetWorkspaceSize(const aclTensor *x1, const
                                                       const aclTensor *bias, bool transposeX1,
                                                       bool transposeX2, int64_t groupSize, aclTensor *out,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
-    const struct args args = {{transposeX1, transposeX2}};
+    struct args args = {{transposeX1, transposeX2}, groupSize};
+    if (x2Offset != NULL && x2Offset->numel == 0) x2Offset = NULL;
+    if (yOffset != NULL && yOffset->numel == 0) yOffset = NULL;
     HC_TRY(refuse("yScale", yScale));
     HC_TRY(refuse("x1Offset", x1Offset));
-    HC_TRY(refuse("yOffset", yOffset));
-    HC_CHECK(groupSize == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: groupSize is %lld, wanted 0: scales of groups along k are not supported", NAME,
-             (long long)groupSize);
+    if (groupSize == 0) HC_TRY(refuse("yOffset", yOffset));
     HC_TRY(check_product(x1, x2, out, &args));
-    if (x2Offset != NULL && x2Offset->numel == 0) x2Offset = NULL;
-    HC_TRY(check_scales(x1Scale, x2Scale, x2Offset, out));
+    if (groupSize != 0) HC_TRY(check_groups(groupSize, x1, x2, x2Scale, x2Offset, yOffset, bias, out, &args));
+    HC_TRY(check_scales(x1Scale, x2Scale, x2Offset, out, args.group > 0));
     HC_TRY(check_bias(bias, out));
-    const struct hc_operand operands[] = {HC_IN(x1),      HC_IN(x2),           HC_IN_OPT(x1Scale),
-                                          HC_IN(x2Scale), HC_IN_OPT(x2Offset), HC_IN_OPT(bias),
-                                          HC_OUT(out)};
+    const struct hc_operand operands[] = {HC_IN(x1),          HC_IN(x2),           HC_IN_OPT(x1Scale),
+                                          HC_IN(x2Scale),     HC_IN_OPT(x2Offset), HC_IN_OPT(bias),
+                                          HC_IN_OPT(yOffset), HC_OUT(out)};
     const struct hc_plan plan = {.name = NAME,
                                  .run = run,
                                  .args = &args,

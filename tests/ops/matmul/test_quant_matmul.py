@@ -141,6 +141,31 @@ def test_int4() -> None:
         assert_close(half, product(x1, x2) * scale.double() * rows.double()[:, None], 2, 1e-5)
 
 
+@pytest.mark.parametrize("kind", ["int8", "int4", "int8 by int4"])
+def test_scales_of_groups(kind: str) -> None:
+    """Along k; where x1 is int8 and x2 int4, x1 is less by 8, which the offset makes up for."""
+    m, k, n, group = 5, 192, 40, 64
+    four = (-8, 8)
+    x1 = values(m, k) if kind != "int4" else values(m, k, low=four[0], high=four[1])
+    x2 = values(k, n, seed=1) if kind == "int8" else values(k, n, seed=1, low=four[0], high=four[1])
+    scale, rows = make((k // group, n), torch.float32, 2, 1e-4, 1e-3), make((m, 1), torch.float32, 3, 0.1, 1)
+    shift, offset = (8, make((n,), torch.float32, 4)) if kind == "int8 by int4" else (0, None)
+    packed = torch.zeros(scale.numel(), dtype=torch.int64)
+    call("aclnnTransQuantParamV2", scale.flatten(), None, packed)
+    cut = (scale.view(torch.int32) & -8192).view(torch.float32)
+    for by, factor in ((scale, scale), (packed.view_as(scale), cut)):
+        parts = [
+            product(x1[:, at : at + group].int() - shift, x2[at : at + group]) * factor[at // group].double()
+            for at in range(0, k, group)
+        ]
+        want = (sum(parts) + (0 if offset is None else offset.double())) * rows.double()
+        for a in (x1, x1.t().contiguous().t()) if kind != "int4" else (pack(x1),):
+            for b in (x2, x2.t().contiguous().t()) if kind == "int8" else (pack(x2), pack(x2.t()).t()):
+                out = torch.zeros(m, n, dtype=torch.float32)
+                call(NAME, a, b, rows, by, None, None, None, offset, None, False, False, group, out)
+                assert_close(out, want, 16, 1e-4)
+
+
 def test_out_of_any_strides() -> None:
     x1, x2 = values(6, 9), values(9, 5, seed=1)
     out = torch.zeros(5, 12, dtype=torch.float32).t()[::2]
@@ -164,7 +189,10 @@ def test_refusals() -> None:
             call(NAME, given["x1"], given["x2"], given["rows"], given["scale"], y_scale, None, given["offset"], None,
                  given["bias"], False, False, group, given["out"])  # fmt: skip
 
-    refused("groupSize is 32", group=32)
+    refused("x2Scale is float32\\[1\\], wanted \\[2,16\\]", group=4)
+    refused("groups of 3 in 8 steps", group=3)
+    refused("groupSize is 0x200000004", group=2 << 32 | 4)
+    refused("bias is given", group=4, scale=torch.ones(2, 16), bias=torch.ones(16))
     refused("yScale is", y_scale=one)
     refused("x1 is float32", x1=x1.float())
     refused("wanted one type", x1=pack(x1), x2=x2)
