@@ -45,6 +45,7 @@ RUN = (
 )
 LLAMA = "--swiglu --normalization RMSNorm --disable-bias-linear --position-embedding-type rope --untie-embeddings-and-output-weights"
 EXPERTS = "--num-experts 8 --moe-router-topk 2 --moe-ffn-hidden-size 256 --disable-bias-linear --swiglu --moe-token-dispatcher-type alltoall"
+SHARED = "--moe-shared-expert-intermediate-size 256"
 TWO = "--pipeline-model-parallel-size 2"
 FULL = "--recompute-granularity full --recompute-method block --recompute-num-layers"
 
@@ -80,6 +81,16 @@ ROWS = {
         on="--use-ascend-coc --coc-parallel-num 2",
         ranks=2,
     ),
+    "hccl-group-buffer": Row(
+        model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel",
+        on="--hccl-group-buffer tp:2",
+        ranks=2,
+    ),
+    "hccl-group-buffer-adaptive": Row(
+        model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel",
+        on="--hccl-group-buffer-adaptive",
+        ranks=2,
+    ),
     "moe-grouped-gemm": Row(
         model=f"{EXPERTS} --moe-grouped-gemm --bf16", on="--gemm-gradient-accumulation-fusion"
     ),
@@ -89,6 +100,26 @@ ROWS = {
         on="--moe-permutation-async-comm",
         ranks=2,
         batch=4,
+    ),
+    "moe-alltoall-overlap-comm": Row(
+        model=f"{EXPERTS} {SHARED} --moe-grouped-gemm --bf16 --expert-model-parallel-size 2",
+        on="--moe-alltoall-overlap-comm",
+        ranks=2,
+        batch=4,
+    ),
+    "moe-allgather-overlap-comm": Row(
+        model=f"{EXPERTS} {SHARED} --moe-token-dispatcher-type allgather --moe-grouped-gemm --bf16 --expert-model-parallel-size 2",
+        on="--moe-allgather-overlap-comm",
+        ranks=2,
+        batch=4,
+    ),
+    "moe-tp-extend-ep": Row(
+        model=f"{EXPERTS} --moe-grouped-gemm --bf16 --tensor-model-parallel-size 2 --sequence-parallel",
+        on="--moe-tp-extend-ep",
+        ranks=2,
+    ),
+    "moe-zero-memory": Row(
+        model=f"{EXPERTS} {SHARED} --moe-grouped-gemm --bf16", on="--moe-zero-memory level0"
     ),
     "recompute-activation-function": Row(model=f"{LLAMA} --bf16", on="--recompute-activation-function"),
     "recompute-norm": Row(model=f"{LLAMA} --bf16", on="--recompute-norm"),

@@ -88,6 +88,7 @@ def _model_options(layout: Layout) -> dict[str, Any]:
         # This version of Megatron divides the gradient of this loss by the context-parallel size.
         "moe_aux_loss_coeff": 1e-2 * layout.cp,
         "moe_token_dispatcher_type": layout.dispatcher,
+        "moe_grouped_gemm": layout.grouped,
         "expert_model_parallel_size": layout.ep,
         "expert_tensor_parallel_size": layout.etp or layout.tp,
     }
@@ -120,6 +121,7 @@ def transformer_config(layout: Layout, **more: Any) -> Any:
         batch_p2p_comm=not layout.overlap_p2p,
         context_parallel_size=layout.cp,
         calculate_per_token_loss=layout.per_token_loss,
+        gradient_accumulation_fusion=layout.adds,
         **(recompute | _model_options(layout) | more),
     )
 
@@ -142,7 +144,11 @@ def _build_chunk(layout: Layout, config: Any, index: int) -> torch.nn.Module:
 
     chunk = GPTModel(
         config,
-        get_gpt_layer_local_spec(num_experts=config.num_moe_experts, normalization=config.normalization),
+        get_gpt_layer_local_spec(
+            num_experts=config.num_moe_experts,
+            moe_grouped_gemm=layout.grouped,
+            normalization=config.normalization,
+        ),
         VOCAB,
         SEQUENCE,
         **_ends(index if layout.vp > 1 else None),

@@ -26,6 +26,7 @@ class Layout:
     ep: int = 1
     etp: int = 0  # tensor parallel size of experts; 0: tp
     dispatcher: str = "allgather"  # of tokens to experts
+    grouped: bool = False  # products of all experts of a rank in one
     # plain, distributed, overlap (distributed, with its communication overlapped), fsdp2 (PyTorch's fully_shard), or
     # Megatron's own FSDP: zero2 shards gradients and the optimizer's state, zero3 parameters as well
     optimizer: str = "plain"
@@ -33,6 +34,7 @@ class Layout:
     overlap_p2p: bool = False
     recompute: str = ""  # full, block (the first layer of each chunk) or selective
     per_token_loss: bool = False
+    adds: bool = False  # products of weight gradients are added to main_grad
     fast: bool = False  # part of every test run
 
     @property
@@ -51,7 +53,13 @@ class Layout:
         words = [self.dispatcher] if self.model == "moe" and self.dispatcher != "allgather" else []
         words += [self.optimizer] if self.optimizer != "plain" else []
         words += [f"recompute-{self.recompute}"] if self.recompute else []
-        flags = (("sp", self.sp), ("p2p", self.overlap_p2p), ("tokens", self.per_token_loss))
+        flags = (
+            ("sp", self.sp),
+            ("grouped", self.grouped),
+            ("p2p", self.overlap_p2p),
+            ("tokens", self.per_token_loss),
+            ("adds", self.adds),
+        )
         words += [word for word, is_on in flags if is_on]
         model = self.model if self.layers == 4 else f"{self.model}{self.layers}"
         return "-".join([model, self.dtype, f"w{self.world}", *sizes, *words])

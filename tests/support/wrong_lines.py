@@ -160,6 +160,50 @@ WRONG = {
         "--moe-token-dispatcher-type flex has collectives of its own; give one of allgather, alltoall, alltoall_seq, or "
         "leave out --moe-permutation-async-comm",
     ),
+    "--hccl-group-buffer tp:0": _is_wrong("hccl-group-buffer", "--hccl-group-buffer tp:0: wanted 1 to 65536 MB"),
+    "--hccl-group-buffer tp:8 --hccl-group-buffer-adaptive": _exclude(
+        "hccl-group-buffer", "hccl-group-buffer-adaptive", "both say how large the buffers are"
+    ),
+    "--hccl-group-buffer-adaptive --hccl-ep-group-buffer-adaptive-factor 0": _is_wrong(
+        "hccl-group-buffer-adaptive",
+        "--hccl-ep-group-buffer-adaptive-factor is 0, wanted more than 0: how many times its even share of tokens a rank of "
+        "experts may get",
+    ),
+    "--moe-alltoall-overlap-comm --num-experts 4 --moe-grouped-gemm --expert-model-parallel-size 2": _is_wrong(
+        "moe-alltoall-overlap-comm",
+        "--moe-token-dispatcher-type is allgather; give alltoall or alltoall_seq, or leave out --moe-alltoall-overlap-comm",
+    ),
+    "--moe-alltoall-overlap-comm --num-experts 4 --moe-grouped-gemm --moe-token-dispatcher-type alltoall": _is_wrong(
+        "moe-alltoall-overlap-comm",
+        "--expert-model-parallel-size is 1, so all tokens stay where they are; give 2 or more, or leave out "
+        "--moe-alltoall-overlap-comm",
+    ),
+    "--moe-allgather-overlap-comm --num-experts 4": (
+        "feature moe-allgather-overlap-comm (--moe-allgather-overlap-comm) needs --moe-grouped-gemm: a weight for all experts "
+        "of a rank is what has its gradient later; add --moe-grouped-gemm, or leave out --moe-allgather-overlap-comm"
+    ),
+    "--moe-allgather-overlap-comm --num-experts 4 --moe-grouped-gemm --moe-token-dispatcher-type alltoall": _is_wrong(
+        "moe-allgather-overlap-comm",
+        "--moe-token-dispatcher-type is alltoall; give allgather, or leave out --moe-allgather-overlap-comm",
+    ),
+    "--moe-tp-extend-ep --num-experts 6 --moe-grouped-gemm --moe-token-dispatcher-type alltoall --tensor-model-parallel-size 4": (
+        _is_wrong(
+            "moe-tp-extend-ep",
+            "6 experts cannot be shared by --tensor-model-parallel-size 4 x --expert-model-parallel-size 1 ranks; give a "
+            "multiple of 4",
+        )
+    ),
+    "--moe-zero-memory level0": (
+        "feature moe-zero-memory (--moe-zero-memory) needs --num-experts: it is about experts; add --num-experts, or leave out "
+        "--moe-zero-memory"
+    ),
+    "--moe-zero-memory level0 --num-experts 4 --moe-grouped-gemm --moe-zero-memory-num-layers 1": _is_wrong(
+        "moe-zero-memory",
+        "--moe-zero-memory-num-layers is for level1, level0 is for all layers; leave it out, or give level1",
+    ),
+    f"--moe-zero-memory level0 --num-experts 4 --moe-grouped-gemm {_RECOMPUTE}": _exclude(
+        "moe-zero-memory", "recompute-activation-function", "both compute activation functions of experts again"
+    ),
     "--n-shared-experts 1": (
         "feature n-shared-experts (--n-shared-experts) needs --num-experts: experts are shared beside routed ones; add "
         "--num-experts, or leave out --n-shared-experts"
@@ -259,6 +303,8 @@ RIGHT = (
     "--fix-router --num-experts 4",
     "--moe-permutation-async-comm --num-experts 4 --moe-token-dispatcher-type alltoall",
     "--n-shared-experts 2 --num-experts 4 --moe-model-type megatron_moe",
+    "--moe-zero-memory level1 --moe-zero-memory-num-layers 1 --num-experts 4 --moe-grouped-gemm --bf16",
+    "--moe-zero-memory disable",
     "--sparse-mode 4 --pre-tockens 2 --next-tockens -1",
 )
 

@@ -37,12 +37,23 @@ class GMMFunction(torch.autograd.Function):
             of_x = product(grad, [weight.transpose(1, 2)], None, groups, ctx.kind, ROWS)
         if not ctx.needs_input_grad[1]:
             return of_x, None, None, None, None, None
-        if ctx.original is None:
-            of_weight = product(x.t(), [grad], None, groups, ctx.kind, SHARED_DIMENSION).view(weight.shape)
-            return of_x, of_weight, None, None, None, None
-        ends = groups if ctx.kind == CUMULATIVE else torch.cumsum(groups, 0)
-        npu_groupmatmul_add_fp32(x, grad, ends, ctx.original.main_grad)
-        return of_x, _marked(ctx.original, weight), None, None, None, None
+        return of_x, weight_gradient(x, grad, weight, groups, ctx.kind, ctx.original), None, None, None, None
+
+
+def weight_gradient(
+    x: torch.Tensor,
+    grad: torch.Tensor,
+    weight: torch.Tensor,
+    groups: torch.Tensor,
+    kind: int,
+    original: torch.Tensor | None,
+) -> torch.Tensor | None:
+    """Of the product of x and weight, whose gradient is `grad`; it goes into original.main_grad if there is an original."""
+    if original is None:
+        return product(x.t(), [grad], None, groups, kind, SHARED_DIMENSION).view(weight.shape)
+    ends = groups if kind == CUMULATIVE else torch.cumsum(groups, 0)
+    npu_groupmatmul_add_fp32(x, grad, ends, original.main_grad)
+    return _marked(original, weight)
 
 
 def _marked(original: torch.Tensor, weight: torch.Tensor) -> torch.Tensor | None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
+from mindspeed.features.moe._companion import Companion
 from mindspeed.features.moe._flight import Flight
 
 _DISPATCHERS = "megatron.core.transformer.moe.token_dispatcher"
@@ -61,11 +62,27 @@ class Dispatch(Flight):
         """Shared experts have a stream of their own, on which Megatron overlaps them with the dispatch."""
         return bool(torch.npu.current_stream() != self._computing)
 
+    def _send(self, communicate: Function, *args: Any, **kwargs: Any) -> Any:
+        """Tokens or what belongs to them, and in the backward pass their gradients."""
+        companion = Companion.now
+        if companion is None:
+            return self.start(communicate, *args, **kwargs)
+        companion.departs()
+        if "use_global_buffer" in kwargs:
+            kwargs["use_global_buffer"] = False  # linear layers that compute meanwhile gather into it
+        return companion.returning_first(self.start(communicate, *args, **kwargs))
+
+    def wait(self, event: Any = None) -> None:
+        if event is None and not self.is_counting and self.last is not None and Companion.now is not None:
+            Companion.now.travels()
+        super().wait(event)
+
     def gather(self, gather: Function, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         if self._is_elsewhere():
             return gather(tensor, *args, **kwargs)
         before = self.last
-        result = self.start(gather, tensor, *args, **kwargs)
+        start = self.start if self.is_counting else self._send
+        result = start(gather, tensor, *args, **kwargs)
         self._gathered += 1
         if self.is_counting:
             self._permute_early()
@@ -79,7 +96,7 @@ class Dispatch(Flight):
     def exchange(self, exchange: Function, group: Any, tensor: Tensor, *args: Any) -> Any:
         if self.is_counting or self._is_elsewhere():
             return exchange(group, tensor, *args)
-        result = self.start(exchange, group, tensor, *args)
+        result = self._send(exchange, group, tensor, *args)
         is_last = self._is_seq or self._dispatcher.tp_size == 1
         if is_last and tensor.dim() == 1:
             self.wait()
@@ -209,6 +226,12 @@ def _stages(name: str) -> Iterator[Patch]:
     yield Patch(f"{target}.dispatch_postprocess", ending, wraps=True, since="0.13.0")
 
 
+def wants(args: Any) -> bool:
+    """Its own flag, or one of a feature that computes something else meanwhile."""
+    flags = ("moe_permutation_async_comm", "moe_alltoall_overlap_comm", "moe_allgather_overlap_comm")
+    return any(getattr(args, flag, False) for flag in flags)
+
+
 def check(args: Any) -> Iterator[str]:
     kind = getattr(args, "moe_token_dispatcher_type", "allgather")
     if kind not in SUPPORTED:
@@ -227,6 +250,7 @@ FEATURE = Feature(
             "Sort tokens for their experts while the collectives of their dispatch are on the way.",
         ),
     ),
+    switch=wants,
     needs=(Need(flag="--num-experts", why="a model without experts dispatches no tokens"),),
     check=check,
     is_outermost=True,

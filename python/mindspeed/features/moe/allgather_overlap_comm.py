@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared experts are computed while tokens are gathered for experts, gradients of weights while those of tokens are summed.
+
+For the dispatcher allgather. A rank looks for its experts' tokens meanwhile as well (moe-permutation-async-comm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mindspeed.adaptor import Feature, Flag, Level, Need
+from mindspeed.features.moe import _companion
+
+
+def check(args: Any) -> Iterator[str]:
+    kind = getattr(args, "moe_token_dispatcher_type", "allgather")
+    if kind not in ("allgather",):
+        yield (
+            f"--moe-token-dispatcher-type is {kind}; give allgather, or leave out --moe-allgather-overlap-comm"
+        )
+    yield from _companion.problems(args, "--moe-allgather-overlap-comm")
+
+
+FEATURE = Feature(
+    name="moe-allgather-overlap-comm",
+    level=Level.ACCELERATION,
+    flags=(
+        Flag(
+            "--moe-allgather-overlap-comm",
+            "Compute shared experts and gradients of experts' weights while tokens and their gradients travel.",
+        ),
+    ),
+    needs=(
+        Need(flag="--num-experts", why="a model without experts dispatches no tokens"),
+        Need(
+            flag="--moe-grouped-gemm", why="a weight for all experts of a rank is what has its gradient later"
+        ),
+    ),
+    check=check,
+    patches=_companion.PATCHES,
+)
