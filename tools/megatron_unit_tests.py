@@ -51,6 +51,8 @@ LAST_WORDS = 30  # seconds for the other ranks when one has been killed
 ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"\.type == ['\"]cuda['\"]|assert .*\.is_cuda", "asks whether a tensor's device is CUDA"),
     (r"RefusedError: .*fp8|fp8.*RefusedError", "fp8, which virtual NPUs refuse"),
+    (r"graph capture \(graph_safe=True\)", "asks for random states of CUDA graphs, which virtual NPUs refuse"),
+    (r"has no attribute '_nccl_version'", "asks for the version of NCCL"),
     (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
     (r"[Ii]nstall package `(\w+)`", r"needs the package \1, which is not public"),
     (r"No module named '(\S+)'", r"needs the package \1"),

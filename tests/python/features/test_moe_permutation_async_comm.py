@@ -52,6 +52,21 @@ def test_collectives_of_shared_experts_are_left_alone() -> None:
     assert dispatch.last is None and found.cpu().eq(2).all()
 
 
+def test_an_exchange_has_all_its_arguments() -> None:
+    """Releases from 0.18 say by name which stream it is for."""
+    torch.npu.set_device(0)
+    tokens = torch.ones(4, 1, 8, device="npu")
+    dispatch = feature.Dispatch(SimpleNamespace(tp_size=1), tokens, tokens)
+
+    def exchange(_group: Any, tensor: torch.Tensor, *, use_nccl_stream: bool) -> torch.Tensor:
+        assert use_nccl_stream
+        return tensor + 1
+
+    found = dispatch.exchange(exchange, None, tokens, use_nccl_stream=True)
+    dispatch.wait()
+    assert found.cpu().eq(2).all()
+
+
 def trainings(world: int, kinds: tuple[str, ...], **layout: Any) -> dict[str, Any]:
     ranks = {"model": "moe", "world": world, "ep": 2, "optimizer": "distributed", **layout}
     cases = {

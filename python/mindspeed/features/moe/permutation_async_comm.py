@@ -93,10 +93,10 @@ class Dispatch(Flight):
             self.wait()
         return result
 
-    def exchange(self, exchange: Function, group: Any, tensor: Tensor, *args: Any) -> Any:
+    def exchange(self, exchange: Function, group: Any, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         if self.is_counting or self._is_elsewhere():
-            return exchange(group, tensor, *args)
-        result = self._send(exchange, group, tensor, *args)
+            return exchange(group, tensor, *args, **kwargs)
+        result = self._send(exchange, group, tensor, *args, **kwargs)
         is_last = self._is_seq or self._dispatcher.tp_size == 1
         if is_last and tensor.dim() == 1:
             self.wait()
