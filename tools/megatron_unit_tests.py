@@ -50,11 +50,17 @@ LAST_WORDS = 30  # seconds for the other ranks when one has been killed
 # authors' machines have, and do not count.
 ELSEWHERE: tuple[tuple[str, str], ...] = (
     # Before all that may stand in the lines around an error.
-    (r"OutOfMemoryError: NPU out of memory", "needs more memory than the machine of these tests has for eight devices"),
+    (
+        r"OutOfMemoryError: NPU out of memory",
+        "needs more memory than the machine of these tests has for eight devices",
+    ),
     (r"(?m)^>.*(\.type == ['\"]cuda['\"]|\.is_cuda)", "asks whether a tensor's device is CUDA"),
     (r"name 'nvtx' is not defined", "needs the package nvtx"),
     (r"RefusedError: .*fp8|fp8.*RefusedError", "fp8, which virtual NPUs refuse"),
-    (r"graph capture \(graph_safe=True\)", "asks for random states of CUDA graphs, which virtual NPUs refuse"),
+    (
+        r"graph capture \(graph_safe=True\)",
+        "asks for random states of CUDA graphs, which virtual NPUs refuse",
+    ),
     (r"has no attribute '_nccl_version'", "asks for the version of NCCL"),
     (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
     (r"[Ii]nstall package `(\w+)`", r"needs the package \1, which is not public"),
