@@ -81,6 +81,12 @@ ROWS = {
         on="--use-ascend-coc --coc-parallel-num 2",
         ranks=2,
     ),
+    "fsdp2-config": Row(
+        model=f"{LLAMA} --use-torch-fsdp2 --ckpt-format torch_dist --no-gradient-accumulation-fusion",
+        on="--fsdp2-config-path {bench}/fsdp2.yaml",
+        ranks=2,
+        batch=4,
+    ),
     "hccl-group-buffer": Row(
         model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel",
         on="--hccl-group-buffer tp:2",
@@ -177,7 +183,9 @@ class Turn:
 
 
 def words_of(row: Row, more: str, megatron: Path, steps: int) -> list[str]:
-    text = f"{SIZES} {RUN} {row.model} {more}".format(batch=row.batch, steps=steps)
+    text = f"{SIZES} {RUN} {row.model} {more}".format(
+        batch=row.batch, steps=steps, bench=Path(__file__).parent
+    )
     return [str(megatron / "pretrain_gpt.py"), *shlex.split(text)]
 
 
@@ -187,7 +195,9 @@ def run(
     """One rank of one side; what its steps took."""
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(row.ranks)}
     os.environ.update(where | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(row.ranks)})
-    os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] = "1"
+    os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] = (
+        "8" if "--use-torch-fsdp2" in words else "1"
+    )  # as Megatron demands
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -57,6 +57,7 @@ LEFT_OUT = {
     "ascend-mc2": "ranks that share the sequence, which test_ascend_mc2.py has",
     "context-parallel-algo": "ranks that share the sequence, which test_context_parallel_algo.py has",
     "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",
+    "fsdp2-config": "PyTorch's FSDP, which test_fsdp2_config.py has",
     "hccl-group-buffer": "groups of ranks, which test_hccl_group_buffer.py makes",
     "hccl-group-buffer-adaptive": "groups of ranks, which test_hccl_group_buffer_adaptive.py makes",
     "moe-allgather-overlap-comm": "experts over ranks, which test_moe_allgather_overlap_comm.py has",

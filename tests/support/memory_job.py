@@ -76,7 +76,8 @@ def digest(chunks: list[torch.nn.Module]) -> str:
     found = hashlib.sha256()
     for chunk in chunks:
         for parameter in chunk.parameters():
-            found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            mine = getattr(parameter, "_local_tensor", parameter)  # of what FSDP shards
+            found.update(mine.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
 
 

@@ -160,6 +160,10 @@ WRONG = {
         "--moe-token-dispatcher-type flex has collectives of its own; give one of allgather, alltoall, alltoall_seq, or "
         "leave out --moe-permutation-async-comm",
     ),
+    "--fsdp2-config-path missing.yaml": (
+        "feature fsdp2-config (--fsdp2-config-path) needs --use-torch-fsdp2: it is that which the file sets up; add "
+        "--use-torch-fsdp2, or leave out --fsdp2-config-path"
+    ),
     "--hccl-group-buffer tp:0": _is_wrong("hccl-group-buffer", "--hccl-group-buffer tp:0: wanted 1 to 65536 MB"),
     "--hccl-group-buffer tp:8 --hccl-group-buffer-adaptive": _exclude(
         "hccl-group-buffer", "hccl-group-buffer-adaptive", "both say how large the buffers are"
