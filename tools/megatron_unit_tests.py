@@ -61,6 +61,11 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
         r"graph capture \(graph_safe=True\)",
         "asks for random states of CUDA graphs, which virtual NPUs refuse",
     ),
+    (
+        r"CUDA Graphs are not supported without TE|RNG tracker does not support cudagraphs",
+        "asks for CUDA graphs",
+    ),
+    (r"RefusedError: the Triton kernel", "asks for a kernel in Triton, which virtual NPUs refuse"),
     (r"has no attribute '_nccl_version'", "asks for the version of NCCL"),
     (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
     (r"[Ii]nstall package `(\w+)`", r"needs the package \1, which is not public"),
