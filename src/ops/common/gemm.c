@@ -130,8 +130,8 @@ static void swap_operands(struct hc_gemm *g) {
     }
 }
 
-/* Batch indices whose matrices lie below each other, with one B for all, are more rows of one product. Matrices
- * of one row lie below each other however far apart they are: a sequence of micro-batches of one. */
+/* Batch indices whose matrices lie below each other, with one B for all, are more rows of one product.
+ * Matrices of one row lie below each other however far apart they are: a sequence of micro-batches of one. */
 static void fold_batches(struct hc_gemm *g) {
     while (g->batch_rank > 0 && g->epilogue == NULL) {
         const int d = g->batch_rank - 1;

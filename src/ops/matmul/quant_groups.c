@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See quant_groups.h. A product of int8 for each group, whose exact sums are scaled and added up in float32; groups
- * are added in order. */
+/* See quant_groups.h. A product of int8 for each group, whose exact sums are scaled and added up in float32;
+ * groups are added in order. */
 #include "quant_groups.h"
 
 #include <string.h>

@@ -3,8 +3,8 @@
  *
  *     out = (sum over groups of ((x1_g - shift) @ x2_g) * scale_g + offset) * row scale
  *
- * shift is what the interface has clients make up for by the offset where x1 is int8 and x2 int4: its hardware
- * halves x1 into int4, the lower of which have a sign. */
+ * shift is what the interface has clients make up for by the offset where x1 is int8 and x2 int4: its
+ * hardware halves x1 into int4, the lower of which have a sign. */
 #pragma once
 #include "op.h"
 
