@@ -16,6 +16,7 @@ static bool read_number(const char **at, double *value) {
     return true;
 }
 
+/* A latency alone would divide by no bandwidth, so that comes first and is more than 0. */
 static bool read_speed(const char **at, struct hc_link_speed *speed) {
     speed->microseconds = 0;
     if (!read_number(at, &speed->gigabytes)) return false;
@@ -25,6 +26,8 @@ static bool read_speed(const char **at, struct hc_link_speed *speed) {
     return read_number(at, &speed->microseconds) && speed->microseconds <= MOST_MICROSECONDS;
 }
 
+/* One pass: the whole text must be right, whichever entry counts; an entry with the group's own name wins
+ * over one for all, wherever it stands. */
 bool hc_link_speed_of(const char *text, const char *group, struct hc_link_speed *speed) {
     static const char NAME[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     struct hc_link_speed found = {0, 0}, read;

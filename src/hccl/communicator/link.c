@@ -22,6 +22,7 @@ struct traffic {
     double steps, bytes;
 };
 
+/* What this rank sends to itself, or keeps, crosses no link. */
 static uint64_t of_others(const struct hc_slices *s, const struct hc_comm *c) {
     uint64_t bytes = 0;
     for (uint32_t r = 0; r < c->num_ranks; r++)
@@ -38,6 +39,8 @@ static struct traffic of_messages(const struct hc_op *op) {
     return (struct traffic){1, most};
 }
 
+/* By the algorithm that is usual for the kind, not by the one that runs: on shared memory there are no steps.
+ * A scatter and a broadcast end on all ranks when they end on the last. */
 static struct traffic of_op(const struct hc_op *op) {
     const struct hc_comm *c = op->comm;
     const double n = c->num_ranks, data = (double)op->count * (double)op->element;
@@ -62,6 +65,8 @@ static struct traffic of_op(const struct hc_op *op) {
     }
 }
 
+/* As double: a terabyte over a slow link is more than 2^64 tenths of a nanosecond, and an error of a part in
+ * 2^53 does not matter. */
 uint64_t hc_link_ns(const struct hc_op *op) {
     const struct hc_comm *c = op->comm;
     if (c->link_ns_per_byte == 0 || c->num_ranks == 1) return 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hc_comm_stream.h"
 
+/* In the device's current context, which is that of the thread that launches the operator. */
 static HcclResult create(const char *caller, struct hc_comm *c) {
     HC_CHECK(aclrtCreateStream(&c->beside) == 0 && aclrtStreamGetId(c->beside, &c->beside_id) == 0,
              HCCL_E_RUNTIME, "%s: communicator %s cannot have a stream for its collectives", caller,
@@ -8,6 +9,8 @@ static HcclResult create(const char *caller, struct hc_comm *c) {
     return HCCL_SUCCESS;
 }
 
+/* Ranks of one memory would copy with the very cores that multiply; a link of a chosen speed is waited for
+ * asleep, and one to another host is the network card's work. */
 HcclResult hc_comm_beside(const char *caller, struct hc_comm *c, aclrtStream *stream) {
     const bool in_memory = c->num_ranks == 1 || (c->board != NULL && c->link_ns_per_byte == 0);
     HcclResult status = HCCL_SUCCESS;

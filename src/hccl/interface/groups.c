@@ -24,6 +24,7 @@ static int all_gather(const struct hc_group *group, void *send, void *recv, uint
     return HcclAllGather(send, recv, count, to_hccl(type), group->comm, stream);
 }
 
+/* Two messages of one batch: neither waits for the other, whichever rank comes first. */
 static int exchange(const struct hc_group *group, void *send, uint32_t to, void *recv, uint32_t from,
                     uint64_t count, aclDataType type, aclrtStream stream) {
     HcclSendRecvItem items[] = {{HCCL_SEND, send, count, to_hccl(type), to},

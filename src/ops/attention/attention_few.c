@@ -79,6 +79,7 @@ ALWAYS_INLINE void output_block(const struct attn_few *p, size_t i, int VECTORS,
     }
 }
 
+/* Four rows share what is loaded of the values; two and one are what is left of them. */
 ALWAYS_INLINE void output_rows(const struct attn_few *p, size_t i, int VECTORS, aclDataType dtype) {
     size_t r = 0;
     for (; r + OUTPUT_ROWS <= p->m; r += OUTPUT_ROWS) output_block(p, i, VECTORS, r, OUTPUT_ROWS, dtype);
@@ -86,6 +87,7 @@ ALWAYS_INLINE void output_rows(const struct attn_few *p, size_t i, int VECTORS, 
     if (p->m - r >= 1) output_block(p, i, VECTORS, r, 1, dtype);
 }
 
+/* Whole blocks of vectors, then one vector at a time; the last may reach into the padding of c. */
 ALWAYS_INLINE void outputs(const struct attn_few *p, aclDataType dtype) {
     size_t i = 0;
     for (; i + WIDTH * HC_VL <= p->d; i += WIDTH * HC_VL) output_rows(p, i, WIDTH, dtype);

@@ -49,6 +49,7 @@ static void store_sums(const struct hc_dequant *d, size_t n, const int32_t *sums
         out[i] = (int32_t)((uint32_t)sums[i] + (d->whole_bias != NULL ? (uint32_t)d->whole_bias[i] : 0));
 }
 
+/* For hc_gemm_i8, with a run of a row: the sums are in the cache, and results are rounded once. */
 void hc_dequant_finish(const void *ctx, size_t row, size_t col, size_t n, const int32_t *sums) {
     const struct hc_dequant_rows *r = ctx;
     const float factor = r->row_scale != NULL ? r->row_scale[row % r->row_scales] : 1;
@@ -79,6 +80,8 @@ static aclnnStatus unpack(const aclTensor *scale, float *to, bool *carried) {
     return 0;
 }
 
+/* Room for the scales, the offsets that packed scales carry, and offsets of their own: one piece of memory. A
+ * packed offset counts before one of its own. */
 aclnnStatus hc_dequant_scale(const aclTensor *scale, const aclTensor *offset, aclDataType result,
                              struct hc_dequant *d, void **owned) {
     const size_t n = hc_numel(scale), offsets = offset != NULL ? hc_numel(offset) : 0;

@@ -27,6 +27,7 @@ static void dequantise_rows(void *ctx, size_t begin, size_t end) {
          p->shift + at, p->each, p->each);
     }
 }
+/* Contiguous along k, one number of scale and shift for a stretch of a group. */
 static void dequantise_columns(void *ctx, size_t begin, size_t end) {
     const struct job *j = ctx;
     const struct hc_weight_product *p = j->p;
@@ -62,6 +63,8 @@ static struct hc_gemm describe(const struct job *j, const aclTensor *x, const ac
     return g;
 }
 
+/* Columns of the weight in blocks: a block as float32 is small, and stays in the last-level cache while all
+ * rows of x pass. The bias is the product's `self`, a row that repeats. */
 static aclnnStatus multiply(struct job *j, const aclTensor *x, const aclTensor *bias, const aclTensor *out) {
     const bool by_columns = j->weight->stride[0] == 1 && j->weight->stride[1] != 1;
     struct hc_gemm g = describe(j, x, out);

@@ -34,6 +34,7 @@ static aclnnStatus check_numbers(const struct hc_group_quant *q, const char *arg
     return 0;
 }
 
+/* Sums of int8 are integers: a scale brings them back, unless they are asked for as they are. */
 static aclnnStatus check_int8(const struct hc_group_quant *q, int64_t n) {
     HC_CHECK(q->weight.dtype == ACL_INT8, ACLNN_ERR_PARAM_INVALID,
              "%s: weight of a group is %s, wanted int8 as x: products of int8 with int4 are not supported",
@@ -53,6 +54,7 @@ static aclnnStatus check_int8(const struct hc_group_quant *q, int64_t n) {
     return 0;
 }
 
+/* Two families by the type of x; what belongs to the other one is refused by its name. */
 aclnnStatus hc_group_quant_check(const struct hc_group_quant *q) {
     const aclTensor weight = hc_group_quant_weight(&q->weight);
     const int64_t k = weight.shape[0], n = weight.shape[1];
@@ -97,6 +99,8 @@ static aclnnStatus take(const aclTensor *t, const aclTensor *y, struct temporari
     return hc_contiguous_apart(t, as, y, view, next(temporaries));
 }
 
+/* As aclnnQuantMatmul: exact sums, scaled while they are in the cache. Copies are made only of what is not in
+ * the product's form or shares memory with y. */
 static aclnnStatus multiply_int8(const struct hc_group_quant *q, const aclTensor *y,
                                  struct temporaries *temporaries) {
     static const float ONE = 1;
@@ -131,6 +135,8 @@ static aclnnStatus multiply_int8(const struct hc_group_quant *q, const aclTensor
     return hc_gemm_i8(&g);
 }
 
+/* As aclnnWeightQuantBatchMatmul. A group without a shift has one of zeros, so that the kernel has one form.
+ */
 static aclnnStatus multiply_float(const struct hc_group_quant *q, const aclTensor *y,
                                   struct temporaries *temporaries) {
     const aclTensor *scale = q->antiquant;

@@ -15,6 +15,7 @@ struct group {
     size_t n;
 };
 
+/* For hc_gemm_i8: called once for each run of each row and group, groups in order, so sums have one order. */
 static void add_sums(const void *ctx, size_t row, size_t col, size_t n, const int32_t *sums) {
     const struct group *g = ctx;
     const struct hc_dequant by = hc_dequant_from(&g->by, col, 1);
@@ -23,6 +24,7 @@ static void add_sums(const void *ctx, size_t row, size_t col, size_t n, const in
     for (size_t i = 0; i < n; i++) total[i] += y[i];
 }
 
+/* For hc_gemm_i8: the sums of the one row, as they are. */
 static void keep_sums(const void *ctx, size_t row, size_t col, size_t n, const int32_t *sums) {
     int32_t *const *to = ctx;
     (void)row;
@@ -74,6 +76,8 @@ static void end_rows(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* All groups, one product each. A shift of x2 is taken off the sums as whole numbers, before anything is
+ * rounded. */
 static aclnnStatus add_groups(const struct hc_quant_groups *q, float *total, int32_t *columns) {
     const size_t n = (size_t)q->x2->shape[1], groups = (size_t)q->x1->shape[1] / q->group;
     for (size_t g = 0; g < groups; g++) {

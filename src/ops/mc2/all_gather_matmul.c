@@ -43,6 +43,7 @@ static char *rows_of(const struct hc_call *call, size_t rank) {
     return (char *)gathered_rows(call) + rank * args->m * row_bytes;
 }
 
+/* Contiguous both where it reads and where it writes, so one product for each rank. */
 static aclnnStatus multiply_rank(const struct hc_call *call, size_t step) {
     const struct hc_mc2_args *args = call->args;
     const aclTensor *out = hc_arg(call, HC_MC2_OUT);
@@ -75,6 +76,7 @@ static aclnnStatus exchange_rows(const struct hc_call *call, const struct hc_gro
     return 0;
 }
 
+/* A mark is waited for just before the rows that it announces are multiplied; those of step 0 need none. */
 static aclnnStatus multiply_ranks(const struct hc_call *call, aclrtEvent marks[], aclrtStream stream) {
     const struct hc_mc2_args *args = call->args;
     for (size_t step = 0; step < args->num_ranks; step++) {
@@ -86,6 +88,8 @@ static aclnnStatus multiply_ranks(const struct hc_call *call, aclrtEvent marks[]
     return 0;
 }
 
+/* Marks that an error leaves behind are events to be destroyed; what was launched before it runs to its end.
+ */
 static aclnnStatus launch_by_ranks(const struct hc_call *call, const struct hc_group *group,
                                    aclrtStream stream) {
     const struct hc_mc2_args *args = call->args;
@@ -141,6 +145,8 @@ static aclnnStatus check(const struct hc_mc2 *op, const struct hc_mc2_args *args
     return 0;
 }
 
+/* The workspace holds the gathered rows where the caller does not want them, then x1 without gaps where it
+ * has some. */
 static aclnnStatus plan(const struct hc_mc2 *op, int64_t gather_index, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
     struct hc_mc2_args args;

@@ -7,12 +7,14 @@
 #include "mc2.h"
 #include "temporary.h"
 
+/* Where the rows of a part come; the output is contiguous. */
 static char *part_out(const struct hc_call *call, struct hc_mc2_rows rows) {
     const struct hc_mc2_args *args = call->args;
     const aclTensor *out = hc_arg(call, HC_MC2_OUT);
     return (char *)hc_data(out) + rows.first * args->n * (size_t)out->item_size;
 }
 
+/* Scales of rows and x3 are those of the part's own rows: hc_mc2_multiply counts from its first. */
 static aclnnStatus multiply_part(const struct hc_call *call, size_t part) {
     const struct hc_mc2_args *args = call->args;
     const struct hc_mc2_rows rows = hc_mc2_part(args->m, args->parts, part);
@@ -35,6 +37,7 @@ static aclnnStatus launch(const struct hc_call *call, aclrtStream stream) {
     return beside != stream ? hc_mc2_order(call, beside, stream) : 0;
 }
 
+/* All dimensions of x1 but the last, then the columns of x2. */
 static bool is_product_shape(const struct hc_mc2 *op) {
     const int32_t last = op->x1->rank - 1;
     if (op->out->rank != op->x1->rank || op->out->shape[last] != op->x2->shape[1]) return false;

@@ -8,6 +8,7 @@
 #include "mc2.h"
 #include "temporary.h"
 
+/* Every rank's share of the product is cut alike, so that a part is scattered in equal slices. */
 static struct hc_mc2_rows part_of_rank(const struct hc_mc2_args *args, size_t part) {
     return hc_mc2_part(args->m / args->num_ranks, args->parts, part);
 }
@@ -43,6 +44,8 @@ static aclnnStatus multiply_part(const struct hc_call *call, size_t part) {
                                 part_of_rank(args, part).rows * args->num_ranks, part_product(call, part));
 }
 
+/* A part of this rank's share is complete when its collective is: it is written where it belongs in the
+ * output. */
 static aclnnStatus scatter_part(const struct hc_call *call, const struct hc_group *group, size_t part,
                                 aclrtStream stream) {
     const struct hc_mc2_args *args = call->args;

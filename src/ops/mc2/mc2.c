@@ -178,10 +178,12 @@ struct product {
     size_t num_owned;
 };
 
+/* A copy that a failure leaves behind is given back with the others (multiply). */
 static aclnnStatus convert(struct product *p, const aclTensor *t, aclDataType dtype, aclTensor *view) {
     return hc_contiguous(t, dtype, view, &p->owned[p->num_owned++]);
 }
 
+/* An operand of the end of the product as float32; one that was not given leaves *data as it is, NULL. */
 static aclnnStatus numbers(struct product *p, const aclTensor *t, const float **data) {
     aclTensor view;
     if (t == NULL) return 0;
@@ -210,6 +212,8 @@ static aclnnStatus own_rows(struct product *p, const aclTensor *x1, size_t first
     return 0;
 }
 
+/* The product of rows of the operand, or of rows that another rank sent. The epilogue is set only where there
+ * is something to add or to scale: without one the tiles are stored as they are. */
 static aclnnStatus compute(struct product *p, const struct hc_call *call, void *x1, struct hc_mc2_rows rows,
                            void *out) {
     const struct hc_mc2_args *args = call->args;

@@ -46,6 +46,7 @@ struct job {
     atomic_bool failed; /* a thread had no memory */
 };
 
+/* The dynamic scale is that of the row after smoothing, found while the row is in the cache. */
 static void quantise_row(const struct job *j, size_t row, float *x) {
     const struct hc_moe_quant *q = j->q;
     const struct hc_quant_target target = hc_quant_target_of(HC_QUANT_I8);
@@ -65,6 +66,7 @@ static void quantise_row(const struct job *j, size_t row, float *x) {
     hc_quant_store(&target, hc_data(q->out), row, j->hidden, x);
 }
 
+/* Rows that no token fills are zeros with a scale of 0: what is computed from them is 0 again. */
 static void run_rows(void *ctx, size_t begin, size_t end) {
     struct job *j = ctx;
     float *x = hc_scratch(HC_SCRATCH_C, j->hidden * sizeof *x);
