@@ -17,12 +17,13 @@ JOB = Path(__file__).parents[2] / "support" / "combinations_job.py"
 FAST = 6  # of one rank: those with most features on
 COUNTS = {1: 60, 4: 40}
 # Relative, of losses and of norms, by type and by whether there are experts: where two of them are equally good for a
-# token up to rounding, another order of sums sends it elsewhere.
+# token up to rounding, another order of sums sends it elsewhere. Of bfloat16 with experts 1.1e-2 was seen on a CPU with dot
+# products of it, and half of that where its operands are widened (HC_ISA=avx512).
 BOUNDS = {
     ("fp32", False): (1e-4, 1e-4),
     ("fp32", True): (1e-4, 1e-3),
     ("bf16", False): (1e-3, 5e-3),
-    ("bf16", True): (1e-2, 1e-1),
+    ("bf16", True): (2e-2, 1e-1),
 }
 START_S, SETTING_S = 300, 60
 # Megatron keeps hold of models with experts or a distributed optimizer: 20 MB for each (docs/megatron-lm.md says why).
