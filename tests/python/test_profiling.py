@@ -16,7 +16,7 @@ import torchrun
 from hypothesis import given
 from hypothesis import strategies as st
 from mindspeed.cann.decision import root
-from mindspeed.profiling import names, profile, tables, timeline
+from mindspeed.profiling import msprof, names, profile, tables, timeline
 from mindspeed.profiling.msprof import main
 from mindspeed.profiling.times import union, without
 
@@ -99,6 +99,16 @@ def test_communication_by_step(views: list[Path]) -> None:
             and times["Communication Time Info"]["Elapse Time(ms)"] > 0
         )
     assert all((view / "communication_matrix.json").is_file() for view in views)
+
+
+def test_a_short_job_of_one_rank(tmp_path: Path) -> None:
+    """Its export is quicker than torch_npu looks for it."""
+    done = torchrun.run(1, JOB, [str(tmp_path)], timeout=300)
+    assert done.returncode == 0, torchrun.errors(done)
+    assert "[ERROR]" not in done.stdout + done.stderr, done.stdout
+    (view,) = tmp_path.glob("*/ASCEND_PROFILER_OUTPUT")
+    assert len(rows(view / "kernel_details.csv")) > 20 and len(rows(view / "step_trace_time.csv")) == 2
+    assert (view / "operator_details.csv").is_file()
 
 
 # ---- msprof alone ----
@@ -215,6 +225,19 @@ def test_the_program_that_torch_npu_finds(written: Path) -> None:
         assert len(list(written.glob(result))) == 1
     done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
     assert "--type" not in done.stdout  # by which torch_npu would see that databases can be exported
+
+
+def test_tables_come_at_once_and_are_waited_for(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the second time, over what the first has left."""
+    seen: list[list[str]] = []
+    output = written / "mindstudio_profiler_output"
+    monkeypatch.setattr(
+        msprof.time, "sleep", lambda _seconds: seen.append([p.name[:6] for p in output.iterdir()])
+    )
+    for _ in range(2):
+        assert main(["--export=on", f"--output={written}"]) == 0
+    assert [sorted(names_of) for names_of in seen] == [["msprof", "op_sta", "op_sum"]] * 2
+    assert not list(written.glob("*.part"))
 
 
 def test_mistakes_are_told_in_a_sentence(written: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,9 @@ from mindspeed.profiling import communication, profile, tables, timeline
 DESCRIPTION = """Turns a profile of virtual NPUs into tables and a timeline: PROF_*/mindstudio_profiler_output with
 msprof_*.json, op_summary_*.csv and op_statistic_*.csv, and PROF_*/analyze with communication.json.
 torch_npu.profiler calls it."""
+# A thread of torch_npu looks for the tables every 0.1 s, and when it sees them after this program has ended, torch_npu may
+# have ended its analysis already, without a word, for nothing but that thread being left.
+SEEN_S = 1.0
 
 
 def _write_table(path: Path, rows: Iterable[list[object]]) -> None:
@@ -25,17 +29,17 @@ def _write_table(path: Path, rows: Iterable[list[object]]) -> None:
 
 
 def export(folder: Path) -> None:
-    """The timeline first: torch_npu reads everything once a table is there."""
+    """All files at once: torch_npu reads everything when it sees the first table."""
     found = profile.read(folder)
-    to = folder / "mindstudio_profiler_output"
-    to.mkdir(mode=0o750, exist_ok=True)
+    to, part = folder / "mindstudio_profiler_output", folder / "mindstudio_profiler_output.part"
+    for old in (to, part):
+        shutil.rmtree(old, ignore_errors=True)
+    part.mkdir(mode=0o750)
     stamp = time.strftime("%Y%m%d%H%M%S")
-    (to / f"msprof_{stamp}.json").write_text(json.dumps(timeline.events(found)), encoding="utf-8")
-    # Whole at once, as somebody waits for the first name that ends with .csv.
-    for name, rows in (("op_summary", tables.summary(found)), ("op_statistic", tables.statistic(found))):
-        part = to / f"{name}_{stamp}.part"
-        _write_table(part, rows)
-        part.rename(to / f"{name}_{stamp}.csv")
+    (part / f"msprof_{stamp}.json").write_text(json.dumps(timeline.events(found)), encoding="utf-8")
+    _write_table(part / f"op_summary_{stamp}.csv", tables.summary(found))
+    _write_table(part / f"op_statistic_{stamp}.csv", tables.statistic(found))
+    part.rename(to)
 
 
 def analyze(folder: Path) -> None:
@@ -78,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 export(folder)
             if options.analyze == "on":
                 analyze(folder)
+        if options.export == "on":
+            time.sleep(SEEN_S)
     except (UsageError, OSError) as error:
         print(f"msprof: {error}", file=sys.stderr)
         return 1
