@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from mindspeed.features.compatibility import (
     torch_fsdp2,
     torch_norm,
 )
+from small_megatron import no_megatron
 
 CPU = torch.device("cpu")
 
@@ -159,7 +161,14 @@ def test_values_may_be_narrower_than_keys() -> None:
     assert Core(None).hidden_size_per_partition == 16
 
 
-def test_fsdp2_takes_what_megatron_lm_gives() -> None:
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """The Megatron that is loaded here, without patches, is not left to other tests."""
+    with no_megatron():
+        yield
+
+
+def test_fsdp2_takes_what_megatron_lm_gives(alone: None) -> None:
     class Wrapper:
         @torch_fsdp2.accepting
         def __init__(self, config: Any, ddp_config: Any, module: Any, sub_modules_to_wrap: Any = ()) -> None:

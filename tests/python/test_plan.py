@@ -10,11 +10,13 @@ import textwrap
 from argparse import Namespace
 
 import pytest
+from mindspeed.adaptor import session
 from mindspeed.cli.main import main
 from mindspeed.planning import estimate, page, report
 from mindspeed.planning.launch import CommandError, parse
 from mindspeed.planning.mistakes import mistakes
 from mindspeed.planning.shape import Shape
+from small_megatron import no_megatron
 
 MEGATRON = {
     "training/arguments.py": """
@@ -194,8 +196,17 @@ MODELS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def own_megatron():
+    """Loaded under the adaptor for these tests: another test may have loaded it, and have taken the adaptor back."""
+    session.revert()
+    with no_megatron():
+        yield
+        session.revert()
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_parameters_are_those_of_megatrons_model(name):
+def test_parameters_are_those_of_megatrons_model(own_megatron, name):
     """Counted against the model that Megatron builds, without memory for it."""
     import torch
     import torch.nn.functional as F
