@@ -76,9 +76,10 @@ uint64_t hc_link_ns(const struct hc_op *op) {
 
 /* Asleep as other waits are: memory may be moved meanwhile. */
 HcclResult hc_link_wait(struct hc_op *op) {
-    const uint64_t ns = hc_link_ns(op), end = hc_now_ns() + ns;
+    const uint64_t ns = hc_link_ns(op);
     HcclResult status = HCCL_SUCCESS;
     if (ns == 0) return HCCL_SUCCESS;
+    const uint64_t end = hc_now_ns() + ns;
     hc_stream_park(true);
     for (uint64_t now = hc_now_ns(); now < end && status == HCCL_SUCCESS; now = hc_now_ns()) {
         const uint64_t next = end - now < SLICE_NS ? end : now + SLICE_NS;
