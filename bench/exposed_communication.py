@@ -19,13 +19,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from mindspeed.profiling.times import Stretch, union, without
+from processes import on_ranks
 
 FLAGS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -108,17 +108,12 @@ def steps_of(trace: Path) -> list[tuple[float, float, float]]:
 
 def measure(options: argparse.Namespace, row: str) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
-        line = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        line += ["--nproc_per_node", str(options.ranks), *sys.argv, "--row", row]
-        environment = os.environ | {
+        variables = {
             "MINDSPEED_HCCL_LINK": options.link,
             "MINDSPEED_TRACE": f"{folder}/%r.json",
-            "OMP_NUM_THREADS": "1",
             "CUDA_DEVICE_MAX_CONNECTIONS": "1",
         }
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise SystemExit(done.stderr[-4000:])
+        on_ranks(options.ranks, [*sys.argv, "--row", row], **variables)
         ranks = [steps_of(Path(folder) / f"{rank}.json") for rank in range(options.ranks)]
     return [
         statistics.mean(statistics.median(step[i] for step in steps) for steps in ranks) for i in range(3)

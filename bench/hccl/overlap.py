@@ -19,10 +19,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from processes import on_ranks
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 REPEATS = 9
@@ -105,17 +108,12 @@ def main() -> None:
     if "RANK" in os.environ:
         rank_main(arguments)
         return
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-    line += [str(arguments.ranks), *sys.argv]
-    environment = os.environ | {"MINDSPEED_HCCL_LINK": arguments.link, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr[-4000:])
+    printed = on_ranks(arguments.ranks, sys.argv, MINDSPEED_HCCL_LINK=arguments.link)
     print(f"{arguments.ranks} ranks, links of {arguments.link} (GB/s, us), {arguments.dtype}")
     print(
         f"{'':<25}{'product':>9}{'collective':>12}{'apart':>9}{'fused':>9}{'exposed apart':>15}{'fused':>9}{'less':>7}"
     )
-    for case, product, collective, apart, fused in map(json.loads, done.stdout.splitlines()):
+    for case, product, collective, apart, fused in map(json.loads, printed.splitlines()):
         exposed = [max(t - product, 0) for t in (apart, fused)]
         times = f"{product:9.1f}{collective:12.1f}{apart:9.1f}{fused:9.1f}{exposed[0]:15.1f}{exposed[1]:9.1f}"
         print(f"{case:<25}{times}{1 - exposed[1] / max(exposed[0], 1e-9):7.0%}")
