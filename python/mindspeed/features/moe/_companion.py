@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mindspeed.adaptor import Patch
+from mindspeed.adaptor import Need, Patch
 from mindspeed.features.fusion.moe_grouped_gemm import accumulating
 from mindspeed.ops._groups import COUNTS, ROWS, product
 from mindspeed.ops.gmm import weight_gradient
@@ -182,6 +182,12 @@ PATCHES = (
     Patch(f"{_MOE}.moe_layer:MoELayer.forward", accompanied, wraps=True),
     Patch(f"{_MOE}.shared_experts:SharedExpertMLP.forward", early, wraps=True),
     Patch(f"{_MOE}.grouped_gemm_util:ops", anchored, wraps=True),
+)
+# What the features whose layers have a companion are to the user, too.
+HELP = "Compute shared experts and gradients of experts' weights while tokens and their gradients travel."
+NEEDS = (
+    Need(flag="--num-experts", why="a model without experts dispatches no tokens"),
+    Need(flag="--moe-grouped-gemm", why="a weight for all experts of a rank is what has its gradient later"),
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mindspeed.adaptor import Feature, Flag, Level, Need
+from mindspeed.adaptor import Feature, Flag, Level
 from mindspeed.features.moe import _companion
 
 
@@ -25,18 +25,8 @@ def check(args: Any) -> Iterator[str]:
 FEATURE = Feature(
     name="moe-allgather-overlap-comm",
     level=Level.ACCELERATION,
-    flags=(
-        Flag(
-            "--moe-allgather-overlap-comm",
-            "Compute shared experts and gradients of experts' weights while tokens and their gradients travel.",
-        ),
-    ),
-    needs=(
-        Need(flag="--num-experts", why="a model without experts dispatches no tokens"),
-        Need(
-            flag="--moe-grouped-gemm", why="a weight for all experts of a rank is what has its gradient later"
-        ),
-    ),
+    flags=(Flag("--moe-allgather-overlap-comm", _companion.HELP),),
+    needs=_companion.NEEDS,
     check=check,
     patches=_companion.PATCHES,
 )
