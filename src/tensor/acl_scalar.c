@@ -5,7 +5,7 @@
 
 #include "hc_error.h"
 #include "hc_tensor.h"
-#include "simd_half.h"
+#include "simd_narrow.h"
 
 /* uint64 shares the branch of int64: its bits are kept, and what is above 2^63 reads as negative. */
 static int64_t load_int(const void *value, aclDataType dtype) {
@@ -27,6 +27,10 @@ static double load_float(const void *value, aclDataType dtype) {
     case ACL_FLOAT: return (double)*(const float *)value;
     case ACL_FLOAT16: return (double)hc_f16_to_f32(*(const hc_f16 *)value);
     case ACL_BF16: return (double)hc_bf16_to_f32(*(const hc_bf16 *)value);
+    case ACL_FLOAT8_E4M3FN: return (double)hc_f8e4m3_to_f32(*(const hc_f8e4m3 *)value);
+    case ACL_FLOAT8_E5M2: return (double)hc_f8e5m2_to_f32(*(const hc_f8e5m2 *)value);
+    case ACL_FLOAT8_E8M0: return (double)hc_f8e8m0_to_f32(*(const hc_f8e8m0 *)value);
+    case ACL_HIFLOAT8: return (double)hc_hif8_to_f32(*(const hc_hif8 *)value);
     default: return *(const double *)value;
     }
 }
@@ -48,7 +52,7 @@ aclScalar *aclCreateScalar(void *value, aclDataType dataType) {
     s->dtype = dataType;
     if (class_ <= HC_CLASS_INT) {
         s->value.i = load_int(value, dataType);
-    } else if (class_ == HC_CLASS_FLOAT) {
+    } else if (class_ == HC_CLASS_FLOAT || class_ == HC_CLASS_NARROW) {
         s->value.f = load_float(value, dataType);
     } else if (dataType == ACL_COMPLEX64) {
         const hc_c64 *c = value;

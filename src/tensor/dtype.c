@@ -71,6 +71,7 @@ aclDataType hc_dtype_promote(aclDataType a, aclDataType b) {
     if (class_a == HC_CLASS_COMPLEX || class_b == HC_CLASS_COMPLEX) return promote_complex(a, b);
     if (class_a != class_b) return class_a > class_b ? a : b;
     if (class_a == HC_CLASS_INT) return promote_int(a, b);
+    if (class_a == HC_CLASS_NARROW) return ACL_FLOAT; /* two kinds of a byte: neither holds the other */
     if (hc_dtype_size(a) == 2 && hc_dtype_size(b) == 2) return ACL_FLOAT; /* float16 with bfloat16 */
     return hc_dtype_size(a) > hc_dtype_size(b) ? a : b;
 }

@@ -28,7 +28,10 @@ DTYPES: dict[torch.dtype, int] = {
     torch.float32: 0, torch.float16: 1, torch.int8: 2, torch.int32: 3, torch.uint8: 4, torch.int16: 6,
     torch.uint16: 7, torch.uint32: 8, torch.int64: 9, torch.uint64: 10, torch.float64: 11, torch.bool: 12,
     torch.complex64: 16, torch.complex128: 17, torch.bfloat16: 27,
+    torch.float8_e5m2: 35, torch.float8_e4m3fn: 36, torch.float8_e8m0fnu: 37,
 }  # fmt: skip
+HIFLOAT8 = 34
+FP4 = E2M1, E1M2 = (40, 41)
 FORMAT_ND = 2
 C_TYPES: dict[str, Any] = {
     "int64_t": ctypes.c_int64, "uint64_t": ctypes.c_uint64, "int32_t": ctypes.c_int32, "int": ctypes.c_int,
@@ -71,6 +74,17 @@ class FloatArray:
 @dataclass(frozen=True, slots=True)
 class BoolArray:
     values: Sequence[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A tensor of bytes as a type that torch has not, by its number in the interface.
+
+    Two fp4 share a byte: they are described as clients do: twice as many along the dimension of stride 1, the offset in bytes.
+    """
+
+    bytes: torch.Tensor
+    dtype: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +150,19 @@ def signatures() -> dict[str, list[tuple[str, str]]]:
     return table
 
 
-def acl_tensor(t: torch.Tensor) -> int:
-    """An aclTensor that borrows t's memory, described as torch_npu does: storage base, offset in elements."""
-    n = t.dim()
-    storage_numel = t.untyped_storage().nbytes() // t.element_size()
+def acl_tensor(value: torch.Tensor | Typed) -> int:
+    """An aclTensor that borrows the memory, described as torch_npu does: storage base, offset in elements."""
+    t = value.bytes if isinstance(value, Typed) else value
+    dtype = value.dtype if isinstance(value, Typed) else DTYPES[value.dtype]
+    n, shape, stride = t.dim(), list(t.shape), list(t.stride())
+    pair = 2 if dtype in FP4 else 1
+    if pair == 2:
+        packed = n - 2 if n > 1 and stride[-1] != 1 else n - 1
+        shape[packed] *= 2
+        stride = [s if d == packed else s * 2 for d, s in enumerate(stride)]
+    storage_numel = t.untyped_storage().nbytes() // t.element_size() * pair
     handle = base().aclCreateTensor(
-        (ctypes.c_int64 * n)(*t.shape), ctypes.c_uint64(n), DTYPES[t.dtype], (ctypes.c_int64 * n)(*t.stride()),
+        (ctypes.c_int64 * n)(*shape), ctypes.c_uint64(n), dtype, (ctypes.c_int64 * n)(*stride),
         ctypes.c_int64(t.storage_offset()), FORMAT_ND, (ctypes.c_int64 * 1)(storage_numel), ctypes.c_uint64(1),
         ctypes.c_void_p(t.untyped_storage().data_ptr()),
     )  # fmt: skip
@@ -172,7 +193,7 @@ class Arguments:
     def convert(self, value: Any, c_type: str) -> Any:
         if value is None:
             return ctypes.c_void_p(None)
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, (torch.Tensor, Typed)):
             handle = acl_tensor(value)
             self.owned.append(("Tensor", handle))
             return ctypes.c_void_p(handle)

@@ -22,6 +22,7 @@ HC_FOR_DTYPES(DECLARE)
 
 #if defined(HC_ISA)
 #include "simd.h"
+#include "simd_narrow.h"
 
 /* Out of range, and NaN, give the lowest value: what the hardware conversion gives, but defined. */
 static inline int64_t to_i64(double x) { return x >= -0x1p63 && x < 0x1p63 ? (int64_t)x : INT64_MIN; }
@@ -64,6 +65,10 @@ static inline int64_t as_I64_ACL_DOUBLE(double x) { return to_i64(x); }
     static inline uint8_t as_B8_##dtype(type x) { return widen(x) != 0; }
 AS_HALF(ACL_FLOAT16, hc_f16, hc_f16_to_f32)
 AS_HALF(ACL_BF16, hc_bf16, hc_bf16_to_f32)
+AS_HALF(ACL_FLOAT8_E4M3FN, hc_f8e4m3, hc_f8e4m3_to_f32)
+AS_HALF(ACL_FLOAT8_E5M2, hc_f8e5m2, hc_f8e5m2_to_f32)
+AS_HALF(ACL_FLOAT8_E8M0, hc_f8e8m0, hc_f8e8m0_to_f32)
+AS_HALF(ACL_HIFLOAT8, hc_hif8, hc_hif8_to_f32)
 #define AS_COMPLEX(dtype, type)                                                                              \
     static inline float as_F32_##dtype(type x) { return (float)x.re; }                                       \
     static inline double as_F64_##dtype(type x) { return (double)x.re; }                                     \
@@ -103,6 +108,10 @@ static inline uint8_t to_ACL_BOOL_B8(uint8_t x) { return x; }
 TO_FLOAT(ACL_FLOAT, float, SAME)
 TO_FLOAT(ACL_FLOAT16, hc_f16, hc_f32_to_f16)
 TO_FLOAT(ACL_BF16, hc_bf16, hc_f32_to_bf16)
+TO_FLOAT(ACL_FLOAT8_E4M3FN, hc_f8e4m3, hc_f32_to_f8e4m3)
+TO_FLOAT(ACL_FLOAT8_E5M2, hc_f8e5m2, hc_f32_to_f8e5m2)
+TO_FLOAT(ACL_FLOAT8_E8M0, hc_f8e8m0, hc_f32_to_f8e8m0)
+TO_FLOAT(ACL_HIFLOAT8, hc_hif8, hc_f32_to_hif8)
 static inline double to_ACL_DOUBLE_F32(float x) { return (double)x; }
 static inline double to_ACL_DOUBLE_F64(double x) { return x; }
 static inline double to_ACL_DOUBLE_I64(int64_t x) { return (double)x; }
@@ -190,6 +199,7 @@ int hc_block_of(aclDataType dtype) {
 enum hc_block hc_compute_block(aclDataType dtype) {
     switch (hc_dtype_class(dtype)) {
     case HC_CLASS_COMPLEX: return HC_C128;
+    case HC_CLASS_NARROW:
     case HC_CLASS_FLOAT: return dtype == ACL_DOUBLE ? HC_F64 : HC_F32;
     default: return HC_I64;
     }

@@ -27,6 +27,7 @@ enum {
 int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
     const enum hc_block block = hc_compute_block(a);
     if (a == ACL_BOOL || b == ACL_BOOL || out == ACL_BOOL) return -1;
+    if (hc_dtype_is_narrow(a) || hc_dtype_is_narrow(b) || hc_dtype_is_narrow(out)) return -1;
     if (hc_compute_block(b) != block || hc_compute_block(out) != block) return -1;
     return block;
 }

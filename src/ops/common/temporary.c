@@ -65,7 +65,8 @@ struct hc_element hc_scalar_element(const aclScalar *s, aclDataType dtype) {
     struct hc_element element = {{0}};
     const enum hc_dtype_class kind = hc_dtype_class(s->dtype);
     if (kind == HC_CLASS_COMPLEX) hc_store_for(dtype, HC_C128)(1, element.bytes, 1, &s->value.c);
-    else if (kind == HC_CLASS_FLOAT) hc_store_for(dtype, HC_F64)(1, element.bytes, 1, &s->value.f);
+    else if (kind == HC_CLASS_FLOAT || kind == HC_CLASS_NARROW)
+        hc_store_for(dtype, HC_F64)(1, element.bytes, 1, &s->value.f);
     else hc_store_for(dtype, HC_I64)(1, element.bytes, 1, &s->value.i);
     return element;
 }
