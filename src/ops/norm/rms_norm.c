@@ -2,7 +2,7 @@
 /* Root mean square normalisation: y = x * rstd * gamma, rstd = 1/sqrt(mean(x^2) + epsilon); with
  * AddRmsNorm of x1 + x2, which is an output too. The sum is rounded to the type of x first: what is
  * normalised is what the caller gets. Two passes over a row in cache; squares are float, their sum
- * double. */
+ * double. GemmaRmsNorm scales by 1 + gamma; AddRmsNormCast gives y twice, as float32 and in x's type. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(rms_norm_F32)
@@ -11,6 +11,7 @@ HC_ROWS_KERNEL(rms_norm_F64)
 /* Block: float, or double for double input. */
 struct args {
     double epsilon;
+    double added; /* to gamma: 1, or -0 for nothing, which leaves every gamma as it is */
     uint32_t mask;
     enum hc_block block;
 };
@@ -26,10 +27,11 @@ void HC_FN(rms_norm_F32)(size_t n, void *const *out, const void *const *in, size
     const struct args *a = args;
     (void)row;
     const float rstd = (float)(1 / sqrt(vf_row_dot(x, x, n) / (double)n + a->epsilon));
+    const float added = (float)a->added;
     if (out[1] != NULL) *(float *)out[1] = rstd;
     size_t i = 0;
-    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, vf_load(x + i) * rstd * vf_load(w + i));
-    for (; i < n; i++) y[i] = x[i] * rstd * w[i];
+    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, vf_load(x + i) * rstd * (vf_load(w + i) + added));
+    for (; i < n; i++) y[i] = x[i] * rstd * (w[i] + added);
 }
 
 /* As above in scalar code. */
@@ -41,7 +43,7 @@ void HC_FN(rms_norm_F64)(size_t n, void *const *out, const void *const *in, size
     for (size_t i = 0; i < n; i++) squares += x[i] * x[i];
     const double rstd = 1 / sqrt(squares / (double)n + a->epsilon);
     if (out[1] != NULL) *(double *)out[1] = rstd;
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * rstd * w[i];
+    for (size_t i = 0; i < n; i++) y[i] = x[i] * rstd * (w[i] + a->added);
 }
 
 #else
@@ -78,6 +80,12 @@ static aclnnStatus run_add(const struct hc_call *call) {
     return normalise(call, hc_arg(call, 5), hc_arg(call, 2), hc_arg(call, 3), hc_arg(call, 4));
 }
 
+/* Operands as of run_add, then y2. y is wider than y2, or as wide: rounding it once more is rounding once. */
+static aclnnStatus run_add_cast(const struct hc_call *call) {
+    HC_TRY(run_add(call));
+    return hc_copy(hc_arg(call, 6), hc_arg(call, 3));
+}
+
 /* gamma's shape says which dimensions are normalised. */
 static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *gamma, double epsilon,
                          const aclTensor *y, const aclTensor *rstd, struct args *args) {
@@ -87,6 +95,7 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     HC_TRY(hc_norm_check_same(name, x, "y", y));
     HC_TRY(hc_norm_check_rows(name, "rstd", rstd, x, args->mask));
     args->epsilon = epsilon;
+    args->added = -0.0;
     args->block = hc_compute_block(x->dtype);
     return 0;
 }
@@ -100,6 +109,19 @@ HC_API aclnnStatus aclnnRmsNormGetWorkspaceSize(const aclTensor *x, const aclTen
     return HC_PLAN("aclnnRmsNorm", run, &args, HC_IN(x), HC_IN(gamma), HC_OUT(yOut), HC_OUT_OPT(rstdOut));
 }
 HC_OP_LAUNCH(aclnnRmsNorm)
+
+/* torch_npu.npu_gemma_rms_norm(x, gamma, epsilon). */
+HC_API aclnnStatus aclnnGemmaRmsNormGetWorkspaceSize(const aclTensor *x, const aclTensor *gamma,
+                                                     double epsilon, const aclTensor *yOut,
+                                                     const aclTensor *rstdOut, uint64_t *workspaceSize,
+                                                     aclOpExecutor **executor) {
+    struct args args;
+    HC_TRY(check("aclnnGemmaRmsNorm", x, gamma, epsilon, yOut, rstdOut, &args));
+    args.added = 1;
+    return HC_PLAN("aclnnGemmaRmsNorm", run, &args, HC_IN(x), HC_IN(gamma), HC_OUT(yOut),
+                   HC_OUT_OPT(rstdOut));
+}
+HC_OP_LAUNCH(aclnnGemmaRmsNorm)
 
 /* torch_npu.npu_add_rms_norm: the residual addition in front of a norm, whose sum xOut is the next
  * residual. */
@@ -115,6 +137,26 @@ HC_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(const aclTensor *x1, const ac
                    HC_OUT_OPT(rstdOut), HC_OUT(xOut));
 }
 HC_OP_LAUNCH(aclnnAddRmsNorm)
+
+/* torch_npu.npu_add_rms_norm_cast. */
+HC_API aclnnStatus aclnnAddRmsNormCastGetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
+                                                       const aclTensor *gamma, double epsilon,
+                                                       const aclTensor *y1Out, const aclTensor *y2Out,
+                                                       const aclTensor *rstdOut, const aclTensor *xOut,
+                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char NAME[] = "aclnnAddRmsNormCast";
+    struct args args;
+    HC_TRY(check(NAME, x1, gamma, epsilon, y1Out, rstdOut, &args));
+    HC_CHECK(hc_block_of(y1Out->dtype) == (int)args.block, ACLNN_ERR_PARAM_INVALID,
+             "%s: y1Out is %s, wanted the type in which x1 %s is computed", NAME, HC_SHOW(y1Out),
+             HC_SHOW(x1));
+    HC_TRY(hc_norm_check_same(NAME, x1, "x2", x2));
+    HC_TRY(hc_norm_check_same(NAME, x1, "y2Out", y2Out));
+    HC_TRY(hc_norm_check_same(NAME, x1, "xOut", xOut));
+    return HC_PLAN(NAME, run_add_cast, &args, HC_IN(x1), HC_IN(x2), HC_IN(gamma), HC_OUT(y1Out),
+                   HC_OUT_OPT(rstdOut), HC_OUT(xOut), HC_OUT(y2Out));
+}
+HC_OP_LAUNCH(aclnnAddRmsNormCast)
 
 HC_API aclnnStatus aclnnInplaceAddRmsNormGetWorkspaceSize(aclTensor *x1Ref, aclTensor *x2Ref,
                                                           const aclTensor *gamma, double epsilon,

@@ -109,6 +109,9 @@ def test_rms_norm(dtype: torch.dtype) -> None:
             y, r = rms(x.double(), w.double())
             assert_close(out, y, 8 if dtype == torch.float64 else 3)
             assert_close(rstd, r, 2)
+            call("aclnnGemmaRmsNorm", x, w, EPS, out, rstd)
+            assert_close(out, y / w.double() * (1 + w.double()), 8 if dtype == torch.float64 else 3, 1e-6)
+            assert_close(rstd, r, 2)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -120,6 +123,14 @@ def test_add_rms_norm(dtype: torch.dtype) -> None:
     want, r = rms(total.double(), w.double())
     assert_close(y, want, 8 if dtype == torch.float64 else 3)
     assert_close(rstd, r, 2)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    y1, y2, again = torch.empty(6, 5, 33, dtype=wide), torch.empty_like(a), torch.empty(6, 5, 1)
+    call("aclnnAddRmsNormCast", a, b, w, EPS, y1, y2, again, torch.empty_like(a))
+    assert_close(y1, want, 8 if dtype == torch.float64 else 3)
+    assert torch.equal(y2, y) and torch.equal(again, rstd)
+    if wide != dtype:
+        with pytest.raises(OperatorError, match="aclnnAddRmsNormCast: y1Out is"):
+            call("aclnnAddRmsNormCast", a, b, w, EPS, y2, y2, again, total)
     again = torch.empty(6, 5, 1)
     call("aclnnInplaceAddRmsNorm", a, b, w, EPS, again)
     assert torch.equal(a, y) and torch.equal(b, total) and torch.equal(again, rstd)
