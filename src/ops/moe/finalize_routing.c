@@ -164,3 +164,37 @@ HC_API aclnnStatus aclnnMoeFinalizeRoutingV2GetWorkspaceSize(
                 scalesOptional, expertIdxOptional, dropPadMode, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMoeFinalizeRoutingV2)
+
+/* As V2, with the number of choices given where there are no scales. Experts that compute nothing (zero, copy
+ * and constant experts, arXiv 2410.07348) are not there: torch_npu passes null for what belongs to them. */
+HC_API aclnnStatus aclnnMoeFinalizeRoutingV4GetWorkspaceSize(
+    const aclTensor *expandedX, const aclTensor *expandedRowIdx, const aclTensor *x1Optional,
+    const aclTensor *x2Optional, const aclTensor *biasOptional, const aclTensor *scalesOptional,
+    const aclTensor *expertIdxOptional, const aclTensor *xOptional, const aclTensor *a1Optional,
+    const aclTensor *a2Optional, const aclTensor *vOptional, int64_t dropPadMode,
+    const aclIntArray *zeroExpertRange, const aclIntArray *copyExpertRange,
+    const aclIntArray *constantExpertRange, int64_t k, const aclTensor *out, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
+    static const char NAME[] = "aclnnMoeFinalizeRoutingV4";
+    const struct {
+        const char *name;
+        bool given;
+    } special[] = {{"xOptional", xOptional != NULL},
+                   {"a1Optional", a1Optional != NULL},
+                   {"a2Optional", a2Optional != NULL},
+                   {"vOptional", vOptional != NULL},
+                   {"zeroExpertRange", zeroExpertRange != NULL && zeroExpertRange->size > 0},
+                   {"copyExpertRange", copyExpertRange != NULL && copyExpertRange->size > 0},
+                   {"constantExpertRange", constantExpertRange != NULL && constantExpertRange->size > 0}};
+    for (size_t i = 0; i < HC_ARRAY_SIZE(special); i++)
+        HC_CHECK(!special[i].given, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s is given: zero, copy and constant experts are not supported, pass null", NAME,
+                 special[i].name);
+    HC_CHECK(scalesOptional != NULL || (k > 0 && out != NULL && expandedRowIdx != NULL && out->rank > 0 &&
+                                        hc_numel(expandedRowIdx) / (size_t)k == (size_t)out->shape[0]),
+             ACLNN_ERR_PARAM_INVALID, "%s: k is %lld, wanted what expandedRowIdx has for each row of out",
+             NAME, (long long)k);
+    return plan(NAME, expandedX, expandedRowIdx, x1Optional, x2Optional, biasOptional, scalesOptional,
+                expertIdxOptional, dropPadMode, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnMoeFinalizeRoutingV4)

@@ -269,6 +269,10 @@ def test_finalize(dtype: torch.dtype) -> None:
                 call("aclnnMoeFinalizeRoutingV2", rows, index, *given, bias if with_bias else None, scales if with_scales else None,
                      expert if with_bias else None, mode, out)  # fmt: skip
                 assert_close(out, want, 1, 1e-13 if dtype == torch.float64 else 2e-5)
+                again = torch.full((n, h), 7, dtype=dtype)
+                call("aclnnMoeFinalizeRoutingV4", rows, index, *given, bias if with_bias else None, scales if with_scales else None,
+                     expert if with_bias else None, None, None, None, None, mode, None, None, None, k, again)  # fmt: skip
+                assert torch.equal(again, out)
                 if mode == 0 and with_skips and with_bias and with_scales:
                     call("aclnnMoeFinalizeRouting", rows, *given, bias, scales, index, expert, out)
                     assert_close(out, want, 1, 1e-13 if dtype == torch.float64 else 2e-5)
@@ -354,6 +358,8 @@ BAD = [
     ("expandedX is float32[5,3] for 4 choices", "aclnnMoeInitRoutingV2", (f(2, 3), i22, 4, 0, 5, 0, 0, False, f(5, 3), i4, None, None)),
     ("dropPadMode is 4", "aclnnMoeFinalizeRoutingV2", (f(4, 3), i4, None, None, None, None, None, 4, f(2, 3))),
     ("scales is float32[2,3], wanted [2,2]", "aclnnMoeFinalizeRoutingV2", (f(4, 3), i4, None, None, None, f(2, 3), None, 0, f(2, 3))),
+    ("k is 3, wanted what", "aclnnMoeFinalizeRoutingV4", (f(4, 3), i4, None, None, None, None, None, None, None, None, None, 0, None, None, None, 3, f(2, 3))),
+    ("xOptional is given: zero, copy", "aclnnMoeFinalizeRoutingV4", (f(4, 3), i4, None, None, None, None, None, f(2, 3), None, None, None, 0, None, None, None, 2, f(2, 3))),
     ("expertIdx is null", "aclnnMoeFinalizeRoutingV2", (f(4, 3), i4, None, None, f(5, 3), None, None, 0, f(2, 3))),
     ("numExperts is 0", "aclnnMoeComputeExpertTokens", (i4, 0, i4[:0])),
     ("idx_type is 1", "aclnnMoeReRouting", (f(4, 3), i22, None, 1, 1, f(4, 3), None, i4, i4[:2])),
