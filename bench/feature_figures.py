@@ -81,6 +81,9 @@ ROWS = {
         on="--use-ascend-coc --coc-parallel-num 2",
         ranks=2,
     ),
+    "unaligned-linear": Row(
+        model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel", on="--unaligned-linear", ranks=2
+    ),
     "fsdp2-config": Row(
         model=f"{LLAMA} --use-torch-fsdp2 --ckpt-format torch_dist --no-gradient-accumulation-fusion",
         on="--fsdp2-config-path {bench}/fsdp2.yaml",
@@ -146,6 +149,7 @@ ROWS = {
         ranks=2,
         batch=8,
     ),
+    "variable-seq-lengths": Row(model=f"{LLAMA} {TWO}", on="--variable-seq-lengths", ranks=2, batch=8),
     "recompute-in-advance": Row(
         model=f"{LLAMA} {TWO} --num-layers-per-virtual-pipeline-stage 1 {FULL} 1",
         on="--recompute-in-advance",

@@ -68,6 +68,8 @@ LEFT_OUT = {
     "pipeline-num-transformer-layers": "other layouts of stages, which test_pipeline_num_transformer_layers.py has",
     "recompute-in-advance": "interleaved pipelines, which test_recompute_in_advance.py has",
     "recompute-in-bubble": "interleaved pipelines, which test_recompute_in_bubble.py has",
+    "unaligned-linear": "ranks that share heads, which test_unaligned_linear.py has",
+    "variable-seq-lengths": "samples of several lengths, which test_variable_seq_lengths.py has",
 }
 # What is computed is something else: compared with the feature alone, not with level 0.
 CHANGE_RESULTS = ("fix-router",)

@@ -55,12 +55,14 @@ OFF: dict[str, Any] = {
     "pipeline_num_transformer_layers": None,
     "recompute_norm": False,
     "recompute_norm_num_layers": None,
+    "unaligned_linear": False,
+    "variable_seq_lengths": False,
 }
 
 
 @contextlib.contextmanager
 def sizes(changed: dict[str, int]) -> Iterator[None]:
-    """VOCAB, SEQUENCE, HIDDEN, BATCH of the job."""
+    """VOCAB, SEQUENCE, HIDDEN, BATCH, HEADS, GROUPS, SHORTER of the job."""
     before = {name: getattr(parallel_job, name) for name in changed}
     vars(parallel_job).update(changed)
     yield

@@ -27,6 +27,10 @@ from torch import Tensor
 # of it ends at a multiple of 128.
 VOCAB, SEQUENCE, HEADS, HIDDEN, EXPERTS, TOP_K = 128, 32, 8, 128, 8, 2
 BATCH, RATE, DECAY, CLIP = 8, 1e-3, 0.1, 1.0
+SHORTER, GROUPS = (
+    0,
+    HEADS,
+)  # by how many tokens of every three micro-batches the second and third are shorter; of heads
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ZERO = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
 Batch = dict[str, Tensor]
@@ -74,7 +78,7 @@ def finalize() -> None:
 def _model_options(layout: Layout) -> dict[str, Any]:
     """Dense: LayerNorm, GELU and biases. MoE: RMS norm, SwiGLU, grouped queries, a shared expert."""
     if layout.model == "dense":
-        return {}
+        return {"num_query_groups": GROUPS}
     return {
         "normalization": "RMSNorm",
         "gated_linear_unit": True,
@@ -120,6 +124,7 @@ def transformer_config(layout: Layout, **more: Any) -> Any:
         overlap_p2p_comm=layout.overlap_p2p,
         batch_p2p_comm=not layout.overlap_p2p,
         context_parallel_size=layout.cp,
+        variable_seq_lengths=SHORTER > 0 and layout.pp > 1,
         calculate_per_token_loss=layout.per_token_loss,
         gradient_accumulation_fusion=layout.adds,
         **(recompute | _model_options(layout) | more),
@@ -284,9 +289,9 @@ def micro_batches(step: int) -> Iterator[Batch]:
         else {}
     )
     rank, size = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
-    for row in samples(step)[rank::size]:
-        text = row.unsqueeze(0).to("npu")
-        positions = torch.arange(SEQUENCE, device="npu").unsqueeze(0)
+    for number, row in enumerate(samples(step)[rank::size]):
+        text = row[: len(row) - SHORTER * (number % 3)].unsqueeze(0).to("npu")
+        positions = torch.arange(text.shape[1] - 1, device="npu").unsqueeze(0)
         yield get_batch_on_this_cp_rank(
             {"tokens": text[:, :-1], "labels": text[:, 1:], "position_ids": positions}, **told
         )

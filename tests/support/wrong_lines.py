@@ -151,6 +151,22 @@ WRONG = {
     "--optimization-level 1 --position-embedding-type alibi": _level(
         "--position-embedding-type alibi", "alibi", 2, 1
     ),
+    "--variable-seq-lengths --num-experts 4": _is_wrong(
+        "variable-seq-lengths",
+        "--moe-token-dispatcher-type allgather wants sequences of one length; give alltoall, or leave out --variable-seq-lengths",
+    ),
+    "--unaligned-linear --transformer-impl local --use-ascend-mc2 --tensor-model-parallel-size 2 --sequence-parallel": _exclude(
+        "unaligned-linear",
+        "ascend-mc2",
+        "its operators want parts of one size",
+        ("unaligned-linear", "use-ascend-mc2"),
+    ),
+    "--unaligned-linear --transformer-impl local --num-experts 4": _is_wrong(
+        "unaligned-linear", "--num-experts 4: experts are shared evenly; leave out one of them"
+    ),
+    "--unaligned-linear": _is_wrong(
+        "unaligned-linear", "it is for Megatron's own layers; give --transformer-impl local, or leave it out"
+    ),
     "--moe-permutation-async-comm": (
         "feature moe-permutation-async-comm (--moe-permutation-async-comm) needs --num-experts: a model without experts "
         "dispatches no tokens; add --num-experts, or leave out --moe-permutation-async-comm"

@@ -27,7 +27,8 @@ SWITCHES = ("bf16 fp16 use-flash-attn use-distributed-optimizer use-precision-aw
             "deterministic-mode use-rotary-position-embeddings sequence-parallel moe-grouped-gemm")
 WORDS = {"optimizer": "adam", "position-embedding-type": "learned_absolute", "recompute-granularity": None,
          "recompute-method": None, "moe-router-load-balancing-type": "aux_loss", "moe-expert-capacity-factor": None,
-         "moe-token-dispatcher-type": "allgather", "spec": None}
+         "moe-token-dispatcher-type": "allgather", "spec": None,
+         "transformer-impl": "transformer_engine"}
 def parse_args(extra_args_provider=None, ignore_unknown_args=False):
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in NUMBERS.split(): parser.add_argument("--" + name, type=int)

@@ -46,6 +46,12 @@ def with_our_flags(parse_args: Callable[..., Namespace]) -> Callable[..., Namesp
     return parse
 
 
+def _given(args: Namespace) -> dict[str, Any]:
+    """Flags that are ours alone: Megatron's validation resets fields of its configs that it has no option for."""
+    flags = arguments.flags_of(all_features()).values()
+    return {flag.dest: flag.value(args) for flag in flags if flag.is_given(args) and not flag.megatron}
+
+
 def with_our_rules(validate_args: Callable[..., Any]) -> Callable[..., Any]:
     """Let features set what Megatron validates, and switch them on when it is content."""
     if getattr(validate_args, "has_our_rules", False):
@@ -58,7 +64,9 @@ def with_our_rules(validate_args: Callable[..., Any]) -> Callable[..., Any]:
         for choice in rules.choose(all_features(), args, arguments.level_of(args)):
             if choice.on and choice.feature.adjust is not None:
                 choice.feature.adjust(args)
+        given = _given(args)
         result = validate_args(args, *rest, **options)
+        vars(args).update(given)
         try:
             session.configure(args)
         except ConfigurationError as error:
