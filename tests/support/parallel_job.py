@@ -283,11 +283,10 @@ def micro_batches(step: int) -> Iterator[Batch]:
     from megatron.core import parallel_state
     from megatron.core.utils import get_batch_on_this_cp_rank
 
-    told = (
-        {"is_hybrid_cp": False}
-        if "is_hybrid_cp" in inspect.signature(get_batch_on_this_cp_rank).parameters
-        else {}
-    )
+    # From 0.16 on with a group, without which 0.18 takes the whole world; from 0.17 on with the kind of context parallelism.
+    known = inspect.signature(get_batch_on_this_cp_rank).parameters
+    told = {"is_hybrid_cp": False, "cp_group": parallel_state.get_context_parallel_group()}
+    told = {name: value for name, value in told.items() if name in known}
     rank, size = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
     for number, row in enumerate(samples(step)[rank::size]):
         text = row[: len(row) - SHORTER * (number % 3)].unsqueeze(0).to("npu")
