@@ -46,6 +46,7 @@ RUN = (
 LLAMA = "--swiglu --normalization RMSNorm --disable-bias-linear --position-embedding-type rope --untie-embeddings-and-output-weights"
 EXPERTS = "--num-experts 8 --moe-router-topk 2 --moe-ffn-hidden-size 256 --disable-bias-linear --swiglu --moe-token-dispatcher-type alltoall"
 SHARED = "--moe-shared-expert-intermediate-size 256"
+OVERLAP = "--use-distributed-optimizer --overlap-grad-reduce --overlap-param-gather"
 TWO = "--pipeline-model-parallel-size 2"
 FULL = "--recompute-granularity full --recompute-method block --recompute-num-layers"
 
@@ -89,6 +90,24 @@ ROWS = {
         on="--fsdp2-config-path {bench}/fsdp2.yaml",
         ranks=2,
         batch=4,
+    ),
+    "reset-bucket-group-order": Row(
+        model=f"{LLAMA} --bf16 {OVERLAP}",
+        on="--reset-bucket-group-order",
+        ranks=2,
+        batch=4,
+    ),
+    "param-and-grad-buffer-pad": Row(
+        model=f"{LLAMA} --bf16 --use-distributed-optimizer",
+        on="--param-and-grad-buffer-pad 512",
+        ranks=2,
+        batch=4,
+    ),
+    "disable-gloo-group": Row(
+        model=f"{LLAMA} --bf16 --use-distributed-optimizer", on="--disable-gloo-group", ranks=2, batch=4
+    ),
+    "profile": Row(
+        model=LLAMA, on="--profile --profile-step-start 3 --profile-step-end 4 --profile-save-path profiles"
     ),
     "hccl-group-buffer": Row(
         model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel",

@@ -142,7 +142,7 @@ def _ends(index: int | None) -> dict[str, Any]:
     return {"pre_process": first(**chunk), "post_process": last(**chunk), "vp_stage": index}
 
 
-def _build_chunk(layout: Layout, config: Any, index: int) -> torch.nn.Module:
+def build_chunk(layout: Layout, config: Any, index: int) -> torch.nn.Module:
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
     from megatron.core.transformer.module import Float16Module
@@ -218,11 +218,11 @@ def build_model(layout: Layout, config: Any) -> list[torch.nn.Module]:
     for index in range(layout.vp):
         if layout.vp > 1:
             parallel_state.set_virtual_pipeline_model_parallel_rank(index)
-        chunks.append(wrap(layout, config, _build_chunk(layout, config, index), index))
+        chunks.append(wrap(layout, config, build_chunk(layout, config, index), index))
     return chunks
 
 
-def build_optimizer(layout: Layout, chunks: list[torch.nn.Module]) -> Any:
+def build_optimizer(layout: Layout, chunks: list[torch.nn.Module], with_gloo: bool = False) -> Any:
     from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
     from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
@@ -237,7 +237,7 @@ def build_optimizer(layout: Layout, chunks: list[torch.nn.Module]) -> Any:
         params_dtype=DTYPES[layout.dtype],
         use_distributed_optimizer=layout.optimizer not in ("plain", "fsdp2"),
     )
-    with_gloo = layout.optimizer in ZERO
+    with_gloo = with_gloo or layout.optimizer in ZERO
     optimizer = get_megatron_optimizer(config, chunks, use_gloo_process_groups=with_gloo)
     OptimizerParamScheduler(  # tells the parameter groups their weight decay
         optimizer,
