@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Floats of a byte and less as float, one element: fp8 (e4m3fn, e5m2), hifloat8, e8m0 and fp4.
  *
- * Every function is free of branches, so that a loop over it becomes vectors. What is too large for a type becomes
- * what PyTorch's casts make of it since 2.13: the largest number of e4m3fn, infinity in e5m2. Quantisers clamp. */
+ * Every function is free of branches, so that a loop over it becomes vectors. What is too large for a type
+ * becomes what PyTorch's casts make of it since 2.13: the largest number of e4m3fn, infinity in e5m2.
+ * Quantisers clamp. */
 #pragma once
 #include "simd_half.h"
 
 /* ---- fp8 and fp4: sign, exponent, MANTISSA bits ---- */
 
-/* |x| rounded to nearest even as exponent and mantissa of a format, not limited to its range. Below the smallest
- * normal number the FPU rounds: it adds a power of two whose last place is the format's smallest step. */
+/* |x| rounded to nearest even as exponent and mantissa of a format, not limited to its range. Below the
+ * smallest normal number the FPU rounds: it adds a power of two whose last place is the format's smallest
+ * step. */
 static inline uint32_t hc_narrow_round(uint32_t magnitude, uint32_t mantissa, uint32_t bias) {
     const uint32_t drop = 23 - mantissa, step = 1u << drop;
     const uint32_t even = magnitude + step / 2 - 1 + ((magnitude >> drop) & 1u);
@@ -21,7 +23,8 @@ static inline uint32_t hc_narrow_round(uint32_t magnitude, uint32_t mantissa, ui
 
 /* No infinity: 0x7f is NaN, and 0x7e, which is 448, takes all that is larger. */
 static inline hc_f8e4m3 hc_f32_to_f8e4m3(float f) {
-    const uint32_t bits = hc_f32_bits(f), magnitude = bits & 0x7fffffffu, r = hc_narrow_round(magnitude, 3, 7);
+    const uint32_t bits = hc_f32_bits(f), magnitude = bits & 0x7fffffffu,
+                   r = hc_narrow_round(magnitude, 3, 7);
     const uint32_t beyond = magnitude > 0x7f800000u ? 0x7fu : 0x7eu;
     return (hc_f8e4m3){(uint8_t)((bits >> 24 & 0x80u) | (r > 0x7eu ? beyond : r))};
 }
@@ -33,7 +36,8 @@ static inline float hc_f8e4m3_to_f32(hc_f8e4m3 x) {
 
 /* The upper byte of a float16: 0x7c is infinity. */
 static inline hc_f8e5m2 hc_f32_to_f8e5m2(float f) {
-    const uint32_t bits = hc_f32_bits(f), magnitude = bits & 0x7fffffffu, r = hc_narrow_round(magnitude, 2, 15);
+    const uint32_t bits = hc_f32_bits(f), magnitude = bits & 0x7fffffffu,
+                   r = hc_narrow_round(magnitude, 2, 15);
     const uint32_t beyond = magnitude > 0x7f800000u ? 0x7fu : 0x7cu;
     return (hc_f8e5m2){(uint8_t)((bits >> 24 & 0x80u) | (r > 0x7bu ? beyond : r))};
 }
@@ -65,7 +69,8 @@ static inline float hc_f4e1m2_to_f32(uint32_t x) {
 /* Infinity is NaN, the sign is lost. A subnormal float rounds like a number of its own binade, half down. */
 static inline hc_f8e8m0 hc_f32_to_f8e8m0(float f) {
     const uint32_t bits = hc_f32_bits(f) & 0x7fffffffu, exponent = bits >> 23, rest = bits & 0x7fffffu;
-    const uint32_t up = (uint32_t)(rest > 0x400000u) | ((uint32_t)(rest == 0x400000u) & (uint32_t)(exponent > 0));
+    const uint32_t up =
+        (uint32_t)(rest > 0x400000u) | ((uint32_t)(rest == 0x400000u) & (uint32_t)(exponent > 0));
     return (hc_f8e8m0){(uint8_t)(exponent + (exponent < 0xffu ? up : 0))};
 }
 /* 2^-127 is a subnormal float. */
@@ -76,9 +81,10 @@ static inline float hc_f8e8m0_to_f32(hc_f8e8m0 x) {
 
 /* ---- hifloat8 (arXiv 2409.16626) ----
  *
- * After the sign a prefix says how many bits of exponent follow: 11 four, 10 three, 01 two, 001 one, 0001 none;
- * the rest is mantissa. The exponent is sign and magnitude, the magnitude's leading one left out. 0000 is a power
- * of two from 2^-22 to 2^-16. 0x80 is NaN, 0x6f and 0xef are infinities, 2^15 is the largest number. */
+ * After the sign a prefix says how many bits of exponent follow: 11 four, 10 three, 01 two, 001 one, 0001
+ * none; the rest is mantissa. The exponent is sign and magnitude, the magnitude's leading one left out. 0000
+ * is a power of two from 2^-22 to 2^-16. 0x80 is NaN, 0x6f and 0xef are infinities, 2^15 is the largest
+ * number. */
 
 /* Mantissa bits of the numbers from 2^e on. */
 static inline int32_t hc_hif8_mantissa(int32_t e) {

@@ -34,7 +34,7 @@ enum { GRAIN = 16384 }; /* elements in a piece, about */
 /* From the list of the header, so that a kind and its range cannot part. */
 struct hc_quant_target hc_quant_target_of(enum hc_quant_kind kind) {
     static const struct hc_quant_target TARGETS[] = {
-#define X(kind, low, high) {HC_QUANT_##kind, low, high},
+#define X(kind, dtype, low, high) {HC_QUANT_##kind, low, high},
         HC_FOR_QUANT_KINDS(X)
 #undef X
     };
@@ -49,20 +49,41 @@ static bool is_packed_shape(const aclTensor *x, const aclTensor *y) {
            x->shape[last] == y->shape[last] * HC_INT4_IN_INT32;
 }
 
-/* Which of the two kinds is wanted shows in y alone: clients give dstType as y has it, or as int4. */
+/* The kind that a tensor of this type holds; uint8 is asked for by name only. */
+static bool find_kind(aclDataType dtype, enum hc_quant_kind *kind) {
+    static const struct {
+        enum hc_quant_kind kind;
+        aclDataType dtype;
+    } KINDS[] = {
+#define X(kind, dtype, low, high) {HC_QUANT_##kind, dtype},
+        HC_FOR_QUANT_KINDS(X)
+#undef X
+    };
+    for (size_t i = 0; i < HC_ARRAY_SIZE(KINDS); i++) {
+        if (KINDS[i].dtype != dtype || dtype == ACL_UINT8) continue;
+        *kind = KINDS[i].kind;
+        return true;
+    }
+    return false;
+}
+
+/* Which kind is wanted shows in y alone: clients give dstType as y has it, or as int4. */
 aclnnStatus hc_quant_check_target(const char *name, const aclTensor *x, const char *y_name,
                                   const aclTensor *y, int64_t dst_type, struct hc_quant_target *target) {
+    enum hc_quant_kind kind;
     HC_CHECK(y != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, y_name);
-    HC_CHECK(y->dtype == ACL_INT8 || y->dtype == ACL_INT32, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted int8, or int32 that holds eight int4", name, y_name, HC_SHOW(y));
-    const bool four = y->dtype == ACL_INT32;
+    HC_CHECK(
+        find_kind(y->dtype, &kind), ACLNN_ERR_PARAM_INVALID,
+        "%s: %s is %s, wanted int8, float8_e4m3fn, float8_e5m2, hifloat8, or int32 that holds eight int4",
+        name, y_name, HC_SHOW(y));
+    const bool four = kind == HC_QUANT_I4;
     HC_CHECK(four ? is_packed_shape(x, y) : hc_same_shape(x, y), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, x %s: wanted the same shape%s", name, y_name, HC_SHOW(y), HC_SHOW(x),
              four ? " but an eighth of the last dimension" : "");
     HC_CHECK(dst_type < 0 || dst_type == (int64_t)y->dtype || (four && dst_type == ACL_INT4),
              ACLNN_ERR_PARAM_INVALID, "%s: dstType is %lld, wanted the type of %s %s", name,
              (long long)dst_type, y_name, HC_SHOW(y));
-    *target = hc_quant_target_of(four ? HC_QUANT_I4 : HC_QUANT_I8);
+    *target = hc_quant_target_of(kind);
     return 0;
 }
 
@@ -72,6 +93,9 @@ void hc_quant_store(const struct hc_quant_target *target, char *y, size_t row, s
     case HC_QUANT_I8: HC_DISPATCH(quant_store_I8)(n, (int8_t *)y + row * n, x); break;
     case HC_QUANT_U8: HC_DISPATCH(quant_store_U8)(n, (uint8_t *)y + row * n, x); break;
     case HC_QUANT_I4: HC_DISPATCH(quant_store_I4)(n, (uint32_t *)y + row * n / HC_INT4_IN_INT32, x); break;
+    case HC_QUANT_F8E4M3: hc_store_for(ACL_FLOAT8_E4M3FN, HC_F32)(n, y + row * n, 1, x); break;
+    case HC_QUANT_F8E5M2: hc_store_for(ACL_FLOAT8_E5M2, HC_F32)(n, y + row * n, 1, x); break;
+    case HC_QUANT_HIF8: hc_store_for(ACL_HIFLOAT8, HC_F32)(n, y + row * n, 1, x); break;
     }
 }
 
@@ -120,6 +144,22 @@ void hc_quant_row(const struct hc_quant_target *target, const struct hc_quant_sc
     const struct hc_quant_affine a = {
         .scale = &by->scale, .offset = &by->offset, .divide = true, .target = *target};
     HC_DISPATCH(hc_quant_affine)(n, x, x, &a);
+}
+
+/* Into our memory first: another thread may write the caller's. */
+aclnnStatus hc_quant_read_groups(const char *name, const char *arg, const aclTensor *index, int64_t rows,
+                                 int64_t *ends) {
+    const int64_t groups = index->numel;
+    const aclTensor copy = hc_tensor_view(ACL_INT64, &groups, 1, ends);
+    HC_TRY(hc_copy(&copy, index));
+    for (int64_t g = 0; g < groups; g++) {
+        const int64_t lowest = g == groups - 1 ? rows : g > 0 ? ends[g - 1] : 0;
+        HC_CHECK(
+            ends[g] >= lowest && ends[g] <= rows, ACLNN_ERR_PARAM_INVALID,
+            "%s: %s[%lld] is %lld, wanted %lld to %lld: ends of groups of rows, the last the number of rows",
+            name, arg, (long long)g, (long long)ends[g], (long long)lowest, (long long)rows);
+    }
+    return 0;
 }
 
 /* `failed`: a thread had no memory, which a piece cannot return. */

@@ -4,14 +4,21 @@
  *
  * Everything is computed in float32, in the order in which the operator's formula says, and rounded once to
  * an integer, to nearest with ties to even. What is out of range becomes the nearest value of the range, and
- * what is not a number (0 / 0 of a row of zeros) becomes 0. */
+ * what is not a number (0 / 0 of a row of zeros) becomes 0. Floats of a byte are rounded as their type says
+ * (simd_narrow.h) and keep NaN; a row of zeros, whose scale is 0, is zeros there too. */
 #pragma once
 #include "int4.h"
 
-/* X(kind, lowest, highest): int4 are eight in an int32 of memory, the first in the lowest bits. */
-#define HC_FOR_QUANT_KINDS(X) X(I8, -128, 127) X(U8, 0, 255) X(I4, -8, 7)
+/* X(kind, dtype, lowest, highest): int4 are eight in an int32 of memory, the first in the lowest bits. */
+#define HC_FOR_QUANT_KINDS(X)                                                                                \
+    X(I8, ACL_INT8, -128, 127)                                                                               \
+    X(U8, ACL_UINT8, 0, 255)                                                                                 \
+    X(I4, ACL_INT32, -8, 7)                                                                                  \
+    X(F8E4M3, ACL_FLOAT8_E4M3FN, -448, 448)                                                                  \
+    X(F8E5M2, ACL_FLOAT8_E5M2, -57344, 57344)                                                                \
+    X(HIF8, ACL_HIFLOAT8, -32768, 32768)
 enum hc_quant_kind {
-#define X(kind, low, high) HC_QUANT_##kind,
+#define X(kind, dtype, low, high) HC_QUANT_##kind,
     HC_FOR_QUANT_KINDS(X)
 #undef X
 };
@@ -21,9 +28,12 @@ struct hc_quant_target {
     float low, high;
 };
 struct hc_quant_target hc_quant_target_of(enum hc_quant_kind kind);
-/* What y says it wants of x's values: int8, or int4 in an int32 tensor whose last dimension is an eighth of
- * x's. dst_type is the same as a number of the interface: that of y's type, ACL_INT4 for int4; -1 where the
- * operator has no such argument. */
+static inline bool hc_quant_is_float(const struct hc_quant_target *target) {
+    return target->kind >= HC_QUANT_F8E4M3;
+}
+/* What y says it wants of x's values: int8, a float of a byte, or int4 in an int32 tensor whose last
+ * dimension is an eighth of x's. dst_type is the same as a number of the interface: that of y's type,
+ * ACL_INT4 for int4; -1 where the operator has no such argument. */
 aclnnStatus hc_quant_check_target(const char *name, const aclTensor *x, const char *y_name,
                                   const aclTensor *y, int64_t dst_type, struct hc_quant_target *target);
 /* Row `row` of a contiguous y of n elements a row: x are rounded values within the target's range. */
@@ -48,8 +58,8 @@ static inline const float *hc_quant_at(const struct hc_quant_axis *a, const floa
 }
 
 /* y[i] = clip(x[i] * scale[i] + offset[i]), rounded; each or one number for all. x / scale where `divide`.
- * offset NULL is 0. y may be x. */
-enum hc_quant_rounding { HC_QUANT_NEAREST, HC_QUANT_FLOOR, HC_QUANT_CEIL, HC_QUANT_TRUNC };
+ * offset NULL is 0. y may be x. Of float targets the rounding does not count: it is the store's. */
+enum hc_quant_rounding { HC_QUANT_NEAREST, HC_QUANT_FLOOR, HC_QUANT_CEIL, HC_QUANT_TRUNC, HC_QUANT_KEEP };
 struct hc_quant_affine {
     const float *scale, *offset;
     bool scale_each, offset_each, divide;
@@ -72,6 +82,10 @@ struct hc_quant_scale hc_quant_scale_of(const struct hc_quant_target *target, st
                                         bool symmetric);
 /* x = round(x / scale + offset). */
 void hc_quant_row(const struct hc_quant_target *target, const struct hc_quant_scale *by, size_t n, float *x);
+
+/* The ends of groups of rows, read once: in order, and the last is `rows`. `ends` has room for all. */
+aclnnStatus hc_quant_read_groups(const char *name, const char *arg, const aclTensor *index, int64_t rows,
+                                 int64_t *ends);
 
 /* Rows of n elements of a contiguous floating point tensor on the pool, each in float32 in memory of the
  * thread's that `row` may write; `spare` is as much again. Called in any order. */

@@ -6,11 +6,13 @@
  *
  * x2Scale is one number or one for each column; x1Scale one, or one for each row. An x2Scale of uint64 is
  * what aclnnTransQuantParam makes and carries an offset (quant_param.h). An offset counts for int8 results
- * only; int32 results are the sums themselves. int4 are unpacked to int8 first. */
+ * only; int32 results are the sums themselves. int4 are unpacked to int8 first. Products of fp8, hifloat8 and
+ * fp4 are quant_narrow.h's. */
 #include "dequant.h"
 #include "gemm_i8.h"
 #include "int4.h"
 #include "quant_groups.h"
+#include "quant_narrow.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -199,8 +201,7 @@ static const char *const NAME = "aclnnQuantMatmulV5";
 /* An argument that belongs to types that are not supported; an empty tensor is one that was not given. */
 static aclnnStatus refuse(const char *arg, const aclTensor *t) {
     HC_CHECK(t == NULL || t->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted none: it belongs to products of fp8 and of int8 with int4", NAME, arg,
-             HC_SHOW(t));
+             "%s: %s is %s, wanted none: it belongs to products of int8 with int4", NAME, arg, HC_SHOW(t));
     return 0;
 }
 
@@ -322,6 +323,18 @@ static uint64_t flops(const aclTensor *x1, const aclTensor *out, bool turned) {
     return 2 * (uint64_t)out->numel * (uint64_t)k * (x1->dtype == ACL_INT32 ? HC_INT4_IN_INT32 : 1);
 }
 
+/* What groupSize says of blocks along m, n and k, the scales' shapes say too. */
+static aclnnStatus plan_narrow(const struct hc_quant_narrow *q, const aclTensor *offset, int64_t group_size,
+                               uint64_t *workspaceSize, aclOpExecutor **executor) {
+    enum { BITS = 16, MASK = (1 << BITS) - 1 };
+    const int64_t of_k = group_size & MASK;
+    HC_TRY(refuse("x2Offset", offset));
+    HC_CHECK(of_k == 0 || of_k == 32 || of_k == 128, ACLNN_ERR_PARAM_INVALID,
+             "%s: groupSize is %#llx, wanted groups of 32 (MX) or 128 along k", NAME,
+             (unsigned long long)group_size);
+    return hc_quant_narrow_plan(q, workspaceSize, executor);
+}
+
 /* torch_npu.npu_quant_matmul. */
 HC_API aclnnStatus aclnnQuantMatmulV5GetWorkspaceSize(const aclTensor *x1, const aclTensor *x2,
                                                       const aclTensor *x1Scale, const aclTensor *x2Scale,
@@ -335,6 +348,11 @@ HC_API aclnnStatus aclnnQuantMatmulV5GetWorkspaceSize(const aclTensor *x1, const
     if (yOffset != NULL && yOffset->numel == 0) yOffset = NULL;
     HC_TRY(refuse("yScale", yScale));
     HC_TRY(refuse("x1Offset", x1Offset));
+    if (x1 != NULL && hc_is_narrow(x1->dtype))
+        return plan_narrow(
+            &(const struct hc_quant_narrow){
+                NAME, x1, x2, x1Scale, x2Scale, bias, out, {transposeX1, transposeX2}, false},
+            x2Offset, groupSize, workspaceSize, executor);
     if (groupSize == 0) HC_TRY(refuse("yOffset", yOffset));
     HC_TRY(check_product(x1, x2, out, &args));
     if (groupSize != 0) HC_TRY(check_groups(groupSize, x1, x2, x2Scale, x2Offset, yOffset, bias, out, &args));

@@ -96,6 +96,8 @@ HC_API aclnnStatus aclnnAscendAntiQuantGetWorkspaceSize(const aclTensor *x, cons
     HC_CHECK(dstType == (int64_t)y->dtype, ACLNN_ERR_PARAM_INVALID,
              "%s: dstType is %lld, wanted the type of y %s", NAME, (long long)dstType, HC_SHOW(y));
     HC_TRY(hc_quant_check_target(NAME, y, "x", x, -1, &target));
+    HC_CHECK(!hc_quant_is_float(&target), ACLNN_ERR_PARAM_INVALID, "%s: x is %s, wanted int8 or int4", NAME,
+             HC_SHOW(x));
     args.packed = target.kind == HC_QUANT_I4;
     const int32_t last = y->rank > 0 ? y->rank - 1 : 0;
     HC_TRY(hc_quant_check_axis(NAME, "scale", scale, y, last, &axis));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Quantisation with given scales: y = round(x * scale + offset), to int8 or int4 in int32. Scale and offset
- * are one number, or one for each index of the last dimension (of the last but one in the third version). The
- * product is that of float32 whatever x is. */
+/* Quantisation with given scales: y = round(x * scale + offset), to int8, int4 in int32 or a float of a byte.
+ * Scale and offset are one number, or one for each index of the last dimension (of the last but one in the
+ * third version). The product is that of float32 whatever x is. */
 #include "quant.h"
 
 #ifndef HC_ISA
@@ -101,6 +101,8 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *s
     HC_CHECK(d >= 0 && d >= x->rank - 2, ACLNN_ERR_PARAM_INVALID,
              "%s: axis is %d, x %s allows its last two dimensions", name, (int)axis, HC_SHOW(x));
     HC_TRY(hc_quant_check_target(name, x, "y", y, dst_type, &args.target));
+    HC_CHECK(mode == HC_QUANT_NEAREST || !hc_quant_is_float(&args.target), ACLNN_ERR_PARAM_INVALID,
+             "%s: roundMode is '%.32s', wanted round for y %s", name, round_mode, HC_SHOW(y));
     HC_TRY(hc_quant_check_axis(name, "scale", scale, x, (int32_t)d, &args.scale));
     if (offset != NULL) HC_TRY(hc_quant_check_axis(name, "offset", offset, x, (int32_t)d, &args.offset));
     return HC_PLAN(name, run, &args, HC_IN(x), HC_IN(scale), HC_IN_OPT(offset), HC_OUT(y));

@@ -174,25 +174,6 @@ static aclnnStatus run_tensor(const char *name, struct job *j) {
     return status != 0 ? status : hc_quant_rows_run(&rows);
 }
 
-/* The groups' ends, read once into `ends`: in order, and the last is the last row. */
-static aclnnStatus read_groups(const char *name, const aclTensor *index, struct job *j, int64_t *ends) {
-    const int64_t groups = index->numel;
-    const aclTensor copy = hc_tensor_view(ACL_INT64, &groups, 1, ends);
-    HC_TRY(hc_copy(&copy, index));
-    for (int64_t g = 0; g < groups; g++) {
-        const int64_t lowest = g > 0 ? ends[g - 1] : 0, highest = (int64_t)j->rows;
-        HC_CHECK(
-            ends[g] >= (g == groups - 1 ? highest : lowest) && ends[g] <= highest, ACLNN_ERR_PARAM_INVALID,
-            "%s: groupIndexOptional[%lld] is %lld, wanted %lld to %lld: ends of groups of rows, the last "
-            "the number of rows",
-            name, (long long)g, (long long)ends[g], (long long)(g == groups - 1 ? highest : lowest),
-            (long long)highest);
-    }
-    j->ends = ends;
-    j->groups = (size_t)groups;
-    return 0;
-}
-
 /* With everything contiguous. */
 static aclnnStatus quantise(const struct hc_call *call, struct job *j) {
     const aclTensor *index = hc_arg(call, GROUPS);
@@ -203,7 +184,10 @@ static aclnnStatus quantise(const struct hc_call *call, struct job *j) {
     int64_t *ends = hc_block_take_array(hc_numel(index), sizeof *ends);
     HC_CHECK(ends != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld groups", call->name,
              (long long)index->numel);
-    aclnnStatus status = read_groups(call->name, index, j, ends);
+    aclnnStatus status =
+        hc_quant_read_groups(call->name, "groupIndexOptional", index, (int64_t)j->rows, ends);
+    j->ends = ends;
+    j->groups = hc_numel(index);
     if (status == 0) status = hc_quant_rows_run(&rows);
     hc_block_give(ends);
     return status;
@@ -238,6 +222,7 @@ struct request {
     const char *name, *mode;
     const aclTensor *x, *smooth, *groups, *y, *scale, *offset;
     int64_t dst_type;
+    float max; /* in place of the type's largest value; 0: that one */
     bool symmetric;
 };
 
@@ -307,6 +292,7 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
     HC_CHECK(args.mode != PER_CHANNEL || r->x->rank >= 2, ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, wanted two dimensions at least with perchannel", r->name, HC_SHOW(r->x));
     HC_TRY(hc_quant_check_target(r->name, r->x, "yOut", r->y, r->dst_type, &args.target));
+    if (r->max > 0) args.target.low = -r->max, args.target.high = r->max;
     HC_TRY(check_smooth(r, args.mode));
     HC_TRY(check_result(r, "scaleOut", r->scale, args.mode));
     if (!r->symmetric) HC_TRY(check_result(r, "offsetOut", r->offset, args.mode));
@@ -377,7 +363,7 @@ HC_API aclnnStatus aclnnDynamicQuantV3GetWorkspaceSize(const aclTensor *x,
 }
 HC_OP_LAUNCH(aclnnDynamicQuantV3)
 
-/* dstTypeMax takes the place of the largest value of types that have several (hifloat8): integers do not. */
+/* dstTypeMax takes the place of the largest value of hifloat8, whose precision is highest near 1. */
 HC_API aclnnStatus aclnnDynamicQuantV4GetWorkspaceSize(const aclTensor *x,
                                                        const aclTensor *smoothScalesOptional,
                                                        const aclTensor *groupIndexOptional, int64_t dstType,
@@ -386,8 +372,9 @@ HC_API aclnnStatus aclnnDynamicQuantV4GetWorkspaceSize(const aclTensor *x,
                                                        const aclTensor *scaleOut, const aclTensor *offsetOut,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnDynamicQuantV4";
-    HC_CHECK(dstTypeMax == 0, ACLNN_ERR_PARAM_INVALID, "%s: dstTypeMax is %g, wanted 0 with int8 and int4",
-             NAME, (double)dstTypeMax);
+    const bool chosen = yOut != NULL && yOut->dtype == ACL_HIFLOAT8 && dstTypeMax > 0 && dstTypeMax <= 32768;
+    HC_CHECK(dstTypeMax == 0 || chosen, ACLNN_ERR_PARAM_INVALID,
+             "%s: dstTypeMax is %g, wanted 0, or up to 32768 with hifloat8", NAME, (double)dstTypeMax);
     const struct request r = {.name = NAME,
                               .mode = quantMode,
                               .x = x,
@@ -397,6 +384,7 @@ HC_API aclnnStatus aclnnDynamicQuantV4GetWorkspaceSize(const aclTensor *x,
                               .scale = scaleOut,
                               .offset = offsetOut,
                               .dst_type = dstType,
+                              .max = dstTypeMax,
                               .symmetric = isSymmetrical};
     return plan(&r, workspaceSize, executor);
 }

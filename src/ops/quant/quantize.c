@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Quantisation as PyTorch's: out = clip(round(x / scale) + zero point) along one axis, to int8, uint8 or
- * int32. In double, as numbers of int32 are no floats: the quotient is that of the float32 values rounded
- * once. */
+ * int32, or to a float of a byte, which is rounded last. In double, as numbers of int32 are no floats: the
+ * quotient is that of the float32 values rounded once. */
 #include "quant.h"
 
 HC_KERNEL(quantize_row, (size_t n, double *y, const float *x, const double *scale, const double *zero,
-                         bool each, double low, double high))
+                         bool each, bool whole, double low, double high))
 
 #ifdef HC_ISA
 #include <math.h>
 
-/* The bounds are integers. NaN gives 0. */
+/* The bounds are integers, and NaN gives 0, where results are whole. A float's quotient is that of float32:
+ * rounded to double first, it could round twice. */
 void HC_FN(quantize_row)(size_t n, double *y, const float *x, const double *scale, const double *zero,
-                         bool each, double low, double high) {
+                         bool each, bool whole, double low, double high) {
     const double s = scale[0], z = zero[0];
+    for (size_t i = 0; i < n && !whole; i++) {
+        const float v = x[i] / (float)(each ? scale[i] : s) + (float)(each ? zero[i] : z);
+        y[i] = (double)v > high ? high : (double)v < low ? low : (double)v;
+    }
+    if (!whole) return;
     for (size_t i = 0; i < n; i++) {
         const double v = rint((double)x[i] / (each ? scale[i] : s)) + (each ? zero[i] : z);
         const double inside = v > high ? high : v < low ? low : v;
@@ -26,6 +32,7 @@ void HC_FN(quantize_row)(size_t n, double *y, const float *x, const double *scal
 struct args {
     struct hc_quant_axis axis;
     double low, high;
+    bool whole; /* integers */
 };
 
 /* Of x, scales, zero points and out, everything contiguous. */
@@ -48,7 +55,7 @@ static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
     for (size_t i = 0; i < j->n; i += RUN) {
         const size_t n = hc_min_size(RUN, j->n - i), k = axis->along_row ? i : at;
         HC_DISPATCH(quantize_row)
-        (n, y, x + i, j->scale + k, j->zero + k, axis->along_row, j->a->low, j->a->high);
+        (n, y, x + i, j->scale + k, j->zero + k, axis->along_row, j->a->whole, j->a->low, j->a->high);
         j->store(n, j->out + (row * j->n + i) * j->item, 1, y);
     }
 }
@@ -100,7 +107,11 @@ static aclnnStatus run(const struct hc_call *call) {
 
 /* False for types that are no result. */
 static bool range_of(aclDataType dtype, struct args *args) {
+    args->whole = !hc_dtype_is_narrow(dtype);
     switch (dtype) {
+    case ACL_FLOAT8_E4M3FN: args->low = -448, args->high = 448; return true;
+    case ACL_FLOAT8_E5M2: args->low = -57344, args->high = 57344; return true;
+    case ACL_HIFLOAT8: args->low = -32768, args->high = 32768; return true;
     case ACL_INT8: args->low = -128, args->high = 127; return true;
     case ACL_UINT8: args->low = 0, args->high = 255; return true;
     case ACL_INT32: args->low = INT32_MIN, args->high = INT32_MAX; return true;
@@ -121,8 +132,8 @@ HC_API aclnnStatus aclnnQuantizeGetWorkspaceSize(const aclTensor *x, const aclTe
     HC_TRY(hc_quant_check_float(NAME, "scales", scales));
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", NAME);
     HC_CHECK(range_of(out->dtype, &args) && hc_same_shape(x, out), ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s, x %s: wanted int8, uint8 or int32 of the same shape", NAME, HC_SHOW(out),
-             HC_SHOW(x));
+             "%s: out is %s, x %s: wanted int8, uint8, int32, float8 or hifloat8 of the same shape", NAME,
+             HC_SHOW(out), HC_SHOW(x));
     const int64_t d = scales->numel == 1 ? 0 : hc_wrap_dim(axis, x->rank);
     HC_CHECK(d >= 0, ACLNN_ERR_PARAM_INVALID, "%s: axis is %d, x is %s", NAME, (int)axis, HC_SHOW(x));
     HC_TRY(hc_quant_check_axis(NAME, "scales", scales, x, (int32_t)d, &args.axis));

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from aclnn import OperatorError, call
+from aclnn import HIFLOAT8, OperatorError, Typed, call
 from compare import layouts, make, special_values
 from quant_cases import FLOATS, INT4, INT8, pack, to_range
 
@@ -165,3 +165,41 @@ def test_refusals() -> None:
         "wanted pertoken", smooth=torch.zeros(4), groups=torch.zeros(2, dtype=torch.int32), mode="perchannel"
     )
     refused("wanted elements", x=torch.zeros(4, 0), y=y[:, :0])
+
+
+NARROW = {36: 448.0, 35: 57344.0, HIFLOAT8: 32768.0}
+
+
+@pytest.mark.parametrize("dtype", list(NARROW))
+@pytest.mark.parametrize("mode", ["pertoken", "perchannel", "pertensor"])
+@pytest.mark.parametrize("source", FLOATS, ids=str)
+def test_floats_of_a_byte(dtype: int, mode: str, source: torch.dtype) -> None:
+    """y is x / scale rounded once, and zeros are zeros; hifloat8 may be given a smaller range."""
+    for shape in ((3, 17), (2, 5, 24), (65, 130)):
+        x = make(shape, source)
+        x[0, :], x[..., 3] = 0, 0
+        dims, kept = {
+            "pertoken": ((-1,), shape[:-1]),
+            "perchannel": ((-2,), (*shape[:-2], shape[-1])),
+            "pertensor": (tuple(range(len(shape))), (1,)),
+        }[mode]
+        for largest in (NARROW[dtype], 15.0) if dtype == HIFLOAT8 else (NARROW[dtype],):
+            scale = x.float().abs().amax(dims, keepdim=True) / largest
+            wide = x.float() / torch.where(scale == 0, 1.0, scale)
+            want = torch.empty(shape, dtype=torch.uint8)
+            call("aclnnCast", wide.clamp(-largest, largest), dtype, Typed(want, dtype))
+            y, got = torch.full(shape, 99, dtype=torch.uint8), torch.empty(kept)
+            chosen = 0.0 if largest == NARROW[dtype] else largest
+            call("aclnnDynamicQuantV4", x, None, None, dtype, True, mode, chosen, Typed(y, dtype), got, None)
+            assert torch.equal(got, scale.reshape(kept))
+            assert torch.equal(y, want)
+
+
+def test_floats_of_a_byte_keep_nan() -> None:
+    x = torch.ones(2, 8)
+    x[0, 3] = float("nan")
+    y, scale = torch.empty(2, 8, dtype=torch.float8_e4m3fn), torch.empty(2)
+    call("aclnnDynamicQuant", x, None, y, scale)
+    assert y[0].float().isnan().all() and scale[0].isnan() and (y[1].float() == 448).all()
+    with pytest.raises(OperatorError, match="dstTypeMax is 15"):
+        call("aclnnDynamicQuantV4", x, None, None, 36, True, "pertoken", 15.0, y, scale, None)

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Packing of fp4.h. */
+#include "fp4.h"
+
+#ifdef HC_ISA
+#include "simd_narrow.h"
+
+#define DEFINE(format)                                                                                       \
+    void HC_FN(hc_fp4_load_##format)(size_t n, float *to, const uint8_t *from) {                             \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n / 2; i++) {                                            \
+            to[2 * i] = hc_f4##format##_to_f32(from[i] & 15u);                                               \
+            to[2 * i + 1] = hc_f4##format##_to_f32((uint32_t)from[i] >> 4);                                  \
+        }                                                                                                    \
+    }                                                                                                        \
+    void HC_FN(hc_fp4_store_##format)(size_t n, uint8_t *to, const float *from) {                            \
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n / 2; i++) {                                            \
+            const uint32_t low = hc_f32_to_f4##format(from[2 * i]);                                          \
+            const uint32_t high = hc_f32_to_f4##format(from[2 * i + 1]);                                     \
+            to[i] = (uint8_t)(low | high << 4);                                                              \
+        }                                                                                                    \
+    }
+DEFINE(e2m1)
+DEFINE(e1m2)
+
+#else
+/* As clients decide it: the last dimension unless the one before has stride 1 and the last has not. */
+static int32_t packed_dim(const aclTensor *t) {
+    const int32_t last = t->rank - 1;
+    return last > 0 && t->stride[last] != 1 && t->stride[last - 1] == 1 ? last - 1 : last;
+}
+
+aclTensor hc_fp4_bytes(const aclTensor *t) {
+    aclTensor bytes = *t;
+    if (!hc_is_fp4(t->dtype)) return bytes;
+    bytes.dtype = ACL_UINT8;
+    bytes.item_size = 1;
+    bytes.storage_numel = t->storage_numel / 2;
+    if (t->rank == 0) return bytes;
+    const int32_t packed = packed_dim(t);
+    for (int32_t d = 0; d < t->rank; d++)
+        if (d != packed) bytes.stride[d] = t->stride[d] / 2;
+    bytes.shape[packed] = t->shape[packed] / 2;
+    bytes.numel = t->numel / 2;
+    return bytes;
+}
+
+aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t) {
+    HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory", name, arg,
+             HC_SHOW(t));
+    HC_CHECK(t->rank > 0 && t->shape[packed_dim(t)] % 2 == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted an even number of fp4 along the packed dimension", name, arg, HC_SHOW(t));
+    return 0;
+}
+#endif
