@@ -80,18 +80,19 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 /* torch_npu.npu_attention_update(lse, local_out, update_type): lseOut with type 1. */
-HC_API aclnnStatus aclnnAttentionUpdateGetWorkspaceSize(const aclTensorList *lse, const aclTensorList *localOut,
-                                                        int64_t updateType, aclTensor *out, aclTensor *lseOut,
+HC_API aclnnStatus aclnnAttentionUpdateGetWorkspaceSize(const aclTensorList *lse,
+                                                        const aclTensorList *localOut, int64_t updateType,
+                                                        aclTensor *out, aclTensor *lseOut,
                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(lse != NULL && localOut != NULL && out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME,
              lse == NULL        ? "lse"
              : localOut == NULL ? "localOut"
                                 : "out");
-    HC_CHECK(updateType == 0 || updateType == 1, ACLNN_ERR_PARAM_INVALID, "%s: updateType is %lld, wanted 0 or 1",
-             NAME, (long long)updateType);
+    HC_CHECK(updateType == 0 || updateType == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: updateType is %lld, wanted 0 or 1", NAME, (long long)updateType);
     HC_CHECK(lse->size == localOut->size && lse->size >= 1 && lse->size <= PARTS_MAX, ACLNN_ERR_PARAM_INVALID,
-             "%s: lse has %zu tensors, localOut %zu: wanted as many, 1 to %d", NAME, lse->size, localOut->size,
-             PARTS_MAX);
+             "%s: lse has %zu tensors, localOut %zu: wanted as many, 1 to %d", NAME, lse->size,
+             localOut->size, PARTS_MAX);
     HC_CHECK(out->rank >= 1, ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted rows", NAME, HC_SHOW(out));
     HC_TRY(hc_plain_check(NAME, "out", out, out->rank, out->shape));
     for (size_t i = 0; i < lse->size; i++) {

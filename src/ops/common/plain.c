@@ -60,7 +60,8 @@ void *hc_plain_take(struct hc_plain *p, size_t n, size_t size) {
     if (p->status != 0) return NULL;
     void *memory = p->count < HC_PLAIN_MAX ? hc_block_take_array(n, size) : NULL;
     if (memory == NULL) {
-        p->status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu items of %zu bytes", p->op, n, size);
+        p->status =
+            hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %zu items of %zu bytes", p->op, n, size);
         return NULL;
     }
     p->item[p->count++].owned = memory;
@@ -77,8 +78,9 @@ const int64_t *hc_plain_index(struct hc_plain *p, const char *arg, const aclTens
     p->status = hc_copy(&view, t);
     for (int64_t i = 0; i < t->numel && p->status == 0; i++) {
         if (own[i] < lowest || own[i] >= bound)
-            p->status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: %s has %lld at %lld, wanted %lld to %lld", p->op,
-                                arg, (long long)own[i], (long long)i, (long long)lowest, (long long)bound - 1);
+            p->status =
+                hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: %s has %lld at %lld, wanted %lld to %lld", p->op, arg,
+                        (long long)own[i], (long long)i, (long long)lowest, (long long)bound - 1);
     }
     return p->status == 0 ? own : NULL;
 }

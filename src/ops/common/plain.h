@@ -2,8 +2,8 @@
 /* Operands as an operator's own loops want them: floats in contiguous float32, indices as checked int64.
  *
  * One hc_plain holds what a run has copied. Each call gives a pointer; after a failure all give NULL, and the
- * operator asks for the status once. Inputs are asked for before outputs, so that an output that shares memory
- * with one is written elsewhere first. */
+ * operator asks for the status once. Inputs are asked for before outputs, so that an output that shares
+ * memory with one is written elsewhere first. */
 #pragma once
 #include "index_load.h"
 

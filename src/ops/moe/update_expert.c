@@ -2,8 +2,8 @@
 /* Logical experts to the places of their copies, and tokens' weak choices left out.
  *
  * eplbTable [E, F] has for each logical expert how many copies there are, then where each is. balanceMode 0
- * spreads the copies over ranks (rank / ceil(worldSize / copies)), 1 over tokens (token % copies). A choice is
- * active where its token is, and where its scale is at least the threshold's part of the token's sum. */
+ * spreads the copies over ranks (rank / ceil(worldSize / copies)), 1 over tokens (token % copies). A choice
+ * is active where its token is, and where its scale is at least the threshold's part of the token's sum. */
 #include "moe.h"
 
 static const char NAME[] = "aclnnMoeUpdateExpert";
@@ -72,8 +72,7 @@ static aclnnStatus fill(const struct hc_call *call, int64_t *memory) {
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const size_t n = (size_t)(a->tokens * a->choices);
-    int64_t *memory = hc_moe_take(NAME, 3 * n + hc_numel(hc_arg(call, 1)) +
-                                            (size_t)(a->tokens + a->choices));
+    int64_t *memory = hc_moe_take(NAME, 3 * n + hc_numel(hc_arg(call, 1)) + (size_t)(a->tokens + a->choices));
     if (memory == NULL) return ACLNN_ERR_INNER;
     const aclnnStatus status = fill(call, memory);
     hc_block_give(memory);
@@ -87,13 +86,13 @@ static aclnnStatus check_pruning(const struct args *a, const aclTensor *scales, 
              scales == NULL ? "expertScalesOptional" : "pruningThresholdOptional");
     if (scales != NULL) {
         HC_TRY(hc_moe_check_floats(NAME, "expertScalesOptional", scales, a->tokens, a->choices));
-        HC_CHECK(hc_dtype_is_float(threshold->dtype) && threshold->numel == a->choices, ACLNN_ERR_PARAM_INVALID,
-                 "%s: pruningThresholdOptional is %s, wanted %lld floats", NAME, HC_SHOW(threshold),
-                 (long long)a->choices);
+        HC_CHECK(hc_dtype_is_float(threshold->dtype) && threshold->numel == a->choices,
+                 ACLNN_ERR_PARAM_INVALID, "%s: pruningThresholdOptional is %s, wanted %lld floats", NAME,
+                 HC_SHOW(threshold), (long long)a->choices);
     }
-    HC_CHECK(active == NULL || (active->dtype == ACL_BOOL && active->numel == a->tokens), ACLNN_ERR_PARAM_INVALID,
-             "%s: activeMaskOptional is %s, wanted %lld truth values", NAME, HC_SHOW(active),
-             (long long)a->tokens);
+    HC_CHECK(active == NULL || (active->dtype == ACL_BOOL && active->numel == a->tokens),
+             ACLNN_ERR_PARAM_INVALID, "%s: activeMaskOptional is %s, wanted %lld truth values", NAME,
+             HC_SHOW(active), (long long)a->tokens);
     return 0;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The compressed keys and values of latent attention (DeepSeek-V2, arXiv 2405.04434) made ready and put into
- * their caches: kv is [B, 1, S, D] and holds behind each other what is normalised (gamma's length) and what is
- * rotated (the angles' length). Pairs that are rotated lie beside each other in kv and in halves in the cache.
+ * their caches: kv is [B, 1, S, D] and holds behind each other what is normalised (gamma's length) and what
+ * is rotated (the angles' length). Pairs that are rotated lie beside each other in kv and in halves in the
+ * cache.
  *
  * With v (V2) all of kv is the key: normalised, its front rotated; the second cache gets v as it is.
  *
@@ -28,7 +29,22 @@ struct args {
 };
 
 /* Operands in the order of the plan. */
-enum { KV, GAMMA, COS, SIN, INDEX, K_CACHE, V_CACHE, K_SCALE, V_SCALE, K_OFFSET, V_OFFSET, VALUE, K_OUT, V_OUT };
+enum {
+    KV,
+    GAMMA,
+    COS,
+    SIN,
+    INDEX,
+    K_CACHE,
+    V_CACHE,
+    K_SCALE,
+    V_SCALE,
+    K_OFFSET,
+    V_OFFSET,
+    VALUE,
+    K_OUT,
+    V_OUT
+};
 
 static const char *const MODES[] = {"Norm", "PA", "PA_BNSD", "PA_NZ", "PA_BLK_BNSD", "PA_BLK_NZ"};
 
@@ -38,15 +54,15 @@ static aclnnStatus parse_mode(const char *name, const char *text, struct args *a
     if (text != NULL && *text != '\0')
         while (i < HC_ARRAY_SIZE(MODES) && strcmp(text, MODES[i]) != 0) i++;
     HC_CHECK(i < HC_ARRAY_SIZE(MODES), ACLNN_ERR_PARAM_INVALID,
-             "%s: cacheModeOptional is \"%s\", wanted Norm, PA, PA_BNSD, PA_NZ, PA_BLK_BNSD or PA_BLK_NZ", name,
-             text);
+             "%s: cacheModeOptional is \"%s\", wanted Norm, PA, PA_BNSD, PA_NZ, PA_BLK_BNSD or PA_BLK_NZ",
+             name, text);
     args->mode = i == 0 ? NORM : strstr(MODES[i], "NZ") != NULL ? PAGED_RUNS : PAGED;
     args->by_page = strstr(MODES[i], "BLK") != NULL;
     return 0;
 }
 
-/* Norm has a row of the cache for each batch, the others a page for each block; both are blocks of places. Only
- * the runs of *_NZ are not what the tensor's own strides say. */
+/* Norm has a row of the cache for each batch, the others a page for each block; both are blocks of places.
+ * Only the runs of *_NZ are not what the tensor's own strides say. */
 static struct hc_cache_place place_in(const struct args *a, const aclTensor *t) {
     const int64_t *n = t->shape, *s = t->stride;
     if (a->mode == NORM) return (struct hc_cache_place){t, n[0], n[2], s[0], s[2], n[3], 0, s[3]};
@@ -73,7 +89,8 @@ static const int64_t *read_slots(struct hc_plain *p, const struct args *a, const
     return slot;
 }
 
-/* Rows [B * S, D] into one of the caches. Slots are read for each cache anew: they were checked against that one. */
+/* Rows [B * S, D] into one of the caches. Slots are read for each cache anew: they were checked against that
+ * one. */
 static aclnnStatus write(const struct hc_call *call, struct hc_plain *p, int cache, const float *rows) {
     const struct args *a = call->args;
     const aclTensor *t = hc_arg(call, cache);
@@ -98,8 +115,8 @@ static float *rows_of(const struct hc_call *call, struct hc_plain *p, int out, i
     return hc_plain_take(p, (size_t)(a->batch * a->tokens * width), sizeof(float));
 }
 
-/* Without v the two parts of kv are two calls over the same rows; with it one call makes the whole key, and the
- * values pass through. */
+/* Without v the two parts of kv are two calls over the same rows; with it one call makes the whole key, and
+ * the values pass through. */
 static aclnnStatus fill(const struct hc_call *call, struct hc_plain *p) {
     const struct args *a = call->args;
     const bool whole = hc_arg(call, VALUE) != NULL;
@@ -117,7 +134,9 @@ static aclnnStatus fill(const struct hc_call *call, struct hc_plain *p) {
     rope.rotated = (size_t)a->rotated, rope.interleaved = true;
     const int64_t keys = whole ? a->size : a->rotated;
     float *key = rows_of(call, p, K_OUT, keys);
-    float *value = whole && !a->output ? NULL : rows_of(call, p, V_OUT, whole ? hc_arg(call, VALUE)->shape[3] : a->normal);
+    float *value = whole && !a->output
+                       ? NULL
+                       : rows_of(call, p, V_OUT, whole ? hc_arg(call, VALUE)->shape[3] : a->normal);
     if (p->status != 0) return p->status;
     rope.y = key, norm.y = value;
     if (!whole) rope.x = kv + a->normal, rope.gamma = NULL, rope.size = (size_t)a->rotated;
@@ -153,14 +172,15 @@ static aclnnStatus check_cache(const struct inputs *in, const struct args *a, co
     const bool quant = t->dtype == ACL_INT8;
     HC_CHECK(t->rank == 4 && t->shape[3] == width && t->shape[a->mode == NORM ? 1 : 2] == 1 &&
                  (a->mode != NORM || t->shape[0] == a->batch) && (quant || hc_fits_f32(t->dtype)),
-             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %s of %lld elements, floats or int8", in->name, arg,
-             HC_SHOW(t), a->mode == NORM ? "[batch, 1, length, D]" : "[blocks, block size, 1, D]",
+             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %s of %lld elements, floats or int8", in->name,
+             arg, HC_SHOW(t), a->mode == NORM ? "[batch, 1, length, D]" : "[blocks, block size, 1, D]",
              (long long)width);
     HC_CHECK(a->mode != PAGED_RUNS || (width % (RUN_BYTES / t->item_size) == 0 && hc_is_contiguous(t)),
-             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s: cacheMode *_NZ is runs of %d bytes of a contiguous cache",
-             in->name, arg, HC_SHOW(t), RUN_BYTES);
-    HC_CHECK(quant || scale == NULL, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s: scales are for int8", in->name, arg,
-             HC_SHOW(t));
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s: cacheMode *_NZ is runs of %d bytes of a contiguous cache", in->name, arg,
+             HC_SHOW(t), RUN_BYTES);
+    HC_CHECK(quant || scale == NULL, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s: scales are for int8", in->name,
+             arg, HC_SHOW(t));
     HC_CHECK(!quant || scale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the scale of %s, which is int8, is null",
              in->name, arg);
     HC_CHECK(offset == NULL || scale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s has an offset and no scale",
@@ -198,8 +218,9 @@ static aclnnStatus check(const struct inputs *in, struct args *a) {
     const bool whole = in->v != NULL;
     HC_CHECK(a->rotated % 2 == 0 && a->rotated <= a->size &&
                  a->size == (whole ? a->normal : a->normal + a->rotated),
-             ACLNN_ERR_PARAM_INVALID, "%s: kv is %s, gamma %s, cos %s: wanted %s elements and an even number of angles",
-             in->name, HC_SHOW(in->kv), HC_SHOW(in->gamma), HC_SHOW(in->cos),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: kv is %s, gamma %s, cos %s: wanted %s elements and an even number of angles", in->name,
+             HC_SHOW(in->kv), HC_SHOW(in->gamma), HC_SHOW(in->cos),
              whole ? "gamma's" : "gamma's and cos' together as");
     if (whole) HC_TRY(HC_PLAIN_CHECK(in->name, "vOptional", in->v, a->batch, 1, a->tokens, -1));
     const int64_t keys = whole ? a->size : a->rotated, values = whole ? in->v->shape[3] : a->normal;
@@ -218,12 +239,12 @@ static aclnnStatus plan(const struct inputs *in, uint64_t *workspaceSize, aclOpE
     const aclTensor *k_out = in->output ? in->k_out : NULL, *v_out = in->output ? in->v_out : NULL;
     return HC_PLAN(in->name, run, &args, HC_IN(in->kv), HC_IN(in->gamma), HC_IN(in->cos), HC_IN(in->sin),
                    HC_IN(in->index), HC_INOUT(in->k_cache), HC_INOUT(in->v_cache), HC_IN_OPT(in->k_scale),
-                   HC_IN_OPT(in->v_scale), HC_IN_OPT(in->k_offset), HC_IN_OPT(in->v_offset),
-                   HC_IN_OPT(in->v), HC_OUT_OPT(k_out), HC_OUT_OPT(v_out));
+                   HC_IN_OPT(in->v_scale), HC_IN_OPT(in->k_offset), HC_IN_OPT(in->v_offset), HC_IN_OPT(in->v),
+                   HC_OUT_OPT(k_out), HC_OUT_OPT(v_out));
 }
 
-/* torch_npu.npu_kv_rmsnorm_rope_cache(kv, gamma, cos, sin, index, k_cache, ckv_cache): the outputs hold what was
- * cached before it was quantised, and are written only where isOutputKv asks for them. */
+/* torch_npu.npu_kv_rmsnorm_rope_cache(kv, gamma, cos, sin, index, k_cache, ckv_cache): the outputs hold what
+ * was cached before it was quantised, and are written only where isOutputKv asks for them. */
 HC_API aclnnStatus aclnnKvRmsNormRopeCacheGetWorkspaceSize(
     const aclTensor *kv, const aclTensor *gamma, const aclTensor *cos, const aclTensor *sin,
     const aclTensor *index, aclTensor *kCacheRef, aclTensor *ckvCacheRef, const aclTensor *kRopeScaleOptional,
@@ -231,9 +252,9 @@ HC_API aclnnStatus aclnnKvRmsNormRopeCacheGetWorkspaceSize(
     const aclTensor *cKvOffsetOptional, double epsilon, char *cacheModeOptional, bool isOutputKv,
     const aclTensor *kRopeOut, const aclTensor *cKvOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     return plan(&(const struct inputs){"aclnnKvRmsNormRopeCache", kv, gamma, cos, sin, index, kCacheRef,
-                                       ckvCacheRef, kRopeScaleOptional, cKvScaleOptional,
-                                       kRopeOffsetOptional, cKvOffsetOptional, NULL, epsilon,
-                                       cacheModeOptional, isOutputKv, kRopeOut, cKvOut},
+                                       ckvCacheRef, kRopeScaleOptional, cKvScaleOptional, kRopeOffsetOptional,
+                                       cKvOffsetOptional, NULL, epsilon, cacheModeOptional, isOutputKv,
+                                       kRopeOut, cKvOut},
                 workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnKvRmsNormRopeCache)
@@ -247,9 +268,9 @@ HC_API aclnnStatus aclnnKvRmsNormRopeCacheV2GetWorkspaceSize(
     bool isOutputKv, const aclTensor *kRopeOut, const aclTensor *cKvOut, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
     return plan(&(const struct inputs){"aclnnKvRmsNormRopeCacheV2", kv, gamma, cos, sin, index, kCacheRef,
-                                       ckvCacheRef, kRopeScaleOptional, cKvScaleOptional,
-                                       kRopeOffsetOptional, cKvOffsetOptional, vOptional, epsilon,
-                                       cacheModeOptional, isOutputKv, kRopeOut, cKvOut},
+                                       ckvCacheRef, kRopeScaleOptional, cKvScaleOptional, kRopeOffsetOptional,
+                                       cKvOffsetOptional, vOptional, epsilon, cacheModeOptional, isOutputKv,
+                                       kRopeOut, cKvOut},
                 workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnKvRmsNormRopeCacheV2)

@@ -62,13 +62,10 @@ void HC_FN(cache_quantise)(const struct hc_cache_rows *c, size_t token, size_t f
 #else
 enum { PIECE = 256 }; /* elements on the way into a cache */
 
-static void norm_rope_rows(void *ctx, size_t begin, size_t end) {
-    HC_DISPATCH(norm_rope)(ctx, begin, end);
-}
+static void norm_rope_rows(void *ctx, size_t begin, size_t end) { HC_DISPATCH(norm_rope)(ctx, begin, end); }
 
 void hc_norm_rope_run(const struct hc_norm_rope *a) {
-    if (a->size > 0)
-        hc_parallel_for(a->tokens * a->heads, 1 + 16384 / a->size, norm_rope_rows, (void *)a);
+    if (a->size > 0) hc_parallel_for(a->tokens * a->heads, 1 + 16384 / a->size, norm_rope_rows, (void *)a);
 }
 
 struct write {

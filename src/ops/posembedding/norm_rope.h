@@ -12,11 +12,11 @@ struct hc_norm_rope {
     size_t tokens, heads, size;
     const float *gamma; /* NULL: x is taken as it is */
     double epsilon;
-    const float *cos, *sin;           /* NULL: no rotation */
-    int64_t angle_token, angle_head;  /* strides */
-    size_t angle_repeat;              /* so many tokens in a row share angles */
-    size_t first, rotated;            /* the elements that are rotated, an even number */
-    bool interleaved;                 /* pairs are neighbours in x, and halves in y */
+    const float *cos, *sin;          /* NULL: no rotation */
+    int64_t angle_token, angle_head; /* strides */
+    size_t angle_repeat;             /* so many tokens in a row share angles */
+    size_t first, rotated;           /* the elements that are rotated, an even number */
+    bool interleaved;                /* pairs are neighbours in x, and halves in y */
 };
 void hc_norm_rope_run(const struct hc_norm_rope *a);
 
@@ -26,7 +26,8 @@ struct hc_cache_place {
     const aclTensor *tensor;
     int64_t blocks, block_size, block, place, run, run_stride, column;
 };
-/* Rows [T, width] to slots; a slot below 0 is left out, and of several tokens with one slot the last stays. */
+/* Rows [T, width] to slots; a slot below 0 is left out, and of several tokens with one slot the last stays.
+ */
 struct hc_cache_rows {
     const char *op;
     struct hc_cache_place to;

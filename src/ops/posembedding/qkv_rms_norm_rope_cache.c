@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Queries, keys and values of one projection, [B * S, (Nq + Nk + Nv) * D], made ready for attention over a
  * paged cache: queries and keys are normalised per head and rotated in halves, values stay; queries go to
- * qOut, keys and values to their slots. Caches are in the layout PA_NZ: [blocks, heads * D / d, block size, d].
- * int8 caches hold round(value / scale + offset), with numbers of their own for every head. */
+ * qOut, keys and values to their slots. Caches are in the layout PA_NZ: [blocks, heads * D / d, block size,
+ * d]. int8 caches hold round(value / scale + offset), with numbers of their own for every head. */
 #include <string.h>
 
 #include "norm_rope.h"
@@ -15,8 +15,24 @@ struct args {
 };
 
 /* Operands in the order of the plan. */
-enum { QKV, Q_GAMMA, K_GAMMA, COS, SIN, INDEX, Q_OUT, K_CACHE, V_CACHE, K_SCALE, V_SCALE, K_OFFSET, V_OFFSET,
-       Q_BEFORE, K_BEFORE, V_BEFORE };
+enum {
+    QKV,
+    Q_GAMMA,
+    K_GAMMA,
+    COS,
+    SIN,
+    INDEX,
+    Q_OUT,
+    K_CACHE,
+    V_CACHE,
+    K_SCALE,
+    V_SCALE,
+    K_OFFSET,
+    V_OFFSET,
+    Q_BEFORE,
+    K_BEFORE,
+    V_BEFORE
+};
 
 /* The layout is in the cache's own shape here, so its strides may be any. */
 static struct hc_cache_place place_in(const aclTensor *t) {
@@ -79,12 +95,13 @@ static aclnnStatus write(const struct hc_call *call, struct hc_plain *p, int par
     return p->status != 0 ? p->status : hc_cache_rows_write(&c);
 }
 
-/* What is called before quantisation is the very rows that are quantised; for queries, which never are, it is a
- * copy of qOut. */
+/* What is called before quantisation is the very rows that are quantised; for queries, which never are, it is
+ * a copy of qOut. */
 static aclnnStatus fill(const struct hc_call *call, struct hc_plain *p) {
     const struct args *a = call->args;
     const float *qkv = hc_plain_in(p, hc_arg(call, QKV));
-    const float *gamma[3] = {hc_plain_in(p, hc_arg(call, Q_GAMMA)), hc_plain_in(p, hc_arg(call, K_GAMMA)), NULL};
+    const float *gamma[3] = {hc_plain_in(p, hc_arg(call, Q_GAMMA)), hc_plain_in(p, hc_arg(call, K_GAMMA)),
+                             NULL};
     const float *cos = hc_plain_in(p, hc_arg(call, COS)), *sin = hc_plain_in(p, hc_arg(call, SIN));
     float *rows[3] = {hc_plain_out(p, hc_arg(call, Q_OUT)), rows_of(call, p, K_BEFORE, a->heads[1]),
                       rows_of(call, p, V_BEFORE, a->heads[2])};
@@ -121,11 +138,11 @@ static aclnnStatus check_sizes(const aclIntArray *size, const aclIntArray *heads
                  (long long)size->data[2]);
         all += a->heads[i];
     }
-    HC_CHECK(all == size->data[2], ACLNN_ERR_PARAM_INVALID, "%s: headNums add up to %lld, qkvSize says %lld", NAME,
-             (long long)all, (long long)size->data[2]);
+    HC_CHECK(all == size->data[2], ACLNN_ERR_PARAM_INVALID, "%s: headNums add up to %lld, qkvSize says %lld",
+             NAME, (long long)all, (long long)size->data[2]);
     HC_CHECK(hc_shape_numel(size->data, 4, &rows) && a->size > 0 && a->size % 2 == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: qkvSize is [%lld,%lld,%lld,%lld], wanted sizes with an even head", NAME, (long long)a->batch,
-             (long long)a->sequence, (long long)size->data[2], (long long)a->size);
+             "%s: qkvSize is [%lld,%lld,%lld,%lld], wanted sizes with an even head", NAME,
+             (long long)a->batch, (long long)a->sequence, (long long)size->data[2], (long long)a->size);
     return 0;
 }
 
@@ -134,13 +151,15 @@ static aclnnStatus check_cache(const struct args *a, int part, const char *arg, 
                                const aclTensor *scale, const aclTensor *offset) {
     const int64_t width = a->heads[part] * a->size;
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, arg);
-    HC_CHECK(t->rank == 4 && t->shape[1] * t->shape[3] == width && t->shape[3] > 0 && a->size % t->shape[3] == 0 &&
-                 (t->dtype == ACL_INT8 || hc_fits_f32(t->dtype)),
-             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted [blocks, %lld / d, block size, d], floats or int8",
-             NAME, arg, HC_SHOW(t), (long long)width);
+    HC_CHECK(t->rank == 4 && t->shape[1] * t->shape[3] == width && t->shape[3] > 0 &&
+                 a->size % t->shape[3] == 0 && (t->dtype == ACL_INT8 || hc_fits_f32(t->dtype)),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted [blocks, %lld / d, block size, d], floats or int8", NAME, arg, HC_SHOW(t),
+             (long long)width);
     HC_CHECK((t->dtype == ACL_INT8) == (scale != NULL) && (offset == NULL || scale != NULL),
-             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s with %s scale and %s offset: int8, and only that, has them",
-             NAME, arg, HC_SHOW(t), scale ? "a" : "no", offset ? "an" : "no");
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s with %s scale and %s offset: int8, and only that, has them", NAME, arg, HC_SHOW(t),
+             scale ? "a" : "no", offset ? "an" : "no");
     if (scale != NULL) HC_TRY(HC_PLAIN_CHECK(NAME, "scale", scale, a->heads[part], a->size));
     if (offset != NULL) HC_TRY(HC_PLAIN_CHECK(NAME, "offset", offset, a->heads[part], a->size));
     return 0;
@@ -152,10 +171,12 @@ static aclnnStatus check_angles(struct args *a, const aclTensor *cos, const aclT
     HC_TRY(HC_PLAIN_CHECK(NAME, "sin", sin, cos->shape[0], cos->shape[1]));
     a->angle_rows = cos->shape[0], a->angle_heads = cos->shape[1] / a->size;
     const int64_t tokens = a->batch * a->sequence;
-    const bool heads = a->angle_heads == 1 || (a->angle_heads == a->heads[0] && a->angle_heads == a->heads[1]);
+    const bool heads =
+        a->angle_heads == 1 || (a->angle_heads == a->heads[0] && a->angle_heads == a->heads[1]);
     HC_CHECK((a->angle_rows == tokens || a->angle_rows == a->batch) && cos->shape[1] % a->size == 0 && heads,
-             ACLNN_ERR_PARAM_INVALID, "%s: cos is %s, wanted a row for each of %lld tokens or %lld sequences, of %lld",
-             NAME, HC_SHOW(cos), (long long)tokens, (long long)a->batch, (long long)a->size);
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: cos is %s, wanted a row for each of %lld tokens or %lld sequences, of %lld", NAME,
+             HC_SHOW(cos), (long long)tokens, (long long)a->batch, (long long)a->size);
     return 0;
 }
 

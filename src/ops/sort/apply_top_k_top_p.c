@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Logits outside the k largest, and outside the most likely that together have probability p, become -inf
- * (nucleus sampling, arXiv 1904.09751). All that equal the k-th largest stay; of the rest, in ascending order,
- * those go whose probabilities so far add up to 1 - p at most, but never the last. */
+ * (nucleus sampling, arXiv 1904.09751). All that equal the k-th largest stay; of the rest, in ascending
+ * order, those go whose probabilities so far add up to 1 - p at most, but never the last. */
 #include <math.h>
 #include <stdatomic.h>
 
@@ -68,8 +68,8 @@ HC_API aclnnStatus aclnnApplyTopKTopPGetWorkspaceSize(const aclTensor *logits, c
                                                       const aclTensor *k, aclTensor *out,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(HC_PLAIN_CHECK(NAME, "logits", logits, -1, -1));
-    HC_CHECK(logits->shape[1] <= UINT32_MAX, ACLNN_ERR_PARAM_INVALID, "%s: logits is %s, wanted rows below 2^32",
-             NAME, HC_SHOW(logits));
+    HC_CHECK(logits->shape[1] <= UINT32_MAX, ACLNN_ERR_PARAM_INVALID,
+             "%s: logits is %s, wanted rows below 2^32", NAME, HC_SHOW(logits));
     if (p != NULL) HC_TRY(HC_PLAIN_CHECK(NAME, "p", p, logits->shape[0]));
     if (k != NULL) HC_TRY(HC_PLAIN_CHECK_INDEX(NAME, "k", k, logits->shape[0]));
     HC_TRY(HC_PLAIN_CHECK(NAME, "out", out, logits->shape[0], logits->shape[1]));

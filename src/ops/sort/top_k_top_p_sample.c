@@ -7,8 +7,8 @@
  *
  * Probabilities are a softmax over what topK left (the logits themselves where they are probabilities). The
  * token is the largest probability, divided by |q| + eps where q is given: an exponential variable in q makes
- * that a sample. q[i] belongs to the i-th candidate in order. With isNeedSampleResult the candidates and their
- * probabilities are the result instead, for a sampler of the caller's. */
+ * that a sample. q[i] belongs to the i-th candidate in order. With isNeedSampleResult the candidates and
+ * their probabilities are the result instead, for a sampler of the caller's. */
 #include <math.h>
 #include <stdatomic.h>
 
@@ -88,8 +88,7 @@ static void sample_row(const struct sample *s, size_t r, struct hc_top_row *row)
     if (s->min_p != NULL && s->min_p[r] > 0) drop_unlikely(s->min_p[r], pairs, row->value, &count);
     if (a->need_logits) {
         for (size_t i = 0; i < n; i++) s->select[r * n + i] = a->is_logits ? -INFINITY : 0.0f;
-        for (size_t i = 0; i < count; i++)
-            s->select[r * n + pairs[i].at] = s->logits[r * n + pairs[i].at];
+        for (size_t i = 0; i < count; i++) s->select[r * n + pairs[i].at] = s->logits[r * n + pairs[i].at];
     }
     if (!a->need_sample) {
         s->token[r] = count > 0 ? (int64_t)pairs[choose(s, r, row->value, count)].at : 0;
@@ -142,8 +141,8 @@ static aclnnStatus plan(struct inputs *in, uint64_t *workspaceSize, aclOpExecuto
     const char *name = in->name;
     HC_TRY(HC_PLAIN_CHECK(name, "logits", in->logits, -1, -1));
     const int64_t rows = in->logits->shape[0], n = in->logits->shape[1];
-    HC_CHECK(n > 0 && n <= UINT32_MAX, ACLNN_ERR_PARAM_INVALID, "%s: logits is %s, wanted rows of 1 to 2^32 - 1",
-             name, HC_SHOW(in->logits));
+    HC_CHECK(n > 0 && n <= UINT32_MAX, ACLNN_ERR_PARAM_INVALID,
+             "%s: logits is %s, wanted rows of 1 to 2^32 - 1", name, HC_SHOW(in->logits));
     HC_TRY(HC_PLAIN_CHECK_INDEX(name, "topK", in->k, rows));
     HC_TRY(HC_PLAIN_CHECK(name, "topP", in->p, rows));
     if (in->q != NULL) HC_TRY(HC_PLAIN_CHECK(name, "q", in->q, rows, n));
@@ -162,18 +161,29 @@ static aclnnStatus plan(struct inputs *in, uint64_t *workspaceSize, aclOpExecuto
     if (in->args.need_logits) HC_TRY(HC_PLAIN_CHECK(name, "logitsTopKPSelect", in->select, rows, n));
     else in->select = NULL;
     return HC_PLAN(name, run, &in->args, HC_IN(in->logits), HC_IN(in->k), HC_IN(in->p), HC_IN_OPT(in->q),
-                   HC_IN_OPT(in->min_p), HC_OUT_OPT(in->token), HC_OUT_OPT(in->select),
-                   HC_OUT_OPT(in->index), HC_OUT_OPT(in->sorted));
+                   HC_IN_OPT(in->min_p), HC_OUT_OPT(in->token), HC_OUT_OPT(in->select), HC_OUT_OPT(in->index),
+                   HC_OUT_OPT(in->sorted));
 }
 
 /* For clients that do not find V2. */
-HC_API aclnnStatus aclnnTopKTopPSampleGetWorkspaceSize(
-    const aclTensor *logits, const aclTensor *topK, const aclTensor *topP, const aclTensor *q, double eps,
-    bool isNeedLogits, int64_t topKGuess, const aclTensor *logitsSelectIdx, const aclTensor *logitsTopKPSelect,
-    uint64_t *workspaceSize, aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnTopKTopPSampleGetWorkspaceSize(const aclTensor *logits, const aclTensor *topK,
+                                                       const aclTensor *topP, const aclTensor *q, double eps,
+                                                       bool isNeedLogits, int64_t topKGuess,
+                                                       const aclTensor *logitsSelectIdx,
+                                                       const aclTensor *logitsTopKPSelect,
+                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)topKGuess; /* how much an accelerator sorts first */
-    struct inputs in = {"aclnnTopKTopPSample", logits, topK, topP, q, NULL, logitsSelectIdx,
-                        logitsTopKPSelect, NULL, NULL, {eps, K_MAX, true, isNeedLogits, false}};
+    struct inputs in = {"aclnnTopKTopPSample",
+                        logits,
+                        topK,
+                        topP,
+                        q,
+                        NULL,
+                        logitsSelectIdx,
+                        logitsTopKPSelect,
+                        NULL,
+                        NULL,
+                        {eps, K_MAX, true, isNeedLogits, false}};
     return plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnTopKTopPSample)
@@ -186,8 +196,16 @@ HC_API aclnnStatus aclnnTopKTopPSampleV2GetWorkspaceSize(
     const aclTensor *logitsTopKPSelect, const aclTensor *logitsIdx, const aclTensor *logitsSortMasked,
     uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)topKGuess;
-    struct inputs in = {"aclnnTopKTopPSampleV2", logits, topK, topP, q, minPs, logitsSelectIdx,
-                        logitsTopKPSelect, logitsIdx, logitsSortMasked,
+    struct inputs in = {"aclnnTopKTopPSampleV2",
+                        logits,
+                        topK,
+                        topP,
+                        q,
+                        minPs,
+                        logitsSelectIdx,
+                        logitsTopKPSelect,
+                        logitsIdx,
+                        logitsSortMasked,
                         {eps, ksMax, inputIsLogits, isNeedLogits, isNeedSampleResult}};
     return plan(&in, workspaceSize, executor);
 }
