@@ -45,8 +45,8 @@ aclTensor hc_fp4_bytes(const aclTensor *t) {
 }
 
 aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t) {
-    HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory", name, arg,
-             HC_SHOW(t));
+    HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory",
+             name, arg, HC_SHOW(t));
     HC_CHECK(t->rank > 0 && t->shape[packed_dim(t)] % 2 == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted an even number of fp4 along the packed dimension", name, arg, HC_SHOW(t));
     return 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* fp4 in memory: two in a byte, the first in the lower half. No dtype of the table, as an element has no address:
- * operators that know it take the bytes. Clients describe such a tensor with its number of elements, packed along
- * the dimension of stride 1, and give its offset in bytes. */
+/* fp4 in memory: two in a byte, the first in the lower half. No dtype of the table, as an element has no
+ * address: operators that know it take the bytes. Clients describe such a tensor with its number of elements,
+ * packed along the dimension of stride 1, and give its offset in bytes. */
 #pragma once
 #include "temporary.h"
 

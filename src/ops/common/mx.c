@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See mx.h. Along the last axis a block is a run of a row; along another one it is a column of 32 rows, and a tile of
- * such rows stays in the cache while its columns' largest values are found and then used. Maxima are those of the
- * bits without the sign: NaN is above infinity, infinity above numbers. */
+/* See mx.h. Along the last axis a block is a run of a row; along another one it is a column of 32 rows, and a
+ * tile of such rows stays in the cache while its columns' largest values are found and then used. Maxima are
+ * those of the bits without the sign: NaN is above infinity, infinity above numbers. */
 #include "mx.h"
 
 HC_KERNEL(mx_max_run, (size_t n, const float *x, uint32_t *max))
@@ -33,8 +33,8 @@ void HC_FN(mx_max_rows)(size_t n, const float *x, uint32_t *max) {
     }
 }
 
-/* e8m0 of each block and what its elements are multiplied with, which is exact. By value the exponent is rounded up,
- * a subnormal quotient like a number of the lowest binade. */
+/* e8m0 of each block and what its elements are multiplied with, which is exact. By value the exponent is
+ * rounded up, a subnormal quotient like a number of the lowest binade. */
 void HC_FN(mx_scales)(size_t n, const uint32_t *max, const struct hc_mx *mx, uint8_t *scale, float *factor) {
     const int32_t emax = mx->format.emax;
     const bool by_value = mx->divisor > 0;
@@ -42,7 +42,8 @@ void HC_FN(mx_scales)(size_t n, const uint32_t *max, const struct hc_mx *mx, uin
         uint32_t bits = max[i];
         if (by_value) {
             const float largest = hc_bits_f32(bits);
-            bits = hc_f32_bits((largest < mx->low_bound ? mx->low_bound : largest) / mx->divisor) & 0x7fffffffu;
+            bits =
+                hc_f32_bits((largest < mx->low_bound ? mx->low_bound : largest) / mx->divisor) & 0x7fffffffu;
         }
         const uint32_t field = bits >> 23, rest = bits & 0x7fffffu;
         const uint32_t up = field > 0 ? rest > 0 : rest > 0x400000u;
@@ -66,8 +67,8 @@ ALWAYS_INLINE float whole(float x, enum hc_mx_rounding ROUNDING) {
     return x < 0 ? -(low < size ? low + 1 : low) : low;
 }
 
-/* Clipped; fp4, which is stored as it is, is rounded here: the step between neighbours is a half below 2 and as much
- * more in each binade above (e2m1), or always a quarter (e1m2). fp4 has no NaN. */
+/* Clipped; fp4, which is stored as it is, is rounded here: the step between neighbours is a half below 2 and
+ * as much more in each binade above (e2m1), or always a quarter (e1m2). fp4 has no NaN. */
 ALWAYS_INLINE float finish(float x, float largest, aclDataType DTYPE, enum hc_mx_rounding ROUNDING) {
     const float inside = x > largest ? largest : x < -largest ? -largest : x;
     if (DTYPE != ACL_FLOAT4_E2M1 && DTYPE != ACL_FLOAT4_E1M2) return inside;
@@ -80,11 +81,13 @@ ALWAYS_INLINE float finish(float x, float largest, aclDataType DTYPE, enum hc_mx
 /* One factor for a run, or one for each element: two loops, so that both are vectors. */
 ALWAYS_INLINE void round_run(size_t n, float *x, float factor, float largest, aclDataType DTYPE,
                              enum hc_mx_rounding ROUNDING) {
-    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] = finish(x[i] * factor, largest, DTYPE, ROUNDING);
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] =
+        finish(x[i] * factor, largest, DTYPE, ROUNDING);
 }
 ALWAYS_INLINE void round_rows(size_t n, float *x, const float *factor, float largest, aclDataType DTYPE,
                               enum hc_mx_rounding ROUNDING) {
-    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] = finish(x[i] * factor[i], largest, DTYPE, ROUNDING);
+    _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] =
+        finish(x[i] * factor[i], largest, DTYPE, ROUNDING);
 }
 
 /* The format and the rounding are constants of each loop. */
@@ -97,11 +100,12 @@ ALWAYS_INLINE void round_rows(size_t n, float *x, const float *factor, float lar
     else if (dtype == ACL_FLOAT4_E2M1 && mx->rounding == HC_MX_FLOOR)                                        \
         loop(n, x, factor, largest, ACL_FLOAT4_E2M1, HC_MX_FLOOR);                                           \
     else if (dtype == ACL_FLOAT4_E2M1) loop(n, x, factor, largest, ACL_FLOAT4_E2M1, HC_MX_AWAY);             \
-    else if (mx->rounding == HC_MX_NEAREST)                                                                  \
-        loop(n, x, factor, largest, ACL_FLOAT4_E1M2, HC_MX_NEAREST);                                         \
+    else if (mx->rounding == HC_MX_NEAREST) loop(n, x, factor, largest, ACL_FLOAT4_E1M2, HC_MX_NEAREST);     \
     else if (mx->rounding == HC_MX_FLOOR) loop(n, x, factor, largest, ACL_FLOAT4_E1M2, HC_MX_FLOOR);         \
     else loop(n, x, factor, largest, ACL_FLOAT4_E1M2, HC_MX_AWAY);
-void HC_FN(mx_round_run)(size_t n, float *x, float factor, const struct hc_mx *mx) { CHOOSE(round_run, factor) }
+void HC_FN(mx_round_run)(size_t n, float *x, float factor, const struct hc_mx *mx) {
+    CHOOSE(round_run, factor)
+}
 void HC_FN(mx_round_rows)(size_t n, float *x, const float *factor, const struct hc_mx *mx) {
     CHOOSE(round_rows, factor)
 }
@@ -134,7 +138,8 @@ static aclnnStatus find_rounding(const char *name, const char *word, struct hc_m
                    words > 1 ? ", floor or round" : " for fp8");
 }
 
-/* By value where the algorithm is not 0: of fp8 the second, of fp4 the third, which alone may be given a value. */
+/* By value where the algorithm is not 0: of fp8 the second, of fp4 the third, which alone may be given a
+ * value. */
 static aclnnStatus find_divisor(const char *name, int64_t scale_alg, double dst_type_max, struct hc_mx *mx) {
     const bool four = hc_is_fp4(mx->format.dtype);
     HC_CHECK(scale_alg == 0 || scale_alg == (four ? 2 : 1), ACLNN_ERR_PARAM_INVALID,
@@ -142,19 +147,20 @@ static aclnnStatus find_divisor(const char *name, int64_t scale_alg, double dst_
              (int)mx->format.dtype);
     HC_CHECK(dst_type_max == 0 || (scale_alg == 2 && dst_type_max >= (double)mx->format.largest &&
                                    dst_type_max <= 2 * (double)mx->format.largest),
-             ACLNN_ERR_PARAM_INVALID, "%s: dstTypeMax is %g, wanted 0, or %g to %g for fp4 with scaleAlg 2", name,
-             dst_type_max, (double)mx->format.largest, 2 * (double)mx->format.largest);
+             ACLNN_ERR_PARAM_INVALID, "%s: dstTypeMax is %g, wanted 0, or %g to %g for fp4 with scaleAlg 2",
+             name, dst_type_max, (double)mx->format.largest, 2 * (double)mx->format.largest);
     mx->divisor = scale_alg == 0 ? 0 : dst_type_max > 0 ? (float)dst_type_max : mx->format.largest;
     return 0;
 }
 
 /* In the order of the arguments. */
-aclnnStatus hc_mx_check(const char *name, const char *round_mode, int64_t dst_type, int64_t block, int64_t scale_alg,
-                        double dst_type_max, struct hc_mx *mx) {
+aclnnStatus hc_mx_check(const char *name, const char *round_mode, int64_t dst_type, int64_t block,
+                        int64_t scale_alg, double dst_type_max, struct hc_mx *mx) {
     size_t i = 0;
     while (i < HC_ARRAY_SIZE(FORMATS) && (int64_t)FORMATS[i].dtype != dst_type) i++;
     HC_CHECK(i < HC_ARRAY_SIZE(FORMATS), ACLNN_ERR_PARAM_INVALID,
-             "%s: dstType is %lld, wanted 35 (float8_e5m2), 36 (float8_e4m3fn), 40 (float4_e2m1) or 41 (float4_e1m2)",
+             "%s: dstType is %lld, wanted 35 (float8_e5m2), 36 (float8_e4m3fn), 40 (float4_e2m1) or 41 "
+             "(float4_e1m2)",
              name, (long long)dst_type);
     HC_CHECK(block > 0 && block % 32 == 0 && block <= 1024, ACLNN_ERR_PARAM_INVALID,
              "%s: blocksize is %lld, wanted a multiple of 32 up to 1024", name, (long long)block);
@@ -218,9 +224,8 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
             HC_DISPATCH(mx_max_run)(hc_min_size(mx->block, n - b * mx->block), x + b * mx->block, &max[b]);
         HC_DISPATCH(mx_scales)(blocks, max, mx, j->r.scale + row * scales, factor);
         memset(j->r.scale + row * scales + blocks, 0, scales - blocks);
-        for (size_t b = 0; b < blocks; b++)
-            HC_DISPATCH(mx_round_run)
-            (hc_min_size(mx->block, n - b * mx->block), x + b * mx->block, factor[b], mx);
+        for (size_t b = 0; b < blocks; b++) HC_DISPATCH(mx_round_run)
+        (hc_min_size(mx->block, n - b * mx->block), x + b * mx->block, factor[b], mx);
         put(j, row * n, n, x);
     }
 }
@@ -253,7 +258,8 @@ static void run_columns(void *ctx, size_t begin, size_t end) {
         return;
     }
     for (size_t u = begin; u < end; u++) {
-        const size_t col0 = u % j->tiles * COLUMNS, pair = u / j->tiles % j->pairs, o = u / j->tiles / j->pairs;
+        const size_t col0 = u % j->tiles * COLUMNS, pair = u / j->tiles % j->pairs,
+                     o = u / j->tiles / j->pairs;
         const size_t cols = hc_min_size(COLUMNS, inner - col0);
         uint8_t scale[SCALES_IN_PAIR][COLUMNS] = {{0}};
         for (size_t s = 0; s < SCALES_IN_PAIR; s++) {
@@ -269,7 +275,8 @@ static void run_columns(void *ctx, size_t begin, size_t end) {
 aclnnStatus hc_mx_run(const char *name, const struct hc_mx_run *r) {
     struct job j = {.r = *r,
                     .load = hc_load_for(r->dtype, HC_F32),
-                    .store = hc_is_fp4(r->mx->format.dtype) ? NULL : hc_store_for(r->mx->format.dtype, HC_F32),
+                    .store =
+                        hc_is_fp4(r->mx->format.dtype) ? NULL : hc_store_for(r->mx->format.dtype, HC_F32),
                     .pairs = hc_ceil_div(hc_ceil_div(r->n, r->mx->block), SCALES_IN_PAIR),
                     .item = hc_dtype_size(r->dtype),
                     .tiles = hc_ceil_div(r->inner, COLUMNS)};
@@ -277,8 +284,10 @@ aclnnStatus hc_mx_run(const char *name, const struct hc_mx_run *r) {
     if (r->inner == 1) hc_parallel_for(r->outer, hc_max_size(GRAIN / r->n, 1), run_rows, &j);
     else
         hc_parallel_for(r->outer * j.pairs * j.tiles,
-                        hc_max_size(GRAIN / (2 * r->mx->block * hc_min_size(r->inner, COLUMNS)), 1), run_columns, &j);
-    HC_CHECK(!atomic_load(&j.failed), ACLNN_ERR_INNER, "%s: out of host memory for blocks of %zu", name, r->mx->block);
+                        hc_max_size(GRAIN / (2 * r->mx->block * hc_min_size(r->inner, COLUMNS)), 1),
+                        run_columns, &j);
+    HC_CHECK(!atomic_load(&j.failed), ACLNN_ERR_INNER, "%s: out of host memory for blocks of %zu", name,
+             r->mx->block);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See narrow.h. Lines along the dimension of stride 1 become float32, are multiplied with their scales, one for each
- * element or for each stretch, and stored while they are in the cache. */
+/* See narrow.h. Lines along the dimension of stride 1 become float32, are multiplied with their scales, one
+ * for each element or for each stretch, and stored while they are in the cache. */
 #include "narrow.h"
 
 #include "gemm.h"
@@ -39,20 +39,21 @@ enum { MX_BLOCK = 32, FP32_BLOCK = 128, GRAIN = 16384 };
 /* ---- scales ---- */
 
 /* A pair is filled up, so that two scales are there for an odd number of blocks. */
-static aclnnStatus check_mx(const char *name, const char *arg, const aclTensor *scale, int64_t rows, int64_t k,
-                            struct hc_narrow_scales *scales) {
+static aclnnStatus check_mx(const char *name, const char *arg, const aclTensor *scale, int64_t rows,
+                            int64_t k, struct hc_narrow_scales *scales) {
     const int64_t pairs = (int64_t)hc_ceil_div(hc_ceil_div((size_t)k, MX_BLOCK), 2);
-    HC_CHECK(scale->rank == 3 && scale->shape[0] == rows && scale->shape[1] == pairs && scale->shape[2] == 2,
-             ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s (with k behind the other dimension), wanted [%lld,%lld,2]: a scale for each 32 of k", name,
-             arg, HC_SHOW(scale), (long long)rows, (long long)pairs);
+    HC_CHECK(
+        scale->rank == 3 && scale->shape[0] == rows && scale->shape[1] == pairs && scale->shape[2] == 2,
+        ACLNN_ERR_PARAM_INVALID,
+        "%s: %s is %s (with k behind the other dimension), wanted [%lld,%lld,2]: a scale for each 32 of k",
+        name, arg, HC_SHOW(scale), (long long)rows, (long long)pairs);
     *scales = (struct hc_narrow_scales){scale, 1, MX_BLOCK};
     return 0;
 }
 
 /* Blocks of 128 of k, and of one or 128 rows. */
-aclnnStatus hc_narrow_check_scales(const char *name, const char *arg, const aclTensor *scale, int64_t rows, int64_t k,
-                                   struct hc_narrow_scales *scales) {
+aclnnStatus hc_narrow_check_scales(const char *name, const char *arg, const aclTensor *scale, int64_t rows,
+                                   int64_t k, struct hc_narrow_scales *scales) {
     if (scale->dtype == ACL_FLOAT8_E8M0) return check_mx(name, arg, scale, rows, k, scales);
     const int64_t of_k = (int64_t)hc_ceil_div((size_t)k, FP32_BLOCK);
     const int64_t of_rows = (int64_t)hc_ceil_div((size_t)rows, FP32_BLOCK);
@@ -60,8 +61,10 @@ aclnnStatus hc_narrow_check_scales(const char *name, const char *arg, const aclT
     HC_CHECK(scale->dtype == ACL_FLOAT && scale->rank == 2 && (each || scale->shape[0] == of_rows) &&
                  scale->shape[1] == of_k,
              ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s (with k last), wanted float32 [%lld,%lld] or [%lld,%lld], or MX scales of float8_e8m0fnu",
-             name, arg, HC_SHOW(scale), (long long)rows, (long long)of_k, (long long)of_rows, (long long)of_k);
+             "%s: %s is %s (with k last), wanted float32 [%lld,%lld] or [%lld,%lld], or MX scales of "
+             "float8_e8m0fnu",
+             name, arg, HC_SHOW(scale), (long long)rows, (long long)of_k, (long long)of_rows,
+             (long long)of_k);
     *scales = (struct hc_narrow_scales){scale, each ? 1 : FP32_BLOCK, FP32_BLOCK};
     return 0;
 }
@@ -131,8 +134,8 @@ static void describe(struct opening *o, const aclTensor *t, int along, aclDataTy
     o->store = dtype == ACL_FLOAT ? NULL : hc_store_for(dtype, HC_F32);
 }
 
-/* The memory is twice to four times the matrix's: products read it many times, and conversion while packing would do
- * the work once for each pass. */
+/* The memory is twice to four times the matrix's: products read it many times, and conversion while packing
+ * would do the work once for each pass. */
 aclnnStatus hc_narrow_open(const char *name, const aclTensor *t, const struct hc_narrow_scales *scales,
                            aclDataType dtype, aclTensor *view, void **owned) {
     aclTensor from = *t;
@@ -153,10 +156,12 @@ aclnnStatus hc_narrow_open(const char *name, const aclTensor *t, const struct hc
         if (scales->t->rank == 3 && along == 0) o.numbers = (size_t)scales->t->shape[0];
     }
     if (status == 0) *owned = o.to = hc_block_take_array(lines, o.to_line);
-    if (status == 0 && o.to == NULL) status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
+    if (status == 0 && o.to == NULL)
+        status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
     if (status == 0) {
         hc_parallel_for(lines, hc_max_size(GRAIN / hc_max_size(o.length, 1), 1), open_lines, &o);
-        if (atomic_load(&o.failed)) status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
+        if (atomic_load(&o.failed))
+            status = hc_fail(ACLNN_ERR_INNER, "%s: out of host memory for %s", name, HC_SHOW(t));
     }
     const int64_t shape[] = {(int64_t)lines, (int64_t)o.length};
     const aclTensor plain = hc_tensor_view(dtype, shape, 2, o.to);

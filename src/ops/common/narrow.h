@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Matrices of fp8, fp4 or hifloat8 with scales of blocks, as floats that a product can read, and that product:
+/* Matrices of fp8, fp4 or hifloat8 with scales of blocks, as floats that a product can read, and that
+ * product:
  *
- *     out = (a @ b^T) * column scale * row scale + bias        sums in float32, over values times their block's scale
+ *     out = (a @ b^T) * column scale * row scale + bias        sums in float32, over values times their
+ * block's scale
  *
  * A value is exact in bfloat16, also times a power of two (MX); other scales of blocks make it float32. */
 #pragma once
@@ -17,14 +19,14 @@ struct hc_narrow_scales {
     size_t rows, k;     /* of a block */
 };
 /* The scales belong to a matrix [rows, k]. MX has blocks of one row and 32 of k. */
-aclnnStatus hc_narrow_check_scales(const char *name, const char *arg, const aclTensor *scale, int64_t rows, int64_t k,
-                                   struct hc_narrow_scales *scales);
+aclnnStatus hc_narrow_check_scales(const char *name, const char *arg, const aclTensor *scale, int64_t rows,
+                                   int64_t k, struct hc_narrow_scales *scales);
 
 /* x[i] *= scale[i / stretch] for i < n. */
 HC_KERNEL(hc_narrow_scale, (size_t n, float *x, const float *scale, size_t stretch))
 
-/* t is a matrix [rows, k], any strides. As `dtype`, bfloat16 or float32, in memory that the caller gives back, with the
- * same dimension contiguous. */
+/* t is a matrix [rows, k], any strides. As `dtype`, bfloat16 or float32, in memory that the caller gives
+ * back, with the same dimension contiguous. */
 aclnnStatus hc_narrow_open(const char *name, const aclTensor *t, const struct hc_narrow_scales *scales,
                            aclDataType dtype, aclTensor *view, void **owned);
 

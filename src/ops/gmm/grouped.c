@@ -30,8 +30,7 @@ static void count_elements(aclTensor *t) {
     for (int32_t d = 0; d < t->rank; d++) t->numel *= t->shape[d];
 }
 
-/* t[..., first : first + length, ...] */
-static aclTensor part(const aclTensor *t, int32_t dim, int64_t first, int64_t length) {
+aclTensor hc_grouped_part(const aclTensor *t, int32_t dim, int64_t first, int64_t length) {
     aclTensor v = *t;
     v.offset += first * v.stride[dim];
     v.shape[dim] = length;
@@ -39,8 +38,7 @@ static aclTensor part(const aclTensor *t, int32_t dim, int64_t first, int64_t le
     return v;
 }
 
-/* t[i] */
-static aclTensor member(const aclTensor *t, size_t i) {
+aclTensor hc_grouped_member(const aclTensor *t, size_t i) {
     aclTensor v = *t;
     v.offset += (int64_t)i * v.stride[0];
     v.rank--;
@@ -53,20 +51,23 @@ static aclTensor member(const aclTensor *t, size_t i) {
 static aclTensor group_or_member(const struct hc_grouped_list *list, size_t i, int32_t stacked) {
     if (list->n > 1) return *list_at(list, i);
     const aclTensor *t = list_at(list, 0);
-    return t->rank == stacked ? member(t, i) : *t;
+    return t->rank == stacked ? hc_grouped_member(t, i) : *t;
 }
 
 static struct views views_of(const struct hc_grouped *g, size_t i, int64_t first, int64_t length) {
     struct views v = {.has_bias = g->bias.n > 0};
     const aclTensor *y = list_at(&g->y, 0);
-    v.x = g->x.n > 1 ? *list_at(&g->x, i) : part(list_at(&g->x, 0), g->by_steps, first, length);
+    v.x = g->x.n > 1 ? *list_at(&g->x, i) : hc_grouped_part(list_at(&g->x, 0), g->by_steps, first, length);
     if (!g->by_steps) v.weight = group_or_member(&g->weight, i, 3);
     else
-        v.weight = g->weight.n > 1 ? *list_at(&g->weight, i) : part(list_at(&g->weight, 0), 0, first, length);
+        v.weight = g->weight.n > 1 ? *list_at(&g->weight, i)
+                                   : hc_grouped_part(list_at(&g->weight, 0), 0, first, length);
     if (g->y.n > 1) v.y = *list_at(&g->y, i);
-    else if (!g->by_steps) v.y = part(y, 0, first, length);
-    else if (y->rank == 3) v.y = member(y, i);
-    else v.y = part(y, 0, (int64_t)i * (y->shape[0] / (int64_t)g->groups), y->shape[0] / (int64_t)g->groups);
+    else if (!g->by_steps) v.y = hc_grouped_part(y, 0, first, length);
+    else if (y->rank == 3) v.y = hc_grouped_member(y, i);
+    else
+        v.y = hc_grouped_part(y, 0, (int64_t)i * (y->shape[0] / (int64_t)g->groups),
+                              y->shape[0] / (int64_t)g->groups);
     if (v.has_bias) v.bias = group_or_member(&g->bias, i, 2);
     return v;
 }
@@ -85,7 +86,7 @@ static const aclTensor *numbers_of(const struct hc_grouped *g, const struct hc_g
     if (list->n > 1) return list_at(list, i);
     const aclTensor *t = list_at(list, 0);
     const bool stacked = t->rank == 3 || (t->rank == 2 && t->shape[0] == (int64_t)g->groups);
-    *view = stacked ? member(t, i) : *t;
+    *view = stacked ? hc_grouped_member(t, i) : *t;
     return view;
 }
 
@@ -104,7 +105,8 @@ static struct hc_group_quant *quant_of(const struct hc_grouped *g, const struct 
     if (g->rows.n > 1) {
         views->q.rows = list_at(&g->rows, i);
     } else if (g->rows.n == 1) {
-        scratch[ROWS] = g->x.n > 1 ? *list_at(&g->rows, 0) : part(list_at(&g->rows, 0), 0, first, length);
+        scratch[ROWS] =
+            g->x.n > 1 ? *list_at(&g->rows, 0) : hc_grouped_part(list_at(&g->rows, 0), 0, first, length);
         views->q.rows = &scratch[ROWS];
     }
     return &views->q;
@@ -341,7 +343,7 @@ aclnnStatus hc_grouped_run(const struct hc_grouped *g, const int64_t *first) {
     const aclTensor *y = list_at(&g->y, 0);
     const int64_t end = first[g->groups];
     if (g->by_steps || g->y.n > 1 || end == y->shape[0]) return 0;
-    const aclTensor rest = part(y, 0, end, y->shape[0] - end);
+    const aclTensor rest = hc_grouped_part(y, 0, end, y->shape[0] - end);
     return hc_fill(&rest, &(const struct hc_element){{0}});
 }
 

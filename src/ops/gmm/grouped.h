@@ -30,6 +30,10 @@ struct hc_grouped {
     bool listed;      /* a group list says how long groups are; else the tensors do */
 };
 
+/* t[..., first : first + length, ...], and t[i]: views. */
+aclTensor hc_grouped_part(const aclTensor *t, int32_t dim, int64_t first, int64_t length);
+aclTensor hc_grouped_member(const aclTensor *t, size_t i);
+
 /* Phase one: counts, shapes and dtypes, all that does not depend on the values of a group list. */
 aclnnStatus hc_grouped_check(const struct hc_grouped *g);
 /* Rows or steps that are divided. Needs a checked g. */

@@ -4,6 +4,7 @@
  * and scales (grouped_quant.h); activations of results are refused by name. */
 #include <string.h>
 
+#include "grouped_narrow.h"
 #include "grouped_quant.h"
 #include "temporary.h"
 
@@ -46,6 +47,9 @@ static aclnnStatus read_list(const struct hc_call *call, const struct hc_grouped
     return hc_grouped_read(g, own, a->counts, first);
 }
 
+/* Whether weights are fp8 or hifloat8, in phase two. */
+static bool is_narrow(const struct hc_grouped *g) { return hc_is_narrow(g->weight.flat->dtype); }
+
 /* Operands x, weight, biasOptional, groupListOptional, y, and the scales of quantised products. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
@@ -68,7 +72,7 @@ static aclnnStatus run(const struct hc_call *call) {
     aclnnStatus status = 0;
     if (a->listed) status = read_list(call, &g, first);
     else hc_grouped_lengths(&g, first);
-    if (status == 0) status = hc_grouped_run(&g, first);
+    if (status == 0) status = is_narrow(&g) ? hc_grouped_narrow_run(&g, first) : hc_grouped_run(&g, first);
     hc_block_give(first);
     return status;
 }
@@ -163,8 +167,12 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
              g.y.n);
     HC_TRY(count_groups(r, &g));
     HC_TRY(check_choices(r, &g));
-    HC_TRY(check_floats(r));
-    HC_TRY(hc_grouped_check(&g));
+    if (hc_is_narrow(g.weight.at[0]->dtype)) {
+        HC_TRY(hc_grouped_narrow_check(&g));
+    } else {
+        HC_TRY(check_floats(r));
+        HC_TRY(hc_grouped_check(&g));
+    }
     const size_t values = r->integers != NULL ? r->integers->size : 0;
     struct args *args = hc_block_take(sizeof *args + values * sizeof(int64_t));
     HC_CHECK(args != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", r->name, values);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Checks, batches and operands of quant_narrow.h; the product is narrow.h's. A batch is a product of its own: its
- * matrices become floats in memory that is given back before the next. */
+/* Checks, batches and operands of quant_narrow.h; the product is narrow.h's. A batch is a product of its own:
+ * its matrices become floats in memory that is given back before the next. */
 #include "quant_narrow.h"
 
 #include <string.h>
@@ -18,7 +18,8 @@ struct args {
 /* ---- one matrix of a batch ---- */
 
 /* The last `rank` dimensions of t at a batch index over `batch` sizes, broadcast. */
-static aclTensor matrix_at(const aclTensor *t, int32_t rank, const int64_t *batch, int32_t batch_rank, size_t index) {
+static aclTensor matrix_at(const aclTensor *t, int32_t rank, const int64_t *batch, int32_t batch_rank,
+                           size_t index) {
     aclTensor m = *t;
     const int32_t own = t->rank - rank;
     for (int32_t d = batch_rank - 1, o = own - 1; d >= 0; d--, o--) {
@@ -80,8 +81,8 @@ static aclnnStatus run_batch(const struct job *j, size_t index) {
         const aclTensor s =
             matrix_at(scale, scale->dtype == ACL_FLOAT8_E8M0 ? 3 : 2, j->batch, j->batch_rank, index);
         scales[i] = oriented(&s, i, j->a->turned[i]);
-        HC_TRY(hc_narrow_check_scales(call->name, i == 0 ? "x1Scale" : "x2Scale", &scales[i], m.shape[0], m.shape[1],
-                                      of[i]));
+        HC_TRY(hc_narrow_check_scales(call->name, i == 0 ? "x1Scale" : "x2Scale", &scales[i], m.shape[0],
+                                      m.shape[1], of[i]));
     }
     p.out = matrix_at(hc_arg(call, OUT), 2, j->batch, j->batch_rank, index);
     if (!j->a->blocks[1]) p.column_scale = j->by.scale, p.column_each = j->by.scale_each;
@@ -99,8 +100,8 @@ static aclnnStatus take(const aclTensor *t, const aclTensor *out, aclTensor *vie
     return t != NULL ? hc_contiguous_apart(t, ACL_FLOAT, out, view, owned) : 0;
 }
 
-/* Outputs that share memory with an operand get a copy of their own: operands are all read before out is written
- * within a batch, so that only further batches could see it. */
+/* Outputs that share memory with an operand get a copy of their own: operands are all read before out is
+ * written within a batch, so that only further batches could see it. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, OUT);
     struct job j = {.call = call, .a = call->args, .batch_rank = out->rank - 2};
@@ -123,8 +124,8 @@ static aclnnStatus run(const struct hc_call *call) {
 static aclnnStatus check_matrix(const char *name, const char *arg, const aclTensor *t) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
     HC_CHECK(hc_is_narrow(t->dtype) && t->rank >= 2 && t->rank < HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted float8_e4m3fn, float8_e5m2, hifloat8 or float4 of two dimensions at least", name, arg,
-             HC_SHOW(t));
+             "%s: %s is %s, wanted float8_e4m3fn, float8_e5m2, hifloat8 or float4 of two dimensions at least",
+             name, arg, HC_SHOW(t));
     return hc_is_fp4(t->dtype) ? hc_fp4_check(name, arg, t) : 0;
 }
 
@@ -135,32 +136,34 @@ static aclnnStatus check_product(const struct hc_quant_narrow *q, int64_t *k) {
     HC_TRY(check_matrix(name, "x2", q->x2));
     HC_CHECK(hc_is_fp4(q->x1->dtype) == hc_is_fp4(q->x2->dtype) &&
                  (q->x1->dtype == ACL_HIFLOAT8) == (q->x2->dtype == ACL_HIFLOAT8),
-             ACLNN_ERR_PARAM_INVALID, "%s: x1 is %s, x2 %s: wanted fp8, hifloat8 or fp4 of both", name, HC_SHOW(q->x1),
-             HC_SHOW(q->x2));
+             ACLNN_ERR_PARAM_INVALID, "%s: x1 is %s, x2 %s: wanted fp8, hifloat8 or fp4 of both", name,
+             HC_SHOW(q->x1), HC_SHOW(q->x2));
     HC_CHECK(q->out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", name);
-    HC_CHECK(hc_fits_f32(q->out->dtype), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted float32, float16 or bfloat16",
-             name, HC_SHOW(q->out));
+    HC_CHECK(hc_fits_f32(q->out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, wanted float32, float16 or bfloat16", name, HC_SHOW(q->out));
     aclTensor left = *q->x1, right = *q->x2;
     if (q->turned[0]) left = hc_transpose_view(&left, left.rank - 2, left.rank - 1);
     if (q->turned[1]) right = hc_transpose_view(&right, right.rank - 2, right.rank - 1);
     const int64_t m = left.shape[left.rank - 2], n = right.shape[right.rank - 1];
     *k = left.shape[left.rank - 1];
     HC_CHECK(*k == right.shape[right.rank - 2], ACLNN_ERR_PARAM_INVALID,
-             "%s: x1 %s and x2 %s cannot be multiplied: %lld columns, %lld rows", name, HC_SHOW(q->x1), HC_SHOW(q->x2),
-             (long long)*k, (long long)right.shape[right.rank - 2]);
+             "%s: x1 %s and x2 %s cannot be multiplied: %lld columns, %lld rows", name, HC_SHOW(q->x1),
+             HC_SHOW(q->x2), (long long)*k, (long long)right.shape[right.rank - 2]);
     int64_t shape[HC_MAX_RANK];
     int32_t rank;
     left.rank -= 2, right.rank -= 2;
     HC_CHECK(hc_broadcast_shape(&left, &right, shape, &rank), ACLNN_ERR_PARAM_INVALID,
-             "%s: the leading dimensions of x1 %s and x2 %s do not broadcast", name, HC_SHOW(q->x1), HC_SHOW(q->x2));
+             "%s: the leading dimensions of x1 %s and x2 %s do not broadcast", name, HC_SHOW(q->x1),
+             HC_SHOW(q->x2));
     shape[rank] = m, shape[rank + 1] = n;
     const aclTensor wanted = hc_tensor_view(q->out->dtype, shape, rank + 2, NULL);
-    HC_CHECK(hc_same_shape(q->out, &wanted), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted the shape of %s", name,
-             HC_SHOW(q->out), HC_SHOW(&wanted));
+    HC_CHECK(hc_same_shape(q->out, &wanted), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted the shape of %s",
+             name, HC_SHOW(q->out), HC_SHOW(&wanted));
     return 0;
 }
 
-/* Numbers of blocks have the dimension of k, which is more than one long, unless there is one block in all. */
+/* Numbers of blocks have the dimension of k, which is more than one long, unless there is one block in all.
+ */
 static aclnnStatus check_scale(const struct hc_quant_narrow *q, int i, int64_t k, bool *blocks) {
     const char *arg = i == 0 ? "x1Scale" : "x2Scale";
     const aclTensor *scale = i == 0 ? q->x1_scale : q->x2_scale, *out = q->out;
@@ -179,7 +182,8 @@ static aclnnStatus check_scale(const struct hc_quant_narrow *q, int i, int64_t k
                  HC_SHOW(scale), HC_SHOW(out));
         for (int32_t d = 0; d < scale->rank - rank && *blocks; d++)
             HC_CHECK(scale->shape[d] == 1 || scale->shape[d] == out->shape[d], ACLNN_ERR_PARAM_INVALID,
-                     "%s: %s is %s, wanted the batch dimensions of out %s", q->name, arg, HC_SHOW(scale), HC_SHOW(out));
+                     "%s: %s is %s, wanted the batch dimensions of out %s", q->name, arg, HC_SHOW(scale),
+                     HC_SHOW(out));
         struct hc_narrow_scales scales;
         if (*blocks) return hc_narrow_check_scales(q->name, arg, &last, rows, k, &scales);
     }
@@ -188,8 +192,8 @@ static aclnnStatus check_scale(const struct hc_quant_narrow *q, int i, int64_t k
     HC_CHECK((hc_fits_f32(scale->dtype) || packed) &&
                  (scale->numel == 1 || scale->numel == rows || scale->numel == all),
              ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted 1 or %lld elements of floating point, numbers of blocks, or MX scales", q->name, arg,
-             HC_SHOW(scale), (long long)rows);
+             "%s: %s is %s, wanted 1 or %lld elements of floating point, numbers of blocks, or MX scales",
+             q->name, arg, HC_SHOW(scale), (long long)rows);
     return 0;
 }
 
@@ -201,13 +205,14 @@ static aclnnStatus check_bias(const struct hc_quant_narrow *q) {
     const bool each = bias->rank == 3 && out->rank == 3 && bias->shape[0] == out->shape[0];
     HC_CHECK(hc_fits_f32(bias->dtype) && bias->rank > 0 && bias->shape[bias->rank - 1] == n &&
                  bias->numel == (each ? out->shape[0] : 1) * n,
-             ACLNN_ERR_PARAM_INVALID, "%s: bias is %s, wanted %lld elements of floating point for out %s", q->name,
-             HC_SHOW(bias), (long long)n, HC_SHOW(out));
+             ACLNN_ERR_PARAM_INVALID, "%s: bias is %s, wanted %lld elements of floating point for out %s",
+             q->name, HC_SHOW(bias), (long long)n, HC_SHOW(out));
     return 0;
 }
 
 /* fp4 are bytes in the plan, which knows elements only; args keep the types. */
-aclnnStatus hc_quant_narrow_plan(const struct hc_quant_narrow *q, uint64_t *workspaceSize, aclOpExecutor **executor) {
+aclnnStatus hc_quant_narrow_plan(const struct hc_quant_narrow *q, uint64_t *workspaceSize,
+                                 aclOpExecutor **executor) {
     struct args args = {.turned = {q->turned[0], q->turned[1]}, .accumulate = q->accumulate};
     int64_t k = 0;
     HC_TRY(check_product(q, &k));
@@ -224,9 +229,13 @@ aclnnStatus hc_quant_narrow_plan(const struct hc_quant_narrow *q, uint64_t *work
                            *const x1Scale = q->x1_scale, *const x2Scale = q->x2_scale, *const bias = q->bias,
                            *const out = q->out;
     args.dtypes[0] = q->x1->dtype, args.dtypes[1] = q->x2->dtype;
-    const struct hc_operand operands[] = {HC_IN(x1),          HC_IN(x2),       HC_IN_OPT(x1Scale),
-                                          HC_IN_OPT(x2Scale), HC_IN_OPT(bias), q->accumulate ? (struct hc_operand)HC_INOUT(out)
-                                                                                             : (struct hc_operand)HC_OUT(out)};
+    const struct hc_operand operands[] = {
+        HC_IN(x1),
+        HC_IN(x2),
+        HC_IN_OPT(x1Scale),
+        HC_IN_OPT(x2Scale),
+        HC_IN_OPT(bias),
+        q->accumulate ? (struct hc_operand)HC_INOUT(out) : (struct hc_operand)HC_OUT(out)};
     const struct hc_plan plan = {.name = q->name,
                                  .run = run,
                                  .args = &args,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* MX formats back to floating point: y = x * the scale of its block of 32 along an axis (mx.h). The product is exact in
- * float32 but for results below its smallest, and rounded once to y's type. */
+/* MX formats back to floating point: y = x * the scale of its block of 32 along an axis (mx.h). The product
+ * is exact in float32 but for results below its smallest, and rounded once to y's type. */
 #include "mx.h"
 #include "narrow.h"
 
@@ -26,7 +26,8 @@ struct job {
 /* Elements [at, at + count) as floats; of fp4 `at` is even. */
 static void load(const struct job *j, size_t at, size_t count, float *to) {
     if (j->dtype == ACL_FLOAT4_E2M1) HC_DISPATCH(hc_fp4_load_e2m1)(count, to, (const uint8_t *)j->x + at / 2);
-    else if (j->dtype == ACL_FLOAT4_E1M2) HC_DISPATCH(hc_fp4_load_e1m2)(count, to, (const uint8_t *)j->x + at / 2);
+    else if (j->dtype == ACL_FLOAT4_E1M2)
+        HC_DISPATCH(hc_fp4_load_e1m2)(count, to, (const uint8_t *)j->x + at / 2);
     else j->load(count, to, j->x + at, 1);
 }
 
@@ -52,7 +53,8 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
 }
 
 /* Pieces depend on the shape only. */
-static aclnnStatus run_all(const struct hc_call *call, const aclTensor *x, const aclTensor *scale, const aclTensor *y) {
+static aclnnStatus run_all(const struct hc_call *call, const aclTensor *x, const aclTensor *scale,
+                           const aclTensor *y) {
     const struct args *a = call->args;
     struct job j = {.dtype = a->dtype,
                     .x = hc_data(x),
@@ -72,7 +74,8 @@ static aclnnStatus run_all(const struct hc_call *call, const aclTensor *x, const
     if (y->numel == 0) return 0;
     const size_t rows = j.inner == 1 ? j.outer : j.outer * j.n, length = j.inner == 1 ? j.n : j.inner;
     hc_parallel_for(rows, hc_max_size(GRAIN / length, 1), run_rows, &j);
-    HC_CHECK(!j.failed, ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements", call->name, length);
+    HC_CHECK(!j.failed, ACLNN_ERR_INNER, "%s: out of host memory for rows of %zu elements", call->name,
+             length);
     return 0;
 }
 
@@ -89,11 +92,11 @@ static aclnnStatus run(const struct hc_call *call) {
     return status;
 }
 
-/* torch_npu.npu_anti_mx_quant. x and its scales are checked as results of the quantisation that y could be the input
- * of. */
-HC_API aclnnStatus aclnnAntiMxQuantGetWorkspaceSize(const aclTensor *x, const aclTensor *mxscale, int64_t axis,
-                                                    int64_t dstType, const aclTensor *y, uint64_t *workspaceSize,
-                                                    aclOpExecutor **executor) {
+/* torch_npu.npu_anti_mx_quant. x and its scales are checked as results of the quantisation that y could be
+ * the input of. */
+HC_API aclnnStatus aclnnAntiMxQuantGetWorkspaceSize(const aclTensor *x, const aclTensor *mxscale,
+                                                    int64_t axis, int64_t dstType, const aclTensor *y,
+                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnAntiMxQuant";
     struct hc_mx mx;
     HC_CHECK(x != NULL && y != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, x == NULL ? "x" : "y");
@@ -103,8 +106,8 @@ HC_API aclnnStatus aclnnAntiMxQuantGetWorkspaceSize(const aclTensor *x, const ac
              "%s: y is %s, dstType %lld, wanted float32, float16 or bfloat16 of both", NAME, HC_SHOW(y),
              (long long)dstType);
     const int64_t d = hc_wrap_dim(axis, x->rank);
-    HC_CHECK(d >= 0 && x->rank >= 1 && x->rank < HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID, "%s: axis is %lld, x is %s", NAME,
-             (long long)axis, HC_SHOW(x));
+    HC_CHECK(d >= 0 && x->rank >= 1 && x->rank < HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
+             "%s: axis is %lld, x is %s", NAME, (long long)axis, HC_SHOW(x));
     HC_TRY(hc_mx_check(NAME, "rint", x->dtype, BLOCK, 0, 0, &mx));
     HC_TRY(hc_mx_check_outputs(NAME, &mx, y, (int32_t)d, "x", x, "mxscale", mxscale));
     const struct args args = {x->dtype, (int32_t)d};

@@ -12,14 +12,15 @@ enum { GRAIN = 16384, LARGEST = 1024 };
 /* Checked before y, so that a wrong word is told of as such. */
 static aclnnStatus check_words(const struct hc_block_quant_call *c) {
     HC_CHECK(c->round_mode != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: roundMode is null", c->name);
-    const bool rounds_away = c->y != NULL && c->y->dtype == ACL_HIFLOAT8 && strcmp(c->round_mode, "round") == 0;
+    const bool rounds_away =
+        c->y != NULL && c->y->dtype == ACL_HIFLOAT8 && strcmp(c->round_mode, "round") == 0;
     HC_CHECK(strcmp(c->round_mode, "rint") == 0 || rounds_away, ACLNN_ERR_PARAM_INVALID,
              "%s: roundMode is '%.32s', wanted rint (or round, which hifloat8 does)", c->name, c->round_mode);
     HC_CHECK(c->min_scale >= 0, ACLNN_ERR_PARAM_INVALID, "%s: minScale is %g, wanted 0 or more", c->name,
              c->min_scale);
-    HC_CHECK(c->rows > 0 && c->rows <= LARGEST && c->columns > 0 && c->columns <= LARGEST, ACLNN_ERR_PARAM_INVALID,
-             "%s: rowBlockSize and colBlockSize are %lld and %lld, wanted 1 to %d", c->name, (long long)c->rows,
-             (long long)c->columns, LARGEST);
+    HC_CHECK(c->rows > 0 && c->rows <= LARGEST && c->columns > 0 && c->columns <= LARGEST,
+             ACLNN_ERR_PARAM_INVALID, "%s: rowBlockSize and colBlockSize are %lld and %lld, wanted 1 to %d",
+             c->name, (long long)c->rows, (long long)c->columns, LARGEST);
     return 0;
 }
 
@@ -31,8 +32,8 @@ aclnnStatus hc_block_quant_check(const struct hc_block_quant_call *c, struct hc_
     *b = (struct hc_block_quant){
         .rows = (size_t)c->rows, .columns = (size_t)c->columns, .min_scale = (float)c->min_scale};
     HC_TRY(hc_quant_check_target(c->name, c->x, "yOut", c->y, c->dst_type, &b->target));
-    HC_CHECK(b->target.kind != HC_QUANT_I4, ACLNN_ERR_PARAM_INVALID, "%s: yOut is %s, wanted int8, fp8 or hifloat8",
-             c->name, HC_SHOW(c->y));
+    HC_CHECK(b->target.kind != HC_QUANT_I4, ACLNN_ERR_PARAM_INVALID,
+             "%s: yOut is %s, wanted int8, fp8 or hifloat8", c->name, HC_SHOW(c->y));
     const bool chosen = b->target.kind == HC_QUANT_HIF8 && c->largest > 0 && c->largest <= 32768;
     HC_CHECK(c->largest == 0 || chosen, ACLNN_ERR_PARAM_INVALID,
              "%s: dstTypeMax is %g, wanted 0, or up to 32768 with hifloat8", c->name, c->largest);
@@ -66,8 +67,8 @@ struct job {
     atomic_bool *failed;
 };
 
-/* Piece u: a block. Its elements follow each other in scratch memory, so that one pass measures them. A block with a NaN
- * has NaN for its scale, which no lowest scale hides. */
+/* Piece u: a block. Its elements follow each other in scratch memory, so that one pass measures them. A block
+ * with a NaN has NaN for its scale, which no lowest scale hides. */
 static void run_blocks(void *ctx, size_t begin, size_t end) {
     struct job *j = ctx;
     const struct hc_block_quant *b = j->b;
@@ -78,7 +79,8 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
     }
     for (size_t u = begin; u < end; u++) {
         const size_t row0 = u / j->across * b->rows, col0 = u % j->across * b->columns;
-        const size_t rows = hc_min_size(b->rows, j->rows - row0), columns = hc_min_size(b->columns, j->n - col0);
+        const size_t rows = hc_min_size(b->rows, j->rows - row0),
+                     columns = hc_min_size(b->columns, j->n - col0);
         struct hc_quant_range range;
         for (size_t r = 0; r < rows; r++)
             j->load(columns, x + r * columns, j->x + ((row0 + r) * j->n + col0) * j->item, 1);
@@ -108,8 +110,9 @@ static void run_matrix(struct job *j, const int64_t *ends, size_t stretches) {
 }
 
 /* Matrices of a batch one after the other: each has enough blocks for all threads, or is small. */
-static aclnnStatus run_all(const char *name, const struct hc_block_quant *b, const aclTensor *x, const aclTensor *y,
-                           const aclTensor *scale, const int64_t *ends, size_t stretches) {
+static aclnnStatus run_all(const char *name, const struct hc_block_quant *b, const aclTensor *x,
+                           const aclTensor *y, const aclTensor *scale, const int64_t *ends,
+                           size_t stretches) {
     atomic_bool failed = false;
     const int32_t r = x->rank;
     struct job j = {.b = b,
@@ -119,7 +122,8 @@ static aclnnStatus run_all(const char *name, const struct hc_block_quant *b, con
                     .item = (size_t)x->item_size,
                     .load = hc_load_for(x->dtype, HC_F32),
                     .failed = &failed};
-    const size_t matrices = r == 3 ? (size_t)x->shape[0] : 1, scales = hc_numel(scale) / hc_max_size(matrices, 1);
+    const size_t matrices = r == 3 ? (size_t)x->shape[0] : 1,
+                 scales = hc_numel(scale) / hc_max_size(matrices, 1);
     memset(hc_data(scale), 0, hc_numel(scale) * sizeof(float)); /* rows between stretches */
     for (size_t i = 0; i < matrices; i++) {
         j.x = hc_data(x) + i * j.rows * j.n * j.item;
@@ -127,13 +131,14 @@ static aclnnStatus run_all(const char *name, const struct hc_block_quant *b, con
         j.scale = (float *)hc_data(scale) + i * scales;
         run_matrix(&j, ends, stretches);
     }
-    HC_CHECK(!atomic_load(&failed), ACLNN_ERR_INNER, "%s: out of host memory for blocks of %zu by %zu", name, b->rows,
-             b->columns);
+    HC_CHECK(!atomic_load(&failed), ACLNN_ERR_INNER, "%s: out of host memory for blocks of %zu by %zu", name,
+             b->rows, b->columns);
     return 0;
 }
 
 aclnnStatus hc_block_quant_run(const char *name, const struct hc_block_quant *b, const aclTensor *x,
-                               const aclTensor *y, const aclTensor *scale, const int64_t *ends, size_t stretches) {
+                               const aclTensor *y, const aclTensor *scale, const int64_t *ends,
+                               size_t stretches) {
     aclTensor from, to, to_scale;
     void *owned[3] = {NULL};
     aclnnStatus status = hc_contiguous_apart(x, x->dtype, y, &from, &owned[0]);

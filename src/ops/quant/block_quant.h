@@ -12,8 +12,8 @@ struct hc_block_quant {
     float min_scale;
 };
 
-/* The words and numbers of a call, and y of x's shape; `largest` in place of the type's, 0 for that. x is a matrix or a
- * batch of them. */
+/* The words and numbers of a call, and y of x's shape; `largest` in place of the type's, 0 for that. x is a
+ * matrix or a batch of them. */
 struct hc_block_quant_call {
     const char *name, *round_mode;
     const aclTensor *x, *y, *scale;
@@ -24,7 +24,8 @@ aclnnStatus hc_block_quant_check(const struct hc_block_quant_call *c, struct hc_
 /* Scales of x in rows [rows of scales, blocks along a row]. */
 aclnnStatus hc_block_quant_check_scale(const struct hc_block_quant_call *c, int64_t scale_rows);
 
-/* Blocks begin anew at every stretch of rows: `ends` are the rows behind each, and the scales of stretch g begin at row
- * ends[g - 1] / block rows + g. Without `ends` all rows of a matrix are one stretch. */
+/* Blocks begin anew at every stretch of rows: `ends` are the rows behind each, and the scales of stretch g
+ * begin at row ends[g - 1] / block rows + g. Without `ends` all rows of a matrix are one stretch. */
 aclnnStatus hc_block_quant_run(const char *name, const struct hc_block_quant *b, const aclTensor *x,
-                               const aclTensor *y, const aclTensor *scale, const int64_t *ends, size_t stretches);
+                               const aclTensor *y, const aclTensor *scale, const int64_t *ends,
+                               size_t stretches);

@@ -21,9 +21,9 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 /* Phase one of all versions. */
-static aclnnStatus plan(const char *name, const aclTensor *x, int64_t axis, double low_bound, struct args *args,
-                        const aclTensor *y, const aclTensor *mxscaleOut, uint64_t *workspaceSize,
-                        aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, const aclTensor *x, int64_t axis, double low_bound,
+                        struct args *args, const aclTensor *y, const aclTensor *mxscaleOut,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(x != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x is null", name);
     HC_CHECK(hc_fits_f32(x->dtype) && x->rank >= 1 && x->rank < HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
              "%s: x is %s, wanted float32, float16 or bfloat16 of one dimension at least", name, HC_SHOW(x));
@@ -40,8 +40,9 @@ static aclnnStatus plan(const char *name, const aclTensor *x, int64_t axis, doub
 }
 
 /* Versions differ in what may be said of the scales. */
-HC_API aclnnStatus aclnnDynamicMxQuantGetWorkspaceSize(const aclTensor *x, int64_t axis, char *roundModeOptional,
-                                                       int64_t dstType, int64_t blocksize, int64_t scaleAlg,
+HC_API aclnnStatus aclnnDynamicMxQuantGetWorkspaceSize(const aclTensor *x, int64_t axis,
+                                                       char *roundModeOptional, int64_t dstType,
+                                                       int64_t blocksize, int64_t scaleAlg,
                                                        const aclTensor *yOut, const aclTensor *mxscaleOut,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnDynamicMxQuant";
@@ -52,8 +53,9 @@ HC_API aclnnStatus aclnnDynamicMxQuantGetWorkspaceSize(const aclTensor *x, int64
 HC_OP_LAUNCH(aclnnDynamicMxQuant)
 
 /* With the value that fp4's scales are made from. */
-HC_API aclnnStatus aclnnDynamicMxQuantV2GetWorkspaceSize(const aclTensor *x, int64_t axis, char *roundModeOptional,
-                                                         int64_t dstType, int64_t blocksize, int64_t scaleAlg,
+HC_API aclnnStatus aclnnDynamicMxQuantV2GetWorkspaceSize(const aclTensor *x, int64_t axis,
+                                                         char *roundModeOptional, int64_t dstType,
+                                                         int64_t blocksize, int64_t scaleAlg,
                                                          double dstTypeMax, const aclTensor *yOut,
                                                          const aclTensor *mxscaleOut, uint64_t *workspaceSize,
                                                          aclOpExecutor **executor) {
@@ -65,11 +67,12 @@ HC_API aclnnStatus aclnnDynamicMxQuantV2GetWorkspaceSize(const aclTensor *x, int
 HC_OP_LAUNCH(aclnnDynamicMxQuantV2)
 
 /* torch_npu.npu_dynamic_mx_quant takes the newest version. */
-HC_API aclnnStatus aclnnDynamicMxQuantV3GetWorkspaceSize(const aclTensor *x, int64_t axis, char *roundModeOptional,
-                                                         int64_t dstType, int64_t blocksize, int64_t scaleAlg,
-                                                         double dstTypeMax, double maxLowBound, const aclTensor *yOut,
-                                                         const aclTensor *mxscaleOut, uint64_t *workspaceSize,
-                                                         aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnDynamicMxQuantV3GetWorkspaceSize(const aclTensor *x, int64_t axis,
+                                                         char *roundModeOptional, int64_t dstType,
+                                                         int64_t blocksize, int64_t scaleAlg,
+                                                         double dstTypeMax, double maxLowBound,
+                                                         const aclTensor *yOut, const aclTensor *mxscaleOut,
+                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnDynamicMxQuantV3";
     struct args args;
     HC_TRY(hc_mx_check(NAME, roundModeOptional, dstType, blocksize, scaleAlg, dstTypeMax, &args.mx));

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Quantisation to MX formats along the last axis and, a second time, along the last but one: what the products of a
- * layer need of one tensor forward and backward (mx.h). */
+/* Quantisation to MX formats along the last axis and, a second time, along the last but one: what the
+ * products of a layer need of one tensor forward and backward (mx.h). */
 #include "mx.h"
 
 enum slot { X, Y1, SCALE1, Y2, SCALE2 };
 
-/* Twice the work of one axis: x is read from the caches the second time where it fits. Apart from both results, as the
- * first is written before the second is made. */
+/* Twice the work of one axis: x is read from the caches the second time where it fits. Apart from both
+ * results, as the first is written before the second is made. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct hc_mx *mx = call->args;
     const aclTensor *given = hc_arg(call, X);
@@ -42,8 +42,8 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const struct hc_mx
 /* Blocks are of 32 here, whatever the format. */
 HC_API aclnnStatus aclnnDynamicMxQuantWithDualAxisGetWorkspaceSize(
     const aclTensor *x, char *roundModeOptional, int64_t dstType, int64_t scaleAlg, const aclTensor *y1Out,
-    const aclTensor *mxscale1Out, const aclTensor *y2Out, const aclTensor *mxscale2Out, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+    const aclTensor *mxscale1Out, const aclTensor *y2Out, const aclTensor *mxscale2Out,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnDynamicMxQuantWithDualAxis";
     struct hc_mx mx;
     HC_TRY(hc_mx_check(NAME, roundModeOptional, dstType, 32, scaleAlg, 0, &mx));
@@ -53,8 +53,8 @@ HC_OP_LAUNCH(aclnnDynamicMxQuantWithDualAxis)
 
 HC_API aclnnStatus aclnnDynamicMxQuantWithDualAxisV2GetWorkspaceSize(
     const aclTensor *x, char *roundModeOptional, int64_t dstType, int64_t scaleAlg, double dstTypeMax,
-    const aclTensor *y1Out, const aclTensor *mxscale1Out, const aclTensor *y2Out, const aclTensor *mxscale2Out,
-    uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const aclTensor *y1Out, const aclTensor *mxscale1Out, const aclTensor *y2Out,
+    const aclTensor *mxscale2Out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnDynamicMxQuantWithDualAxisV2";
     struct hc_mx mx;
     HC_TRY(hc_mx_check(NAME, roundModeOptional, dstType, 32, scaleAlg, dstTypeMax, &mx));

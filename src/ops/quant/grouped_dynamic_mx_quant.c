@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Quantisation to MX formats along the rows of each group of a matrix (mx.h): blocks begin anew at every group, and the
- * scales of group g begin at pair ends[g - 1] / 64 + g. Pairs between groups are 0. */
+/* Quantisation to MX formats along the rows of each group of a matrix (mx.h): blocks begin anew at every
+ * group, and the scales of group g begin at pair ends[g - 1] / 64 + g. Pairs between groups are 0. */
 #include "mx.h"
 
 #include <string.h>
@@ -10,21 +10,22 @@
 enum slot { X, GROUPS, Y, SCALE };
 
 /* Everything contiguous. */
-static aclnnStatus run_groups(const char *name, const struct hc_mx *mx, const aclTensor *x, const int64_t *ends,
-                              size_t groups, const aclTensor *y, const aclTensor *scale) {
+static aclnnStatus run_groups(const char *name, const struct hc_mx *mx, const aclTensor *x,
+                              const int64_t *ends, size_t groups, const aclTensor *y,
+                              const aclTensor *scale) {
     const size_t n = (size_t)x->shape[1], per_byte = hc_numel(x) / hc_max_size(hc_numel(y), 1);
     memset(hc_data(scale), 0, hc_numel(scale));
     for (size_t g = 0; g < groups; g++) {
         const size_t first = g > 0 ? (size_t)ends[g - 1] : 0;
-        const struct hc_mx_run r = {
-            .mx = mx,
-            .outer = 1,
-            .n = (size_t)ends[g] - first,
-            .inner = n,
-            .x = hc_data(x) + first * n * (size_t)x->item_size,
-            .dtype = x->dtype,
-            .y = (uint8_t *)hc_data(y) + first * n / hc_max_size(per_byte, 1),
-            .scale = (uint8_t *)hc_data(scale) + (first / (2 * mx->block) + g) * 2 * n};
+        const struct hc_mx_run r = {.mx = mx,
+                                    .outer = 1,
+                                    .n = (size_t)ends[g] - first,
+                                    .inner = n,
+                                    .x = hc_data(x) + first * n * (size_t)x->item_size,
+                                    .dtype = x->dtype,
+                                    .y = (uint8_t *)hc_data(y) + first * n / hc_max_size(per_byte, 1),
+                                    .scale =
+                                        (uint8_t *)hc_data(scale) + (first / (2 * mx->block) + g) * 2 * n};
         HC_TRY(hc_mx_run(name, &r));
     }
     return 0;
@@ -37,7 +38,8 @@ static aclnnStatus run(const struct hc_call *call) {
     aclTensor x, to, to_scale;
     void *owned[3] = {NULL};
     int64_t *ends = hc_block_take_array(hc_numel(groups), sizeof *ends);
-    HC_CHECK(ends != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name, hc_numel(groups));
+    HC_CHECK(ends != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name,
+             hc_numel(groups));
     aclnnStatus status = hc_quant_read_groups(call->name, "groupIndex", groups, given->shape[0], ends);
     if (status == 0) status = hc_contiguous_apart(given, given->dtype, y, &x, &owned[0]);
     if (status == 0) status = hc_contiguous_out(y, y->dtype, &to, &owned[1]);
@@ -51,14 +53,18 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 /* Phase one of both versions. */
-static aclnnStatus plan(const char *name, const struct hc_mx *mx, const aclTensor *x, const aclTensor *groupIndex,
-                        const aclTensor *y_given, const aclTensor *mxscale, uint64_t *workspaceSize,
-                        aclOpExecutor **executor) {
+static aclnnStatus plan(const char *name, const struct hc_mx *mx, const aclTensor *x,
+                        const aclTensor *groupIndex, const aclTensor *y_given, const aclTensor *mxscale,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_TRY(hc_quant_check_float(name, "x", x));
     HC_CHECK(x->rank == 2, ACLNN_ERR_PARAM_INVALID, "%s: x is %s, wanted two dimensions", name, HC_SHOW(x));
-    HC_CHECK(groupIndex != NULL && y_given != NULL && mxscale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
-             groupIndex == NULL ? "groupIndex" : y_given == NULL ? "y" : "mxscale");
-    HC_CHECK(hc_dtype_class(groupIndex->dtype) == HC_CLASS_INT && groupIndex->rank == 1 && groupIndex->numel > 0,
+    HC_CHECK(groupIndex != NULL && y_given != NULL && mxscale != NULL, ACLNN_ERR_PARAM_NULLPTR,
+             "%s: %s is null", name,
+             groupIndex == NULL ? "groupIndex"
+             : y_given == NULL  ? "y"
+                                : "mxscale");
+    HC_CHECK(hc_dtype_class(groupIndex->dtype) == HC_CLASS_INT && groupIndex->rank == 1 &&
+                 groupIndex->numel > 0,
              ACLNN_ERR_PARAM_INVALID, "%s: groupIndex is %s, wanted integers of one dimension", name,
              HC_SHOW(groupIndex));
     HC_CHECK(mx->block == 32, ACLNN_ERR_PARAM_INVALID, "%s: blocksize is %zu, wanted 32", name, mx->block);
@@ -76,9 +82,11 @@ static aclnnStatus plan(const char *name, const struct hc_mx *mx, const aclTenso
 
 /* By the largest exponent only. */
 HC_API aclnnStatus aclnnGroupedDynamicMxQuantGetWorkspaceSize(const aclTensor *x, const aclTensor *groupIndex,
-                                                              const char *roundMode, int64_t dstType, int64_t blocksize,
-                                                              const aclTensor *y, const aclTensor *mxscale,
-                                                              uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                              const char *roundMode, int64_t dstType,
+                                                              int64_t blocksize, const aclTensor *y,
+                                                              const aclTensor *mxscale,
+                                                              uint64_t *workspaceSize,
+                                                              aclOpExecutor **executor) {
     static const char *const NAME = "aclnnGroupedDynamicMxQuant";
     struct hc_mx mx;
     HC_TRY(hc_mx_check(NAME, roundMode, dstType, blocksize, 0, 0, &mx));
@@ -88,9 +96,9 @@ HC_OP_LAUNCH(aclnnGroupedDynamicMxQuant)
 
 /* torch_npu.npu_grouped_dynamic_mx_quant takes this one. */
 HC_API aclnnStatus aclnnGroupedDynamicMxQuantV2GetWorkspaceSize(
-    const aclTensor *x, const aclTensor *groupIndex, const char *roundMode, int64_t dstType, int64_t blocksize,
-    int64_t scaleAlg, double dstTypeMax, const aclTensor *y, const aclTensor *mxscale, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+    const aclTensor *x, const aclTensor *groupIndex, const char *roundMode, int64_t dstType,
+    int64_t blocksize, int64_t scaleAlg, double dstTypeMax, const aclTensor *y, const aclTensor *mxscale,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnGroupedDynamicMxQuantV2";
     struct hc_mx mx;
     HC_TRY(hc_mx_check(NAME, roundMode, dstType, blocksize, scaleAlg, dstTypeMax, &mx));
