@@ -29,6 +29,7 @@ static int32_t packed_dim(const aclTensor *t) {
     return last > 0 && t->stride[last] != 1 && t->stride[last - 1] == 1 ? last - 1 : last;
 }
 
+/* Halves exactly: a checked tensor has pairs, and its other strides are of whole bytes. */
 aclTensor hc_fp4_bytes(const aclTensor *t) {
     aclTensor bytes = *t;
     if (!hc_is_fp4(t->dtype)) return bytes;
@@ -44,6 +45,7 @@ aclTensor hc_fp4_bytes(const aclTensor *t) {
     return bytes;
 }
 
+/* A plan would refuse the type; so what it checks of other tensors is checked here. */
 aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t) {
     HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory",
              name, arg, HC_SHOW(t));

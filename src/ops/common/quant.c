@@ -99,6 +99,7 @@ void hc_quant_store(const struct hc_quant_target *target, char *y, size_t row, s
     }
 }
 
+/* What every quantiser takes. */
 aclnnStatus hc_quant_check_float(const char *name, const char *arg, const aclTensor *t) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
     HC_CHECK(hc_fits_f32(t->dtype), ACLNN_ERR_PARAM_INVALID,

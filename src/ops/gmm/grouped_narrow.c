@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See grouped_narrow.h. Groups one after the other, each product on all threads: its operands become floats first, in
- * memory that the next group takes again. */
+/* See grouped_narrow.h. Groups one after the other, each product on all threads: its operands become floats
+ * first, in memory that the next group takes again. */
 #include "grouped_narrow.h"
 
 enum { MX_PAIR = 64 }; /* steps that a pair of MX scales covers */
 
+/* As phase one has the list, or phase two. */
 static const aclTensor *list_at(const struct hc_grouped_list *list, size_t i) {
     return list->at != NULL ? list->at[i] : list->flat + i;
 }
@@ -30,20 +31,22 @@ static aclTensor weight_of(const struct hc_grouped *g, size_t i) {
 /* ---- phase one ---- */
 
 /* fp4 has no tensor in a list: its bytes would need a list of their own. */
-static aclnnStatus check_operand(const struct hc_grouped *g, const char *arg, const aclTensor *t, int32_t rank) {
+static aclnnStatus check_operand(const struct hc_grouped *g, const char *arg, const aclTensor *t,
+                                 int32_t rank) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", g->name, arg);
     HC_CHECK(hc_is_narrow(t->dtype) && !hc_is_fp4(t->dtype) && t->rank == rank, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted float8_e4m3fn, float8_e5m2 or hifloat8 of %d dimensions", g->name, arg, HC_SHOW(t),
-             (int)rank);
+             "%s: %s is %s, wanted float8_e4m3fn, float8_e5m2 or hifloat8 of %d dimensions", g->name, arg,
+             HC_SHOW(t), (int)rank);
     return 0;
 }
 
 /* Shapes of x, the weights and y. */
+/* One tensor of x and one of y: what a list of them would save is the copy that MoE layers never make. */
 static aclnnStatus check_shapes(const struct hc_grouped *g) {
     const aclTensor *x = list_at(&g->x, 0), *y = list_at(&g->y, 0);
     HC_CHECK(g->listed && g->x.n == 1 && g->y.n == 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: x has %zu tensors, %s %zu, %s: wanted one of each and a group list for fp8", g->name, g->x.n,
-             g->y_name, g->y.n, g->listed ? "there is a group list" : "there is no group list");
+             "%s: x has %zu tensors, %s %zu, %s: wanted one of each and a group list for fp8", g->name,
+             g->x.n, g->y_name, g->y.n, g->listed ? "there is a group list" : "there is no group list");
     HC_TRY(check_operand(g, "x", x, 2));
     HC_CHECK(g->weight.n == 1 || (!g->by_steps && g->weight.n == g->groups), ACLNN_ERR_PARAM_INVALID,
              "%s: weight has %zu tensors for %zu groups", g->name, g->weight.n, g->groups);
@@ -52,15 +55,18 @@ static aclnnStatus check_shapes(const struct hc_grouped *g) {
     const struct sizes s = sizes_of(g);
     for (size_t i = 0; i < g->groups; i++) {
         const aclTensor w = weight_of(g, i);
-        const bool stacked = g->by_steps || g->weight.n > 1 || list_at(&g->weight, 0)->shape[0] == (int64_t)g->groups;
+        const bool stacked =
+            g->by_steps || g->weight.n > 1 || list_at(&g->weight, 0)->shape[0] == (int64_t)g->groups;
         HC_CHECK(stacked && w.shape[0] == s.k && w.shape[1] == s.n, ACLNN_ERR_PARAM_INVALID,
-                 "%s: weight of group %zu is %s for x %s and %zu groups", g->name, i, HC_SHOW(list_at(&g->weight, 0)),
-                 HC_SHOW(x), g->groups);
+                 "%s: weight of group %zu is %s for x %s and %zu groups", g->name, i,
+                 HC_SHOW(list_at(&g->weight, 0)), HC_SHOW(x), g->groups);
     }
     const int64_t stacks[] = {(int64_t)g->groups, s.m, s.n};
-    const aclTensor wanted = hc_tensor_view(y->dtype, g->by_steps ? stacks : stacks + 1, g->by_steps ? 3 : 2, NULL);
+    const aclTensor wanted =
+        hc_tensor_view(y->dtype, g->by_steps ? stacks : stacks + 1, g->by_steps ? 3 : 2, NULL);
     HC_CHECK(hc_fits_f32(y->dtype) && hc_same_shape(y, &wanted), ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted floating point of the shape of %s", g->name, g->y_name, HC_SHOW(y), HC_SHOW(&wanted));
+             "%s: %s is %s, wanted floating point of the shape of %s", g->name, g->y_name, HC_SHOW(y),
+             HC_SHOW(&wanted));
     return 0;
 }
 
@@ -69,11 +75,11 @@ static bool is_vector(const struct hc_grouped *g, const aclTensor *t, int64_t ea
     return hc_fits_f32(t->dtype) && (t->numel == 1 || t->numel == (int64_t)g->groups || t->numel == each);
 }
 
-static aclnnStatus check_mx(const struct hc_grouped *g, const char *arg, const aclTensor *t, const int64_t *shape,
-                            int32_t rank) {
+static aclnnStatus check_mx(const struct hc_grouped *g, const char *arg, const aclTensor *t,
+                            const int64_t *shape, int32_t rank) {
     const aclTensor wanted = hc_tensor_view(ACL_FLOAT8_E8M0, shape, rank, NULL);
-    HC_CHECK(hc_same_shape(t, &wanted), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %s", g->name, arg, HC_SHOW(t),
-             HC_SHOW(&wanted));
+    HC_CHECK(hc_same_shape(t, &wanted), ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %s", g->name, arg,
+             HC_SHOW(t), HC_SHOW(&wanted));
     return 0;
 }
 
@@ -82,15 +88,15 @@ static aclnnStatus check_scales(const struct hc_grouped *g) {
     const struct sizes s = sizes_of(g);
     const int64_t groups = (int64_t)g->groups, pairs = (int64_t)hc_ceil_div((size_t)s.k, MX_PAIR),
                   all = s.k / MX_PAIR + groups;
-    HC_CHECK(g->scale.n == 1, ACLNN_ERR_PARAM_INVALID, "%s: scaleOptional has %zu tensors, wanted one for all groups",
-             g->name, g->scale.n);
-    HC_CHECK(g->rows.n <= 1, ACLNN_ERR_PARAM_INVALID, "%s: perTokenScaleOptional has %zu tensors, wanted one", g->name,
-             g->rows.n);
+    HC_CHECK(g->scale.n == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: scaleOptional has %zu tensors, wanted one for all groups", g->name, g->scale.n);
+    HC_CHECK(g->rows.n <= 1, ACLNN_ERR_PARAM_INVALID, "%s: perTokenScaleOptional has %zu tensors, wanted one",
+             g->name, g->rows.n);
     const aclTensor *scale = list_at(&g->scale, 0), *rows = g->rows.n > 0 ? list_at(&g->rows, 0) : NULL;
     const bool mx = scale->dtype == ACL_FLOAT8_E8M0;
     HC_CHECK(mx == (rows != NULL && rows->dtype == ACL_FLOAT8_E8M0), ACLNN_ERR_PARAM_INVALID,
-             "%s: scaleOptional is %s, perTokenScaleOptional %s: wanted MX scales of both or of neither", g->name,
-             HC_SHOW(scale), rows != NULL ? HC_SHOW(rows) : "null");
+             "%s: scaleOptional is %s, perTokenScaleOptional %s: wanted MX scales of both or of neither",
+             g->name, HC_SHOW(scale), rows != NULL ? HC_SHOW(rows) : "null");
     if (mx && g->by_steps) {
         HC_TRY(check_mx(g, "scaleOptional", scale, (const int64_t[]){all, s.n, 2}, 3));
         return check_mx(g, "perTokenScaleOptional", rows, (const int64_t[]){s.m, all, 2}, 3);
@@ -99,15 +105,16 @@ static aclnnStatus check_scales(const struct hc_grouped *g) {
         HC_TRY(check_mx(g, "scaleOptional", scale, (const int64_t[]){groups, pairs, s.n, 2}, 4));
         return check_mx(g, "perTokenScaleOptional", rows, (const int64_t[]){s.m, pairs, 2}, 3);
     }
-    const bool blocks = !g->by_steps && scale->dtype == ACL_FLOAT && scale->rank == 3 && scale->shape[0] == groups &&
-                        rows != NULL && rows->rank == 2;
+    const bool blocks = !g->by_steps && scale->dtype == ACL_FLOAT && scale->rank == 3 &&
+                        scale->shape[0] == groups && rows != NULL && rows->rank == 2;
     HC_CHECK(blocks || is_vector(g, scale, groups * s.n), ACLNN_ERR_PARAM_INVALID,
-             "%s: scaleOptional is %s, wanted 1, %lld or %lld numbers, those of blocks, or MX scales", g->name,
-             HC_SHOW(scale), (long long)groups, (long long)(groups * s.n));
+             "%s: scaleOptional is %s, wanted 1, %lld or %lld numbers, those of blocks, or MX scales",
+             g->name, HC_SHOW(scale), (long long)groups, (long long)(groups * s.n));
     const int64_t each = g->by_steps ? groups * s.m : s.m;
-    HC_CHECK(rows == NULL || (blocks ? rows->shape[0] == s.m : is_vector(g, rows, each)), ACLNN_ERR_PARAM_INVALID,
-             "%s: perTokenScaleOptional is %s, wanted 1, %lld or %lld numbers, those of blocks, or MX scales", g->name,
-             HC_SHOW(rows), (long long)groups, (long long)each);
+    HC_CHECK(rows == NULL || (blocks ? rows->shape[0] == s.m : is_vector(g, rows, each)),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: perTokenScaleOptional is %s, wanted 1, %lld or %lld numbers, those of blocks, or MX scales",
+             g->name, HC_SHOW(rows), (long long)groups, (long long)each);
     return 0;
 }
 
@@ -124,7 +131,8 @@ aclnnStatus hc_grouped_narrow_check(const struct hc_grouped *g) {
     const aclTensor *bias = list_at(&g->bias, 0);
     HC_CHECK(!g->by_steps && g->bias.n == 1 && bias != NULL && hc_fits_f32(bias->dtype) && bias->rank == 2 &&
                  bias->shape[0] == (int64_t)g->groups && bias->shape[1] == sizes_of(g).n,
-             ACLNN_ERR_PARAM_INVALID, "%s: biasOptional is %s, wanted one tensor [%zu,%lld] of floating point", g->name,
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: biasOptional is %s, wanted one tensor [%zu,%lld] of floating point", g->name,
              bias != NULL ? HC_SHOW(bias) : "null", g->groups, (long long)sizes_of(g).n);
     return 0;
 }
@@ -138,7 +146,8 @@ struct vectors {
 };
 
 /* Numbers of group i: `each` of them, or one. */
-static const float *numbers(const struct hc_grouped *g, const aclTensor *t, size_t i, size_t each, bool *one) {
+static const float *numbers(const struct hc_grouped *g, const aclTensor *t, size_t i, size_t each,
+                            bool *one) {
     const float *all = (const float *)hc_data(t);
     *one = t->numel == 1 || (t->numel == (int64_t)g->groups && hc_numel(t) != each * g->groups);
     if (t->numel == 1) return all;
@@ -150,7 +159,8 @@ static aclnnStatus block_scales(const struct hc_grouped *g, size_t i, int64_t fi
                                 struct hc_narrow_product *p, aclTensor views[2]) {
     const aclTensor *scale = list_at(&g->scale, 0), *rows = list_at(&g->rows, 0);
     if (g->by_steps) {
-        const int64_t at = first / MX_PAIR + (int64_t)i, pairs = (int64_t)hc_ceil_div((size_t)length, MX_PAIR);
+        const int64_t at = first / MX_PAIR + (int64_t)i,
+                      pairs = (int64_t)hc_ceil_div((size_t)length, MX_PAIR);
         views[0] = hc_grouped_part(rows, 1, at, pairs);
         views[1] = hc_grouped_part(scale, 0, at, pairs);
     } else {
@@ -160,7 +170,8 @@ static aclnnStatus block_scales(const struct hc_grouped *g, size_t i, int64_t fi
     views[1] = hc_transpose_view(&views[1], 0, 1);
     HC_TRY(hc_narrow_check_scales(g->name, "perTokenScaleOptional", &views[0], p->a.shape[0], p->a.shape[1],
                                   &p->a_scales));
-    return hc_narrow_check_scales(g->name, "scaleOptional", &views[1], p->b.shape[0], p->b.shape[1], &p->b_scales);
+    return hc_narrow_check_scales(g->name, "scaleOptional", &views[1], p->b.shape[0], p->b.shape[1],
+                                  &p->b_scales);
 }
 
 /* Of as many rows as there are groups, numbers are those of rows. */
@@ -199,7 +210,8 @@ static aclnnStatus run_group(const struct hc_grouped *g, const struct vectors *v
 }
 
 /* One tensor of numbers for all groups; there may be none. */
-static aclnnStatus take(const struct hc_grouped_list *list, const aclTensor *y, aclTensor *view, void **owned) {
+static aclnnStatus take(const struct hc_grouped_list *list, const aclTensor *y, aclTensor *view,
+                        void **owned) {
     return list->n > 0 ? hc_contiguous_apart(list_at(list, 0), ACL_FLOAT, y, view, owned) : 0;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* yRef[g] += x1[:, first_g : end_g] @ x2[first_g : end_g] of fp8 or hifloat8 with scales: the gradient of each
- * expert's weights into its accumulator (grouped_narrow.h). */
+/* yRef[g] += x1[:, first_g : end_g] @ x2[first_g : end_g] of fp8 or hifloat8 with scales: the gradient of
+ * each expert's weights into its accumulator (grouped_narrow.h). */
 #include "grouped_narrow.h"
 #include "temporary.h"
 
@@ -41,8 +41,8 @@ static aclnnStatus run(const struct hc_call *call) {
 /* torch_npu.npu_add_quant_gmm_. */
 HC_API aclnnStatus aclnnQuantGroupedMatmulInplaceAddGetWorkspaceSize(
     const aclTensor *x1, const aclTensor *x2, const aclTensor *scale1Optional, const aclTensor *scale2,
-    const aclTensor *groupList, aclTensor *yRef, int64_t groupListType, int64_t groupSize, uint64_t *workspaceSize,
-    aclOpExecutor **executor) {
+    const aclTensor *groupList, aclTensor *yRef, int64_t groupListType, int64_t groupSize,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnQuantGroupedMatmulInplaceAdd";
     const bool counts = groupListType == 1;
     HC_CHECK(x1 && x2 && scale2 && groupList && yRef, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME,
@@ -52,10 +52,11 @@ HC_API aclnnStatus aclnnQuantGroupedMatmulInplaceAddGetWorkspaceSize(
              : !groupList ? "groupList"
                           : "yRef");
     HC_CHECK(groupList->rank == 1 && groupList->numel > 0 && hc_dtype_class(groupList->dtype) == HC_CLASS_INT,
-             ACLNN_ERR_PARAM_INVALID, "%s: groupList is %s, wanted int64 of one dimension", NAME, HC_SHOW(groupList));
+             ACLNN_ERR_PARAM_INVALID, "%s: groupList is %s, wanted int64 of one dimension", NAME,
+             HC_SHOW(groupList));
     HC_CHECK((groupListType == 0 || counts) && groupSize == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: groupListType is %lld, groupSize %lld, wanted 0 (ends of groups) or 1 (lengths), and 0", NAME,
-             (long long)groupListType, (long long)groupSize);
+             "%s: groupListType is %lld, groupSize %lld, wanted 0 (ends of groups) or 1 (lengths), and 0",
+             NAME, (long long)groupListType, (long long)groupSize);
     const aclTensor *operands[] = {x1, x2, scale1Optional, scale2, groupList, yRef};
     const struct hc_grouped g = groups_of(NAME, operands);
     HC_TRY(hc_grouped_narrow_check(&g));

@@ -129,7 +129,7 @@ static aclnnStatus check_matrix(const char *name, const char *arg, const aclTens
     return hc_is_fp4(t->dtype) ? hc_fp4_check(name, arg, t) : 0;
 }
 
-/* The shape of the product, and k. */
+/* The shape of the product, and k. Types of both sides need not be equal, but their kind must. */
 static aclnnStatus check_product(const struct hc_quant_narrow *q, int64_t *k) {
     const char *name = q->name;
     HC_TRY(check_matrix(name, "x1", q->x1));
@@ -164,7 +164,7 @@ static aclnnStatus check_product(const struct hc_quant_narrow *q, int64_t *k) {
 
 /* Numbers of blocks have the dimension of k, which is more than one long, unless there is one block in all.
  */
-static aclnnStatus check_scale(const struct hc_quant_narrow *q, int i, int64_t k, bool *blocks) {
+static aclnnStatus check_scale(const struct hc_quant_narrow *q, int i, int64_t k, bool wanted, bool *blocks) {
     const char *arg = i == 0 ? "x1Scale" : "x2Scale";
     const aclTensor *scale = i == 0 ? q->x1_scale : q->x2_scale, *out = q->out;
     const int64_t rows = out->shape[out->rank - (i == 0 ? 2 : 1)];
@@ -174,7 +174,7 @@ static aclnnStatus check_scale(const struct hc_quant_narrow *q, int i, int64_t k
     if (scale->rank >= rank) {
         aclTensor last = matrix_at(scale, rank, NULL, 0, 0);
         last = oriented(&last, i, q->turned[i]);
-        *blocks = mx || last.shape[1] != 1 || (last.shape[0] != 1 && last.shape[0] != rows);
+        *blocks = wanted || mx || last.shape[1] != 1 || (last.shape[0] != 1 && last.shape[0] != rows);
         int64_t extra = scale->numel;
         for (int32_t d = 0; d < rank; d++) extra /= hc_max_i64(last.shape[d], 1);
         HC_CHECK(!*blocks || scale->rank == rank || scale->rank == out->rank + rank - 2 || extra == 1,
@@ -217,8 +217,9 @@ aclnnStatus hc_quant_narrow_plan(const struct hc_quant_narrow *q, uint64_t *work
     int64_t k = 0;
     HC_TRY(check_product(q, &k));
     HC_CHECK(q->x2_scale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x2Scale is null", q->name);
-    HC_TRY(check_scale(q, 1, k, &args.blocks[1]));
-    if (q->x1_scale != NULL) HC_TRY(check_scale(q, 0, k, &args.blocks[0]));
+    HC_TRY(check_scale(q, 1, k, false, &args.blocks[1]));
+    if (q->x1_scale != NULL) HC_TRY(check_scale(q, 0, k, args.blocks[1], &args.blocks[0]));
+    if (args.blocks[0]) HC_TRY(check_scale(q, 1, k, true, &args.blocks[1]));
     HC_CHECK(args.blocks[0] == args.blocks[1], ACLNN_ERR_PARAM_INVALID,
              "%s: x1Scale is %s, x2Scale %s: wanted scales of blocks for both, or for none", q->name,
              q->x1_scale != NULL ? HC_SHOW(q->x1_scale) : "null", HC_SHOW(q->x2_scale));

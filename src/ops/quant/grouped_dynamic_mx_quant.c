@@ -53,6 +53,7 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 /* Phase one of both versions. */
+/* y of fp4 is planned by its bytes. */
 static aclnnStatus plan(const char *name, const struct hc_mx *mx, const aclTensor *x,
                         const aclTensor *groupIndex, const aclTensor *y_given, const aclTensor *mxscale,
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
