@@ -27,7 +27,7 @@ SENTENCES = {
     "--context-parallel-size, and has no classes to build on",
     "mindspeed.core.distributed": "Megatron's own data parallelism and FSDP are used (--use-distributed-optimizer, "
     "--use-custom-fsdp)",
-    "mindspeed.core.fp8_utils": "fp8 is not supported yet",
+    "mindspeed.core.fp8_utils": "Megatron's own function makes the contexts, and --fp8-format and --fp8-recipe choose them",
     "mindspeed.core.fusions": "fused operators are chosen by flags and called through torch_npu or mindspeed.ops",
     "mindspeed.core.megatron_basic": "what Megatron needs to run on an NPU is applied by the import of "
     "mindspeed.megatron_adaptor and has no functions to call",
@@ -69,7 +69,8 @@ SENTENCES = {
     "mindspeed.te": "Transformer Engine's layers have no such part here",
     "mindspeed.te.pytorch.attention": "attention and its context parallelism are those of Megatron and of the feature "
     "context-parallel-algo, chosen by flags",
-    "mindspeed.te.pytorch.fp8": "fp8 is not supported yet: train in bf16",
+    "mindspeed.te.pytorch.fp8": "fp8 is chosen by Megatron's --fp8-format and --fp8-recipe; its quantised tensors have no "
+    "class of their own (mindspeed.ops.fp8_products)",
     "mindspeed.tokenizer": "Megatron's own tokenizers are used",
     "mindspeed.training": "Megatron's own training loop is used",
     "mindspeed.yaml_arguments": "Megatron's own YAML arguments are used, with the flags of features",

@@ -302,6 +302,16 @@ WRONG = {
     "--swap-attention --swap-modules attention": _is_wrong(
         "swap-attention", "--swap-modules attention: a layer has no 'attention'; it has input_norm, post_attention_norm, "
     ),
+    "--fp8-format hif8 --fp8-recipe mxfp8": _is_wrong(
+        "fp8-recipes",
+        "--fp8-format hif8 has one scale for a tensor, and --fp8-recipe is mxfp8; give --fp8-recipe tensorwise",
+        "fp8-format",
+    ),
+    "--fp8-format e4m3 --fp8-recipe blockwise --transformer-impl local": _is_wrong(
+        "fp8-recipes",
+        "fp8 is Transformer Engine's, and --transformer-impl is local; leave out --transformer-impl local",
+        "fp8-format",
+    ),
     # words that nobody knows
     "--swap-optimiser": "unrecognized arguments: --swap-optimiser; did you mean --swap-optimizer for --swap-optimiser?",
     "--optimisation-level 1": "did you mean --optimization-level for --optimisation-level?",
@@ -325,6 +335,8 @@ RIGHT = (
     "--n-shared-experts 2 --num-experts 4 --moe-model-type megatron_moe",
     "--moe-zero-memory level1 --moe-zero-memory-num-layers 1 --num-experts 4 --moe-grouped-gemm --bf16",
     "--moe-zero-memory disable",
+    "--fp8-format hif8 --fp8-recipe tensorwise",
+    "--fp8-format hybrid --fp8-recipe blockwise",
     "--sparse-mode 4 --pre-tockens 2 --next-tockens -1",
 )
 

@@ -82,6 +82,11 @@ def weight_gradient(
 
 
 def added_gradient(weight: torch.Tensor, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor | None:
+    """grad^T x into weight.main_grad."""
+    return add_to_main_grad(weight, lambda main_grad: accumulate_product(main_grad, grad, x))
+
+
+def add_to_main_grad(weight: torch.Tensor, add: Callable[[torch.Tensor], Any]) -> torch.Tensor | None:
     """The gradient goes into weight.main_grad; what comes back stands for it where a hook waits for one."""
     if hasattr(weight, "__fsdp_param__"):
         weight.main_grad = weight.get_main_grad()
@@ -91,7 +96,7 @@ def added_gradient(weight: torch.Tensor, grad: torch.Tensor, x: torch.Tensor) ->
             "fuse_wgrad_accumulation adds to weight.main_grad, which this weight does not have: wrap the model in "
             "Megatron's DistributedDataParallel or pass --no-gradient-accumulation-fusion"
         )
-    accumulate_product(main_grad, grad, x)
+    add(main_grad)
     if not hasattr(weight, "grad_added_to_main_grad"):
         return None
     # A hook that only fires with a gradient waits for it; the flag says that its value counts for nothing.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes of low-precision training. They can be made and looked at; only fp8_autocast(enabled=True) would use one."""
+"""Recipes of low-precision training: what fp8_autocast is told."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Format(enum.Enum):
     E4M3 = (448.0, 448.0)
     E5M2 = (57344.0, 57344.0)
     HYBRID = (448.0, 57344.0)
+    # hifloat8, with the ranges that MindSpeed gives it.
+    HIF8 = (15.0, 224.0)
 
 
 class Recipe:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The switches of low-precision training: always off here, and turning them on is refused."""
+"""The switches of low-precision training: inside fp8_autocast the layers multiply in 8 bits, by the recipe given."""
 
 from __future__ import annotations
 
@@ -9,32 +9,49 @@ from typing import Any
 
 from mindspeed.standins.refusal import RefusedError, missing_attribute
 
-from ..common.recipe import DelayedScaling, Recipe
+from ..common.recipe import DelayedScaling, Format, NVFP4BlockScaling, Recipe
 
 __getattr__ = missing_attribute(__name__)
 
-REASON = "There is no 8-bit or 4-bit floating-point arithmetic on this device"
-ADVICE = "Train in bf16: leave out --fp8-format, --fp8-param-gather and --fp4-format"
+ADVICE = "Parameters stay in bf16 and are quantised for each product: leave out --fp8-param-gather and --fp4-format"
 
 
 def check_fp8_support() -> tuple[bool, str]:
-    return False, REASON
+    return True, ""
 
 
 def check_mxfp8_support() -> tuple[bool, str]:
-    return False, REASON
+    return True, ""
 
 
 def check_fp8_block_scaling_support() -> tuple[bool, str]:
-    return False, REASON
+    return True, ""
 
 
 def check_nvfp4_support() -> tuple[bool, str]:
-    return False, REASON
+    return False, "There is no training in 4 bits"
 
 
 def get_default_fp8_recipe() -> Recipe:
     return DelayedScaling()
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse what is not done, before a layer runs."""
+    if isinstance(recipe, NVFP4BlockScaling):
+        raise RefusedError("fp8_autocast(fp8_recipe=NVFP4BlockScaling())", "Leave out --fp4-format")
+    if recipe.fp8_dpa or recipe.fp8_mha:
+        raise RefusedError(
+            "fp8_autocast with attention in fp8",
+            "Leave out --fp8-dot-product-attention and --fp8-multi-head-attention",
+        )
+    if recipe.fp8_format is Format.HIF8 and not (recipe.float8_current_scaling() or recipe.delayed()):
+        raise RefusedError(
+            f"fp8_autocast(fp8_recipe={type(recipe).__name__}(Format.HIF8))",
+            "hif8 has one scale for a tensor",
+        )
+    if recipe.fp8_format is Format.E5M2:
+        raise RefusedError("fp8_autocast with Format.E5M2", "Take Format.HYBRID or Format.E4M3")
 
 
 @contextlib.contextmanager
@@ -45,10 +62,19 @@ def fp8_autocast(
     fp8_group: Any = None,
     _graph: bool = False,
 ) -> Iterator[None]:
-    """Nothing changes inside when it is off."""
-    if enabled or calibrating:
-        raise RefusedError("fp8_autocast(enabled=True)", ADVICE)
-    yield
+    """Layers inside multiply in 8 bits; nothing changes when it is off. The innermost one counts."""
+    if calibrating:
+        raise RefusedError("fp8_autocast(calibrating=True)", "Train in fp8, or in bf16")
+    recipe = fp8_recipe or get_default_fp8_recipe()
+    if enabled:
+        check_recipe(recipe)
+    state = FP8GlobalStateManager
+    before = state.enabled, state.recipe, state.group
+    state.enabled, state.recipe, state.group = enabled, recipe, fp8_group
+    try:
+        yield
+    finally:
+        state.enabled, state.recipe, state.group = before
 
 
 @contextlib.contextmanager
@@ -62,14 +88,17 @@ def fp8_model_init(
 
 
 class FP8GlobalStateManager:
-    """The state of a process: nothing is quantised."""
+    """The state of a process: what the innermost fp8_autocast says. No parameter is quantised."""
 
+    enabled = False
+    recipe: Recipe | None = None
+    group: Any = None
     HAS_FP8_PARAMETERS = False
     skip_fp8_weight_update_tensor: Any = None
 
     @classmethod
     def is_fp8_enabled(cls) -> bool:
-        return False
+        return cls.enabled
 
     @classmethod
     def is_fp8_calibration(cls) -> bool:
@@ -89,19 +118,20 @@ class FP8GlobalStateManager:
 
     @classmethod
     def get_fp8_recipe(cls) -> Recipe:
-        return get_default_fp8_recipe()
+        return cls.recipe or get_default_fp8_recipe()
 
     @classmethod
     def get_fp8_group(cls) -> Any:
-        return None
+        return cls.group
 
     @classmethod
     def reset(cls) -> None:
-        """Nothing to forget."""
+        """As at the start."""
+        cls.enabled, cls.recipe, cls.group = False, None, None
 
     @classmethod
     def reduce_and_update_fp8_tensors(cls, forward: bool = True) -> None:
-        """No tensor has a scale."""
+        """Layers keep their largest values themselves, reduced when they are found."""
 
     @classmethod
     def set_skip_fp8_weight_update_tensor(cls, skip: bool) -> None:

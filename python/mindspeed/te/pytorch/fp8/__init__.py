@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Low precision: what can be named without using it. Turning it on is refused."""
+"""Low precision: the switches, which are those of Transformer Engine."""
 
 from transformer_engine.pytorch.fp8 import fp8_autocast, fp8_model_init
 

@@ -12,9 +12,14 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.fp8_linear import fp8_linear
+from mindspeed.ops.fp8_products import Scheme
+from mindspeed.ops.parallel_linear import Plan, linear
 from mindspeed.standins.refusal import missing_attribute, refused_function
 
 from ...common.recipe import DelayedScaling
+from ..fp8 import FP8GlobalStateManager
+from ._schemes import make_scheme, multiplies_exactly
 
 __getattr__ = missing_attribute(__name__)
 
@@ -79,6 +84,7 @@ class TransformerEngineBaseModule(torch.nn.Module):
         self.get_rng_state_tracker: Callable[[], Any] | None = None
         self.rng_tracker_name: str | None = None
         self._delayed: list[Callable[[], None]] | None = None
+        self._schemes: dict[tuple[Any, int], Scheme] = {}
         self._wgrad_hooks: list[Callable[[], None]] = []
 
     def set_tensor_parallel_group(self, tp_group: Any) -> None:
@@ -124,8 +130,27 @@ class TransformerEngineBaseModule(torch.nn.Module):
         tracker = self.get_rng_state_tracker()
         return tracker.fork(self.rng_tracker_name) if self.rng_tracker_name else tracker.fork()
 
+    def multiply(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        plan: Plan,
+        dtype: torch.dtype,
+        number: int = 0,
+    ) -> torch.Tensor:
+        """x w^T + b as the fp8_autocast around says. Each of a layer's products has scales of its own. What has no
+        rows has no largest value."""
+        if not FP8GlobalStateManager.is_fp8_enabled() or x.numel() == 0:
+            return linear(x, weight, bias, plan, dtype)
+        recipe = FP8GlobalStateManager.get_fp8_recipe()
+        key = (type(recipe), number)
+        if key not in self._schemes:
+            self._schemes[key] = make_scheme(recipe, FP8GlobalStateManager.get_fp8_group())
+        return fp8_linear(x.to(dtype), weight, bias, plan, self._schemes[key], multiplies_exactly(recipe))
+
     def init_fp8_metadata(self, num_gemms: int = 1) -> None:
-        """Nothing is quantised, so there is nothing to prepare."""
+        """Scales come with the first product."""
         self.fp8_meta["num_gemms"] = num_gemms
 
     def get_extra_state(self) -> torch.Tensor:
@@ -133,9 +158,11 @@ class TransformerEngineBaseModule(torch.nn.Module):
         return torch.empty(0, dtype=torch.uint8)
 
     def set_extra_state(self, state: Any) -> None:
-        """A checkpoint of fp8 training has scales here; they mean nothing to bf16 weights."""
+        """A checkpoint of Transformer Engine's has the largest values of delayed scaling here; they begin anew."""
         if state is not None and not (isinstance(state, torch.Tensor) and state.numel() == 0):
-            warnings.warn("the checkpoint's fp8 scales are left out: nothing is quantised here", stacklevel=2)
+            warnings.warn(
+                "the checkpoint's fp8 scales are left out: largest values are found anew", stacklevel=2
+            )
 
     def need_backward_dw(self) -> bool:
         return self._delayed is not None

@@ -12,6 +12,7 @@ from mindspeed.ops.parallel_linear import Plan, compute_dtype
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
+from ..fp8 import FP8GlobalStateManager
 from ._grouped import GroupedProduct
 from .base import Initialiser, default_init_method
 from .linear import SlicedLinear, refuse_overlap
@@ -86,9 +87,12 @@ class GroupedLinear(SlicedLinear):
         rows = inp.reshape(-1, inp.shape[-1]).to(dtype)
         if sum(sizes) != rows.shape[0]:
             raise ValueError(f"m_splits has {sum(sizes)} rows, the input {rows.shape[0]}: {sizes}")
-        out = GroupedProduct.apply(
-            rows, sizes, plan, *(getattr(self, f"weight{i}") for i in range(self.num_gemms))
-        )
+        weights = [getattr(self, f"weight{i}") for i in range(self.num_gemms)]
+        if FP8GlobalStateManager.is_fp8_enabled():
+            parts = enumerate(zip(rows.split(sizes), weights, strict=True))
+            out = torch.cat([self.multiply(part, w, None, plan, dtype, i) for i, (part, w) in parts])
+        else:
+            out = GroupedProduct.apply(rows, sizes, plan, *weights)
         if self.apply_bias:
             parts = zip(out.split(sizes), self._biases(), strict=True)
             out = torch.cat([part + typed(bias, part.dtype) for part, bias in parts])

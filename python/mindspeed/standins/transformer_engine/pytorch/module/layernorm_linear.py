@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mindspeed.ops.norms import layer_norm, rms_norm
-from mindspeed.ops.parallel_linear import compute_dtype, gather, linear
+from mindspeed.ops.parallel_linear import compute_dtype, gather
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import missing_attribute
 
@@ -75,7 +75,7 @@ class LayerNormLinear(Linear):
         dtype = compute_dtype(self.weight.dtype, inp)
         normal = self._normalise(inp.to(dtype))
         bias = self.bias if self.apply_bias else None
-        out = linear(normal, self.weight, bias, self.plan(), dtype)
+        out = self.multiply(normal, self.weight, bias, self.plan(), dtype)
         results = [out]
         if self.return_bias:
             results.append(typed(self.bias, out.dtype))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mindspeed.ops.parallel_linear import Plan, compute_dtype, linear
+from mindspeed.ops.parallel_linear import Plan, compute_dtype
 from mindspeed.ops.typed import typed
 from mindspeed.standins.refusal import RefusedError, missing_attribute
 
@@ -123,7 +123,7 @@ class Linear(SlicedLinear):
         self, inp: torch.Tensor, is_first_microbatch: bool | None = None, fp8_output: bool | None = False
     ) -> Any:
         bias = self.bias if self.apply_bias else None
-        out = linear(inp, self.weight, bias, self.plan(), compute_dtype(self.weight.dtype, inp))
+        out = self.multiply(inp, self.weight, bias, self.plan(), compute_dtype(self.weight.dtype, inp))
         return (out, typed(self.bias, out.dtype)) if self.return_bias else out
 
     def extra_repr(self) -> str:
