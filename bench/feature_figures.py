@@ -186,6 +186,11 @@ ROWS = {
         on="--context-parallel-algo megatron_cp_algo --attention-mask-type causal",
         ranks=2,
     ),
+    "context-parallel-kv-cache": Row(
+        model=f"{LLAMA} --context-parallel-size 2 --context-parallel-algo megatron_cp_algo --attention-mask-type causal",
+        on="--context-parallel-kv-cache-policy full",
+        ranks=2,
+    ),
     "fix-router": Row(model=f"{EXPERTS} --moe-grouped-gemm --bf16", on="--fix-router"),
     "npu-deterministic": Row(model=LLAMA, on="--npu-deterministic"),
     "op-cal-tflops": Row(model=LLAMA, on="--op-cal-tflops"),

@@ -56,6 +56,7 @@ LEFT_OUT = {
     "ascend-coc": "ranks that share products, which test_ascend_coc.py has",
     "ascend-mc2": "ranks that share the sequence, which test_ascend_mc2.py has",
     "context-parallel-algo": "ranks that share the sequence, which test_context_parallel_algo.py has",
+    "context-parallel-kv-cache": "ranks that share the sequence, which test_context_parallel_kv_cache.py has",
     "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",
     "fsdp2-config": "PyTorch's FSDP, which test_fsdp2_config.py has",
     "hccl-group-buffer": "groups of ranks, which test_hccl_group_buffer.py makes",

@@ -167,6 +167,15 @@ WRONG = {
     "--unaligned-linear": _is_wrong(
         "unaligned-linear", "it is for Megatron's own layers; give --transformer-impl local, or leave it out"
     ),
+    "--context-parallel-kv-cache-policy full --context-parallel-algo ulysses_cp_algo": _is_wrong(
+        "context-parallel-kv-cache",
+        "--context-parallel-size is 1, and no keys travel: give 2 or more, or leave it out",
+        "context-parallel-kv-cache-policy",
+    ),
+    "--context-parallel-size 4 --context-parallel-algo megatron_cp_algo --transformer-impl local --cp-window-size 3": _is_wrong(
+        "context-parallel-algo",
+        "--cp-window-size is 3, and 4 ranks are a ring: give a divisor of 4 other than itself, or leave it out",
+    ),
     "--moe-permutation-async-comm": (
         "feature moe-permutation-async-comm (--moe-permutation-async-comm) needs --num-experts: a model without experts "
         "dispatches no tokens; add --num-experts, or leave out --moe-permutation-async-comm"

@@ -80,7 +80,17 @@ def test_attention(switch: Any, kind: int, opposite: bool, heads: int, groups: i
         ({"position_embedding_type": "rope"}, 1, ""),
         ({"use_flash_attn": False}, 2, "needs feature flash-attention (--use-flash-attn), which is off"),
         ({"transformer_impl": "transformer_engine"}, 2, "give --transformer-impl local"),
-        ({"context_parallel_size": 2}, 2, "--context-parallel-size 2"),
+        ({"context_parallel_size": 2}, 2, "--context-parallel-size 2 wants a way that knows where keys are"),
+        ({"context_parallel_size": 2, "context_parallel_algo": "megatron_cp_algo"}, 2, ""),
+        (
+            {
+                "context_parallel_size": 2,
+                "context_parallel_algo": "hybrid_cp_algo",
+                "alibi_fusion_attn_type": 0,
+            },
+            2,
+            "which a ring has not; give 2",
+        ),
         ({"use_legacy_models": True, "use_flash_attn": True}, 2, "--use-legacy-models"),
         ({"alibi_diagonal_opposite": True}, 2, "give --alibi-fusion-attn-type 0"),
     ],

@@ -22,7 +22,8 @@ import argparse
 NUMBERS = ("num-layers hidden-size num-attention-heads seq-length max-position-embeddings micro-batch-size "
            "global-batch-size recompute-num-layers num-experts moe-ffn-hidden-size ffn-hidden-size "
            "moe-shared-expert-intermediate-size tensor-model-parallel-size pipeline-model-parallel-size "
-           "num-layers-per-virtual-pipeline-stage expert-model-parallel-size")
+           "num-layers-per-virtual-pipeline-stage context-parallel-size expert-model-parallel-size")
+SIZES = {"context-parallel-size": 1}
 SWITCHES = ("bf16 fp16 use-flash-attn use-distributed-optimizer use-precision-aware-optimizer optimizer-cpu-offload "
             "deterministic-mode use-rotary-position-embeddings sequence-parallel moe-grouped-gemm")
 WORDS = {"optimizer": "adam", "position-embedding-type": "learned_absolute", "recompute-granularity": None,
@@ -31,7 +32,7 @@ WORDS = {"optimizer": "adam", "position-embedding-type": "learned_absolute", "re
          "transformer-impl": "transformer_engine"}
 def parse_args(extra_args_provider=None, ignore_unknown_args=False):
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for name in NUMBERS.split(): parser.add_argument("--" + name, type=int)
+    for name in NUMBERS.split(): parser.add_argument("--" + name, type=int, default=SIZES.get(name))
     for name in SWITCHES.split(): parser.add_argument("--" + name, action="store_true")
     for name, default in WORDS.items(): parser.add_argument("--" + name, default=default)
     return extra_args_provider(parser).parse_args()

@@ -106,6 +106,11 @@ def attend_to_all(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.T
         if self.config.context_parallel_size > 1 and is_gathered:
             from megatron.core import parallel_state
 
+            if kwargs.get("packed_seq_params") is not None:
+                raise NotImplementedError(
+                    "packed sequences with context parallelism: gathered keys are not theirs; give --context-parallel-algo "
+                    "megatron_cp_algo, ulysses_cp_algo or hybrid_cp_algo"
+                )
             group = parallel_state.get_context_parallel_group()
             key, value = whole_sequence(key, group), whole_sequence(value, group)
             attention_mask = _mask(self, attention_mask, key.shape[0], key.device)

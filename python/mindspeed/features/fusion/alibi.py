@@ -51,10 +51,11 @@ def bias(core: Any, query: Tensor, keys: int) -> dict[str, Any]:
     from megatron.core import parallel_state
 
     config, queries = core.config, query.shape[0]
+    place, parts = getattr(core, "part_of_heads", (0, 1))  # where ranks exchange heads for sequence
     of_heads = slopes_of_rank(
         config.num_attention_heads,
-        parallel_state.get_tensor_model_parallel_rank(),
-        parallel_state.get_tensor_model_parallel_world_size(),
+        parallel_state.get_tensor_model_parallel_rank() * parts + place,
+        parallel_state.get_tensor_model_parallel_world_size() * parts,
         query.device,
     )
     if config.alibi_fusion_attn_type == MADE:
@@ -74,9 +75,21 @@ def biased(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def biased_init(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        self.score_bias = functools.partial(bias, self)
+        self.score_bias = bias
 
     return biased_init
+
+
+def _of_ranks(args: Any, given: str) -> Iterator[str]:
+    """Ranks that share the sequence hold no stretch of it."""
+    algorithm = getattr(args, "context_parallel_algo", None)
+    if algorithm not in ("megatron_cp_algo", "ulysses_cp_algo", "hybrid_cp_algo"):
+        yield (
+            f"{given} with --context-parallel-size {args.context_parallel_size} wants a way that knows where keys are: give "
+            "--context-parallel-algo megatron_cp_algo, ulysses_cp_algo or hybrid_cp_algo"
+        )
+    elif algorithm != "ulysses_cp_algo" and args.alibi_fusion_attn_type != MADE:
+        yield f"--alibi-fusion-attn-type {args.alibi_fusion_attn_type} is a table, which a ring has not; give {MADE}"
 
 
 def check(args: Any) -> Iterator[str]:
@@ -84,7 +97,7 @@ def check(args: Any) -> Iterator[str]:
     if getattr(args, "transformer_impl", "local") != "local":
         yield f"{given} is for Megatron's own attention: give --transformer-impl local, or another type"
     if (getattr(args, "context_parallel_size", 1) or 1) > 1:
-        yield f"{given} with --context-parallel-size {args.context_parallel_size}, whose ranks hold no stretch of the sequence: leave out one of them"
+        yield from _of_ranks(args, given)
     if getattr(args, "use_legacy_models", False):
         yield f"{given} with --use-legacy-models, whose attention has no bias: leave out one of them"
     if args.alibi_diagonal_opposite and args.alibi_fusion_attn_type == MADE:

@@ -104,7 +104,7 @@ def run(core: Any, qkv: list[Tensor], heads: int, layout: str, seen: Visible, **
             raise NotImplementedError(
                 "--position-embedding-type alibi: packed sequences are not supported; choose another type"
             )
-        bias = bias_of(qkv[0], qkv[1].shape[0])
+        bias = bias_of(core, qkv[0], qkv[1].shape[0])
     v2 = core.config.use_fusion_attn_v2 or bool(bias)  # the first version adds before it scales
     names = ("pre_tokens", "next_tokens") if v2 else ("pre_tockens", "next_tockens")
     call = torch_npu.npu_fusion_attention_v2 if v2 else torch_npu.npu_fusion_attention

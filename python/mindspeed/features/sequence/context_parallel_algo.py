@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,38 +18,11 @@ from torch import Tensor
 from mindspeed.adaptor import Feature, Flag, Level, Patch
 from mindspeed.features.compatibility.context_parallel import GATHERED, whole_sequence
 from mindspeed.features.fusion.flash_attention import scale_of, unsupported
-from mindspeed.features.sequence._exchange import to_heads, to_sequence
+from mindspeed.features.sequence import context_parallel_kv_cache as cache
+from mindspeed.features.sequence._exchange import brought_again, gathered, to_heads, to_sequence
+from mindspeed.features.sequence._groups import HYBRID, RING, ULYSSES, Groups, degree, groups_of
+from mindspeed.features.sequence._packed import Order, halves, order
 from mindspeed.features.sequence._ring import Ring, ring_attention
-
-RING, ULYSSES, HYBRID = "megatron_cp_algo", "ulysses_cp_algo", "hybrid_cp_algo"
-_groups: WeakKeyDictionary[Any, tuple[Any, Any]] = WeakKeyDictionary()
-
-
-def degree(args: Any, size: int) -> int:
-    """Over how many ranks heads are exchanged for sequence; what is left of the group is a ring."""
-    if args.context_parallel_algo == HYBRID:
-        return int(args.ulysses_degree_in_cp or 1)
-    return size if args.context_parallel_algo == ULYSSES else 1
-
-
-def groups_of(config: Any) -> tuple[Any, Any]:
-    """(those that exchange heads, those that are a ring) of this rank; neighbours exchange heads."""
-    from megatron.core import parallel_state
-
-    group = parallel_state.get_context_parallel_group()
-    size, heads = group.size(), degree(config, group.size())
-    if heads in (1, size):
-        return (None, group) if heads == 1 else (group, None)
-    if group not in _groups:
-        ranks, at = torch.distributed.get_process_group_ranks(group), group.rank()
-        first = at - at % heads
-        inner, outer = ranks[first : first + heads], ranks[at % heads :: heads]
-        # Made by their members alone, when the first of their layers runs.
-        _groups[group] = (
-            torch.distributed.new_group(inner, use_local_synchronization=True),
-            torch.distributed.new_group(outer, use_local_synchronization=True),
-        )
-    return _groups[group]
 
 
 def _kept(core: Any, mask: Tensor | None) -> Tensor | None:
@@ -58,15 +31,16 @@ def _kept(core: Any, mask: Tensor | None) -> Tensor | None:
     return None if is_causal and core.config.attention_mask_type == "causal" else mask
 
 
-def _with_heads_of(core: Any, size: int) -> Any:
+def _with_heads_of(core: Any, group: Any) -> Any:
     """The attention as it would be with a part of its heads, over the whole sequence."""
-    part = copy.copy(core)
+    part, size = copy.copy(core), group.size()
     for name in (
         "hidden_size_per_partition",
         "num_attention_heads_per_partition",
         "num_query_groups_per_partition",
     ):
         setattr(part, name, max(1, getattr(core, name) // size))
+    part.part_of_heads = (group.rank(), size)
     return part
 
 
@@ -82,8 +56,22 @@ def _enough_heads(x: Tensor, size: int) -> Tensor:
     return x.repeat_interleave(size // heads, dim=2)
 
 
-def _in_ring(core: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, group: Any) -> Tensor:
-    config = core.config
+def _own_heads(x: Tensor, group: Any) -> Tensor:
+    """Of gathered keys or values, those that this rank's queries look at."""
+    heads, size, rank = x.shape[2], group.size(), group.rank()
+    if heads % size == 0:
+        return x.chunk(size, dim=2)[rank]
+    if size % heads:
+        raise ValueError(
+            f"--use-ulysses-allgather-kv: {heads} heads of keys and values on each rank cannot be shared by {size} ranks"
+        )
+    return x.chunk(heads, dim=2)[rank * heads // size]
+
+
+def _in_ring(
+    core: Any, qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, groups: Groups, packed: Any
+) -> Tensor:
+    config, (q, k, v) = core.config, qkv
     if getattr(core, "softmax_offset", None) is not None or getattr(
         core.scale_mask_softmax, "window_size", None
     ):
@@ -95,14 +83,24 @@ def _in_ring(core: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, gr
         raise NotImplementedError(
             f"--context-parallel-algo: a ring computes by the fused operator, which does not take {reason}"
         )
+    score_bias = getattr(core, "score_bias", None)  # feature alibi
+    if score_bias is not None and packed is not None:
+        raise NotImplementedError(
+            "--position-embedding-type alibi: packed sequences are not supported; choose another type"
+        )
+    ranks = groups.ring.size() * (1 if groups.window is None else groups.window.size())
     ring = Ring(
-        group=group,
+        group=groups.ring,
+        window=groups.window,
         scale=scale_of(core),
         keep=1.0 - (core.attention_dropout.p if core.training else 0.0),
-        causal=getattr(core.attn_mask_type, "name", "") == "causal",
-        mask=mask,
+        causal=getattr(core.attn_mask_type, "name", "") in ("causal", "padding_causal"),
+        mask=mask if packed is None else None,
+        slopes=None if score_bias is None else score_bias(core, q, q.shape[0])["pse"],
+        packed=None if packed is None else halves(packed, ranks, q.device),
         fused=config.use_fused_ring_attention_update,
         overlap=config.use_cp_send_recv_overlap,
+        keeps=cache.kept_in_ring(core),
     )
     random: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if ring.keep < 1 and not config.sequence_parallel:
@@ -110,6 +108,67 @@ def _in_ring(core: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, gr
 
         random = tensor_parallel.get_cuda_rng_tracker().fork()
     return ring_attention(q, k, v, ring, random)
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """Heads for sequence, among the ranks of a group."""
+
+    core: Any
+    group: Any
+    order: Order | None
+
+    def key(self, x: Tensor) -> Tensor:
+        if self.core.config.use_ulysses_allgather_kv:
+            return _own_heads(gathered(x, self.group, self.order), self.group).contiguous()
+        return to_sequence(_enough_heads(x, self.group.size()), self.group, self.order)
+
+    def mask(self, mask: Tensor | None) -> Tensor | None:
+        if mask is None:
+            return None
+        rows = whole_sequence(mask.movedim(-2, 0).to(torch.uint8), self.group)
+        return rows.movedim(0, -2).to(torch.bool)
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, inner: Callable[..., Tensor]
+    ) -> Tensor:
+        size = self.group.size()
+        if q.shape[2] % size:
+            raise ValueError(
+                f"--context-parallel-algo: {q.shape[2]} heads on each rank, shared by {size} ranks"
+            )
+        q = to_sequence(q, self.group, self.order)
+        wholes = [self.key(x) for x in (k, v)]
+        kept = cache.brought_again_after_exchange(self.core)
+        again: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if any(kept):
+            chosen = [place for place in range(2) if kept[place]]
+            again = brought_again([(k, v)[at] for at in chosen], [wholes[at] for at in chosen], self.key)
+        with again:
+            out = inner(_with_heads_of(self.core, self.group), q, *wholes, self.mask(mask))
+        return to_heads(out.view(*q.shape[:3], -1), self.group, self.order).flatten(2)
+
+
+def _attend(
+    core: Any, qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, packed: Any, attend: Any
+) -> Tensor:
+    """[s, b, h, d] -> [s, b, h * d]; of packed sequences b is 1."""
+    groups = groups_of(core.config)
+
+    def inner(core: Any, *qkv: Any) -> Tensor:
+        q, k, v, mask = qkv
+        if packed is not None:
+            q, k, v = (t.squeeze(1) for t in (q, k, v))
+        if groups.ring is not None:
+            return _in_ring(core, (q, k, v), mask, groups, packed)
+        out: Tensor = attend(core, q, k, v, mask, packed_seq_params=packed)
+        return out
+
+    if groups.exchanging is None:
+        return inner(core, *qkv, mask)
+    ranks = core.config.context_parallel_size
+    places = None if packed is None else order(packed, ranks, groups.exchanging.size(), qkv[0].device)
+    return _Exchange(core, groups.exchanging, places).attend(*qkv, mask, inner)
 
 
 def by_algorithm(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -128,39 +187,21 @@ def by_algorithm(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return attend(
                 self, query, key, value, attention_mask, attn_mask_type, attention_bias, packed_seq_params
             )
-        if packed_seq_params is not None or attention_bias is not None:
+        if attention_bias is not None:
             raise NotImplementedError(
-                "--context-parallel-algo: packed sequences and attention biases are not supported; leave it out"
+                "--context-parallel-algo: attention biases are not supported; leave it out"
             )
-        exchanging, ring = groups_of(config)
         mask = _kept(self, attention_mask)
-        core = self
-        if exchanging is not None:
-            size = exchanging.size()
-            if query.shape[2] % size:
-                raise ValueError(
-                    f"--context-parallel-algo: {query.shape[2]} heads on each rank, shared by {size} ranks"
-                )
-            query, key, value = (to_sequence(_enough_heads(x, size), exchanging) for x in (query, key, value))
-            if mask is not None:
-                rows = whole_sequence(mask.movedim(-2, 0).to(torch.uint8), exchanging)
-                mask = rows.movedim(0, -2).to(torch.bool)
-            core = _with_heads_of(self, size)
-        if ring is not None:
-            out = _in_ring(core, query, key, value, mask, ring)
-        else:
-            out = attend(core, query, key, value, mask)
-        if exchanging is None:
-            return out
-        return to_heads(out.view(*query.shape[:3], -1), exchanging).flatten(2)
+        if packed_seq_params is None:
+            return _attend(self, (query, key, value), mask, None, attend)
+        qkv = (query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1))
+        return _attend(self, qkv, None, packed_seq_params, attend).view(query.shape[0], -1)
 
     return forward
 
 
 def check(args: Any) -> Iterator[str]:
     size, algorithm = getattr(args, "context_parallel_size", 1) or 1, args.context_parallel_algo
-    if args.cp_window_size != 1:
-        yield f"--cp-window-size {args.cp_window_size}: rings of rings are not supported; leave it out"
     if size == 1:
         return
     if getattr(args, "transformer_impl", "local") == "transformer_engine":
@@ -172,6 +213,11 @@ def check(args: Any) -> Iterator[str]:
             f"({size}) other than 1 and itself"
         )
         return
+    ring, wide = size // exchanging, args.cp_window_size
+    if wide != 1 and (wide < 1 or ring % wide or wide == ring):
+        yield (
+            f"--cp-window-size is {wide}, and {ring} ranks are a ring: give a divisor of {ring} other than itself, or leave it out"
+        )
     tensor = getattr(args, "tensor_model_parallel_size", 1) or 1
     heads = getattr(args, "num_attention_heads", None)
     if heads is not None and heads % (tensor * exchanging):
@@ -193,7 +239,12 @@ FEATURE = Feature(
             choices=(RING, ULYSSES, HYBRID, "kvallgather_cp_algo"),
         ),
         Flag("--ulysses-degree-in-cp", "hybrid_cp_algo: how many ranks exchange heads.", type=int),
-        Flag("--cp-window-size", "Ranks of an inner ring; only 1, which is one ring.", type=int, default=1),
+        Flag(
+            "--cp-window-size",
+            "Ranks of an inner ring: keys go around in it, and meanwhile to the next one; 1 is one ring of all.",
+            type=int,
+            default=1,
+        ),
         Flag("--use-cp-send-recv-overlap", "Keys and values of the next step travel while one is computed."),
         Flag("--use-fused-ring-attention-update", "Results of steps are merged by one operator."),
         Flag(
