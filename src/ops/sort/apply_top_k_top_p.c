@@ -41,6 +41,7 @@ static void filter_row(const struct filter *f, size_t r, struct hc_top_row *row)
     for (size_t i = first; i < count; i++) out[kept[i].at] = row->value[i];
 }
 
+/* Items are rows; memory of a thread serves all rows of a piece. */
 static void filter_rows(void *ctx, size_t begin, size_t end) {
     struct filter *f = ctx;
     struct hc_top_row row;
@@ -50,6 +51,7 @@ static void filter_rows(void *ctx, size_t begin, size_t end) {
 }
 
 /* Operands logits, p, k, out. */
+/* A k outside of 1 to the row's length is an error of the caller's numbers, named with its place. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *logits = hc_arg(call, 0);
     struct hc_plain p = hc_plain_open(call->name);

@@ -5,10 +5,12 @@
 #ifdef HC_ISA
 #include "simd_softmax.h"
 
+/* In place: the sum is in double, every value a float. */
 void HC_FN(top_row_softmax)(size_t n, float *value) { vf_row_softmax(value, value, n); }
 
 #else
 
+/* Slots C and D, as the callers have buffers of their own in A. */
 bool hc_top_row_take(size_t n, struct hc_top_row *row) {
     row->pairs = hc_scratch(HC_SCRATCH_C, 2 * n * sizeof *row->pairs);
     row->value = hc_scratch(HC_SCRATCH_D, n * sizeof *row->value);
