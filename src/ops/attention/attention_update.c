@@ -9,6 +9,7 @@
 /* The interface knows 1 to 16 parts. */
 enum { PARTS_MAX = 24 };
 
+/* lse [rows] and localOut [rows, size] of each part. */
 struct update {
     const float *lse[PARTS_MAX], *part[PARTS_MAX];
     float *out, *lse_out;
@@ -36,6 +37,7 @@ static float shares(const struct update *u, size_t r, float *share) {
     return top == -INFINITY ? top : (float)((double)top + log(sum));
 }
 
+/* The parts follow each other over one row, which stays in the first cache. */
 void HC_FN(attention_update)(const struct update *u, size_t begin, size_t end) {
     for (size_t r = begin; r < end; r++) {
         float share[PARTS_MAX];

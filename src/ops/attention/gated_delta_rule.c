@@ -38,6 +38,8 @@ static inline vf load_at(const float *p, size_t i, size_t n) {
     return i + HC_VL <= n ? vf_load(p + i) : vf_load_part(p + i, n - i);
 }
 
+/* Two passes over a row: what it predicts for this key, then the correction and what the query reads of it.
+ * The row is in the first cache for the second one. */
 void HC_FN(delta_step)(const struct delta *d, size_t token, size_t head, size_t first, size_t rows,
                        const float *decay, float *s) {
     const size_t n = d->key_size, key = (token * d->key_heads + head / (d->heads / d->key_heads)) * n;
@@ -61,6 +63,7 @@ void HC_FN(delta_step)(const struct delta *d, size_t token, size_t head, size_t 
     }
 }
 
+/* Numbers behind key_size are e^g, too, and multiply zeros. */
 void HC_FN(delta_decay)(const struct delta *d, size_t token, size_t head, float *decay) {
     const size_t at = token * d->heads + head;
     const float g = d->g != NULL ? d->g[at] : 0.0f;
@@ -108,6 +111,7 @@ static void load_rows(const struct loop *l, int64_t slot, size_t head, size_t fi
     }
 }
 
+/* Rounded to the pool's type; the rows that go on keep their floats. */
 static void store_rows(const struct loop *l, int64_t slot, size_t head, size_t first, size_t rows,
                        const float *s) {
     hc_store_fn *store = hc_store_for(l->to->dtype, HC_F32);
@@ -195,6 +199,7 @@ static aclnnStatus check_accepted(const struct loop *l, const char *op) {
     return 0;
 }
 
+/* Everything that numbers say is checked before a state is touched. */
 static aclnnStatus compute(const struct hc_call *call, struct hc_plain *p) {
     const struct args *a = call->args;
     const aclTensor *to = hc_arg(call, TO), *out = hc_arg(call, OUT);

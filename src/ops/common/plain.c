@@ -12,6 +12,7 @@ static bool ready(struct hc_plain *p, const aclTensor *t) {
     return false;
 }
 
+/* Nothing is copied where the tensor is contiguous float32 already. */
 const float *hc_plain_in(struct hc_plain *p, const aclTensor *t) {
     if (!ready(p, t)) return NULL;
     const int i = p->count;
@@ -50,12 +51,14 @@ static void *writable(struct hc_plain *p, const aclTensor *t, aclDataType dtype,
     return p->status == 0 ? hc_data(&p->item[i].view) : NULL;
 }
 
+/* Three ways to a writable view; they differ in the type and in what it holds at first. */
 float *hc_plain_out(struct hc_plain *p, const aclTensor *t) { return writable(p, t, ACL_FLOAT, false); }
 float *hc_plain_inout(struct hc_plain *p, const aclTensor *t) { return writable(p, t, ACL_FLOAT, true); }
 int64_t *hc_plain_out_index(struct hc_plain *p, const aclTensor *t) {
     return writable(p, t, ACL_INT64, false);
 }
 
+/* Given back with the rest; the sizes are checked by the allocation. */
 void *hc_plain_take(struct hc_plain *p, size_t n, size_t size) {
     if (p->status != 0) return NULL;
     void *memory = p->count < HC_PLAIN_MAX ? hc_block_take_array(n, size) : NULL;
@@ -85,6 +88,8 @@ const int64_t *hc_plain_index(struct hc_plain *p, const char *arg, const aclTens
     return p->status == 0 ? own : NULL;
 }
 
+/* In the order of the calls: an output written to memory of its own is copied after all inputs have been
+ * read. */
 aclnnStatus hc_plain_close(struct hc_plain *p, aclnnStatus status) {
     if (p->status != 0) status = p->status;
     for (int i = 0; i < p->count; i++) {
@@ -108,6 +113,7 @@ static const char *show_shape(const int64_t *shape, int32_t rank, char *buf, siz
     return buf;
 }
 
+/* A message shows the tensor that came and the shape that was wanted, with `any` for sizes that are free. */
 static aclnnStatus check(const char *op, const char *arg, const aclTensor *t, const char *kind, bool typed,
                          int32_t rank, const int64_t *shape) {
     char text[HC_DESCRIBE_BYTES];

@@ -5,6 +5,7 @@
 #ifdef HC_ISA
 #include "simd.h"
 
+/* All rows of a vector are read before it is stored, so y may be one of them. */
 void HC_FN(causal_conv_row)(size_t taps, size_t n, float *y, const float *const *row,
                             const float *const *weight, const float *x) {
     size_t i = 0;
@@ -23,6 +24,7 @@ void HC_FN(causal_conv_row)(size_t taps, size_t n, float *y, const float *const 
     }
 }
 
+/* A product of two floats is exact in double. */
 void HC_FN(causal_conv_add)(size_t n, double *sum, const float *a, const float *b) {
     for (size_t i = 0; i < n; i++) sum[i] += (double)a[i] * (double)b[i];
 }

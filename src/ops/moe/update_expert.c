@@ -8,10 +8,12 @@
 
 static const char NAME[] = "aclnnMoeUpdateExpert";
 
+/* Tokens with so many choices each; this rank, of so many. */
 struct args {
     int64_t tokens, choices, rank, world, mode;
 };
 
+/* Numbers that were read once: ids of experts, and the table row by row. */
 struct balance {
     const struct args *a;
     const aclTensor *table;

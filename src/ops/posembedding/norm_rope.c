@@ -14,6 +14,7 @@ static inline float normal(const float *x, const float *gamma, float rstd, size_
     return gamma != NULL ? x[i] * rstd * gamma[i] : x[i];
 }
 
+/* Both results of a pair are made before the next pair is read; y and x are different memory. */
 static void rotate(const struct hc_norm_rope *a, const float *x, const float *gamma, float rstd,
                    int64_t angle, float *y) {
     const float *c = a->cos + angle, *s = a->sin + angle;
@@ -26,6 +27,8 @@ static void rotate(const struct hc_norm_rope *a, const float *x, const float *ga
     }
 }
 
+/* The mean of squares is in double, the factor a float, as in the norms of their own. What lies in front of
+ * the rotated part and behind it is only normalised. */
 void HC_FN(norm_rope)(const struct hc_norm_rope *a, size_t begin, size_t end) {
     const size_t n = a->size, rotated = a->cos != NULL ? a->rotated : 0;
     const float *gamma = a->gamma;
@@ -43,6 +46,8 @@ void HC_FN(norm_rope)(const struct hc_norm_rope *a, size_t begin, size_t end) {
     }
 }
 
+/* Adding 1.5 * 2^23 leaves no bits for a fraction: the sum is rounded to nearest even, and taken off again.
+ */
 void HC_FN(cache_quantise)(const struct hc_cache_rows *c, size_t token, size_t first, size_t n, float *to) {
     const float *x = c->rows + token * c->width + first;
     for (size_t i = 0; i < n; i++) {
@@ -73,6 +78,7 @@ struct write {
     const int64_t *last; /* token that a slot keeps */
 };
 
+/* Pieces end where a run of the cache does. */
 static void write_row(const struct hc_cache_rows *c, size_t token, char *at) {
     const struct hc_cache_place *to = &c->to;
     hc_store_fn *store = hc_store_for(to->tensor->dtype, HC_F32);
@@ -87,6 +93,7 @@ static void write_row(const struct hc_cache_rows *c, size_t token, char *at) {
     }
 }
 
+/* Tokens whose slot a later one takes are left out, so no two threads write one place. */
 static void write_rows(void *ctx, size_t begin, size_t end) {
     const struct write *w = ctx;
     const struct hc_cache_place *to = &w->c->to;
