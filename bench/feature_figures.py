@@ -175,6 +175,12 @@ ROWS = {
         ranks=2,
         batch=8,
     ),
+    "schedules-method": Row(
+        model=f"{LLAMA} {TWO} --bf16",
+        on="--schedules-method dualpipev",
+        ranks=2,
+        batch=16,
+    ),
     "recompute-in-bubble": Row(
         model=f"{LLAMA} {TWO} --num-layers-per-virtual-pipeline-stage 1",
         on="--recompute-in-bubble",

@@ -51,7 +51,8 @@ def named(feature: Feature, folder: str) -> str:
 
 def row(feature: Feature) -> str:
     flags = ", ".join(f"`{flag.spelling}`" for flag in feature.flags)
-    return f"| {named(feature, '')} | {feature.area} | {cell(flags)} | {cell(feature.summary)} |\n"
+    cores = f" Megatron Core before {feature.until}." if feature.until else ""
+    return f"| {named(feature, '')} | {feature.area} | {cell(flags)} | {cell(feature.summary + cores)} |\n"
 
 
 def features_page() -> str:

@@ -60,6 +60,7 @@ OFF: dict[str, Any] = {
     "recompute_in_advance": False,
     "recompute_in_bubble": False,
     "pipeline_num_transformer_layers": None,
+    "schedules_method": None,
     "recompute_norm": False,
     "recompute_norm_num_layers": None,
     "unaligned_linear": False,

@@ -63,6 +63,7 @@ class Feature:
     finders   are put in front of the import system before the first patches, and taken away after the last: for features
               that are on without arguments.
     is_outermost  its patches go around those of all others, whatever the level.
+    until     the first release of Megatron Core that it is not for: on with that one or a later one is an error.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Feature:
     patches: tuple[Patch, ...] = ()
     finders: tuple[Finder, ...] = ()
     is_outermost: bool = False
+    until: str = ""
 
     @property
     def is_permanent(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mindspeed.adaptor.feature import Arguments, Feature
 from mindspeed.adaptor.levels import Level
+from mindspeed.adaptor.versions import installed_version, release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ def problems(features: Iterable[Feature], args: Arguments, level: Level) -> list
     found.extend(_conflicts(on))
     for feature in on:
         found.extend(_unmet(feature, args, choices))
+        found.extend(_too_new(feature))
         if feature.check is not None:
             found.extend(f"{feature.title}: {sentence}" for sentence in feature.check(args))
     return found
@@ -115,3 +117,12 @@ def _unmet(feature: Feature, args: Arguments, choices: list[Choice]) -> Iterator
             if choice.feature.name == need.feature:
                 what = f"{choice.feature.title}, which is off ({choice.reason})"
         yield f"{feature.title} needs {what}: {need.why}; add {need.flag}, or {_remedy(feature)}"
+
+
+def _too_new(feature: Feature) -> Iterator[str]:
+    found = installed_version("megatron-core") if feature.until else None
+    if found is not None and release(found) >= release(feature.until):
+        yield (
+            f"{feature.title} is for Megatron Core before {feature.until}, and {found} is installed; "
+            f"{_remedy(feature)}, or install an earlier release"
+        )

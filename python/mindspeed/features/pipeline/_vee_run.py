@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running the passes of a pipeline in the shape of a V, with Megatron's own steps for each pass.
+
+Messages of a direction have a group of ranks of their own: one rank only sends in it and the other only receives, in one
+order, so nobody waits for a message whose receiver waits as well. What the next pass needs is asked for before this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mindspeed.features.pipeline._vee import FORWARD, Message, Pass, Plan, plan
+
+DOWN, UP = 1, -1  # to the next rank of the pipeline, to the one before
+_Shape = tuple[tuple[int, ...], torch.dtype]
+
+
+_made: dict[int, tuple[Any, dict[int, Any]]] = {}  # by the identity of Megatron's group, and that group
+
+
+def directions(pipeline: Any) -> dict[int, Any]:
+    """A group of HCCL for messages to the next rank, and one for those to the rank before.
+
+    Made once for a group of Megatron; every rank of the job comes here in its first step.
+    """
+    kept = _made.get(id(pipeline))
+    if kept is not None and kept[0] is pipeline:
+        return kept[1]
+    _made.clear()  # those of a job before
+    mine = torch.distributed.get_process_group_ranks(pipeline)
+    rows: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(rows, mine)
+    groups: dict[int, Any] = {}
+    for ranks in sorted({tuple(row) for row in rows}):
+        for direction in (DOWN, UP):
+            group = torch.distributed.new_group(list(ranks))
+            if ranks == tuple(mine):
+                groups[direction] = group
+    _made[id(pipeline)] = pipeline, groups
+    return groups
+
+
+class Mail:
+    """Messages of this rank."""
+
+    def __init__(self, order: Plan, rank: int, pipeline: Any, form: _Shape) -> None:
+        self._rank, self._form = rank, form
+        self._ranks = torch.distributed.get_process_group_ranks(pipeline)
+        self._groups = directions(pipeline)
+        last = len(order.orders) - 1
+        peers = [peer for peer in (rank - 1, rank + 1) if 0 <= peer <= last]
+        self._expected = {peer: deque(order.messages(peer, rank)) for peer in peers}
+        self._arriving: dict[Message, tuple[Tensor, Any]] = {}
+        self._leaving: list[tuple[Tensor, Any]] = []
+
+    def ask(self, message: Message) -> None:
+        """And for what the same rank sends before it."""
+        if message in self._arriving:
+            return
+        (peer,) = (peer for peer, queue in self._expected.items() if message in queue)
+        queue, direction = self._expected[peer], DOWN if peer < self._rank else UP
+        while message not in self._arriving:
+            shape, dtype = self._form
+            tensor = torch.empty(shape, dtype=dtype, device="npu")
+            work = torch.distributed.irecv(tensor, self._ranks[peer], self._groups[direction])
+            self._arriving[queue.popleft()] = tensor, work
+
+    def take(self, message: Message) -> Tensor:
+        self.ask(message)
+        tensor, work = self._arriving.pop(message)
+        work.wait()
+        return tensor
+
+    def send(self, peer: int, tensor: Tensor) -> None:
+        tensor = tensor.detach().contiguous()
+        group = self._groups[DOWN if peer > self._rank else UP]
+        self._leaving = [(sent, work) for sent, work in self._leaving if not work.is_completed()]
+        self._leaving.append((tensor, torch.distributed.isend(tensor, self._ranks[peer], group)))
+
+    def close(self) -> None:
+        for _, work in self._leaving:
+            work.wait()
+
+
+class Run:
+    """One step of training, or of evaluation, on this rank."""
+
+    def __init__(self, models: list[Any], order: Plan, rank: int, mail: Mail, steps: Steps) -> None:
+        self._models, self._order, self._rank, self._mail, self._steps = models, order, rank, mail, steps
+        self._here: dict[Message, Tensor] = {}  # from one chunk to the other of the rank where the V turns
+        self._kept: dict[tuple[int, int], tuple[Tensor | None, Tensor]] = {}
+
+    def run(self) -> None:
+        passes = self._order.orders[self._rank]
+        for step, following in zip(passes, [*passes[1:], None], strict=True):
+            given = self._taken(step)
+            if following is not None and (message := self._wanted(following)) is not None:
+                self._mail.ask(message)
+            (self._forward if step.kind == FORWARD else self._backward)(step, given)
+        self._mail.close()
+
+    def _stage(self, step: Pass) -> int:
+        return self._order.place.stage(self._rank, step.chunk)
+
+    def _source(self, step: Pass) -> int | None:
+        """The stage that gives to this pass."""
+        place, stage = self._order.place, self._stage(step)
+        source = stage - 1 if step.kind == FORWARD else stage + 1
+        return source if 0 <= source <= place.last else None
+
+    def _wanted(self, step: Pass) -> Message | None:
+        """What it needs of another rank."""
+        source = self._source(step)
+        if source is None or self._order.place.rank(source) == self._rank:
+            return None
+        return Message(step.kind, self._stage(step), step.batch)
+
+    def _taken(self, step: Pass) -> Tensor | None:
+        message = self._wanted(step)
+        if message is not None:
+            return self._mail.take(message)
+        return self._here.pop(Message(step.kind, self._stage(step), step.batch), None)
+
+    def _give(self, step: Pass, tensor: Tensor) -> None:
+        sent = self._order.sent(self._rank, step)
+        if sent is not None:
+            self._mail.send(sent[0], tensor)
+            return
+        following = self._stage(step) + (1 if step.kind == FORWARD else -1)
+        if 0 <= following <= self._order.place.last:
+            self._here[Message(step.kind, following, step.batch)] = tensor.detach()
+
+    def _forward(self, step: Pass, given: Tensor | None) -> None:
+        if given is not None:
+            given.requires_grad_(not self._steps.forward_only)
+        output = self._steps.forward(step, self._models[step.chunk], given)
+        is_last = self._stage(step) == self._order.place.last
+        if not is_last:
+            self._give(step, output)
+        if self._steps.forward_only:
+            return
+        self._kept[step.chunk, step.batch] = given, output
+        self._steps.free(output, is_last)
+
+    def _backward(self, step: Pass, gradient: Tensor | None) -> None:
+        given, output = self._kept.pop((step.chunk, step.batch))
+        found = self._steps.backward(step, given, output, gradient)
+        if found is not None:
+            self._give(step, found)
+
+
+class Steps:
+    """A pass by Megatron's functions."""
+
+    def __init__(
+        self,
+        config: Any,
+        schedules: Any,
+        forward: Callable[..., Any],
+        iterators: Any,
+        batches: int,
+        **how: Any,
+    ) -> None:
+        self._config, self._schedules, self._function, self._iterators = config, schedules, forward, iterators
+        self._batches, self._collects = batches, how["collect_non_loss_data"]
+        self.forward_only: bool = how["forward_only"]
+        self._first = how["first_val_step"]
+        self.found: list[Any] = []  # what loss functions report
+        self.tokens = torch.tensor(0, dtype=torch.int, device="npu")
+
+    @contextlib.contextmanager
+    def _at(self, chunk: int) -> Any:
+        from megatron.core import parallel_state
+
+        parallel_state.set_virtual_pipeline_model_parallel_rank(chunk)
+        yield
+
+    def forward(self, step: Pass, model: Any, given: Tensor | None) -> Tensor:
+        first = self._schedules.check_first_val_step(self._first, self.forward_only, step.batch == 0)
+        grad = torch.no_grad() if self.forward_only else contextlib.nullcontext()
+        with self._at(step.chunk), grad:
+            output, tokens = self._schedules.forward_step(
+                self._function,
+                self._iterators[step.chunk],
+                model,
+                self._batches,
+                given,
+                self.found,
+                self._config,
+                self._collects,
+                None,
+                first,
+                current_microbatch=step.batch,
+            )
+        self.tokens += tokens
+        result: Tensor = output
+        return result
+
+    def backward(
+        self, step: Pass, given: Tensor | None, output: Tensor, gradient: Tensor | None
+    ) -> Tensor | None:
+        kind = self._schedules.ModelType.encoder_or_decoder
+        with self._at(step.chunk):
+            found: Tensor | None = self._schedules.backward_step(given, output, gradient, kind, self._config)
+        return found
+
+    def free(self, output: Tensor, is_last: bool) -> None:
+        """Of an output that is sent autograd needs the graph alone."""
+        if not is_last:
+            self._schedules.deallocate_output_tensor(output, self._config.deallocate_pipeline_outputs)
+
+
+def _on(device: str, found: Any) -> Any:
+    if isinstance(found, Tensor):
+        return found.to(device)
+    if isinstance(found, dict):
+        return {key: _on(device, value) for key, value in found.items()}
+    if isinstance(found, (list, tuple)):
+        return type(found)(_on(device, value) for value in found)
+    return found
+
+
+def report(steps: Steps, pipeline: Any) -> tuple[list[Any], Tensor]:
+    """Losses and numbers of tokens for all ranks: Megatron looks for them on the last one, and they are on the first."""
+    ranks = torch.distributed.get_process_group_ranks(pipeline)
+    rows = [_on("cpu", steps.found), steps.tokens.cpu()]
+    torch.distributed.broadcast_object_list(rows, src=ranks[0], group=pipeline)
+    return _on("npu", rows[0]), rows[1].npu()
+
+
+def shape(config: Any, sequence: int, batch: int) -> _Shape:
+    length = sequence // config.context_parallel_size
+    if config.sequence_parallel:
+        length //= config.tensor_model_parallel_size
+    dtype = torch.float32 if config.fp32_residual_connection else config.pipeline_dtype
+    return (length, batch, config.hidden_size), dtype
+
+
+def step(
+    *,
+    forward_step_func: Callable[..., Any],
+    data_iterator: Any,
+    model: list[Any],
+    num_microbatches: int,
+    seq_length: int,
+    micro_batch_size: int,
+    decoder_seq_length: int | None = None,
+    forward_only: bool = False,
+    collect_non_loss_data: bool = False,
+    first_val_step: bool | None = None,
+) -> list[Any]:
+    """In place of Megatron's interleaved schedule, with its arguments."""
+    from megatron.core import parallel_state
+    from megatron.core.pipeline_parallel import schedules
+
+    config = schedules.get_model_config(model[0])
+    if config.timers is not None:
+        config.timers("forward-backward", log_level=1).start(barrier=config.barrier_with_L1_time)
+    pipeline = parallel_state.get_pipeline_model_parallel_group()
+    rank, ranks = torch.distributed.get_rank(pipeline), torch.distributed.get_world_size(pipeline)
+    order = plan(ranks, num_microbatches, forward_only)
+    mail = Mail(order, rank, pipeline, shape(config, decoder_seq_length or seq_length, micro_batch_size))
+    how = {
+        "forward_only": forward_only,
+        "collect_non_loss_data": collect_non_loss_data,
+        "first_val_step": first_val_step,
+    }
+    steps = Steps(config, schedules, forward_step_func, data_iterator, num_microbatches, **how)
+    Run(model, order, rank, mail, steps).run()
+    found, tokens = report(steps, pipeline)
+    if config.finalize_model_grads_func is not None and not forward_only:
+        config.finalize_model_grads_func(model, tokens if config.calculate_per_token_loss else None)
+    if config.timers is not None:
+        config.timers("forward-backward").stop()
+    return found
