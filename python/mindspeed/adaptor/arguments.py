@@ -52,10 +52,10 @@ def add_flags(parser: ArgumentParser, features: Iterable[Feature]) -> None:
     in_order = sorted(features, key=lambda feature: feature.area)
     for area, members in itertools.groupby(in_order, key=lambda feature: feature.area):
         flags = [flag for feature in members for flag in feature.flags]
-        if any(flag.name not in known or (flag.negative and flag.negative not in known) for flag in flags):
-            group = parser.add_argument_group(f"MindSpeed, {area}")
-            for flag in flags:
-                flag.add_to(group, known)
+        new = any(flag.name not in known or (flag.negative and flag.negative not in known) for flag in flags)
+        group = parser.add_argument_group(f"MindSpeed, {area}") if new else parser
+        for flag in flags:  # also where all are Megatron's: they may have more choices here
+            flag.add_to(group, known)
 
 
 def extended(provider: Provider | None, features: Iterable[Feature]) -> Provider:

@@ -10,7 +10,7 @@ from argparse import Namespace
 from types import ModuleType
 
 import pytest
-from mindspeed.adaptor import session
+from mindspeed.adaptor import arguments, session
 from mindspeed.features.precision import fp8_recipes
 from mindspeed.features.precision.fp8_recipes import FEATURE, own_context
 from mindspeed.standins.finder import StandInFinder
@@ -20,8 +20,7 @@ def test_the_words_are_choices_of_the_parser(capsys):
     made = argparse.ArgumentParser()
     made.add_argument("--fp8-format", choices=["e4m3", "hybrid"], dest="fp8")
     made.add_argument("--fp8-recipe", default="delayed", choices=["tensorwise", "delayed", "mxfp8"])
-    for flag in FEATURE.flags:
-        flag.add_to(made, made._option_string_actions)
+    arguments.add_flags(made, [FEATURE])
     args = made.parse_args(["--fp8-format", "hif8", "--fp8-recipe", "blockwise"])
     assert (args.fp8, args.fp8_recipe) == ("hif8", "blockwise")
     with pytest.raises(SystemExit):
