@@ -34,6 +34,8 @@ OFF: dict[str, Any] = {
     "enable_recompute_layers_per_pp_rank": False,
     "context_parallel_algo": None,
     "cp_window_size": 1,
+    "attention_mask_on_cpu": False,
+    "adaptive_cp_manually_set_mask_list": False,
     "context_parallel_kv_cache_policy": None,
     "context_parallel_cache_interval": 0,
     "use_ulysses_allgather_kv": False,
@@ -70,7 +72,7 @@ OFF: dict[str, Any] = {
 
 @contextlib.contextmanager
 def sizes(changed: dict[str, int]) -> Iterator[None]:
-    """VOCAB, SEQUENCE, HIDDEN, BATCH, HEADS, GROUPS, SHORTER of the job."""
+    """VOCAB, SEQUENCE, HIDDEN, BATCH, HEADS, GROUPS, SHORTER, DOCUMENTS of the job."""
     before = {name: getattr(parallel_job, name) for name in changed}
     vars(parallel_job).update(changed)
     yield

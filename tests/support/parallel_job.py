@@ -27,10 +27,8 @@ from torch import Tensor
 # of it ends at a multiple of 128.
 VOCAB, SEQUENCE, HEADS, HIDDEN, EXPERTS, TOP_K = 128, 32, 8, 128, 8, 2
 BATCH, RATE, DECAY, CLIP = 8, 1e-3, 0.1, 1.0
-SHORTER, GROUPS = (
-    0,
-    HEADS,
-)  # by how many tokens of every three micro-batches the second and third are shorter; of heads
+# By how many tokens of every three micro-batches the second and third are shorter; of heads; of a sample, 0: no mask.
+SHORTER, GROUPS, DOCUMENTS = 0, HEADS, 0
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ZERO = {"zero2": "optim_grads", "zero3": "optim_grads_params"}
 Batch = dict[str, Tensor]
@@ -278,6 +276,14 @@ def samples(step: int) -> Tensor:
     return (start + stride * torch.arange(SEQUENCE + 1)) % VOCAB
 
 
+def document_mask() -> Tensor:
+    """Causal in each of DOCUMENTS stretches of the sequence; True where a key is hidden."""
+    position = torch.arange(SEQUENCE, device="npu")
+    document = position * DOCUMENTS // SEQUENCE
+    hidden = (position > position.unsqueeze(1)) | (document != document.unsqueeze(1))
+    return hidden.view(1, 1, SEQUENCE, SEQUENCE)
+
+
 def micro_batches(step: int) -> Iterator[Batch]:
     """This rank's samples, one at a time, cut along the sequence for context parallelism."""
     from megatron.core import parallel_state
@@ -291,8 +297,9 @@ def micro_batches(step: int) -> Iterator[Batch]:
     for number, row in enumerate(samples(step)[rank::size]):
         text = row[: len(row) - SHORTER * (number % 3)].unsqueeze(0).to("npu")
         positions = torch.arange(text.shape[1] - 1, device="npu").unsqueeze(0)
+        mask = {"attention_mask": document_mask()} if DOCUMENTS else {}
         yield get_batch_on_this_cp_rank(
-            {"tokens": text[:, :-1], "labels": text[:, 1:], "position_ids": positions}, **told
+            {"tokens": text[:, :-1], "labels": text[:, 1:], "position_ids": positions} | mask, **told
         )
 
 
@@ -310,7 +317,9 @@ def _loss(output: Tensor, per_token: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 def forward_step(source: Iterator[Batch], model: torch.nn.Module, per_token: bool) -> tuple[Tensor, Callable]:
     batch = next(source)
-    output = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
+    output = model(
+        batch["tokens"], batch["position_ids"], batch.get("attention_mask"), labels=batch["labels"]
+    )
     return output, functools.partial(_loss, per_token=per_token)
 
 

@@ -2,7 +2,7 @@
 """`torchrun ... ring_job.py CASE...`: a ring's attention and gradients against the whole in float64.
 
 A case is JSON: `kind` of the mask, and what the ring is told: `fused` (no mask, merged by the operator), `window` (ranks of one),
-`keeps`, `slopes` (scores fall off with the distance), `lengths` of packed sequences. Rank 0 prints a line of JSON for each: the largest
+`keeps`, `slopes` (scores fall off with the distance), `lengths` of packed sequences; or `adaptive`: no ring, but blocks in their own places. Rank 0 prints a line of JSON for each: the largest
 difference on any rank, the tensors that rank 0 sends in the forward and the backward pass, and the bytes that it holds between them.
 """
 
@@ -19,6 +19,7 @@ import mindspeed.megatron_adaptor  # noqa: F401
 import torch
 from mindspeed.features.compatibility.context_parallel import chunks_of
 from mindspeed.features.fusion.flash_attention import triangle
+from mindspeed.features.sequence._adaptive import Adaptive, adaptive_attention, seen_by_all
 from mindspeed.features.sequence._packed import halves
 from mindspeed.features.sequence._ring import Ring, ring_attention
 from torch import Tensor
@@ -40,6 +41,9 @@ def mask_of(case: Case, length: int, generator: torch.Generator) -> Tensor:
     if kind == "causal":
         return later.expand(batch, 1, -1, -1)
     hidden = torch.rand(batch, 1, length, length, generator=generator) < (0.0 if kind == "none" else 0.6)
+    if kind == "documents":  # of a third and of two thirds of the sequence
+        first = torch.arange(length) < length // 3
+        return ((first.unsqueeze(0) != first.unsqueeze(1)) | later).expand(batch, 1, -1, -1)
     if kind == "hidden":
         hidden[:, :, :5] = True
     return hidden
@@ -121,9 +125,15 @@ def difference(case: Case, group: ProcessGroup, windows: tuple[Any, Any], sent: 
         return mine.squeeze(1) if packed else mine
 
     own = [mine_of(t).float().npu().requires_grad_() for t in whole]
-    ring = ring_of(case, size, rank, mask, windows)
+    rounds: list[int] = []
     before = in_use()
-    found = ring_attention(*own, ring, contextlib.nullcontext())
+    if case.get("adaptive"):
+        seen = seen_by_all(part(mask, rank, size, lengths, -2).npu(), group)
+        rounds = [len(blocks) for blocks in seen.rounds]
+        way = Adaptive(group=group, seen=seen, scale=WIDTH**-0.5, overlap=case["adaptive"] == "overlap")
+        found = adaptive_attention(*own, way, contextlib.nullcontext())
+    else:
+        found = ring_attention(*own, ring_of(case, size, rank, mask, windows), contextlib.nullcontext())
     held, forward = in_use() - before, sent()
     found.backward(mine_of(gradient).float().npu())
     backward = sent()
@@ -133,7 +143,7 @@ def difference(case: Case, group: ProcessGroup, windows: tuple[Any, Any], sent: 
     ).max()
     worst = worst.nan_to_num(1e9).float().npu()
     torch.distributed.all_reduce(worst, torch.distributed.ReduceOp.MAX)
-    return {"difference": worst.item(), "held": held, "sent": (forward, backward)}
+    return {"difference": worst.item(), "held": held, "sent": (forward, backward), "rounds": rounds}
 
 
 def windows_of(group: ProcessGroup, wide: int) -> tuple[Any, Any]:

@@ -172,6 +172,10 @@ WRONG = {
         "--context-parallel-size is 1, and no keys travel: give 2 or more, or leave it out",
         "context-parallel-kv-cache-policy",
     ),
+    "--context-parallel-size 2 --context-parallel-algo adaptive_cp_algo --transformer-impl local --attention-mask-on-cpu": _is_wrong(
+        "context-parallel-algo",
+        "--attention-mask-on-cpu: masks are where the model hands them over; leave it out",
+    ),
     "--context-parallel-size 4 --context-parallel-algo megatron_cp_algo --transformer-impl local --cp-window-size 3": _is_wrong(
         "context-parallel-algo",
         "--cp-window-size is 3, and 4 ranks are a ring: give a divisor of 4 other than itself, or leave it out",

@@ -17,6 +17,8 @@ from memory_cases import case
 from mindspeed.adaptor import Level, rules
 from mindspeed.features.sequence import _softmax
 from mindspeed.features.sequence import context_parallel_algo as feature
+from mindspeed.features.sequence._groups import ADAPTIVE as ADAPTIVE_CP
+from mindspeed.features.sequence._groups import HYBRID_ADAPTIVE
 
 FLASH = {"use_flash_attn": True}
 RING = FLASH | {"context_parallel_algo": feature.RING}
@@ -25,6 +27,7 @@ ULYSSES = FLASH | {"context_parallel_algo": feature.ULYSSES}
 HYBRID = FULL | {"context_parallel_algo": feature.HYBRID, "ulysses_degree_in_cp": 2}
 SIZES = {"dtype": "fp32"}
 ALIBI = {"position_embedding_type": "alibi"}
+DOCUMENTS = memory_cases.SIZES | {"DOCUMENTS": 3}
 
 
 @pytest.mark.slow
@@ -34,6 +37,7 @@ def test_training_is_that_of_one_rank() -> None:
             "dense": case(FLASH, **SIZES),
             "moe": case(FLASH, **SIZES | {"model": "moe"}),
             "alibi": case(FLASH | ALIBI, **SIZES),
+            "documents": case(FLASH, DOCUMENTS, **SIZES),
         }
     )
     two = memory_cases.run(
@@ -54,6 +58,13 @@ def test_training_is_that_of_one_rank() -> None:
             "dense ring of rings": case(RING | {"cp_window_size": 2}, **SIZES, world=4, cp=4),
             "dense ring of rings, overlapped": case(FULL | {"cp_window_size": 2}, **SIZES, world=4, cp=4),
             "dense hybrid": case(HYBRID, **SIZES, world=4, cp=4),
+            "documents adaptive": case(
+                FLASH | {"context_parallel_algo": ADAPTIVE_CP}, DOCUMENTS, **SIZES, world=4, cp=4
+            ),
+            "documents hybrid adaptive": case(
+                HYBRID | {"context_parallel_algo": HYBRID_ADAPTIVE}, DOCUMENTS, **SIZES, world=4, cp=4
+            ),
+            "documents ring": case(RING, DOCUMENTS, **SIZES, world=4, cp=4),
             "alibi ring": case(RING | ALIBI | {"attention_mask_type": "causal"}, **SIZES, world=4, cp=4),
             "alibi ulysses": case(ULYSSES | ALIBI, **SIZES, world=4, cp=2, tp=2, sp=True),
             "alibi hybrid": case(HYBRID | ALIBI, **SIZES, world=4, cp=4),
@@ -81,6 +92,9 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
+ADAPTIVE = [{"kind": kind, "adaptive": how} for kind in (*KINDS, "documents") for how in ("plain", "overlap")]
+
+
 def ring_results(world: int, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     job = Path(__file__).parents[2] / "support" / "ring_job.py"
     done = torchrun.run(world, job, [json.dumps(case) for case in cases], timeout=300)
@@ -88,6 +102,18 @@ def ring_results(world: int, cases: list[dict[str, Any]]) -> list[dict[str, Any]
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(lines) == len(cases)
     return lines
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_blocks_are_the_whole_attention_under_any_mask(world: int) -> None:
+    """Of blocks that a mask hides none is computed; the others take as few rounds as they can."""
+    for line in ring_results(world, ADAPTIVE):
+        assert line["difference"] < 1e-5, line
+        blocks, rounds = sum(line["rounds"]), len(line["rounds"])
+        if world == 4 and line["kind"] == "documents":
+            assert blocks < 16 and rounds == -(-blocks // 4), line
+        elif line["kind"] in ("none", "random"):
+            assert (blocks, rounds) == (world * world, world), line
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -156,7 +182,7 @@ def test_merging(hidden: tuple[int, int]) -> None:
 ARGS = {
     "context_parallel_algo": feature.ULYSSES, "context_parallel_size": 4, "num_attention_heads": 8,
     "tensor_model_parallel_size": 2, "seq_length": 32, "ulysses_degree_in_cp": None, "cp_window_size": 1,
-    "transformer_impl": "local",
+    "transformer_impl": "local", "attention_mask_on_cpu": False, "adaptive_cp_manually_set_mask_list": False,
 }  # fmt: skip
 
 
@@ -184,6 +210,14 @@ ARGS = {
             "give a divisor of 4 other than itself",
         ),
         ({"cp_window_size": 2}, "--cp-window-size is 2, and 1 ranks are a ring"),
+        ({"context_parallel_algo": ADAPTIVE_CP}, ""),
+        ({"context_parallel_algo": ADAPTIVE_CP, "cp_window_size": 2}, "--cp-window-size 2 is about a ring"),
+        (
+            {"context_parallel_algo": HYBRID_ADAPTIVE},
+            "--ulysses-degree-in-cp is None: hybrid_adaptive_cp_algo wants",
+        ),
+        ({"attention_mask_on_cpu": True}, "--attention-mask-on-cpu: masks are where"),
+        ({"adaptive_cp_manually_set_mask_list": True}, "masks are those that the model hands over"),
         ({"transformer_impl": "transformer_engine"}, "give --transformer-impl local"),
     ],
 )

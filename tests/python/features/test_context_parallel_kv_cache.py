@@ -96,6 +96,7 @@ ARGS = {
     "context_parallel_kv_cache_policy": "full", "context_parallel_cache_interval": 0, "use_ulysses_allgather_kv": False,
     "context_parallel_size": 2, "context_parallel_algo": "ulysses_cp_algo", "num_layers": 4, "use_flash_attn": None,
     "pre_tockens": 65536, "next_tockens": 0, "sparse_mode": 0, "cp_window_size": 1, "group_query_attention": True,
+    "attention_mask_on_cpu": False, "adaptive_cp_manually_set_mask_list": False,
 }  # fmt: skip
 
 
@@ -113,6 +114,7 @@ ARGS = {
         ({"context_parallel_size": 1}, "--context-parallel-size is 1"),
         ({"use_flash_attn": False}, "needs feature flash-attention"),
         ({"context_parallel_algo": None}, "needs feature context-parallel-algo"),
+        ({"context_parallel_algo": "adaptive_cp_algo"}, "is for rings and exchanges, and adaptive_cp_algo is neither"),
         ({"use_ulysses_allgather_kv": True}, ""),
         ({"use_ulysses_allgather_kv": True, "context_parallel_algo": "megatron_cp_algo"}, "is a way of --context-parallel-algo ulysses"),
         ({"use_ulysses_allgather_kv": True, "group_query_attention": False}, "give --group-query-attention"),

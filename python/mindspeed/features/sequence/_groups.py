@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 RING, ULYSSES, HYBRID = "megatron_cp_algo", "ulysses_cp_algo", "hybrid_cp_algo"
+ADAPTIVE, HYBRID_ADAPTIVE = "adaptive_cp_algo", "hybrid_adaptive_cp_algo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ _groups: WeakKeyDictionary[Any, dict[tuple[int, int], Groups]] = WeakKeyDictiona
 
 def degree(args: Any, size: int) -> int:
     """Over how many ranks heads are exchanged for sequence; what is left of the group is a ring."""
-    if args.context_parallel_algo == HYBRID:
+    if args.context_parallel_algo in (HYBRID, HYBRID_ADAPTIVE):
         return int(args.ulysses_degree_in_cp or 1)
     return size if args.context_parallel_algo == ULYSSES else 1
 

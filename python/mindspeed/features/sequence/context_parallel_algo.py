@@ -19,8 +19,18 @@ from mindspeed.adaptor import Feature, Flag, Level, Patch
 from mindspeed.features.compatibility.context_parallel import GATHERED, whole_sequence
 from mindspeed.features.fusion.flash_attention import scale_of, unsupported
 from mindspeed.features.sequence import context_parallel_kv_cache as cache
+from mindspeed.features.sequence._adaptive import Adaptive, adaptive_attention, seen_by_all
 from mindspeed.features.sequence._exchange import brought_again, gathered, to_heads, to_sequence
-from mindspeed.features.sequence._groups import HYBRID, RING, ULYSSES, Groups, degree, groups_of
+from mindspeed.features.sequence._groups import (
+    ADAPTIVE,
+    HYBRID,
+    HYBRID_ADAPTIVE,
+    RING,
+    ULYSSES,
+    Groups,
+    degree,
+    groups_of,
+)
 from mindspeed.features.sequence._packed import Order, halves, order
 from mindspeed.features.sequence._ring import Ring, ring_attention
 
@@ -68,6 +78,20 @@ def _own_heads(x: Tensor, group: Any) -> Tensor:
     return x.chunk(heads, dim=2)[rank * heads // size]
 
 
+def _kept_by_dropout(core: Any) -> float:
+    return 1.0 - (core.attention_dropout.p if core.training else 0.0)
+
+
+def _random(core: Any) -> contextlib.AbstractContextManager[Any]:
+    """The state in which dropout draws."""
+    if _kept_by_dropout(core) == 1 or core.config.sequence_parallel:
+        return contextlib.nullcontext()
+    from megatron.core import tensor_parallel
+
+    found: contextlib.AbstractContextManager[Any] = tensor_parallel.get_cuda_rng_tracker().fork()
+    return found
+
+
 def _in_ring(
     core: Any, qkv: tuple[Tensor, Tensor, Tensor], mask: Tensor | None, groups: Groups, packed: Any
 ) -> Tensor:
@@ -88,12 +112,21 @@ def _in_ring(
         raise NotImplementedError(
             "--position-embedding-type alibi: packed sequences are not supported; choose another type"
         )
+    if packed is None and mask is not None and config.context_parallel_algo in (ADAPTIVE, HYBRID_ADAPTIVE):
+        adaptive = Adaptive(
+            group=groups.ring,
+            seen=seen_by_all(mask, groups.ring),
+            scale=scale_of(core),
+            keep=_kept_by_dropout(core),
+            overlap=config.use_cp_send_recv_overlap,
+        )
+        return adaptive_attention(q, k, v, adaptive, _random(core))
     ranks = groups.ring.size() * (1 if groups.window is None else groups.window.size())
     ring = Ring(
         group=groups.ring,
         window=groups.window,
         scale=scale_of(core),
-        keep=1.0 - (core.attention_dropout.p if core.training else 0.0),
+        keep=_kept_by_dropout(core),
         causal=getattr(core.attn_mask_type, "name", "") in ("causal", "padding_causal"),
         mask=mask if packed is None else None,
         slopes=None if score_bias is None else score_bias(core, q, q.shape[0])["pse"],
@@ -102,12 +135,7 @@ def _in_ring(
         overlap=config.use_cp_send_recv_overlap,
         keeps=cache.kept_in_ring(core),
     )
-    random: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if ring.keep < 1 and not config.sequence_parallel:
-        from megatron.core import tensor_parallel
-
-        random = tensor_parallel.get_cuda_rng_tracker().fork()
-    return ring_attention(q, k, v, ring, random)
+    return ring_attention(q, k, v, ring, _random(core))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +228,19 @@ def by_algorithm(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return forward
 
 
+def _of_adaptive(args: Any) -> Iterator[str]:
+    """What a ring has and blocks in places of their own have not."""
+    if args.attention_mask_on_cpu:
+        yield "--attention-mask-on-cpu: masks are where the model hands them over; leave it out"
+    if args.adaptive_cp_manually_set_mask_list:
+        yield "--adaptive-cp-manually-set-mask-list: masks are those that the model hands over; leave it out"
+    if args.context_parallel_algo in (ADAPTIVE, HYBRID_ADAPTIVE) and args.cp_window_size != 1:
+        yield (
+            f"--cp-window-size {args.cp_window_size} is about a ring, and {args.context_parallel_algo} is none; leave it out, or "
+            f"give {RING}"
+        )
+
+
 def check(args: Any) -> Iterator[str]:
     size, algorithm = getattr(args, "context_parallel_size", 1) or 1, args.context_parallel_algo
     if size == 1:
@@ -207,12 +248,13 @@ def check(args: Any) -> Iterator[str]:
     if getattr(args, "transformer_impl", "local") == "transformer_engine":
         yield "it is for Megatron's own attention; give --transformer-impl local, or leave it out"
     exchanging = degree(args, size)
-    if algorithm == HYBRID and (exchanging < 2 or size % exchanging or size == exchanging):
+    if algorithm in (HYBRID, HYBRID_ADAPTIVE) and (exchanging < 2 or size % exchanging or size == exchanging):
         yield (
-            f"--ulysses-degree-in-cp is {args.ulysses_degree_in_cp}: {HYBRID} wants a divisor of --context-parallel-size "
+            f"--ulysses-degree-in-cp is {args.ulysses_degree_in_cp}: {algorithm} wants a divisor of --context-parallel-size "
             f"({size}) other than 1 and itself"
         )
         return
+    yield from _of_adaptive(args)
     ring, wide = size // exchanging, args.cp_window_size
     if wide != 1 and (wide < 1 or ring % wide or wide == ring):
         yield (
@@ -234,11 +276,11 @@ FEATURE = Feature(
         Flag(
             "--context-parallel-algo",
             "How the ranks of a context-parallel group attend to each other's keys: in a ring, by exchanging heads for "
-            "sequence (Ulysses), by both, or by gathering them, as without the flag.",
+            "sequence (Ulysses), by both, block by block as the mask leaves them (adaptive), or by gathering them, as without the flag.",
             type=str,
-            choices=(RING, ULYSSES, HYBRID, "kvallgather_cp_algo"),
+            choices=(RING, ULYSSES, HYBRID, ADAPTIVE, HYBRID_ADAPTIVE, "kvallgather_cp_algo"),
         ),
-        Flag("--ulysses-degree-in-cp", "hybrid_cp_algo: how many ranks exchange heads.", type=int),
+        Flag("--ulysses-degree-in-cp", "hybrid ways: how many ranks exchange heads.", type=int),
         Flag(
             "--cp-window-size",
             "Ranks of an inner ring: keys go around in it, and meanwhile to the next one; 1 is one ring of all.",
@@ -254,6 +296,11 @@ FEATURE = Feature(
             default="general",
             choices=("causal", "general"),
         ),
+        Flag("--adaptive-cp-only-reschedule", "Ranks keep the tokens that they were dealt; always so."),
+        Flag("--adaptive-cp-dynamic-attn-mask", "Masks differ between batches; always looked at."),
+        Flag("--adaptive-cp-without-coarse", "Masks are looked at whole; always so."),
+        Flag("--attention-mask-on-cpu", "The mask stays on the host; refused."),
+        Flag("--adaptive-cp-manually-set-mask-list", "The program makes the masks of blocks; refused."),
     ),
     check=check,
     patches=(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mindspeed.adaptor import Feature, Flag, Level, Need
-from mindspeed.features.sequence._groups import ULYSSES
+from mindspeed.features.sequence._groups import ADAPTIVE, HYBRID_ADAPTIVE, ULYSSES
 
 FULL, HALF = "full", "half"
 
@@ -44,6 +44,12 @@ def _of_policy(args: Any) -> Iterator[str]:
                 "--context-parallel-kv-cache-policy, or leave it out"
             )
         return
+    algorithm = getattr(args, "context_parallel_algo", None)
+    if algorithm in (ADAPTIVE, HYBRID_ADAPTIVE):
+        yield (
+            f"--context-parallel-kv-cache-policy {policy} is for rings and exchanges, and {algorithm} is neither: leave it out, or "
+            "give megatron_cp_algo"
+        )
     layers = getattr(args, "num_layers", None)
     if interval < 0 or (layers is not None and interval >= layers):
         yield f"--context-parallel-cache-interval is {interval}, wanted 0 to --num-layers - 1 ({(layers or 1) - 1})"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rank computes which block of attention in which round, by libmindspeed_adaptor (src/small/mindspeed_adaptor)."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mindspeed.cann.decision import root
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What the queries of one rank see of the keys of another, and who computes it: one of the two."""
+
+    queries: int
+    keys: int
+    at: int
+
+
+Rounds = list[list[Block]]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(root() / "lib64" / "libmindspeed_adaptor.so"))
+    library.hc_attention_rounds.restype = ctypes.c_int32
+    library.hc_attention_rounds.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int32)]
+    return library
+
+
+def _blocks(row: Sequence[int], ranks: int) -> Iterator[Block]:
+    for rank, block in enumerate(row):
+        if block >= 0:
+            yield Block(*divmod(block, ranks), rank)
+
+
+def rounds_of(needed: bytes, ranks: int) -> Rounds:
+    """`needed`: a byte for each block, of the first rank's queries first."""
+    if len(needed) != ranks * ranks:
+        raise ValueError(f"{len(needed)} blocks of {ranks} ranks, wanted {ranks * ranks}")
+    table = (ctypes.c_int32 * (ranks * ranks))()
+    number = _library().hc_attention_rounds(needed, ranks, table)
+    if number < 0:
+        raise ValueError(f"--context-parallel-algo: no plan for {ranks} ranks, wanted 1 to 1024")
+    return [list(_blocks(table[ranks * at : ranks * (at + 1)], ranks)) for at in range(number)]
