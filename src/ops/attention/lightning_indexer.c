@@ -14,6 +14,7 @@
 
 enum { CHUNK = 1 << 21 }; /* scores of all heads that are made at once */
 
+/* Layouts may differ only where keys are in pages. */
 struct args {
     enum hc_tokens_layout query, key;
     int64_t mode, count, sequences;
@@ -122,6 +123,7 @@ static aclnnStatus compute(const struct hc_call *call, struct hc_plain *p) {
     return 0;
 }
 
+/* Nothing is written where a length or a page is wrong. */
 static aclnnStatus run(const struct hc_call *call) {
     struct hc_plain p = hc_plain_open(call->name);
     return hc_plain_close(&p, compute(call, &p));

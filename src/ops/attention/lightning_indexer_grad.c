@@ -26,6 +26,7 @@ HC_KERNEL(indexer_statistics, (size_t n, const float *score, float *max, float *
 
 enum { PART = 256 };
 
+/* Heads are added up one after the other, in the order of the interface. */
 void HC_FN(indexer_target)(size_t n, float *p, const float *score, float max, float sum) {
     const float inverse = 1.0f / sum;
     size_t i = 0;
@@ -37,6 +38,7 @@ void HC_FN(indexer_target)(size_t n, float *p, const float *score, float max, fl
                       n - i);
 }
 
+/* As a softmax would have them: the sum is in double. */
 void HC_FN(indexer_statistics)(size_t n, const float *score, float *max, float *sum) {
     double total = 0;
     *max = vf_row_max(score, n);
@@ -49,6 +51,7 @@ void HC_FN(indexer_statistics)(size_t n, const float *score, float *max, float *
 /* NaN stays NaN. */
 static inline vf at_least(vf x, float low) { return vf_select(x < low, vf_set(low), x); }
 
+/* Parts of the row are short enough that what they add to the loss lies on the stack until it is summed. */
 void HC_FN(indexer_divergence)(size_t n, float *score, const float *p, const float *max, const float *sum,
                                double *loss) {
     const float inverse = 1.0f / *sum, least = 1e-8f;
@@ -111,6 +114,7 @@ struct attention {
     size_t heads, key_heads, size, rotary;
 };
 
+/* One call. There is one indexer, and attention only where its probabilities are the target. */
 struct loop {
     const struct args *a;
     struct attention at;
@@ -317,6 +321,7 @@ struct inputs {
     int64_t mode, before, after;
 };
 
+/* The indexer's shapes, which all operators here share. */
 static aclnnStatus check(const struct inputs *in, struct args *a) {
     const char *name = in->name;
     HC_TRY(hc_tokens_layout(name, "layout", in->layout, false, &a->layout));

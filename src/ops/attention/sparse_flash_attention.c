@@ -23,6 +23,7 @@ HC_KERNEL(sparse_dot, (size_t n, const float *a, const float *b, float *dot))
 #ifdef HC_ISA
 #include "simd_softmax.h"
 
+/* A row without keys and without a sink has maximum -inf and sum 0, and no element that would be NaN. */
 void HC_FN(sparse_softmax)(size_t n, float *x, const float *sink, float *max, float *sum) {
     double total = 0;
     HC_ROW_MAX(*max, n, vf_max_number, vf_load(x + at), vf_load_fill(x + at, rest, -__builtin_inff()));
@@ -128,6 +129,8 @@ static void find_positions(const struct loop *l, size_t t, struct work *w) {
 }
 
 /* Queries, keys and values of a token, and its scores. */
+/* Queries with their rotary parts behind them are copied together, so that scores are one product, and the
+ * keys' parts are gathered beside each other for the same reason. */
 static aclnnStatus load_token(const struct loop *l, size_t t, struct work *w) {
     const size_t all = l->size + l->rotary;
     const int64_t b = l->token[t].sequence;
@@ -177,6 +180,7 @@ static void attend_tokens(void *ctx, size_t begin, size_t end) {
 }
 
 /* Which sequence each token belongs to, and the most keys that one may have. */
+/* Tokens that no sequence has are marked: a row of BSND may be longer than its sequence. */
 static const struct token *find_tokens(struct hc_plain *p, struct loop *l) {
     struct token *token = hc_plain_take(p, l->tokens, sizeof *token);
     if (token == NULL) return NULL;
@@ -214,6 +218,7 @@ static void open_operands(const struct hc_call *call, struct hc_plain *p, const 
     if (p->status == 0) p->status = check_chosen(p->op, l);
 }
 
+/* Operands of the forward plan; the whole of it is checked before the first token. */
 static aclnnStatus run(const struct hc_call *call) {
     struct hc_plain p = hc_plain_open(call->name);
     struct loop l = {0};
@@ -316,6 +321,7 @@ struct inputs {
 };
 
 /* Lengths and pages, as the layouts want them. */
+/* TND and pages cannot do without lengths; BSND has them in its shape. */
 static aclnnStatus check_sequences(const struct inputs *in, struct args *a) {
     const char *name = in->name;
     a->sequences = in->query->shape[0];
@@ -389,6 +395,7 @@ struct outputs {
     bool statistics;
 };
 
+/* What both forward operators check besides, and their plan. */
 static aclnnStatus plan(const struct inputs *in, struct outputs o, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
     struct args args;

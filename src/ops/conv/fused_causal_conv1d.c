@@ -33,6 +33,7 @@ struct sequence {
     bool fresh, skipped;
 };
 
+/* One run: what every piece reads. */
 struct loop {
     const struct args *a;
     const float *x, *weight;
@@ -48,6 +49,7 @@ static char *state_at(const struct loop *l, int64_t line, int64_t row, int64_t c
     return hc_data(l->states) + (line * s[0] + row * s[1] + channel * s[2]) * l->states->item_size;
 }
 
+/* A row of the line as float; zeros before the sequence has one. */
 static void load_state(const struct loop *l, const struct sequence *q, int64_t row, int64_t c, int64_t n,
                        float *to) {
     if (q->fresh) memset(to, 0, (size_t)n * sizeof *to);
@@ -56,6 +58,7 @@ static void load_state(const struct loop *l, const struct sequence *q, int64_t r
                                               l->states->stride[2]);
 }
 
+/* Rounded to the cache's type, which is exact for what came from it or from x of that type. */
 static void store_state(const struct loop *l, int64_t line, int64_t row, int64_t c, int64_t n,
                         const float *from) {
     hc_store_for(l->states->dtype, HC_F32)((size_t)n, state_at(l, line, row, c), l->states->stride[2], from);
@@ -124,6 +127,7 @@ static void skip(const struct loop *l, const struct sequence *q, int64_t c, int6
         memset(l->y + t * l->a->channels + c, 0, (size_t)n * sizeof *l->y);
 }
 
+/* Items are pieces of channels. The windows' first rows are read before the line is written. */
 static void run_pieces(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     const struct args *a = l->a;
@@ -221,6 +225,8 @@ static aclnnStatus check_fills(const char *op, const struct loop *l) {
     return 0;
 }
 
+/* Sequences are read and checked as a whole before any piece begins: a call that fails has written nothing.
+ */
 static aclnnStatus compute(const struct hc_call *call, struct hc_plain *p) {
     const struct args *a = call->args;
     const int64_t *number[NUMBERS];

@@ -96,6 +96,7 @@ static const uint8_t *read_mask(struct hc_plain *p, const aclTensor *mask) {
 }
 
 /* Operands x, weight, mask, out. */
+/* Pieces are of 64 places and channels at a time, enough to be worth a thread. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     struct hc_plain p = hc_plain_open(call->name);
@@ -110,6 +111,7 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 /* Operands gradY, x, weight, mask, gradX, gradWeight. */
+/* Few pieces where there are few channels: sums over tokens have one order, which threads must not change. */
 static aclnnStatus run_backward(const struct hc_call *call) {
     const struct args *a = call->args;
     struct hc_plain p = hc_plain_open(call->name);

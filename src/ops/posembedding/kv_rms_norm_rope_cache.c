@@ -206,6 +206,7 @@ static aclnnStatus check_index(const struct inputs *in, const struct args *a) {
     return 0;
 }
 
+/* kv says B, S and its size; gamma and cos how it is divided; v whether it is. */
 static aclnnStatus check(const struct inputs *in, struct args *a) {
     HC_TRY(parse_mode(in->name, in->mode, a));
     HC_TRY(HC_PLAIN_CHECK(in->name, "kv", in->kv, -1, 1, -1, -1));
@@ -233,6 +234,7 @@ static aclnnStatus check(const struct inputs *in, struct args *a) {
     return check_index(in, a);
 }
 
+/* Outputs that are not asked for are no operands: their memory may be anything. */
 static aclnnStatus plan(const struct inputs *in, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.epsilon = in->epsilon, .output = in->output};
     HC_TRY(check(in, &args));

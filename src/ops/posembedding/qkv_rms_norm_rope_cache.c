@@ -116,6 +116,7 @@ static aclnnStatus fill(const struct hc_call *call, struct hc_plain *p) {
     return write(call, p, 2, rows[2]);
 }
 
+/* Copies of one run are given back together, also where a part fails. */
 static aclnnStatus run(const struct hc_call *call) {
     struct hc_plain p = hc_plain_open(call->name);
     return hc_plain_close(&p, fill(call, &p));
