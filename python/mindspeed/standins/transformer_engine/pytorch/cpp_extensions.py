@@ -13,9 +13,9 @@ __getattr__ = missing_attribute(__name__)
 
 # Letters as cuBLAS has them: is A, is B transposed? Its matrices lie by columns, so A is what stands right here.
 _LAYOUTS = {
-    "TN": lambda a, b: torch.matmul(b, a.t()),
-    "NN": lambda a, b: torch.matmul(b, a),
-    "NT": lambda a, b: torch.matmul(b.t(), a),
+    "TN": lambda a, b: (b, a.t()),
+    "NN": lambda a, b: (b, a),
+    "NT": lambda a, b: (b.t(), a),
 }
 
 
@@ -42,12 +42,12 @@ def general_gemm(
     if quantization_params is not None or gelu or ub is not None:
         raise RefusedError("general_gemm with quantisation, gelu or overlapped communication")
     dtype = out_dtype or A.dtype
-    product = _LAYOUTS[layout](A.to(dtype), B.to(dtype))
-    bias_grad = None
-    if bias is not None and grad:
-        bias_grad = B.sum(0, dtype=dtype)
-    elif bias is not None:
-        product = product + bias.to(dtype)
+    left, right = _LAYOUTS[layout](A.to(dtype), B.to(dtype))
+    if bias is None or grad:
+        product = torch.matmul(left, right)
+    else:
+        product = torch.addmm(bias.to(dtype), left, right)  # rounded once
+    bias_grad = B.sum(0, dtype=dtype) if bias is not None and grad else None
     if out is not None:
         product = out.add_(product) if accumulate else out.copy_(product)
     return product, bias_grad, None, extra_output
