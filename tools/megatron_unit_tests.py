@@ -89,6 +89,16 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "wants the last bits of a float32 log-softmax of another device, 7.5e-7 off float64 (here 2.0e-7)",
     ),
     (
+        "transformer/moe/test_aux_loss.py::.*test_padding_mask_with_z_loss",
+        "assert False",
+        "wants gradients of float32 that sum to zero but for rounding (5.8e-8 on PyTorch's CPU too) to be zero",
+    ),
+    (
+        "transformer/moe/test_routers.py::test_router_gating_linear.*dtype2",
+        "float32 == torch.float64",
+        "asks for float64, which torch_npu turns into float32",
+    ),
+    (
         "models/test_bert_model.py::.*test_transformer_engine_version_1_7_to_1_10_rng_error",
         "DID NOT RAISE",
         "wants an argument to be refused that Transformer Engine takes (the authors mark it flaky)",
