@@ -59,6 +59,12 @@ def test_waiting_is_less_than_half_of_a_plain_pipeline(ranks: int, batches: int)
     assert plan.kept <= 2 * ranks + 3
 
 
+@pytest.mark.parametrize(("ranks", "batches"), [(0, 4), (4, 0), (1025, 1), (1, 2**20 + 1)])
+def test_no_plan(ranks: int, batches: int) -> None:
+    with pytest.raises(ValueError, match=f"no plan for {ranks} ranks and {batches} micro-batches"):
+        _vee.plan(ranks, batches)
+
+
 def test_forward_only() -> None:
     plan = _vee.plan(4, 6, forward_only=True)
     assert plan.length == 6 * 2 + 8 - 2 and all(len(order) == 12 for order in plan.orders)

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mindspeed.cann.decision import root
+from mindspeed.adaptor.native import function
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +22,6 @@ class Block:
 Rounds = list[list[Block]]
 
 
-@functools.cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(root() / "lib64" / "libmindspeed_adaptor.so"))
-    library.hc_attention_rounds.restype = ctypes.c_int32
-    library.hc_attention_rounds.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int32)]
-    return library
-
-
 def _blocks(row: Sequence[int], ranks: int) -> Iterator[Block]:
     for rank, block in enumerate(row):
         if block >= 0:
@@ -42,7 +33,8 @@ def rounds_of(needed: bytes, ranks: int) -> Rounds:
     if len(needed) != ranks * ranks:
         raise ValueError(f"{len(needed)} blocks of {ranks} ranks, wanted {ranks * ranks}")
     table = (ctypes.c_int32 * (ranks * ranks))()
-    number = _library().hc_attention_rounds(needed, ranks, table)
+    plan = function("hc_attention_rounds", ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int32))
+    number = plan(needed, ranks, table)
     if number < 0:
         raise ValueError(f"--context-parallel-algo: no plan for {ranks} ranks, wanted 1 to 1024")
     return [list(_blocks(table[ranks * at : ranks * (at + 1)], ranks)) for at in range(number)]
