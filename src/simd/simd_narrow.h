@@ -89,7 +89,7 @@ static inline float hc_f8e8m0_to_f32(hc_f8e8m0 x) {
 /* Mantissa bits of the numbers from 2^e on. */
 static inline int32_t hc_hif8_mantissa(int32_t e) {
     const int32_t size = e < 0 ? -e : e;
-    return size <= 3 ? 3 : size <= 7 ? 2 : size <= 15 ? 1 : 0;
+    return 3 - (size > 3) - (size > 7) - (size > 15);
 }
 
 /* To nearest, ties away from zero, as the format's definition has it: the next binade may have fewer bits of
@@ -109,7 +109,7 @@ static inline hc_hif8 hc_f32_to_hif8(float f) {
     code = s >= 8 ? 0x60u | negative << 4 | (s & 7u) << 1 | mantissa : code;
     code = e <= -16 ? (uint32_t)(e + 23) : code;
     code = e < -22 ? (uint32_t)(first >= -23) : code; /* 2^-23 is half of the smallest */
-    code = e > 15 || (e == 15 && mantissa > 0) ? 0x6fu : code;
+    code = (e > 15) | ((e == 15) & (mantissa > 0)) ? 0x6fu : code;
     const uint32_t signed_code = code == 0 ? 0 : (bits >> 24 & 0x80u) | code; /* there is no negative zero */
     return (hc_hif8){(uint8_t)(magnitude > 0x7f800000u ? 0x80u : signed_code)};
 }
