@@ -97,6 +97,7 @@ static inline int32_t hc_hif8_mantissa(int32_t e) {
 static inline hc_hif8 hc_f32_to_hif8(float f) {
     const uint32_t bits = hc_f32_bits(f), magnitude = bits & 0x7fffffffu;
     const int32_t first = (int32_t)(magnitude >> 23) - 127;
+    /* Half of what is dropped is added: halves go away from zero. */
     const uint32_t drop = 23u - (uint32_t)hc_hif8_mantissa(first);
     const uint32_t rounded = magnitude + (1u << (drop - 1));
     const int32_t e = (int32_t)(rounded >> 23) - 127, size = e < 0 ? -e : e;
@@ -107,6 +108,7 @@ static inline hc_hif8 hc_f32_to_hif8(float f) {
     code = s >= 2 ? 0x20u | negative << 4 | (s & 1u) << 3 | mantissa : code;
     code = s >= 4 ? 0x40u | negative << 4 | (s & 3u) << 2 | mantissa : code;
     code = s >= 8 ? 0x60u | negative << 4 | (s & 7u) << 1 | mantissa : code;
+    /* Below 2^-15 there is no mantissa, and the code counts exponents. */
     code = e <= -16 ? (uint32_t)(e + 23) : code;
     code = e < -22 ? (uint32_t)(first >= -23) : code; /* 2^-23 is half of the smallest */
     code = (e > 15) | ((e == 15) & (mantissa > 0)) ? 0x6fu : code;

@@ -7,6 +7,7 @@ quantised once along the dimension that a product sums over:
     tensorwise  one scale for a tensor, from its largest value, so that one quantisation serves all products
     delayed     the same, with the scale from the largest values of steps before
     mxfp8       scales of 32 numbers, powers of two; a tensor that is summed over both ways is quantised twice
+    mxfp8-32x32 the same with scales of squares for weights, which are quantised once
     blockwise   float32 scales of 1 x 128 of the left factor and of 128 x 128 of the right one
 """
 
@@ -224,6 +225,33 @@ class MXGradients(Gradients):
 
     def of_weight(self, kept: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
         return multiply(self.by_columns.t(), Operand(*kept, self.scheme.types.forward), dtype, MX_GROUPS)
+
+
+class MXSquares(MX):
+    """The weight has scales of squares of 32 by 32, so that one quantisation serves both of its products."""
+
+    def output(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        to = self.types.forward
+        data, scale, kept, kept_scale = torch_npu.npu_dynamic_mx_quant_with_dual_axis(x, dst_type=to.dtype)
+        square, by_rows, by_columns = torch_npu.npu_dynamic_block_mx_quant(
+            weight.to(x.dtype), dst_type=to.dtype
+        )
+        y = multiply(Operand(data, scale, to), Operand(square, by_rows, to).t(), x.dtype, MX_GROUPS)
+        return y, (kept, kept_scale, square, by_columns)
+
+    def gradients(self, grad: torch.Tensor) -> Gradients:
+        return MXSquareGradients(self, grad)
+
+
+class MXSquareGradients(MXGradients):
+    """By the weight that was quantised forward."""
+
+    def of_input(self, weight: torch.Tensor, kept: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        right = Operand(*kept[2:], self.scheme.types.forward)
+        return multiply(self.by_rows, right, self.grad.dtype, MX_GROUPS)
+
+    def of_weight(self, kept: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
+        return super().of_weight(kept[:2], dtype)
 
 
 def _blocks(t: torch.Tensor, to: Type, rows: int) -> Operand:

@@ -43,6 +43,7 @@ struct job {
     size_t n;
 };
 
+/* The scale multiplies, as in aclnnAscendQuant. */
 static void static_row(const struct job *j, float *x) {
     const struct hc_quant_affine affine = {.scale = j->scale,
                                            .offset = j->offset,
@@ -63,6 +64,7 @@ static void dynamic_row(const struct job *j, size_t row, float *x) {
     hc_quant_row(&j->a->target, &s, j->n, x);
 }
 
+/* GELU is not rounded to the type of x before: what the two operators in turn would do. */
 static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
     const struct job *j = ctx;
     (void)spare;
@@ -72,6 +74,7 @@ static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
     hc_quant_store(&j->a->target, j->y, row, j->n, x);
 }
 
+/* What is not contiguous, or shares memory with y, is read from a copy. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *y = hc_arg(call, Y);
@@ -102,14 +105,16 @@ static aclnnStatus run(const struct hc_call *call) {
 
 /* ---- phase one ---- */
 
+/* There is one version. */
 static const char *const NAME = "aclnnGeluQuant";
 
 /* Which of two words; the second is true. */
-static aclnnStatus find_word(const char *arg, const char *word, const char *no, const char *yes, bool *which) {
+static aclnnStatus find_word(const char *arg, const char *word, const char *no, const char *yes,
+                             bool *which) {
     HC_CHECK(word != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, arg);
     *which = strcmp(word, yes) == 0;
-    HC_CHECK(*which || strcmp(word, no) == 0, ACLNN_ERR_PARAM_INVALID, "%s: %s is '%.32s', wanted %s or %s", NAME, arg,
-             word, no, yes);
+    HC_CHECK(*which || strcmp(word, no) == 0, ACLNN_ERR_PARAM_INVALID, "%s: %s is '%.32s', wanted %s or %s",
+             NAME, arg, word, no, yes);
     return 0;
 }
 
@@ -130,18 +135,22 @@ static aclnnStatus check_numbers(const aclTensor *x, const aclTensor *scale, con
 /* A number for each row. */
 static aclnnStatus check_out_scale(const aclTensor *x, const aclTensor *out_scale) {
     const int64_t rows = x->numel / hc_max_i64(x->shape[x->rank - 1], 1);
-    HC_CHECK(out_scale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: outScaleOptional is null with quantMode dynamic", NAME);
+    HC_CHECK(out_scale != NULL, ACLNN_ERR_PARAM_NULLPTR,
+             "%s: outScaleOptional is null with quantMode dynamic", NAME);
     HC_CHECK(out_scale->dtype == ACL_FLOAT && out_scale->numel == rows, ACLNN_ERR_PARAM_INVALID,
-             "%s: outScaleOptional is %s, wanted %lld elements of float32", NAME, HC_SHOW(out_scale), (long long)rows);
+             "%s: outScaleOptional is %s, wanted %lld elements of float32", NAME, HC_SHOW(out_scale),
+             (long long)rows);
     return 0;
 }
 
-/* torch_npu.npu_gelu_quant. Clients give an offset with dynamic quantisation too, which has none: it does not count. */
+/* torch_npu.npu_gelu_quant. Clients give an offset with dynamic quantisation too, which has none: it does not
+ * count. */
 HC_API aclnnStatus aclnnGeluQuantGetWorkspaceSize(const aclTensor *self, const aclTensor *inputScaleOptional,
-                                                  const aclTensor *inputOffsetOptional, const char *approximate,
-                                                  const char *quantMode, const char *roundMode, int64_t dstType,
-                                                  const aclTensor *y, const aclTensor *outScaleOptional,
-                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
+                                                  const aclTensor *inputOffsetOptional,
+                                                  const char *approximate, const char *quantMode,
+                                                  const char *roundMode, int64_t dstType, const aclTensor *y,
+                                                  const aclTensor *outScaleOptional, uint64_t *workspaceSize,
+                                                  aclOpExecutor **executor) {
     struct args args = {.by_tanh = false};
     bool away;
     HC_TRY(hc_quant_check_float(NAME, "self", self));
@@ -150,16 +159,18 @@ HC_API aclnnStatus aclnnGeluQuantGetWorkspaceSize(const aclTensor *self, const a
     HC_TRY(find_word("approximate", approximate, "none", "tanh", &args.by_tanh));
     HC_TRY(find_word("quantMode", quantMode, "static", "dynamic", &args.dynamic));
     HC_TRY(hc_quant_check_target(NAME, self, "y", y, dstType, &args.target));
+    /* Each type rounds in one way: the word must be that one. */
     HC_TRY(find_word("roundMode", roundMode, "rint", "round", &away));
-    HC_CHECK(args.target.kind != HC_QUANT_I4 && away == (args.target.kind == HC_QUANT_HIF8), ACLNN_ERR_PARAM_INVALID,
-             "%s: y is %s, roundMode %s: wanted int8 or fp8 with rint, or hifloat8 with round", NAME, HC_SHOW(y),
-             roundMode);
+    HC_CHECK(args.target.kind != HC_QUANT_I4 && away == (args.target.kind == HC_QUANT_HIF8),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: y is %s, roundMode %s: wanted int8 or fp8 with rint, or hifloat8 with round", NAME,
+             HC_SHOW(y), roundMode);
     HC_TRY(check_numbers(self, inputScaleOptional, inputOffsetOptional, &args));
     if (args.dynamic) HC_TRY(check_out_scale(self, outScaleOptional));
     if (args.dynamic) inputOffsetOptional = NULL;
     else outScaleOptional = NULL;
-    return HC_PLAN(NAME, run, &args, HC_IN(self), HC_IN_OPT(inputScaleOptional), HC_IN_OPT(inputOffsetOptional),
-                   HC_OUT(y), HC_OUT_OPT(outScaleOptional));
+    return HC_PLAN(NAME, run, &args, HC_IN(self), HC_IN_OPT(inputScaleOptional),
+                   HC_IN_OPT(inputOffsetOptional), HC_OUT(y), HC_OUT_OPT(outScaleOptional));
 }
 HC_OP_LAUNCH(aclnnGeluQuant)
 #endif

@@ -45,12 +45,14 @@ void HC_FN(mx_scales)(size_t n, const uint32_t *max, const struct hc_mx *mx, uin
             bits =
                 hc_f32_bits((largest < mx->low_bound ? mx->low_bound : largest) / mx->divisor) & 0x7fffffffu;
         }
+        /* The exponent's field is the e8m0, as both count from 2^-127. */
         const uint32_t field = bits >> 23, rest = bits & 0x7fffffu;
         const uint32_t up = field > 0 ? rest > 0 : rest > 0x400000u;
         const int32_t below = (int32_t)field - emax;
         const uint32_t code = by_value ? field + up : (uint32_t)(below < 0 ? 0 : below);
         const bool none = max[i] >= 0x7f800000u || code >= 0xffu;
         scale[i] = (uint8_t)(none ? 0xffu : code);
+        /* 2^(127 - code), which for the largest code is a subnormal float. */
         factor[i] = hc_bits_f32(none ? 0x7fc00000u : code == 254 ? 0x400000u : (254u - code) << 23);
     }
 }
@@ -119,6 +121,7 @@ enum { COLUMNS = 256, GRAIN = 16384, SCALES_IN_PAIR = 2 };
 
 /* ---- phase one ---- */
 
+/* emax is the exponent of the largest number: 448 is 1.75 * 2^8, 57344 is 1.75 * 2^15, 6 is 1.5 * 2^2. */
 static const struct hc_mx_format FORMATS[] = {{ACL_FLOAT8_E4M3FN, 8, 448},
                                               {ACL_FLOAT8_E5M2, 15, 57344},
                                               {ACL_FLOAT4_E2M1, 2, 6},
@@ -169,6 +172,7 @@ aclnnStatus hc_mx_check(const char *name, const char *round_mode, int64_t dst_ty
     return find_divisor(name, scale_alg, dst_type_max, mx);
 }
 
+/* Also asked by what turns y back: then x is the result, and y and scale are read. */
 aclnnStatus hc_mx_check_outputs(const char *name, const struct hc_mx *mx, const aclTensor *x, int32_t axis,
                                 const char *y_name, const aclTensor *y, const char *scale_name,
                                 const aclTensor *scale) {
@@ -198,6 +202,7 @@ struct job {
 };
 
 /* n values of the format at element `at` of y. */
+/* Bytes of two fp4 are whole: rows and runs of columns have an even number. */
 static void put(const struct job *j, size_t at, size_t n, const float *x) {
     uint8_t *y = j->r.y;
     if (j->store != NULL) j->store(n, y + at, 1, x);
@@ -266,6 +271,7 @@ static void run_columns(void *ctx, size_t begin, size_t end) {
             const size_t first = (pair * SCALES_IN_PAIR + s) * block;
             if (first < j->r.n) run_block(j, x, o * j->r.n, first, col0, cols, scale[s]);
         }
+        /* The two scales of a column lie side by side. */
         uint8_t *to = j->r.scale + ((o * j->pairs + pair) * inner + col0) * SCALES_IN_PAIR;
         for (size_t i = 0; i < cols; i++) to[2 * i] = scale[0][i], to[2 * i + 1] = scale[1][i];
     }
@@ -314,6 +320,112 @@ aclnnStatus hc_mx_quantise(const char *name, const struct hc_mx *mx, const aclTe
     if (status == 0 && own_scale != NULL) status = hc_copy(scale, &to_scale);
     hc_block_give(own_y);
     hc_block_give(own_scale);
+    return status;
+}
+
+/* ---- squares ---- */
+
+struct square_job {
+    struct job j;
+    uint8_t *rows, *columns; /* scales */
+    size_t row_pairs;        /* of a row */
+};
+
+/* 32 rows by some columns, which are whole squares but for the last: what is the largest of a column becomes
+ * the largest of its square. */
+static void run_square(const struct square_job *q, float *x, size_t o, size_t first, size_t col0,
+                       size_t cols) {
+    const struct job *j = &q->j;
+    const struct hc_mx *mx = j->r.mx;
+    const size_t rows = hc_min_size(mx->block, j->r.n - first), inner = j->r.inner, row0 = o * j->r.n + first;
+    uint32_t max[COLUMNS] = {0};
+    uint8_t scale[COLUMNS];
+    float factor[COLUMNS];
+    for (size_t r = 0; r < rows; r++) {
+        j->load(cols, x + r * COLUMNS, j->r.x + ((row0 + r) * inner + col0) * j->item, 1);
+        HC_DISPATCH(mx_max_rows)(cols, x + r * COLUMNS, max);
+    }
+    for (size_t at = 0; at < cols; at += mx->block) {
+        const size_t end = hc_min_size(at + mx->block, cols);
+        uint32_t most = 0;
+        for (size_t i = at; i < end; i++) most = max[i] > most ? max[i] : most;
+        for (size_t i = at; i < end; i++) max[i] = most;
+    }
+    HC_DISPATCH(mx_scales)(cols, max, mx, scale, factor);
+    for (size_t r = 0; r < rows; r++) {
+        uint8_t *of_row = q->rows + (row0 + r) * q->row_pairs * SCALES_IN_PAIR + col0 / mx->block;
+        HC_DISPATCH(mx_round_rows)(cols, x + r * COLUMNS, factor, mx);
+        put(j, (row0 + r) * inner + col0, cols, x + r * COLUMNS);
+        for (size_t at = 0; at < cols; at += mx->block) of_row[at / mx->block] = scale[at];
+    }
+    const size_t block = first / mx->block, pair = block / SCALES_IN_PAIR;
+    uint8_t *of_column =
+        q->columns + ((o * j->pairs + pair) * inner + col0) * SCALES_IN_PAIR + block % SCALES_IN_PAIR;
+    for (size_t i = 0; i < cols; i++) of_column[i * SCALES_IN_PAIR] = scale[i];
+}
+
+/* Piece u: squares of a row of them. */
+static void run_squares(void *ctx, size_t begin, size_t end) {
+    struct square_job *q = ctx;
+    const size_t block = q->j.r.mx->block, down = hc_ceil_div(q->j.r.n, block);
+    float *x = hc_scratch(HC_SCRATCH_C, block * COLUMNS * sizeof *x);
+    if (x == NULL) {
+        atomic_store(&q->j.failed, true);
+        return;
+    }
+    for (size_t u = begin; u < end; u++) {
+        const size_t col0 = u % q->j.tiles * COLUMNS, row = u / q->j.tiles;
+        run_square(q, x, row / down, row % down * block, col0, hc_min_size(COLUMNS, q->j.r.inner - col0));
+    }
+}
+
+/* With everything contiguous. What fills pairs up is written before. */
+static aclnnStatus square(const char *name, const struct hc_mx_run *r, const aclTensor *rows,
+                          const aclTensor *columns) {
+    struct square_job q = {
+        .j = {.r = *r,
+              .load = hc_load_for(r->dtype, HC_F32),
+              .store = hc_is_fp4(r->mx->format.dtype) ? NULL : hc_store_for(r->mx->format.dtype, HC_F32),
+              .pairs = hc_ceil_div(hc_ceil_div(r->n, r->mx->block), SCALES_IN_PAIR),
+              .item = hc_dtype_size(r->dtype),
+              .tiles = hc_ceil_div(r->inner, COLUMNS)},
+        .rows = (uint8_t *)hc_data(rows),
+        .columns = (uint8_t *)hc_data(columns)};
+    q.row_pairs = hc_ceil_div(hc_ceil_div(r->inner, r->mx->block), SCALES_IN_PAIR);
+    memset(q.rows, 0, hc_numel(rows));
+    memset(q.columns, 0, hc_numel(columns));
+    hc_parallel_for(r->outer * hc_ceil_div(r->n, r->mx->block) * q.j.tiles,
+                    hc_max_size(GRAIN / (r->mx->block * hc_min_size(r->inner, COLUMNS)), 1), run_squares, &q);
+    HC_CHECK(!atomic_load(&q.j.failed), ACLNN_ERR_INNER, "%s: out of host memory for squares of %zu", name,
+             r->mx->block);
+    return 0;
+}
+
+/* The three results by way of copies where they are not contiguous. */
+aclnnStatus hc_mx_square(const char *name, const struct hc_mx *mx, const aclTensor *x, const aclTensor *y,
+                         const aclTensor *row_scale, const aclTensor *column_scale) {
+    const aclTensor bytes = hc_fp4_bytes(y), *const outs[] = {&bytes, row_scale, column_scale};
+    const int32_t last = x->rank - 1;
+    aclTensor to[3];
+    void *owned[3] = {NULL};
+    aclnnStatus status = 0;
+    if (x->numel == 0) return 0;
+    for (int i = 0; i < 3 && status == 0; i++)
+        status = hc_contiguous_out(outs[i], outs[i]->dtype, &to[i], &owned[i]);
+    if (status == 0) {
+        const struct hc_mx_run r = {.mx = mx,
+                                    .outer = hc_numel(x) / (size_t)(x->shape[last] * x->shape[last - 1]),
+                                    .n = (size_t)x->shape[last - 1],
+                                    .inner = (size_t)x->shape[last],
+                                    .x = hc_data(x),
+                                    .dtype = x->dtype,
+                                    .y = (uint8_t *)hc_data(&to[0])};
+        status = square(name, &r, &to[1], &to[2]);
+    }
+    for (int i = 0; i < 3; i++) {
+        if (status == 0 && owned[i] != NULL) status = hc_copy(outs[i], &to[i]);
+        hc_block_give(owned[i]);
+    }
     return status;
 }
 #endif

@@ -52,3 +52,7 @@ aclnnStatus hc_mx_run(const char *name, const struct hc_mx_run *r);
 /* The same for a contiguous x, with y and scale of any strides. */
 aclnnStatus hc_mx_quantise(const char *name, const struct hc_mx *mx, const aclTensor *x, int32_t axis,
                            const aclTensor *y, const aclTensor *scale);
+/* Squares of 32 by 32 of the last two dimensions share a scale: one y, with the scales of both axes. x is
+ * contiguous. */
+aclnnStatus hc_mx_square(const char *name, const struct hc_mx *mx, const aclTensor *x, const aclTensor *y,
+                         const aclTensor *row_scale, const aclTensor *column_scale);

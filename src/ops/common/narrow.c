@@ -144,6 +144,7 @@ aclnnStatus hc_narrow_open(const char *name, const aclTensor *t, const struct hc
     void *copy = NULL;
     *owned = NULL;
     if (t->stride[1] != 1 && t->stride[0] != 1) HC_TRY(hc_contiguous(t, t->dtype, &from, &copy));
+    /* Either dimension may be contiguous: products read both, and turning would cost a pass. */
     const int along = from.stride[1] == 1 ? 1 : 0;
     const size_t lines = (size_t)from.shape[1 - along];
     describe(&o, &from, along, dtype);
@@ -178,6 +179,7 @@ static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, fl
     const struct hc_narrow_product *p = ctx;
     float factor = p->row_scale != NULL ? p->row_scale[row % p->row_scales] : 1;
     (void)batch;
+    /* One number for all columns joins the row's: one product less for each element. */
     if (p->column_scale != NULL && !p->column_each) factor *= p->column_scale[0];
     HC_DISPATCH(narrow_finish)
     (n, x, factor, p->column_each ? p->column_scale + col : NULL, p->bias != NULL ? p->bias + col : NULL);

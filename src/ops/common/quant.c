@@ -60,6 +60,7 @@ static bool find_kind(aclDataType dtype, enum hc_quant_kind *kind) {
 #undef X
     };
     for (size_t i = 0; i < HC_ARRAY_SIZE(KINDS); i++) {
+        /* uint8 would be found by bytes of types that clients have no name for. */
         if (KINDS[i].dtype != dtype || dtype == ACL_UINT8) continue;
         *kind = KINDS[i].kind;
         return true;

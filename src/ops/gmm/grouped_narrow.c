@@ -75,6 +75,7 @@ static bool is_vector(const struct hc_grouped *g, const aclTensor *t, int64_t ea
     return hc_fits_f32(t->dtype) && (t->numel == 1 || t->numel == (int64_t)g->groups || t->numel == each);
 }
 
+/* e8m0 of exactly this shape. */
 static aclnnStatus check_mx(const struct hc_grouped *g, const char *arg, const aclTensor *t,
                             const int64_t *shape, int32_t rank) {
     const aclTensor wanted = hc_tensor_view(ACL_FLOAT8_E8M0, shape, rank, NULL);
@@ -105,6 +106,7 @@ static aclnnStatus check_scales(const struct hc_grouped *g) {
         HC_TRY(check_mx(g, "scaleOptional", scale, (const int64_t[]){groups, pairs, s.n, 2}, 4));
         return check_mx(g, "perTokenScaleOptional", rows, (const int64_t[]){s.m, pairs, 2}, 3);
     }
+    /* By steps, groups begin anywhere within a block of 128: only MX has scales of each group's own. */
     const bool blocks = !g->by_steps && scale->dtype == ACL_FLOAT && scale->rank == 3 &&
                         scale->shape[0] == groups && rows != NULL && rows->rank == 2;
     HC_CHECK(blocks || is_vector(g, scale, groups * s.n), ACLNN_ERR_PARAM_INVALID,

@@ -74,6 +74,7 @@ static aclnnStatus run_batch(const struct job *j, size_t index) {
     for (int i = 0; i < 2; i++) {
         const aclTensor t = as_fp4(hc_arg(call, i == 0 ? X1 : X2), j->a->dtypes[i]);
         aclTensor m = matrix_at(&t, 2, j->batch, j->batch_rank, index);
+        /* Strides of fp4 count elements, offsets bytes. */
         if (hc_is_fp4(t.dtype)) m.offset = t.offset + (m.offset - t.offset) / 2;
         *(i == 0 ? &p.a : &p.b) = m = oriented(&m, i, j->a->turned[i]);
         if (!j->a->blocks[i]) continue;
@@ -220,6 +221,7 @@ aclnnStatus hc_quant_narrow_plan(const struct hc_quant_narrow *q, uint64_t *work
     HC_TRY(check_scale(q, 1, k, false, &args.blocks[1]));
     if (q->x1_scale != NULL) HC_TRY(check_scale(q, 0, k, args.blocks[1], &args.blocks[0]));
     if (args.blocks[0]) HC_TRY(check_scale(q, 1, k, true, &args.blocks[1]));
+    /* A sum over blocks of one side only would have to be scaled block by block. */
     HC_CHECK(args.blocks[0] == args.blocks[1], ACLNN_ERR_PARAM_INVALID,
              "%s: x1Scale is %s, x2Scale %s: wanted scales of blocks for both, or for none", q->name,
              q->x1_scale != NULL ? HC_SHOW(q->x1_scale) : "null", HC_SHOW(q->x2_scale));

@@ -43,6 +43,7 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
     }
     for (size_t row = begin; row < end; row++) {
         const size_t o = row / j->n, block = row % j->n / BLOCK;
+        /* Along rows a row has all its scales; across, each element has its column's, one of a pair. */
         const char *from = along ? j->scale + row * scales
                                  : j->scale + (o * j->pairs + block / 2) * j->inner * 2 + block % 2;
         hc_load_for(ACL_FLOAT8_E8M0, HC_F32)(scales, factor, from, along ? 1 : 2);
@@ -79,6 +80,7 @@ static aclnnStatus run_all(const struct hc_call *call, const aclTensor *x, const
     return 0;
 }
 
+/* Bytes of x and scales as they lie, where they lie contiguously and apart from y. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, 2);
     aclTensor x, scale, y;

@@ -24,6 +24,7 @@ static aclnnStatus check_words(const struct hc_block_quant_call *c) {
     return 0;
 }
 
+/* Words and numbers, then y: what the scale must be depends on the caller's stretches. */
 aclnnStatus hc_block_quant_check(const struct hc_block_quant_call *c, struct hc_block_quant *b) {
     HC_TRY(hc_quant_check_float(c->name, "x", c->x));
     HC_CHECK(c->x->rank == 2 || c->x->rank == 3, ACLNN_ERR_PARAM_INVALID,
@@ -41,6 +42,7 @@ aclnnStatus hc_block_quant_check(const struct hc_block_quant_call *c, struct hc_
     return 0;
 }
 
+/* In x's number of dimensions. */
 aclnnStatus hc_block_quant_check_scale(const struct hc_block_quant_call *c, int64_t scale_rows) {
     int64_t shape[3];
     const int32_t rank = c->x->rank;
@@ -86,6 +88,7 @@ static void run_blocks(void *ctx, size_t begin, size_t end) {
             j->load(columns, x + r * columns, j->x + ((row0 + r) * j->n + col0) * j->item, 1);
         HC_DISPATCH(hc_quant_range)(rows * columns, x, NULL, &range);
         struct hc_quant_scale s = hc_quant_scale_of(&b->target, range, true);
+        /* False for NaN, which stays. */
         if (s.scale < b->min_scale) s.scale = b->min_scale;
         j->scale[u] = s.scale;
         hc_quant_row(&b->target, &s, rows * columns, x);
@@ -136,6 +139,7 @@ static aclnnStatus run_all(const char *name, const struct hc_block_quant *b, con
     return 0;
 }
 
+/* x too is copied where y lies in its memory. */
 aclnnStatus hc_block_quant_run(const char *name, const struct hc_block_quant *b, const aclTensor *x,
                                const aclTensor *y, const aclTensor *scale, const int64_t *ends,
                                size_t stretches) {

@@ -43,7 +43,18 @@ def test_static(dtype: int, approximate: str, source: torch.dtype) -> None:
             for _, x in layouts(make(shape, source)):
                 for shift in (None, offset):
                     y, want = bytes_for(shape, dtype), bytes_for(shape, dtype)
-                    call("aclnnGeluQuant", x, scale, shift, approximate, "static", mode, dtype, given(y, dtype), None)
+                    call(
+                        "aclnnGeluQuant",
+                        x,
+                        scale,
+                        shift,
+                        approximate,
+                        "static",
+                        mode,
+                        dtype,
+                        given(y, dtype),
+                        None,
+                    )
                     call(
                         "aclnnAscendQuantV3", gelu(x, approximate), scale, shift, False, "round", dtype, -1,
                         given(want, dtype),
@@ -62,7 +73,9 @@ def test_dynamic(dtype: int, approximate: str, source: torch.dtype) -> None:
             for by in (None, smooth):
                 y, want = bytes_for(shape, dtype), bytes_for(shape, dtype)
                 scale, wanted = torch.empty(shape[:-1]), torch.empty(shape[:-1])
-                call("aclnnGeluQuant", x, by, None, approximate, "dynamic", mode, dtype, given(y, dtype), scale)
+                call(
+                    "aclnnGeluQuant", x, by, None, approximate, "dynamic", mode, dtype, given(y, dtype), scale
+                )
                 call("aclnnDynamicQuant", gelu(x, approximate), by, given(want, dtype), wanted)
                 assert torch.equal(y, want) and torch.equal(scale, wanted)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from aclnn import OperatorError, Typed, call
 from compare import layouts, make
-from narrow import E1M2, E2M1, E4M3, E5M2, encode, mx_quantise, pack4
+from narrow import E1M2, E2M1, E4M3, E5M2, encode, mx_quantise, mx_scale, pack4
 from quant_cases import FLOATS
 
 FORMATS = (E4M3, E5M2, E2M1, E1M2)
@@ -118,6 +118,32 @@ def test_both_axes(dtype: int) -> None:
         check(y2, scale2, mx_quantise(x, dtype, -2))
         call("aclnnDynamicMxQuantWithDualAxisV2", x, "rint", dtype, 0, 0.0, y1, scale1, y2, scale2)
         check(y1, scale1, mx_quantise(x, dtype, -1))
+
+
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_squares(dtype: int) -> None:
+    """A square's elements are quantised as one block would be that has all of them; both axes have its scale."""
+    for shape in ((64, 96), (3, 70, 300), (2, 33, 2), (0, 4)):
+        x = make(shape, torch.bfloat16)
+        y, scale1 = outputs(shape, dtype, -1)
+        _, scale2 = outputs(shape, dtype, -2)
+        call("aclnnDynamicBlockMxQuant", x, "rint", dtype, 0, 0.0, y, scale1, scale2)
+        down, across = -(-shape[-2] // 32), -(-shape[-1] // 32)
+        pad = (0, across * 32 - shape[-1], 0, down * 32 - shape[-2])
+        squares = (
+            torch.nn.functional.pad(x.double(), pad).unflatten(-1, (across, 32)).unflatten(-3, (down, 32))
+        )
+        largest = squares.abs().amax((-3, -1))
+        code = mx_scale(largest, dtype)
+        full = code.repeat_interleave(32, -2)[..., : shape[-2], :].repeat_interleave(32, -1)[..., : shape[-1]]
+        codes = encode(x.double() * 2.0 ** (127 - full.double()), dtype)
+        assert torch.equal(y.bytes, pack4(codes) if dtype in FP4 else codes)
+        by_row = scale1.view(torch.uint8).flatten(-2)
+        assert torch.equal(by_row[..., :across], code.repeat_interleave(32, -2)[..., : shape[-2], :])
+        assert by_row[..., across:].eq(0).all()
+        by_column = scale2.view(torch.uint8).movedim(-1, -2).flatten(-3, -2)
+        assert torch.equal(by_column[..., :down, :], code.repeat_interleave(32, -1)[..., : shape[-1]])
+        assert by_column[..., down:, :].eq(0).all()
 
 
 def test_bad_input() -> None:

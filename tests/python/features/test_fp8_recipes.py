@@ -93,6 +93,7 @@ def test_contexts(states, standins):
         ("hif8", "tensorwise", recipe.Float8CurrentScaling),
         ("hif8", "delayed", recipe.DelayedScaling),
         ("hybrid", "blockwise", recipe.Float8BlockScaling),
+        ("e4m3", "mxfp8-32x32", recipe.MXFP832x32BlockScaling),
     ):
         config = Namespace(fp8=form, fp8_recipe=name, fp8_wgrad=True)
         with make(config, 1):

@@ -45,6 +45,18 @@ def by_mx(t: torch.Tensor, dtype: torch.dtype, axis: int) -> torch.Tensor:
     return mx_values(*mx_quantise(t, NUMBER[dtype], axis), NUMBER[dtype], axis)
 
 
+def by_squares(t: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A square as one block of all its numbers."""
+    result = torch.empty(t.shape, dtype=torch.float64)
+    for r in range(0, t.shape[0], 32):
+        for c in range(0, t.shape[1], 32):
+            part = t[r : r + 32, c : c + 32]
+            flat = part.reshape(1, -1)
+            whole = mx_values(*mx_quantise(flat, NUMBER[dtype], -1, 1024), NUMBER[dtype], -1, 1024)
+            result[r : r + 32, c : c + 32] = whole.view(part.shape)
+    return result
+
+
 def factors(name, x, w, g, back):
     """Of the three products: output, gradient of the input, gradient of the weight."""
     forward = torch.float8_e4m3fn
@@ -52,6 +64,13 @@ def factors(name, x, w, g, back):
         return (
             by_mx(x, forward, -1) @ by_mx(w, forward, -1).t(),
             by_mx(g, back, -1) @ by_mx(w, forward, 0),
+            by_mx(g, back, 0).t() @ by_mx(x, forward, 0),
+        )
+    if name == "MXFP832x32BlockScaling":
+        square = by_squares(w, forward)
+        return (
+            by_mx(x, forward, -1) @ square.t(),
+            by_mx(g, back, -1) @ square,
             by_mx(g, back, 0).t() @ by_mx(x, forward, 0),
         )
     if name == "Float8BlockScaling":
@@ -74,7 +93,14 @@ def close(got, want):
 
 @pytest.mark.parametrize("form", ["E4M3", "HYBRID"])
 @pytest.mark.parametrize(
-    "name", ["DelayedScaling", "Float8CurrentScaling", "MXFP8BlockScaling", "Float8BlockScaling"]
+    "name",
+    [
+        "DelayedScaling",
+        "Float8CurrentScaling",
+        "MXFP8BlockScaling",
+        "MXFP832x32BlockScaling",
+        "Float8BlockScaling",
+    ],
 )
 def test_products_of_a_layer(te, name, form):
     from transformer_engine.common import recipe
@@ -203,7 +229,7 @@ def test_what_is_refused(te):
     [
         (
             "dense",
-            "e4m3/delayed hybrid/tensorwise hybrid/mxfp8 hybrid/blockwise hif8/tensorwise",
+            "e4m3/delayed hybrid/tensorwise hybrid/mxfp8 hybrid/mxfp8-32x32 hybrid/blockwise hif8/tensorwise",
             0.01,
             0.002,
         ),

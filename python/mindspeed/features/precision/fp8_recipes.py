@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--fp8-format hif8 and --fp8-recipe blockwise, where Megatron has only its own formats and recipes.
+"""--fp8-format hif8, --fp8-recipe mxfp8-32x32 and blockwise, where Megatron has only its own formats and recipes.
 
 Megatron's function that makes the context of a layer is asked whether the layer is in 8 bits at all, in terms it knows,
 and what it would enter is replaced by Transformer Engine's context with the recipe that was asked for.
@@ -18,7 +18,7 @@ from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
 
-HIF8, BLOCKWISE, TENSORWISE = "hif8", "blockwise", "tensorwise"
+HIF8, BLOCKWISE, SQUARES, TENSORWISE = "hif8", "blockwise", "mxfp8-32x32", "tensorwise"
 _KNOWN = {"fp8": "e4m3", "fp8_recipe": TENSORWISE}
 
 
@@ -35,7 +35,7 @@ def _format(args: Any) -> Any:
 def wants(args: Any) -> bool:
     """Whether the arguments or a config ask for what this feature adds."""
     fp8 = _format(args)
-    return fp8 == HIF8 or (fp8 is not None and _recipe_name(args) == BLOCKWISE)
+    return fp8 == HIF8 or (fp8 is not None and _recipe_name(args) in (BLOCKWISE, SQUARES))
 
 
 def always(args: Any) -> bool:
@@ -61,6 +61,8 @@ def _made(config: Any) -> Any:
     name = _recipe_name(config)
     if name == BLOCKWISE:
         return recipe.Float8BlockScaling(fp8_format=form)
+    if name == SQUARES:
+        return recipe.MXFP832x32BlockScaling(fp8_format=form)
     if name == TENSORWISE:
         return recipe.Float8CurrentScaling(fp8_format=form)
     exact = (False, False, not config.fp8_wgrad)
@@ -105,9 +107,9 @@ FEATURE = Feature(
         ),
         Flag(
             "--fp8-recipe",
-            "Where scales come from; blockwise: of 1 x 128 and 128 x 128 numbers.",
+            "Where scales come from; blockwise: of 1 x 128 and 128 x 128 numbers; mxfp8-32x32: mxfp8 with squares of weights.",
             type=str,
-            adds=(BLOCKWISE,),
+            adds=(BLOCKWISE, SQUARES),
             megatron=True,
             in_config=False,
         ),

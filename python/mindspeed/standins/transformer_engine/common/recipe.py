@@ -83,6 +83,11 @@ class MXFP8BlockScaling(Recipe):
 
 
 @dataclass
+class MXFP832x32BlockScaling(MXFP8BlockScaling):
+    """MindSpeed's: one scale for 32 by 32 numbers of a weight."""
+
+
+@dataclass
 class Float8BlockScaling(Recipe):
     """One scale for a tile."""
 

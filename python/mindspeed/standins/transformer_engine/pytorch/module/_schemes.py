@@ -15,6 +15,7 @@ from ...common.recipe import (
     Float8BlockScaling,
     Float8CurrentScaling,
     MXFP8BlockScaling,
+    MXFP832x32BlockScaling,
     Recipe,
 )
 
@@ -26,6 +27,8 @@ def make_scheme(recipe: Recipe, group: Any) -> fp8_products.Scheme:
         return _delayed(recipe, types, group)
     if isinstance(recipe, Float8CurrentScaling):
         return fp8_products.PerTensor(types)
+    if isinstance(recipe, MXFP832x32BlockScaling):
+        return fp8_products.MXSquares(types)
     if isinstance(recipe, MXFP8BlockScaling):
         return fp8_products.MX(types)
     if isinstance(recipe, Float8BlockScaling):
