@@ -44,7 +44,7 @@ aclnnStatus hc_indexer_gradients(const struct hc_indexer_token *t, const float *
                              (struct hc_matrix){t->k, size, 1}, dq, t->size, 1));
     HC_TRY(hc_tokens_product(t->n, t->size, t->heads, (struct hc_matrix){t->products, 1, n},
                              (struct hc_matrix){t->q, size, 1}, t->dk_rows, t->size, 1));
-    hc_keys_scatter(dk, position, t->n, t->size, t->dk_rows, t->size);
+    hc_keys_scatter(dk, t->size, position, t->n, t->size, t->dk_rows, t->size);
     return 0;
 }
 #endif

@@ -137,7 +137,7 @@ struct scatter {
     float *row;
     const int64_t *position;
     const float *add;
-    size_t n, size, ld;
+    size_t n, stride, ld;
 };
 
 /* Pieces are columns: positions may repeat, and each row gets what is added in one order. */
@@ -145,13 +145,13 @@ static void scatter_columns(void *ctx, size_t begin, size_t end) {
     const struct scatter *s = ctx;
     for (size_t j = 0; j < s->n; j++) {
         const size_t at = s->position != NULL ? (size_t)s->position[j] : j;
-        HC_DISPATCH(tokens_add)(end - begin, s->row + at * s->size + begin, s->add + j * s->ld + begin);
+        HC_DISPATCH(tokens_add)(end - begin, s->row + at * s->stride + begin, s->add + j * s->ld + begin);
     }
 }
 
-void hc_keys_scatter(float *row, const int64_t *position, size_t n, size_t size, const float *add,
-                     size_t ld) {
-    hc_parallel_for(size, COLUMNS, scatter_columns, &(struct scatter){row, position, add, n, size, ld});
+void hc_keys_scatter(float *row, size_t stride, const int64_t *position, size_t n, size_t size,
+                     const float *add, size_t ld) {
+    hc_parallel_for(size, COLUMNS, scatter_columns, &(struct scatter){row, position, add, n, stride, ld});
 }
 
 /* All products here are float32: operands were converted when they were gathered. */

@@ -3,7 +3,7 @@
  * sequences in the layouts BSND, TND and PA_BSND (pages), keys gathered by position, and products of float32.
  *
  * Query token i of a sequence of L queries and K keys may see the first
- * K - L + i + 1 keys with sparseMode 3, all with 0. */
+ * K - L + i + 1 keys with sparseMode 3, the first i + 1 with 2, all with 0. */
 #pragma once
 #include "plain.h"
 
@@ -42,7 +42,8 @@ static inline int64_t hc_tokens_count(const aclTensor *query, bool packed) {
 }
 /* How many keys the query token i of a sequence may see. */
 static inline int64_t hc_tokens_visible(const struct hc_span *s, int64_t mode, int64_t i) {
-    return mode == 0 ? s->k_len : hc_min_i64(hc_max_i64(s->k_len - s->q_len + i + 1, 0), s->k_len);
+    const int64_t ahead = mode == 2 ? 0 : s->k_len - s->q_len;
+    return mode == 0 ? s->k_len : hc_min_i64(hc_max_i64(ahead + i + 1, 0), s->k_len);
 }
 static inline size_t hc_keys_size(const struct hc_keys *k) {
     return k->t != NULL ? (size_t)k->t->shape[k->t->rank - 1] : 0;
@@ -50,8 +51,9 @@ static inline size_t hc_keys_size(const struct hc_keys *k) {
 /* dst[j * ld] = the row of key position[j] (j itself where position is NULL) of sequence b, j < n. */
 void hc_keys_gather(const struct hc_keys *k, int64_t b, const struct hc_span *s, const int64_t *position,
                     size_t n, float *dst, size_t ld);
-/* row[position[j] * size + i] += add[j * ld + i] for i < size, in the order of j. */
-void hc_keys_scatter(float *row, const int64_t *position, size_t n, size_t size, const float *add, size_t ld);
+/* row[position[j] * stride + i] += add[j * ld + i] for i < size, in the order of j. */
+void hc_keys_scatter(float *row, size_t stride, const int64_t *position, size_t n, size_t size,
+                     const float *add, size_t ld);
 
 /* A matrix of float32; strides in elements. */
 struct hc_matrix {
