@@ -65,6 +65,7 @@ OFF: dict[str, Any] = {
     "schedules_method": None,
     "recompute_norm": False,
     "recompute_norm_num_layers": None,
+    "transformer_impl": "local",  # in later releases a field of configs, whose default is another
     "unaligned_linear": False,
     "variable_seq_lengths": False,
 }
