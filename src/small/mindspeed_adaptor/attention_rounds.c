@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which rank computes which block of attention, and when: a block is what the queries of one rank see of the keys of
- * another, and blocks that a mask hides are nobody's. A block is computed where its queries are, to which the keys
- * travel, or where its keys are, to which the queries travel and from where the result comes back. Every rank computes
- * one block in a round, so as many rounds are needed as the busiest rank has blocks.
+/* Which rank computes which block of attention, and when: a block is what the queries of one rank see of the
+ * keys of another, and blocks that a mask hides are nobody's. A block is computed where its queries are, to
+ * which the keys travel, or where its keys are, to which the queries travel and from where the result comes
+ * back. Every rank computes one block in a round, so as many rounds are needed as the busiest rank has
+ * blocks.
  *
- * That is an orientation of a graph's edges with the least largest in-degree. Blocks begin where their queries are; then,
- * as long as a chain of blocks leads from a busiest rank to one that has two fewer, each block of the chain changes its
- * place. A rank then has one less and none has more, and where no chain is left the largest number is the least possible
- * one. Of n ranks: n^2 blocks, at most n^2 chains, each found in n^2. */
+ * That is an orientation of a graph's edges with the least largest in-degree. Blocks begin where their
+ * queries are; then, as long as a chain of blocks leads from a busiest rank to one that has two fewer, each
+ * block of the chain changes its place. A rank then has one less and none has more, and where no chain is
+ * left the largest number is the least possible one. Of n ranks: n^2 blocks, at most n^2 chains, each found
+ * in n^2. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,14 +28,16 @@ struct plan {
     int32_t *queue;
 };
 
-/* The other place where rank `here` could have left its block `block`, NOBODY if it is not there or its own. */
+/* The other place where rank `here` could have left its block `block`, NOBODY if it is not there or its own.
+ */
 static int32_t other_place(const struct plan *p, int32_t here, size_t block) {
     const int32_t queries = (int32_t)(block / p->ranks), keys = (int32_t)(block % p->ranks);
     if (p->at[block] != here || queries == keys) return NOBODY;
     return queries == here ? keys : queries;
 }
 
-/* Visits what can be reached from `first`, and returns a rank that has two blocks fewer; NOBODY if there is none. */
+/* Visits what can be reached from `first`, and returns a rank that has two blocks fewer; NOBODY if there is
+ * none. */
 static int32_t reach(const struct plan *p, int32_t first) {
     for (size_t rank = 0; rank < p->ranks; rank++) p->from[rank] = NOBODY;
     size_t head = 0, tail = 0;
@@ -78,7 +82,8 @@ static int relieve(struct plan *p) {
     return 0;
 }
 
-/* Rank r begins with its own block, then takes those next to it, so that keys leave a rank one after the other. */
+/* Rank r begins with its own block, then takes those next to it, so that keys leave a rank one after the
+ * other. */
 static size_t into_rounds(const struct plan *p, int32_t *rounds) {
     size_t most = 0;
     for (size_t rank = 0; rank < p->ranks; rank++) {
@@ -94,9 +99,10 @@ static size_t into_rounds(const struct plan *p, int32_t *rounds) {
     return most;
 }
 
-/* `needed` [ranks][ranks]: whether queries of the first see keys of the second. `rounds` [ranks][ranks] is filled with
- * blocks, queries' rank * ranks + keys' rank, or -1: what each rank computes in each round. Returns the number of rounds,
- * or -1 for a number of ranks that is 0 or more than 1024, or if there is no memory. Thread safe, does not block. */
+/* `needed` [ranks][ranks]: whether queries of the first see keys of the second. `rounds` [ranks][ranks] is
+ * filled with blocks, queries' rank * ranks + keys' rank, or -1: what each rank computes in each round.
+ * Returns the number of rounds, or -1 for a number of ranks that is 0 or more than 1024, or if there is no
+ * memory. Thread safe, does not block. */
 HC_API int32_t hc_attention_rounds(const uint8_t *needed, size_t ranks, int32_t *rounds) {
     if (ranks == 0 || ranks > MOST_RANKS) return -1;
     const size_t blocks = ranks * ranks;
