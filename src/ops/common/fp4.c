@@ -49,8 +49,12 @@ aclTensor hc_fp4_bytes(const aclTensor *t) {
 aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t) {
     HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory",
              name, arg, HC_SHOW(t));
-    HC_CHECK(t->rank > 0 && t->shape[packed_dim(t)] % 2 == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted an even number of fp4 along the packed dimension", name, arg, HC_SHOW(t));
+    const int32_t packed = t->rank > 0 ? packed_dim(t) : 0;
+    bool whole = t->rank > 0 && t->shape[packed] % 2 == 0 && (t->stride[packed] == 1 || t->numel == 0);
+    for (int32_t d = 0; d < t->rank; d++)
+        whole = whole && (d == packed || t->shape[d] <= 1 || t->stride[d] % 2 == 0);
+    HC_CHECK(whole, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted pairs of fp4 along a dimension without gaps, each in a byte", name, arg, HC_SHOW(t));
     return 0;
 }
 #endif

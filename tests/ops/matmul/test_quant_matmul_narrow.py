@@ -165,4 +165,6 @@ def test_bad_input() -> None:
     refused("scales of blocks for both", x, w, None, Typed(mx2, 37), out)
     refused("x1Scale is float8_e8m0fnu", x, w, Typed(mx1.view(4, 2, 1), 37), Typed(mx2, 37), out)
     refused("bias is", x, w, None, one, out, torch.ones(5))
+    gaps = Typed(torch.zeros(64, 64, dtype=torch.uint8)[:4, ::2], E2M1)
+    refused("wanted pairs of fp4", gaps, Typed(torch.zeros(64, 3, dtype=torch.uint8), E2M1), None, one, out)
     refused("groupSize is", x, w, None, one, out, None, 64)
