@@ -47,19 +47,20 @@ static inline float hc_f8e5m2_to_f32(hc_f8e5m2 x) {
     return hc_bits_f32(sign | (m > 0x7bu ? 0x7f800000u | (m & 3u) << 21 : value));
 }
 
-/* e2m1: 0, 0.5, 1, 1.5, 2, 3, 4, 6. x is one of them, or of their negatives. */
-static inline uint8_t hc_f32_to_f4e2m1(float f) {
-    const uint32_t bits = hc_f32_bits(f);
-    return (uint8_t)((bits >> 28 & 8u) | hc_narrow_round(bits & 0x7fffffffu, 1, 1));
+/* What is too large is the largest, and NaN, which fp4 has not, is 0. */
+static inline uint8_t hc_f4_code(float f, uint32_t mantissa) {
+    const uint32_t bits = hc_f32_bits(f), magnitude = bits & 0x7fffffffu,
+                   r = hc_narrow_round(magnitude, mantissa, 1);
+    const uint32_t code = (bits >> 28 & 8u) | (r > 7u ? 7u : r);
+    return (uint8_t)(magnitude > 0x7f800000u ? 0 : code);
 }
+/* e2m1: 0, 0.5, 1, 1.5, 2, 3, 4, 6. */
+static inline uint8_t hc_f32_to_f4e2m1(float f) { return hc_f4_code(f, 1); }
 static inline float hc_f4e2m1_to_f32(uint32_t x) {
     return hc_bits_f32((x & 8u) << 28 | hc_f32_bits(hc_bits_f32((x & 7u) << 22) * 0x1p126f));
 }
 /* e1m2: quarters, 0 to 1.75. */
-static inline uint8_t hc_f32_to_f4e1m2(float f) {
-    const uint32_t bits = hc_f32_bits(f);
-    return (uint8_t)((bits >> 28 & 8u) | hc_narrow_round(bits & 0x7fffffffu, 2, 1));
-}
+static inline uint8_t hc_f32_to_f4e1m2(float f) { return hc_f4_code(f, 2); }
 static inline float hc_f4e1m2_to_f32(uint32_t x) {
     return hc_bits_f32((x & 8u) << 28 | hc_f32_bits((float)(x & 7u) * 0.25f));
 }

@@ -54,7 +54,62 @@ aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t) 
     for (int32_t d = 0; d < t->rank; d++)
         whole = whole && (d == packed || t->shape[d] <= 1 || t->stride[d] % 2 == 0);
     HC_CHECK(whole, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted pairs of fp4 along a dimension without gaps, each in a byte", name, arg, HC_SHOW(t));
+             "%s: %s is %s, wanted pairs of fp4 along a dimension without gaps, each in a byte", name, arg,
+             HC_SHOW(t));
     return 0;
+}
+
+/* Pieces count bytes. */
+struct pass {
+    uint8_t *bytes;
+    float *values;
+    aclDataType type;
+};
+
+static void load_pairs(void *ctx, size_t begin, size_t end) {
+    const struct pass *p = ctx;
+    const size_t n = 2 * (end - begin);
+    if (p->type == ACL_FLOAT4_E2M1) HC_DISPATCH(hc_fp4_load_e2m1)(n, p->values + 2 * begin, p->bytes + begin);
+    else HC_DISPATCH(hc_fp4_load_e1m2)(n, p->values + 2 * begin, p->bytes + begin);
+}
+static void store_pairs(void *ctx, size_t begin, size_t end) {
+    const struct pass *p = ctx;
+    const size_t n = 2 * (end - begin);
+    if (p->type == ACL_FLOAT4_E2M1)
+        HC_DISPATCH(hc_fp4_store_e2m1)(n, p->bytes + begin, p->values + 2 * begin);
+    else HC_DISPATCH(hc_fp4_store_e1m2)(n, p->bytes + begin, p->values + 2 * begin);
+}
+
+/* By way of float32, which holds what either side has but for the last bits of float64 and wide integers. */
+aclnnStatus hc_fp4_to(const aclTensor *bytes, aclDataType type, const aclTensor *out) {
+    enum { GRAIN = 16384 };
+    aclTensor from, to;
+    void *own_from = NULL, *own_to = NULL;
+    aclnnStatus status = hc_contiguous_apart(bytes, ACL_UINT8, out, &from, &own_from);
+    if (status == 0) status = hc_contiguous_out(out, ACL_FLOAT, &to, &own_to);
+    if (status == 0) {
+        struct pass p = {(uint8_t *)hc_data(&from), (float *)hc_data(&to), type};
+        hc_parallel_for(hc_numel(&from), GRAIN, load_pairs, &p);
+        if (own_to != NULL) status = hc_copy(out, &to);
+    }
+    hc_block_give(own_from);
+    hc_block_give(own_to);
+    return status;
+}
+
+aclnnStatus hc_fp4_from(const aclTensor *self, aclDataType type, const aclTensor *bytes) {
+    enum { GRAIN = 16384 };
+    aclTensor from, to;
+    void *own_from = NULL, *own_to = NULL;
+    aclnnStatus status = hc_contiguous_apart(self, ACL_FLOAT, bytes, &from, &own_from);
+    if (status == 0) status = hc_contiguous_out(bytes, ACL_UINT8, &to, &own_to);
+    if (status == 0) {
+        struct pass p = {(uint8_t *)hc_data(&to), (float *)hc_data(&from), type};
+        hc_parallel_for(hc_numel(&to), GRAIN, store_pairs, &p);
+        if (own_to != NULL) status = hc_copy(bytes, &to);
+    }
+    hc_block_give(own_from);
+    hc_block_give(own_to);
+    return status;
 }
 #endif

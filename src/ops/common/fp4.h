@@ -14,6 +14,10 @@ aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t);
 /* n elements, an even number. */
 HC_KERNEL(hc_fp4_load_e2m1, (size_t n, float *to, const uint8_t *from))
 HC_KERNEL(hc_fp4_load_e1m2, (size_t n, float *to, const uint8_t *from))
-/* Values of the type, rounded already. */
+/* To nearest even, clipped; NaN is 0. */
 HC_KERNEL(hc_fp4_store_e2m1, (size_t n, uint8_t *to, const float *from))
 HC_KERNEL(hc_fp4_store_e1m2, (size_t n, uint8_t *to, const float *from))
+/* out = self in another type where one of them is fp4, of this `type`, and is given as its bytes; both may be
+ * of any strides. */
+aclnnStatus hc_fp4_to(const aclTensor *bytes, aclDataType type, const aclTensor *out);
+aclnnStatus hc_fp4_from(const aclTensor *self, aclDataType type, const aclTensor *bytes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Quantisation to MX formats with a scale for each square of 32 by 32 (mx.h): a weight whose one y serves products along
- * either axis, as its transpose has the transposed scales. */
+/* Quantisation to MX formats with a scale for each square of 32 by 32 (mx.h): a weight whose one y serves
+ * products along either axis, as its transpose has the transposed scales. */
 #include "mx.h"
 
 enum slot { X, Y, SCALE1, SCALE2 };
@@ -18,11 +18,10 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 /* torch_npu.npu_dynamic_block_mx_quant. */
-HC_API aclnnStatus aclnnDynamicBlockMxQuantGetWorkspaceSize(const aclTensor *x, char *roundModeOptional,
-                                                            int64_t dstType, int64_t scaleAlg, double dstTypeMax,
-                                                            const aclTensor *yOut, const aclTensor *scale1Out,
-                                                            const aclTensor *scale2Out, uint64_t *workspaceSize,
-                                                            aclOpExecutor **executor) {
+HC_API aclnnStatus aclnnDynamicBlockMxQuantGetWorkspaceSize(
+    const aclTensor *x, char *roundModeOptional, int64_t dstType, int64_t scaleAlg, double dstTypeMax,
+    const aclTensor *yOut, const aclTensor *scale1Out, const aclTensor *scale2Out, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
     static const char *const NAME = "aclnnDynamicBlockMxQuant";
     struct hc_mx mx;
     HC_CHECK(x != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x is null", NAME);

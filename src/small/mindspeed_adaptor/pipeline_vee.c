@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The order of passes of a pipeline in the shape of a V, on P ranks with two chunks each: chunk 0 of rank r is stage r,
- * chunk 1 is stage 2P - 1 - r (the placement of DualPipeV: DeepSeek-V3 Technical Report, arXiv:2412.19437).
+/* The order of passes of a pipeline in the shape of a V, on P ranks with two chunks each: chunk 0 of rank r
+ * is stage r, chunk 1 is stage 2P - 1 - r (the placement of DualPipeV: DeepSeek-V3 Technical Report,
+ * arXiv:2412.19437).
  *
- * The pipeline is run on paper, with backward passes that take twice as long as forward passes: of all passes that some
- * rank could begin, the one that begins first is begun. Of those that begin at once a rank prefers the other kind than
- * its last one, so that forward and backward passes take turns, and then the later chunk, whose micro-batch is nearer
- * to its backward pass. Rank r begins no pass of chunk 0 while 2P - r of them wait for their backward pass, which bounds
- * what it holds. 4 P M passes of M micro-batches, each found by a look at 4 P candidates. */
+ * The pipeline is run on paper, with backward passes that take twice as long as forward passes: of all passes
+ * that some rank could begin, the one that begins first is begun. Of those that begin at once a rank prefers
+ * the other kind than its last one, so that forward and backward passes take turns, and then the later chunk,
+ * whose micro-batch is nearer to its backward pass. Rank r begins no pass of chunk 0 while 2P - r of them
+ * wait for their backward pass, which bounds what it holds. 4 P M passes of M micro-batches, each found by a
+ * look at 4 P candidates. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -23,11 +25,11 @@ enum { FORWARD, BACKWARD, KINDS };
 static const double COST[KINDS] = {1, 2}; /* a backward pass computes two gradients for each product */
 
 struct rank {
-    double free;                   /* when its last pass ends */
-    int last;                      /* the kind of that */
-    uint32_t next[KINDS][CHUNKS];  /* the micro-batch that is next */
-    uint32_t waiting[CHUNKS];      /* forward passes without their backward pass */
-    size_t passes;                 /* begun so far */
+    double free;                  /* when its last pass ends */
+    int last;                     /* the kind of that */
+    uint32_t next[KINDS][CHUNKS]; /* the micro-batch that is next */
+    uint32_t waiting[CHUNKS];     /* forward passes without their backward pass */
+    size_t passes;                /* begun so far */
 };
 
 struct paper {
@@ -102,12 +104,13 @@ static void begin_pass(struct paper *p, const struct choice *c, int32_t *orders)
         (int32_t)(((uint32_t)c->kind * CHUNKS + c->chunk) * p->batches + batch);
 }
 
-/* `orders` [ranks][passes] is filled with (kind * 2 + chunk) * batches + batch, kind 0 forward and 1 backward; without
- * backward passes where `forward_only`. *length: when the last pass ends, in forward passes; *kept: the most passes of a
- * rank that wait for their backward pass. Returns 0, or -1 for a number of ranks or micro-batches that is 0 or above 1024
- * and 2^20, or if there is no memory. Thread safe, does not block. */
-HC_API int32_t hc_pipeline_vee(size_t ranks, size_t batches, int32_t forward_only, int32_t *orders, double *length,
-                               int32_t *kept) {
+/* `orders` [ranks][passes] is filled with (kind * 2 + chunk) * batches + batch, kind 0 forward and 1
+ * backward; without backward passes where `forward_only`. *length: when the last pass ends, in forward
+ * passes; *kept: the most passes of a rank that wait for their backward pass. Returns 0, or -1 for a number
+ * of ranks or micro-batches that is 0 or above 1024 and 2^20, or if there is no memory. Thread safe, does not
+ * block. */
+HC_API int32_t hc_pipeline_vee(size_t ranks, size_t batches, int32_t forward_only, int32_t *orders,
+                               double *length, int32_t *kept) {
     if (ranks == 0 || ranks > MOST_RANKS || batches == 0 || batches > MOST_BATCHES) return -1;
     struct paper p = {.ranks = ranks, .batches = batches, .kinds = forward_only ? 1 : KINDS};
     const size_t ends = KINDS * CHUNKS * ranks * batches;

@@ -9,7 +9,7 @@ import pytest
 import torch
 from aclnn import HIFLOAT8, OperatorError, Typed, call
 from compare import layouts, make
-from narrow import CODES, hif8_value, neighbours
+from narrow import CODES, E1M2, E2M1, decode, encode, hif8_value, neighbours, pack4, unpack4
 
 TORCH = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e8m0fnu)
 WIDE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -111,6 +111,23 @@ def test_ints_and_bools() -> None:
     back = torch.empty(4, dtype=torch.bool)
     call("aclnnCast", out, torch.bool, back)
     assert back.tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("dtype", [E2M1, E1M2])
+@pytest.mark.parametrize("source", (torch.float32, torch.bfloat16, torch.int8), ids=str)
+def test_fp4(dtype: int, source: torch.dtype) -> None:
+    """Two in a byte; to nearest even, clipped."""
+    x = (torch.arange(-1024, 1024) / 64).view(2, 16, 64).to(source)
+    for _, view in layouts(x):
+        packed = torch.full((2, 16, 32), 99, dtype=torch.uint8)
+        call("aclnnCast", view, dtype, Typed(packed, dtype))
+        assert torch.equal(packed, pack4(encode(x.double(), dtype)))
+        back = torch.empty(x.shape, dtype=source)
+        call("aclnnCast", Typed(packed, dtype), source, back)
+        assert torch.equal(back, decode(unpack4(packed), dtype).to(source))
+    gaps = torch.zeros(8, 8, dtype=torch.uint8).t()
+    with pytest.raises(OperatorError, match="packed along its last dimension"):
+        call("aclnnCast", torch.zeros(16, 8), dtype, Typed(gaps, dtype))
 
 
 def test_products_are_refused() -> None:
