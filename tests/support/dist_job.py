@@ -467,6 +467,34 @@ def check_products_that_scatter() -> None:
             near(biased, out.double() + WORLD * bias.double())
 
 
+def check_products_that_are_exchanged() -> None:
+    """The same bits as an exchange and a matmul, on either side of it."""
+    name = communicator()
+    if WORLD not in (2, 4, 8, 16):  # torch_npu takes no other
+        return
+    for dtype in FLOATS:
+        for m, k, n in ((WORLD * 3, 5, 2 * WORLD), (WORLD, 1, WORLD), (WORLD * 64, 300, 128)):
+            x1 = [normal(m, k, dtype=dtype, salt=r) for r in range(WORLD)]
+            wide, bias = normal(k * WORLD, n, dtype=dtype, salt=50), normal(n, dtype=dtype, salt=51)
+            rows = torch.cat([x.chunk(WORLD)[RANK] for x in x1], 1)
+            for first in (x1[RANK].npu(), x1[RANK].t().contiguous().npu().t()):
+                out, moved = torch_npu.npu_all_to_all_matmul(
+                    first, wide.npu(), name, WORLD, all2all_axes=[-2, -1], all2all_out_flag=True
+                )
+                same(moved, rows)
+                same(out, (rows.npu() @ wide.npu()).cpu())
+            biased, _ = torch_npu.npu_all_to_all_matmul(
+                x1[RANK].npu(), wide.npu(), name, WORLD, bias=bias.npu(), all2all_out_flag=False
+            )
+            near(biased, rows.double() @ wide.double() + bias.double())
+            x2 = [normal(k, n, dtype=dtype, salt=60 + r) for r in range(WORLD)]
+            out = torch_npu.npu_matmul_all_to_all(
+                x1[RANK].npu(), x2[RANK].npu(), name, WORLD, all2all_axes=[-1, -2]
+            )
+            products = [(a.npu() @ b.npu()).cpu() for a, b in zip(x1, x2, strict=True)]
+            same(out, torch.cat([p.chunk(WORLD, 1)[RANK] for p in products]))
+
+
 def check_products_that_are_summed() -> None:
     name = communicator()
     for dtype in FLOATS:

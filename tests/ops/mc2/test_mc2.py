@@ -11,7 +11,7 @@ from typing import Any
 import aclnn
 import pytest
 import torch
-from aclnn import OperatorError, call
+from aclnn import IntArray, OperatorError, call
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 # (rounding of the result; sums of 40 products)
@@ -68,6 +68,43 @@ def test_scattered(group: str, dtype: torch.dtype) -> None:
     more = (None, None, None, 0, group, SUM, 0, ON_FAILURE, 0, "ai_cpu")
     call("aclnnMatmulReduceScatterV2", x1, x2, bias, *more, again, None)
     assert torch.equal(again, out)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(6, 40, 5), (1, 1, 1), (3, 0, 4), (0, 4, 3)])
+def test_exchanged(group: str, dtype: torch.dtype, shape: tuple[int, int, int]) -> None:
+    x1, x2, bias, _ = operands(dtype, *shape)
+    want = x1.double() @ x2.double() + bias.double()
+    out, moved = torch.full(want.shape, 7, dtype=dtype), torch.full(x1.shape, 7, dtype=dtype)
+    call("aclnnAlltoAllMatmul", x1, x2, bias, IntArray([-2, -1]), group, False, False, out, moved)
+    near(out, want, dtype)
+    assert torch.equal(moved, x1)
+    for second, transposed in ((x2, False), (x2.t().contiguous(), True)):
+        again = torch.full(want.shape, 7, dtype=dtype)
+        call("aclnnAlltoAllMatmulV2", x1, second, bias, None, group, "aiv", False, transposed, again, None)
+        near(again, want, dtype)
+        again = torch.full(want.shape, 7, dtype=dtype)
+        call("aclnnMatmulAlltoAll", x1, second, bias, IntArray([-1, -2]), group, False, transposed, again)
+        near(again, want, dtype)
+        call("aclnnMatmulAlltoAllV2", x1, second, bias, None, group, "ccu", False, transposed, again)
+        near(again, want, dtype)
+
+
+def test_exchanges_refused(group: str) -> None:
+    for at, bad, text in (
+        (0, X.view(4, 3, 1), "x1 is"),
+        (1, torch.ones(2, 2), "cannot be multiplied"),
+        (3, IntArray([-1, -2]), "alltoAllAxesOptional is given, wanted [-2,-1]"),
+        (4, "nobody", "in no communicator called 'nobody'"),
+        (5, True, "transposeX1 is true"),
+        (7, torch.ones(4, 3), "output is"),
+        (7, OUT.t().contiguous().t(), "not contiguous"),
+        (8, torch.ones(4, 2), "alltoAllOutOptional is"),
+    ):
+        good = [X, W, None, None, group, False, False, OUT.clone(), None]
+        with pytest.raises(OperatorError, match="aclnnAlltoAllMatmul: ") as e:
+            call("aclnnAlltoAllMatmul", *good[:at], bad, *good[at + 1 :])
+        assert text in e.value.text
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
