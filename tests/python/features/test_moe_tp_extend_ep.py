@@ -34,12 +34,13 @@ def test_what_megatron_is_told() -> None:
 
 @pytest.mark.slow
 def test_training_of_whole_experts() -> None:
-    cut = {"world": 4, "tp": 2, "sp": True, "ep": 2}
+    """In float32: in bfloat16 slices are rounded before they are added, and tokens find other experts."""
+    cut = {"world": 4, "tp": 2, "sp": True, "ep": 2, "dtype": "fp32"}
     args = given()
     feature.adjust(args)
     whole = cut | {"ep": args.expert_model_parallel_size, "etp": args.expert_tensor_parallel_size}
     found = memory_cases.run({"cut": expert_cases.case({}, **cut), "whole": expert_cases.case({}, **whole)})
-    assert found["whole"]["losses"] == pytest.approx(found["cut"]["losses"], rel=2e-3)
+    assert found["whole"]["losses"] == pytest.approx(found["cut"]["losses"], rel=1e-6)
 
 
 def problems(args: Namespace) -> list[str]:
