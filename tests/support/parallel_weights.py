@@ -24,27 +24,42 @@ def _whole(key: str, shape: tuple[int, ...]) -> Tensor:
     return 1.0 + noise if is_scale else noise
 
 
-def _sharded_tensors(tree: Any) -> Iterator[Any]:
+def _entries(tree: Any) -> Iterator[Any]:
+    """Sharded tensors of a checkpoint, and factories: what a parameter is to several of these."""
     from megatron.core.dist_checkpointing import ShardedTensor
+    from megatron.core.dist_checkpointing.mapping import ShardedTensorFactory
 
-    if isinstance(tree, ShardedTensor):
+    if isinstance(tree, (ShardedTensor, ShardedTensorFactory)):
         yield tree
     elif isinstance(tree, (dict, list, tuple)):
         for value in tree.values() if isinstance(tree, dict) else tree:
-            yield from _sharded_tensors(value)
+            yield from _entries(value)
+
+
+def _part(part: Any) -> Tensor:
+    """Of the whole parameter, on this rank."""
+    assert part.flattened_range is None
+    whole = _whole(part.key, part.global_shape)
+    return whole[part.global_slice()].reshape(part.data.shape).to(part.data)
+
+
+def _values(tree: Any) -> Any:
+    """In place of sharded tensors their values."""
+    if isinstance(tree, dict):
+        return {key: _values(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_values(value) for value in tree)
+    return _part(tree)
 
 
 @torch.no_grad()
 def set_weights(model: torch.nn.Module) -> None:
     """Overwrite every parameter of a bare model chunk."""
-    from megatron.core.dist_checkpointing.mapping import apply_factories
-
-    state = model.sharded_state_dict()
-    apply_factories(state)
-    written = 0
-    for part in _sharded_tensors(state):
-        assert part.flattened_range is None
-        part.data.copy_(_whole(part.key, part.global_shape)[part.global_slice()].reshape(part.data.shape))
-        written += part.data.numel()
-    wanted = sum(parameter.numel() for parameter in model.parameters())
-    assert written == wanted, f"{written} of {wanted} numbers of the model have got their value"
+    parameters = {parameter.data_ptr(): parameter for parameter in model.parameters()}
+    for entry in _entries(model.sharded_state_dict()):
+        parameter = parameters.pop(entry.data.data_ptr(), None)
+        if parameter is None:  # has its value already, under another name, or is no parameter
+            continue
+        value = entry.merge_fn(_values(entry.build())) if hasattr(entry, "merge_fn") else _part(entry)
+        parameter.copy_(value.reshape(parameter.shape))
+    assert not parameters, f"{len(parameters)} parameters of the model have got no value"
