@@ -14,7 +14,7 @@ quantised once along the dimension that a product sums over:
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -69,6 +69,12 @@ class Operand(NamedTuple):
         """Scales of blocks turn with what they belong to; a single one does not."""
         scale = self.scale.transpose(0, 1) if self.scale.dim() > 1 else self.scale
         return Operand(self.data.t(), scale, self.type)
+
+
+def pair(numbers_and_scales: Sequence[torch.Tensor], what: Type) -> Operand:
+    """What a quantiser returns, or what was kept of it."""
+    data, scale = numbers_and_scales
+    return Operand(data, scale, what)
 
 
 def multiply(
@@ -143,10 +149,10 @@ class PerTensorGradients(Gradients):
         self.quantised = scheme.quantise("gradient", grad, scheme.types.backward)
 
     def of_input(self, weight: torch.Tensor, kept: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        return multiply(self.quantised, Operand(*kept[2:], self.scheme.types.forward), self.grad.dtype)
+        return multiply(self.quantised, pair(kept[2:], self.scheme.types.forward), self.grad.dtype)
 
     def of_weight(self, kept: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
-        return multiply(self.quantised.t(), Operand(*kept[:2], self.scheme.types.forward), dtype)
+        return multiply(self.quantised.t(), pair(kept[:2], self.scheme.types.forward), dtype)
 
 
 @dataclass(slots=True)
@@ -202,7 +208,7 @@ class MX(Scheme):
     def output(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         to = self.types.forward
         data, scale, kept, kept_scale = torch_npu.npu_dynamic_mx_quant_with_dual_axis(x, dst_type=to.dtype)
-        right = Operand(*torch_npu.npu_dynamic_mx_quant(weight.to(x.dtype), dst_type=to.dtype), to)
+        right = pair(torch_npu.npu_dynamic_mx_quant(weight.to(x.dtype), dst_type=to.dtype), to)
         return multiply(Operand(data, scale, to), right.t(), x.dtype, MX_GROUPS), (kept, kept_scale)
 
     def gradients(self, grad: torch.Tensor) -> Gradients:
@@ -216,15 +222,15 @@ class MXGradients(Gradients):
         super().__init__(scheme, grad)
         to = scheme.types.backward
         parts = torch_npu.npu_dynamic_mx_quant_with_dual_axis(grad, dst_type=to.dtype)
-        self.by_rows, self.by_columns = Operand(*parts[:2], to), Operand(*parts[2:], to)
+        self.by_rows, self.by_columns = pair(parts[:2], to), pair(parts[2:], to)
 
     def of_input(self, weight: torch.Tensor, kept: tuple[torch.Tensor, ...]) -> torch.Tensor:
         to = self.scheme.types.forward
         right = torch_npu.npu_dynamic_mx_quant(weight.to(self.grad.dtype), axis=0, dst_type=to.dtype)
-        return multiply(self.by_rows, Operand(*right, to), self.grad.dtype, MX_GROUPS)
+        return multiply(self.by_rows, pair(right, to), self.grad.dtype, MX_GROUPS)
 
     def of_weight(self, kept: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
-        return multiply(self.by_columns.t(), Operand(*kept, self.scheme.types.forward), dtype, MX_GROUPS)
+        return multiply(self.by_columns.t(), pair(kept, self.scheme.types.forward), dtype, MX_GROUPS)
 
 
 class MXSquares(MX):
@@ -247,7 +253,7 @@ class MXSquareGradients(MXGradients):
     """By the weight that was quantised forward."""
 
     def of_input(self, weight: torch.Tensor, kept: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        right = Operand(*kept[2:], self.scheme.types.forward)
+        right = pair(kept[2:], self.scheme.types.forward)
         return multiply(self.by_rows, right, self.grad.dtype, MX_GROUPS)
 
     def of_weight(self, kept: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -280,8 +286,8 @@ class BlockwiseGradients(Gradients):
 
     def of_input(self, weight: torch.Tensor, kept: tuple[torch.Tensor, ...]) -> torch.Tensor:
         left = _blocks(self.grad, self.scheme.types.backward, 1)
-        return multiply(left, Operand(*kept[2:], self.scheme.types.forward), self.grad.dtype, BLOCK_GROUPS)
+        return multiply(left, pair(kept[2:], self.scheme.types.forward), self.grad.dtype, BLOCK_GROUPS)
 
     def of_weight(self, kept: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
         left = _blocks(self.grad.t(), self.scheme.types.backward, 1)
-        return multiply(left, Operand(*kept[:2], self.scheme.types.forward), dtype, BLOCK_GROUPS)
+        return multiply(left, pair(kept[:2], self.scheme.types.forward), dtype, BLOCK_GROUPS)

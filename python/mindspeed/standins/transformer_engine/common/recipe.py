@@ -25,6 +25,10 @@ class Format(enum.Enum):
 class Recipe:
     """What all recipes answer."""
 
+    fp8_format: Format = Format.E4M3
+    fp8_dpa: bool = False
+    fp8_mha: bool = False
+
     def delayed(self) -> bool:
         return isinstance(self, DelayedScaling)
 

@@ -89,8 +89,8 @@ class GroupedLinear(SlicedLinear):
             raise ValueError(f"m_splits has {sum(sizes)} rows, the input {rows.shape[0]}: {sizes}")
         weights = [getattr(self, f"weight{i}") for i in range(self.num_gemms)]
         if FP8GlobalStateManager.is_fp8_enabled():
-            parts = enumerate(zip(rows.split(sizes), weights, strict=True))
-            out = torch.cat([self.multiply(part, w, None, plan, dtype, i) for i, (part, w) in parts])
+            groups = enumerate(zip(rows.split(sizes), weights, strict=True))
+            out = torch.cat([self.multiply(group, w, None, plan, dtype, i) for i, (group, w) in groups])
         else:
             out = GroupedProduct.apply(rows, sizes, plan, *weights)
         if self.apply_bias:
