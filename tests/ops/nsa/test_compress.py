@@ -61,3 +61,45 @@ def test_refuses() -> None:
         with pytest.raises(OperatorError, match="aclnnNsaCompress: ") as e:
             call("aclnnNsaCompress", *good[:at], bad, *good[at + 1 :])
         assert text in e.value.text
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_compress_with_cache(dtype: torch.dtype) -> None:
+    page, size, stride, heads, elements = 8, 6, 4, 3, 24
+    lengths, slots = [6, 5, 14, 22, 10, 0], [4, 3, 2, 0, 0, 1]
+    table = torch.randperm(18, generator=torch.Generator().manual_seed(1)).view(6, 3).int()
+    w = make((size, heads), dtype, 1)
+    for _, pages in layouts(make((18, page, heads, elements), dtype, 2)):
+        cache = torch.full((5, heads, elements), 7, dtype=dtype)
+        want = cache.double()
+        for b, (n, slot) in enumerate(zip(lengths, slots, strict=True)):
+            if n >= size and (n - size) % stride == 0:
+                tokens = torch.cat([pages[table[b, i]] for i in range(3)])[n - size : n].double()
+                want[slot] = torch.einsum("wh,whd->hd", w.double(), tokens)
+        call("aclnnNsaCompressWithCache", pages, w, torch.tensor(slots, dtype=torch.int32), IntArray(lengths), table, "TND",
+             size, stride, 1, page, cache)  # fmt: skip
+        assert_close(cache, want, 1, 5e-5)
+
+
+def test_compress_with_cache_refuses() -> None:
+    pages, w, slot, table, cache = (
+        torch.ones(2, 8, 1, 4),
+        torch.ones(4, 1),
+        torch.tensor([0]),
+        torch.tensor([[1]]),
+        torch.ones(1, 1, 4),
+    )
+    good = [pages, w, slot, IntArray([4]), table, "TND", 4, 2, 1, 8, cache]
+    call("aclnnNsaCompressWithCache", *good)
+    for at, bad, text in (
+        (2, torch.tensor([1]), "slotMapping has 1 at 0"),
+        (3, IntArray([9]), "actSeqLenOptional has 9 at 0, wanted 0 to 8"),
+        (3, None, "actSeqLenOptional has 0 lengths"),
+        (4, torch.tensor([[2]]), "blockTableOptional has 2 for page 0"),
+        (8, 0, "actSeqLenType is 0"),
+        (9, 16, "pageBlockSize is 16"),
+        (10, torch.ones(1, 1, 5), "outputCache is"),
+    ):
+        with pytest.raises(OperatorError, match="aclnnNsaCompressWithCache: ") as e:
+            call("aclnnNsaCompressWithCache", *good[:at], bad, *good[at + 1 :])
+        assert text in e.value.text
