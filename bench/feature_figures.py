@@ -175,6 +175,9 @@ ROWS = {
         ranks=2,
         batch=8,
     ),
+    "optimize-send-recv-comm": Row(
+        model=f"{LLAMA} {TWO} --bf16", on="--optimize-send-recv-comm", ranks=2, batch=16
+    ),
     "schedules-method": Row(
         model=f"{LLAMA} {TWO} --bf16",
         on="--schedules-method dualpipev",

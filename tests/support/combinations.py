@@ -67,6 +67,7 @@ LEFT_OUT = {
     "moe-tp-extend-ep": "other sizes of Megatron's groups; test_moe_tp_extend_ep.py compares with those that are given",
     "moe-zero-memory": "layers of grouped experts, beside the features that compute meanwhile: test_moe_zero_memory.py",
     "noop-layers": "a model with fewer layers, which level 0 has no flag for",
+    "optimize-send-recv-comm": "plain pipelines, which test_optimize_send_recv_comm.py has",
     "param-and-grad-buffer-pad": "shares of ranks, which test_param_and_grad_buffer_pad.py has",
     "pipeline-num-transformer-layers": "other layouts of stages, which test_pipeline_num_transformer_layers.py has",
     "recompute-in-advance": "interleaved pipelines, which test_recompute_in_advance.py has",

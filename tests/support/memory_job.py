@@ -63,6 +63,7 @@ OFF: dict[str, Any] = {
     "recompute_in_bubble": False,
     "pipeline_num_transformer_layers": None,
     "schedules_method": None,
+    "optimize_send_recv_comm": False,
     "recompute_norm": False,
     "recompute_norm_num_layers": None,
     "transformer_impl": "local",  # in later releases a field of configs, whose default is another
