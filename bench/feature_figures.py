@@ -114,6 +114,9 @@ ROWS = {
         on="--hccl-group-buffer tp:2",
         ranks=2,
     ),
+    "hccl-op-mode": Row(
+        model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel", on="--hccl-op-mode tp:3", ranks=2
+    ),
     "hccl-group-buffer-adaptive": Row(
         model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel",
         on="--hccl-group-buffer-adaptive",

@@ -62,6 +62,7 @@ LEFT_OUT = {
     "fsdp2-config": "PyTorch's FSDP, which test_fsdp2_config.py has",
     "hccl-group-buffer": "groups of ranks, which test_hccl_group_buffer.py makes",
     "hccl-group-buffer-adaptive": "groups of ranks, which test_hccl_group_buffer_adaptive.py makes",
+    "hccl-op-mode": "groups of ranks, which test_hccl_op_mode.py makes",
     "moe-allgather-overlap-comm": "experts over ranks, which test_moe_allgather_overlap_comm.py has",
     "moe-alltoall-overlap-comm": "experts over ranks, which test_moe_alltoall_overlap_comm.py has",
     "moe-tp-extend-ep": "other sizes of Megatron's groups; test_moe_tp_extend_ep.py compares with those that are given",

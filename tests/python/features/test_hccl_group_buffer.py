@@ -33,7 +33,11 @@ def test_the_named_group_alone() -> None:
 
 
 def test_parse() -> None:
-    assert feature.parse("tp:300; exp:400") == feature.parse("tp:300,ep:400") == ({"tp": 300, "ep": 400}, [])
+    assert (
+        feature.SIZES.parse("tp:300; exp:400")
+        == feature.SIZES.parse("tp:300,ep:400")
+        == ({"tp": 300, "ep": 400}, [])
+    )
 
 
 def problems(text: str, **given: Any) -> list[str]:

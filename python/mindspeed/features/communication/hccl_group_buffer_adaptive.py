@@ -13,7 +13,10 @@ from typing import Any
 
 from mindspeed.adaptor import Feature, Flag, Level
 from mindspeed.adaptor.session import current_arguments
-from mindspeed.features.communication._group_buffers import LEAST, MEGABYTE, sized
+from mindspeed.features.communication._group_options import with_option
+from mindspeed.features.communication.hccl_group_buffer import OPTION, SIZES
+
+MEGABYTE = 2**20
 
 UNKNOWN = -1.0  # how uneven experts are
 
@@ -57,7 +60,7 @@ def messages(args: Any) -> dict[str, float]:
 
 def sizes(args: Any) -> dict[str, int]:
     """MB by group."""
-    return {name: max(LEAST, math.ceil(size / MEGABYTE)) for name, size in messages(args).items()}
+    return {name: max(SIZES.least, math.ceil(size / MEGABYTE)) for name, size in messages(args).items()}
 
 
 def check(args: Any) -> Iterator[str]:
@@ -85,5 +88,5 @@ FEATURE = Feature(
         ),
     ),
     check=check,
-    patches=sized(lambda: sizes(current_arguments())),
+    patches=with_option(OPTION, lambda: sizes(current_arguments())),
 )
