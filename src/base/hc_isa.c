@@ -55,9 +55,9 @@ bool hc_isa_available(int isa) {
 #endif
 }
 
-/* Intel's cores begin a dot product of bfloat16 once in four cycles of theirs for a multiply-add (measured on a
- * Xeon of the fourth generation): half the multiply-adds of widened values, where AMD's have twice as many. Tiles
- * are another matter. By the maker and not by a measurement, so that all ranks of a job round alike. */
+/* Intel's cores begin a dot product of bfloat16 once in four cycles of theirs for a multiply-add (measured on
+ * a Xeon of the fourth generation): half the multiply-adds of widened values, where AMD's have twice as many.
+ * Tiles are another matter. By the maker and not by a measurement, so that all ranks of a job round alike. */
 static bool is_worth_it(int isa) {
 #if defined(__x86_64__)
     return isa != HC_ISA_ID_avx512bf16 || !__builtin_cpu_is("intel");
