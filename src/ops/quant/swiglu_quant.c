@@ -9,40 +9,16 @@
  *
  * With groups each group of rows has its own scales. Rows behind the last group have none: they are quantised
  * as they are, and are 0 where they are sums. A row is read once. */
+#include <string.h>
+
 #include "dequant.h"
 #include "quant.h"
-
-/* a <= limit and |b| <= limit, then a * sigmoid(alpha * a) * (b + shift). */
-struct gate {
-    float limit, alpha, shift;
-};
-HC_KERNEL(swiglu_row, (size_t n, float *y, const float *a, const float *b, const struct gate *gate))
-
-#ifdef HC_ISA
-#include "simd_math.h"
-#include "simd_rows.h"
-
-/* NaN stays NaN through the limits. */
-static inline vf activate(vf a, vf b, const struct gate *g) {
-    const vf limit = vf_set(g->limit), x = vf_min(a, limit), y = vf_max(vf_min(b, limit), -limit);
-    return x * vf_sigmoid(vf_set(g->alpha) * x) * (y + vf_set(g->shift));
-}
-void HC_FN(swiglu_row)(size_t n, float *y, const float *a, const float *b, const struct gate *gate) {
-    size_t i = 0;
-    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, activate(vf_load(a + i), vf_load(b + i), gate));
-    if (i < n)
-        vf_store_part(y + i, activate(vf_load_part(a + i, n - i), vf_load_part(b + i, n - i), gate), n - i);
-}
-
-#else
-#include <string.h>
+#include "swiglu.h"
 
 enum slot { X, WEIGHT, ROWS, BIAS, SCALE, OFFSET, GROUPS, Y, SCALE_OUT, SLOTS };
 
 struct args {
-    struct gate gate;
-    bool left;        /* the first half is activated */
-    bool interleaved; /* elements take turns instead of halves; the first of each pair is activated */
+    struct hc_swiglu swiglu;
     bool dynamic, divide, counts;
     bool reciprocal; /* the scale that is told is what z was multiplied by */
     bool nibbles;    /* y are int8 that hold two int4 */
@@ -92,18 +68,6 @@ static void bring_back(const struct job *j, size_t row, size_t group, float *x) 
     HC_DISPATCH(hc_dequant)(width, x, (const int32_t *)hc_data(&j->view[X]) + row * width, &by);
 }
 
-/* z of a row into one of the two, which is returned. */
-static float *gate_row(const struct job *j, float *x, float *spare) {
-    const size_t n = j->n;
-    if (!j->a->interleaved) {
-        HC_DISPATCH(swiglu_row)(n, spare, x + (j->a->left ? 0 : n), x + (j->a->left ? n : 0), &j->a->gate);
-        return spare;
-    }
-    for (size_t i = 0; i < n; i++) spare[i] = x[2 * i], spare[n + i] = x[2 * i + 1];
-    HC_DISPATCH(swiglu_row)(n, x, spare, spare + n, &j->a->gate);
-    return x;
-}
-
 /* Rows of two int4 in a byte need not fill an int32. */
 static void store(const struct job *j, size_t row, const float *z) {
     char *y = hc_data(&j->view[Y]);
@@ -125,7 +89,7 @@ static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
     struct hc_quant_affine by = {.scale = &ONE, .rounding = j->a->rounding, .target = j->a->target};
     float factor = 0;
     if (sums && !behind) bring_back(j, row, group, x);
-    float *z = gate_row(j, x, spare);
+    float *z = hc_swiglu_of_row(&j->a->swiglu, j->n, x, spare);
     if (behind && sums) memset(z, 0, j->n * sizeof *z);
     const float *scale = NULL;
     bool scale_each = false;
@@ -318,8 +282,6 @@ static aclnnStatus plan(struct request *r, int64_t dst_type, uint64_t *workspace
     return hc_plan(&p, workspaceSize, executor);
 }
 
-static const struct gate PLAIN = {__builtin_inff(), 1, 0};
-
 /* torch_npu.npu_swiglu_quant: the scale that is told is the factor, not its reciprocal. */
 HC_API aclnnStatus aclnnSwiGluQuantV2GetWorkspaceSize(
     const aclTensor *x, const aclTensor *smoothScalesOptional, const aclTensor *offsetsOptional,
@@ -334,7 +296,7 @@ HC_API aclnnStatus aclnnSwiGluQuantV2GetWorkspaceSize(
         quantModeOptional,
         {x, NULL, NULL, NULL, smoothScalesOptional, offsetsOptional, groupIndexOptional, yOut, scaleOut},
         NAMES,
-        {.gate = PLAIN, .left = activateLeft, .reciprocal = true, .counts = groupListType == 1}};
+        {.swiglu = {HC_SWIGLU_PLAIN, activateLeft, false}, .reciprocal = true, .counts = groupListType == 1}};
     HC_CHECK(groupListType == 0 || groupListType == 1, ACLNN_ERR_PARAM_INVALID,
              "%s: groupListType is %lld, wanted 0 (ends of groups) or 1 (lengths)", r.name,
              (long long)groupListType);
@@ -363,7 +325,7 @@ HC_API aclnnStatus aclnnDequantSwigluQuantGetWorkspaceSize(
                         {x, weightScaleOptional, activationScaleOptional, biasOptional, quantScaleOptional,
                          quantOffsetOptional, groupIndexOptional, yOut, scaleOut},
                         DEQUANT_NAMES,
-                        {.gate = PLAIN, .left = activateLeft, .divide = true, .counts = true}};
+                        {.swiglu = {HC_SWIGLU_PLAIN, activateLeft, false}, .divide = true, .counts = true}};
     return plan(&r, -1, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDequantSwigluQuant)
@@ -401,7 +363,7 @@ HC_API aclnnStatus aclnnDequantSwigluQuantV2GetWorkspaceSize(
                         {x, weightScaleOptional, activationScaleOptional, biasOptional, quantScaleOptional,
                          quantOffsetOptional, groupIndexOptional, yOut, scaleOut},
                         DEQUANT_NAMES,
-                        {.gate = PLAIN, .left = activateLeft, .divide = true, .counts = true}};
+                        {.swiglu = {HC_SWIGLU_PLAIN, activateLeft, false}, .divide = true, .counts = true}};
     HC_CHECK(x != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x is null", r.name);
     HC_CHECK(hc_wrap_dim(activateDim, x->rank) == x->rank - 1, ACLNN_ERR_PARAM_INVALID,
              "%s: activateDim is %lld, wanted the last of x %s", r.name, (long long)activateDim, HC_SHOW(x));
@@ -412,10 +374,9 @@ HC_API aclnnStatus aclnnDequantSwigluQuantV2GetWorkspaceSize(
     if (swigluMode == 1) {
         HC_CHECK(clampLimit > 0, ACLNN_ERR_PARAM_INVALID, "%s: clampLimit is %g, wanted a positive number",
                  r.name, clampLimit);
-        r.args.interleaved = true;
-        r.args.gate = (struct gate){(float)clampLimit, (float)gluAlpha, (float)gluBias};
+        r.args.swiglu.interleaved = true;
+        r.args.swiglu.gate = (struct hc_swiglu_gate){(float)clampLimit, (float)gluAlpha, (float)gluBias};
     }
     return plan(&r, dstType, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDequantSwigluQuantV2)
-#endif

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/* See swiglu.h. */
+#include "swiglu.h"
+
+HC_KERNEL(swiglu_row, (size_t n, float *y, const float *a, const float *b, const struct hc_swiglu_gate *gate))
+
+#ifdef HC_ISA
+#include "simd_math.h"
+#include "simd_rows.h"
+
+/* NaN stays NaN through the limits. */
+static inline vf activate(vf a, vf b, const struct hc_swiglu_gate *g) {
+    const vf limit = vf_set(g->limit), x = vf_min(a, limit), y = vf_max(vf_min(b, limit), -limit);
+    return x * vf_sigmoid(vf_set(g->alpha) * x) * (y + vf_set(g->shift));
+}
+void HC_FN(swiglu_row)(size_t n, float *y, const float *a, const float *b,
+                       const struct hc_swiglu_gate *gate) {
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, activate(vf_load(a + i), vf_load(b + i), gate));
+    if (i < n)
+        vf_store_part(y + i, activate(vf_load_part(a + i, n - i), vf_load_part(b + i, n - i), gate), n - i);
+}
+
+#else
+/* Pairs are taken apart first, so that there is one loop. */
+float *hc_swiglu_of_row(const struct hc_swiglu *s, size_t n, float *x, float *spare) {
+    if (!s->interleaved) {
+        HC_DISPATCH(swiglu_row)(n, spare, x + (s->left ? 0 : n), x + (s->left ? n : 0), &s->gate);
+        return spare;
+    }
+    for (size_t i = 0; i < n; i++) spare[i] = x[2 * i], spare[n + i] = x[2 * i + 1];
+    HC_DISPATCH(swiglu_row)(n, x, spare, spare + n, &s->gate);
+    return x;
+}
+#endif
