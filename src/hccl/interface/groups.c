@@ -13,9 +13,10 @@ static int find(const char *caller, const char *name, int32_t device, struct hc_
     return hc_comm_beside(caller, c, &group->beside);
 }
 
-/* Products of matrices have these types, and no other is asked for. */
+/* Products of matrices have these types, blocks of bytes are int8, and no other is asked for. */
 static HcclDataType to_hccl(aclDataType type) {
     if (type == ACL_FLOAT) return HCCL_DATA_TYPE_FP32;
+    if (type == ACL_INT8) return HCCL_DATA_TYPE_INT8;
     return type == ACL_FLOAT16 ? HCCL_DATA_TYPE_FP16 : HCCL_DATA_TYPE_BFP16;
 }
 

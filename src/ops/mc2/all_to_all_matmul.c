@@ -20,20 +20,11 @@ static aclnnStatus keep_own(const struct hc_call *call, char *from, char *to, si
     return 0;
 }
 
-/* Block j of `from` to rank j, and what rank j has for this one into block j of `to`. */
 static aclnnStatus exchange(const struct hc_call *call, char *from, char *to, size_t count, aclDataType dtype,
                             aclrtStream stream) {
-    const struct hc_mc2_args *args = call->args;
-    const size_t bytes = count * hc_dtype_size(dtype);
     struct hc_group group;
     HC_TRY(hc_mc2_group(call, &group));
-    for (uint32_t step = 1; step < args->num_ranks && count > 0; step++) {
-        const uint32_t next = (args->rank + step) % args->num_ranks;
-        const uint32_t before = (args->rank + args->num_ranks - step) % args->num_ranks;
-        HC_TRY(hc_mc2_collective(group.calls->exchange(&group, from + next * bytes, next, to + before * bytes,
-                                                       before, count, dtype, stream)));
-    }
-    return 0;
+    return hc_group_exchange(&group, from, to, count, dtype, stream);
 }
 
 /* In a first product args are those of the product: m / W rows of W k. The workspace holds x1 without gaps,

@@ -9,10 +9,8 @@
  * are those of the same collective. */
 #pragma once
 #include "gemm.h"
-#include "hc_groups.h"
+#include "group_exchange.h"
 #include "hc_op_steps.h"
-
-enum { HC_MC2_GROUP_BYTES = 128 };
 
 /* Operands of every such operator; those it does not have are NULL. */
 enum {
@@ -42,7 +40,7 @@ struct hc_mc2 {
 
 /* What the steps know. */
 struct hc_mc2_args {
-    char group[HC_MC2_GROUP_BYTES];
+    char group[HC_GROUP_BYTES];
     size_t m, n, k; /* x1 is m x k on this rank */
     uint32_t rank, num_ranks;
     bool beside;    /* collectives run while products do */
