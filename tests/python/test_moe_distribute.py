@@ -19,6 +19,7 @@ CHECKS = (
     "there_and_back",
     "there_and_back_v2",
     "a_shared_experts_rows",
+    "strides_and_specials",
     "weights_travel",
     "int8",
     "wrong_arguments",
@@ -42,7 +43,7 @@ def run(ranks: int) -> dict[str, str]:
         return json.loads(report.read_text())
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("name", CHECKS)
 def test_tokens_of_ranks(name: str, ranks: int) -> None:
     assert run(ranks).get(name, "not run") == "ok"
