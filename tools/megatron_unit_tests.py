@@ -56,7 +56,10 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     ),
     (r"(?m)^>.*(\.type == ['\"]cuda['\"]|\.is_cuda)", "asks whether a tensor's device is CUDA"),
     (r"name 'nvtx' is not defined", "needs the package nvtx"),
-    (r"RefusedError: .*fp8|fp8.*RefusedError", "fp8, which virtual NPUs refuse"),
+    (
+        r"RefusedError: .*fp8|fp8.*RefusedError",
+        "tensors in fp8, which the stand-in for Transformer Engine refuses",
+    ),
     (
         r"graph capture \(graph_safe=True\)",
         "asks for random states of CUDA graphs, which virtual NPUs refuse",

@@ -130,3 +130,18 @@ def mx_values(
     by = scale.movedim(axis - 1 if axis < 0 else axis, -2).flatten(-2)
     by = torch.where(by == 255, math.nan, 2.0 ** (by.double() - 127)).repeat_interleave(block, -1)
     return (rows * by[..., : rows.shape[-1]]).movedim(-1, axis)
+
+
+def assert_mx(
+    codes: torch.Tensor, scale: torch.Tensor, dtype: int, want: torch.Tensor, axis: int = -1, **how: float
+) -> None:
+    """Of what float32 computed: a value at an edge may fall to the other side, by one code or one power of two."""
+    wanted, scales = mx_quantise(want.float(), dtype, axis, **how)
+    got = unpack4(codes) if dtype in (E2M1, E1M2) else codes
+    assert got.shape == wanted.shape and scale.shape == scales.shape
+    if want.numel() == 0:
+        return
+    assert ((scale.int() - scales.int()).abs() <= 1).all()
+    assert (scale == scales).float().mean() > 0.99 and (got == wanted).float().mean() > 0.99
+    if torch.equal(scale, scales):
+        assert ((got.int() - wanted.int()).abs() <= 1).all()

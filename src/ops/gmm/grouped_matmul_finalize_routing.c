@@ -29,6 +29,7 @@ struct entries {
     void *memory;
 };
 
+/* One block for all of them: indices and numbers have the same size. */
 static aclnnStatus take_entries(const struct hc_call *call, int64_t rows, struct entries *e) {
     const aclTensor *shared = hc_arg(call, SHARED), *out = hc_arg(call, OUT);
     e->rows = (size_t)rows;
@@ -83,6 +84,8 @@ static aclnnStatus stack(const struct hc_call *call, const aclTensor *z, aclTens
     return hc_copy(&lower, shared);
 }
 
+/* A token without rows is 0. Rows of a token are added in the order of the product, the shared one last: the
+ * sum does not depend on how the product was divided. */
 static aclnnStatus combine(const struct hc_call *call, const aclTensor *z, struct entries *e) {
     const aclTensor *out = hc_arg(call, OUT);
     aclTensor all;
@@ -101,6 +104,7 @@ static aclnnStatus combine(const struct hc_call *call, const aclTensor *z, struc
     return status;
 }
 
+/* The product is finished before anything is written, so that an index out of range leaves out as it was. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const struct hc_grouped_product p = {.name = call->name,
@@ -175,6 +179,7 @@ static aclnnStatus turn_weight(struct request *r, aclTensor *view) {
     return 0;
 }
 
+/* Sizes that the product shares with the routing are those of the product, which is checked first. */
 static aclnnStatus plan(struct request *r, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAMES[SLOTS] = {"x1",
                                              "x2",

@@ -46,6 +46,7 @@ static const float *smooth_of(const struct job *j, size_t row) {
     return j->smooth != NULL && g < j->groups ? j->smooth + g * j->n : NULL;
 }
 
+/* Behind the last group a row is zeros: its scale is 0, and 0 / 0 is 0 for the quantiser. */
 static void finish_row(const void *ctx, size_t row, float *x, float *spare) {
     const struct job *j = ctx;
     const struct hc_swiglu plain = {HC_SWIGLU_PLAIN, true, false};
@@ -67,6 +68,7 @@ static aclnnStatus finish_rows(const char *name, struct job *j, const aclTensor 
     return hc_quant_rows_run(&rows);
 }
 
+/* Outputs go by way of memory of ours where they are not contiguous. */
 static aclnnStatus quantise_tokens(const struct hc_call *call, struct job *j, const aclTensor *z) {
     const aclTensor *y = hc_arg(call, Y), *scale = hc_arg(call, Y_SCALE), *smooth = hc_arg(call, SMOOTH);
     aclTensor to, to_scale, by;
@@ -86,6 +88,7 @@ static aclnnStatus quantise_tokens(const struct hc_call *call, struct job *j, co
     return status;
 }
 
+/* A block's scale needs all of the block: rows are kept in float32 and then quantised as any tensor is. */
 static aclnnStatus quantise_blocks(const struct hc_call *call, struct job *j, const aclTensor *z) {
     const int64_t shape[] = {z->shape[0], (int64_t)j->n};
     j->wide = hc_block_take_array((size_t)shape[0] * j->n, sizeof *j->wide);
@@ -99,6 +102,7 @@ static aclnnStatus quantise_blocks(const struct hc_call *call, struct job *j, co
     return status;
 }
 
+/* Results of a failed product are not looked at. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const struct hc_grouped_product p = {.name = call->name,
@@ -177,6 +181,7 @@ static aclnnStatus check_blocks(const struct request *r, const aclTensor *z, str
     return hc_mx_check_outputs(name, &args->mx, z, 1, "output", r->output, "outputScale", r->output_scale);
 }
 
+/* The type of outputScale decides between scales of rows and MX. */
 static aclnnStatus check_outputs(struct request *r, struct args *args) {
     const char *name = r->p.name;
     HC_CHECK(r->output && r->output_scale, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name,
@@ -271,6 +276,7 @@ static aclnnStatus check_modes(const struct request *r, const struct modes *m, a
     return 0;
 }
 
+/* Of weights narrower than x. */
 static aclnnStatus refuse_lists(const char *name, const aclTensorList *assist, const aclTensor *bias) {
     for (size_t i = 0; assist != NULL && i < assist->size; i++)
         HC_CHECK(given(assist->data[i]) == NULL, ACLNN_ERR_PARAM_INVALID,

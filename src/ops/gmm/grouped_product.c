@@ -10,12 +10,14 @@ static const aclTensor *list_at(const struct hc_grouped_list *list, size_t i) {
     return list->at != NULL ? list->at[i] : list->flat + i;
 }
 
+/* An int32 weight holds eight int4 in each element. */
 int64_t hc_grouped_product_columns(const struct hc_grouped_product *p) {
     const aclTensor *weight = list_at(&p->weight, 0);
     const aclTensor seen = hc_group_quant_weight(weight);
     return seen.shape[seen.rank - 1];
 }
 
+/* fp8 and hifloat8 have kernels and rules of scales of their own. */
 static bool is_narrow(const struct hc_grouped_product *p) {
     return hc_is_narrow(list_at(&p->weight, 0)->dtype);
 }
@@ -73,6 +75,7 @@ static aclnnStatus check_operands(const struct hc_grouped_product *p) {
     return 0;
 }
 
+/* The product has no tensor of the caller's: its shape is made here and checked like one. */
 aclnnStatus hc_grouped_product_check(const struct hc_grouped_product *p) {
     HC_TRY(check_operands(p));
     const int64_t shape[] = {list_at(&p->x, 0)->shape[0], hc_grouped_product_columns(p)};
@@ -104,6 +107,7 @@ static aclnnStatus read_groups(const struct hc_grouped_product *p, const struct 
     return hc_grouped_read(g, values, p->counts, first);
 }
 
+/* Both blocks are set before anything can fail, so that giving them back is always right. */
 aclnnStatus hc_grouped_product_run(const struct hc_grouped_product *p, struct hc_grouped_result *result) {
     const int64_t shape[] = {list_at(&p->x, 0)->shape[0], hc_grouped_product_columns(p)};
     const size_t groups = hc_numel(p->groups);

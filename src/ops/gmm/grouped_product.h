@@ -28,8 +28,8 @@ aclnnStatus hc_grouped_product_check(const struct hc_grouped_product *p);
 int64_t hc_grouped_product_columns(const struct hc_grouped_product *p);
 uint64_t hc_grouped_product_flops(const struct hc_grouped_product *p);
 
-/* Phase two: the product, and where groups begin with the end of the last. One block holds both, which
- * hc_grouped_product_give gives back, whatever came of the run. */
+/* Phase two: the product, and where groups begin with the end of the last. hc_grouped_product_give gives both
+ * back, whatever came of the run. */
 struct hc_grouped_result {
     aclTensor z;
     int64_t *first;

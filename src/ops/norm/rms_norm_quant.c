@@ -7,28 +7,11 @@
  *
  * each for up to two sets of scales. As in AddRmsNorm the sum is rounded to the type of x first, and is an
  * output; z itself is not rounded. A row is read once. */
-#include "quant.h"
-
-HC_KERNEL(rms_row, (size_t n, float *x, const float *gamma, const float *beta, double epsilon, float *rstd))
-
-#ifdef HC_ISA
-#include "simd_rows.h"
-
-/* beta NULL is 0. */
-void HC_FN(rms_row)(size_t n, float *x, const float *gamma, const float *beta, double epsilon, float *rstd) {
-    const float by = (float)(1 / sqrt(vf_row_dot(x, x, n) / (double)n + epsilon));
-    *rstd = by;
-    if (beta != NULL) {
-        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] = x[i] * by * gamma[i] + beta[i];
-    } else {
-        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] = x[i] * by * gamma[i];
-    }
-}
-
-#else
 #include <string.h>
 
 #include "norm.h"
+#include "quant.h"
+#include "rms_row.h"
 #include "sum_of_two.h"
 
 enum { SETS = 2 };
@@ -94,7 +77,7 @@ static void quantise(const struct job *j, int set, size_t row, const float *z, f
 static void normalise_row(const void *ctx, size_t row, float *x, float *spare) {
     const struct job *j = ctx;
     float rstd;
-    HC_DISPATCH(rms_row)(j->n, x, numbers(j, GAMMA), numbers(j, BETA), j->a->epsilon, &rstd);
+    hc_rms_row(j->n, x, numbers(j, GAMMA), numbers(j, BETA), j->a->epsilon, &rstd);
     if (j->view[RSTD].base != NULL) ((float *)hc_data(&j->view[RSTD]))[row] = rstd;
     if (j->view[NORM].base != NULL)
         j->store_norm(j->n, hc_data(&j->view[NORM]) + row * j->n * (size_t)j->view[NORM].item_size, 1, x);
@@ -174,11 +157,21 @@ static aclnnStatus check_set(struct request *r, int set) {
     return hc_norm_check_rows(r->name, r->names[SCALE_OUT + set], r->in[SCALE_OUT + set], x, r->args.mask);
 }
 
+/* Without an addition gamma may be a row of a matrix, [1, n], for an x of any rows: its leading dimensions of
+ * one element say nothing. */
+static int32_t leading_ones(const struct request *r) {
+    const aclTensor *gamma = r->in[GAMMA];
+    int32_t ones = 0;
+    while (r->in[X2] == NULL && ones < gamma->rank - 1 && gamma->shape[ones] == 1) ones++;
+    return ones;
+}
+
 static aclnnStatus plan(struct request *r, uint64_t *workspaceSize, aclOpExecutor **executor) {
     const aclTensor *x = r->in[X1], *gamma = r->in[GAMMA];
     HC_TRY(hc_quant_check_float(r->name, r->names[X1], x));
     HC_TRY(hc_quant_check_float(r->name, "gamma", gamma));
-    HC_TRY(hc_norm_mask(r->name, x, gamma->shape, (size_t)gamma->rank, &r->args.mask));
+    const int32_t ones = leading_ones(r);
+    HC_TRY(hc_norm_mask(r->name, x, gamma->shape + ones, (size_t)(gamma->rank - ones), &r->args.mask));
     if (r->in[X2] != NULL) {
         HC_TRY(hc_norm_check_same(r->name, x, "x2", r->in[X2]));
         HC_TRY(hc_norm_check_same(r->name, x, "xOut", r->in[SUM]));
@@ -334,4 +327,3 @@ HC_API aclnnStatus aclnnRmsNormQuantV3GetWorkspaceSize(const aclTensor *x, const
     return plan(&r, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnRmsNormQuantV3)
-#endif

@@ -7,7 +7,7 @@ import pytest
 import torch
 from aclnn import HIFLOAT8, OperatorError, Typed, call
 from compare import assert_close, make
-from narrow import E2M1, E4M3, E5M2, decode, mx_quantise, mx_values
+from narrow import E2M1, E4M3, E5M2, assert_mx, decode, mx_quantise, mx_values
 
 FIRST = "aclnnGroupedMatmulSwigluQuantWeightNZ"
 SECOND = ("aclnnGroupedMatmulSwigluQuantV2", "aclnnGroupedMatmulSwigluQuantWeightNzV2")
@@ -172,10 +172,7 @@ def test_mx(dtype: int) -> None:
             SECOND[0], Typed(a, E4M3), [Typed(b.transpose(1, 2), E4M3)], [Typed(s2.transpose(1, 2), 37)], None, None,
             Typed(s1, 37), None, groups_of(lengths, False), mode, 0, 2, 0, None, Typed(y, dtype), Typed(out, 37),
         )  # fmt: skip
-    codes = torch.stack([y & 15, y >> 4], -1).flatten(-2) if dtype == E2M1 else y
-    wanted_codes, wanted_scales = mx_quantise(want.float(), dtype)
-    assert torch.equal(out, wanted_scales)
-    assert (codes == wanted_codes).float().mean() > 0.999
+        assert_mx(y, out, dtype, want)
 
 
 def test_bad_input() -> None:

@@ -109,6 +109,28 @@ def test_alone(dtype: torch.dtype) -> None:
             assert_quantised(y, norm(x, gamma, beta) / scale + offset, INT8)
 
 
+@pytest.mark.parametrize("op", ["aclnnRmsNormQuant", "aclnnRmsNormQuantV3"])
+def test_gamma_of_one_row(op: str) -> None:
+    """Two dimensions of gamma, one of which has one element, are those of a row."""
+    for shape in ((5, 64), (2, 3, 64), (4, 1, 64), (64,)):
+        gamma, beta = make((1, 64), torch.float16, 1), make((1, 64), torch.float16, 2)
+        x, scale, offset = (
+            make(shape, torch.float16),
+            torch.full((1,), 0.05),
+            torch.zeros(1, dtype=torch.int8),
+        )
+        y, rstd = result(shape, INT8), torch.zeros(shape[:-1])
+        if op.endswith("V3"):
+            call(op, x, gamma, scale, offset, beta, EPS, True, True, y, rstd)
+            assert_close(rstd, (x.double().pow(2).mean(-1) + EPS).rsqrt(), 4)
+        else:
+            call(op, x, gamma, beta, scale, offset, EPS, y)
+        assert_quantised(y, norm(x, gamma[0], beta[0]) / 0.05, INT8)
+    with pytest.raises(OperatorError, match="normalised shape"):
+        call(op, *((x, gamma[:, 1:], scale, offset, beta, EPS, True, False, y, rstd) if op.endswith("V3")
+                   else (x, gamma[:, 1:], beta, scale, offset, EPS, y)))  # fmt: skip
+
+
 def test_several_dimensions() -> None:
     x, gamma = make((3, 4, 16), torch.float32), make((4, 16), torch.float32, 1)
     y = result((3, 4, 16), INT8)
