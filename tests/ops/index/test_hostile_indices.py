@@ -141,6 +141,9 @@ CASES = (
     Case("aclnnSearchSorted", "sorter", (2, 6), 6,
          lambda a, i: call("aclnnSearchSorted", a.put(ones(2, 6)), a.put(ones(2, 3)), False, False, i, a.put(ones(2, 3, dtype=I64))),
          place=lambda p: f"element {p}"),
+    Case("aclnnGroupedMatmulFinalizeRoutingV3", "rowIndexOptional", (6,), 5,
+         lambda a, i: call("aclnnGroupedMatmulFinalizeRoutingV3", a.put(ones(6, 4)), a.put(ones(1, 4, 8)), *[None] * 6, a.put(ones(1, dtype=I64) * 6), None,
+                           None, i, 0, 1.0, 0, False, False, 1, None, a.put(ones(5, 8)))),
     Case("aclnnBincount", "self", (6,), 5, lambda a, i: call("aclnnBincount", i, a.put(ones(6)), 0, a.put(ones(5)))),
 )  # fmt: skip
 ONLY_INT64 = ("aclnnSearchSorted",)
