@@ -19,6 +19,7 @@ CHECKS = (
     "there_and_back",
     "there_and_back_v2",
     "a_shared_experts_rows",
+    "experts_that_compute_nothing",
     "strides_and_specials",
     "weights_travel",
     "int8",

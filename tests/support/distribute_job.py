@@ -200,6 +200,31 @@ def check_a_shared_experts_rows() -> None:
     near(got, combined(case, shared))
 
 
+def check_experts_that_compute_nothing() -> None:
+    """Behind the others: two of zeros, then three that copy; a token may be all theirs."""
+    for mask in ("", "tokens", "choices"):
+        case = Case([11 + r for r in range(WORLD)], 3, local=3, mask=mask)
+        free = torch.Generator().manual_seed(5)
+        for rank in range(WORLD):
+            own = torch.rand(case.tokens[rank], case.experts + 5, generator=free).argsort(1)
+            case.ids[rank] = own[:, :3].int()
+            case.ids[rank][0] = torch.arange(case.experts, case.experts + 3)
+        special = {"zero_expert_num": 2, "copy_expert_num": 3}
+        sent = dispatch(case, 2, **special)
+        shared = torch.ones(case.tokens[RANK], case.hidden, dtype=case.dtype)
+        for more in ({}, {"shared_expert_x": shared.npu()}):
+            got = combine(
+                case, 2, compute(case, sent[0], sent[3]), sent, ori_x=case.x[RANK].npu(), **special, **more
+            )
+            want = torch.zeros(case.tokens[RANK], case.hidden, dtype=torch.float64) + len(more)
+            for k in range(3):
+                ids = case.ids[RANK][:, k, None]
+                row = (case.x[RANK] * (ids + 1).to(case.dtype)).double()
+                row = torch.where(ids < case.experts, row, (ids >= case.experts + 2) * case.x[RANK].double())
+                want += row * case.weights[RANK][:, k, None].double() * case.active[RANK][:, k, None]
+            near(got, want)
+
+
 def check_strides_and_specials() -> None:
     """Operands with gaps; NaN and infinities go where their row goes, and to no other."""
     case = Case([7] * WORLD, 2)
@@ -270,15 +295,17 @@ def check_wrong_arguments() -> None:
         ),
         ({"quant_mode": 2, "scales": smooth[:1]}, "scales is"),
         ({"comm_alg": "ring"}, "commAlg is 'ring'"),
-        ({"zero_expert_num": 1}, "zeroExpertNum"),
+        ({"const_expert_num": 1}, "constExpertNum is 1"),
+        ({"zero_expert_num": -1}, "zeroExpertNum is -1"),
         ({"expert_shard_type": 1}, "expertShardType is 1"),
         ({"performance_info": torch.zeros(WORLD, dtype=torch.int64).npu()}, "performanceInfo"),
     ):
         refused(text, lambda options=options: dispatch(case, 2, **options))
     for options, text in (
         ({"comm_quant_mode": 2}, "commQuantMode is 2"),
-        ({"copy_expert_num": 1}, "copyExpertNum"),
-        ({"ori_x": case.x[RANK].npu()}, "oriX"),
+        ({"copy_expert_num": 1}, "oriX is null"),
+        ({"copy_expert_num": 1, "ori_x": case.x[RANK][:1].npu()}, "oriX is"),
+        ({"const_expert_v": case.x[RANK].npu()}, "constExpertV"),
         ({"shared_expert_x": case.x[RANK][:1].npu()}, "sharedExpertX is"),
     ):
         refused(text, lambda options=options: combine(case, 2, good[0], good, **options))

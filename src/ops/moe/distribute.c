@@ -22,10 +22,12 @@ static aclnnStatus check_options(const struct hc_distribute *d) {
         "%s: sharedExpertRankNum is %lld and sharedExpertNum %lld, wanted 0, and 0 or 1: shared experts on "
         "ranks of their own are not supported",
         d->name, (long long)d->shared_ranks, (long long)d->shared);
-    HC_CHECK(d->zero == 0 && d->copy == 0 && d->constant == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: zeroExpertNum, copyExpertNum and constExpertNum are %lld, %lld and %lld, wanted 0: experts "
-             "that compute nothing are not supported",
-             d->name, (long long)d->zero, (long long)d->copy, (long long)d->constant);
+    HC_CHECK(d->zero >= 0 && d->zero <= INT32_MAX && d->copy >= 0 && d->copy <= INT32_MAX,
+             ACLNN_ERR_PARAM_INVALID, "%s: zeroExpertNum is %lld and copyExpertNum %lld, wanted 0 to %d",
+             d->name, (long long)d->zero, (long long)d->copy, INT32_MAX);
+    HC_CHECK(d->constant == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: constExpertNum is %lld, wanted 0: constant experts are not supported", d->name,
+             (long long)d->constant);
     HC_CHECK(d->elastic == NULL, ACLNN_ERR_PARAM_INVALID, "%s: elasticInfo is %s, wanted none", d->name,
              HC_SHOW(d->elastic));
     HC_CHECK(d->performance == NULL, ACLNN_ERR_PARAM_INVALID,
@@ -57,9 +59,10 @@ static aclnnStatus check_choices(const struct hc_distribute *d, struct hc_distri
     HC_TRY(hc_moe_check_numbers(d->name, "expertIds", d->ids, -1));
     a->tokens = d->ids->shape[0];
     a->choices = d->ids->shape[1];
-    HC_CHECK(a->choices >= 1 && a->choices <= d->experts, ACLNN_ERR_PARAM_INVALID,
+    const int64_t most = d->experts + d->zero + d->copy;
+    HC_CHECK(a->choices >= 1 && a->choices <= most, ACLNN_ERR_PARAM_INVALID,
              "%s: expertIds is %s, wanted 1 to %lld columns: as many as there are experts", d->name,
-             HC_SHOW(d->ids), (long long)d->experts);
+             HC_SHOW(d->ids), (long long)most);
     const aclTensor *m = d->mask;
     if (m == NULL) return 0;
     const bool fits = (m->rank == 1 && m->shape[0] == a->tokens) || hc_same_shape(m, d->ids);
@@ -91,7 +94,8 @@ static aclnnStatus find_capacity(const struct hc_distribute *d, struct hc_distri
 
 aclnnStatus hc_distribute_describe(const struct hc_distribute *d, int64_t hidden,
                                    struct hc_distribute_args *a) {
-    *a = (struct hc_distribute_args){.hidden = hidden, .experts = d->experts};
+    *a = (struct hc_distribute_args){
+        .hidden = hidden, .experts = d->experts, .zero = d->zero, .copy = d->copy};
     HC_TRY(check_options(d));
     HC_TRY(find_group(d, a));
     HC_CHECK(d->experts > 0 && d->experts <= INT32_MAX && d->experts % d->num_ranks == 0,
@@ -128,7 +132,7 @@ static aclnnStatus check_distinct(const struct hc_call *call, const int64_t *ids
     /* The last token that chose each expert: one pass, whatever the number of choices. */
     for (int64_t e = 0; e < a->experts; e++) seen[e] = -1;
     for (int64_t i = 0; i < a->tokens * a->choices; i++) {
-        if (ids[i] < 0) continue;
+        if (ids[i] < 0 || ids[i] >= a->experts) continue;
         const int64_t token = i / a->choices;
         HC_CHECK(seen[ids[i]] != token, ACLNN_ERR_PARAM_INVALID,
                  "%s: expertIds has expert %lld twice for token %lld", call->name, (long long)ids[i],
@@ -142,15 +146,19 @@ aclnnStatus hc_distribute_sort(const struct hc_call *call, const aclTensor *ids,
                                struct hc_distribute_order *order) {
     const struct hc_distribute_args *a = call->args;
     const size_t n = (size_t)(a->tokens * a->choices), experts = (size_t)a->experts;
-    int64_t *own = hc_moe_take(call->name, 2 * n + experts + 2);
+    int64_t *own = hc_moe_take(call->name, 3 * n + experts + 2);
     if (own == NULL) return ACLNN_ERR_INNER;
-    *order = (struct hc_distribute_order){own, own + 2 * n, own + n};
-    aclnnStatus status = hc_moe_read(call->name, "expertIds", ids, 0, a->experts, own);
+    *order = (struct hc_distribute_order){own, own + 3 * n, own + 2 * n, own};
+    aclnnStatus status = hc_moe_read(call->name, "expertIds", ids, 0, a->experts + a->zero + a->copy, own);
     if (status == 0 && mask != NULL) status = apply_mask(call, mask, own);
     if (status == 0) status = check_distinct(call, own, order->first);
-    if (status == 0) hc_positions_by_row(own, n, a->experts, -1, order->first, order->cell);
-    else hc_block_give(own);
-    return status;
+    if (status != 0) {
+        hc_block_give(own);
+        return status;
+    }
+    for (size_t i = 0; i < n; i++) own[n + i] = own[i] < a->experts ? own[i] : -1;
+    hc_positions_by_row(own + n, n, a->experts, -1, order->first, order->cell);
+    return 0;
 }
 
 /* This rank's own block is filled where it is read: nothing moves it. */

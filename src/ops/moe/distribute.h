@@ -29,7 +29,7 @@ struct hc_distribute {
     int64_t num_ranks, rank, experts, tp_ranks, tp_rank;
     int64_t shard_type, shared, shared_ranks, global_tokens;
     const char *algorithm;
-    int64_t zero, copy, constant; /* experts that compute nothing */
+    int64_t zero, copy, constant; /* experts that compute nothing, numbered behind the others in this order */
     const aclTensor *elastic, *performance;
 };
 
@@ -50,6 +50,7 @@ struct hc_distribute_args {
     char group[HC_GROUP_BYTES];
     uint32_t rank, num_ranks;
     int64_t tokens, choices, experts, local, hidden;
+    int64_t zero, copy;
     /* E / W experts are this rank's; each side of every block has room for `capacity` rows. */
     int64_t capacity;                              /* rows of a block */
     size_t row_bytes;                              /* of a row that is sent */
@@ -67,9 +68,11 @@ aclnnStatus hc_distribute_workspace(const char *name, const struct hc_distribute
                                     size_t *bytes);
 
 /* This rank's choices by expert: those of expert e are cell[first[e]] to cell[first[e + 1] - 1], each a place
- * of the choices [T, K]. One block of memory, given back with hc_block_give(memory). */
+ * of the choices [T, K]. Choices of experts that compute nothing are in no such list. One block of memory,
+ * given back with hc_block_give(memory). */
 struct hc_distribute_order {
     int64_t *memory, *first, *cell;
+    const int64_t *ids; /* by cell, as given; -1 where masked out */
 };
 /* Phase two: reads the choices once; one that is out of range, or twice the same for a token, is an error. */
 aclnnStatus hc_distribute_sort(const struct hc_call *call, const aclTensor *ids, const aclTensor *mask,

@@ -3,14 +3,15 @@
  *
  *     x[i] = sum over k of expertScales[i, k] * (the row of token i's choice k) + sharedExpertX[i]
  *
- * where choices that are masked out have no row. Rows travel as they lie, are summed in float32 and rounded
- * once. What came is one matrix, block behind block, with sharedExpertX below; behind its rows each block
- * says how many it has of each expert, which must be what this rank sent there (distribute.h). */
+ * where choices that are masked out or of a zero expert have no row, and those of a copying expert that of
+ * oriX. Rows travel as they lie, are summed in float32 and rounded once. What came is one matrix, block
+ * behind block, with sharedExpertX below; behind its rows each block says how many it has of each expert,
+ * which must be what this rank sent there (distribute.h). */
 #include <string.h>
 
 #include "distribute.h"
 
-enum { EXPAND_X, IDS, MASK, PLACES, COUNTS, WEIGHTS, SHARED_X, OUT };
+enum { EXPAND_X, IDS, MASK, PLACES, COUNTS, WEIGHTS, SHARED_X, ORIGINAL, OUT };
 /* As the dispatch writes it. */
 enum { ORIGIN = 3 };
 
@@ -139,8 +140,22 @@ static void list_rows(const struct hc_call *call, const struct hc_distribute_ord
             scale[at] = weight[cell];
         }
     }
-    for (int64_t i = 0; i < a->tokens && a->shared > 0; i++)
-        source[i * each + a->choices] = a->num_ranks * rows + i;
+    /* Below the blocks: the shared expert's rows, then the tokens as they were. */
+    const int64_t below = a->num_ranks * rows;
+    for (int64_t i = 0; i < a->tokens && a->shared > 0; i++) source[i * each + a->choices] = below + i;
+    for (int64_t cell = 0; cell < a->tokens * a->choices && a->copy > 0; cell++) {
+        if (order->ids[cell] < a->experts + a->zero) continue;
+        const int64_t token = cell / a->choices, at = token * each + cell % a->choices;
+        source[at] = below + a->shared * a->tokens + token;
+        scale[at] = weight[cell];
+    }
+}
+
+/* Rows of this rank's tokens, where there are such. */
+static aclnnStatus place_below(const struct hc_call *call, const aclTensor *rows, char *to) {
+    const aclTensor *out = hc_arg(call, OUT);
+    const aclTensor view = hc_tensor_view(out->dtype, out->shape, 2, to);
+    return rows != NULL ? hc_copy(&view, rows) : 0;
 }
 
 /* Everything is one sum of scaled rows per token: no row is added twice or in another order, so the bits do
@@ -148,21 +163,19 @@ static void list_rows(const struct hc_call *call, const struct hc_distribute_ord
 static aclnnStatus sum_rows(const struct hc_call *call, const struct hc_distribute_order *order,
                             int64_t *memory) {
     const struct hc_distribute_args *a = call->args;
-    const aclTensor *out = hc_arg(call, OUT), *shared = hc_arg(call, SHARED_X);
+    const aclTensor *out = hc_arg(call, OUT);
     const size_t n = (size_t)(a->tokens * a->choices), each = (size_t)(a->choices + a->shared);
     double *weight = (double *)(void *)memory, *scale = (double *)(void *)(memory + n);
     int64_t *source = memory + n + (size_t)a->tokens * each;
     const int64_t blocks = (int64_t)(a->block / a->row_bytes) * a->num_ranks;
-    const int64_t shape[] = {blocks + (shared != NULL ? a->tokens : 0), a->hidden};
+    const int64_t shape[] = {blocks + (a->shared + (a->copy > 0)) * a->tokens, a->hidden};
     const aclTensor rows = hc_tensor_view(out->dtype, shape, 2, hc_distribute_from(call, 0));
     HC_TRY(check_counts(call, order));
     HC_TRY(check_places(call, order, source));
     HC_TRY(hc_moe_read_reals(hc_arg(call, WEIGHTS), weight));
-    if (shared != NULL) {
-        const aclTensor below =
-            hc_tensor_view(out->dtype, out->shape, 2, hc_distribute_from(call, a->num_ranks));
-        HC_TRY(hc_copy(&below, shared));
-    }
+    char *below = hc_distribute_from(call, a->num_ranks);
+    HC_TRY(place_below(call, hc_arg(call, SHARED_X), below));
+    HC_TRY(place_below(call, hc_arg(call, ORIGINAL), below + (size_t)(a->shared * a->tokens) * a->row_bytes));
     list_rows(call, order, weight, source, scale);
     return hc_row_sum(&(const struct hc_row_sum){
         .name = call->name, .out = out, .src = &rows, .each = each, .source = source, .scale = scale});
@@ -209,11 +222,12 @@ static aclnnStatus check_options(const struct combine *c) {
         ACLNN_ERR_PARAM_INVALID,
         "%s: activationScale, weightScale or groupList is given, wanted none: results are floating point",
         name);
+    HC_CHECK(c->shared.copy == 0 || c->original != NULL, ACLNN_ERR_PARAM_NULLPTR,
+             "%s: oriX is null, but copyExpertNum is %lld", name, (long long)c->shared.copy);
     HC_CHECK(
-        c->original == NULL && c->alpha1 == NULL && c->alpha2 == NULL && c->constant_row == NULL,
-        ACLNN_ERR_PARAM_INVALID,
-        "%s: oriX, constExpertAlpha1, constExpertAlpha2 or constExpertV is given, wanted none: experts that "
-        "compute nothing are not supported",
+        c->alpha1 == NULL && c->alpha2 == NULL && c->constant_row == NULL, ACLNN_ERR_PARAM_INVALID,
+        "%s: constExpertAlpha1, constExpertAlpha2 or constExpertV is given, wanted none: constant experts "
+        "are not supported",
         name);
     HC_CHECK(c->out_dtype == 0, ACLNN_ERR_PARAM_INVALID, "%s: outDtype is %lld, wanted 0", name,
              (long long)c->out_dtype);
@@ -249,6 +263,7 @@ static aclnnStatus check_tensors(const struct combine *c, const struct hc_distri
     const int64_t runs = a->local * a->num_ranks, rows = c->expand_x->shape[0];
     HC_TRY(check_like(c, a, "x", c->out));
     if (c->shared_x != NULL) HC_TRY(check_like(c, a, "sharedExpertX", c->shared_x));
+    if (c->shared.copy > 0) HC_TRY(check_like(c, a, "oriX", c->original));
     HC_TRY(hc_moe_check_floats(name, "expertScales", c->weights, a->tokens, a->choices));
     HC_TRY(hc_moe_check_numbers(name, "epSendCounts", c->counts, -1));
     HC_CHECK(c->counts->numel >= runs && hc_is_contiguous(c->counts), ACLNN_ERR_PARAM_INVALID,
@@ -289,8 +304,8 @@ static aclnnStatus plan(const struct combine *c, uint64_t *workspaceSize, aclOpE
     a.shared = c->shared_x != NULL;
     HC_TRY(check_tensors(c, &a));
     HC_TRY(lay_out(c, &a));
-    HC_TRY(hc_distribute_workspace(c->shared.name, &a, a.shared ? (size_t)a.tokens * a.row_bytes : 0,
-                                   &workspace));
+    HC_TRY(hc_distribute_workspace(c->shared.name, &a,
+                                   (size_t)((a.shared + (a.copy > 0)) * a.tokens) * a.row_bytes, &workspace));
     const int in = HC_ROLE_IN, optional = HC_ROLE_IN | HC_ROLE_OPTIONAL;
     const struct hc_operand operands[] = {
         [EXPAND_X] = {c->expand_x, NULL, in, "expandX"},
@@ -300,6 +315,7 @@ static aclnnStatus plan(const struct combine *c, uint64_t *workspaceSize, aclOpE
         [COUNTS] = {c->counts, NULL, in, "epSendCounts"},
         [WEIGHTS] = {c->weights, NULL, in, "expertScales"},
         [SHARED_X] = {c->shared_x, NULL, optional, "sharedExpertX"},
+        [ORIGINAL] = {c->shared.copy > 0 ? c->original : NULL, NULL, optional, "oriX"},
         [OUT] = {c->out, NULL, HC_ROLE_OUT, "x"},
     };
     const struct hc_plan plan = {.name = c->shared.name,
