@@ -79,7 +79,7 @@ REFUSED = {
     "src does not fit": ("ViewCopy", view(src_size=[2, 4]), [X], {}, "float32[2,4] does not broadcast to the view of dst"),
     "types of a copy": ("ViewCopy", view(src=Y.int()), [X], {}, "dst is float32[3,4], must have the type of int32[3,4]"),
     "dst_type": ("Cast", [X], [X.double()], {"dst_type": 3}, "dst_type is 3 (int32), y is float64[3,4]"),
-    "no conversion": ("Cast", [X], [Operand(tensor=X, dtype=36)], {}, "there is no conversion between these types"),
+    "no conversion": ("Cast", [X], [Operand(tensor=X, dtype=33)], {}, "there is no conversion between these types"),
     "cast shape": ("Cast", [X], [Y], {}, "float32[3,4] does not broadcast to y, which is float32[4,3]"),
 }  # fmt: skip
 

@@ -40,9 +40,9 @@ IMPORTS = [
 # What is not here, and words of the sentence that says so.
 REFUSED = {
     "from mindspeed.te.pytorch.attention.dot_product_attention.context_parallel import KVAllGatherCPStrategy": "by flags",
-    "from mindspeed.te.pytorch.fp8.recipes import Float8CurrentScaling": "train in bf16",
-    "from mindspeed.te.pytorch.fp8.reuse import set_weight_release_enabled": "train in bf16",
-    "from mindspeed.te.pytorch.fp8 import fp8_matmul": "train in bf16",
+    "from mindspeed.te.pytorch.fp8.recipes import Float8CurrentScaling": "--fp8-recipe",
+    "from mindspeed.te.pytorch.fp8.reuse import set_weight_release_enabled": "--fp8-recipe",
+    "from mindspeed.te.pytorch.fp8 import fp8_matmul": "--fp8-recipe",
     "from mindspeed.core.tensor_parallel.random import CheckpointFunctionRipipe": "--recompute-in-bubble",
 }
 
@@ -59,12 +59,13 @@ def test_a_name_that_is_not_here_says_what_replaces_it(megatron, line):
     assert REFUSED[line] in str(error.value) and absent.MIGRATING in str(error.value)
 
 
-def test_fp8_is_refused_where_it_is_switched_on(megatron):
-    from mindspeed.te.pytorch.fp8.fp8 import fp8_autocast
+def test_fp8_is_switched_on_and_parameters_in_it_are_refused(megatron):
+    from mindspeed.te.pytorch.fp8.fp8 import fp8_autocast, fp8_model_init
 
-    with fp8_autocast(enabled=False):
-        pass
-    with pytest.raises(NotImplementedError, match="Train in bf16"), fp8_autocast(enabled=True):
+    for enabled in (False, True):
+        with fp8_autocast(enabled=enabled):
+            pass
+    with pytest.raises(NotImplementedError, match="fp8"), fp8_model_init(enabled=True):
         pass
 
 
