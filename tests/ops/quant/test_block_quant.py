@@ -88,6 +88,19 @@ def test_groups(index: torch.dtype) -> None:
     assert torch.equal(scale, want_scale)
 
 
+def test_first_versions() -> None:
+    """Without a largest value of the caller's."""
+    x, ends = make((300, 130), torch.bfloat16), torch.tensor([128, 300])
+    y, scale = torch.full(x.shape, 99, dtype=torch.uint8), torch.full((3, 2), -1.0)
+    call("aclnnDynamicBlockQuant", x, 0.0, "rint", E5M2, 128, 128, Typed(y, E5M2), scale)
+    want = reference(x, E5M2, (128, 128), 0.0, LARGEST[E5M2])
+    assert torch.equal(y, want[0]) and torch.equal(scale, want[1])
+    scale = torch.full((300 // 128 + 2, 2), -1.0)
+    call("aclnnGroupedDynamicBlockQuant", x, ends, 0.0, "rint", E5M2, 128, 128, 0, Typed(y, E5M2), scale)
+    assert torch.equal(y, want[0])  # the groups begin where blocks do
+    assert torch.equal(scale[:1], want[1][:1]) and torch.equal(scale[2:], want[1][1:])
+
+
 @pytest.mark.parametrize("dtype", [E4M3, E2M1])
 def test_mx_groups(dtype: int) -> None:
     four = dtype == E2M1
