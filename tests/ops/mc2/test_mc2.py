@@ -4,11 +4,8 @@ tests/python/test_distributed.py."""
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Iterator
 from typing import Any
 
-import aclnn
 import pytest
 import torch
 from aclnn import IntArray, OperatorError, call
@@ -17,19 +14,6 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 # (rounding of the result; sums of 40 products)
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 SUM, ON_FAILURE = "sum", 1
-
-
-@pytest.fixture(scope="module")
-def group() -> Iterator[str]:
-    """The name of a communicator of this process alone."""
-    aclnn.base()
-    hccl = aclnn.load("libhccl.so")
-    root, comm, name = ctypes.create_string_buffer(4108), ctypes.c_void_p(), ctypes.create_string_buffer(128)
-    assert hccl.HcclGetRootInfo(root) == 0, aclnn.error_text()
-    assert hccl.HcclCommInitRootInfo(1, root, 0, ctypes.byref(comm)) == 0, aclnn.error_text()
-    assert hccl.HcclGetCommName(comm, name) == 0
-    yield name.value.decode()
-    assert hccl.HcclCommDestroy(comm) == 0
 
 
 def operands(dtype: torch.dtype, m: int = 6, k: int = 40, n: int = 5) -> tuple[torch.Tensor, ...]:
