@@ -38,9 +38,6 @@ class Type:
 
 E4M3 = Type(dtype=torch.float8_e4m3fn, largest=448.0)
 E5M2 = Type(dtype=torch.float8_e5m2, largest=57344.0)
-# hifloat8 is most precise near 1: activations and weights end at 15, gradients at 224.
-HIF8_FORWARD = Type(dtype=torch_npu.hifloat8, largest=15.0, chosen=True)
-HIF8_BACKWARD = Type(dtype=torch_npu.hifloat8, largest=224.0, chosen=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +48,26 @@ class Types:
     backward: Type
 
 
-FORMATS = {
+_FORMATS = {
     "e4m3": Types(forward=E4M3, backward=E4M3),
     "hybrid": Types(forward=E4M3, backward=E5M2),
-    "hif8": Types(forward=HIF8_FORWARD, backward=HIF8_BACKWARD),
 }
+
+
+def types_of(form: str) -> Types:
+    """Of Megatron's --fp8-format."""
+    if form != "hif8":
+        return _FORMATS[form]
+    hifloat8 = getattr(torch_npu, "hifloat8", None)  # wheels up to 2.9 have none
+    if hifloat8 is None:
+        raise RuntimeError(
+            f"--fp8-format hif8: torch_npu {torch_npu.__version__} has no hifloat8; take a later one"
+        )
+    # It is most precise near 1: activations and weights end at 15, gradients at 224.
+    return Types(
+        forward=Type(dtype=hifloat8, largest=15.0, chosen=True),
+        backward=Type(dtype=hifloat8, largest=224.0, chosen=True),
+    )
 
 
 class Operand(NamedTuple):

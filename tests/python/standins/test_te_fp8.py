@@ -253,3 +253,15 @@ def test_training_loses_as_in_bf16(model, recipes, step, last):
         assert found != reference
         assert max(abs(a / b - 1) for a, b in zip(found, reference, strict=True)) < step, name
         assert abs(sum(found[-10:]) / sum(reference[-10:]) - 1) < last, name
+
+
+def test_a_torch_npu_without_hifloat8() -> None:
+    """As those up to 2.9: what multiplies can be imported, and the format says what it lacks."""
+    code = (
+        "import torch, torch_npu; del torch_npu.hifloat8\n"
+        "from mindspeed.ops import fp8_products\n"
+        "assert fp8_products.types_of('hybrid').backward is fp8_products.E5M2\n"
+        "fp8_products.types_of('hif8')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0 and "has no hifloat8; take a later one" in done.stderr

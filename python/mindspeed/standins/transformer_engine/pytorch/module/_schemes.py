@@ -22,7 +22,7 @@ from ...common.recipe import (
 
 def make_scheme(recipe: Recipe, group: Any) -> fp8_products.Scheme:
     """`group`: ranks whose largest values count as one, for delayed scaling."""
-    types = fp8_products.FORMATS[recipe.fp8_format.name.lower()]
+    types = fp8_products.types_of(recipe.fp8_format.name.lower())
     if isinstance(recipe, DelayedScaling):
         return _delayed(recipe, types, group)
     if isinstance(recipe, Float8CurrentScaling):
