@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ TIMEOUT_S = 600
 
 @functools.cache
 def train(world: int, ways: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    done = torchrun.run(world, JOB, ways, timeout=TIMEOUT_S)
-    assert done.returncode == 0, torchrun.errors(done)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = torchrun.rows(world, JOB, ways, timeout=TIMEOUT_S)
     return dict(zip(ways, lines, strict=True))
 
 

@@ -88,9 +88,7 @@ def run(cases: dict[str, Case]) -> dict[str, Result]:
     world = next(iter(cases.values()))["run"]["layout"]["world"]
     with tempfile.TemporaryDirectory() as folder:
         arguments = [json.dumps(_in(folder, made)) for made in cases.values()]
-        done = torchrun.run(world, JOB, arguments, timeout=600)
-    assert done.returncode == 0, torchrun.errors(done)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        lines = torchrun.rows(world, JOB, arguments, timeout=600)
     return dict(zip(cases, lines, strict=True))
 
 

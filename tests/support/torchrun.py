@@ -5,6 +5,7 @@ itself: test_a_job_of_torchrun (test_interrupt.py) and the pretraining job."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,13 @@ def errors(done: subprocess.CompletedProcess[str], most: int = 6000) -> str:
     """What was written from the first exception on, without the middle: the first is the cause of the others."""
     text = done.stderr[max(done.stderr.find("Traceback"), 0) :]
     return text if len(text) <= most else f"{text[: most // 2]}\n...\n{text[-most // 2 :]}"
+
+
+def rows(world: int, script: Path, arguments: Sequence[str] = (), *, timeout: float) -> list[dict[str, Any]]:
+    """The lines of JSON that a job has printed; one that fails is an assertion with its errors."""
+    done = run(world, script, arguments, timeout=timeout)
+    assert done.returncode == 0, errors(done)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,7 @@ GATHERS, SCATTERS, SUMS = "all_gather_into_tensor async", "reduce_scatter_tensor
 
 @functools.cache
 def rows(form: str, **more: Any) -> dict[str, dict[str, Any]]:
-    done = torchrun.run(2, SUPPORT / "linears_job.py", [json.dumps(CUT | more), form], timeout=600)
-    assert done.returncode == 0, torchrun.errors(done)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = torchrun.rows(2, SUPPORT / "linears_job.py", [json.dumps(CUT | more), form], timeout=600)
     assert len(found) == 24
     for row in found:
         allowed = next(limit for word, limit in TOLERANCE.items() if word in row["case"])
@@ -80,9 +78,7 @@ def test_operators_that_contain_the_collective(form: str) -> None:
 
 def test_parts_are_computed_while_others_travel() -> None:
     """One rank is late with its second part, so the other has time to compute what does not need it."""
-    done = torchrun.run(2, SUPPORT / "parts_job.py", timeout=120)
-    assert done.returncode == 0, torchrun.errors(done)
-    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    (found,) = torchrun.rows(2, SUPPORT / "parts_job.py", timeout=120)
     assert set(found) == {"gathered", "scattered", "summed"}
     for form, hidden in found.items():
         assert hidden["cut"] and not hidden["whole"], (form, hidden)

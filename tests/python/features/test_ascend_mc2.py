@@ -25,9 +25,7 @@ TOLERANCE = {"fp32": 2e-6, "bf16": 1e-2, "losses": 1e-5}
 
 @functools.cache
 def rows(ranks: int) -> dict[str, dict[str, Any]]:
-    done = torchrun.run(ranks, JOB, [json.dumps({"use_ascend_mc2": True})], timeout=600)
-    assert done.returncode == 0, torchrun.errors(done)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = torchrun.rows(ranks, JOB, [json.dumps({"use_ascend_mc2": True})], timeout=600)
     return {row["case"]: row for row in found}
 
 

@@ -97,9 +97,7 @@ ADAPTIVE = [{"kind": kind, "adaptive": how} for kind in (*KINDS, "documents") fo
 
 def ring_results(world: int, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     job = Path(__file__).parents[2] / "support" / "ring_job.py"
-    done = torchrun.run(world, job, [json.dumps(case) for case in cases], timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = torchrun.rows(world, job, [json.dumps(case) for case in cases], timeout=300)
     assert len(lines) == len(cases)
     return lines
 
@@ -137,9 +135,7 @@ def test_ring_of_rings_is_the_whole_attention() -> None:
 
 
 def test_packed_sequences_are_attended_to_in_every_way() -> None:
-    done = torchrun.run(4, Path(__file__).parents[2] / "support" / "packed_job.py", [], timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = torchrun.rows(4, Path(__file__).parents[2] / "support" / "packed_job.py", [], timeout=300)
     assert len(lines) == 4
     for line in lines:
         assert line["difference"] < 1e-5, line

@@ -19,9 +19,7 @@ JOB = Path(__file__).parents[2] / "support" / "gloo_job.py"
 
 
 def found(**flags: Any) -> dict[str, Any]:
-    done = torchrun.run(2, JOB, [json.dumps(flags)], timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    row: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    (row,) = torchrun.rows(2, JOB, [json.dumps(flags)], timeout=300)
     return row
 
 

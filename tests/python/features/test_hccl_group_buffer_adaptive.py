@@ -50,9 +50,7 @@ def test_experts() -> None:
 
 
 def test_groups_get_them() -> None:
-    done = torchrun.run(2, JOB, [json.dumps(MODEL | {"tensor_model_parallel_size": 2})], timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    row = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    (row,) = torchrun.rows(2, JOB, [json.dumps(MODEL | {"tensor_model_parallel_size": 2})], timeout=300)
     assert row["options"] == {
         "tp": {"group_name": "tp", "hccl_buffer_size": 16},
         "pp": {"group_name": "pp", "hccl_buffer_size": 16},

@@ -17,11 +17,9 @@ JOB = Path(__file__).parents[2] / "support" / "buffers_job.py"
 
 def test_the_named_group_alone() -> None:
     """With a size for its buffers, too."""
-    done = torchrun.run(
+    (row,) = torchrun.rows(
         2, JOB, [json.dumps({"hccl_op_mode": "tp:3", "hccl_group_buffer": "tp:4"})], timeout=300
     )
-    assert done.returncode == 0, torchrun.errors(done)
-    row = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
     assert row["options"]["tp"] == {"group_name": "tp", "hccl_op_expansion_mode": 3, "hccl_buffer_size": 4}
     assert row["options"]["pp"] == {"group_name": "pp"}
 

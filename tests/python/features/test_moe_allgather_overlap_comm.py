@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,7 @@ ADDING = {"gemm_gradient_accumulation_fusion": True}
 
 
 def test_computes_while_tokens_and_gradients_travel() -> None:
-    done = torchrun.run(2, SUPPORT / "experts_overlap_job.py", [KIND], timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    (found,) = torchrun.rows(2, SUPPORT / "experts_overlap_job.py", [KIND], timeout=300)
     on, off, late = found["on"], found["off"], found["delay"]
     # Shared experts are through before the other rank has sent its tokens.
     assert on["shared"] < late / 2 < off["shared"], found

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from argparse import Namespace
 from pathlib import Path
@@ -25,9 +24,7 @@ ASYNC = {"moe_permutation_async_comm": True, "num_experts": 8}
 
 @functools.cache
 def times() -> dict[str, dict[str, float]]:
-    done = torchrun.run(2, SUPPORT / "dispatch_job.py", timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = torchrun.rows(2, SUPPORT / "dispatch_job.py", timeout=300)
     return {line["kind"]: line for line in lines}
 
 

@@ -18,9 +18,7 @@ BYTES = 3072  # no divisor of what Megatron aligns to
 
 
 def found(**flags: Any) -> dict[str, Any]:
-    done = torchrun.run(2, JOB, [json.dumps(flags)], timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    row: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    (row,) = torchrun.rows(2, JOB, [json.dumps(flags)], timeout=300)
     return row
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -71,9 +70,7 @@ def test_forward_only() -> None:
 
 
 def found(ranks: int, batches: int, milliseconds: float) -> dict[str, Any]:
-    done = torchrun.run(ranks, JOB, [str(batches), str(milliseconds)], timeout=200)
-    assert done.returncode == 0, torchrun.errors(done)
-    row: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    (row,) = torchrun.rows(ranks, JOB, [str(batches), str(milliseconds)], timeout=200)
     return row
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,7 @@ TOLERANCE = {"losses": 1e-5, "fp32": 2e-6, "bf16": 1e-2}
 
 @pytest.fixture(scope="module")
 def differences() -> dict[str, float]:
-    done = torchrun.run(2, JOB, timeout=300)
-    assert done.returncode == 0, torchrun.errors(done)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rows = torchrun.rows(2, JOB, timeout=300)
     return {row["case"]: row["difference"] for row in rows}
 
 
