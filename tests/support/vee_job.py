@@ -48,7 +48,7 @@ class Sleeping:
         self.back.append(found[0].item())
         return None
 
-    def free(self, output: torch.Tensor, is_last: bool) -> None:
+    def free(self, output: torch.Tensor) -> None:
         pass
 
 

@@ -21,7 +21,7 @@ SMALLEST = 2  # bytes of a value of a buffer; values of four are aligned to twic
 
 def values(world: int) -> int:
     """Of a bucket so many, or a multiple, are aligned shares of `world` ranks."""
-    align = max(1, current_arguments().param_and_grad_buffer_pad // SMALLEST)
+    align: int = current_arguments().param_and_grad_buffer_pad // SMALLEST
     return world * align
 
 

@@ -121,7 +121,8 @@ class Run:
         if self._steps.forward_only:
             return
         self._kept[step.chunk, step.batch] = given, output
-        self._steps.free(output, is_last)
+        if not is_last:
+            self._steps.free(output)
 
     def _backward(self, step: Pass, gradient: Tensor | None) -> None:
         given, output = self._kept.pop((step.chunk, step.batch))
@@ -149,17 +150,17 @@ class Steps:
         self.found: list[Any] = []  # what loss functions report
         self.tokens = torch.tensor(0, dtype=torch.int, device="npu")
 
-    @contextlib.contextmanager
-    def _at(self, chunk: int) -> Any:
+    def _turn_to(self, chunk: int) -> None:
+        """Megatron's functions ask which chunk they work on."""
         from megatron.core import parallel_state
 
         parallel_state.set_virtual_pipeline_model_parallel_rank(chunk)
-        yield
 
     def forward(self, step: Pass, model: Any, given: Tensor | None) -> Tensor:
         first = self._schedules.check_first_val_step(self._first, self.forward_only, step.batch == 0)
         grad = torch.no_grad() if self.forward_only else contextlib.nullcontext()
-        with self._at(step.chunk), grad:
+        self._turn_to(step.chunk)
+        with grad:
             output, tokens = self._schedules.forward_step(
                 self._function,
                 self._iterators[step.chunk],
@@ -181,14 +182,13 @@ class Steps:
         self, step: Pass, given: Tensor | None, output: Tensor, gradient: Tensor | None
     ) -> Tensor | None:
         kind = self._schedules.ModelType.encoder_or_decoder
-        with self._at(step.chunk):
-            found: Tensor | None = self._schedules.backward_step(given, output, gradient, kind, self._config)
+        self._turn_to(step.chunk)
+        found: Tensor | None = self._schedules.backward_step(given, output, gradient, kind, self._config)
         return found
 
-    def free(self, output: Tensor, is_last: bool) -> None:
+    def free(self, output: Tensor) -> None:
         """Of an output that is sent autograd needs the graph alone."""
-        if not is_last:
-            self._schedules.deallocate_output_tensor(output, self._config.deallocate_pipeline_outputs)
+        self._schedules.deallocate_output_tensor(output, self._config.deallocate_pipeline_outputs)
 
 
 def _on(device: str, found: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,7 +63,7 @@ def profiler(args: Any, steps: int) -> Any:
             aic_metrics=npu.AiCMetrics.AiCoreNone,  # counters of the vendor's cores, which are asked for by name
         ),
         schedule=npu.schedule(wait=0, warmup=0, active=steps, repeat=1),
-        on_trace_ready=npu.tensorboard_trace_handler(str(Path(args.profile_save_path))),
+        on_trace_ready=npu.tensorboard_trace_handler(args.profile_save_path),
     )
 
 
