@@ -11,6 +11,7 @@ import argparse
 import re
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,12 @@ def lines_of(paths: Sequence[Path]) -> list[int]:
     return [len(path.read_text(encoding="utf-8").splitlines()) for path in paths]
 
 
+def same_names(paths: Sequence[Path]) -> list[str]:
+    """Test files that share a name: pytest imports them by it, and the second one fails to be collected."""
+    names = Counter(path.name for path in paths)
+    return [f"{path.relative_to(ROOT)}" for path in paths if names[path.name] > 1]
+
+
 def list_over(title: str, entries: Sequence[tuple[int, str]]) -> None:
     for lines, name in sorted(entries, reverse=True):
         print(f"     {title}: {lines:4} {name}")
@@ -138,6 +145,10 @@ def main() -> int:
     gate.check("comment lines per code line, src", comment_ratio(c_sources), COMMENTS_MIN, COMMENTS_MAX)
     tests, product = sum(lines_of(files(["tests"]))), sum(lines_of(files(["src", "include", "python"])))
     gate.check("test lines per source line", tests / product, TESTS_PER_SOURCE, float("inf"))
+    twice = same_names([path for path in files(["tests"]) if path.match("test_*.py")])
+    gate.check("test files of one name", len(twice), 0, 0)
+    for name in twice:
+        print(f"     {name}")
     if args.worst:
         list_over("longest", [
             (f.lines, f"{f.file.relative_to(ROOT)}: {f.name}")
