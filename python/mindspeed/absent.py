@@ -51,10 +51,14 @@ SENTENCES = {
     "mindspeed.core.transformer": "Megatron's own transformer layers are used; features change them by flags",
     "mindspeed.features_manager": "features of this package are no classes: a flag switches one on "
     "(mindspeed.megatron_adaptor.repatch takes the flags as well)",
-    "mindspeed.fsdp": "the engine for PyTorch's FSDP is not part of this package: use torch.distributed.fsdp",
+    "mindspeed.fsdp": "mindspeed.fsdp.mindspeed_parallel_engine has MindSpeedParallelEngine, and its plans are in "
+    "mindspeed.fsdp.parallel_engine_config",
+    "mindspeed.fsdp.memory.swap_optimizer": "states of a PyTorch optimizer stay on the device; Megatron's go to the host by "
+    "--swap-optimizer",
+    "mindspeed.fsdp.quantization": "the engine trains in the dtypes of fsdp_plan; products in fp8 are mindspeed.ops.fp8_products",
     "mindspeed.functional": "profiling and dumps are those of torch_npu (torch_npu.profiler)",
     "mindspeed.initialize": "Megatron's own initialisation is used",
-    "mindspeed.lite": "the engine for PyTorch's FSDP is not part of this package: use torch.distributed.fsdp",
+    "mindspeed.lite": "what followed it is here: mindspeed.fsdp.mindspeed_parallel_engine.MindSpeedParallelEngine",
     "mindspeed.log_config": "use Python's logging: the loggers are named mindspeed.*",
     "mindspeed.mindspore": "with MindSpore a model is trained through MindSpore itself, see docs/install.md; patches that "
     "imitate PyTorch on MindSpore are not part of this package",

@@ -44,6 +44,8 @@ IMPORTS = [
     ("MM", "from mindspeed.arguments import parse_args_wrapper, validate_args_wrapper"),
     ("MM", "from mindspeed.core.fusions.fused_rms_norm import RMSNorm"),
     ("MM", "from mindspeed.core.megatron_basic.megatron_basic import PTNorm"),
+    ("MM", "from mindspeed.fsdp.distributed.dist_ops import all_to_all"),
+    ("MM", "from mindspeed.fsdp.parallel_engine_config import EPPlanConfig"),
     ("MM", "from mindspeed.fsdp.utils.log import print_rank, set_log_level"),
     ("MM", "from mindspeed.fsdp.utils.random import set_seed"),
     ("MM", "from mindspeed.fsdp.utils.str_match import module_name_match"),
@@ -53,6 +55,7 @@ IMPORTS = [
            "get_context_parallel_group_for_hybrid_ulysses, get_context_parallel_group_for_hybrid_ring, "
            "get_context_parallel_for_hybrid_ring_world_size, get_context_parallel_for_hybrid_ring_rank, "
            "get_context_parallel_for_hybrid_ring_global_ranks, get_context_parallel_for_hybrid_ulysses_world_size"),
+    ("LLM", "from mindspeed.fsdp.utils.torch_patch import apply_hccl_premul_sum_patch"),
     ("LLM", "from mindspeed.deprecate import AutoExecuteFunction"),
     ("LLM", "from mindspeed.features_manager.feature import MindSpeedFeature"),
     ("LLM", "from mindspeed.features_manager.features_manager import MindSpeedFeaturesManager"),
@@ -81,7 +84,9 @@ REFUSED = {
     "from mindspeed.core.tensor_parallel.tp_2d.rms_norm_2d import RMSNorm2D": "two-dimensional",
     "from mindspeed.core.transformer.moe.moe_feature import MoELayer": "Megatron's own transformer layers",
     "from mindspeed.features_manager.moe.tp_extend_ep import MoETpExtendEpFeature": "repatch",
-    "from mindspeed.fsdp.parallel_engine_config import EPPlanConfig": "torch.distributed.fsdp",
+    "from mindspeed.fsdp.quantization.config import QuantRecipe": "the dtypes of fsdp_plan",
+    "from mindspeed.fsdp.memory.swap_optimizer import AdamWSwap": "--swap-optimizer",
+    "from mindspeed.lite.mindspeed_lite import MindSpeedLite": "MindSpeedParallelEngine",
     "from mindspeed.mindspore.core.utils import cached_modules": "MindSpore itself",
     "from mindspeed.model.transformer import should_recompute_norm": "by flags",
     "from mindspeed.moe.utils import MoEAuxLossAutoScaler": "mixture of experts",

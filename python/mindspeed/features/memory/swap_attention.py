@@ -180,6 +180,13 @@ class Saved:
 # Places and sizes of memory that somebody else held on to, such as a mask of all layers: it is not copied again
 # by the layers that follow.
 _shared: set[tuple[int, int]] = set()
+
+
+def forget_shared() -> None:
+    """What lies at these places may be something else by now."""
+    _shared.clear()
+
+
 _last: Saved | None = None  # whose memory is not given back yet
 _current: Saved | None = None  # whose forward pass runs
 
@@ -195,8 +202,8 @@ def swapping(forward: Callable[..., Any]) -> Callable[..., Any]:
             return forward(self, *args, **kwargs)
         _prepare(self)
         follows = _last is not None and _last.number + 1 == self.layer_number
-        if not follows:  # what lies at these places may be something else by now
-            _shared.clear()
+        if not follows:
+            forget_shared()
         saved = _current = Saved(self.layer_number, _kept(self, args[1:], kwargs), _last if follows else None)
         try:
             return forward(self, *args, **kwargs)

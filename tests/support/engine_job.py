@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training job of the engine's tests: `torchrun ... engine_job.py LAYOUT...`, small Qwen3 models of transformers with
+random weights. Prints, from rank 0, a line of JSON for each layout: losses over the whole batch, norms of the gradient."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers
+from mindspeed.fsdp.mindspeed_parallel_engine import MindSpeedParallelEngine
+from mindspeed.fsdp.parallel_engine_config import (
+    EPPlanConfig,
+    FSDPPlanConfig,
+    ParallelEngineConfig,
+    TPPlanConfig,
+)
+
+BATCH, SEQUENCE, VOCAB, STEPS = 8, 32, 96, 6
+SHAPE: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 16,
+    "num_key_value_heads": 2, "vocab_size": VOCAB, "max_position_embeddings": 64,
+}  # fmt: skip
+MOE: dict[str, Any] = {
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "norm_topk_prob": True,
+}
+TP = TPPlanConfig(
+    colwise_parallel=["*.q_proj", "*.k_proj", "*.v_proj", "*.mlp.gate_proj", "*.mlp.up_proj"],
+    rowwise_parallel=["*.o_proj", "*.mlp.down_proj"],
+)
+ATTENTION = TPPlanConfig(
+    colwise_parallel=["*.q_proj", "*.k_proj", "*.v_proj"],
+    rowwise_parallel=["*.o_proj"],
+    sequence_parallel=["*layernorm"],
+)
+
+
+def fsdp(**more: Any) -> FSDPPlanConfig:
+    return FSDPPlanConfig(apply_modules={"model.layers.{*}": {"reshard_after_forward": True}}, **more)
+
+
+def experts(dispatcher: str) -> EPPlanConfig:
+    return EPPlanConfig(apply_modules=["*.mlp.experts"], dispatcher=dispatcher, apply_efsdp_modules=["*.mlp"])
+
+
+Layout = tuple[str, Callable[[], ParallelEngineConfig]]
+LAYOUTS: dict[str, Layout] = {
+    "dense": ("dense", ParallelEngineConfig),
+    "moe": ("moe", ParallelEngineConfig),
+    "dense-fsdp4": (
+        "dense",
+        lambda: ParallelEngineConfig(
+            fully_shard_parallel_size=4, fsdp_plan=fsdp(num_to_forward_prefetch=1, num_to_backward_prefetch=1)
+        ),
+    ),
+    "dense-recompute": (
+        "dense",
+        lambda: ParallelEngineConfig(
+            fully_shard_parallel_size=4, fsdp_plan=fsdp(), recompute=True, recompute_plan=["model.layers.{*}"]
+        ),
+    ),
+    "dense-dp2-fsdp2": (
+        "dense",
+        lambda: ParallelEngineConfig(fully_shard_parallel_size=2, fsdp_plan=fsdp()),
+    ),
+    "dense-tp2-fsdp2": (
+        "dense",
+        lambda: ParallelEngineConfig(
+            fully_shard_parallel_size=2, tensor_parallel_size=2, fsdp_plan=fsdp(), tp_plan=TP
+        ),
+    ),
+    "dense-tp2-ulysses2": (
+        "dense",
+        lambda: ParallelEngineConfig(
+            tensor_parallel_size=2, ulysses_parallel_size=2, fsdp_plan=fsdp(), tp_plan=ATTENTION
+        ),
+    ),
+    "dense-ulysses4": ("dense", lambda: ParallelEngineConfig(ulysses_parallel_size=4, fsdp_plan=fsdp())),
+    "dense-cp2-fsdp2": (
+        "dense",
+        lambda: ParallelEngineConfig(context_parallel_size=2, fully_shard_parallel_size=2, fsdp_plan=fsdp()),
+    ),
+    "dense-cp2-ulysses2": (
+        "dense",
+        lambda: ParallelEngineConfig(context_parallel_size=2, ulysses_parallel_size=2, fsdp_plan=fsdp()),
+    ),
+    "moe-fsdp4": ("moe", lambda: ParallelEngineConfig(fully_shard_parallel_size=4, fsdp_plan=fsdp())),
+    "moe-ep2-fsdp2": (
+        "moe",
+        lambda: ParallelEngineConfig(
+            fully_shard_parallel_size=4,
+            expert_parallel_size=2,
+            expert_fully_shard_parallel_size=2,
+            fsdp_plan=fsdp(),
+            ep_plan=experts("eager"),
+        ),
+    ),
+    "moe-ep2-fused": (
+        "moe",
+        lambda: ParallelEngineConfig(
+            fully_shard_parallel_size=4,
+            expert_parallel_size=2,
+            fsdp_plan=fsdp(),
+            ep_plan=experts("fused"),
+            recompute=True,
+            recompute_plan=["model.layers.{*}"],
+        ),
+    ),
+    "moe-ep4-tp2": (
+        "moe",
+        lambda: ParallelEngineConfig(
+            fully_shard_parallel_size=2,
+            tensor_parallel_size=2,
+            expert_parallel_size=4,
+            fsdp_plan=fsdp(),
+            tp_plan=ATTENTION,
+            ep_plan=experts("fused"),
+        ),
+    ),
+}
+
+
+def model_of(kind: str) -> transformers.PreTrainedModel:
+    torch.manual_seed(11)
+    if kind == "dense":
+        return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3Config(**SHAPE))
+    return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3MoeConfig(**SHAPE, **MOE))
+
+
+def text(step: int) -> torch.Tensor:
+    """Rows that can be learned: each counts on by a stride of its own."""
+    generator = torch.Generator().manual_seed(step)
+    start = torch.randint(0, VOCAB, (BATCH, 1), generator=generator)
+    stride = torch.randint(1, 4, (BATCH, 1), generator=generator)
+    return (start + stride * torch.arange(SEQUENCE)) % VOCAB
+
+
+def train(layout: str) -> dict[str, Any]:
+    kind, config = LAYOUTS[layout]
+    engine = MindSpeedParallelEngine(config(), model_of(kind))
+    state = engine.parallel_state
+    # One tensor at a time: experts are on a mesh of their own.
+    optimizer = torch.optim.AdamW(engine.parameters(), lr=3e-3, foreach=False)
+    losses, norms = [], []
+    for step in range(STEPS):
+        ids = text(step)[state.batch :: state.batches].to("npu")
+        loss = engine(**engine.split_sequence(ids, ids)).loss
+        loss.backward()
+        norms.append(engine.clip_grad_norm_(1.0).item())
+        optimizer.step()
+        optimizer.zero_grad()
+        mean = loss.detach() / state.world_size
+        torch.distributed.all_reduce(mean)
+        losses.append(mean.item())
+    own = sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in engine.parameters())
+    return {"losses": losses, "norms": norms, "own_parameters": own}
+
+
+def main() -> None:
+    for layout in sys.argv[1:]:
+        result = train(layout)
+        gc.collect()
+        if torch.distributed.get_rank() == 0:
+            print(json.dumps({"layout": layout} | result), flush=True)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
