@@ -152,6 +152,10 @@ ROWS = {
     "moe-zero-memory": Row(
         model=f"{EXPERTS} {SHARED} --moe-grouped-gemm --bf16", on="--moe-zero-memory level0"
     ),
+    "adaptive-recompute": Row(
+        model=f"{LLAMA} --bf16",
+        on="--adaptive-recompute-device-size 115 --adaptive-recompute-profiling-step 4",
+    ),
     "recompute-activation-function": Row(model=f"{LLAMA} --bf16", on="--recompute-activation-function"),
     "recompute-norm": Row(model=f"{LLAMA} --bf16", on="--recompute-norm"),
     "recompute-layers-per-stage": Row(

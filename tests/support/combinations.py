@@ -53,6 +53,7 @@ RANKS: dict[str, tuple[Any, ...]] = {"tp": (1, 2), "pp": (1, 2)}
 LAYERS = 2
 # Not in combinations, and why.
 LEFT_OUT = {
+    "adaptive-recompute": "it chooses after some steps, which test_adaptive_recompute.py has",
     "ascend-coc": "ranks that share products, which test_ascend_coc.py has",
     "ascend-mc2": "ranks that share the sequence, which test_ascend_mc2.py has",
     "context-parallel-algo": "ranks that share the sequence, which test_context_parallel_algo.py has",

@@ -30,6 +30,7 @@ OFF: dict[str, Any] = {
     "use_flash_attn": False,
     "swap_optimizer": False,
     "reuse_fp32_param": False,
+    "adaptive_recompute_device_size": None,
     "noop_layers": None,
     "enable_recompute_layers_per_pp_rank": False,
     "context_parallel_algo": None,

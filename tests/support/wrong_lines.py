@@ -253,6 +253,20 @@ WRONG = {
     "--recompute-norm --recompute-norm-num-layers 3": _is_wrong(
         "recompute-norm", "--recompute-norm-num-layers is 3, wanted 0 to --num-layers (2)"
     ),
+    f"--adaptive-recompute-device-size 900 {_ALL} --train-iters 20": _is_wrong(
+        "adaptive-recompute",
+        "it chooses what is recomputed; leave out --recompute-granularity full",
+        "adaptive-recompute-device-size",
+    ),
+    "--adaptive-recompute-device-size 900 --train-iters 20 --adaptive-recompute-profiling-step 3": _is_wrong(
+        "adaptive-recompute",
+        "--adaptive-recompute-profiling-step is 3, wanted 4 or more",
+        "adaptive-recompute-device-size",
+    ),
+    "--adaptive-recompute-device-size 900 --train-iters 20 --swap-attention": _exclude(
+        "adaptive-recompute", "swap-attention", "both decide what a layer keeps",
+        ("adaptive-recompute-device-size", "swap-attention"),
+    ),
     "--recompute-norm --swap-attention": _exclude(
         "recompute-norm", "swap-attention", "both decide where the inputs of attention and MLP are kept"
     ),
