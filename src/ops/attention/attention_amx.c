@@ -8,6 +8,7 @@
 #include "attention_kernels.h"
 
 #if defined(HC_ISA) && defined(HC_ISA_amx)
+#include "attention_bf16.h"
 #include "simd_tiles.h"
 #include "simd_transpose.h"
 
@@ -34,25 +35,11 @@ INLINE size_t line_of(size_t row, size_t k) {
     return (row / BLOCK * (MOST_STEPS / TILE_STEP) + k / TILE_STEP) * BLOCK_BYTES + row % BLOCK * TILE_LINE;
 }
 
-/* The upper half of each float, which is a bfloat16; cut off, so that nothing becomes infinite. */
-INLINE vf high_part(vf x) { return (vf)_mm512_and_si512((__m512i)x, _mm512_set1_epi32((int)0xffff0000u)); }
-
 /* The rest, rounded to the upper half; 0 where x is infinite. */
 INLINE vf low_part(vf x) {
     const __mmask16 infinite = _mm512_fpclass_ps_mask(x, 0x18);
     const vf rest = _mm512_maskz_sub_ps((__mmask16)~infinite, x, high_part(x));
     return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(rest)), 16);
-}
-
-/* 16 bfloat16 each, as upper halves, one after the other. */
-INLINE vf side_by_side(vf first, vf second) { return (vf)_mm512_cvtne2ps_pbh(second, first); }
-/* Or in pairs. */
-INLINE vf in_pairs(vf even, vf odd) {
-    return (vf)_mm512_or_si512(_mm512_srli_epi32((__m512i)even, 16), (__m512i)high_part(odd));
-}
-
-INLINE vf first_of(const float *p, size_t n) {
-    return n >= HC_VL ? vf_load(p) : (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
 
 /* Rows that are contiguous along k. */

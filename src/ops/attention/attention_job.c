@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_runtime.h"
 #include "temporary.h"
 
 /* Token counts beyond any sequence: sums with them cannot overflow. */
@@ -125,15 +126,18 @@ static aclnnStatus set_pages(struct attn_job *job) {
     return 0;
 }
 
-/* Tiles of bfloat16 tensors are multiplied as such where the CPU can. */
-static attn_gemm_fn *choose_gemm(const struct hc_call *call) {
-    bool all = HC_DISPATCH(attn_gemm_AMX) != NULL;
+/* Tiles of bfloat16 tensors are multiplied as such where the CPU can. Steps of decoding, which memory limits,
+ * round no weights, so where they shall have the bits of longer sequences those round none either. */
+static attn_gemm_fn *choose_gemm(const struct attn_args *a, const struct hc_call *call) {
+    attn_gemm_fn *bf16 = HC_DISPATCH(attn_gemm_AMX);
+    if (bf16 == NULL && a->sq > 1 && !hc_batch_invariant()) bf16 = HC_DISPATCH(attn_gemm_BF16);
+    bool all = bf16 != NULL;
     static const int SLOTS[] = {SLOT_Q, SLOT_K, SLOT_V, SLOT_DY, SLOT_Q_ROPE, SLOT_K_ROPE};
     for (size_t i = 0; i < HC_ARRAY_SIZE(SLOTS); i++) {
         const aclTensor *t = hc_arg(call, SLOTS[i]);
         all = all && (t == NULL || t->dtype == ACL_BF16);
     }
-    return all ? HC_DISPATCH(attn_gemm_AMX) : HC_DISPATCH(attn_gemm);
+    return all ? bf16 : HC_DISPATCH(attn_gemm);
 }
 
 static float *floats_of(const struct hc_call *call, int slot) {
@@ -148,7 +152,7 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     *job = (struct attn_job){.a = a, .call = call};
     job->ld = attn_row_size(a->d);
     job->ldv = attn_row_size(a->dv);
-    job->gemm = choose_gemm(call);
+    job->gemm = choose_gemm(a, call);
     job->q = make_view(a->layout, hc_arg(call, SLOT_Q), a->d - a->d_rope);
     job->k = make_view(a->kv_layout, hc_arg(call, SLOT_K), a->d - a->d_rope);
     job->q_rope = make_view(a->layout, hc_arg(call, SLOT_Q_ROPE), a->d_rope);

@@ -21,7 +21,8 @@ struct attn_product {
     bool exact; /* a has values of bfloat16 only: attn_gemm_AMX need not split it */
 };
 HC_KERNEL(attn_gemm, (const struct attn_product *p))
-/* The same of a b that has values of bfloat16 only. */
+/* The same of a b that has values of bfloat16 only; attn_gemm_BF16 rounds a to them too. */
+HC_KERNEL_BF16(attn_gemm_BF16, (const struct attn_product *p))
 HC_KERNEL_AMX(attn_gemm_AMX, (const struct attn_product *p))
 /* dst[c * ldd + r] = src[r * lds + c]; both tiles have rows up to the next multiple of ATTN_PAD. */
 HC_KERNEL(attn_transpose, (size_t rows, size_t columns, const float *src, size_t lds, float *dst, size_t ldd))

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Vectors of floats as bfloat16, for products of attention's tiles on instruction sets that multiply those. */
+#pragma once
+#include "simd.h"
+
+/* The upper half of each float, which is a bfloat16; cut off, so that nothing becomes infinite. */
+static inline vf high_part(vf x) {
+    return (vf)_mm512_and_si512((__m512i)x, _mm512_set1_epi32((int)0xffff0000u));
+}
+
+/* 16 elements each, one after the other, rounded to nearest, ties to even. */
+static inline vf side_by_side(vf first, vf second) { return (vf)_mm512_cvtne2ps_pbh(second, first); }
+/* Or in pairs; what is below the upper half is cut off. */
+static inline vf in_pairs(vf even, vf odd) {
+    return (vf)_mm512_or_si512(_mm512_srli_epi32((__m512i)even, 16), (__m512i)high_part(odd));
+}
+
+/* The first n floats, at most a vector of them; zeros behind. */
+static inline vf first_of(const float *p, size_t n) {
+    return n >= HC_VL ? vf_load(p) : (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Products of attention's tiles where the tensors are bfloat16 and the CPU has dot products of pairs of them.
+ *
+ * What was loaded from tensors is bfloat16 in float32 clothes and goes into a product as it is. Weights and
+ * their gradients are rounded to bfloat16 first, as NPUs and GPUs do: a relative error of 2^-9 of each, of either
+ * sign, where the result is rounded by as much anyway. Sums are float32. Subnormal numbers are taken for zero.
+ *
+ * Both operands are packed as pairs along k, (x[k], x[k + 1]) in 32 bits, which costs a twentieth of the
+ * product of tiles of 128: A keeps its direction, B becomes panels of 4 vectors that stay in the first-level cache
+ * while the rows of A pass. */
+#include "attention_kernels.h"
+
+#if defined(HC_ISA) && defined(HC_ISA_avx512bf16)
+#include "attention_bf16.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    ROWS = 6, /* of C in registers, of up to WIDTH vectors: 24 sums, a row of B, a pair of A */
+    WIDTH = 4,
+    MOST_ROWS = 128, /* of A, and steps of k: packed at a time */
+    MOST_STEPS = 128,
+    PANEL = WIDTH * HC_VL, /* columns */
+};
+
+struct packed {
+    _Alignas(64) float a[MOST_ROWS * MOST_STEPS / 2];
+    _Alignas(64) float b[MOST_STEPS / 2 * PANEL]; /* a panel */
+};
+
+/* Pairs of A: of row i and pair j at a[i * row + j * pair]. */
+struct rows_of_pairs {
+    const float *a;
+    size_t row, pair;
+};
+
+/* Rows that are contiguous along k: two vectors make one of pairs. */
+static struct rows_of_pairs pack_rows(const struct attn_product *p, size_t rows, size_t steps, const float *a,
+                                      float *to) {
+    enum { ROW = MOST_STEPS / 2 };
+    for (size_t i = 0; i < rows; i++, a += p->am) {
+        for (size_t k = 0; k < steps; k += 2 * HC_VL) {
+            const size_t left = steps - k;
+            const vf x = first_of(a + k, left), y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
+            vf_store(to + i * ROW + k / 2, side_by_side(x, y));
+        }
+    }
+    return (struct rows_of_pairs){to, ROW, 1};
+}
+
+/* Columns that are contiguous: rows k and k + 1 become one of pairs. */
+static struct rows_of_pairs pack_columns(const struct attn_product *p, size_t rows, size_t steps, const float *a,
+                                         float *to) {
+    static const uint16_t BY_TURNS[] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i by_turns = _mm512_loadu_si512(BY_TURNS);
+    for (size_t k = 0; k < steps; k += 2, a += 2 * p->ak, to += MOST_ROWS) {
+        for (size_t i = 0; i < rows; i += HC_VL) {
+            const vf x = vf_load(a + i), y = k + 1 < steps ? vf_load(a + p->ak + i) : vf_zero();
+            const __m512i both = (__m512i)side_by_side(x, y);
+            vf_store(to + i, (vf)_mm512_permutexvar_epi16(by_turns, both));
+        }
+    }
+    return (struct rows_of_pairs){to - (steps + 1) / 2 * MOST_ROWS, 1, MOST_ROWS};
+}
+
+/* A panel of B, whole vectors. Its values are bfloat16 already: nothing is rounded. */
+static void pack_panel(size_t steps, size_t columns, const float *b, size_t ldb, float *to) {
+    for (size_t k = 0; k < steps; k += 2, b += 2 * ldb, to += PANEL) {
+        for (size_t j = 0; j < columns; j += HC_VL) {
+            const vf x = vf_load(b + j), y = k + 1 < steps ? vf_load(b + ldb + j) : vf_zero();
+            vf_store(to + j, in_pairs(x, y));
+        }
+    }
+}
+
+/* c[rows][width vectors]; rows and width are constants at each call, or the sums would live in memory. */
+INLINE void block(size_t rows, size_t width, size_t pairs, struct rows_of_pairs a, const float *b, float *c,
+                  size_t ldc, bool accumulate) {
+    vf sum[ROWS][WIDTH];
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < width; j++)
+            sum[i][j] = accumulate ? vf_load(c + i * ldc + j * HC_VL) : vf_zero();
+    }
+    for (size_t k = 0; k < pairs; k++) {
+        __m512bh column[WIDTH];
+        for (size_t j = 0; j < width; j++) column[j] = (__m512bh)vf_load(b + k * PANEL + j * HC_VL);
+        for (size_t i = 0; i < rows; i++) {
+            const __m512bh value = (__m512bh)_mm512_set1_ps(a.a[i * a.row + k * a.pair]);
+            for (size_t j = 0; j < width; j++) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], value, column[j]);
+        }
+    }
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < width; j++) vf_store(c + i * ldc + j * HC_VL, sum[i][j]);
+    }
+}
+
+#define CASE(count, width)                                                                                   \
+    case count: block(count, width, pairs, a, b, c, ldc, accumulate); break;
+#define PANEL_OF(name, width)                                                                                \
+    static void name(size_t m, size_t pairs, struct rows_of_pairs a, const float *b, float *c, size_t ldc,   \
+                     bool accumulate) {                                                                      \
+        for (; m > 0; m -= m < ROWS ? m : ROWS) {                                                            \
+            switch (m) {                                                                                     \
+                CASE(1, width)                                                                               \
+                CASE(2, width)                                                                               \
+                CASE(3, width)                                                                               \
+                CASE(4, width)                                                                               \
+                CASE(5, width) default : block(ROWS, width, pairs, a, b, c, ldc, accumulate);                \
+            }                                                                                                \
+            a.a += ROWS * a.row;                                                                             \
+            c += ROWS * ldc;                                                                                 \
+        }                                                                                                    \
+    }
+PANEL_OF(panel_of_4, 4)
+PANEL_OF(panel_of_2, 2)
+PANEL_OF(panel_of_1, 1)
+
+/* Some rows and columns of C, whole vectors, from some steps of k. */
+static void part(const struct attn_product *p, size_t rows, size_t columns, size_t steps, const float *a,
+                 const float *b, float *c, bool add, struct packed *x) {
+    const size_t pairs = (steps + 1) / 2;
+    const struct rows_of_pairs packed =
+        p->ak == 1 ? pack_rows(p, rows, steps, a, x->a) : pack_columns(p, rows, steps, a, x->a);
+    for (size_t j = 0; j < columns; j += PANEL) {
+        float *panel = x->b, *to = c + j;
+        size_t left = hc_min_size(columns - j, PANEL);
+        pack_panel(steps, left, b + j, p->ldb, panel);
+        if (left == PANEL) panel_of_4(rows, pairs, packed, panel, to, p->ldc, add), left = 0;
+        if (left >= 2 * HC_VL) {
+            panel_of_2(rows, pairs, packed, panel, to, p->ldc, add);
+            panel += 2 * HC_VL, to += 2 * HC_VL, left -= 2 * HC_VL;
+        }
+        if (left > 0) panel_of_1(rows, pairs, packed, panel, to, p->ldc, add);
+    }
+}
+
+void HC_FN(attn_gemm_BF16)(const struct attn_product *p) {
+    struct packed x;
+    const size_t n = hc_align_up(p->n, HC_VL);
+    for (size_t i = 0; i < p->m; i += MOST_ROWS) {
+        for (size_t k = 0; k < p->k; k += MOST_STEPS) {
+            const size_t rows = hc_min_size(p->m - i, MOST_ROWS), steps = hc_min_size(p->k - k, MOST_STEPS);
+            part(p, rows, n, steps, p->a + i * p->am + k * p->ak, p->b + k * p->ldb, p->c + i * p->ldc,
+                 p->accumulate || k > 0, &x);
+        }
+    }
+}
+#endif
