@@ -47,6 +47,14 @@ static size_t choose_tiles(struct gemm_product *p) {
     }
 }
 
+/* Whether tiles pack their rows of A. All of A packed beforehand goes through the last-level cache and back, and
+ * its memory was last read by another thread, which costs four times as much as packing it at hand; so it is
+ * worth packing it again for each of a few tiles in a row. Products of tiles of registers pack once. */
+static bool packs_own_rows(const struct gemm_product *p) {
+    enum { FEW_TILES = 4 };
+    return p->block == HC_F32 && p->begin == NULL && !p->serial && hc_ceil_div(p->panels_b, p->tile_b) <= FEW_TILES;
+}
+
 /* All chunks of a super block. The two loops of each are separated by the pool's barrier: a tile needs
  * panels that other threads have packed. */
 static aclnnStatus run_super_block(struct gemm_product *p) {
@@ -60,8 +68,9 @@ static aclnnStatus run_super_block(struct gemm_product *p) {
     p->panel_b = (p->slab * geo->nr * p->item + slack) & ~(size_t)(GEMM_PANEL_ALIGN - 1);
     p->slab_a = p->panels_a * p->panel_a;
     p->slab_b = p->panels_b * p->panel_b;
-    const size_t slabs = hc_ceil_div(p->chunk, p->slab);
-    p->pack_a = hc_scratch(HC_SCRATCH_GEMM_A, slabs * p->slab_a);
+    const size_t slabs = hc_ceil_div(p->chunk, p->slab), tiles = choose_tiles(p);
+    p->own_a = packs_own_rows(p);
+    p->pack_a = hc_scratch(HC_SCRATCH_GEMM_A, p->own_a ? p->tile_a * p->panel_a : slabs * p->slab_a);
     p->pack_b = hc_scratch(HC_SCRATCH_GEMM_B, slabs * p->slab_b);
     HC_CHECK(p->pack_a && p->pack_b, ACLNN_ERR_INNER, "gemm: out of host memory for packed operands");
     p->sums = NULL;
@@ -71,7 +80,7 @@ static aclnnStatus run_super_block(struct gemm_product *p) {
         p->sums = hc_scratch(HC_SCRATCH_GEMM_C, p->panels_a * geo->mr * p->ld_sums * p->item);
         HC_CHECK(p->sums, ACLNN_ERR_INNER, "gemm: out of host memory for partial sums");
     }
-    const size_t tiles = choose_tiles(p), panels = p->panels_a + p->panels_b;
+    const size_t panels = (p->own_a ? 0 : p->panels_a) + p->panels_b;
     const bool accumulate = p->plain && p->g.self.data != NULL;
     p->k0 = 0;
     do { /* once even if k is 0 */
@@ -83,6 +92,7 @@ static aclnnStatus run_super_block(struct gemm_product *p) {
         hc_parallel_for(tiles, p->serial ? tiles : 1, gemm_compute_tiles, p);
         p->k0 += p->chunk;
     } while (p->k0 < p->k && !hc_results_unwanted());
+    HC_CHECK(!atomic_load(&p->failed), ACLNN_ERR_INNER, "gemm: out of host memory for packed rows");
     return 0;
 }
 

@@ -2,6 +2,8 @@
 /* One product and its blocking, between the driver (gemm.c) and the loops over panels and tiles (private to
  * gemm*.c). */
 #pragma once
+#include <stdatomic.h>
+
 #include "gemm_kernels.h"
 
 /* One product (one batch index). Written between the parallel loops only. */
@@ -22,6 +24,8 @@ struct gemm_product {
     bool serial;
     bool plain;       /* out is exactly the sum (or self + the sum, self being out) */
     bool sums_in_out; /* partial sums can wait in out */
+    bool own_a;       /* a tile packs its rows of A, slab by slab: they come from its thread's own cache */
+    atomic_bool failed; /* a tile had no scratch: loops cannot return an error */
     /* The super block and chunk at work: */
     size_t row0, col0, rows, cols, k0, ks;
     bool first, last;

@@ -14,8 +14,8 @@ enum { FEW_STEPS = 64 }; /* of k: then writing C is the cost, and it is written 
 
 /* ---- packing ---- */
 
-/* `count` panels from `panel` on, steps [k, k + slab) of the chunk. */
-static void pack(const struct gemm_product *p, bool is_a, size_t panel, size_t count, size_t k) {
+/* `count` panels from `panel` on, steps [k, k + slab) of the chunk, side by side from dst on. */
+static void pack(const struct gemm_product *p, bool is_a, size_t panel, size_t count, size_t k, char *dst) {
     const struct hc_gemm_matrix *m = is_a ? &p->g.a : &p->g.b;
     const size_t width = is_a ? p->geo.mr : p->geo.nr, bytes = is_a ? p->panel_a : p->panel_b;
     const size_t origin = (is_a ? p->row0 : p->col0) + panel * width,
@@ -31,21 +31,22 @@ static void pack(const struct gemm_product *p, bool is_a, size_t panel, size_t c
                           .pitch = bytes,
                           .valid = hc_min_size(count * width, end - origin),
                           .k = steps,
+                          .dst = dst,
                           .width_stride = is_a ? m->row : m->col,
                           .k_stride = is_a ? m->col : m->row};
     t.src = is_a ? gemm_at(m, first, k0) : gemm_at(m, k0, first);
-    t.dst = (is_a ? p->pack_a : p->pack_b) + k / p->slab * (is_a ? p->slab_a : p->slab_b) + panel * bytes;
     if (p->block == HC_F32) (is_a ? p->pack_rows : p->pack_columns)(&t);
     else gemm_pack_block(p, &t, is_a);
 }
 
-/* Panels of A and B are one list, so that one hand-out packs both. */
+/* Panels of A, unless tiles pack them, and of B are one list, so that one hand-out packs both. */
 void gemm_pack_panels(void *product, size_t begin, size_t end) {
     const struct gemm_product *p = product;
-    const size_t from_b = hc_max_size(begin, p->panels_a);
-    for (size_t k = 0; k < p->ks && !hc_results_unwanted(); k += p->slab) {
-        if (begin < p->panels_a) pack(p, true, begin, hc_min_size(end, p->panels_a) - begin, k);
-        if (end > p->panels_a) pack(p, false, from_b - p->panels_a, end - from_b, k);
+    const size_t all_a = p->own_a ? 0 : p->panels_a, from_b = hc_max_size(begin, all_a);
+    char *a = p->pack_a + begin * p->panel_a, *b = p->pack_b + (from_b - all_a) * p->panel_b;
+    for (size_t k = 0; k < p->ks && !hc_results_unwanted(); k += p->slab, a += p->slab_a, b += p->slab_b) {
+        if (begin < all_a) pack(p, true, begin, hc_min_size(end, all_a) - begin, k, a);
+        if (end > all_a) pack(p, false, from_b - all_a, end - from_b, k, b);
     }
 }
 
@@ -87,7 +88,7 @@ static struct gemm_ahead look_ahead(const struct gemm_product *p, const struct w
         if (i + 1 == w->i1) to.a = w->a + w->i0 * p->panel_a;
         to.b += p->panel_b + part;
     } else if (w->k + w->steps < p->ks) {
-        if (i + 1 == w->i1) to.a = w->a + p->slab_a + w->i0 * p->panel_a;
+        if (i + 1 == w->i1) to.a = w->a + (p->own_a ? 0 : p->slab_a) + w->i0 * p->panel_a;
         to.b = w->b + p->slab_b + w->j0 * p->panel_b + part;
     }
     return to;
@@ -162,13 +163,19 @@ static void compute_slab(const struct gemm_product *p, const struct work *w) {
     }
 }
 
-/* Each task has its sums on its own stack: a tile's floats, in the second-level cache. */
+/* Each task has its sums on its own stack: a tile's floats, in the second-level cache. So are the rows of A that
+ * it packs for itself. */
 void gemm_compute_tiles(void *product, size_t begin, size_t end) {
-    const struct gemm_product *p = product;
+    struct gemm_product *p = product;
     const size_t mr = p->geo.mr, nr = p->geo.nr;
     /* Rows a line apart from a multiple of the page, as their blocks are in the cache together. */
     enum { LD_MOST = GEMM_TILE_MOST_COLS + GEMM_PANEL_ALIGN / 4 };
     _Alignas(64) char local[GEMM_TILE_MOST_ROWS * LD_MOST * sizeof(float)];
+    char *own = p->own_a ? hc_scratch(HC_SCRATCH_GEMM_A, p->tile_a * p->panel_a) : NULL;
+    if (p->own_a && own == NULL) {
+        atomic_store(&p->failed, true);
+        return;
+    }
     if (p->begin != NULL) p->begin();
     for (size_t t = begin; t < end && !hc_results_unwanted(); t++) {
         struct work w = {.i0 = t % p->tiles_down * p->tile_a, .j0 = t / p->tiles_down * p->tile_b};
@@ -181,13 +188,14 @@ void gemm_compute_tiles(void *product, size_t begin, size_t end) {
             w.sums = local;
             w.ld_sums = p->tile_b * nr + GEMM_PANEL_ALIGN / 4;
         }
-        w.a = p->pack_a, w.b = p->pack_b;
+        w.a = p->own_a ? own - w.i0 * p->panel_a : p->pack_a, w.b = p->pack_b;
         do { /* once even if k is 0: out is then beta * self */
+            if (p->own_a) pack(p, true, w.i0, w.i1 - w.i0, w.k, own);
             w.steps = hc_min_size(p->slab, p->ks - w.k);
             w.first = p->first && w.k == 0;
             w.last = p->last && w.k + w.steps == p->ks;
             compute_slab(p, &w);
-            w.k += p->slab, w.a += p->slab_a, w.b += p->slab_b;
+            w.k += p->slab, w.a += p->own_a ? 0 : p->slab_a, w.b += p->slab_b;
         } while (w.k < p->ks);
     }
     if (p->end != NULL) p->end();
