@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Vectors of floats as bfloat16, for products of attention's tiles on instruction sets that multiply those. */
+/* Vectors of floats as bfloat16, for products of attention's tiles on instruction sets that multiply those.
+ */
 #pragma once
 #include "simd.h"
 

@@ -2,12 +2,13 @@
 /* Products of attention's tiles where the tensors are bfloat16 and the CPU has dot products of pairs of them.
  *
  * What was loaded from tensors is bfloat16 in float32 clothes and goes into a product as it is. Weights and
- * their gradients are rounded to bfloat16 first, as NPUs and GPUs do: a relative error of 2^-9 of each, of either
- * sign, where the result is rounded by as much anyway. Sums are float32. Subnormal numbers are taken for zero.
+ * their gradients are rounded to bfloat16 first, as NPUs and GPUs do: a relative error of 2^-9 of each, of
+ * either sign, where the result is rounded by as much anyway. Sums are float32. Subnormal numbers are taken
+ * for zero.
  *
  * Both operands are packed as pairs along k, (x[k], x[k + 1]) in 32 bits, which costs a twentieth of the
- * product of tiles of 128: A keeps its direction, B becomes panels of 4 vectors that stay in the first-level cache
- * while the rows of A pass. */
+ * product of tiles of 128: A keeps its direction, B becomes panels of 4 vectors that stay in the first-level
+ * cache while the rows of A pass. */
 #include "attention_kernels.h"
 
 #if defined(HC_ISA) && defined(HC_ISA_avx512bf16)
@@ -41,7 +42,8 @@ static struct rows_of_pairs pack_rows(const struct attn_product *p, size_t rows,
     for (size_t i = 0; i < rows; i++, a += p->am) {
         for (size_t k = 0; k < steps; k += 2 * HC_VL) {
             const size_t left = steps - k;
-            const vf x = first_of(a + k, left), y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
+            const vf x = first_of(a + k, left),
+                     y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
             vf_store(to + i * ROW + k / 2, side_by_side(x, y));
         }
     }
@@ -49,8 +51,8 @@ static struct rows_of_pairs pack_rows(const struct attn_product *p, size_t rows,
 }
 
 /* Columns that are contiguous: rows k and k + 1 become one of pairs. */
-static struct rows_of_pairs pack_columns(const struct attn_product *p, size_t rows, size_t steps, const float *a,
-                                         float *to) {
+static struct rows_of_pairs pack_columns(const struct attn_product *p, size_t rows, size_t steps,
+                                         const float *a, float *to) {
     static const uint16_t BY_TURNS[] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     const __m512i by_turns = _mm512_loadu_si512(BY_TURNS);

@@ -47,12 +47,13 @@ static size_t choose_tiles(struct gemm_product *p) {
     }
 }
 
-/* Whether tiles pack their rows of A. All of A packed beforehand goes through the last-level cache and back, and
- * its memory was last read by another thread, which costs four times as much as packing it at hand; so it is
- * worth packing it again for each of a few tiles in a row. Products of tiles of registers pack once. */
+/* Whether tiles pack their rows of A. All of A packed beforehand goes through the last-level cache and back,
+ * and its memory was last read by another thread, which costs four times as much as packing it at hand; so it
+ * is worth packing it again for each of a few tiles in a row. Products of tiles of registers pack once. */
 static bool packs_own_rows(const struct gemm_product *p) {
     enum { FEW_TILES = 4 };
-    return p->block == HC_F32 && p->begin == NULL && !p->serial && hc_ceil_div(p->panels_b, p->tile_b) <= FEW_TILES;
+    return p->block == HC_F32 && p->begin == NULL && !p->serial &&
+           hc_ceil_div(p->panels_b, p->tile_b) <= FEW_TILES;
 }
 
 /* All chunks of a super block. The two loops of each are separated by the pool's barrier: a tile needs

@@ -40,7 +40,7 @@ ALWAYS_INLINE void prefetch_rows(const char *row, const struct gemm_pack *p, siz
     const size_t at = k0 * (dtype == ACL_FLOAT ? 4 : 2);
     if (at % LINE != 0) return;
     const int64_t pitch = p->width_stride * (dtype == ACL_FLOAT ? 4 : 2);
-    for (size_t i = 0; i < p->width; i++, row += pitch) __builtin_prefetch(row + at);
+    for (size_t i = 0; i < p->width; i++, row += pitch) __builtin_prefetch(row + at, 0, 2);
 }
 
 ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {

@@ -64,8 +64,8 @@ ALWAYS_INLINE void pair_square(const struct gemm_pack *p, size_t first, size_t k
     const size_t rows = p->valid > first ? hc_min_size(p->valid - first, HC_VL) : 0;
     const uint16_t *src = (const uint16_t *)p->src + (int64_t)first * p->width_stride + (int64_t)k0;
     vf x[HC_VL];
-    /* The next panel's rows: runs along k may be too short for the hardware to notice. A panel is more than the
-     * first-level cache keeps until then. */
+    /* The next panel's rows: runs along k may be too short for the hardware to notice. A panel is more than
+     * the first-level cache keeps until then. */
     _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++)
         __builtin_prefetch(src + (int64_t)(p->width + i) * p->width_stride, 0, 2);
     _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =

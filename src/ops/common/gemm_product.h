@@ -22,9 +22,9 @@ struct gemm_product {
     size_t chunk;   /* steps of k, whole slabs, that are packed at a time */
     bool pairs;     /* a packed element is two bfloat16 */
     bool serial;
-    bool plain;       /* out is exactly the sum (or self + the sum, self being out) */
-    bool sums_in_out; /* partial sums can wait in out */
-    bool own_a;       /* a tile packs its rows of A, slab by slab: they come from its thread's own cache */
+    bool plain;         /* out is exactly the sum (or self + the sum, self being out) */
+    bool sums_in_out;   /* partial sums can wait in out */
+    bool own_a;         /* a tile packs its rows of A, slab by slab: they come from its thread's own cache */
     atomic_bool failed; /* a tile had no scratch: loops cannot return an error */
     /* The super block and chunk at work: */
     size_t row0, col0, rows, cols, k0, ks;

@@ -163,8 +163,8 @@ static void compute_slab(const struct gemm_product *p, const struct work *w) {
     }
 }
 
-/* Each task has its sums on its own stack: a tile's floats, in the second-level cache. So are the rows of A that
- * it packs for itself. */
+/* Each task has its sums on its own stack: a tile's floats, in the second-level cache. So are the rows of A
+ * that it packs for itself. */
 void gemm_compute_tiles(void *product, size_t begin, size_t end) {
     struct gemm_product *p = product;
     const size_t mr = p->geo.mr, nr = p->geo.nr;
