@@ -137,6 +137,14 @@ def error_text() -> str:
 
 
 @functools.cache
+def instruction_set() -> str:
+    """The one in use, by its name in HC_ISA."""
+    lib = load("libascendcl.so")
+    lib.hc_isa_name.restype = ctypes.c_char_p
+    return str(lib.hc_isa_name(lib.hc_isa()).decode())
+
+
+@functools.cache
 def signatures() -> dict[str, list[tuple[str, str]]]:
     """Operator -> [(C type without const, argument name)]."""
     table: dict[str, list[tuple[str, str]]] = {}
