@@ -16,21 +16,26 @@ from torch import Tensor
 
 
 @functools.cache
-def _stream_of(device: int) -> Any:
+def _stream_of(device: int, lane: int) -> Any:
     return torch.npu.Stream(device)
 
 
 class Flight:
-    """What has been sent and not yet arrived."""
+    """What has been sent and not yet arrived. Flights of one lane are one behind the other."""
 
-    def __init__(self) -> None:
-        self._side = _stream_of(torch.npu.current_device())
+    def __init__(self, lane: int = 0) -> None:
+        self._side = _stream_of(torch.npu.current_device(), lane)
         self._last: Any = None  # the event behind the last collective that nobody has waited for
 
-    def start(self, communicate: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """The result of a collective, which may only be given to another one, or used after `wait`."""
+    def start(
+        self, communicate: Callable[..., Tensor], *args: Any, after: Any = None, **kwargs: Any
+    ) -> Tensor:
+        """The result of a collective, which may only be given to another one, or used after `wait`. `after`: an event of
+        another flight that it comes behind."""
         computing = torch.npu.current_stream()
         self._side.wait_stream(computing)
+        if after is not None:
+            self._side.wait_event(after)
         with torch.npu.stream(self._side):
             result = communicate(*args, **kwargs)
             self._last = self._side.record_event()
