@@ -144,6 +144,18 @@ ROWS = {
         ranks=2,
         batch=4,
     ),
+    "moe-model-type": Row(
+        model=f"{EXPERTS} --bf16 --expert-model-parallel-size 2",
+        on="--moe-model-type deepspeed_moe",
+        ranks=2,
+        batch=4,
+    ),
+    "use-pipe-experts": Row(
+        model=f"{EXPERTS} --bf16 --expert-model-parallel-size 2 --moe-model-type deepspeed_moe",
+        on="--use-pipe-experts --pipe-experts-multi-data 2",
+        ranks=2,
+        batch=4,
+    ),
     "moe-tp-extend-ep": Row(
         model=f"{EXPERTS} --moe-grouped-gemm --bf16 --tensor-model-parallel-size 2 --sequence-parallel",
         on="--moe-tp-extend-ep",

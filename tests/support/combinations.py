@@ -78,6 +78,7 @@ LEFT_OUT = {
     "reset-bucket-group-order": "gathers that overlap, which test_reset_bucket_group_order.py has",
     "schedules-method": "two chunks of a stage, which test_schedules_method.py has",
     "unaligned-linear": "ranks that share heads, which test_unaligned_linear.py has",
+    "use-pipe-experts": "experts of a fixed capacity over ranks, which test_use_pipe_experts.py has",
     "variable-seq-lengths": "samples of several lengths, which test_variable_seq_lengths.py has",
 }
 # What is computed is something else: compared with the feature alone, not with level 0.

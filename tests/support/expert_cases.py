@@ -11,12 +11,10 @@ BASE = {"use_flash_attn": True, "num_experts": 8, "moe_grouped_gemm": True}
 
 
 def case(flags: dict[str, Any], dispatcher: str = "alltoall", **layout: Any) -> memory_cases.Case:
-    wanted = {"world": 2, "ep": 2, "optimizer": "distributed"} | layout
+    wanted = {"world": 2, "ep": 2, "optimizer": "distributed", "grouped": True} | layout
     parallel = {"moe_token_dispatcher_type": dispatcher, "expert_model_parallel_size": wanted["ep"]}
     sizes = memory_cases.LONG | {"BATCH": 2}
-    return memory_cases.case(
-        BASE | parallel | flags, sizes, model="moe", dispatcher=dispatcher, grouped=True, **wanted
-    )
+    return memory_cases.case(BASE | parallel | flags, sizes, model="moe", dispatcher=dispatcher, **wanted)
 
 
 def training(result: memory_cases.Result) -> tuple[Any, ...]:

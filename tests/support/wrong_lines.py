@@ -18,6 +18,7 @@ MODEL = (
 )
 _SWAP, _REUSE, _EMA = "--swap-optimizer", "--reuse-fp32-param", "--optimizer-selection fused_ema_adamw"
 _RECOMPUTE = "--recompute-activation-function"
+_DEEPSPEED = "--moe-model-type deepspeed_moe --num-experts 4 --moe-router-topk 2 --disable-bias-linear"
 _ALL = "--recompute-granularity full --recompute-method uniform --recompute-num-layers 1"
 
 
@@ -290,10 +291,20 @@ WRONG = {
         "pipeline-num-transformer-layers",
         "--pipeline-num-transformer-layers has 3 layers, and --num-layers is 2: give as many",
     ),
-    "--moe-model-type deepspeed_moe": _is_wrong(
+    "--moe-model-type deepspeed_moe": (
+        "feature moe-model-type (--moe-model-type) needs --num-experts: it is a kind of experts; add --num-experts, or leave out "
+        "--moe-model-type"
+    ),
+    f"{_DEEPSPEED} --moe-grouped-gemm": _is_wrong(
         "moe-model-type",
-        "--moe-model-type deepspeed_moe is an implementation of the original for an earlier Megatron, which does not exist "
-        "here; give megatron_moe, or leave the flag out",
+        "--moe-grouped-gemm is for Megatron's own experts; leave it out, or leave out --moe-model-type deepspeed_moe",
+    ),
+    "--use-pipe-experts --num-experts 4": (
+        "feature use-pipe-experts (--use-pipe-experts) needs --moe-model-type deepspeed_moe: its messages have one size; add "
+        "--moe-model-type deepspeed_moe, or leave out --use-pipe-experts"
+    ),
+    f"{_DEEPSPEED} --use-pipe-experts --pipe-experts-multi-data 0": _is_wrong(
+        "use-pipe-experts", "--pipe-experts-multi-data is 0, wanted 1 or more"
     ),
     # values
     f"{_SWAP} --use-distributed-optimizer --swap-optimizer-times many": (
@@ -362,6 +373,7 @@ RIGHT = (
     "--n-shared-experts 2 --num-experts 4 --moe-model-type megatron_moe",
     "--moe-zero-memory level1 --moe-zero-memory-num-layers 1 --num-experts 4 --moe-grouped-gemm --bf16",
     "--moe-zero-memory disable",
+    f"{_DEEPSPEED} --use-pipe-experts --pipe-experts-multi-data 2 --enable-token-rearrange-opt",
     "--fp8-format hif8 --fp8-recipe tensorwise",
     "--fp8-format hybrid --fp8-recipe blockwise",
     "--sparse-mode 4 --pre-tockens 2 --next-tockens -1",

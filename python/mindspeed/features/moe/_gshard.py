@@ -11,6 +11,7 @@ contiguous and is not copied again.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,20 +49,14 @@ class Shape:
         """Expert, first and last row of each, as they leave one after the other."""
         parts = min(self.parts, self.rows)
         edges = [self.rows * part // parts for part in range(parts + 1)]
-        return [
-            (expert, *edge)
-            for expert in range(self.experts)
-            for edge in zip(edges, edges[1:], strict=False)
-        ]
+        return [(expert, *edge) for expert in range(self.experts) for edge in itertools.pairwise(edges)]
 
 
 @functools.lru_cache(maxsize=32)
 def leaving(shape: Shape, device: torch.device) -> tuple[Tensor, Tensor]:
     """Slots ([ranks, experts, rows] as a gate numbers them) in the order of pieces, and where each is in it."""
     numbers = torch.arange(shape.slots).view(shape.ranks, shape.experts, shape.rows)
-    order = torch.cat(
-        [numbers[:, expert, first:last].reshape(-1) for expert, first, last in shape.pieces]
-    )
+    order = torch.cat([numbers[:, expert, first:last].reshape(-1) for expert, first, last in shape.pieces])
     places = torch.empty_like(order)
     places[order] = torch.arange(shape.slots)
     return order.to(device), places.to(device)
@@ -197,9 +192,7 @@ def _through_experts(layer: Any, hidden: Tensor) -> Tensor:
     if config.use_pipe_experts:
         order, places = leaving(shape, tokens.device)
         sources, slots = routing.sources[order], places[routing.slots]
-        computed = pieces.overlapping(
-            tokens.index_select(0, sources), bool(config.pipe_experts_multi_stream)
-        )
+        computed = pieces.overlapping(tokens.index_select(0, sources), bool(config.pipe_experts_multi_stream))
     else:
         slots = routing.slots
         computed = pieces.one_after_the_other(tokens.index_select(0, routing.sources))
