@@ -144,6 +144,18 @@ ROWS = {
         ranks=2,
         batch=4,
     ),
+    "balanced-moe-experts": Row(
+        model=f"{EXPERTS} --moe-grouped-gemm --bf16 --expert-model-parallel-size 2",
+        on="--balanced-moe-experts --balanced-moe-hot-expert-num 2",
+        ranks=2,
+        batch=4,
+    ),
+    "moe-fb-overlap": Row(
+        model=f"{EXPERTS} --moe-grouped-gemm --bf16 --expert-model-parallel-size 2",
+        on="--moe-fb-overlap",
+        ranks=2,
+        batch=16,
+    ),
     "moe-model-type": Row(
         model=f"{EXPERTS} --bf16 --expert-model-parallel-size 2",
         on="--moe-model-type deepspeed_moe",

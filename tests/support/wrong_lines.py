@@ -19,6 +19,9 @@ MODEL = (
 _SWAP, _REUSE, _EMA = "--swap-optimizer", "--reuse-fp32-param", "--optimizer-selection fused_ema_adamw"
 _RECOMPUTE = "--recompute-activation-function"
 _DEEPSPEED = "--moe-model-type deepspeed_moe --num-experts 4 --moe-router-topk 2 --disable-bias-linear"
+_GROUPED = (
+    "--num-experts 4 --moe-grouped-gemm --moe-token-dispatcher-type alltoall --expert-model-parallel-size 2"
+)
 _ALL = "--recompute-granularity full --recompute-method uniform --recompute-num-layers 1"
 
 
@@ -305,6 +308,18 @@ WRONG = {
     ),
     f"{_DEEPSPEED} --use-pipe-experts --pipe-experts-multi-data 0": _is_wrong(
         "use-pipe-experts", "--pipe-experts-multi-data is 0, wanted 1 or more"
+    ),
+    f"{_GROUPED} --balanced-moe-experts --balanced-moe-hot-expert-num 3": _is_wrong(
+        "balanced-moe-experts",
+        "--balanced-moe-hot-expert-num is 3, and a rank has 2 experts: more copies than that are more weights on the way than a "
+        "rank has; give as many or fewer",
+    ),
+    f"{_GROUPED} --moe-fb-overlap --moe-unperm2-mem-optim-swap": _is_wrong(
+        "moe-fb-overlap",
+        "--moe-unperm2-mem-optim-swap takes what the way back of tokens keeps to the host, which does not exist here; leave it out",
+    ),
+    f"{_GROUPED} --moe-fb-overlap --swap-attention": _exclude(
+        "moe-fb-overlap", "swap-attention", "what it keeps of passes is for one pass at a time"
     ),
     # values
     f"{_SWAP} --use-distributed-optimizer --swap-optimizer-times many": (

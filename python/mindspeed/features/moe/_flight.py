@@ -16,7 +16,8 @@ from torch import Tensor
 
 
 @functools.cache
-def _stream_of(device: int, lane: int) -> Any:
+def _stream_of(device: int, lane: int, computing: int) -> Any:
+    """By the stream that computes: flights of passes that are beside each other do not wait for each other."""
     return torch.npu.Stream(device)
 
 
@@ -24,7 +25,8 @@ class Flight:
     """What has been sent and not yet arrived. Flights of one lane are one behind the other."""
 
     def __init__(self, lane: int = 0) -> None:
-        self._side = _stream_of(torch.npu.current_device(), lane)
+        stream = torch.npu.current_stream()
+        self._side = _stream_of(torch.npu.current_device(), lane, stream.npu_stream)
         self._last: Any = None  # the event behind the last collective that nobody has waited for
 
     def start(

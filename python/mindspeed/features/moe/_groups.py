@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups of ranks beside one of Megatron's: the same ranks, with messages that wait for none of the other group's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+_made: dict[tuple[int, str], tuple[Any, list[Any]]] = {}  # by the identity of Megatron's group and a purpose
+
+
+def beside(group: Any, purpose: str, count: int) -> list[Any]:
+    """`count` more groups of the same ranks. Made once; every rank of the job comes here, for the same purposes in one order."""
+    kept = _made.get((id(group), purpose))
+    if kept is not None and kept[0] is group and len(kept[1]) == count:
+        return kept[1]
+    mine = torch.distributed.get_process_group_ranks(group)
+    rows: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(rows, mine)
+    groups: list[Any] = []
+    for ranks in sorted({tuple(row) for row in rows}):
+        made = [torch.distributed.new_group(list(ranks)) for _ in range(count)]
+        if ranks == tuple(mine):
+            groups = made
+    _made[id(group), purpose] = group, groups
+    return groups
