@@ -180,6 +180,8 @@ ROWS = {
         model=f"{LLAMA} --bf16",
         on="--adaptive-recompute-device-size 115 --adaptive-recompute-profiling-step 4",
     ),
+    "compress-activation": Row(model=f"{LLAMA} --bf16 --num-layers 8", on="--compress-activation 0"),
+    "compress-dense": Row(model=f"{LLAMA} --bf16 --num-layers 8", on="--compress-dense level1"),
     "recompute-activation-function": Row(model=f"{LLAMA} --bf16", on="--recompute-activation-function"),
     "recompute-norm": Row(model=f"{LLAMA} --bf16", on="--recompute-norm"),
     "recompute-layers-per-stage": Row(

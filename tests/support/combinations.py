@@ -57,6 +57,8 @@ LEFT_OUT = {
     "ascend-coc": "ranks that share products, which test_ascend_coc.py has",
     "ascend-mc2": "ranks that share the sequence, which test_ascend_mc2.py has",
     "balanced-moe-experts": "experts over ranks, which test_balanced_moe_experts.py has",
+    "compress-activation": "tensors of 32768 elements and more, which test_compress_activation.py has",
+    "compress-dense": "tensors of 32768 elements and more, which test_compress_activation.py has",
     "context-parallel-algo": "ranks that share the sequence, which test_context_parallel_algo.py has",
     "context-parallel-kv-cache": "ranks that share the sequence, which test_context_parallel_kv_cache.py has",
     "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",

@@ -16,6 +16,7 @@ from parallel_layouts import STEPS, Layout, Run
 JOB = Path(__file__).parent / "memory_job.py"
 SIZES = {"SEQUENCE": 32, "BATCH": 2}
 LONG = {"SEQUENCE": 256, "BATCH": 1}  # where activations are most of what is held
+WIDE = {"SEQUENCE": 512, "BATCH": 1}  # tensors of 64 Ki elements and more
 FLASH = {"use_flash_attn": True}
 ATTENTION = {"swap_attention": True, **FLASH}
 RECOMPUTE = {"recompute_activation_function": True}
@@ -54,6 +55,11 @@ CASES: dict[str, Case] = {
     "long": case(FLASH, LONG),
     "recompute": case(FLASH | RECOMPUTE, LONG),
     "norm": case(FLASH | NORM, LONG),
+    "activation": case(FLASH | {"compress_activation": "0"}, WIDE, layers=8),
+    "first-two": case(FLASH | {"compress_activation": "1-2"}, WIDE, layers=8),
+    "dense0": case(FLASH | {"compress_dense": "level0"}, WIDE, layers=8),
+    "dense1": case(FLASH | {"compress_dense": "level1"}, WIDE, layers=8),
+    "wide": case(FLASH, WIDE, layers=8),
     "all": case(ATTENTION | RECOMPUTE | REUSE, LONG),
     "w2-overlap": case({}, world=2, optimizer="overlap"),
     "w2-reuse": case(REUSE, world=2, optimizer="overlap"),

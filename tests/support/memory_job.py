@@ -31,6 +31,8 @@ OFF: dict[str, Any] = {
     "swap_optimizer": False,
     "reuse_fp32_param": False,
     "adaptive_recompute_device_size": None,
+    "compress_activation": "",
+    "compress_dense": "disable",
     "noop_layers": None,
     "enable_recompute_layers_per_pp_rank": False,
     "context_parallel_algo": None,

@@ -271,6 +271,16 @@ WRONG = {
         "adaptive-recompute", "swap-attention", "both decide what a layer keeps",
         ("adaptive-recompute-device-size", "swap-attention"),
     ),
+    "--compress-activation 1-3": _is_wrong(
+        "compress-activation",
+        "--compress-activation 1-3: wanted 0 for all layers, or numbers of layers as in 1-3,5, of the layers 1 to 2",
+    ),
+    "--compress-activation 0 --compress-dense level0": _exclude(
+        "compress-activation", "compress-dense", "it has the dense layers' products too"
+    ),
+    f"--compress-dense level0 {_RECOMPUTE}": _exclude(
+        "compress-dense", "recompute-activation-function", "both decide what a layer keeps"
+    ),
     "--recompute-norm --swap-attention": _exclude(
         "recompute-norm", "swap-attention", "both decide where the inputs of attention and MLP are kept"
     ),

@@ -72,6 +72,27 @@ class Block:
         assert self.device is not None
         return self.device.data_ptr(), self.device.numel() * self.device.element_size()
 
+    def send(self) -> None:
+        assert self.device is not None and self.host is not None
+        self.host.copy_(self.device, non_blocking=True)
+
+    def leave(self) -> None:
+        """What has been sent has arrived."""
+        self.device = None
+
+    def stay(self) -> None:
+        """It is not to be sent after all."""
+        self.host = None
+
+    def room(self) -> torch.Tensor:
+        assert self.host is not None
+        return torch.empty_like(self.host, device="npu", pin_memory=False)
+
+    def fetch(self) -> None:
+        """Into the room."""
+        assert self.device is not None and self.host is not None
+        self.device.copy_(self.host, non_blocking=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -88,6 +109,8 @@ class Ticket:
 
 class Saved:
     """What one layer has saved in one forward pass."""
+
+    block: type[Block] = Block
 
     def __init__(self, number: int, kept: set[int], before: Saved | None) -> None:
         self.number = number
@@ -113,7 +136,7 @@ class Saved:
         with torch.no_grad():
             if key not in self._found:
                 memory = tensor.detach().as_strided((size // tensor.element_size(),), (1,), 0)
-                self._found[key] = Block(self, memory)
+                self._found[key] = self.block(self, memory)
                 self._send(self._found[key])
         return Ticket(self._found[key], tensor.size(), tensor.stride(), tensor.storage_offset())
 
@@ -123,8 +146,7 @@ class Saved:
         out = self._streams.out
         out.wait_stream(torch.npu.current_stream())
         with torch.npu.stream(out):
-            assert block.device is not None and block.host is not None
-            block.host.copy_(block.device, non_blocking=True)
+            block.send()
             self._event = out.record_event()
 
     def close(self) -> None:
@@ -141,9 +163,9 @@ class Saved:
             own = 1 if block.device._base is None else 2
             if holders(block.device) > own:  # to let go of it would free nothing
                 _shared.add(block.place)
-                block.host = None
+                block.stay()
             else:
-                block.device = None
+                block.leave()
         self._is_out = True
 
     def fetch(self) -> None:
@@ -154,14 +176,12 @@ class Saved:
         blocks = [block for block in self._blocks if block.device is None]
         with torch.no_grad():
             for block in blocks:
-                assert block.host is not None
-                block.device = torch.empty_like(block.host, device="npu", pin_memory=False)
+                block.device = block.room()
             back = self._streams.back
             back.wait_stream(torch.npu.current_stream())
             with torch.npu.stream(back):
                 for block in blocks:
-                    assert block.device is not None and block.host is not None
-                    block.device.copy_(block.host, non_blocking=True)
+                    block.fetch()
                 self._event = back.record_event()
 
     def memory_of(self, block: Block) -> torch.Tensor:
