@@ -40,7 +40,7 @@ def _meeting_point() -> tuple[torch.distributed.Store, int, int]:
     return next(torch.distributed.rendezvous("env://"))
 
 
-def initialize(layout: Layout, number: int) -> None:
+def initialize(layout: Layout, number: int, with_gloo: bool = False) -> None:
     """The `number`-th job of this process."""
     from megatron.core import parallel_state, tensor_parallel
 
@@ -56,7 +56,7 @@ def initialize(layout: Layout, number: int) -> None:
         context_parallel_size=layout.cp,
         expert_model_parallel_size=layout.ep,
         expert_tensor_parallel_size=layout.etp or None,
-        create_gloo_process_groups=layout.optimizer in ZERO,  # Megatron's FSDP asks for them
+        create_gloo_process_groups=with_gloo or layout.optimizer in ZERO,  # Megatron's FSDP asks for them
     )
     tensor_parallel.model_parallel_cuda_manual_seed(1)
 

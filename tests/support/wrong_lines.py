@@ -61,7 +61,7 @@ WRONG = {
     ),
     f"{_SWAP} {_EMA}": _exclude(
         "swap-optimizer", "optimizer-selection",
-        "one needs --use-distributed-optimizer and the other does not work with it",
+        "averages begin as the main parameters, which are away between steps",
     ),
     "--swap-attention --no-flash-attn": (
         "feature swap-attention (--swap-attention) needs feature flash-attention (--use-flash-attn), which is off "

@@ -35,9 +35,14 @@ class FusedEmaAdam(FusedAdam):
                 self.initialize_state(parameter)
             state = self.state[parameter]
             if "ema_params" not in state:
-                state["ema_params"] = parameter.detach().float().clone()
+                state["ema_params"] = self._weights(parameter).float().clone()
         super().step()
         if moved:
             averages = [self.state[p]["ema_params"] for p in moved]
-            torch._foreach_lerp_(averages, [p.detach().float() for p in moved], 1.0 - self.ema_decay)
+            torch._foreach_lerp_(averages, [self._weights(p).float() for p in moved], 1.0 - self.ema_decay)
         return loss
+
+    def _weights(self, parameter: torch.Tensor) -> torch.Tensor:
+        """What is updated, in the most exact form that there is."""
+        weights: torch.Tensor = self.state[parameter].get("master_param", parameter)
+        return weights.detach()

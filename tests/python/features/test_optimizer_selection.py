@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import megatron_gpt
 import pytest
 import torch
+import torchrun
 from mindspeed import megatron_adaptor
 from mindspeed.adaptor import ConfigurationError
 
+JOB = Path(__file__).parents[2] / "support" / "averages_job.py"
 SIZE = megatron_gpt.Size()
 DECAY = 0.75
 
@@ -36,11 +39,18 @@ def test_training_is_the_same_and_averages_follow(selected: Any) -> None:
     assert megatron_gpt.losses(SIZE, 3) == losses
 
 
+@pytest.mark.parametrize("optimizer", ["distributed", "overlap"])
+def test_ranks_that_share_the_averages_keep_them(optimizer: str, tmp_path: Path) -> None:
+    (row,) = torchrun.rows(2, JOB, [str(tmp_path / "checkpoint"), optimizer], timeout=300)
+    assert len(row) == 9 and [what for what, held in row.items() if not held] == []
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ({"ema_decay": 1.5}, "--ema-decay is 1.5"),
-        ({"ema_decay": DECAY, "use_distributed_optimizer": True}, "--use-distributed-optimizer"),
+        ({"ema_decay": DECAY, "optimizer_cpu_offload": True}, "--optimizer-cpu-offload"),
+        ({"ema_decay": DECAY, "use_custom_fsdp": True}, "--use-custom-fsdp"),
         ({"optimizer_selection": "sgd"}, "wanted one of fused_adamw, fused_torch_adamw, fused_ema_adamw"),
     ],
 )

@@ -126,7 +126,7 @@ FEATURE = Feature(
         Conflict(feature="reuse-fp32-param", why="both decide where the fp32 main parameters are"),
         Conflict(
             feature="optimizer-selection",
-            why="one needs --use-distributed-optimizer and the other does not work with it",
+            why="averages begin as the main parameters, which are away between steps",
         ),
     ),
     needs=(Need(flag="--use-distributed-optimizer", why="it swaps the shards of that optimizer"),),

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """--optimizer-selection fused_ema_adamw: Adam that also keeps a moving average of each parameter.
 
+Averages are in checkpoints: as a state of the optimizer, of the distributed one too (_further_state.py), and as a model of its own
+where a checkpoint is a file per rank (_averaged_model.py).
+
 The other two selections of the original, fused_adamw and fused_torch_adamw, differ in which fused call they make per
 parameter; here both are the one call for a whole list of parameters that Megatron's Adam is at every level.
 """
@@ -15,15 +18,17 @@ from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
+from mindspeed.features.optimizer import _averaged_model, _further_state
 from mindspeed.ops.fused_ema_adam import FusedEmaAdam
 
 EMA = "fused_ema_adamw"
 SELECTIONS = ("fused_adamw", "fused_torch_adamw", EMA)
 DECAY = 0.9999
-
+KEPT_AS = "ema_params"  # the state's name, in checkpoints too
 
 _OTHERS = {
-    "use_distributed_optimizer": "whose checkpoints have no place for the averages",
+    "use_custom_fsdp": "which keeps states where the averages are not looked for",
+    "use_megatron_fsdp": "which keeps states where the averages are not looked for",
     "optimizer_cpu_offload": "which brings an Adam of its own",
 }
 
@@ -63,5 +68,9 @@ FEATURE = Feature(
     ),
     switch=lambda args: getattr(args, "optimizer_selection", None) == EMA,
     check=check,
-    patches=(Patch("megatron.core.optimizer:Adam", EmaAdam),),
+    patches=(
+        Patch("megatron.core.optimizer:Adam", EmaAdam),
+        *_further_state.patches(KEPT_AS),
+        *_averaged_model.patches(KEPT_AS),
+    ),
 )
