@@ -53,11 +53,15 @@ FULL = "--recompute-granularity full --recompute-method block --recompute-num-la
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One comparison: what both have, what only one has; level 1 is switched off in the other."""
+    """One comparison: what both have, what only one has; level 1 is switched off in the other.
+
+    script  of this folder, in place of pretrain_gpt.py where the feature is on.
+    """
 
     model: str
     on: str
     off: str = ""
+    script: str = ""
     ranks: int = 1
     batch: int = 2
 
@@ -102,6 +106,9 @@ ROWS = {
         on="--param-and-grad-buffer-pad 512",
         ranks=2,
         batch=4,
+    ),
+    "async-log-allreduce": Row(
+        model=f"{LLAMA} --bf16", on="--async-log-allreduce", script="loss_later.py", ranks=2, batch=8
     ),
     "disable-gloo-group": Row(
         model=f"{LLAMA} --bf16 --use-distributed-optimizer", on="--disable-gloo-group", ranks=2, batch=4
@@ -194,6 +201,9 @@ ROWS = {
     "swap-attention": Row(model=f"{LLAMA} --bf16", on="--swap-attention"),
     "swap-optimizer": Row(model=f"{LLAMA} --bf16 --use-distributed-optimizer", on="--swap-optimizer"),
     "optimizer-selection": Row(model=f"{LLAMA} --bf16", on="--optimizer-selection fused_ema_adamw"),
+    "muon-optimizer": Row(
+        model=f"{LLAMA} --bf16", on="--optimizer muon --muon-extra-scale-factor 0.2", ranks=2, batch=4
+    ),
     "noop-layers": Row(model=f"{LLAMA} {TWO} --num-layers 6", on="--noop-layers 5", ranks=2, batch=8),
     "pipeline-num-transformer-layers": Row(
         model=f"{LLAMA} {TWO} --num-layers-per-virtual-pipeline-stage 1",
@@ -256,7 +266,9 @@ def words_of(row: Row, more: str, megatron: Path, steps: int) -> list[str]:
     text = f"{SIZES} {RUN} {row.model} {more}".format(
         batch=row.batch, steps=steps, bench=Path(__file__).parent
     )
-    return [str(megatron / "pretrain_gpt.py"), *shlex.split(text)]
+    is_on_by_script = row.script and more == row.on
+    script = Path(__file__).parent / row.script if is_on_by_script else megatron / "pretrain_gpt.py"
+    return [str(script), *shlex.split(text)]
 
 
 def run(

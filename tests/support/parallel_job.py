@@ -220,12 +220,14 @@ def build_model(layout: Layout, config: Any) -> list[torch.nn.Module]:
     return chunks
 
 
-def build_optimizer(layout: Layout, chunks: list[torch.nn.Module], with_gloo: bool = False) -> Any:
+def build_optimizer(
+    layout: Layout, chunks: list[torch.nn.Module], with_gloo: bool = False, name: str = "adam"
+) -> Any:
     from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
     from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
     config = OptimizerConfig(
-        optimizer="adam",
+        optimizer=name,
         lr=RATE,
         min_lr=RATE,
         weight_decay=DECAY,

@@ -115,10 +115,14 @@ WRONG = {
     f"{_SWAP} --use-distributed-optimizer --optimizer-cpu-offload": _is_wrong(
         "swap-optimizer", "--optimizer-cpu-offload keeps the main parameters itself; leave one of the two out"
     ),
-    f"{_EMA} --use-distributed-optimizer": _is_wrong(
+    f"{_EMA} --use-distributed-optimizer --optimizer-cpu-offload": _is_wrong(
         "optimizer-selection",
-        "fused_ema_adamw does not work with --use-distributed-optimizer, whose checkpoints have no place for the averages; "
-        "choose another selection or leave out --use-distributed-optimizer",
+        "fused_ema_adamw does not work with --optimizer-cpu-offload, which brings an Adam of its own; choose another "
+        "selection or leave out --optimizer-cpu-offload",
+    ),
+    "--aiqos --aiqos-mode manual --aiqos-schedule {tp:high}": _is_wrong(
+        "aiqos",
+        "it sets priorities of messages on the switch between NPUs (UB), and collectives here pass none; leave out --aiqos",
     ),
     f"{_EMA} --optimizer sgd": _is_wrong(
         "optimizer-selection",
@@ -345,6 +349,15 @@ WRONG = {
     f"{_EMA} --ema-decay 2": _is_wrong(
         "optimizer-selection", "--ema-decay is 2.0: wanted a number from 0 to 1"
     ),
+    "--optimizer muon --fp16": _is_wrong(
+        "muon-optimizer", "--fp16 scales gradients, which Muon's steps do not follow; give --bf16 or neither", "optimizer"
+    ),
+    "--optimizer muon --muon-num-ns-steps 0": _is_wrong(
+        "muon-optimizer", "--muon-num-ns-steps is 0, wanted 1 or more", "optimizer"
+    ),
+    "--optimizer muon --muon-coefficient-type cubic": (
+        "argument --muon-coefficient-type: invalid choice: 'cubic' (choose from 'simple', 'quintic', 'polar_express', 'aol')"
+    ),
     "--optimizer-selection ema": (
         "argument --optimizer-selection: invalid choice: 'ema' (choose from 'fused_adamw', 'fused_torch_adamw', "
         "'fused_ema_adamw') (feature optimizer-selection: Which Adam: "
@@ -387,6 +400,10 @@ WRONG = {
 # What looks like one of them and is none.
 RIGHT = (
     "--optimization-level 0 --no-fused-swiglu",
+    f"{_EMA} --use-distributed-optimizer",
+    "--async-log-allreduce",
+    "--optimizer muon --bf16 --use-distributed-optimizer --muon-no-split-qkv",
+    "--optimizer dist_muon --muon-nesterov --optimization-level 0",
     "--swap-attention",
     "--swap-attention --swap-modules mlp,self_attention.core_attention",
     "--use-fused-rotary-pos-emb --use-rotary-position-embeddings",
