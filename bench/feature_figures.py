@@ -201,6 +201,7 @@ ROWS = {
     "swap-attention": Row(model=f"{LLAMA} --bf16", on="--swap-attention"),
     "swap-optimizer": Row(model=f"{LLAMA} --bf16 --use-distributed-optimizer", on="--swap-optimizer"),
     "optimizer-selection": Row(model=f"{LLAMA} --bf16", on="--optimizer-selection fused_ema_adamw"),
+    "virtual-optimizer": Row(model=f"{LLAMA} --bf16", on="--virtual-optimizer all"),
     "muon-optimizer": Row(
         model=f"{LLAMA} --bf16", on="--optimizer muon --muon-extra-scale-factor 0.2", ranks=2, batch=4
     ),

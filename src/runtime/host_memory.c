@@ -51,6 +51,14 @@ aclError aclrtFreeHost(void *hostPtr) {
     return ACL_SUCCESS;
 }
 
+/* Memory of aclrtMallocHost is known, and devices reach it: to register a part of it (torch_npu's tensors in
+ * host memory do, to have it at a device's address) adds nothing. */
+static bool is_of_host(const void *ptr, uint64_t size) {
+    struct hc_region known;
+    return hc_region_find(ptr, &known) && known.kind == HC_REGION_HOST &&
+           (uintptr_t)ptr - known.begin + size <= known.bytes;
+}
+
 /* Only remembered, so that copies can be checked and the address asked for. */
 static aclError host_register(void *ptr, uint64_t size, const char *function) {
     struct hc_region known;
@@ -58,6 +66,7 @@ static aclError host_register(void *ptr, uint64_t size, const char *function) {
              ptr, (unsigned long long)size);
     HC_CHECK(hc_memory_possible(ptr, size), ACL_ERROR_RT_PARAM_INVALID,
              "%s: %llu bytes at %p end behind the address space", function, (unsigned long long)size, ptr);
+    if (is_of_host(ptr, size)) return ACL_SUCCESS;
     const struct hc_region region = {.begin = (uintptr_t)ptr, .bytes = size, .kind = HC_REGION_REGISTERED};
     if (hc_region_add(&region)) return ACL_SUCCESS;
     const bool overlap =
@@ -90,6 +99,7 @@ aclError aclrtHostRegisterV2(void *ptr, uint64_t size, uint32_t flag) {
 /* Tasks that use the memory are the client's to wait for: the memory is not given back here. */
 aclError aclrtHostUnregister(void *ptr) {
     struct hc_region r;
+    if (is_of_host(ptr, 0)) return ACL_SUCCESS;
     HC_CHECK(hc_region_take(ptr, HC_REGION_REGISTERED, &r), ACL_ERROR_HOST_MEMORY_NOT_REGISTERED,
              "aclrtHostUnregister: %p is not the start of registered memory", ptr);
     return ACL_SUCCESS;

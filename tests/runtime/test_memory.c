@@ -109,6 +109,24 @@ TEST(registered_host_memory) {
     CHECK_FAILS(aclrtHostUnregister(mine), ACL_ERROR_HOST_MEMORY_NOT_REGISTERED, "not the start");
 }
 
+/* torch_npu's tensors in host memory: pages inside of what aclrtMallocHost gave, at a device's address. */
+TEST(registered_part_of_host_memory) {
+    use_device(0);
+    char *host = NULL;
+    void *device = NULL;
+    CHECK_OK(aclrtMallocHost((void **)&host, 3 * 4096));
+    CHECK_OK(aclrtHostRegister(host + 4096, 2 * 4096, ACL_HOST_REGISTER_MAPPED, &device));
+    CHECK(device == host + 4096);
+    CHECK_OK(aclrtMemset(device, 2 * 4096, 7, 2 * 4096));
+    CHECK_EQ(host[4096], 7);
+    CHECK_EQ(host[3 * 4096 - 1], 7);
+    CHECK_OK(aclrtHostUnregister(device));
+    CHECK_FAILS(aclrtHostRegister(host + 4096, 3 * 4096, ACL_HOST_REGISTER_MAPPED, &device),
+                ACL_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "overlaps");
+    CHECK_OK(aclrtFreeHost(host));
+    CHECK_FAILS(aclrtHostUnregister(host), ACL_ERROR_HOST_MEMORY_NOT_REGISTERED, "not the start");
+}
+
 /* Ends behind the address space: sums with such sizes wrapped around, and the table took the region. */
 TEST(impossible_host_memory) {
     use_device(0);

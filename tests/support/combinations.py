@@ -33,6 +33,7 @@ WAYS: dict[str, tuple[Given, ...]] = {
         {"recompute_activation_function": True, "recompute_activation_function_num_layers": 1},
     ),
     "swap-attention": ({"swap_attention": True, "swap_modules": "self_attention,mlp"},),
+    "virtual-optimizer": ({"virtual_optimizer": [float("inf")]},),
     "swap-optimizer": ({"swap_optimizer": True, "swap_optimizer_times": 3},),
 }
 # Of Megatron; the first value is the default. Experts over ranks, context parallelism: test_parallel_parity.py.
@@ -92,7 +93,7 @@ CHANGE_RESULTS = ("fix-router",)
 # The same arithmetic, as their pages say: the same bits.
 SAME_BITS = (
     "moe-permutation-async-comm", "npu-deterministic", "optimizer-selection", "recompute-activation-function",
-    "recompute-layers-per-stage", "recompute-norm", "reuse-fp32-param", "swap-attention", "swap-optimizer", "vocab-parallel-embedding",
+    "recompute-layers-per-stage", "recompute-norm", "reuse-fp32-param", "swap-attention", "swap-optimizer", "virtual-optimizer", "vocab-parallel-embedding",
 )  # fmt: skip
 _TRIES, _CANDIDATES = 150, 5
 

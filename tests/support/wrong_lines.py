@@ -120,6 +120,12 @@ WRONG = {
         "fused_ema_adamw does not work with --optimizer-cpu-offload, which brings an Adam of its own; choose another "
         "selection or leave out --optimizer-cpu-offload",
     ),
+    "--virtual-optimizer 1 2 --pipeline-model-parallel-size 1": _is_wrong(
+        "virtual-optimizer",
+        "2 numbers are given and --pipeline-model-parallel-size is 1; give one, or one for each stage",
+    ),
+    "--virtual-optimizer some": "argument --virtual-optimizer: invalid gigabytes value: 'some'",
+    f"--virtual-optimizer all {_EMA}": _exclude("virtual-optimizer", "optimizer-selection", "both bring an Adam"),
     "--aiqos --aiqos-mode manual --aiqos-schedule {tp:high}": _is_wrong(
         "aiqos",
         "it sets priorities of messages on the switch between NPUs (UB), and collectives here pass none; leave out --aiqos",
@@ -402,6 +408,8 @@ RIGHT = (
     "--optimization-level 0 --no-fused-swiglu",
     f"{_EMA} --use-distributed-optimizer",
     "--async-log-allreduce",
+    "--virtual-optimizer all",
+    "--virtual-optimizer 0.5",
     "--optimizer muon --bf16 --use-distributed-optimizer --muon-no-split-qkv",
     "--optimizer dist_muon --muon-nesterov --optimization-level 0",
     "--swap-attention",
