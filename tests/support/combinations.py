@@ -33,7 +33,7 @@ WAYS: dict[str, tuple[Given, ...]] = {
         {"recompute_activation_function": True, "recompute_activation_function_num_layers": 1},
     ),
     "swap-attention": ({"swap_attention": True, "swap_modules": "self_attention,mlp"},),
-    "virtual-optimizer": ({"virtual_optimizer": [float("inf")]},),
+    "virtual-optimizer": ({"virtual_optimizer": [1.0]},),
     "swap-optimizer": ({"swap_optimizer": True, "swap_optimizer_times": 3},),
 }
 # Of Megatron; the first value is the default. Experts over ranks, context parallelism: test_parallel_parity.py.
