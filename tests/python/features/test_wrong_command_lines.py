@@ -22,10 +22,11 @@ import argparse
 NUMBERS = ("num-layers hidden-size num-attention-heads seq-length max-position-embeddings micro-batch-size "
            "global-batch-size recompute-num-layers num-experts moe-ffn-hidden-size ffn-hidden-size "
            "moe-shared-expert-intermediate-size tensor-model-parallel-size pipeline-model-parallel-size "
-           "num-layers-per-virtual-pipeline-stage context-parallel-size expert-model-parallel-size")
-SIZES = {"context-parallel-size": 1}
+           "num-layers-per-virtual-pipeline-stage context-parallel-size expert-model-parallel-size moe-router-topk "
+           "train-iters")
+SIZES = {"context-parallel-size": 1, "moe-router-topk": 2}
 SWITCHES = ("bf16 fp16 use-flash-attn use-distributed-optimizer use-precision-aware-optimizer optimizer-cpu-offload "
-            "deterministic-mode use-rotary-position-embeddings sequence-parallel moe-grouped-gemm")
+            "deterministic-mode use-rotary-position-embeddings sequence-parallel moe-grouped-gemm disable-bias-linear")
 WORDS = {"optimizer": "adam", "position-embedding-type": "learned_absolute", "recompute-granularity": None,
          "recompute-method": None, "moe-router-load-balancing-type": "aux_loss", "moe-expert-capacity-factor": None,
          "moe-token-dispatcher-type": "allgather", "spec": None,
