@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hc_runtime.h"
+#include "long_loop.h"
 #include "temporary.h"
 
 /* Token counts beyond any sequence: sums with them cannot overflow. */
