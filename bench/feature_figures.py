@@ -95,6 +95,12 @@ ROWS = {
         ranks=2,
         batch=4,
     ),
+    "layerzero": Row(
+        model=f"{LLAMA} --ckpt-format torch_dist --no-gradient-accumulation-fusion",
+        on="--layerzero --layerzero-config {bench}/layerzero.yaml",
+        ranks=2,
+        batch=4,
+    ),
     "reset-bucket-group-order": Row(
         model=f"{LLAMA} --bf16 {OVERLAP}",
         on="--reset-bucket-group-order",

@@ -72,6 +72,8 @@ OFF: dict[str, Any] = {
     "gemm_gradient_accumulation_fusion": False,
     "use_torch_fsdp2": False,
     "fsdp2_config_path": None,
+    "layerzero": False,
+    "layerzero_config": None,
     "recompute_in_advance": False,
     "recompute_in_bubble": False,
     "pipeline_num_transformer_layers": None,

@@ -207,6 +207,16 @@ WRONG = {
         "feature fsdp2-config (--fsdp2-config-path) needs --use-torch-fsdp2: it is that which the file sets up; add "
         "--use-torch-fsdp2, or leave out --fsdp2-config-path"
     ),
+    "--layerzero": (
+        "feature layerzero (--layerzero) needs --untie-embeddings-and-output-weights: a parameter is part of one unit, and a tied "
+        "embedding would be of two; add --untie-embeddings-and-output-weights, or leave out --layerzero"
+    ),
+    "--layerzero --swap-optimizer": _exclude(
+        "layerzero", "swap-optimizer", "parameters that are shards have no main parameters of its kind"
+    ),
+    "--layerzero --reuse-fp32-param": _exclude(
+        "layerzero", "reuse-fp32-param", "parameters that are shards have no main parameters of its kind"
+    ),
     "--hccl-group-buffer tp:0": _is_wrong("hccl-group-buffer", "--hccl-group-buffer tp:0: wanted 1 to 65536 MB"),
     "--hccl-group-buffer tp:8 --hccl-group-buffer-adaptive": _exclude(
         "hccl-group-buffer", "hccl-group-buffer-adaptive", "both say how large the buffers are"

@@ -37,8 +37,8 @@ def _flag_not_finite(noop_flag: torch.Tensor, tensors: Sequence[torch.Tensor]) -
 
 
 def multi_tensor_scale(chunk_size: int, noop_flag: torch.Tensor, tensor_lists: Lists, scale: float) -> None:
-    """second list = first list * scale"""
-    sources, targets = tensor_lists
+    """second list = first list * scale; of tensors that ranks share, each rank's part, and its flag is of that alone."""
+    sources, targets = ([getattr(t, "_local_tensor", t) for t in tensors] for tensors in tensor_lists)
     pairs = [(s, t) for s, t in zip(sources, targets, strict=True) if s.numel() > 0]
     if not pairs:
         return

@@ -73,7 +73,11 @@ class Unit:
 
 
 def test_units_that_are_gathered_ahead() -> None:
-    sharding = feature.Sharding(_settings.Settings(num_to_forward_prefetch=2), torch.nn.Identity(), None)
+    sharding = feature.Sharding(
+        feature.File(flag="--flag", settings=_settings.Settings(num_to_forward_prefetch=2)),
+        torch.nn.Identity(),
+        None,
+    )
     a, b, c, model = sharding.units = [Unit() for _ in range(4)]
     sharding.prefetch()
     assert (a.others, b.others, c.others) == ([b, c], [c], [])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -85,6 +87,15 @@ def test_lists(optimizers):
     tensors[1][0, 1] = float("nan")
     apply(optimizers.multi_tensor_scale, flag, [tensors, tensors], 2.0)
     assert flag.item() == 1
+
+
+def test_a_rank_scales_its_part_of_tensors_that_ranks_share(optimizers):
+    parts = [torch.randn(5, device=DEVICE), torch.empty(0, device=DEVICE)]
+    results = [torch.zeros(5, device=DEVICE, dtype=torch.float16), torch.empty(0, device=DEVICE)]
+    shared = [[SimpleNamespace(_local_tensor=part) for part in some] for some in (parts, results)]
+    flag = torch.zeros(1, dtype=torch.int32, device=DEVICE)
+    optimizers.multi_tensor_applier(optimizers.multi_tensor_scale, flag, shared, 2.0)
+    assert torch.equal(results[0].cpu(), (parts[0] * 2).half().cpu()) and flag.item() == 0
 
 
 def test_weight_gradient_extension(standins):

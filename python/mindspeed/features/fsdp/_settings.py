@@ -69,7 +69,7 @@ def _wrong_value(name: str, value: Any) -> str | None:
     return None if _is_number(value) and value >= least else f"a number, {least} or more"
 
 
-def _load(path: str) -> Any:
+def load(path: str) -> Any:
     """A ValueError or OSError says why it cannot be read."""
     import yaml
 
@@ -81,7 +81,7 @@ def _load(path: str) -> Any:
 
 def problems(path: str) -> Iterator[str]:
     try:
-        given = _load(path)
+        given = load(path)
     except (OSError, ValueError, ImportError) as error:
         yield f"{path} cannot be read: {' '.join(str(error).split())}"
         return
@@ -104,7 +104,7 @@ def problems(path: str) -> Iterator[str]:
 @functools.cache
 def read(path: str) -> Settings:
     values: dict[str, Any] = {}
-    for name, value in _load(path).items():
+    for name, value in load(path).items():
         if value is not None:
             values[name] = tuple(value) if name in _LISTS else value
     return Settings(**values)

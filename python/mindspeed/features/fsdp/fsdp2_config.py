@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -17,14 +18,25 @@ from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
 from mindspeed.adaptor.session import current_arguments
 from mindspeed.features.fsdp._settings import DTYPES, Settings, classes, problems, read
 
+WRAPPER = "megatron.core.distributed.torch_fully_sharded_data_parallel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """What a run gave, and by which flag."""
+
+    flag: str
+    settings: Settings
+    ignored: tuple[str, ...] = ()  # attributes of the model
+
 
 class Sharding:
     """One model that is being wrapped: what fully_shard gets, and the units in their order."""
 
     now: ClassVar[Sharding | None] = None
 
-    def __init__(self, settings: Settings, model: torch.nn.Module, group: Any) -> None:
-        self._settings, self._model, self._group = settings, model, group
+    def __init__(self, file: File, model: torch.nn.Module, group: Any) -> None:
+        self._file, self._settings, self._model, self._group = file, file.settings, model, group
         self._mesh: Any = None
         self.units: list[Any] = []
 
@@ -43,7 +55,7 @@ class Sharding:
             return None
         if len(ranks) % size:
             raise ValueError(
-                f"--fsdp2-config-path: sharding_size is {size}, wanted a divisor of the {len(ranks)} data-parallel ranks"
+                f"{self._file.flag}: shards are of {size} ranks, wanted a divisor of the {len(ranks)} data-parallel ranks"
             )
         if self._mesh is None:
             rows = torch.tensor(ranks).view(-1, size)
@@ -65,8 +77,25 @@ class Sharding:
         }
         if (mesh := self.mesh()) is not None:
             found["mesh"] = mesh
-        if given.ignored_modules is not None:
-            found["ignored_params"] = set(self._parameters_of(classes(given.ignored_modules)))
+        if ignored := self.ignored():
+            found["ignored_params"] = ignored
+        return found
+
+    def ignored(self) -> set[torch.nn.Parameter]:
+        found = set(self._parameters_of(classes(self._settings.ignored_modules or ())))
+        found.update(*(self._attribute(name).parameters() for name in self._file.ignored))
+        return found
+
+    def _attribute(self, name: str) -> torch.nn.Module:
+        """Of the model, which may be in a module that converts what goes in and out."""
+        model = self._model
+        while not hasattr(model, name) and isinstance(getattr(model, "module", None), torch.nn.Module):
+            model = model.module
+        found = getattr(model, name, None)
+        if not isinstance(found, torch.nn.Module):
+            raise ValueError(
+                f"{self._file.flag}: ignored_modules names {name}, and the model has no such module"
+            )
         return found
 
     def _parameters_of(self, kinds: tuple[type[torch.nn.Module], ...]) -> Iterator[torch.nn.Parameter]:
@@ -108,28 +137,31 @@ def recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     return computed_again
 
 
-def as_the_file_says(init: Callable[..., None]) -> Callable[..., None]:
+def as_the_file_says(file: Callable[[], File]) -> Callable[..., Any]:
     """TorchFullyShardedDataParallel.__init__"""
 
-    @functools.wraps(init)
-    def set_up(
-        self: Any, config: Any, ddp_config: Any, module: torch.nn.Module, *args: Any, **kwargs: Any
-    ) -> None:
-        from megatron.core import parallel_state
+    def wrapping(init: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(init)
+        def set_up(
+            self: Any, config: Any, ddp_config: Any, module: torch.nn.Module, *args: Any, **kwargs: Any
+        ) -> None:
+            from megatron.core import parallel_state
 
-        group = kwargs.get("process_group") or parallel_state.get_data_parallel_group(
-            with_context_parallel=True
-        )
-        settings = read(current_arguments().fsdp2_config_path)
-        if settings.sub_modules_to_wrap is not None:
-            kwargs["sub_modules_to_wrap"] = set(classes(settings.sub_modules_to_wrap))
-        with Sharding(settings, module, group).going_on() as sharding:
-            sharding.recompute()
-            init(self, config, ddp_config, module, *args, **kwargs)
-        sharding.prefetch()
-        self.device_mesh = sharding.mesh() or self.device_mesh
+            group = kwargs.get("process_group") or parallel_state.get_data_parallel_group(
+                with_context_parallel=True
+            )
+            given = file()
+            if given.settings.sub_modules_to_wrap is not None:
+                kwargs["sub_modules_to_wrap"] = set(classes(given.settings.sub_modules_to_wrap))
+            with Sharding(given, module, group).going_on() as sharding:
+                sharding.recompute()
+                init(self, config, ddp_config, module, *args, **kwargs)
+            sharding.prefetch()
+            self.device_mesh = sharding.mesh() or self.device_mesh
 
-    return set_up
+        return set_up
+
+    return wrapping
 
 
 def sharding(fully_shard: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,6 +192,60 @@ def of_shards(group_of: Callable[..., Any]) -> Callable[..., Any]:
     return group_of_shards
 
 
+def the_very_part(to_local: Callable[..., Any]) -> Callable[..., Any]:
+    """to_local_if_dtensor: checkpoints find parameters of an optimizer by the identity of their shards, and PyTorch 2.13 makes
+    views of these."""
+
+    @functools.wraps(to_local)
+    def part(tensor: Any) -> Any:
+        return getattr(tensor, "_local_tensor", tensor)
+
+    return part
+
+
+def in_groups(make: Callable[..., Any]) -> Callable[..., Any]:
+    """make_(tp_)sharded_tensor_for_checkpoint, which take all data-parallel ranks for those of shards."""
+
+    @functools.wraps(make)
+    def made(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        mesh = getattr(tensor, "device_mesh", None)
+        if mesh is None or mesh.ndim == 1:
+            return make(tensor, *args, **kwargs)
+        from megatron.core import parallel_state
+
+        names = {
+            "get_data_parallel_rank": mesh.get_local_rank("shard"),
+            "get_data_parallel_world_size": mesh["shard"].size(),
+        }
+        before = {name: getattr(parallel_state, name) for name in names}
+        try:
+            for name, value in names.items():
+                setattr(parallel_state, name, lambda *args, value=value, **kwargs: value)
+            found = make(tensor, *args, **kwargs)
+        finally:
+            for name, function in before.items():
+                setattr(parallel_state, name, function)
+        found.replica_id = (*found.replica_id[:2], mesh.get_local_rank("replicate"))
+        return found
+
+    return made
+
+
+def of_the_flag() -> File:
+    return File(flag="--fsdp2-config-path", settings=read(current_arguments().fsdp2_config_path))
+
+
+def patches_of(file: Callable[[], File]) -> tuple[Patch, ...]:
+    return (
+        Patch(f"{WRAPPER}:TorchFullyShardedDataParallel.__init__", as_the_file_says(file), wraps=True),
+        Patch(f"{WRAPPER}:fully_shard", sharding, wraps=True),
+        Patch("megatron.core.utils:get_data_parallel_group_if_dtensor", of_shards, wraps=True),
+        Patch("megatron.core.utils:to_local_if_dtensor", the_very_part, wraps=True),
+        Patch("megatron.core.utils:make_tp_sharded_tensor_for_checkpoint", in_groups, wraps=True),
+        Patch("megatron.core.utils:make_sharded_tensor_for_checkpoint", in_groups, wraps=True),
+    )
+
+
 def check(args: Any) -> Iterable[str]:
     found = list(problems(args.fsdp2_config_path))
     yield from (f"--fsdp2-config-path {problem}" for problem in found)
@@ -171,7 +257,6 @@ def check(args: Any) -> Iterable[str]:
         )
 
 
-_WRAPPER = "megatron.core.distributed.torch_fully_sharded_data_parallel"
 FEATURE = Feature(
     name="fsdp2-config",
     level=Level.ACCELERATION,
@@ -185,9 +270,5 @@ FEATURE = Feature(
     ),
     needs=(Need(flag="--use-torch-fsdp2", why="it is that which the file sets up"),),
     check=check,
-    patches=(
-        Patch(f"{_WRAPPER}:TorchFullyShardedDataParallel.__init__", as_the_file_says, wraps=True),
-        Patch(f"{_WRAPPER}:fully_shard", sharding, wraps=True),
-        Patch("megatron.core.utils:get_data_parallel_group_if_dtensor", of_shards, wraps=True),
-    ),
+    patches=patches_of(of_the_flag),
 )
