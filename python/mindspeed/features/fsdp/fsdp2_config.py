@@ -203,34 +203,6 @@ def the_very_part(to_local: Callable[..., Any]) -> Callable[..., Any]:
     return part
 
 
-def in_groups(make: Callable[..., Any]) -> Callable[..., Any]:
-    """make_(tp_)sharded_tensor_for_checkpoint, which take all data-parallel ranks for those of shards."""
-
-    @functools.wraps(make)
-    def made(tensor: Any, *args: Any, **kwargs: Any) -> Any:
-        mesh = getattr(tensor, "device_mesh", None)
-        if mesh is None or mesh.ndim == 1:
-            return make(tensor, *args, **kwargs)
-        from megatron.core import parallel_state
-
-        names = {
-            "get_data_parallel_rank": mesh.get_local_rank("shard"),
-            "get_data_parallel_world_size": mesh["shard"].size(),
-        }
-        before = {name: getattr(parallel_state, name) for name in names}
-        try:
-            for name, value in names.items():
-                setattr(parallel_state, name, lambda *args, value=value, **kwargs: value)
-            found = make(tensor, *args, **kwargs)
-        finally:
-            for name, function in before.items():
-                setattr(parallel_state, name, function)
-        found.replica_id = (*found.replica_id[:2], mesh.get_local_rank("replicate"))
-        return found
-
-    return made
-
-
 def of_the_flag() -> File:
     return File(flag="--fsdp2-config-path", settings=read(current_arguments().fsdp2_config_path))
 
@@ -241,8 +213,6 @@ def patches_of(file: Callable[[], File]) -> tuple[Patch, ...]:
         Patch(f"{WRAPPER}:fully_shard", sharding, wraps=True),
         Patch("megatron.core.utils:get_data_parallel_group_if_dtensor", of_shards, wraps=True),
         Patch("megatron.core.utils:to_local_if_dtensor", the_very_part, wraps=True),
-        Patch("megatron.core.utils:make_tp_sharded_tensor_for_checkpoint", in_groups, wraps=True),
-        Patch("megatron.core.utils:make_sharded_tensor_for_checkpoint", in_groups, wraps=True),
     )
 
 

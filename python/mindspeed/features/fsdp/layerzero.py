@@ -51,6 +51,7 @@ def chosen(setup: Callable[..., Any]) -> Callable[..., Any]:
             if not os.path.isdir(path):
                 raise FileNotFoundError(f"--layerzero-config: ckpt_load_path {path} is no folder")
             given.load = path
+        _check_checkpoints(given)
         return setup(*args, **kwargs)
 
     return set_up
@@ -80,6 +81,18 @@ def asked_of_all(unscale: Callable[..., Any]) -> Callable[..., Any]:
         return self.found_inf.item() > 0
 
     return unscaled
+
+
+def _check_checkpoints(args: Any) -> None:
+    from megatron.core import parallel_state
+
+    ranks = parallel_state.get_data_parallel_world_size(with_context_parallel=True)
+    size = file().settings.sharding_size or ranks
+    if size < ranks and (args.load or args.save):
+        raise ValueError(
+            f"--layerzero-config: {ranks} data-parallel ranks are in groups of {size}, and checkpoints are written and read by one "
+            "group of all only; give a larger zero3_size, or leave out --save, --load and ckpt_load_path"
+        )
 
 
 def wholly(load: Callable[..., Any]) -> Callable[..., Any]:
