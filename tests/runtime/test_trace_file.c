@@ -317,6 +317,8 @@ TEST(many_processes_under_one_name) {
         pids[i] = fork();
         if (pids[i] == 0) _exit(write_records(in_folder("t.json"), 50, 7) != 0);
     }
+    /* Whole from the moment that it is there, which may be after all have been started. */
+    for (int i = 0; i < 10000 && access(in_folder("t.json"), F_OK) != 0; i++) usleep(1000);
     int good = 0, plain = elements(in_folder("t.json")) != -1;
     for (int i = 0; i < COUNT; i++) {
         int status;

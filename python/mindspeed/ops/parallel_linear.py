@@ -173,9 +173,9 @@ class Product(torch.autograd.Function):
         ctx.save_for_backward(x if needs_weight else None)
         matrix = weight.t().to(x.dtype)
         if plan.gathers:
-            return gathered_product(x, matrix, plan)[0]
+            return not_a_view(gathered_product(x, matrix, plan)[0])
         if plan.scatters:
-            return scattered_product(x, matrix, plan)
+            return not_a_view(scattered_product(x, matrix, plan))
         if plan.sums:
             return summed_product(x, matrix, plan)
         return torch.matmul(x, matrix)

@@ -19,6 +19,7 @@ from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
+from mindspeed.ops._results import not_a_view
 
 # Elements that are worked on at once: 2 MiB of float32.
 _BLOCK = 1 << 19
@@ -91,7 +92,7 @@ def cross_entropy(ctx: Any, logits: Tensor, target: Tensor, label_smoothing: flo
         loss = (1.0 - smoothing) * loss - smoothing * (flat.float().mean(-1) - total)
     ctx.smoothing = smoothing
     ctx.save_for_backward(logits, total, index, inside)
-    return loss.view(target.shape)
+    return not_a_view(loss.view(target.shape))
 
 
 def gradient(ctx: Any, grad_output: Tensor) -> Tensor:

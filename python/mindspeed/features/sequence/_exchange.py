@@ -62,7 +62,7 @@ class _ToSequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, part: Tensor, group: ProcessGroup, order: Order | None) -> Tensor:
         ctx.group, ctx.order = group, order
-        return _heads_for_sequence(part.contiguous(), group, order)
+        return not_a_view(_heads_for_sequence(part.contiguous(), group, order))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -73,7 +73,7 @@ class _ToHeads(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, whole: Tensor, group: ProcessGroup, order: Order | None) -> Tensor:
         ctx.group, ctx.order = group, order
-        return _sequence_for_heads(whole.contiguous(), group, order)
+        return not_a_view(_sequence_for_heads(whole.contiguous(), group, order))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -86,7 +86,7 @@ class _Gathered(torch.autograd.Function):
         ctx.group, ctx.order = group, order
         parts = part.new_empty(group.size(), *part.shape)
         torch.distributed.all_gather_into_tensor(parts, part.contiguous(), group=group)
-        return _in_order(parts, order)
+        return not_a_view(_in_order(parts, order))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

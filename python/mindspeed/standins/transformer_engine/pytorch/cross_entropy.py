@@ -54,7 +54,7 @@ class _CrossEntropy(torch.autograd.Function):
             gradient -= smoothing / vocabulary
         ctx.shape, ctx.dtype = logits.shape, logits.dtype
         ctx.save_for_backward(gradient * counted.unsqueeze(1))
-        return (loss * counted).view(target.shape)
+        return not_a_view((loss * counted).view(target.shape))
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
