@@ -19,6 +19,7 @@ import torch
 import torch_npu
 
 from mindspeed.ops import product_parts
+from mindspeed.ops._results import not_a_view
 from mindspeed.ops.typed import typed
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from mindspeed.features.sequence._packed import Order
+from mindspeed.ops._results import not_a_view
 
 
 def _all_to_all(x: Tensor, group: ProcessGroup) -> Tensor:

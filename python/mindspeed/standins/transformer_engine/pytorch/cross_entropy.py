@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops._results import not_a_view
 from mindspeed.standins.refusal import missing_attribute
 
 from .module.base import group_size
