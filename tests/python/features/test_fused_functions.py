@@ -194,6 +194,19 @@ def test_cross_entropy_of_megatrons_fusion(switch: Any, dtype: torch.dtype) -> N
     near(ours[1], theirs[1], torch.bfloat16)  # Megatron rounds this gradient to bfloat16
 
 
+def test_losses_of_one_sequence_may_be_changed_in_place(switch: Any) -> None:
+    """Megatron's schedules multiply what a model returns; of one sequence that is the function's own result, transposed."""
+    target = torch.randint(0, 20, (5, 1), device="npu:0")
+    function = call("megatron.core.tensor_parallel.cross_entropy", "vocab_parallel_cross_entropy", target)
+
+    def doubled(logits: torch.Tensor) -> torch.Tensor:
+        loss = function(logits).transpose(0, 1).contiguous()
+        loss *= 2
+        return loss
+
+    compare(switch, "use_fused_cross_entropy", doubled, [normal(5, 1, 20, dtype=torch.float32)])
+
+
 def test_logits_in_half_precision_are_not_touched(switch: Any) -> None:
     switch(use_fused_cross_entropy=True)
     logits = normal(5, 2, 20, dtype=torch.bfloat16).requires_grad_()

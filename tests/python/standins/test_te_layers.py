@@ -196,3 +196,16 @@ def test_padding_and_back(te):
     padded, sizes = te.Fp8Padding(3, 4)(x, [4, 0, 5])
     assert sizes == [4, 0, 8] and padded.shape == (12, 3) and padded[9:].eq(0).all()
     assert torch.equal(te.Fp8Unpadding(3, 4)(padded, [4, 0, 5]), x)
+
+
+def test_losses_of_one_sequence_may_be_changed_in_place() -> None:
+    from mindspeed.standins.transformer_engine.pytorch.cross_entropy import parallel_cross_entropy
+
+    logits = torch.randn(6, 1, 16, device="npu", requires_grad=True)
+    target = torch.randint(0, 16, (6, 1), device="npu")
+    loss = parallel_cross_entropy(logits, target).transpose(0, 1).contiguous()
+    loss *= 2
+    loss.sum().backward()
+    reference = logits.detach().cpu().requires_grad_()
+    (2 * torch.nn.functional.cross_entropy(reference[:, 0], target[:, 0].cpu(), reduction="sum")).backward()
+    torch.testing.assert_close(logits.grad.cpu(), reference.grad, rtol=1e-5, atol=1e-6)
