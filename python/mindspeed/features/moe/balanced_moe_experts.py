@@ -171,8 +171,8 @@ FEATURE = Feature(
     check=check,
     patches=(
         Patch(f"{_MOE}.moe_layer:MoELayer.forward", balanced, wraps=True),
-        Patch(f"{_DISPATCHER}.token_permutation", without_hot, wraps=True),
+        Patch(f"{_DISPATCHER}.token_permutation", without_hot, wraps=True, until="0.13.0"),
         Patch(f"{_DISPATCHER}.preprocess", counting, wraps=True),
-        Patch(f"{_DISPATCHER}.token_unpermutation", with_hot, wraps=True),
+        Patch(f"{_DISPATCHER}.token_unpermutation", with_hot, wraps=True, until="0.13.0"),
     ),
 )
