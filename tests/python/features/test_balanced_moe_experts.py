@@ -77,6 +77,7 @@ def test_a_layer_with_busy_experts_on_four_ranks() -> None:
         assert max(row["away"].values()) < 2e-6, row  # sums in another order
 
 
+@pytest.mark.slow
 def test_training_is_the_same_on_four_ranks() -> None:
     layout: dict[str, Any] = {"world": 4, "ep": 4, "dtype": "fp32", "batch": 8}
     cases = {name: expert_cases.case(flags, **layout) for name, flags in (("off", {}), ("on", ON))}

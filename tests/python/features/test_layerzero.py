@@ -48,6 +48,7 @@ def compare(results: dict[int, dict[str, Any]]) -> None:
         assert result["norms"] == pytest.approx(results[0]["norms"], rel=1e-4), size
 
 
+@pytest.mark.slow
 def test_training_and_memory_of_two_ranks() -> None:
     results = found(2, (8,))  # more than there are: all
     compare(results)

@@ -20,6 +20,7 @@ ON = {"moe_fb_overlap": True}
 MORE = {"moe_permutation_async_comm": True}
 
 
+@pytest.mark.slow
 def test_training_is_the_same() -> None:
     ways = {"off": {}, "on": ON, "sorting meanwhile": ON | MORE}
     cases = {name: expert_cases.case(flags, batch=8) for name, flags in ways.items()}

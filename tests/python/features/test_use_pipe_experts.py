@@ -33,6 +33,7 @@ def test_training_is_the_same() -> None:
         assert two == pytest.approx(one, rel=2e-4)  # a weight's gradient is a sum of parts
 
 
+@pytest.mark.slow
 def test_slices_of_experts_on_four_ranks() -> None:
     layout = {"world": 4, "tp": 2, "sp": True, "grouped": False, "dtype": "fp32"}
     both = {"pipe_experts_multi_data": 2, "pipe_experts_multi_stream": True, "sequence_parallel": True}
