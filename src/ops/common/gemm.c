@@ -67,10 +67,10 @@ static aclnnStatus run_super_block(struct gemm_product *p) {
     p->chunk = hc_min_size(hc_max_size(PACKED_BYTES / step / p->slab, 1) * p->slab, p->k);
     p->panel_a = (p->slab * geo->mr * p->item + slack) & ~(size_t)(GEMM_PANEL_ALIGN - 1);
     p->panel_b = (p->slab * geo->nr * p->item + slack) & ~(size_t)(GEMM_PANEL_ALIGN - 1);
-    p->slab_a = p->panels_a * p->panel_a;
-    p->slab_b = p->panels_b * p->panel_b;
     const size_t slabs = hc_ceil_div(p->chunk, p->slab), tiles = choose_tiles(p);
     p->own_a = packs_own_rows(p);
+    p->slab_a = p->own_a ? 0 : p->panels_a * p->panel_a;
+    p->slab_b = p->panels_b * p->panel_b;
     p->pack_a = hc_scratch(HC_SCRATCH_GEMM_A, p->own_a ? p->tile_a * p->panel_a : slabs * p->slab_a);
     p->pack_b = hc_scratch(HC_SCRATCH_GEMM_B, slabs * p->slab_b);
     HC_CHECK(p->pack_a && p->pack_b, ACLNN_ERR_INNER, "gemm: out of host memory for packed operands");

@@ -31,7 +31,9 @@ struct gemm_product {
     bool first, last;
     char *pack_a, *pack_b;
     char *sums; /* partial sums of the super block; NULL: none, in out or in the tile */
-    size_t panel_a, panel_b, slab_a, slab_b; /* bytes of a panel of one slab, of all panels of one slab */
+    /* Bytes of a panel of one slab, of all panels of one slab; of A 0 where a tile's slabs take turns
+     * (own_a). */
+    size_t panel_a, panel_b, slab_a, slab_b;
     size_t panels_a, panels_b, tile_a, tile_b, tiles_down; /* panels in all, panels of a tile */
     size_t ld_sums;                                        /* elements */
 };

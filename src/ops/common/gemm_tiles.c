@@ -88,7 +88,7 @@ static struct gemm_ahead look_ahead(const struct gemm_product *p, const struct w
         if (i + 1 == w->i1) to.a = w->a + w->i0 * p->panel_a;
         to.b += p->panel_b + part;
     } else if (w->k + w->steps < p->ks) {
-        if (i + 1 == w->i1) to.a = w->a + (p->own_a ? 0 : p->slab_a) + w->i0 * p->panel_a;
+        if (i + 1 == w->i1) to.a = w->a + p->slab_a + w->i0 * p->panel_a;
         to.b = w->b + p->slab_b + w->j0 * p->panel_b + part;
     }
     return to;
@@ -163,8 +163,8 @@ static void compute_slab(const struct gemm_product *p, const struct work *w) {
     }
 }
 
-/* Each task has its sums on its own stack: a tile's floats, in the second-level cache. So are the rows of A
- * that it packs for itself. */
+/* Each task has its sums on its own stack: a tile's floats, in the second-level cache. Rows of A
+ * that it packs for itself are in its thread's scratch. */
 void gemm_compute_tiles(void *product, size_t begin, size_t end) {
     struct gemm_product *p = product;
     const size_t mr = p->geo.mr, nr = p->geo.nr;
@@ -195,7 +195,7 @@ void gemm_compute_tiles(void *product, size_t begin, size_t end) {
             w.first = p->first && w.k == 0;
             w.last = p->last && w.k + w.steps == p->ks;
             compute_slab(p, &w);
-            w.k += p->slab, w.a += p->own_a ? 0 : p->slab_a, w.b += p->slab_b;
+            w.k += p->slab, w.a += p->slab_a, w.b += p->slab_b;
         } while (w.k < p->ks);
     }
     if (p->end != NULL) p->end();
