@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from mindspeed.features.fsdp._settings import Settings, load
+from mindspeed.features.fsdp._settings import Settings, check, load
 
 DTYPES = ("fp16", "bf16", "fp32")
 # What the original takes besides, and the only value that fully_shard has an equivalent of.
@@ -51,19 +51,7 @@ def _wrong_value(name: str, value: Any) -> str | None:
 
 
 def problems(path: str) -> Iterator[str]:
-    try:
-        given = load(path)
-    except (OSError, ValueError, ImportError) as error:
-        yield f"{path} cannot be read: {' '.join(str(error).split())}"
-        return
-    if not isinstance(given, dict):
-        yield f"{path} is no mapping of settings to values"
-        return
-    for name, value in given.items():
-        if name not in KEYS:
-            yield f"{path} sets {name}, which is no setting; there are {', '.join(KEYS)}"
-        elif (wanted := _wrong_value(name, value)) is not None:
-            yield f"{path}: {name} is {value!r}, wanted {wanted}"
+    yield from check(path, KEYS, _wrong_value)[1]
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -79,21 +79,28 @@ def load(path: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def problems(path: str) -> Iterator[str]:
+def check(
+    path: str, known: Sequence[str], wrong_value: Callable[[str, Any], str | None]
+) -> tuple[dict[str, Any], list[str]]:
+    """What a file sets, and a sentence for everything that is wrong with it. `wrong_value` tells what is wanted instead."""
     try:
         given = load(path)
     except (OSError, ValueError, ImportError) as error:
-        yield f"{path} cannot be read: {' '.join(str(error).split())}"
-        return
+        return {}, [f"{path} cannot be read: {' '.join(str(error).split())}"]
     if not isinstance(given, dict):
-        yield f"{path} is no mapping of settings to values"
-        return
-    known = [field.name for field in fields(Settings)]
+        return {}, [f"{path} is no mapping of settings to values"]
+    found = []
     for name, value in given.items():
         if name not in known:
-            yield f"{path} sets {name}, which is no setting; there are {', '.join(known)}"
-        elif (wanted := _wrong_value(name, value)) is not None:
-            yield f"{path}: {name} is {value!r}, wanted {wanted}"
+            found.append(f"{path} sets {name}, which is no setting; there are {', '.join(known)}")
+        elif (wanted := wrong_value(name, value)) is not None:
+            found.append(f"{path}: {name} is {value!r}, wanted {wanted}")
+    return given, found
+
+
+def problems(path: str) -> Iterator[str]:
+    given, found = check(path, [field.name for field in fields(Settings)], _wrong_value)
+    yield from found
     if given.get("offload_to_cpu") is True:
         yield (
             f"{path}: offload_to_cpu puts parameters where Megatron's optimizer and HCCL do not find them; take it out, or give "

@@ -109,6 +109,16 @@ def to_heads(whole: Tensor, group: ProcessGroup, order: Order | None = None) -> 
     return result
 
 
+def enough_heads(x: Tensor, size: int, refusal: str) -> Tensor:
+    """Heads of keys or values [s, b, heads, d], repeated where there are fewer than ranks; a ValueError where neither divides."""
+    heads = x.shape[2]
+    if heads % size == 0:
+        return x
+    if size % heads:
+        raise ValueError(refusal)
+    return x.repeat_interleave(size // heads, dim=2)
+
+
 def gathered(part: Tensor, group: ProcessGroup, order: Order | None = None) -> Tensor:
     """[s, b, h, d] -> [ranks * s, b, h, d]"""
     result: Tensor = _Gathered.apply(part, group, order)

@@ -20,7 +20,7 @@ from mindspeed.features.compatibility.context_parallel import GATHERED, whole_se
 from mindspeed.features.fusion.flash_attention import scale_of, unsupported
 from mindspeed.features.sequence import context_parallel_kv_cache as cache
 from mindspeed.features.sequence._adaptive import Adaptive, adaptive_attention, seen_by_all
-from mindspeed.features.sequence._exchange import brought_again, gathered, to_heads, to_sequence
+from mindspeed.features.sequence._exchange import brought_again, enough_heads, gathered, to_heads, to_sequence
 from mindspeed.features.sequence._groups import (
     ADAPTIVE,
     HYBRID,
@@ -55,15 +55,11 @@ def _with_heads_of(core: Any, group: Any) -> Any:
 
 
 def _enough_heads(x: Tensor, size: int) -> Tensor:
-    """Grouped keys or values, repeated where there are fewer than ranks."""
-    heads = x.shape[2]
-    if heads % size == 0:
-        return x
-    if size % heads:
-        raise ValueError(
-            f"--context-parallel-algo: {heads} heads of keys and values on each rank cannot be shared by {size} ranks"
-        )
-    return x.repeat_interleave(size // heads, dim=2)
+    return enough_heads(
+        x,
+        size,
+        f"--context-parallel-algo: {x.shape[2]} heads of keys and values on each rank cannot be shared by {size} ranks",
+    )
 
 
 def _own_heads(x: Tensor, group: Any) -> Tensor:

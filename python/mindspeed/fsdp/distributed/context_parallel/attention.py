@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mindspeed.features.sequence._exchange import to_heads, to_sequence
+from mindspeed.features.sequence._exchange import enough_heads, to_heads, to_sequence
 from mindspeed.features.sequence._ring import Ring, ring_attention
 from mindspeed.fsdp.distributed.parallel_state import ParallelState
 
@@ -49,16 +49,12 @@ def _check_heads(model: nn.Module, state: ParallelState) -> None:
         )
 
 
-def _enough(x: Tensor, size: int) -> Tensor:
-    """Heads of keys or values, repeated where there are fewer than ranks. [s, b, heads, d]"""
-    heads = x.shape[2]
-    if heads % size == 0:
-        return x
-    if size % heads:
-        raise ValueError(
-            f"ulysses_parallel_size is {size}, and {heads} heads of keys and values cannot be shared by it"
-        )
-    return x.repeat_interleave(size // heads, dim=2)
+def _enough_heads(x: Tensor, size: int) -> Tensor:
+    return enough_heads(
+        x,
+        size,
+        f"ulysses_parallel_size is {size}, and {x.shape[2]} heads of keys and values cannot be shared by it",
+    )
 
 
 def _attention(
@@ -86,7 +82,7 @@ def _attention(
     exchanging, around = state.get_group("ulysses"), state.get_group("cp")
     q, k, v = (x.permute(2, 0, 1, 3) for x in (query, key, value))
     if exchanging.size() > 1:
-        k, v = (_enough(x, exchanging.size()) for x in (k, v))
+        k, v = (_enough_heads(x, exchanging.size()) for x in (k, v))
         q, k, v = (to_sequence(x, exchanging) for x in (q, k, v))
     ring = Ring(
         group=around,
