@@ -17,50 +17,9 @@
 #else
 #define WIDTH 2
 #endif
-enum { ROWS = 6 };
+#define attn_step vf_fma
+#include "attention_block.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* c[rows][width vectors] from all k. rows and width are constants at each call, or `sum` would live in
- * memory. */
-INLINE void block(size_t rows, size_t width, size_t k, const float *a, size_t am, size_t ak, const float *b,
-                  size_t ldb, float *c, size_t ldc, bool accumulate) {
-    vf sum[ROWS][WIDTH];
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < width; j++)
-            sum[i][j] = accumulate ? vf_load(c + i * ldc + j * HC_VL) : vf_zero();
-    }
-    for (size_t at = 0; at < k; at++) {
-        vf column[WIDTH];
-        for (size_t j = 0; j < width; j++) column[j] = vf_load(b + at * ldb + j * HC_VL);
-        for (size_t i = 0; i < rows; i++) {
-            const vf value = vf_set(a[i * am + at * ak]);
-            for (size_t j = 0; j < width; j++) sum[i][j] = vf_fma(value, column[j], sum[i][j]);
-        }
-    }
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < width; j++) vf_store(c + i * ldc + j * HC_VL, sum[i][j]);
-    }
-}
-
-/* Constant row counts, so that the sums live in registers. */
-#define CASE(count, width)                                                                                   \
-    case count: block(count, width, k, a, am, ak, b, ldb, c, ldc, accumulate); break;
-#define PANEL(name, width)                                                                                   \
-    static void name(size_t m, size_t k, const float *a, size_t am, size_t ak, const float *b, size_t ldb,   \
-                     float *c, size_t ldc, bool accumulate) {                                                \
-        for (; m > 0; m -= m < ROWS ? m : ROWS) {                                                            \
-            switch (m) {                                                                                     \
-                CASE(1, width)                                                                               \
-                CASE(2, width)                                                                               \
-                CASE(3, width)                                                                               \
-                CASE(4, width)                                                                               \
-                CASE(5, width) default : block(ROWS, width, k, a, am, ak, b, ldb, c, ldc, accumulate);       \
-            }                                                                                                \
-            a += ROWS * am;                                                                                  \
-            c += ROWS * ldc;                                                                                 \
-        }                                                                                                    \
-    }
 PANEL(wide_panel, WIDTH)
 PANEL(narrow_panel, 1)
 

@@ -14,19 +14,19 @@
 #if defined(HC_ISA) && defined(HC_ISA_avx512bf16)
 #include "attention_bf16.h"
 
-#define INLINE static inline __attribute__((always_inline))
+#define WIDTH 4
+static inline vf attn_step(vf a, vf b, vf c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
+#include "attention_block.h"
 
 enum {
-    ROWS = 6, /* of C in registers, of up to WIDTH vectors: 24 sums, a row of B, a pair of A */
-    WIDTH = 4,
     MOST_ROWS = 128, /* of A, and steps of k: packed at a time */
     MOST_STEPS = 128,
-    PANEL = WIDTH * HC_VL, /* columns */
+    COLUMNS = WIDTH * HC_VL, /* of a panel */
 };
 
 struct packed {
     _Alignas(64) float a[MOST_ROWS * MOST_STEPS / 2];
-    _Alignas(64) float b[MOST_STEPS / 2 * PANEL]; /* a panel */
+    _Alignas(64) float b[MOST_STEPS / 2 * COLUMNS]; /* a panel */
 };
 
 /* Pairs of A: of row i and pair j at a[i * row + j * pair]. */
@@ -68,7 +68,7 @@ static struct rows_of_pairs pack_columns(const struct attn_product *p, size_t ro
 
 /* A panel of B, whole vectors. Its values are bfloat16 already: nothing is rounded. */
 static void pack_panel(size_t steps, size_t columns, const float *b, size_t ldb, float *to) {
-    for (size_t k = 0; k < steps; k += 2, b += 2 * ldb, to += PANEL) {
+    for (size_t k = 0; k < steps; k += 2, b += 2 * ldb, to += COLUMNS) {
         for (size_t j = 0; j < columns; j += HC_VL) {
             const vf x = vf_load(b + j), y = k + 1 < steps ? vf_load(b + ldb + j) : vf_zero();
             vf_store(to + j, in_pairs(x, y));
@@ -76,47 +76,9 @@ static void pack_panel(size_t steps, size_t columns, const float *b, size_t ldb,
     }
 }
 
-/* c[rows][width vectors]; rows and width are constants at each call, or the sums would live in memory. */
-INLINE void block(size_t rows, size_t width, size_t pairs, struct rows_of_pairs a, const float *b, float *c,
-                  size_t ldc, bool accumulate) {
-    vf sum[ROWS][WIDTH];
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < width; j++)
-            sum[i][j] = accumulate ? vf_load(c + i * ldc + j * HC_VL) : vf_zero();
-    }
-    for (size_t k = 0; k < pairs; k++) {
-        __m512bh column[WIDTH];
-        for (size_t j = 0; j < width; j++) column[j] = (__m512bh)vf_load(b + k * PANEL + j * HC_VL);
-        for (size_t i = 0; i < rows; i++) {
-            const __m512bh value = (__m512bh)_mm512_set1_ps(a.a[i * a.row + k * a.pair]);
-            for (size_t j = 0; j < width; j++) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], value, column[j]);
-        }
-    }
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < width; j++) vf_store(c + i * ldc + j * HC_VL, sum[i][j]);
-    }
-}
-
-#define CASE(count, width)                                                                                   \
-    case count: block(count, width, pairs, a, b, c, ldc, accumulate); break;
-#define PANEL_OF(name, width)                                                                                \
-    static void name(size_t m, size_t pairs, struct rows_of_pairs a, const float *b, float *c, size_t ldc,   \
-                     bool accumulate) {                                                                      \
-        for (; m > 0; m -= m < ROWS ? m : ROWS) {                                                            \
-            switch (m) {                                                                                     \
-                CASE(1, width)                                                                               \
-                CASE(2, width)                                                                               \
-                CASE(3, width)                                                                               \
-                CASE(4, width)                                                                               \
-                CASE(5, width) default : block(ROWS, width, pairs, a, b, c, ldc, accumulate);                \
-            }                                                                                                \
-            a.a += ROWS * a.row;                                                                             \
-            c += ROWS * ldc;                                                                                 \
-        }                                                                                                    \
-    }
-PANEL_OF(panel_of_4, 4)
-PANEL_OF(panel_of_2, 2)
-PANEL_OF(panel_of_1, 1)
+PANEL(panel_of_4, 4)
+PANEL(panel_of_2, 2)
+PANEL(panel_of_1, 1)
 
 /* Some rows and columns of C, whole vectors, from some steps of k. */
 static void part(const struct attn_product *p, size_t rows, size_t columns, size_t steps, const float *a,
@@ -124,16 +86,19 @@ static void part(const struct attn_product *p, size_t rows, size_t columns, size
     const size_t pairs = (steps + 1) / 2;
     const struct rows_of_pairs packed =
         p->ak == 1 ? pack_rows(p, rows, steps, a, x->a) : pack_columns(p, rows, steps, a, x->a);
-    for (size_t j = 0; j < columns; j += PANEL) {
+    for (size_t j = 0; j < columns; j += COLUMNS) {
         float *panel = x->b, *to = c + j;
-        size_t left = hc_min_size(columns - j, PANEL);
+        size_t left = hc_min_size(columns - j, COLUMNS);
         pack_panel(steps, left, b + j, p->ldb, panel);
-        if (left == PANEL) panel_of_4(rows, pairs, packed, panel, to, p->ldc, add), left = 0;
+        if (left == COLUMNS)
+            panel_of_4(rows, pairs, packed.a, packed.row, packed.pair, panel, COLUMNS, to, p->ldc, add),
+                left = 0;
         if (left >= 2 * HC_VL) {
-            panel_of_2(rows, pairs, packed, panel, to, p->ldc, add);
+            panel_of_2(rows, pairs, packed.a, packed.row, packed.pair, panel, COLUMNS, to, p->ldc, add);
             panel += 2 * HC_VL, to += 2 * HC_VL, left -= 2 * HC_VL;
         }
-        if (left > 0) panel_of_1(rows, pairs, packed, panel, to, p->ldc, add);
+        if (left > 0)
+            panel_of_1(rows, pairs, packed.a, packed.row, packed.pair, panel, COLUMNS, to, p->ldc, add);
     }
 }
 
