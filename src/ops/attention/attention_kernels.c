@@ -57,56 +57,72 @@ INLINE size_t visible_to(const struct attn_row *row) {
     return hc_min_size((row->high + HC_VL - 1) / HC_VL * HC_VL, row->n);
 }
 
-/* The logits of the visible part, whole vectors first; the rest of their vectors -inf. Returns their maximum.
- */
-static float make_logits(const struct attn_row *row, float *s) {
-    const vf scale = vf_set(row->scale), lowest = vf_set(-INFINITY);
-    vf most = lowest;
-    float last = -INFINITY;
+/* What is not visible of the visible part's vectors becomes -inf. */
+INLINE void hide_edges(const struct attn_row *row, float *s) {
     for (size_t i = visible_from(row); i < row->low; i++) s[i] = -INFINITY;
-    size_t i = row->low;
-    for (; i + HC_VL <= row->high; i += HC_VL) {
-        vf x = vf_load(s + i);
-        if (row->before) x = x + vf_load(row->before + i);
-        x = x * scale;
-        if (row->after) x = x + vf_load(row->after + i);
-        if (row->mask) {
-            const vi masked = __builtin_convertvector(*(const vb *)(row->mask + i), vi) != 0;
-            x = vf_select(masked, lowest, x);
-        }
-        vf_store(s + i, x);
-        most = vf_max(most, x);
-    }
-    for (; i < row->high; i++) {
-        float x = s[i];
-        if (row->before) x += row->before[i];
-        x *= row->scale;
-        if (row->after) x += row->after[i];
-        if (row->mask && row->mask[i]) x = -INFINITY;
-        s[i] = x;
-        last = last > x || last != last ? last : x;
-    }
-    for (; i < visible_to(row); i++) s[i] = -INFINITY;
-    const float all = vf_reduce_max(most);
-    return all > last || all != all ? all : last;
+    for (size_t i = row->high; i < visible_to(row); i++) s[i] = -INFINITY;
 }
 
-/* s = exp(s - max) * factor, 0 where nothing is visible; returns the sum. */
-static float exponentials(const struct attn_row *row, float *s, float max, float factor) {
-    const vf m = vf_set(max), f = vf_set(factor);
+/* What a mask hides becomes -inf. */
+static void hide_masked(const struct attn_row *row, float *s) {
+    const vf lowest = vf_set(-INFINITY);
+    size_t i = row->low;
+    for (; i + HC_VL <= row->high; i += HC_VL) {
+        const vi masked = __builtin_convertvector(*(const vb *)(row->mask + i), vi) != 0;
+        vf_store(s + i, vf_select(masked, lowest, vf_load(s + i)));
+    }
+    for (; i < row->high; i++) s[i] = row->mask[i] ? -INFINITY : s[i];
+}
+
+/* Position bias: before the scale, which is applied then, and after it. */
+static void add_bias(const struct attn_row *row, float *s) {
+    _Pragma("GCC ivdep") for (size_t i = row->low; i < row->high; i++) {
+        float x = row->before != NULL ? s[i] + row->before[i] : s[i];
+        x *= row->scale;
+        s[i] = row->after != NULL ? x + row->after[i] : x;
+    }
+}
+
+/* s becomes what is a logit but for a factor, -inf where hidden; returns that factor. Without a position bias it is
+ * the scale, so that the scores are read but not written: the exponential multiplies by it on the way. A factor that is
+ * not positive would turn -inf and the order around, so it is applied here as well. */
+static float make_logits(const struct attn_row *row, float *s) {
+    const bool later = row->before == NULL && row->after == NULL && row->scale > 0;
+    if (!later) add_bias(row, s);
+    hide_edges(row, s);
+    if (row->mask != NULL) hide_masked(row, s);
+    return later ? row->scale : 1;
+}
+
+/* The maximum of the visible part; a NaN may be left out. */
+static float highest(const struct attn_row *row, const float *s) {
+    const size_t end = visible_to(row);
+    vf most = vf_set(-INFINITY), other = most;
+    size_t i = visible_from(row);
+    for (; i + 2 * HC_VL <= end; i += 2 * HC_VL) {
+        most = vf_max_of_numbers(vf_load(s + i), most);
+        other = vf_max_of_numbers(vf_load(s + i + HC_VL), other);
+    }
+    if (i + HC_VL <= end) most = vf_max_of_numbers(vf_load(s + i), most), i += HC_VL;
+    float last = vf_reduce_max_of_numbers(vf_max_of_numbers(most, other));
+    for (; i < end; i++) last = s[i] > last ? s[i] : last;
+    return last;
+}
+
+/* s = exp(s * unit - max) * factor, 0 where nothing is visible; returns the sum. */
+INLINE float exponentials(const struct attn_row *row, float *s, float unit, float max, float factor) {
+    const vf u = vf_set(unit), m = vf_set(-max), f = vf_set(factor);
     const size_t end = visible_to(row);
     vf sum = vf_zero();
     size_t i = visible_from(row);
     memset(s, 0, i * sizeof(float));
     for (; i + HC_VL <= end; i += HC_VL) {
-        const vf x = vf_load(s + i);
-        const vf e = vf_exp_of_negative(x - m) * f;
+        const vf e = vf_exp_of_weight(vf_fma(vf_load(s + i), u, m)) * f;
         vf_store(s + i, e);
         sum = sum + e;
     }
     if (i < end) {
-        const vf x = vf_load_part(s + i, end - i);
-        const vf e = vf_exp_of_negative(x - m) * f;
+        const vf e = vf_exp_of_weight(vf_fma(vf_load_part(s + i, end - i), u, m)) * f;
         vf_store_part(s + i, e, end - i);
         vf counted = vf_zero();
         memcpy(&counted, &e, (end - i) * sizeof(float));
@@ -118,24 +134,25 @@ static float exponentials(const struct attn_row *row, float *s, float max, float
 
 /* By the same polynomial as the vectors: rescaling must match the weights it is applied to. */
 static float exp_one(float x) {
-    const vf e = vf_exp_of_negative(vf_set(x));
+    const vf e = vf_exp_of_weight(vf_set(x));
     return e[0];
 }
 
-/* A maximum that is NaN stays NaN, so that NaN in q or k shows in the output instead of being skipped. */
+/* A NaN among the scores makes its weight, so the sum, NaN, and then the maximum as well: it shows in the output instead
+ * of being skipped. */
 void HC_FN(attn_softmax_row)(const struct attn_row *row, float *s, float *max, float *sum, float *rescale) {
-    const float seen = make_logits(row, s), old = *max;
-    const float now = seen > old || seen != seen ? seen : old;
+    const float unit = make_logits(row, s), seen = highest(row, s) * unit, old = *max;
+    const float now = seen > old ? seen : old;
     /* Nothing visible so far: any finite maximum will do, and all exponentials are zero. */
     const float base = now == -INFINITY ? 0 : now;
     *rescale = old == -INFINITY ? 0 : old == now ? 1 : exp_one(old - base);
-    *sum = *sum * *rescale + exponentials(row, s, base, 1);
-    *max = now;
+    *sum = *sum * *rescale + exponentials(row, s, unit, base, 1);
+    *max = *sum == *sum || now == INFINITY ? now : NAN;
 }
 
 void HC_FN(attn_probability_row)(const struct attn_row *row, float *s, float max, float inverse_sum) {
-    make_logits(row, s);
-    exponentials(row, s, max, inverse_sum);
+    const float unit = make_logits(row, s);
+    exponentials(row, s, unit, max, inverse_sum);
 }
 
 /* A select, not a product with 0: what is dropped must be 0 even where x is infinite. */
