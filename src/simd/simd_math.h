@@ -99,12 +99,12 @@ static inline vf vf_exp(vf x) {
     return vf_select(vanishes, vf_zero(), vf_scale2(vf_fma(q, r * r, r) + 1.0f, n));
 }
 
-/* e^x for x <= 0, a softmax's weight: e^0 is 1, the relative error is below 2^-23 + |x| 2^-24 (x / ln 2 is rounded
- * once, so small weights are less exact than large ones), which takes half the instructions of vf_exp. Zero where the
- * result is below the normal range (x < -87.3); NaN stays NaN; infinite from 88.7 on.
+/* e^x for x <= 0, a softmax's weight: e^0 is 1, the relative error is below 2^-23 + |x| 2^-24 (x / ln 2 is
+ * rounded once, so small weights are less exact than large ones), which takes half the instructions of
+ * vf_exp. Zero where the result is below the normal range (x < -87.3); NaN stays NaN; infinite from 88.7 on.
  *
- * 2^t = 2^n 2^f with n the nearest integer. The polynomial is the one of degree 5 with the least relative error
- * (9.2e-8) on |f| <= 1/2 among those that are 1 at 0. */
+ * 2^t = 2^n 2^f with n the nearest integer. The polynomial is the one of degree 5 with the least relative
+ * error (9.2e-8) on |f| <= 1/2 among those that are 1 at 0. */
 static inline vf vf_exp_of_weight(vf x) {
     const vf t = x * vf_set(0x1.715476p0f);
 #if defined(HC_ISA_avx512)
@@ -113,7 +113,8 @@ static inline vf vf_exp_of_weight(vf x) {
     const vi vanishes = t < -126.0f;
     const vf near = vf_clamp(t, -126.0f, 128.0f), n = vf_round_small(near), f = near - n;
 #endif
-    const vf y = VF_POLY(f, 1.0f, 0x1.62e42ap-1f, 0x1.ebf9bcp-3f, 0x1.c6b752p-5f, 0x1.3cea88p-7f, 0x1.5bba14p-10f);
+    const vf y =
+        VF_POLY(f, 1.0f, 0x1.62e42ap-1f, 0x1.ebf9bcp-3f, 0x1.c6b752p-5f, 0x1.3cea88p-7f, 0x1.5bba14p-10f);
 #if defined(HC_ISA_avx512)
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(t, vf_set(-126.0f), _CMP_NLT_UQ), y, t - f);
 #else

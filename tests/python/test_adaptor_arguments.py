@@ -28,6 +28,7 @@ from mindspeed.adaptor import (
     PatchError,
     arguments,
     discovery,
+    rules,
     session,
 )
 from mindspeed.features.compatibility import arguments as arguments_feature
@@ -116,6 +117,25 @@ def test_a_switch_that_megatron_has_too_is_on_by_its_level():
     arguments.add_flags(parser, [feature])
     for words, wanted in (([], True), (["--use-fast"], True), (["--no-fast"], False)):
         assert feature.wants(parser.parse_args(words)) is wanted, words
+
+
+def test_another_default_of_a_newer_megatron_is_not_what_somebody_asked_for():
+    """Options of ours that Megatron has by now: no warning, and no error at a lower level, unless somebody gave them."""
+    spin = Flag("--spin", "spin")
+    momentum = Flag("--spin-momentum", "momentum", type=float, default=0.95)
+    split = Flag("--spin-split", "split", negative="--spin-no-split")
+    feature = Feature(name="spin", level=Level.ACCELERATION, area="optimizer", flags=(spin, momentum, split))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--spin-momentum", type=float, default=0.9)
+    parser.add_argument("--spin-no-split", dest="spin_split", action="store_false", default=True)
+    arguments.add_flags(parser, [feature])
+    args = parser.parse_args([])
+    assert (args.spin_momentum, args.spin_split) == (0.9, True)  # Megatron's stay
+    assert rules.idle_flags([feature], args, Level.ACCELERATION) == []
+    assert rules.problems([feature], args, Level.COMPATIBILITY) == []
+    given = parser.parse_args(["--spin-momentum", "0.8"])
+    assert "--spin-momentum has no effect" in rules.idle_flags([feature], given, Level.ACCELERATION)[0]
+    assert "belongs to level 2" in rules.problems([feature], given, Level.COMPATIBILITY)[0]
 
 
 def test_help_shows_them_in_groups_of_their_own(monkeypatch, capsys):

@@ -11,6 +11,8 @@ from typing import Any
 from mindspeed.adaptor.errors import ConfigurationError
 
 _WORDS = {"true": True, "false": False}
+# Of options that a parser had before us, as a newer Megatron has some of ours: what they are when not given, by attribute.
+_defaults_of_others: dict[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,13 @@ class Flag:
     def is_given(self, args: object) -> bool:
         """Whether the value asks for something; switching off what is off does not."""
         value = self.value(args)
-        return value != self.unset and value is not False
+        unset = (self.unset, _defaults_of_others.get(self.dest, self.unset))
+        return value not in unset and value is not False
 
     def add_to(self, group: argparse._ActionsContainer, known: Mapping[str, Any]) -> None:
         """Declare the option unless the parser has it (`known`: its options by name)."""
+        if not self.megatron and not self.adds:
+            self._note_default_of_others(known)
         if self.name in known and self.negative:
             known[self.name].default = self.unset  # not given is not switched off: the level decides
         elif self.name in known and self.adds:
@@ -92,6 +97,11 @@ class Flag:
                 default=self.unset,
                 help=argparse.SUPPRESS,
             )
+
+    def _note_default_of_others(self, known: Mapping[str, Any]) -> None:
+        for name in (self.name, self.negative):
+            if name in known and known[name].dest == self.dest:
+                _defaults_of_others[self.dest] = known[name].default
 
     def _add_choices(self, action: argparse.Action) -> None:
         if action.choices is not None:

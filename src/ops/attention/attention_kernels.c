@@ -83,9 +83,9 @@ static void add_bias(const struct attn_row *row, float *s) {
     }
 }
 
-/* s becomes what is a logit but for a factor, -inf where hidden; returns that factor. Without a position bias it is
- * the scale, so that the scores are read but not written: the exponential multiplies by it on the way. A factor that is
- * not positive would turn -inf and the order around, so it is applied here as well. */
+/* s becomes what is a logit but for a factor, -inf where hidden; returns that factor. Without a position bias
+ * it is the scale, so that the scores are read but not written: the exponential multiplies by it on the way.
+ * A factor that is not positive would turn -inf and the order around, so it is applied here as well. */
 static float make_logits(const struct attn_row *row, float *s) {
     const bool later = row->before == NULL && row->after == NULL && row->scale > 0;
     if (!later) add_bias(row, s);
@@ -138,8 +138,8 @@ static float exp_one(float x) {
     return e[0];
 }
 
-/* A NaN among the scores makes its weight, so the sum, NaN, and then the maximum as well: it shows in the output instead
- * of being skipped. */
+/* A NaN among the scores makes its weight, so the sum, NaN, and then the maximum as well: it shows in the
+ * output instead of being skipped. */
 void HC_FN(attn_softmax_row)(const struct attn_row *row, float *s, float *max, float *sum, float *rescale) {
     const float unit = make_logits(row, s), seen = highest(row, s) * unit, old = *max;
     const float now = seen > old ? seen : old;
