@@ -3,17 +3,10 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from torch.testing._internal.distributed.multi_threaded_pg import (
-    ProcessLocalGroup,
-    _install_threaded_pg,
-    _uninstall_threaded_pg,
-)
+from thread_ranks import on_ranks
 
 SIZE, S, B, HIDDEN, OUT = 2, 8, 2, 6, 4
 
@@ -23,40 +16,6 @@ def te(standins):
     import transformer_engine.pytorch
 
     return transformer_engine.pytorch
-
-
-def on_ranks(work, size=SIZE):
-    """work(rank, group) on as many threads; their results, or the first error."""
-    torch._C._distributed_c10d._set_thread_isolation_mode(True)
-    world = _install_threaded_pg()
-    store = dist.HashStore()
-    results, errors = [None] * size, []
-
-    def rank_main(rank):
-        try:
-            dist.init_process_group("threaded", rank=rank, world_size=size, store=store)
-            results[rank] = work(rank, dist.group.WORLD)
-        except BaseException as error:
-            errors.append(error)
-            ProcessLocalGroup.exception_handle(error)
-        finally:
-            if world.default_pg is not None:
-                dist.destroy_process_group()
-
-    try:
-        threads = [threading.Thread(target=rank_main, args=(rank,)) for rank in range(size)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    finally:
-        _uninstall_threaded_pg()
-        torch._C._distributed_c10d._set_thread_isolation_mode(False)
-    if errors:
-        raise min(
-            errors, key=lambda error: isinstance(error, SystemExit)
-        )  # the others were only told to stop
-    return results
 
 
 def whole_tensors():
