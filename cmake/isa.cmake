@@ -1,5 +1,5 @@
 # The only place with flags per instruction set. Same list as HC_FOR_ISAS in src/base/hc_isa.h.
-set(HC_KERNEL_FLAGS -O3 -fno-lto -ffp-contract=off -fno-math-errno -fno-trapping-math)
+set(HC_KERNEL_FLAGS ${HC_KERNEL_LEVEL} -fno-lto -ffp-contract=off -fno-math-errno -fno-trapping-math)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(HC_ISAS scalar avx2 avx512 avx512vnni avx512bf16 amx)
   set(HC_FLAGS_scalar "")
