@@ -3,10 +3,12 @@
 #pragma once
 #include "attention_kernels.h"
 
-/* Rows from which loading a tile, for all rows at once, costs less. */
-enum { ATTN_FEW_ROWS = 16 };
+/* Rows from which loading a tile, for all rows at once, costs less; elements of a row that the kernels of
+ * pairs take. */
+enum { ATTN_FEW_ROWS = 16, ATTN_FEW_MOST = 512 };
 
-/* Additions are made in the order of attn_gemm: the results have the same bits. */
+/* Additions are made in the order of attn_gemm: the results have the same bits. Kernels of pairs add
+ * otherwise. */
 struct attn_few {
     size_t m, keys, d;
     const float *a;         /* queries [m][d], or weights [m][keys] */
@@ -23,3 +25,7 @@ struct attn_few {
 HC_KERNEL(attn_few_scores, (const struct attn_few *p))
 /* c[m][d] += a times the values. */
 HC_KERNEL(attn_few_outputs, (const struct attn_few *p))
+/* The same of bfloat16 keys and values. Of queries that are bfloat16 in float32 clothes, and of weights that
+ * are rounded to it; p->d and p->keys are at most ATTN_FEW_MOST, p->m is below ATTN_FEW_ROWS. */
+HC_KERNEL_BF16(attn_few_scores_BF16, (const struct attn_few *p))
+HC_KERNEL_BF16(attn_few_outputs_BF16, (const struct attn_few *p))

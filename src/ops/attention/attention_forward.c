@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "attention_cache.h"
-#include "attention_few.h"
 #include "attention_job.h"
 #include "long_loop.h"
 #include "temporary.h"
@@ -187,8 +186,8 @@ struct part {
     size_t kv_head, k, keys, high;
 };
 
-/* The same as whole_tile, to the bit. What fills the last vector of keys is its last key again; `next` is
- * what will be read behind this. */
+/* The same as whole_tile, to the bit where no pairs are multiplied. What fills the last vector of keys is its
+ * last key again; `next` is what will be read behind this. */
 static void few_tile(const struct attn_job *job, const struct attn_batch *batch, const struct part *p,
                      const struct part *next) {
     const struct attn_args *a = job->a;
@@ -202,13 +201,13 @@ static void few_tile(const struct attn_job *job, const struct attn_batch *batch,
     few.row = key, few.dtype = type_of(job, SLOT_K);
     few.c = p->tiles.s, few.ldc = ATTN_KEY_ROW;
     few.ahead = value, few.ahead_rows = keys, few.ahead_bytes = a->dv * (size_t)job->v.item_size;
-    HC_DISPATCH(attn_few_scores)(&few);
+    job->few_scores(&few);
     softmax_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
     few.a = p->tiles.s, few.lda = ATTN_KEY_ROW, few.d = a->dv;
     few.row = value, few.dtype = type_of(job, SLOT_V);
     few.c = p->tiles.out, few.ldc = job->ldv;
     few.ahead = next_key, few.ahead_rows = next->keys, few.ahead_bytes = a->d * (size_t)job->k.item_size;
-    HC_DISPATCH(attn_few_outputs)(&few);
+    job->few_outputs(&few);
 }
 
 static void whole_tile(const struct attn_job *job, const struct attn_batch *batch, struct part *p) {

@@ -126,18 +126,31 @@ static aclnnStatus set_pages(struct attn_job *job) {
     return 0;
 }
 
-/* Tiles of bfloat16 tensors are multiplied as such where the CPU can. Steps of decoding, which memory limits,
- * round no weights, so where they shall have the bits of longer sequences those round none either. */
-static attn_gemm_fn *choose_gemm(const struct attn_args *a, const struct hc_call *call) {
-    attn_gemm_fn *bf16 = HC_DISPATCH(attn_gemm_AMX);
-    if (bf16 == NULL && a->sq > 1 && !hc_batch_invariant()) bf16 = HC_DISPATCH(attn_gemm_BF16);
-    bool all = bf16 != NULL;
+static bool all_bf16(const struct hc_call *call) {
     static const int SLOTS[] = {SLOT_Q, SLOT_K, SLOT_V, SLOT_DY, SLOT_Q_ROPE, SLOT_K_ROPE};
+    bool all = true;
     for (size_t i = 0; i < HC_ARRAY_SIZE(SLOTS); i++) {
         const aclTensor *t = hc_arg(call, SLOTS[i]);
         all = all && (t == NULL || t->dtype == ACL_BF16);
     }
-    return all ? bf16 : HC_DISPATCH(attn_gemm);
+    return all;
+}
+
+/* Tensors of bfloat16 are multiplied as such where the CPU can. Products of pairs add in orders of their own,
+ * those of a few rows in another than tiles: where a row shall have the same bits in all of them there are
+ * none. */
+static void choose_products(struct attn_job *job) {
+    const struct attn_args *a = job->a;
+    job->gemm = HC_DISPATCH(attn_gemm);
+    job->few_scores = HC_DISPATCH(attn_few_scores);
+    job->few_outputs = HC_DISPATCH(attn_few_outputs);
+    if (!all_bf16(job->call)) return;
+    const bool pairs = HC_DISPATCH(attn_gemm_BF16) != NULL && !hc_batch_invariant();
+    if (HC_DISPATCH(attn_gemm_AMX) != NULL) job->gemm = HC_DISPATCH(attn_gemm_AMX);
+    else if (pairs && a->sq > 1) job->gemm = HC_DISPATCH(attn_gemm_BF16);
+    if (!pairs || hc_max_size(a->d, a->dv) > ATTN_FEW_MOST) return;
+    job->few_scores = HC_DISPATCH(attn_few_scores_BF16);
+    job->few_outputs = HC_DISPATCH(attn_few_outputs_BF16);
 }
 
 static float *floats_of(const struct hc_call *call, int slot) {
@@ -152,7 +165,7 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     *job = (struct attn_job){.a = a, .call = call};
     job->ld = attn_row_size(a->d);
     job->ldv = attn_row_size(a->dv);
-    job->gemm = choose_gemm(a, call);
+    choose_products(job);
     job->q = make_view(a->layout, hc_arg(call, SLOT_Q), a->d - a->d_rope);
     job->k = make_view(a->kv_layout, hc_arg(call, SLOT_K), a->d - a->d_rope);
     job->q_rope = make_view(a->layout, hc_arg(call, SLOT_Q_ROPE), a->d_rope);

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 
 #include "attention.h"
+#include "attention_few.h"
 #include "attention_kernels.h"
 #include "convert.h"
 
@@ -56,9 +57,11 @@ struct attn_job {
     float *max, *sum; /* NULL: not asked for */
     float *lse;       /* likewise */
     const float *sink;
-    size_t *pages;      /* of each batch in turn, where keys lie in pages */
-    size_t ld, ldv;     /* from row to row of a tile of head elements */
-    attn_gemm_fn *gemm; /* products of tiles, the second operand being one of the tensors */
+    size_t *pages;                  /* of each batch in turn, where keys lie in pages */
+    size_t ld, ldv;                 /* from row to row of a tile of head elements */
+    attn_gemm_fn *gemm;             /* products of tiles, the second operand being one of the tensors */
+    attn_few_scores_fn *few_scores; /* products of a few rows with keys and values where they lie */
+    attn_few_outputs_fn *few_outputs;
     atomic_bool failed; /* a work item had no scratch: items cannot return an error */
 };
 

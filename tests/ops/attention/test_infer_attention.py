@@ -204,6 +204,25 @@ def test_keys_in_pages(rows: int, flat: bool, dtype: torch.dtype) -> None:
     close(PADDED["BSH"][1](out, 4), reference(case)[0], dtype)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("group", [1, 2, 3, 5, 8, 15])
+@pytest.mark.parametrize(
+    ("keys", "d", "dv"), [(1, 64, 64), (37, 33, 40), (129, 130, 17), (255, 64, 96), (20, 516, 8)]
+)
+def test_a_step_of_decoding(keys: int, d: int, dv: int, group: int, dtype: torch.dtype) -> None:
+    """Few rows are multiplied where keys and values lie: all rests of rows, keys and columns."""
+    case = make_case(b=2, n=2 * group, nkv=2, sq=1, skv=keys, d=d, dv=dv, dtype=dtype, ragged=False)
+    check_padded(case, "BNSD")
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_value_that_is_not_finite_stays_in_its_column(dtype: torch.dtype) -> None:
+    case = make_case(b=1, n=4, nkv=1, sq=1, skv=37, d=32, dtype=dtype, ragged=False)
+    case.v[0, 0, 36, 5] = math.inf
+    out, _ = run_padded(case, "BNSD")
+    assert out[..., 5].isinf().all() and out.isfinite().sum() == out.numel() - 4
+
+
 def test_packed_queries_over_pages() -> None:
     case = make_case(b=4, sq=9, skv=70, d=32)
     order = table_of(case, 16)
