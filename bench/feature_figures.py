@@ -32,7 +32,6 @@ from typing import Any
 
 from processes import in_process
 
-os.environ["MINDSPEED_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
 MIB = 2**20
 SIZES = (
     "--num-layers 4 --hidden-size 256 --num-attention-heads 8 --seq-length 256 --max-position-embeddings 512 "
@@ -423,6 +422,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    os.environ["MINDSPEED_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     checkout = options.megatron.resolve()
     sys.path.insert(0, str(checkout))
     for name in ("mindspeed.megatron_adaptor", "megatron.training.training"):

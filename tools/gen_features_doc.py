@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write docs/features/README.md, and what docs/migrating.md says of this package, from the features as they are installed.
+"""Write docs/features/README.md and matrix.md, and what docs/migrating.md says of this package, from the features as they are installed.
 
 In docs/migrating.md the flags of the original and what they do there are written by hand; the last column is filled in here
 where a feature has the first flag of the row, and the table of names comes from mindspeed/absent.py.
@@ -15,12 +15,14 @@ import re
 import sys
 from pathlib import Path
 
+import matrix_page
 from mindspeed import absent
 from mindspeed.adaptor.discovery import all_features
 from mindspeed.adaptor.feature import Feature
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES = ROOT / "docs" / "features" / "README.md"
+MATRIX = ROOT / "docs" / "features" / "matrix.md"
 MIGRATING = ROOT / "docs" / "migrating.md"
 HEAD = """\
 # Features
@@ -28,7 +30,8 @@ HEAD = """\
 <!-- Written by tools/gen_features_doc.py (`make docs`) from python/mindspeed/features; edits are lost. -->
 
 Level 0 is what Megatron needs to run on an NPU, level 1 the same results by fused operators, level 2 what a flag asks for.
-`--optimization-level` chooses (default 2); [the plan](../plan.md) tells what a command would switch on.
+`--optimization-level` chooses (default 2); [the plan](../plan.md) tells what a command would switch on,
+and [what works where](matrix.md) with which releases, on which ranks and with which other features each of them works.
 """
 TITLES = {
     0: "Level 0: compatibility",
@@ -96,7 +99,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="fail when a document is stale")
     check = parser.parse_args().check
-    pages = {FEATURES: features_page(), MIGRATING: migrating_page(MIGRATING.read_text(encoding="utf-8"))}
+    pages = {
+        FEATURES: features_page(),
+        MATRIX: matrix_page.page(),
+        MIGRATING: migrating_page(MIGRATING.read_text(encoding="utf-8")),
+    }
     stale = [
         page for page, text in pages.items() if not page.is_file() or page.read_text(encoding="utf-8") != text
     ]

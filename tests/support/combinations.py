@@ -106,7 +106,7 @@ def features() -> list[Feature]:
 
 
 @functools.cache
-def _nothing() -> Given:
+def nothing() -> Given:
     """All flags as if nobody had given any."""
     return {flag.dest: flag.unset for flag in arguments.flags_of(all_features()).values()}
 
@@ -129,7 +129,7 @@ def factors(world: int) -> dict[str, tuple[Any, ...]]:
 def given(setting: Setting, keep: Collection[str] | None = None) -> Given:
     """All flags of features, and of Megatron what the features' rules look at, as repatch() takes them. `keep`: the
     features that are not switched off."""
-    flags: Given = _nothing() | {
+    flags: Given = nothing() | {
         "optimization_level": 2,
         "bf16": setting["dtype"] == "bf16",
         "use_distributed_optimizer": setting["optimizer"] == "distributed",

@@ -14,6 +14,7 @@ from typing import Any
 import mindspeed.megatron_adaptor  # noqa: F401
 from mindspeed.adaptor.discovery import all_features
 from mindspeed.adaptor.importing import module_exists
+from mindspeed.adaptor.rules import too_new
 from mindspeed.adaptor.versions import installed_version
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     patches = {
         (feature.name, patch.target)
         for feature in all_features()
+        if not list(too_new(feature))
         for patch in feature.patches
         if patch.fits(installed_version) and not (patch.requires and not module_exists(patch.requires))
     }

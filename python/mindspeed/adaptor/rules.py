@@ -51,7 +51,7 @@ def problems(features: Iterable[Feature], args: Arguments, level: Level) -> list
     found.extend(_conflicts(on))
     for feature in on:
         found.extend(_unmet(feature, args, choices))
-        found.extend(_too_new(feature))
+        found.extend(too_new(feature))
         if feature.check is not None:
             found.extend(f"{feature.title}: {sentence}" for sentence in feature.check(args))
     return found
@@ -119,7 +119,8 @@ def _unmet(feature: Feature, args: Arguments, choices: list[Choice]) -> Iterator
         yield f"{feature.title} needs {what}: {need.why}; add {need.flag}, or {_remedy(feature)}"
 
 
-def _too_new(feature: Feature) -> Iterator[str]:
+def too_new(feature: Feature) -> Iterator[str]:
+    """Whether the Megatron Core that is installed is none that the feature is for."""
     found = installed_version("megatron-core") if feature.until else None
     if found is not None and release(found) >= release(feature.until):
         yield (

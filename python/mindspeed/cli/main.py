@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import mindspeed
-from mindspeed.cli import diff, doctor, environment, plan, smi, trace
+from mindspeed.cli import diff, doctor, environment, memory, plan, smi, trace
 
 DESCRIPTION = "Megatron-LM on Ascend NPUs, and on any Linux machine without one."
 EPILOG = """\
@@ -22,6 +22,8 @@ examples:
   eval "$(mindspeed env)"               set the environment of this shell
   mindspeed plan -- torchrun --nproc-per-node 8 pretrain_gpt.py ...
                                         features, patches, flags and memory of a command, without running it
+  mindspeed memory -- torchrun --nproc-per-node 8 pretrain_gpt.py ...
+                                        run it, and show which module held what when memory was fullest
   mindspeed diff A B                    where two runs with --npu-datadump part
   mindspeed env --list                  every variable that is read, its value, and whether it is valid
 
@@ -92,8 +94,47 @@ def build_parser() -> argparse.ArgumentParser:
     merge.add_argument("-o", "--output", metavar="OUT", required=True, help="a new file")
     merge.set_defaults(run=lambda args: trace.merge(args.files, args.output))
     _add_plan(commands)
+    _add_memory(commands)
     _add_diff(commands)
     return parser
+
+
+def _add_memory(commands: Any) -> None:
+    memories = commands.add_parser(
+        "memory",
+        help="run a training command, and show which module holds what memory",
+        usage="mindspeed memory [options] -- COMMAND ...\n       mindspeed memory [options] --read DIR",
+        description="Run a command with its device memory recorded: which modules, by name, held what when most was in use, and over"
+        " time. The program's own output goes to standard error. Exit code as of the command.",
+    )
+    memories.add_argument(
+        "--steps", type=int, default=memory.STEPS, metavar="N",
+        help=f"of the optimizer to record; the program runs on without (default: {memory.STEPS})",
+    )  # fmt: skip
+    memories.add_argument("--format", choices=memory.FORMATS, default="table", help="default: table")
+    memories.add_argument("-o", "--output", metavar="FILE", help="instead of standard output")
+    memories.add_argument("--rank", type=int, metavar="R", help="the rank to show (default: the fullest)")
+    memories.add_argument(
+        "--depth", type=int, default=memory.DEPTH, metavar="N",
+        help=f"parts of names: at 3 decoder.layers.0 is one module (default: {memory.DEPTH})",
+    )  # fmt: skip
+    memories.add_argument("--record", metavar="DIR", help="keep the records, for --read")
+    memories.add_argument("--read", metavar="DIR", help="show such records, and run nothing")
+    memories.add_argument("command", metavar="COMMAND", nargs="*", help="torchrun ... script.py --flags ...")
+    memories.set_defaults(run=_memory)
+
+
+def _memory(args: argparse.Namespace) -> int:
+    return memory.run(
+        args.command,
+        steps=args.steps,
+        record=args.record,
+        read=args.read,
+        rank=args.rank,
+        depth=args.depth,
+        form=args.format,
+        output=args.output,
+    )
 
 
 def _add_diff(commands: Any) -> None:

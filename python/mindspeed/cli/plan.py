@@ -32,7 +32,7 @@ def show(
     except CommandError as error:
         raise UsageError(f"plan: {error}") from error
     text = {"table": report.text, "json": _json, "html": page.page}[form](made)
-    _write(text, output)
+    write(text, output)
     return 1 if made["problems"] else 0
 
 
@@ -50,7 +50,8 @@ def _json(plan: dict[str, Any]) -> str:
     return json.dumps(plan, indent=2)
 
 
-def _write(text: str, output: str | None) -> None:
+def write(text: str, output: str | None, command: str = "plan") -> None:
+    """To a file, or to standard output."""
     text = text if text.endswith("\n") else text + "\n"
     if output is None:
         sys.stdout.write(text)
@@ -58,7 +59,7 @@ def _write(text: str, output: str | None) -> None:
     try:
         _replace(Path(output), text)
     except OSError as error:
-        raise UsageError(f"plan: cannot write {output}: {error.strerror}") from error
+        raise UsageError(f"{command}: cannot write {output}: {error.strerror}") from error
 
 
 def _replace(path: Path, text: str) -> None:

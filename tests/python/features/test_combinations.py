@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import combinations
+import feature_matrix
 import pytest
 import torchrun
 
@@ -107,6 +109,16 @@ def test_all_pairs_are_covered(world: int) -> None:
     settings, impossible = settings_of(world)
     assert len(settings) == COUNTS[world] and not any(map(combinations.problems, settings))
     assert {tuple(name for name, _ in pair) for pair in impossible} <= EXCLUDED
+
+
+def test_every_pair_of_features_goes_together_or_is_refused_by_both_names() -> None:
+    """Of all features, those that combinations leave out among them, as docs/features/matrix.md tells it."""
+    silent = []
+    for one, other in itertools.combinations(feature_matrix.usable(), 2):
+        refused = feature_matrix.together(one, other).refused
+        if refused and not any(feature_matrix.names_both(text, one, other) for text in refused):
+            silent.append(f"{one.name}, {other.name}: {refused}")
+    assert not silent, "\n".join(silent)
 
 
 def test_tables_name_features_that_there_are() -> None:

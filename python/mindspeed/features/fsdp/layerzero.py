@@ -166,6 +166,7 @@ _SWITCHES = {
     "overlap_param_gather": "the next unit is gathered meanwhile anyway; leave out --overlap-param-gather",
     "use_torch_fsdp2": "it is what --layerzero chooses by itself; leave out --use-torch-fsdp2",
     "use_custom_fsdp": "both shard the parameters; leave out --use-custom-fsdp",
+    "use_megatron_fsdp": "both shard the parameters; leave out --use-megatron-fsdp",
     "use_legacy_models": "there are layers of Megatron Core to be wrapped; leave out --use-legacy-models",
 }
 

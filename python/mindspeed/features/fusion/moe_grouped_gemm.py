@@ -51,7 +51,7 @@ def into_accumulators(ops: Any) -> Any:
 FEATURE = Feature(
     name="moe-grouped-gemm",
     level=Level.ACCELERATION,
-    until="0.18",  # which has no experts by grouped_gemm any more
+    until="0.17",  # which has no experts by grouped_gemm any more
     flags=(
         Flag(
             "--gemm-gradient-accumulation-fusion",

@@ -133,7 +133,7 @@ _MOE = "megatron.core.transformer.moe"
 FEATURE = Feature(
     name="moe-zero-memory",
     level=Level.ACCELERATION,
-    until="0.18",  # which has no experts by grouped_gemm any more
+    until="0.17",  # which has no experts by grouped_gemm any more
     flags=(
         Flag(
             _FLAG,

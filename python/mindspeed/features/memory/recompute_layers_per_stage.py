@@ -39,7 +39,7 @@ def share(layers: int, chunk: int, chunks: int) -> int:
 
 
 def sharing(checkpointed: Callable[..., Any]) -> Callable[..., Any]:
-    """TransformerBlock._checkpointed_forward, with the chunk's share as the number of layers."""
+    """TransformerBlock._checkpointed_forward, a function from 0.18 on, with the chunk's share as the number of layers."""
 
     @functools.wraps(checkpointed)
     def _checkpointed_forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -72,6 +72,13 @@ FEATURE = Feature(
             "megatron.core.transformer.transformer_block:TransformerBlock._checkpointed_forward",
             sharing,
             wraps=True,
+            until="0.18",
+        ),
+        Patch(
+            "megatron.core.transformer.transformer_block:checkpointed_forward",
+            sharing,
+            wraps=True,
+            since="0.18",
         ),
     ),
 )

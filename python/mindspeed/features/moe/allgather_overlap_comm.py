@@ -25,7 +25,7 @@ def check(args: Any) -> Iterator[str]:
 FEATURE = Feature(
     name="moe-allgather-overlap-comm",
     level=Level.ACCELERATION,
-    until="0.18",  # which has no experts by grouped_gemm any more
+    until="0.17",  # which has no experts by grouped_gemm any more
     flags=(Flag("--moe-allgather-overlap-comm", _companion.HELP),),
     needs=_companion.NEEDS,
     check=check,

@@ -33,7 +33,7 @@ def check(args: Any) -> Iterator[str]:
 FEATURE = Feature(
     name="moe-alltoall-overlap-comm",
     level=Level.ACCELERATION,
-    until="0.18",  # which has no experts by grouped_gemm any more
+    until="0.17",  # which has no experts by grouped_gemm any more
     flags=(Flag("--moe-alltoall-overlap-comm", _companion.HELP),),
     needs=_companion.NEEDS,
     check=check,

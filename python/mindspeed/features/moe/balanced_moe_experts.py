@@ -111,7 +111,10 @@ def check(args: Any) -> Iterator[str]:
         or 1
     )
     if tensor > 1:
-        yield "experts are copied whole; give --expert-tensor-parallel-size 1"
+        yield (
+            f"experts are copied whole, and {tensor} tensor-parallel ranks (--tensor-model-parallel-size) have slices of them; give "
+            "--expert-tensor-parallel-size 1"
+        )
     if getattr(args, "moe_expert_capacity_factor", None) is not None:
         yield "--moe-expert-capacity-factor drops tokens of full experts, and copies keep them from being full; leave one out"
     if "moe" in (getattr(args, "recompute_modules", None) or ()):

@@ -11,7 +11,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from mindspeed.adaptor import Feature, Flag, Level, Patch, session
+from mindspeed.adaptor.importing import module_exists
 from mindspeed.adaptor.versions import installed_version, release
 from mindspeed.features.optimizer import _muon
 
@@ -41,9 +41,7 @@ _OTHERS = {
 @functools.cache
 def is_native() -> bool:
     """Whether the Megatron that is installed has an optimizer of this name."""
-    with contextlib.suppress(ModuleNotFoundError):
-        return importlib.util.find_spec("megatron.core.optimizer.muon") is not None
-    return False
+    return module_exists("megatron.core.optimizer.muon")
 
 
 def is_chosen(args: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mindspeed.adaptor import Feature, Flag, Level, Patch
+from mindspeed.adaptor import Conflict, Feature, Flag, Level, Patch
 
 _P2P = "megatron.core.pipeline_parallel.p2p_communication"
 _FIXED = ("allgather", "alltoall_seq")  # dispatchers of tokens that want one length
@@ -129,6 +129,12 @@ FEATURE = Feature(
             "--variable-seq-lengths",
             "Stages of a pipeline tell each other shapes: micro-batches may differ in length.",
             in_config=False,  # Megatron's configs have the field
+        ),
+    ),
+    conflicts=(
+        Conflict(
+            feature="moe-allgather-overlap-comm",
+            why="tokens of all ranks are gathered as sequences of one length",
         ),
     ),
     check=check,
