@@ -101,8 +101,12 @@ _TRIES, _CANDIDATES = 150, 5
 
 @functools.cache
 def features() -> list[Feature]:
-    """All but those of level 0 and those that are left out."""
-    return [feature for feature in all_features() if feature.level > 0 and feature.name not in LEFT_OUT]
+    """All that can be switched, but those of level 0 and those that are left out."""
+    return [
+        feature
+        for feature in all_features()
+        if feature.level > 0 and feature.flags and feature.name not in LEFT_OUT
+    ]
 
 
 @functools.cache
