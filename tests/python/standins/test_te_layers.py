@@ -182,6 +182,23 @@ def test_options_that_are_refused(te, options, message):
         te.Linear(4, 4, device=DEVICE, **options)
 
 
+@pytest.mark.parametrize("name", ["LayerNorm", "RMSNorm"])
+def test_norms_give_what_the_next_layer_wants(te, name):
+    """Residuals may be float32 where parameters are bfloat16 (--fp32-residual-connection)."""
+    norm = getattr(te, name)(16, params_dtype=torch.bfloat16, device=DEVICE)
+    x = torch.randn(5, 16, device=DEVICE, requires_grad=True)
+    out = norm(x)
+    function = (
+        F.layer_norm(x, (16,), eps=norm.eps) if name == "LayerNorm" else F.rms_norm(x, (16,), eps=norm.eps)
+    )
+    assert out.dtype is torch.bfloat16
+    torch.testing.assert_close(out, function.bfloat16(), rtol=2**-8, atol=0)
+    (grad,) = torch.autograd.grad(out.float().square().sum(), x)
+    assert grad.dtype is torch.float32 and grad.isfinite().all()
+    with torch.autocast("npu", torch.float16):
+        assert norm(x).dtype is torch.float16
+
+
 def test_types_must_agree_outside_autocast(te):
     layer = te.Linear(4, 4, params_dtype=torch.bfloat16, device=DEVICE)
     x = torch.randn(2, 4, device=DEVICE)

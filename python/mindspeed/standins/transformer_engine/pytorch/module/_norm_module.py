@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops.typed import typed
+
 from .base import Initialiser
 
 
@@ -60,6 +62,13 @@ class Norm(torch.nn.Module):
                 torch.nn.init.constant_(parameter, 1.0 if ones else 0.0)
             if self.sequence_parallel is not None:
                 parameter.sequence_parallel = self.sequence_parallel
+
+    def rounded(self, out: torch.Tensor) -> torch.Tensor:
+        """The result has the weight's type, as Transformer Engine's from 2.0 on: what float32 residuals come as goes on as
+        the next layer wants it. Autocast decides if it is on."""
+        device = out.device.type
+        is_auto = torch.is_autocast_enabled(device)
+        return typed(out, torch.get_autocast_dtype(device) if is_auto else self.weight.dtype)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, eps={self.eps}, zero_centered_gamma={self.zero_centered_gamma}"

@@ -22,4 +22,4 @@ class LayerNorm(Norm):
         super().__init__(*args, **{**kwargs, "has_bias": True})
 
     def forward(self, inp: torch.Tensor) -> torch.Tensor:
-        return layer_norm(inp, self.weight, self.bias, self.eps, self.zero_centered_gamma)
+        return self.rounded(layer_norm(inp, self.weight, self.bias, self.eps, self.zero_centered_gamma))

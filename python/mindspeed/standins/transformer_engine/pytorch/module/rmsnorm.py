@@ -17,4 +17,4 @@ class RMSNorm(Norm):
     """Parameter `weight`."""
 
     def forward(self, inp: torch.Tensor) -> torch.Tensor:
-        return rms_norm(inp, self.weight, self.eps, self.zero_centered_gamma)
+        return self.rounded(rms_norm(inp, self.weight, self.eps, self.zero_centered_gamma))
