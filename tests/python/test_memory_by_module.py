@@ -185,6 +185,7 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     [
         ({"format": 2}, "is no record of `mindspeed memory`"),
         ({"more": 1}, "damaged: wanted"),
+        ({"markers": []}, "it has no events, markers or modules"),
         ({"events": [[1]]}, "events has [1], wanted 2 whole numbers"),
         ({"events": [[1, "2"]]}, "events has [1, '2']"),
         ({"markers": [[0, 0, 9, 0]]}, "markers name module 0 of 4 and kind 9 of 5"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from mindspeed.planning.launch import CommandError, parse
 
 FORMATS = ("table", "json", "html")
 STEPS, DEPTH = 3, 3
+_STDERR = 2  # where what the program prints goes: standard output has the table alone
 
 
 def run(command: Sequence[str], *, steps: int, record: str | None, read: str | None, rank: int | None, depth: int,
@@ -91,14 +93,12 @@ def recorded(command: Sequence[str], folder: Path, steps: int) -> list[str]:
 
 def _start(command: Sequence[str], folder: Path, steps: int) -> int:
     """What the command prints goes to stderr: the table alone is on stdout. Ctrl-C is the command's."""
-    import os
-
     words = recorded(command, folder, steps)
     environment = {**os.environ, **variables()[1]}
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with subprocess.Popen(
-            words, env=environment, stdout=sys.stderr.fileno(),
+            words, env=environment, stdout=_STDERR,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         ) as process:  # fmt: skip
             return process.wait()

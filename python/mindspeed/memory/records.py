@@ -83,6 +83,8 @@ def read(path: Path) -> Recording:
 def _check(path: Path, found: dict[str, Any]) -> None:
     """Tables of whole numbers of the right width, and modules that there are."""
     widths = {"events": 2, "markers": 4, "regions": 5}
+    if not (found["events"] and found["markers"] and found["modules"]):
+        raise RecordError(f"{path} is damaged: it has no events, markers or modules")
     for name, width in widths.items():
         for row in found[name]:
             if not (isinstance(row, list) and len(row) == width and all(type(x) is int for x in row)):
