@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Run Megatron-LM's own unit tests on virtual NPUs and report by folder and by reason.
+"""Run Megatron-LM's own unit tests, or the original MindSpeed's, on virtual NPUs and report by file and by reason.
 
 The tests are not ours and are not copied: give a checkout of github.com/NVIDIA/Megatron-LM at a release. Each file runs as
 under `torchrun --nproc-per-node 8 -m pytest -p PLUGIN FILE`; the plugin is the two lines of a training script, `import torch`
@@ -16,6 +16,11 @@ puts them into a page next to the rows that the page has of other files, so it g
     python tools/megatron_unit_tests.py --checkout ../Megatron-LM --match 'tensor_parallel/.*'
     python tools/megatron_unit_tests.py --checkout ../Megatron-LM --write docs/conformance.md
     python tools/megatron_unit_tests.py --write docs/conformance.md          # only the report
+
+--suite mindspeed runs tests_extend/unit_tests of the original MindSpeed, over a checkout of Megatron-LM. These start their ranks
+themselves, from a server of processes, which has all imports here: a file is one process of pytest.
+
+    python tools/megatron_unit_tests.py --suite mindspeed --checkout ../MindSpeed --megatron ../Megatron-LM --match 'megatron/.*'
 """
 
 from __future__ import annotations
@@ -27,23 +32,26 @@ import gc
 import importlib
 import itertools
 import json
+import multiprocessing.forkserver
+import multiprocessing.util
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
 import torch
-from megatron_unit_tests_page import Row, update
+from megatron_unit_tests_page import Report, Row, update
+from megatron_unit_tests_suites import MEGATRON, SUITES, Suite
 
 SITE = Path(__file__).with_name("megatron_unit_tests_site")
-FOLDER = "tests/unit_tests"
 TIME_LIMIT = "time limit"
 LAST_WORDS = 30  # seconds for the other ranks when one has been killed
 # Reason by what the error says, first match wins. Those in the first group ask for what no NPU is, or for what only the
@@ -72,7 +80,7 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"has no attribute '_nccl_version'", "asks for the version of NCCL"),
     (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
     (r"[Ii]nstall package `(\w+)`", r"needs the package \1, which is not public"),
-    (r"No module named '(\S+)'", r"needs the package \1"),
+    (r"No module named '((?!mindspeed|tests_extend)\S+)'", r"needs the package \1"),
     (
         r"NameResolutionError|Max retries exceeded with url",
         "downloads files, and the machine of these tests has no network",
@@ -177,13 +185,13 @@ def explain_elsewhere(test: Test, text: str) -> bool:
     return False
 
 
-def explain(test: Test, text: str) -> Test:
+def explain(test: Test, text: str, suite: Suite = MEGATRON) -> Test:
     """Give a failure its reason by the error's text."""
     lines = [line for line in text.splitlines() if re.match(r"E\s+\S", line)] or text.strip().splitlines()
     test.line = (lines[0] if lines else "").removeprefix("E").strip()[:200]
     if explain_elsewhere(test, text):
         return test
-    for pattern, reason in REASONS:
+    for pattern, reason in (*suite.missing, *REASONS):
         found = re.search(pattern, text)
         if found:
             test.reason = found.expand(reason)
@@ -192,10 +200,10 @@ def explain(test: Test, text: str) -> Test:
     return test
 
 
-def settle(tests: dict[str, Test], prefix: str) -> None:
+def settle(tests: dict[str, Test], prefix: str, suite: Suite) -> None:
     """Reasons of single tests, and those that lines of errors tell by now; `prefix` + name is file::test."""
     for name, test in tests.items():
-        full = (prefix + name).removeprefix(FOLDER + "/")
+        full = (prefix + name).removeprefix(suite.folder + "/")
         if test.outcome == "failed" and not test.elsewhere:
             explain_elsewhere(test, test.line)
         for pattern, line, reason in SINGLE:
@@ -226,24 +234,24 @@ def read_rank(path: Path) -> Rank:
     return rank
 
 
-def judge(name: str, ranks: list[Rank]) -> Test:
+def judge(name: str, ranks: list[Rank], suite: Suite) -> Test:
     """One test over all ranks; without an outcome if it has not ended on each and failed on none."""
     ended = [(i, *rank.ended[name]) for i, rank in enumerate(ranks) if name in rank.ended]
     failed = [(i, text) for i, outcome, text in ended if outcome == "failed"]
     if failed:
         where = "" if len(failed) == len(ranks) else ", ".join(str(i) for i, _ in failed)
-        return explain(Test("failed", ranks=where), failed[0][1])
+        return explain(Test("failed", ranks=where), failed[0][1], suite)
     if len(ended) < len(ranks):
         return Test()
     outcome = "skipped" if all(outcome == "skipped" for _, outcome, _ in ended) else "passed"
     return Test(outcome, line=ended[0][2][:200] if outcome == "skipped" else "")
 
 
-def judge_all(ranks: list[Rank], why: str) -> dict[str, Test]:
+def judge_all(ranks: list[Rank], why: str, suite: Suite) -> dict[str, Test]:
     """All tests of a run that ended by itself, or had to be ended for the reason `why`: then the first test that a rank was
     in is to blame, and what other ranks did after it tells nothing."""
     names = list(dict.fromkeys(name for rank in ranks for name in [*rank.collected, *rank.ended]))
-    tests = {name: judge(name, ranks) for name in names}
+    tests = {name: judge(name, ranks, suite) for name in names}
     if not why:
         return tests
     stuck = [
@@ -259,7 +267,9 @@ def judge_all(ranks: list[Rank], why: str) -> dict[str, Test]:
 
 @dataclass(frozen=True)
 class Options:
-    checkout: Path
+    suite: Suite
+    checkout: Path  # or a folder that has its tests
+    megatron: Path
     ranks: int
     timeout: float
     test_timeout: float
@@ -267,11 +277,11 @@ class Options:
     lock: Path | None
 
 
-def import_once(checkout: Path) -> None:
+def import_once(checkout: Path, megatron: Path) -> None:
     """What every rank has in its memory when it begins."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "1")
-    folders = [str(SITE), str(checkout)]
+    folders = [str(SITE), *dict.fromkeys([str(checkout), str(megatron)])]
     os.environ["PYTHONPATH"] = os.pathsep.join(folders)  # of processes that ranks spawn
     sys.path[:0] = folders
     importlib.import_module("mindspeed_plugin")
@@ -279,6 +289,46 @@ def import_once(checkout: Path) -> None:
         with contextlib.suppress(ModuleNotFoundError):  # then the tests that need it say so
             importlib.import_module(name)
     gc.freeze()
+
+
+def serve_forks(preload: Sequence[str]) -> None:
+    """Python's server of processes, as a fork of this one: what comes from it has all imports.
+
+    Otherwise it is a new program, and each of eight ranks of each class of tests would import for itself.
+    """
+    start = multiprocessing.util.spawnv_passfds
+
+    def fork(path: bytes, args: list[str], passed: list[int]) -> int:
+        if "multiprocessing.forkserver" not in args[-1]:
+            return start(path, args, passed)
+        pid = os.fork()
+        if pid == 0:
+            kept = sorted({0, 1, 2, *passed})
+            for low, high in itertools.pairwise([*kept, os.sysconf("SC_OPEN_MAX")]):
+                os.closerange(low + 1, high)
+            try:
+                exec(args[-1], {})  # as python -c
+            finally:
+                os._exit(0)
+        return pid
+
+    # A process that it makes would run this program again, to find in it what it is given.
+    del sys.modules["__main__"].__file__
+    multiprocessing.set_forkserver_preload(list(preload))
+    multiprocessing.util.spawnv_passfds = fork
+    multiprocessing.forkserver.ensure_running()
+    multiprocessing.util.spawnv_passfds = start
+
+
+def tell_collection(paths: list[str], log: Path) -> None:
+    """pytest ended before it came to the files, as when a conftest.py next to them cannot be imported."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    text = log.read_text(encoding="utf-8", errors="replace")[-8000:]
+    with open(os.environ["UNIT_TESTS_OUT"], "a", encoding="utf-8") as out:
+        for path in paths:
+            event = {"test": f"{path}::(collection)", "outcome": "failed", "text": text}
+            out.write(json.dumps(event) + "\n")
 
 
 def be_rank(rank: int, port: int, paths: list[str], scratch: Path, options: Options) -> None:
@@ -290,15 +340,19 @@ def be_rank(rank: int, port: int, paths: list[str], scratch: Path, options: Opti
     os.dup2(out, 1)
     os.dup2(out, 2)
     ranks = str(options.ranks)
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=ranks, LOCAL_WORLD_SIZE=ranks, GROUP_RANK="0",
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True",
-        TORCHELASTIC_RUN_ID="unit_tests", UNIT_TESTS_OUT=str(scratch), PYTEST_DEBUG_TEMPROOT=str(scratch),
-    )  # fmt: skip
+    os.environ.update(UNIT_TESTS_OUT=str(scratch / f"rank{rank}.jsonl"), PYTEST_DEBUG_TEMPROOT=str(scratch))
+    if options.suite.is_launched:
+        os.environ.update(
+            RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=ranks, LOCAL_WORLD_SIZE=ranks, GROUP_RANK="0",
+            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True",
+            TORCHELASTIC_RUN_ID="unit_tests",
+        )  # fmt: skip
     os.chdir(options.checkout)
     sys.path.insert(0, "")
     code: int = 2
     try:
+        if not options.suite.is_launched:
+            serve_forks(options.suite.preload)
         sys.argv[:] = [
             "pytest",
             "-q",
@@ -308,9 +362,13 @@ def be_rank(rank: int, port: int, paths: list[str], scratch: Path, options: Opti
             "no:cacheprovider",
             "--continue-on-collection-errors",
             "--maxfail=0",  # releases from 0.16 ask for -x: every failure would cost a run
+            f"--rootdir={options.checkout}",
+            *options.suite.options,
             *paths,
         ]  # tests read it
         code = int(pytest.main(sys.argv[1:]))
+        if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+            tell_collection(paths, log)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -356,9 +414,18 @@ def end(pids: list[int]) -> None:
         os.waitpid(pid, 0)
 
 
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """No TemporaryDirectory: a process that a test forks and that ends as Python's own would remove ours as well."""
+    folder = Path(tempfile.mkdtemp(prefix="unit_tests."))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def run_once(paths: list[str], only: list[str], options: Options) -> dict[str, Test]:
-    with tempfile.TemporaryDirectory(prefix="megatron_unit_tests.", ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder)
+    with scratch_folder() as scratch:
         os.environ.pop("UNIT_TESTS_ONLY", None)
         if only:
             (scratch / "only.json").write_text(json.dumps(only), encoding="utf-8")
@@ -376,7 +443,7 @@ def run_once(paths: list[str], only: list[str], options: Options) -> dict[str, T
         finally:
             end(pids)
         ranks = [read_rank(scratch / f"rank{i}.jsonl") for i in range(options.ranks)]
-    return judge_all(ranks, why)
+    return judge_all(ranks, why, options.suite)
 
 
 @contextlib.contextmanager
@@ -388,6 +455,11 @@ def turn(lock: Path | None) -> Iterator[None]:
     with open(lock, "a", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
+
+
+def may_pass(test: Test) -> bool:
+    """In other processes, after what failed or hung before it."""
+    return not test.elsewhere and not test.reason.startswith("asks for ")
 
 
 def run_files(paths: list[Path], options: Options) -> list[FileResult]:
@@ -403,9 +475,9 @@ def run_files(paths: list[Path], options: Options) -> list[FileResult]:
         whole.runs += 1
         better = [n for n in found if found[n].outcome in ("passed", "skipped")]
         whole.tests.update({n: t for n, t in found.items() if t.outcome or n not in whole.tests})
-        settle(whole.tests, "")
+        settle(whole.tests, "", options.suite)
         left = [n for n, t in whole.tests.items() if not t.outcome]
-        failed = [n for n, t in whole.tests.items() if t.outcome == "failed" and not t.elsewhere]
+        failed = [n for n, t in whole.tests.items() if t.outcome == "failed" and may_pass(t)]
         new = [n for n in failed if n not in retried]
         if left and (not todo or set(left) != set(todo)):
             todo = left
@@ -417,13 +489,15 @@ def run_files(paths: list[Path], options: Options) -> list[FileResult]:
     for name in left:
         whole.tests[name] = explain(Test("failed"), "not reached: " + TIME_LIMIT)
     whole.seconds = round((time.monotonic() - began) / len(paths), 1)
-    settle(whole.tests, "")
-    return split(whole, relative)
+    settle(whole.tests, "", options.suite)
+    return split(whole, relative, options.suite)
 
 
-def split(whole: FileResult, files: list[str]) -> list[FileResult]:
+def split(whole: FileResult, files: list[str], suite: Suite) -> list[FileResult]:
     """By file. What belongs to none (a failure of the start or the end) is told of the first."""
-    results = {file: FileResult(file.removeprefix(FOLDER + "/"), whole.seconds, whole.runs) for file in files}
+    results = {
+        file: FileResult(file.removeprefix(suite.folder + "/"), whole.seconds, whole.runs) for file in files
+    }
     for name, test in whole.tests.items():
         file, _, rest = name.partition("::")
         results.get(file, results[files[0]]).tests[rest or name] = test
@@ -432,15 +506,10 @@ def split(whole: FileResult, files: list[str]) -> list[FileResult]:
     return list(results.values())
 
 
-def version_of(checkout: Path) -> str:
-    text = (checkout / "megatron/core/package_info.py").read_text(encoding="utf-8")
-    return ".".join(re.findall(r"^(?:MAJOR|MINOR|PATCH) = (\d+)", text, re.M))
-
-
 State = dict[str, dict[str, FileResult]]
 
 
-def load(path: Path) -> State:
+def load(path: Path, suite: Suite) -> State:
     if not path.exists():
         return {}
     kept = json.loads(path.read_text(encoding="utf-8"))
@@ -448,7 +517,7 @@ def load(path: Path) -> State:
         for name, data in files.items():
             data["tests"] = {test: Test(**fields) for test, fields in data["tests"].items()}
             files[name] = FileResult(**data)
-            settle(files[name].tests, name + "::")
+            settle(files[name].tests, name + "::", suite)
     return kept
 
 
@@ -478,40 +547,57 @@ def row_of(result: FileResult) -> Row:
         if test.elsewhere:
             row.why_elsewhere[test.reason] = row.why_elsewhere.get(test.reason, 0) + 1
         else:
-            why = f"{test.reason}: `{test.line[:110].replace('|', '/').replace('`', '')}`"
+            why = test.reason
+            if not why.startswith("asks for "):  # the line says no more
+                why += f": `{test.line[:110].replace('|', '/').replace('`', '')}`"
             row.why_failed[why] = row.why_failed.get(why, 0) + 1
     return row
 
 
-def write(page: Path, kept: Path, checkout: Path | None) -> None:
-    found = {v: {name: row_of(result) for name, result in files.items()} for v, files in load(kept).items()}
-    known = {version_of(checkout): below(checkout, chosen(checkout, ".*"))} if checkout else {}
-    update(page, found, known)
+def write(page: Path, kept: Path, suite: Suite, checkout: Path | None) -> None:
+    state = load(kept, suite)
+    found = {version: {name: row_of(r) for name, r in files.items()} for version, files in state.items()}
+    known = {suite.version(checkout): below(checkout, suite, chosen(checkout, suite))} if checkout else {}
+    update(page, Report(suite.mark, suite.prefix), found, known)
 
 
-def below(checkout: Path, paths: list[Path]) -> list[str]:
-    return [str(path.relative_to(checkout / FOLDER)) for path in paths]
+def below(checkout: Path, suite: Suite, paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(checkout / suite.folder)) for path in paths]
 
 
-def chosen(checkout: Path, match: str) -> list[Path]:
-    root = checkout / FOLDER
-    return [p for p in sorted(root.rglob("test_*.py")) if re.fullmatch(match, str(p.relative_to(root)))]
+def chosen(checkout: Path, suite: Suite, match: str = ".*") -> list[Path]:
+    root = checkout / suite.folder
+    names = {path: str(path.relative_to(root)) for path in sorted(root.rglob("test_*.py"))}
+    return [p for p, n in names.items() if re.fullmatch(match, n) and not re.fullmatch(suite.left_out, n)]
 
 
-def run_all(paths: list[Path], kept: Path, again: bool, together: bool, options: Options) -> None:
+def run_all(match: str, kept: Path, version: str, *, again: bool, together: bool, options: Options) -> None:
     """Those that have no result yet; results are kept at once, of a file, or of a folder."""
-    version = version_of(options.checkout)
-    root = options.checkout / FOLDER
-    todo = [p for p in paths if again or str(p.relative_to(root)) not in load(kept).get(version, {})]
+    suite, root = options.suite, options.checkout / options.suite.folder
+    done = load(kept, suite).get(version, {})
+    paths = chosen(options.checkout, suite, match)
+    todo = [p for p in paths if again or str(p.relative_to(root)) not in done]
     if todo:
-        import_once(options.checkout)
+        import_once(options.checkout, options.megatron)
     for _, group in itertools.groupby(todo, lambda path: path.parent if together else path):
         results = run_files(list(group), options)
-        state = load(kept)
+        state = load(kept, suite)
         state.setdefault(version, {}).update({result.name: result for result in results})
         save(kept, state)
         for result in results:
             show(result)
+
+
+@contextlib.contextmanager
+def folder_of(checkout: Path, suite: Suite) -> Iterator[Path]:
+    """Where tests run: their checkout; of one that is a MindSpeed itself, a folder that has nothing but the tests."""
+    if suite.is_launched:
+        yield checkout
+        return
+    with scratch_folder() as folder:
+        top = suite.folder.partition("/")[0]
+        (folder / top).symlink_to(checkout / top)
+        yield folder
 
 
 def interrupt(_number: int, _frame: object) -> None:
@@ -523,15 +609,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkout", type=Path, help="a checkout of Megatron-LM; without it only the report")
+    parser.add_argument("--suite", choices=tuple(SUITES), default="megatron", help="default: %(default)s")
+    parser.add_argument("--checkout", type=Path, help="a checkout of the suite; without it only the report")
+    parser.add_argument("--megatron", type=Path, help="a checkout of Megatron-LM, for other suites")
     parser.add_argument(
-        "--match", default=".*", help=f"only files whose path below {FOLDER} matches this regular expression"
+        "--match",
+        default=".*",
+        help="only files whose path below the folder of tests matches this regular expression",
     )
     parser.add_argument("--again", action="store_true", help="also files that the state has results of")
     parser.add_argument(
         "--together", action="store_true", help="the files of a folder in one run, which is quicker"
     )
-    parser.add_argument("--ranks", type=int, default=8, help="virtual NPUs (default: %(default)s)")
+    parser.add_argument(
+        "--ranks", type=int, default=8, help="virtual NPUs, of Megatron-LM's tests (default: %(default)s)"
+    )
     parser.add_argument(
         "--timeout", type=float, default=900, help="seconds for one run of a file (default: %(default)s)"
     )
@@ -541,8 +633,7 @@ def main() -> int:
     parser.add_argument(
         "--state",
         type=Path,
-        default=Path("build/megatron_unit_tests.json"),
-        help="results (default: %(default)s)",
+        help="results (default: build/SUITE_unit_tests.json)",
     )
     parser.add_argument("--lock", type=Path, help="lock this file while ranks run")
     parser.add_argument("--logs", type=Path, help="keep what the processes print in this folder")
@@ -550,24 +641,37 @@ def main() -> int:
         "--write", type=Path, help="write the report (Markdown) into this file, between its marks"
     )
     args = parser.parse_args()
-    if args.checkout:
-        checkout = args.checkout.resolve()
-        paths = chosen(checkout, args.match)
-        if not paths:
-            parser.error(f"no test file in {checkout / FOLDER} matches {args.match}")
-        logs = args.logs.resolve() if args.logs else None
-        if logs:
-            logs.mkdir(parents=True, exist_ok=True)
-        run_all(
-            paths,
-            args.state,
-            args.again,
-            args.together,
-            Options(checkout, args.ranks, args.timeout, args.test_timeout, logs, args.lock),
-        )
+    suite = SUITES[args.suite]
+    kept = args.state or Path(f"build/{args.suite}_unit_tests.json")
+    checkout = args.checkout and args.checkout.resolve()
+    if checkout:
+        if not chosen(checkout, suite, args.match):
+            parser.error(f"no test file in {checkout / suite.folder} matches {args.match}")
+        if not suite.is_launched and not args.megatron:
+            parser.error(f"--suite {args.suite} is over Megatron-LM: give its checkout as --megatron")
+        run_suite(args, suite, checkout, kept)
     if args.write:
-        write(args.write, args.state, args.checkout and args.checkout.resolve())
+        write(args.write, kept, suite, checkout)
     return 0
+
+
+def run_suite(args: argparse.Namespace, suite: Suite, checkout: Path, kept: Path) -> None:
+    logs = args.logs.resolve() if args.logs else None
+    if logs:
+        logs.mkdir(parents=True, exist_ok=True)
+    with folder_of(checkout, suite) as folder:
+        options = Options(
+            suite=suite,
+            checkout=folder,
+            megatron=args.megatron.resolve() if args.megatron else folder,
+            ranks=args.ranks if suite.is_launched else 1,
+            timeout=args.timeout,
+            test_timeout=args.test_timeout,
+            logs=logs,
+            lock=args.lock,
+        )
+        version = suite.version(checkout)
+        run_all(args.match, kept, version, again=args.again, together=args.together, options=options)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,33 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-BEGIN = "<!-- Below, to the next such line: written by tools/megatron_unit_tests.py -->"
-END = "<!-- End of what tools/megatron_unit_tests.py writes -->"
+BEGIN = "<!-- Below, to the next such line: written by tools/megatron_unit_tests.py{} -->"
+END = "<!-- End of what tools/megatron_unit_tests.py{} writes -->"
 OPEN = "Not run yet"
 COUNTS = re.compile(r"\| (\S+) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|")
 REASON = re.compile(r"\| (\d+) \| (\S+) \| (.*) \|")
 FAILS = "| tests | file | fails: why |"
 ELSEWHERE = "| tests | file | elsewhere only: why |"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One suite's: what stands behind the tool's name in the lines around it, and before a version in its headings."""
+
+    mark: str = ""
+    prefix: str = "core_v"
+
+    @property
+    def begin(self) -> str:
+        return BEGIN.format(self.mark)
+
+    @property
+    def end(self) -> str:
+        return END.format(self.mark)
+
+    @property
+    def heading(self) -> str:
+        return f"### {self.prefix}"
 
 
 @dataclass
@@ -34,19 +54,19 @@ class Row:
 
 @dataclass
 class Section:
-    """One release of Megatron."""
+    """One release of whose tests they are."""
 
     rows: dict[str, Row] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)  # files without a row
 
 
-def read_sections(page: str) -> dict[str, Section]:
+def read_sections(page: str, report: Report) -> dict[str, Section]:
     """What stands between the marks of a page, by release."""
     sections: dict[str, Section] = {}
     section, failing = Section(), False
-    for line in page.partition(BEGIN)[2].partition(END)[0].splitlines():
-        if line.startswith("### core_v"):
-            section = sections.setdefault(line.removeprefix("### core_v"), Section())
+    for line in page.partition(report.begin)[2].partition(report.end)[0].splitlines():
+        if line.startswith(report.heading):
+            section = sections.setdefault(line.removeprefix(report.heading), Section())
         elif line in (FAILS, ELSEWHERE):
             failing = line == FAILS
         elif line.startswith(OPEN):
@@ -79,13 +99,14 @@ def summary(rows: dict[str, Row]) -> str:
     )
 
 
-def render(version: str, section: Section) -> list[str]:
+def render(heading: str, section: Section) -> list[str]:
     rows, left = section.rows, [name for name in section.left if name not in section.rows]
-    lines = [f"### core_v{version}", "", summary(rows), ""]
+    lines = [heading, "", summary(rows), ""]
     if left:
         lines += [f"{OPEN} ({len(left)} of {len(rows) + len(left)} files): {', '.join(left)}.", ""]
     for head, failing in ((ELSEWHERE, False), (FAILS, True)):
-        lines += [head, "|---|---|---|", *reasons(rows, failing), ""]
+        if found := reasons(rows, failing):
+            lines += [head, "|---|---|---|", *found, ""]
     lines += ["| file | passed | failed | skipped | elsewhere |", "|---|---|---|---|---|"]
     lines += [
         f"| {name} | {row.passed} | {row.failed} | {row.skipped} | {row.elsewhere} |"
@@ -94,18 +115,20 @@ def render(version: str, section: Section) -> list[str]:
     return [*lines, ""]
 
 
-def update(path: Path, found: dict[str, dict[str, Row]], known: dict[str, list[str]]) -> None:
+def update(path: Path, report: Report, found: dict[str, dict[str, Row]], known: dict[str, list[str]]) -> None:
     """Write rows of files, by release, next to those that the page has of other files. `known` are the files that a release
     consists of, where they are known."""
     text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _inside, end_mark, after = rest.partition(END)
+    before, begin, rest = text.partition(report.begin)
+    _inside, end_mark, after = rest.partition(report.end)
     if not begin or not end_mark:
-        raise SystemExit(f"{path} lacks the lines that say where the report goes:\n{BEGIN}\n{END}")
-    sections = read_sections(text)
+        raise SystemExit(
+            f"{path} lacks the lines that say where the report goes:\n{report.begin}\n{report.end}"
+        )
+    sections = read_sections(text, report)
     for version, rows in found.items():
         sections.setdefault(version, Section()).rows.update(rows)
     for version, names in known.items():
         sections.setdefault(version, Section()).left = names
-    lines = [line for version in sorted(sections) for line in render(version, sections[version])]
-    path.write_text(before + "\n".join([BEGIN, "", *lines]) + "\n" + END + after, encoding="utf-8")
+    lines = [line for v in sorted(sections) for line in render(report.heading + v, sections[v])]
+    path.write_text(before + "\n".join([begin, "", *lines]) + "\n" + end_mark + after, encoding="utf-8")

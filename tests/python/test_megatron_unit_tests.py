@@ -72,6 +72,32 @@ def test_after():
 """
 
 
+# Tests that start their ranks themselves, as those of the original MindSpeed do, and one of what is not here.
+STARTS = """
+import multiprocessing, os, sys
+import pytest
+
+IMPORTED_BEFORE = "mindspeed.megatron_adaptor" in sys.modules and "torch" in sys.modules
+
+def rank_of(number):
+    return number, IMPORTED_BEFORE, os.environ.get("RANK")
+
+def test_ranks():
+    multiprocessing.set_start_method("forkserver", force=True)
+    with multiprocessing.Pool(2) as pool:
+        assert sorted(pool.map(rank_of, range(2))) == [(0, True, None), (1, True, None)]
+
+@pytest.mark.slow
+def test_slow(request):
+    assert request.config.getoption("--run-all")
+"""
+MISSING = "from mindspeed.core.qat.qat import something\n"
+OPTIONS = """
+def pytest_addoption(parser):
+    parser.addoption("--run-all", action="store_true")
+"""
+
+
 def run(*arguments: str) -> str:
     command = [sys.executable, str(TOOL), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout
@@ -148,11 +174,47 @@ def test_a_folder_at_once_in_processes_that_are_replaced(checkout: Path) -> None
     assert [result["runs"] for result in results.values()] == [2, 2, 2]
 
 
-def mark(name: str) -> str:
+@pytest.mark.slow
+def test_of_the_original_that_start_their_ranks(checkout: Path, tmp_path: Path) -> None:
+    for name, text in (
+        ("setup.py", "__version__ = '1.2.3'\n"),
+        ("mindspeed/__init__.py", "raise ImportError('the original itself')\n"),
+        ("tests_extend/__init__.py", ""),
+        ("tests_extend/conftest.py", OPTIONS),
+        ("tests_extend/unit_tests/features/test_starts.py", STARTS),
+        ("tests_extend/unit_tests/features/test_missing.py", MISSING),
+        ("tests_extend/unit_tests/qat/conftest.py", MISSING),
+        ("tests_extend/unit_tests/qat/test_behind_it.py", "def test_one():\n    pass\n"),
+        ("tests_extend/unit_tests/ops/triton/test_left_out.py", MISSING),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    state, page, mark_of = tmp_path / "state.json", tmp_path / "page.md", " --suite mindspeed"
+    page.write_text(f"{mark('BEGIN', mark_of)}\n{mark('END', mark_of)}\n", encoding="utf-8")
+    arguments = ["--suite", "mindspeed", "--checkout", str(tmp_path), "--megatron", str(checkout)]
+    run(*arguments, "--state", str(state), "--test-timeout", "200", "--write", str(page))
+    results = json.loads(state.read_text(encoding="utf-8"))["1.2.3"]
+    outcomes = {
+        name: {test: (found["outcome"], found["reason"]) for test, found in result["tests"].items()}
+        for name, result in results.items()
+    }
+    assert outcomes == {
+        "features/test_starts.py": {"test_ranks": ("passed", ""), "test_slow": ("passed", "")},
+        **{
+            name: {"(collection)": ("failed", "asks for `mindspeed.core.qat`, which is not here")}
+            for name in ("features/test_missing.py", "qat/test_behind_it.py")
+        },
+    }
+    written = page.read_text(encoding="utf-8")
+    assert "### MindSpeed 1.2.3\n\n3 files: 2 tests pass, 2 fail" in written
+    assert "| 1 | features/test_missing.py | asks for `mindspeed.core.qat`, which is not here |" in written
+
+
+def mark(name: str, suite: str = "") -> str:
     line = next(
         line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"{name} = ")
     )
-    return line.split('"')[1]
+    return line.split('"')[1].format(suite)
 
 
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:

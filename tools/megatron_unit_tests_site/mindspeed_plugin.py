@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """pytest's plugin of tools/megatron_unit_tests.py: the two lines of a training script, and a line of JSON for every event.
 
-`UNIT_TESTS_OUT` is the folder where each rank writes; `UNIT_TESTS_ONLY` a file with the names of the tests to run, if not all.
+`UNIT_TESTS_OUT` is the file where this rank writes; `UNIT_TESTS_ONLY` a file with the names of the tests to run, if not all.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ def tell(**event: object) -> None:
 
 
 def pytest_configure() -> None:
-    path = Path(os.environ["UNIT_TESTS_OUT"]) / f"rank{os.environ['RANK']}.jsonl"
-    OUT.append(open(path, "w", encoding="utf-8", buffering=1))  # noqa: SIM115
+    OUT.append(open(os.environ["UNIT_TESTS_OUT"], "w", encoding="utf-8", buffering=1))  # noqa: SIM115
 
 
 @pytest.hookimpl(trylast=True)
