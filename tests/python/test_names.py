@@ -66,15 +66,38 @@ IMPORTS = [
     ("LLM", "from mindspeed.core.context_parallel.get_batch_utils import _broadcast, broadcast_dynamic, get_ring_degree, "
             "get_batch_on_this_cp_rank, _get_batch_on_this_cp_rank_in_megatron_cp"),
     ("LLM", "from mindspeed.model.transformer import set_attention_mask"),
+    ("LLM", "from mindspeed.core.transformer.flash_attention.generate_mask.generate_mask import get_attention_mask"),
+    ("LLM", "from mindspeed.core.context_parallel.ulysses_context_parallel.ulysses_context_parallel import "
+            "UlyssesContextAttention"),
+    ("MM", "from mindspeed.core.context_parallel.ulysses_context_parallel.unaligned_cp.mapping import "
+           "all_to_all, cal_split_sizes, gather_forward_split_backward, split_forward_gather_backward"),
+    ("LLM", "from mindspeed.core.context_parallel.utils import sbh_to_tnd, tnd_to_sbh"),
+    ("LLM", "from mindspeed.core.context_parallel.ring_context_parallel.context_parallel_kv_cache import get_cache_policy"),
+    ("LLM", "from mindspeed.core.context_parallel.ring_context_parallel.ring_context_parallel import "
+            "ringattn_context_parallel"),
+    ("LLM", "from mindspeed.core.context_parallel.model_parallel_utils import get_ring_ranks_for_intra_window, "
+            "get_ring_ranks_for_inter_window_kv, get_ring_ranks_for_inter_window_dkv, get_ring_group_for_intra_window, "
+            "get_ring_group_for_intra_window_send_recv_overlap"),
+    ("LLM", "from mindspeed.core.pipeline_parallel.noop_layers.adaptor import NoopTransformerLayer, mindspeed_calc_flop"),
+    ("LLM", "from mindspeed.features_manager import ReuseFP32Param"),
+    ("RL", "from mindspeed.features_manager.memory.reuse_fp32_param import ReuseFP32Param"),
+    ("RL", "from mindspeed.core.tensor_parallel.ascend_turbo.initialize import initialize_cfg_from_args"),
+    ("the original's tests", "from mindspeed.core.context_parallel.utils import forward_update"),
+    ("the original's tests", "from mindspeed.core.optimizer.fused_ema_adamw.fused_ema_adamw import "
+                             "FusedEmaAdamW, fused_ema_adamw"),
+    ("the original's tests", "from mindspeed.core.transformer.moe.moe_utils import get_mean"),
+    ("the original's tests", "from mindspeed.core.transformer.transformer_block import _get_layer_offset"),
+    ("the original's tests", "from mindspeed.functional.tflops_calculate.tflops_utils import get_flops_counter"),
     ("LLM", "from mindspeed.utils import compute_qkv_index, broadcast_dynamic"),
 ]  # fmt: skip
 
 # What is not here, and words of the sentence that says so.
 REFUSED = {
     "from mindspeed.auto_settings.auto_settings import AutoSettings": "mindspeed plan",
-    "import mindspeed.core.context_parallel.ring_context_parallel.ring_context_parallel": "--context-parallel-size",
+    "from mindspeed.core.context_parallel.ring_context_parallel.ring_context_parallel import AttentionWithCp": "no parts",
+    "import mindspeed.core.context_parallel.adaptive_context_parallel.adaptive_context_parallel": "--context-parallel-size",
     "from mindspeed.core.context_parallel.adaptor import MindSpeedCPDotProductAttention": "context-parallel",
-    "from mindspeed.core.context_parallel.model_parallel_utils import get_ring_ranks_for_intra_window": "no windows",
+    "from mindspeed.core.context_parallel.model_parallel_utils import initialize_context_parallel_group_for_double_ring": "initialize_model_parallel",
     "from mindspeed.core.distributed.custom_fsdp.param_and_grad_buffer import gradient_reduce_preprocessing": "FSDP",
     "from mindspeed.core.memory.reuse_param.adaptor import reuse_fp32_param_init_wrapper": "repatch",
     "from mindspeed.core.megatron_basic.megatron_basic import get_device_wrapper": "nothing to register",

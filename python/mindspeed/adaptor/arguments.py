@@ -107,6 +107,14 @@ def complete(args: Namespace, features: Iterable[Feature]) -> None:
             setattr(args, flag.dest, flag.unset)
 
 
+def parse_texts(args: Namespace, features: Iterable[Feature]) -> None:
+    """What a program has set as it would be written in a command line ("0,7") becomes what the parser would have made."""
+    for flag in flags_of(features).values():
+        value = getattr(args, flag.dest, None)
+        if isinstance(value, str) and flag.type not in (None, str) and not flag.megatron and not flag.nargs:
+            setattr(args, flag.dest, flag.convert(value))
+
+
 def resolve(args: Namespace, choices: Iterable[Choice]) -> None:
     """Give switches with a default by level their value."""
     for choice in choices:

@@ -11,6 +11,11 @@ from mindspeed.core.context_parallel.model_parallel_utils import (
     get_context_parallel_for_hybrid_ulysses_world_size,
     get_context_parallel_group_for_hybrid_ring,
     get_context_parallel_group_for_hybrid_ulysses,
+    get_ring_group_for_intra_window,
+    get_ring_group_for_intra_window_send_recv_overlap,
+    get_ring_ranks_for_inter_window_dkv,
+    get_ring_ranks_for_inter_window_kv,
+    get_ring_ranks_for_intra_window,
 )
 
 __all__ = [
@@ -20,6 +25,11 @@ __all__ = [
     "get_context_parallel_for_hybrid_ulysses_world_size",
     "get_context_parallel_group_for_hybrid_ring",
     "get_context_parallel_group_for_hybrid_ulysses",
+    "get_ring_group_for_intra_window",
+    "get_ring_group_for_intra_window_send_recv_overlap",
+    "get_ring_ranks_for_inter_window_dkv",
+    "get_ring_ranks_for_inter_window_kv",
+    "get_ring_ranks_for_intra_window",
 ]
 
 __getattr__ = absent.attributes(

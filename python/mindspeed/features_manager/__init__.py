@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features of other projects: a base class to derive from, and the manager that drives them.
 
-The features of this package itself are no classes: their flags switch them on. Asking for a class of the original
-MindSpeed raises an ImportError that names the flag.
+The features of this package itself are no classes, with few exceptions: their flags switch them on. Asking for another class of
+the original MindSpeed raises an ImportError that names the flag.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import Any
 
 from mindspeed import absent
 from mindspeed.features_manager.feature import MindSpeedFeature
@@ -94,7 +97,6 @@ CLASSES = {
     "RequirementsBasicFeature": "",
     "ResetAttentionMaskFeature": "--reset-attention-mask",
     "ResetBucketGroupOrderFeature": "--reset-bucket-group-order",
-    "ReuseFP32Param": "--reuse-fp32-param",
     "RiPipeSchedulesAdvanceFeature": "--recompute-in-advance",
     "RiPipeSchedulesBubbleFeature": "--recompute-in-bubble",
     "SmartSwapFeature": "--smart-swap",
@@ -141,4 +143,12 @@ def _why(name: str) -> str | None:
     )
 
 
-__getattr__ = absent.attributes(__name__, _why)
+# Classes that are there, and their modules.
+_THERE = {"ReuseFP32Param": "memory.reuse_fp32_param"}
+_of_the_others = absent.attributes(__name__, _why)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _THERE:
+        return getattr(importlib.import_module(f"{__name__}.{_THERE[name]}"), name)
+    return _of_the_others(name)

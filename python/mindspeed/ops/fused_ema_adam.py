@@ -39,8 +39,12 @@ class FusedEmaAdam(FusedAdam):
         super().step()
         if moved:
             averages = [self.state[p]["ema_params"] for p in moved]
-            torch._foreach_lerp_(averages, [self._weights(p).float() for p in moved], 1.0 - self.ema_decay)
+            torch._foreach_lerp_(averages, [self._weights(p).float() for p in moved], 1.0 - self._decay())
         return loss
+
+    def _decay(self) -> float:
+        """Of this step."""
+        return self.ema_decay
 
     def _weights(self, parameter: torch.Tensor) -> torch.Tensor:
         """What is updated, in the most exact form that there is."""

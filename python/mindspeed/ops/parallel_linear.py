@@ -25,7 +25,8 @@ from mindspeed.ops.typed import typed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a product is laid out. `delayed` takes closures that compute weight gradients later."""
+    """How a product is laid out. `delayed` takes closures that compute weight gradients later; `fused` and `cut` say of one
+    layer what fuses() and parts() say of all."""
 
     mode: str | None = None
     group: Any = None
@@ -33,6 +34,16 @@ class Plan:
     sequence_parallel: bool = False
     fuse_wgrad: bool = False
     delayed: list[Callable[[], None]] | None = None
+    fused: bool | None = None
+    cut: int | None = None
+
+    @property
+    def is_fused(self) -> bool:
+        return fuses(self) if self.fused is None else self.fused
+
+    @property
+    def pieces(self) -> int:
+        return parts(self) if self.cut is None else self.cut
 
     @property
     def gathers(self) -> bool:
@@ -121,8 +132,8 @@ def gathered_product(
     part: torch.Tensor, matrix: torch.Tensor, plan: Plan, keep: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """gather(part) @ matrix, and gather(part) if it is to be kept."""
-    if not fuses(plan):
-        return product_parts.gathered(part, matrix, plan.size, plan.group, parts(plan), keep)
+    if not plan.is_fused:
+        return product_parts.gathered(part, matrix, plan.size, plan.group, plan.pieces, keep)
     shape = (part.shape[0] * plan.size, *part.shape[1:-1])
     product, whole = torch_npu.npu_all_gather_base_mm(
         flatten(part), matrix, communicator(plan), plan.size, gather_output=keep
@@ -133,8 +144,8 @@ def gathered_product(
 def scattered_product(whole: torch.Tensor, matrix: torch.Tensor, plan: Plan) -> torch.Tensor:
     """[s, ...] of each rank -> the part [s / ranks, ...] of the sum of whole @ matrix"""
     check_shared(whole.shape[0], plan)
-    if not fuses(plan):
-        return product_parts.scattered(whole, matrix, plan.size, plan.group, parts(plan))
+    if not plan.is_fused:
+        return product_parts.scattered(whole, matrix, plan.size, plan.group, plan.pieces)
     part: torch.Tensor = torch_npu.npu_mm_reduce_scatter_base(
         flatten(whole), matrix, communicator(plan), plan.size
     )
@@ -143,8 +154,8 @@ def scattered_product(whole: torch.Tensor, matrix: torch.Tensor, plan: Plan) -> 
 
 def summed_product(x: torch.Tensor, matrix: torch.Tensor, plan: Plan) -> torch.Tensor:
     """The sum over the ranks of x @ matrix."""
-    if not fuses(plan):
-        return product_parts.summed(x, matrix, plan.group, parts(plan))
+    if not plan.is_fused:
+        return product_parts.summed(x, matrix, plan.group, plan.pieces)
     total: torch.Tensor = torch_npu.npu_mm_all_reduce_base(x.contiguous(), matrix, communicator(plan))
     return total
 
@@ -187,7 +198,7 @@ class Product(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         grad_x = waiting = None
-        if plan.gathers and needs_x and needs_weight and plan.delayed is None and not fuses(plan):
+        if plan.gathers and needs_x and needs_weight and plan.delayed is None and not plan.is_fused:
             return *column_gradients(weight, grad, x, plan), None
         if needs_x:
             matrix = typed(weight, grad.dtype)

@@ -16,6 +16,14 @@ DEVICE = "npu"
 IMPORTS = [
     "from mindspeed.core.ssm.gated_delta_net import tensor_a2a_cp2hp, tensor_a2a_hp2cp",
     "from mindspeed.core.tensor_parallel.random import CheckpointWithoutOutput",
+    "from mindspeed.core.memory.recompute.recompute_common import CheckpointWithoutOutput",
+    "from mindspeed.core.memory.recompute.norm.adaptor import mindspeed_norm_recompute_forward",
+    "from mindspeed.core.tensor_parallel.coc_feature.adaptor import MindSpeedCoCColumnParallelLinear, "
+    "MindSpeedCoCRowParallelLinear",
+    "from mindspeed.core.tensor_parallel.mc2_feature.adaptor import MindSpeedMC2ColumnParallelLinear, "
+    "MindSpeedMC2RowParallelLinear",
+    "from mindspeed.core.tensor_parallel.unaligned_layers.adaptor import UnalignedColumnParallelLinearAdaptor, "
+    "UnalignedRowParallelLinearAdaptor",
     "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention as ms_te_dpa",
     "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention",
     "import mindspeed.te.pytorch.module.grouped_linear",
@@ -132,6 +140,30 @@ def test_a_block_that_is_recomputed_in_place_of_megatron_s(megatron, monkeypatch
     tokens = torch.zeros(size.batch, size.sequence, dtype=torch.int64, device=DEVICE)
     model.train()(tokens, tokens, None, labels=tokens).mean().backward()
     assert calls == [1]
+
+
+def test_a_layer_whose_norms_are_computed_again(megatron):
+    import types
+
+    import megatron_gpt
+    from mindspeed.core.memory.recompute.norm.adaptor import mindspeed_norm_recompute_forward
+
+    model = megatron_gpt.build(megatron_gpt.Size())
+    layer = model.decoder.layers[0]
+    inputs = torch.randn(16, 2, megatron_gpt.Size().hidden, device=DEVICE)
+    results, called = [], []
+    forward = type(layer.input_layernorm).forward
+    for way in ("kept", "again"):
+        if way == "again":
+            layer.forward = types.MethodType(mindspeed_norm_recompute_forward, layer)
+            layer.input_layernorm.forward = lambda x: called.append(1) or forward(layer.input_layernorm, x)
+        x = inputs.clone().requires_grad_()
+        out, _ = layer(hidden_states=x, attention_mask=None)
+        out.square().sum().backward()
+        results.append((out.detach(), x.grad))
+    for kept, again in zip(*results, strict=True):
+        assert torch.equal(kept, again)
+    assert len(called) == 2
 
 
 # Heads of a gated delta net, dealt out

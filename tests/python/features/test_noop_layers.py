@@ -9,8 +9,10 @@ from typing import Any
 import megatron_gpt
 import memory_cases
 import pytest
+import torch
 from mindspeed import megatron_adaptor
-from mindspeed.adaptor import Level, rules
+from mindspeed.adaptor import ConfigurationError, Level, arguments, rules
+from mindspeed.adaptor.discovery import all_features
 from mindspeed.features.pipeline import noop_layers as feature
 
 
@@ -76,9 +78,79 @@ def test_losses_of_experts_are_over_the_other_layers(monkeypatch: pytest.MonkeyP
 
 
 def test_numbers() -> None:
-    assert feature.numbers("7,0,7") == (0, 7)
+    assert feature.numbers("7,0,7") == {0, 7}
     with pytest.raises(ValueError, match="x"):
         feature.numbers("0,x")
+
+
+# Under the names of the original.
+
+
+def test_a_block_of_another_project_leaves_layers_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mindspeed.core.pipeline_parallel.noop_layers import adaptor, transformer
+
+    monkeypatch.setattr(transformer, "_get_layer_offset", lambda config: 4)
+    block = Namespace(
+        config=Namespace(noop_layers={1, 5}, hidden_size=8, layernorm_epsilon=1e-5),
+        submodules=Namespace(layer_specs=["a", "b", "c"], layer_norm="norm"),
+        post_process=True,
+        post_layer_norm=True,
+    )
+    built: list[Any] = []
+
+    def build(spec: str, **given: Any) -> torch.nn.Module:
+        built.append((spec, given.get("layer_number")))
+        return torch.nn.Identity()
+
+    transformer.build_layers_impl(block, adaptor.NoopTransformerLayer, build)
+    assert [isinstance(layer, adaptor.NoopTransformerLayer) for layer in block.layers] == [False, True, False]
+    assert block.layers[1].layer_number == 6 and built == [("a", 1), ("c", 3), ("norm", None)]
+    assert isinstance(block.final_layernorm, torch.nn.Identity)
+
+
+def test_operations_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mindspeed.core.pipeline_parallel.noop_layers.calc_flop import calc_flop
+
+    args = Namespace(num_layers=5, noop_layers={0, 4}, moe_layer_freq=1)
+    assert calc_flop(count, args, 2) == 2 * 33 and vars(args) == {
+        "num_layers": 5, "noop_layers": {0, 4}, "moe_layer_freq": 1,
+    }  # fmt: skip
+    args.noop_layers = None
+    args.moe_layer_freq = [1] * 5
+    assert calc_flop(count, args, 2) == 2 * 55
+
+
+def test_losses_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mindspeed.core.pipeline_parallel.noop_layers import moe_metrics_tracker as names
+
+    monkeypatch.setattr(names, "get_full_args", lambda: Namespace(num_layers=4, noop_layers={1, 2}))
+    values = torch.tensor([3.0, 0.0, 0.0, 5.0])
+    assert names.get_mean(values, 4, {1, 2}) == 4 and names.get_mean(values, 4, None) == 2
+    told: list[Any] = []
+    writer = Namespace(add_scalar=lambda *given: told.append(given))
+    totals = {"loss": torch.tensor(1.0)}
+    names.track_moe_metrics_impl(
+        reduce_aux_losses_tracker_across_ranks=lambda: told.append("reduced"),
+        get_moe_layer_wise_logging_tracker=lambda: {"loss": {"values": values}},
+        clear_aux_losses_tracker=lambda: told.append("cleared"),
+        loss_scale=torch.tensor(0.5),
+        iteration=3,
+        writer=writer,
+        wandb_writer=Namespace(log=lambda lines, iteration: told.append((len(lines), iteration))),
+        total_loss_dict=totals,
+        per_layer_logging=True,
+    )
+    assert told[0] == "reduced" and told[-1] == "cleared" and told[-2] == (5, 3)
+    assert ("loss", torch.tensor(2.0), 3) in told and ("moe/loss_layer_3", 2.5, 3) in told
+    assert totals == {"loss": torch.tensor(3.0)}
+
+
+def test_arguments_that_a_program_sets_as_text() -> None:
+    args = Namespace(noop_layers="7,0", coc_parallel_num="2", profile_ranks=[0])
+    arguments.parse_texts(args, all_features())
+    assert args == Namespace(noop_layers={0, 7}, coc_parallel_num=2, profile_ranks=[0])
+    with pytest.raises(ConfigurationError, match="noop_layers='0;7'"):
+        arguments.parse_texts(Namespace(noop_layers="0;7"), all_features())
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ __all__ = [
     "get_context_parallel_for_hybrid_ulysses_world_size",
     "get_context_parallel_group_for_hybrid_ring",
     "get_context_parallel_group_for_hybrid_ulysses",
+    "get_ring_group_for_intra_window",
+    "get_ring_group_for_intra_window_send_recv_overlap",
+    "get_ring_ranks_for_inter_window_dkv",
+    "get_ring_ranks_for_inter_window_kv",
+    "get_ring_ranks_for_intra_window",
 ]
 
 
@@ -58,10 +63,32 @@ def get_context_parallel_for_hybrid_ulysses_world_size() -> int:
     return 1
 
 
+# Windows of a ring: each rank is one of its own here.
+
+
+def get_ring_ranks_for_intra_window() -> list[int]:
+    return [torch.distributed.get_rank()]
+
+
+def get_ring_ranks_for_inter_window_kv() -> list[int]:
+    return get_context_parallel_for_hybrid_ring_global_ranks()
+
+
+def get_ring_ranks_for_inter_window_dkv() -> list[int]:
+    return get_context_parallel_for_hybrid_ring_global_ranks()
+
+
+def get_ring_group_for_intra_window() -> None:
+    """None: there is nobody to send to."""
+
+
+def get_ring_group_for_intra_window_send_recv_overlap() -> None:
+    """None, as there."""
+
+
 _IN_MEGATRON = (
     "Megatron's initialize_model_parallel makes all groups of context parallelism, and destroys them"
 )
-_NO_WINDOWS = "the ring of context parallelism has no windows"
 __getattr__ = absent.attributes(
     __name__,
     {
@@ -75,16 +102,6 @@ __getattr__ = absent.attributes(
                 "get_context_parallel_group_for_send_recv_overlap",
             ),
             _IN_MEGATRON,
-        ),
-        **dict.fromkeys(
-            (
-                "get_ring_group_for_intra_window",
-                "get_ring_group_for_intra_window_send_recv_overlap",
-                "get_ring_ranks_for_inter_window_dkv",
-                "get_ring_ranks_for_inter_window_kv",
-                "get_ring_ranks_for_intra_window",
-            ),
-            _NO_WINDOWS,
         ),
     },
 )

@@ -15,6 +15,7 @@ from mindspeed.ops.parallel_linear import Plan, Product, flatten
 
 Linear = Callable[..., Tensor]
 Takes = Callable[[Plan], bool]  # whether a product is computed so; others go on as before
+Lay = Callable[[Plan], Plan]  # a plan that says how
 
 
 def _group(given: Any) -> Any:
@@ -33,7 +34,11 @@ def _rows(x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
     return y.view(-1, *x.shape[1:-1], y.shape[-1])
 
 
-def gathering(takes: Takes) -> Callable[[Linear], Linear]:
+def as_features_say(plan: Plan) -> Plan:
+    return plan
+
+
+def gathering(takes: Takes, lay: Lay = as_features_say) -> Callable[[Linear], Linear]:
     """Megatron's functions under its column-parallel layers, for weights that are trained or not, with sequence parallelism.
 
     The layers give all arguments by name, from 0.14 on the first two by position; other callers, and gradients that wait
@@ -60,14 +65,14 @@ def gathering(takes: Takes) -> Callable[[Linear], Linear]:
             bias = kwargs["bias"]
             if bias is not None and not weight.requires_grad:
                 bias = bias.detach()  # as Megatron: the bias of a frozen weight gets no gradient
-            return _rows(x, weight, bias, plan)
+            return _rows(x, weight, bias, lay(plan))
 
         return forward
 
     return wrapping
 
 
-def rows(takes: Takes) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def rows(takes: Takes, lay: Lay = as_features_say) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Megatron's row-parallel layer, except of experts, whose dispatcher communicates."""
 
     def wrapping(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +91,7 @@ def rows(takes: Takes) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 result: tuple[Tensor, Tensor | None] = forward(self, input_)
                 return result
             bias = None if self.skip_bias_add else self.bias
-            return _rows(input_, self.weight, bias, plan), self.bias if self.skip_bias_add else None
+            return _rows(input_, self.weight, bias, lay(plan)), self.bias if self.skip_bias_add else None
 
         return forward_rows
 

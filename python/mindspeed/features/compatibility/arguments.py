@@ -61,6 +61,7 @@ def with_our_rules(validate_args: Callable[..., Any]) -> Callable[..., Any]:
     def validate(args: Namespace, *rest: Any, **options: Any) -> Any:
         guests.before_validation(args)
         arguments.complete(args, all_features())
+        arguments.parse_texts(args, all_features())
         for choice in rules.choose(all_features(), args, arguments.level_of(args)):
             if choice.on and choice.feature.adjust is not None:
                 choice.feature.adjust(args)

@@ -83,19 +83,24 @@ def recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
         most = self.config.recompute_norm_num_layers
         if not (torch.is_grad_enabled() and is_chosen(self.config, getattr(self, _PLACE, 0), most)):
             return forward(self, *args, **kwargs)
-        norms = _Norms()
-        with contextlib.ExitStack() as watched:
-            for name in _NORMS:
-                norm = getattr(self, name)
-                if (
-                    next(norm.parameters(), None) is not None
-                ):  # a part of the linear layer behind it, otherwise
-                    watched.enter_context(norms.watching(norm))
-            watched.callback(norms.close)
-            watched.enter_context(saved_tensors_hooks(norms.note, _find))
+        with without_norms(self):
             return forward(self, *args, **kwargs)
 
     return recomputing_forward
+
+
+@contextlib.contextmanager
+def without_norms(layer: Any) -> Iterator[None]:
+    """A forward pass of a layer that keeps no output of its norms."""
+    norms = _Norms()
+    with contextlib.ExitStack() as watched:
+        for name in _NORMS:
+            norm = getattr(layer, name)
+            if next(norm.parameters(), None) is not None:  # a part of the linear layer behind it, otherwise
+                watched.enter_context(norms.watching(norm))
+        watched.callback(norms.close)
+        watched.enter_context(saved_tensors_hooks(norms.note, _find))
+        yield
 
 
 def check(args: Any) -> Iterator[str]:

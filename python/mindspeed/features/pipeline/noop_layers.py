@@ -19,18 +19,21 @@ from mindspeed.adaptor import Feature, Flag, Level, Patch, session
 _BLOCK = "megatron.core.transformer.transformer_block:TransformerBlock"
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """'7,0' -> (0, 7)"""
-    return tuple(sorted({int(word) for word in text.split(",")}))
+def numbers(text: str) -> set[int]:
+    """'7,0' -> {0, 7}; programs that read the argument ask for a set."""
+    return {int(word) for word in text.split(",")}
 
 
 class NoopLayer(torch.nn.Module):
-    """In the place of a TransformerLayer, which Megatron builds with more arguments; layer numbers count from 1."""
+    """In the place of a TransformerLayer, which Megatron builds with more arguments; layer numbers count from 1.
 
-    def __init__(self, config: Any, number: int, **_: Any) -> None:
+    number: within the model, where layer_number is what Megatron gives, the number within a stage.
+    """
+
+    def __init__(self, layer_number: int, config: Any = None, *, number: int | None = None, **_: Any) -> None:
         super().__init__()
         self.config = config
-        self.layer_number = number
+        self.layer_number = layer_number if number is None else number
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> tuple[torch.Tensor, Any]:
         # A copy, because pipeline schedules free what a stage has sent while its input is still needed.

@@ -17,13 +17,21 @@ from mindspeed.features.sequence._groups import ADAPTIVE, HYBRID_ADAPTIVE, ULYSS
 FULL, HALF = "full", "half"
 
 
+def policy_of(layer_number: int, policy: str | None, interval: int) -> str | None:
+    """Of one layer, counted from 1."""
+    return None if (layer_number - 1) % (interval + 1) else policy
+
+
+def kept_by(policy: str | None) -> tuple[bool, bool]:
+    """(keys, values)"""
+    return policy is not None, policy == FULL
+
+
 def _keeps(core: Any) -> tuple[bool, bool]:
     """(keys, values) of this layer."""
     config = core.config
     policy, interval = config.context_parallel_kv_cache_policy, config.context_parallel_cache_interval
-    if policy is None or (core.layer_number - 1) % (interval + 1):
-        return False, False
-    return True, policy == FULL
+    return kept_by(policy_of(core.layer_number, policy, interval))
 
 
 def kept_in_ring(core: Any) -> tuple[bool, bool]:

@@ -48,6 +48,17 @@ def grouped_add(named: Named, out: Tensor) -> int:
     return 2 * named["x"].numel() * int(named["weight"].shape[-1])
 
 
+def beside_messages(named: Named, out: Any) -> int:
+    """A product that contains its collective: the rows of all ranks that this one multiplies."""
+    rows = named["input"] if "input" in named else named["x1"]
+    return 2 * rows.numel() * int(named["x2"].shape[-1])
+
+
+def gathered(named: Named, out: Any) -> int:
+    """Rows come from each of the ranks."""
+    return beside_messages(named, out) * int(named["world_size"])
+
+
 def _pairs(ends_q: Sequence[int], ends_k: Sequence[int]) -> int:
     """Of packed sequences: queries times keys of each."""
     lengths = zip(pairwise((0, *ends_q)), pairwise((0, *ends_k)), strict=True)
@@ -85,6 +96,9 @@ _BY_NAME: dict[str, Callable[[Named, Any], int]] = {
     "aten::matmul_backward": matmul_backward,
     "aten::addmm_": addmm,
     "aten::baddbmm_": addmm,
+    "npu::npu_all_gather_base_mm": gathered,
+    "npu::npu_mm_reduce_scatter_base": beside_messages,
+    "npu::npu_mm_all_reduce_base": beside_messages,
     "npu::npu_grouped_matmul": grouped,
     "npu::npu_grouped_matmul_add_": grouped_add,
     "npu::npu_fusion_attention": attention,
