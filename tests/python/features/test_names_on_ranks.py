@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchrun
 
-JOB = Path(__file__).parents[2] / "support/names_job.py"
+JOB = Path(__file__).parents[2] / "support" / "names_job.py"
 # Numbers that only travel are the same; products are summed in another order.
 LIMITS = {"all_to_all": 0.0, "split and gather": 1e-7, "ulysses": 2e-5, "ulysses few keys": 2e-5}
 RINGS = ["ring", "ring that keeps", "ring of all"]
