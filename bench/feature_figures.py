@@ -207,6 +207,8 @@ ROWS = {
     "swap-optimizer": Row(model=f"{LLAMA} --bf16 --use-distributed-optimizer", on="--swap-optimizer"),
     "optimizer-selection": Row(model=f"{LLAMA} --bf16", on="--optimizer-selection fused_ema_adamw"),
     "virtual-optimizer": Row(model=f"{LLAMA} --bf16", on="--virtual-optimizer all"),
+    "quant-states": Row(model=f"{LLAMA} --bf16", on="--quant-states fp8"),
+    "quant-grads": Row(model=f"{LLAMA} --bf16 --no-gradient-accumulation-fusion", on="--quant-grads"),
     "muon-optimizer": Row(
         model=f"{LLAMA} --bf16", on="--optimizer muon --muon-extra-scale-factor 0.2", ranks=2, batch=4
     ),

@@ -33,6 +33,8 @@ OFF: dict[str, Any] = {
     "adaptive_recompute_device_size": None,
     "compress_activation": "",
     "compress_dense": "disable",
+    "quant_states": None,
+    "quant_grads": False,
     "noop_layers": None,
     "enable_recompute_layers_per_pp_rank": False,
     "context_parallel_algo": None,

@@ -404,6 +404,12 @@ WRONG = {
         "fp8 is Transformer Engine's, and --transformer-impl is local; leave out --transformer-impl local",
         "fp8-format",
     ),
+    "--quant-states fp8 --optimizer sgd": _is_wrong(
+        "quant-states", "it is for Adam, and --optimizer is sgd; give --optimizer adam, or leave it out"
+    ),
+    "--quant-states int8": "argument --quant-states: invalid choice: 'int8'",
+    "--quant-states fp8 --virtual-optimizer all": _exclude("quant-states", "virtual-optimizer", "both bring an Adam"),
+    "--quant-grads --bf16 --virtual-optimizer all": _exclude("quant-grads", "virtual-optimizer", "both bring an Adam"),
     # words that nobody knows
     "--swap-optimiser": "unrecognized arguments: --swap-optimiser; did you mean --swap-optimizer for --swap-optimiser?",
     "--optimisation-level 1": "did you mean --optimization-level for --optimisation-level?",
@@ -420,6 +426,7 @@ RIGHT = (
     "--async-log-allreduce",
     "--virtual-optimizer all",
     "--virtual-optimizer 0.5",
+    "--quant-states hif8 --use-distributed-optimizer --optimization-level 0",
     "--optimizer muon --bf16 --use-distributed-optimizer --muon-no-split-qkv",
     "--optimizer dist_muon --muon-nesterov --optimization-level 0",
     "--swap-attention",
