@@ -108,6 +108,12 @@ def test_layouts_of_the_jobs_that_a_test_starts() -> None:
     assert "TP" in matrix.layouts_in(matrix.TESTS / "test_ascend_coc.py")
 
 
+def test_jobs_are_found_by_their_names_whatever_the_path_is_written_like(tmp_path: Path) -> None:
+    path = tmp_path / "test_some.py"
+    path.write_text("JOB = 'tests/support/dispatch_job.py'; OTHER = 'no_such_job.py'", encoding="utf-8")
+    assert matrix.layouts_in(path) == matrix.layouts_in(matrix.SUPPORT / "dispatch_job.py") != set()
+
+
 def test_releases_that_a_feature_is_not_for() -> None:
     feature = matrix.named("schedules-method")
     (sentence,) = matrix.too_new(feature, "0.16.1")

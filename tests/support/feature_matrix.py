@@ -342,11 +342,12 @@ def _helpers(tree: ast.AST) -> Iterator[Path]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    names = {text.removesuffix(".py") for text in texts if text.endswith("_job.py")}
+    names = {Path(text).stem for text in texts if text.endswith("_job.py")}
     names |= {
         alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     } & {"expert_cases"}
-    return (SUPPORT / f"{name}.py" for name in sorted(names - _ANY_LAYOUT))
+    files = (SUPPORT / f"{name}.py" for name in sorted(names - _ANY_LAYOUT))
+    return (file for file in files if file.is_file())
 
 
 def own_test(name: str) -> Path | None:
