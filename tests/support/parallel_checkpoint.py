@@ -51,5 +51,5 @@ def load(folder: str, chunks: list[torch.nn.Module], optimizer: Any) -> None:
 
     state = dist_checkpointing.load(_state(chunks, optimizer, is_loading=True), folder)
     for index, chunk in enumerate(chunks):
-        chunk.module.load_state_dict(state[f"model{index}"])
+        chunk.load_state_dict(state[f"model{index}"])
     optimizer.load_state_dict(state["optimizer"])

@@ -155,7 +155,7 @@ def build_chunk(layout: Layout, config: Any, index: int) -> torch.nn.Module:
         VOCAB,
         SEQUENCE,
         **_ends(index if layout.vp > 1 else None),
-        share_embeddings_and_output_weights=layout.model == "dense",
+        share_embeddings_and_output_weights=layout.model == "dense" and not layout.untied,
         position_embedding_type="rope",
     )
     set_weights(chunk)

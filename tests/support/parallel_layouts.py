@@ -34,6 +34,7 @@ class Layout:
     overlap_p2p: bool = False
     recompute: str = ""  # full, block (the first layer of each chunk) or selective
     per_token_loss: bool = False
+    untied: bool = False  # embedding and output layer of a dense model have weights of their own
     adds: bool = False  # products of weight gradients are added to main_grad
     fast: bool = False  # part of every test run
 

@@ -22,15 +22,19 @@ LAYER = "megatron.core.transformer.transformer_layer.TransformerLayer"
 
 
 @functools.cache
-def found(world: int, sizes: tuple[int, ...]) -> dict[int, dict[str, Any]]:
-    """By zero3_size; 0 is plain data parallelism."""
-    # Of experts: their model does not share the embedding with the output.
-    layout = {"model": "moe", "world": world, "dtype": "fp32"}
-    flags = {"use_flash_attn": True, "num_experts": 8, "gradient_accumulation_fusion": False}
+def found(world: int, sizes: tuple[int, ...], goes_on: bool = False) -> dict[str, dict[str, Any]]:
+    """By zero3_size; 0 is plain data parallelism. With `goes_on` also the first half of size 2, saved, and the second half from
+    there with each of `sizes`."""
+    layout = {"model": "dense", "world": world, "dtype": "fp32", "untied": True}
+    flags = {"use_flash_attn": True, "gradient_accumulation_fusion": False}
     sized = memory_cases.LONG | {"BATCH": 4}
     cases = {"0": memory_cases.case(flags, sized, optimizer="plain", **layout)}
+    wanted: tuple[tuple[str, int, dict[str, str]], ...] = tuple((str(size), size, {}) for size in sizes)
+    if goes_on:
+        wanted += (("saved", 2, {"save": "groups"}),)
+        wanted += tuple((f"loaded {size}", size, {"load": "groups"}) for size in sizes)
     with tempfile.TemporaryDirectory() as folder:
-        for size in sizes:
+        for name, size, files in wanted:
             path = Path(folder) / f"{size}.yaml"
             path.write_text(yaml.safe_dump({"zero3_size": size, "transformer_layers": [LAYER]}))
             given = {
@@ -38,29 +42,34 @@ def found(world: int, sizes: tuple[int, ...]) -> dict[int, dict[str, Any]]:
                 "layerzero_config": str(path),
                 "untie_embeddings_and_output_weights": True,
             }
-            cases[str(size)] = memory_cases.case(flags | given, sized, optimizer="fsdp2", **layout)
-        return {int(name): result for name, result in memory_cases.run(cases).items()}
+            cases[name] = memory_cases.case(flags | given, sized, optimizer="fsdp2", **files, **layout)
+        return memory_cases.run(cases)
 
 
-def compare(results: dict[int, dict[str, Any]]) -> None:
-    for size, result in results.items():
-        assert result["losses"] == pytest.approx(results[0]["losses"], rel=1e-5), size
-        assert result["norms"] == pytest.approx(results[0]["norms"], rel=1e-4), size
+def compare(results: dict[str, dict[str, Any]]) -> None:
+    plain = results["0"]
+    for name, result in results.items():
+        steps = len(result["losses"])
+        part = slice(-steps, None) if name.startswith("loaded") else slice(steps)
+        assert result["losses"] == pytest.approx(plain["losses"][part], rel=1e-5), name
+        assert result["norms"] == pytest.approx(plain["norms"][part], rel=1e-4), name
 
 
 @pytest.mark.slow
 def test_training_and_memory_of_two_ranks() -> None:
     results = found(2, (8,))  # more than there are: all
     compare(results)
-    assert results[8]["held"] < 0.6 * results[0]["held"]
+    assert results["8"]["held"] < 0.6 * results["0"]["held"]
 
 
 @pytest.mark.slow
 def test_training_and_memory_of_four_ranks() -> None:
-    results = found(4, (1, 2, 4))
+    """A checkpoint of two groups goes on in groups of other sizes, too."""
+    results = found(4, (1, 2, 4), goes_on=True)
     compare(results)
-    held = {size: result["held"] for size, result in results.items()}
-    assert held[2] < 0.6 * held[1] and held[4] < 0.6 * held[2] and held[4] < 0.3 * held[0], held
+    held = {name: result["held"] for name, result in results.items()}
+    assert held["2"] < 0.6 * held["1"] and held["4"] < 0.6 * held["2"] and held["4"] < 0.3 * held["0"], held
+    assert len(results["loaded 4"]["losses"]) < len(results["0"]["losses"])
 
 
 def problems(tmp_path: Path, text: str, **given: Any) -> list[str]:
@@ -106,6 +115,7 @@ def test_rules_of_the_file(tmp_path: Path, text: str, wanted: str) -> None:
         ({"expert_model_parallel_size": 2}, "--expert-model-parallel-size 2: experts"),
         ({"gradient_accumulation_fusion": True}, "give --no-gradient-accumulation-fusion"),
         ({"overlap_grad_reduce": True}, "leave out --overlap-grad-reduce"),
+        ({"num_experts": 8, "save": "here"}, "take experts for whole on every rank; leave out --num-experts"),
         ({"use_custom_fsdp": True}, "both shard the parameters"),
         ({"ckpt_format": "torch"}, "--ckpt-format torch does not know shards"),
         ({"tensor_model_parallel_size": 3}, "wanted a multiple of 3 tensor-parallel ranks"),

@@ -16,6 +16,7 @@ import torch
 
 from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
 from mindspeed.adaptor.session import current_arguments
+from mindspeed.features.fsdp import _places
 from mindspeed.features.fsdp._settings import DTYPES, Settings, classes, problems, read
 
 WRAPPER = "megatron.core.distributed.torch_fully_sharded_data_parallel"
@@ -213,6 +214,7 @@ def patches_of(file: Callable[[], File]) -> tuple[Patch, ...]:
         Patch(f"{WRAPPER}:fully_shard", sharding, wraps=True),
         Patch("megatron.core.utils:get_data_parallel_group_if_dtensor", of_shards, wraps=True),
         Patch("megatron.core.utils:to_local_if_dtensor", the_very_part, wraps=True),
+        *_places.PATCHES,
     )
 
 

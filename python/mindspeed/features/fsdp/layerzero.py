@@ -51,7 +51,6 @@ def chosen(setup: Callable[..., Any]) -> Callable[..., Any]:
             if not os.path.isdir(path):
                 raise FileNotFoundError(f"--layerzero-config: ckpt_load_path {path} is no folder")
             given.load = path
-        _check_checkpoints(given)
         return setup(*args, **kwargs)
 
     return set_up
@@ -81,18 +80,6 @@ def asked_of_all(unscale: Callable[..., Any]) -> Callable[..., Any]:
         return self.found_inf.item() > 0
 
     return unscaled
-
-
-def _check_checkpoints(args: Any) -> None:
-    from megatron.core import parallel_state
-
-    ranks = parallel_state.get_data_parallel_world_size(with_context_parallel=True)
-    size = file().settings.sharding_size or ranks
-    if size < ranks and (args.load or args.save):
-        raise ValueError(
-            f"--layerzero-config: {ranks} data-parallel ranks are in groups of {size}, and checkpoints are written and read by one "
-            "group of all only; give a larger zero3_size, or leave out --save, --load and ckpt_load_path"
-        )
 
 
 def wholly(load: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,7 +121,8 @@ def into_states(load: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(load)
     def loaded(self: Any, state_dict: dict[str, Any]) -> None:
-        given, own = state_dict["optimizer"], self.optimizer.state_dict()
+        # In float32 it is all that there is; with other types there are main parameters and the scaler beside it.
+        given, own = state_dict.get("optimizer", state_dict), self.optimizer.state_dict()
         step = given["state"].pop("common_step", None)
         for number, states in own["state"].items():
             for name, value in states.items():
@@ -181,6 +169,8 @@ def check(args: Any) -> Iterable[str]:
         if (getattr(args, name, 1) or 1) > 1:
             yield f"--{name.replace('_', '-')} {getattr(args, name)}: {why}; leave one of the two out"
     yield from (why for name, why in _SWITCHES.items() if getattr(args, name, False))
+    if getattr(args, "num_experts", None) and (getattr(args, "save", None) or getattr(args, "load", None)):
+        yield "Megatron's checkpoints take experts for whole on every rank; leave out --num-experts, or --save and --load"
     if getattr(args, "ckpt_format", None) not in (None, "torch_dist", "torch_dcp"):
         yield f"--ckpt-format {args.ckpt_format} does not know shards; give torch_dist or torch_dcp"
     if found:
