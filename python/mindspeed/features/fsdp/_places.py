@@ -79,8 +79,11 @@ def by_group(make: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-PATCHES = tuple(
-    Patch(f"megatron.core.utils:make_{kind}sharded_tensor_for_checkpoint", wrapper, wraps=True, **versions)
-    for kind in ("", "tp_")
-    for wrapper, versions in ((by_numbers, {"until": "0.16.0"}), (by_group, {"since": "0.16.0"}))
-)
+def _patches() -> Iterator[Patch]:
+    for kind in ("", "tp_"):
+        target = f"megatron.core.utils:make_{kind}sharded_tensor_for_checkpoint"
+        yield Patch(target, by_numbers, wraps=True, until="0.16.0")
+        yield Patch(target, by_group, wraps=True, since="0.16.0")
+
+
+PATCHES = tuple(_patches())
