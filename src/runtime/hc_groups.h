@@ -9,6 +9,13 @@
 
 struct hc_group_calls;
 
+/* A buffer of one block for each rank: how many elements it has, and at which element it begins. The arrays
+ * are read during the call. */
+struct hc_group_blocks {
+    void *data;
+    const uint64_t *counts, *at;
+};
+
 /* One rank's side of a communicator. Valid as long as that lives; each call checks that it does. */
 struct hc_group {
     void *comm; /* HcclComm */
@@ -29,6 +36,9 @@ struct hc_group_calls {
     /* To one rank, and from one, at the same time. */
     int (*exchange)(const struct hc_group *group, void *send, uint32_t to, void *recv, uint32_t from,
                     uint64_t count, aclDataType type, aclrtStream stream);
+    /* Block j of `send` to rank j, block i of `recv` from rank i, this rank's own included. */
+    int (*exchange_blocks)(const struct hc_group *group, const struct hc_group_blocks *send,
+                           const struct hc_group_blocks *recv, aclDataType type, aclrtStream stream);
     int (*sum_scatter)(const struct hc_group *group, void *send, void *recv, uint64_t count, aclDataType type,
                        aclrtStream stream);
     int (*sum)(const struct hc_group *group, void *buffer, uint64_t count, aclDataType type,

@@ -24,7 +24,7 @@ COLLECTIVES = (
 )  # fmt: skip
 PRODUCTS = (
     "all_gather_products", "products_that_scatter", "products_that_are_summed", "products_of_int8", "products_of_groups",
-    "products_that_are_normalised", "products_that_are_exchanged",
+    "products_that_are_normalised", "products_that_are_exchanged", "products_of_experts",
 )  # fmt: skip
 GROUPS = ("groups", "many_groups", "functional_collectives", "differentiable_collectives", "refused")
 TRAINING = ("ddp", "fsdp", "dtensor")

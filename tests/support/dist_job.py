@@ -495,6 +495,51 @@ def check_products_that_are_exchanged() -> None:
             same(out, torch.cat([p.chunk(WORLD, 1)[RANK] for p in products]))
 
 
+def expert_rows(x: list[torch.Tensor], counts: torch.Tensor, rank: int) -> list[torch.Tensor]:
+    """What each expert of a rank gets, from rank 0 on; counts [from, to, expert], rows by the rank they go to."""
+    parts = [rows.split(mine.flatten().tolist()) for rows, mine in zip(x, counts, strict=True)]
+    experts = counts.shape[2]
+    return [torch.cat([p[rank * experts + e] for p in parts]) for e in range(experts)]
+
+
+def check_products_of_experts() -> None:
+    """Uneven numbers of rows to the experts of all ranks and back: npu_alltoallv_gmm, npu_gmm_alltoallv."""
+    name = communicator()
+    cases = ((3, 40, 9, 1), (1, 5, 3, 2), (2, 64, 128, 60))
+    for dtype in FLOATS:
+        for experts, k, n, most in cases:
+            make = torch.Generator().manual_seed(experts)
+            counts = torch.randint(0, most + 1, (WORLD, WORLD, experts), generator=make)
+            counts[0, -1] = 0
+            x = [normal(int(counts[r].sum()), k, dtype=dtype, salt=r) for r in range(WORLD)]
+            weight = normal(experts, k, n, dtype=dtype, salt=50 + RANK)
+            shared, matrix = normal(7, k, dtype=dtype, salt=RANK), normal(k, n, dtype=dtype, salt=51)
+            send, receive = counts[RANK].flatten().tolist(), counts[:, RANK].flatten().tolist()
+            rows = expert_rows(x, counts, RANK)
+            for first in (x[RANK].npu(), x[RANK].t().contiguous().npu().t()):
+                out, beside, moved = torch_npu.npu_alltoallv_gmm(
+                    first, weight.npu(), name, WORLD, send, receive, mm_x=shared.npu(), mm_weight=matrix.npu(),
+                    permute_out_flag=True,
+                )  # fmt: skip
+                same(moved, torch.cat(rows))
+                near(out, torch.cat([r.double() @ w.double() for r, w in zip(rows, weight, strict=True)]))
+                near(beside, shared.double() @ matrix.double())
+                bare, none, nothing = torch_npu.npu_alltoallv_gmm(
+                    first, weight.transpose(1, 2).contiguous().npu(), name, WORLD, send, receive,
+                    trans_gmm_weight=True,
+                )  # fmt: skip
+                assert none is None and nothing is None
+                near(bare, out)
+            back, beside = torch_npu.npu_gmm_alltoallv(
+                moved, weight.npu(), name, WORLD, receive, send, mm_x=shared.npu(),
+                mm_weight=matrix.t().contiguous().npu(), trans_mm_weight=True,
+            )  # fmt: skip
+            weights = [normal(experts, k, n, dtype=dtype, salt=50 + r) for r in range(WORLD)]
+            mine = x[RANK].split(send)
+            near(back, torch.cat([a.double() @ torch.cat(weights)[i].double() for i, a in enumerate(mine)]))
+            near(beside, shared.double() @ matrix.double())
+
+
 def check_products_that_are_summed() -> None:
     name = communicator()
     for dtype in FLOATS:

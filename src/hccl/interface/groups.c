@@ -33,6 +33,12 @@ static int exchange(const struct hc_group *group, void *send, uint32_t to, void 
     return HcclBatchSendRecv(items, HC_ARRAY_SIZE(items), group->comm, stream);
 }
 
+static int exchange_blocks(const struct hc_group *group, const struct hc_group_blocks *send,
+                           const struct hc_group_blocks *recv, aclDataType type, aclrtStream stream) {
+    return HcclAlltoAllV(send->data, send->counts, send->at, to_hccl(type), recv->data, recv->counts,
+                         recv->at, to_hccl(type), group->comm, stream);
+}
+
 static int sum_scatter(const struct hc_group *group, void *send, void *recv, uint64_t count, aclDataType type,
                        aclrtStream stream) {
     return HcclReduceScatter(send, recv, count, to_hccl(type), HCCL_REDUCE_SUM, group->comm, stream);
@@ -47,6 +53,7 @@ static const struct hc_group_calls CALLS = {
     .find = find,
     .all_gather = all_gather,
     .exchange = exchange,
+    .exchange_blocks = exchange_blocks,
     .sum_scatter = sum_scatter,
     .sum = sum,
 };

@@ -18,11 +18,25 @@ static aclnnStatus check_options(const struct hc_mc2 *op) {
     HC_CHECK(op->stream_mode == 1, ACLNN_ERR_PARAM_INVALID,
              "%s: streamMode is %lld, wanted 1: a stream stops at its first error", op->name,
              (long long)op->stream_mode);
-    if (op->comm_mode == NULL) return 0;
+    return 0;
+}
+
+aclnnStatus hc_mc2_check_mode(const char *name, const char *comm_mode) {
+    if (comm_mode == NULL) return 0;
     for (size_t i = 0; i < HC_ARRAY_SIZE(COMM_MODES); i++)
-        if (strcmp(op->comm_mode, COMM_MODES[i]) == 0) return 0;
-    return hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: commMode is '%.32s', wanted ai_cpu, aiv or ccu", op->name,
-                   op->comm_mode);
+        if (strcmp(comm_mode, COMM_MODES[i]) == 0) return 0;
+    return hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: commMode is '%.32s', wanted ai_cpu, aiv or ccu", name,
+                   comm_mode);
+}
+
+aclnnStatus hc_mc2_join(const char *name, const char *group_name, struct hc_mc2_args *args) {
+    struct hc_group group;
+    if (hc_group_find(name, group_name, &group) != 0) return ACLNN_ERR_PARAM_INVALID; /* its text is set */
+    args->rank = group.rank;
+    args->num_ranks = group.num_ranks;
+    args->beside = group.beside != NULL;
+    strncpy(args->group, group_name, sizeof args->group - 1); /* found: so it is not longer */
+    return 0;
 }
 
 static aclnnStatus check_types(const struct hc_mc2 *op) {
@@ -86,16 +100,11 @@ aclnnStatus hc_mc2_describe(const struct hc_mc2 *op, struct hc_mc2_args *args) {
     HC_CHECK(op->x1 && op->x2 && op->out, ACLNN_ERR_PARAM_NULLPTR, "%s: x1, x2 or output is null", op->name);
     *args = (struct hc_mc2_args){.num_ranks = 0};
     HC_TRY(check_options(op));
+    HC_TRY(hc_mc2_check_mode(op->name, op->comm_mode));
     HC_TRY(check_types(op));
     HC_TRY(check_shapes(op, args));
     HC_TRY(check_summands(op, args));
-    struct hc_group group;
-    if (hc_group_find(op->name, op->group, &group) != 0) return ACLNN_ERR_PARAM_INVALID; /* its text is set */
-    args->rank = group.rank;
-    args->num_ranks = group.num_ranks;
-    args->beside = group.beside != NULL;
-    strncpy(args->group, op->group, sizeof args->group - 1); /* found: so it is not longer */
-    return 0;
+    return hc_mc2_join(op->name, op->group, args);
 }
 
 aclnnStatus hc_mc2_no_scales(const char *name, const aclTensor *x1_scale, const aclTensor *x2_scale,

@@ -50,6 +50,10 @@ struct hc_mc2_args {
 
 /* Phase one: everything that does not depend on how rows are shared. */
 aclnnStatus hc_mc2_describe(const struct hc_mc2 *op, struct hc_mc2_args *args);
+/* Its parts that operators with other operands need, too: commMode (NULL: none), and the group by its name.
+ */
+aclnnStatus hc_mc2_check_mode(const char *name, const char *comm_mode);
+aclnnStatus hc_mc2_join(const char *name, const char *group_name, struct hc_mc2_args *args);
 /* Arguments of second versions for float8 and int8: refused unless they ask for nothing. */
 aclnnStatus hc_mc2_no_scales(const char *name, const aclTensor *x1_scale, const aclTensor *x2_scale,
                              const aclTensor *quant_scale, const aclTensor *amax, int64_t block_size,
@@ -58,7 +62,8 @@ aclnnStatus hc_mc2_no_scales(const char *name, const aclTensor *x1_scale, const 
 aclnnStatus hc_mc2_plan(const struct hc_mc2 *op, const struct hc_mc2_args *args, hc_launch_fn launch,
                         size_t workspace, uint64_t *workspaceSize, aclOpExecutor **executor);
 
-/* Phase two: the group, which must still be the one of phase one. */
+/* Phase two: the group, which must still be the one of phase one. The call's arguments begin with a struct
+ * hc_mc2_args. */
 aclnnStatus hc_mc2_group(const struct hc_call *call, struct hc_group *group);
 /* A collective's code as an operator's. */
 aclnnStatus hc_mc2_collective(int code);
