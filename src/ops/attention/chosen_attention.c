@@ -68,6 +68,7 @@ struct loop {
     const struct token *token;
     const int64_t *chosen;                                               /* [T, count] */
     size_t tokens, groups, items, heads, size, rotary, value_size, room; /* room: the most keys of a token */
+    int64_t block;          /* tokens of a block; no more than keys: a block larger than all is one of all */
     float *out, *max, *sum; /* max, sum: NULL where they are not wanted */
     atomic_int status;
 };
@@ -99,12 +100,12 @@ static aclnnStatus check_chosen(const char *op, const struct loop *l) {
     for (size_t t = 0; t < l->items; t++) {
         const struct token *token = &l->token[t / l->groups];
         if (token->sequence < 0) continue;
-        const int64_t keys = l->spans[token->sequence].k_len, blocks = (keys + l->a->block - 1) / l->a->block;
+        const int64_t keys = l->spans[token->sequence].k_len, blocks = (keys + l->block - 1) / l->block;
         const int64_t *chosen = l->chosen + t * (size_t)l->a->count;
         for (int64_t i = 0; i < l->a->count && chosen[i] != -1; i++)
             HC_CHECK(chosen[i] >= 0 && chosen[i] < blocks, ACLNN_ERR_PARAM_INVALID,
-                     "%s: sparseIndices has %lld for token %zu, wanted -1 to %lld", op, (long long)chosen[i],
-                     t / l->groups, (long long)blocks - 1);
+                     "%s: %s has %lld for token %zu, wanted -1 to %lld", op, l->a->indices,
+                     (long long)chosen[i], t / l->groups, (long long)blocks - 1);
     }
     return 0;
 }
@@ -113,7 +114,7 @@ static aclnnStatus check_chosen(const char *op, const struct loop *l) {
 static void find_positions(const struct loop *l, size_t t, struct work *w) {
     const struct token *token = &l->token[t / l->groups];
     const struct hc_span *s = &l->spans[token->sequence];
-    const int64_t visible = hc_tokens_visible(s, l->a->mode, token->place), block = l->a->block;
+    const int64_t visible = hc_tokens_visible(s, l->a->mode, token->place), block = l->block;
     const int64_t *chosen = l->chosen + t * (size_t)l->a->count;
     w->n = 0;
     for (int64_t i = 0; i < l->a->count && chosen[i] != -1; i++) {
@@ -187,6 +188,16 @@ static const struct token *find_tokens(struct hc_plain *p, struct loop *l) {
     return token;
 }
 
+/* A block is as long as the caller says, its keys are no more than a sequence has. */
+static void find_room(struct hc_plain *p, struct loop *l) {
+    int64_t longest = 1;
+    for (int64_t b = 0; b < l->a->sequences; b++) longest = hc_max_i64(longest, l->spans[b].k_len);
+    l->block = hc_min_i64(l->a->block, longest);
+    if (!hc_mul_fits((size_t)l->a->count, (size_t)l->block, &l->room) || l->room > INT32_MAX)
+        p->status = hc_fail(ACLNN_ERR_PARAM_INVALID, "%s: %lld blocks of %lld tokens are too many", p->op,
+                            (long long)l->a->count, (long long)l->block);
+}
+
 /* Operands that both directions have. */
 /* Lengths come as tensors or with the arguments; both are checked when sequences are made of them. */
 static void open_operands(const struct hc_call *call, struct hc_plain *p, const aclTensor *table,
@@ -206,16 +217,16 @@ static void open_operands(const struct hc_call *call, struct hc_plain *p, const 
     l->key = (struct hc_keys){hc_arg(call, CHOSEN_KEY), a->key, pages, width, 0};
     l->rope = (struct hc_keys){hc_arg(call, CHOSEN_K_ROPE), a->key, pages, width, 0};
     l->value = (struct hc_keys){value, a->key, pages, width, 0};
-    l->chosen = hc_plain_index(p, "sparseIndices", hc_arg(call, CHOSEN_INDICES), INT64_MIN, INT64_MAX);
+    l->chosen = hc_plain_index(p, a->indices, hc_arg(call, CHOSEN_INDICES), INT64_MIN, INT64_MAX);
     l->tokens = (size_t)hc_tokens_count(query, a->query == HC_TOKENS_TND);
     l->groups = (size_t)value->shape[value->rank - 2], l->items = l->tokens * l->groups;
     l->heads = (size_t)query->shape[query->rank - 2] / l->groups;
     l->size = (size_t)query->shape[query->rank - 1];
     l->rotary = hc_keys_size(&l->rope), l->value_size = hc_keys_size(&l->value);
-    l->room = (size_t)(a->count * a->block);
     if (p->status != 0) return;
     l->spans =
         hc_tokens_spans(p, query, a->query == HC_TOKENS_TND, &l->key, q_lengths, k_lengths, a->sequences);
+    if (p->status == 0) find_room(p, l);
     if (p->status == 0) l->token = find_tokens(p, l);
     if (p->status == 0) p->status = check_chosen(p->op, l);
 }

@@ -5,6 +5,7 @@
 
 /* `repeat`: how often each of the statistics stands beside itself. */
 struct chosen_args {
+    const char *indices; /* what the interface calls them: a literal */
     enum hc_tokens_layout query, key;
     int64_t mode, block, sequences, count, repeat; /* count: blocks that are chosen for a token */
     double scale;

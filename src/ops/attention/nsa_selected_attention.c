@@ -103,7 +103,7 @@ static aclnnStatus check(const struct inputs *in, struct chosen_args *a) {
     HC_TRY(HC_PLAIN_CHECK_INDEX(name, "topkIndices", in->indices, tokens, groups, in->count));
     HC_TRY(check_mask(in, &a->mode));
     HC_TRY(check_ends(in));
-    a->key = HC_TOKENS_TND;
+    a->key = HC_TOKENS_TND, a->indices = "topkIndices";
     a->block = in->block, a->count = in->count, a->repeat = REPEAT, a->scale = in->scale;
     a->sequences = (int64_t)in->q_ends->size, a->q_given = a->k_given = true;
     return 0;

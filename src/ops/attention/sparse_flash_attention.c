@@ -51,7 +51,8 @@ static aclnnStatus check_same_rows(const struct inputs *in, const char *arg, con
 /* Shapes of all operands that both directions have. */
 static aclnnStatus check(const struct inputs *in, bool paged, struct chosen_args *a) {
     const char *name = in->name;
-    *a = (struct chosen_args){.repeat = 1, .mode = in->mode, .block = in->block, .scale = in->scale};
+    *a = (struct chosen_args){
+        .indices = "sparseIndices", .repeat = 1, .mode = in->mode, .block = in->block, .scale = in->scale};
     HC_TRY(hc_tokens_layout(name, "layoutQueryOptional", in->q_layout, false, &a->query));
     HC_TRY(hc_tokens_layout(name, "layoutKvOptional", in->k_layout, paged, &a->key));
     HC_TRY(hc_tokens_mode(name, in->mode, in->before, in->after));

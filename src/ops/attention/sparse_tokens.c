@@ -44,15 +44,37 @@ aclnnStatus hc_tokens_check_keys(const char *op, const char *arg, const aclTenso
     return HC_PLAIN_CHECK(op, arg, t, -1, -1, heads, size);
 }
 
+aclTensor hc_tokens_split_heads(const aclTensor *t, int64_t heads) {
+    aclTensor v = *t;
+    const int32_t last = v.rank++ - 1;
+    v.shape[last] = heads, v.shape[last + 1] = t->shape[last] / heads;
+    v.stride[last] = t->stride[last] * v.shape[last + 1], v.stride[last + 1] = t->stride[last];
+    return v;
+}
+
+aclTensor hc_tokens_with_step(const aclTensor *t) {
+    aclTensor v = *t;
+    for (int32_t d = v.rank++; d > 1; d--) v.shape[d] = t->shape[d - 1], v.stride[d] = t->stride[d - 1];
+    v.shape[1] = 1, v.stride[1] = 0;
+    return v;
+}
+
+aclTensor hc_tokens_without_step(const aclTensor *t) {
+    aclTensor v = *t;
+    v.rank--;
+    for (int32_t d = 1; d < v.rank; d++) v.shape[d] = t->shape[d + 1], v.stride[d] = t->stride[d + 1];
+    return v;
+}
+
 /* Length of sequence b; an end of TND is not before the last one's. */
 static aclnnStatus length_of(const char *op, const char *what, const int64_t *lengths, int64_t b, bool ends,
                              int64_t most, int64_t *begin, int64_t *length) {
+    const int64_t end = lengths != NULL ? lengths[b] : most;
     *begin = ends && b > 0 ? lengths[b - 1] : 0;
-    *length = lengths != NULL ? lengths[b] - *begin : most;
-    HC_CHECK(*length >= 0 && *begin + *length <= most, ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(end >= *begin && end <= most, ACLNN_ERR_PARAM_INVALID,
              "%s: the actual length of the %s has %lld at %lld, wanted %s up to %lld", op, what,
-             (long long)(lengths != NULL ? lengths[b] : most), (long long)b,
-             ends ? "ends that do not fall," : "lengths", (long long)most);
+             (long long)end, (long long)b, ends ? "ends that do not fall," : "lengths", (long long)most);
+    *length = end - *begin;
     return 0;
 }
 

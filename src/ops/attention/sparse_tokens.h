@@ -31,6 +31,13 @@ aclnnStatus hc_tokens_mode(const char *op, int64_t mode, int64_t before, int64_t
 aclnnStatus hc_tokens_check_keys(const char *op, const char *arg, const aclTensor *t,
                                  enum hc_tokens_layout layout, int64_t heads, int64_t size);
 
+/* Views of what inference passes: heads beside each other in the last dimension as a dimension of their own
+ * (that is a multiple of them); one query token of each sequence, [B, ...], as [B, 1, ...]; and the reverse.
+ */
+aclTensor hc_tokens_split_heads(const aclTensor *t, int64_t heads);
+aclTensor hc_tokens_with_step(const aclTensor *t);
+aclTensor hc_tokens_without_step(const aclTensor *t);
+
 /* Phase two. Sequences of a call; lengths (NULL: all of a row) are what the interface calls actual: ends of
  * sequences for TND, else lengths. NULL with p->status set where they do not fit. */
 const struct hc_span *hc_tokens_spans(struct hc_plain *p, const aclTensor *query, bool packed,

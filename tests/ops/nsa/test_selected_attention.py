@@ -121,7 +121,7 @@ def test_refuses() -> None:
     call("aclnnNsaSelectedAttention", *good)
     for at, bad, text in (
         (1, torch.ones(4, 1, 9), "key is"),
-        (3, index + 2, "sparseIndices has 2 for token 0, wanted -1 to 1"),
+        (3, index + 2, "topkIndices has 2 for token 0, wanted -1 to 1"),
         (4, torch.ones(3), "attenMaskOptional is"),
         (4, torch.zeros(3, 4).bool(), "attenMaskOptional is no causal mask at [0,1]"),
         (5, IntArray([4]), "the actual length of the queries has 4"),
