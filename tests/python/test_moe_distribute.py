@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens to the ranks of their experts and back: npu_moe_distribute_dispatch and npu_moe_distribute_combine, both
-versions, against the plain computation."""
+versions, and the latter with a norm behind it, against the plain computation."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ CHECKS = (
     "there_and_back",
     "there_and_back_v2",
     "a_shared_experts_rows",
+    "a_norm_behind_the_way_back",
     "experts_that_compute_nothing",
     "strides_and_specials",
     "weights_travel",

@@ -200,6 +200,41 @@ def check_a_shared_experts_rows() -> None:
     near(got, combined(case, shared))
 
 
+def expect_norm(
+    case: Case, got: Sequence[torch.Tensor], want: torch.Tensor, gamma: torch.Tensor, eps: float
+) -> None:
+    """The sum, rounded once; its norm is of what was rounded."""
+    y, scale, x = (t.cpu() for t in got)
+    assert x.shape == y.shape == (case.tokens[RANK], 1, case.hidden) and y.dtype == x.dtype == case.dtype
+    assert scale.shape == (case.tokens[RANK], 1, 1) and scale.dtype == torch.float32
+    near(x[:, 0], want)
+    inverse = 1 / (x.double().square().mean(-1, keepdim=True) + eps).sqrt()
+    torch.testing.assert_close(scale.double(), inverse, rtol=1e-6, atol=0.0)
+    near(y, x.double() * inverse * gamma.double())
+
+
+def check_a_norm_behind_the_way_back() -> None:
+    call = torch_npu.npu_moe_distribute_combine_add_rms_norm
+    eps = 1e-3
+    for number, options in enumerate(CASES):
+        case = Case(**options)
+        make = torch.Generator().manual_seed(RANK)
+        residual, shared = (
+            torch.randn(case.tokens[RANK], 1, case.hidden, generator=make).to(case.dtype) for _ in range(2)
+        )
+        gamma = torch.randn(case.hidden, generator=make).to(case.dtype)
+        sent, mask, more = dispatch(case, 2), case.mask_of(), {}
+        if number % 2:
+            more = {"shared_expert_x": shared[:, 0].npu()}
+        got = call(
+            compute(case, sent[0], sent[3]), case.ids[RANK].npu(), sent[2], sent[4], case.weights[RANK].npu(),
+            residual.npu(), gamma.npu(), communicator(), WORLD, RANK, case.experts,
+            x_active_mask=None if mask is None else mask.npu(), global_bs=case.global_bs, norm_eps=eps, **more,
+        )  # fmt: skip
+        want = combined(case, shared[:, 0] if more else None) + residual[:, 0].double()
+        expect_norm(case, got, want, gamma, eps)
+
+
 def check_experts_that_compute_nothing() -> None:
     """Behind the others: two of zeros, then three that copy; a token may be all theirs."""
     for mask in ("", "tokens", "choices"):
@@ -223,6 +258,16 @@ def check_experts_that_compute_nothing() -> None:
                 row = torch.where(ids < case.experts, row, (ids >= case.experts + 2) * case.x[RANK].double())
                 want += row * case.weights[RANK][:, k, None].double() * case.active[RANK][:, k, None]
             near(got, want)
+            residual, gamma = torch.ones(case.tokens[RANK], 1, case.hidden), torch.ones(case.hidden)
+            active = case.mask_of()
+            normed = torch_npu.npu_moe_distribute_combine_add_rms_norm(
+                compute(case, sent[0], sent[3]), case.ids[RANK].npu(), sent[2], sent[4],
+                case.weights[RANK].npu(), residual.to(case.dtype).npu(), gamma.to(case.dtype).npu(),
+                communicator(), WORLD, RANK, case.experts, global_bs=case.global_bs,
+                x_active_mask=None if active is None else active.npu(), ori_x=case.x[RANK].npu(),
+                norm_eps=1e-6, **special, **more,
+            )  # fmt: skip
+            expect_norm(case, normed, want + 1, gamma, 1e-6)
 
 
 def check_strides_and_specials() -> None:

@@ -2,16 +2,23 @@
 /* Experts' results back to the ranks of their tokens:
  *
  *     x[i] = sum over k of expertScales[i, k] * (the row of token i's choice k) + sharedExpertX[i]
+ *            + residualX[i]
  *
  * where choices that are masked out or of a zero expert have no row, and those of a copying expert that of
  * oriX. Rows travel as they lie, are summed in float32 and rounded once. What came is one matrix, block
- * behind block, with sharedExpertX below; behind its rows each block says how many it has of each expert,
- * which must be what this rank sent there (distribute.h). */
+ * behind block, with sharedExpertX and residualX below; behind its rows each block says how many it has of
+ * each expert, which must be what this rank sent there (distribute.h). */
 #include <string.h>
 
-#include "distribute.h"
+#include "distribute_combine.h"
 
-enum { EXPAND_X, IDS, MASK, PLACES, COUNTS, WEIGHTS, SHARED_X, ORIGINAL, OUT };
+enum { EXPAND_X, IDS, MASK, PLACES, COUNTS, WEIGHTS, SHARED_X, ORIGINAL, OUT, RESIDUAL, GAMMA, Y, RSTD };
+
+/* The arguments of the plan: the way's, first, as distribute.c reads them, then the norm's behind the sum. */
+struct args {
+    struct hc_distribute_args way;
+    struct hc_rms_norm norm;
+};
 /* As the dispatch writes it. */
 enum { ORIGIN = 3 };
 
@@ -125,7 +132,8 @@ static aclnnStatus check_places(const struct hc_call *call, const struct hc_dist
     return 0;
 }
 
-/* Entries of every token: its choices, then the shared expert's row where there is one. */
+/* Entries of every token: its choices, then its rows of the shared expert and of the residual, where there
+ * are such: `shared` is how many. */
 static void list_rows(const struct hc_call *call, const struct hc_distribute_order *order,
                       const double *weight, int64_t *source, double *scale) {
     const struct hc_distribute_args *a = call->args;
@@ -140,9 +148,10 @@ static void list_rows(const struct hc_call *call, const struct hc_distribute_ord
             scale[at] = weight[cell];
         }
     }
-    /* Below the blocks: the shared expert's rows, then the tokens as they were. */
+    /* Below the blocks: rows that are added as they are, then the tokens as they were. */
     const int64_t below = a->num_ranks * rows;
-    for (int64_t i = 0; i < a->tokens && a->shared > 0; i++) source[i * each + a->choices] = below + i;
+    for (int64_t s = 0; s < a->shared; s++)
+        for (int64_t i = 0; i < a->tokens; i++) source[i * each + a->choices + s] = below + s * a->tokens + i;
     for (int64_t cell = 0; cell < a->tokens * a->choices && a->copy > 0; cell++) {
         if (order->ids[cell] < a->experts + a->zero) continue;
         const int64_t token = cell / a->choices, at = token * each + cell % a->choices;
@@ -174,8 +183,10 @@ static aclnnStatus sum_rows(const struct hc_call *call, const struct hc_distribu
     HC_TRY(check_places(call, order, source));
     HC_TRY(hc_moe_read_reals(hc_arg(call, WEIGHTS), weight));
     char *below = hc_distribute_from(call, a->num_ranks);
+    const size_t more = (size_t)a->tokens * a->row_bytes;
     HC_TRY(place_below(call, hc_arg(call, SHARED_X), below));
-    HC_TRY(place_below(call, hc_arg(call, ORIGINAL), below + (size_t)(a->shared * a->tokens) * a->row_bytes));
+    HC_TRY(place_below(call, hc_arg(call, RESIDUAL), below + (hc_arg(call, SHARED_X) != NULL ? more : 0)));
+    HC_TRY(place_below(call, hc_arg(call, ORIGINAL), below + (size_t)a->shared * more));
     list_rows(call, order, weight, source, scale);
     return hc_row_sum(&(const struct hc_row_sum){
         .name = call->name, .out = out, .src = &rows, .each = each, .source = source, .scale = scale});
@@ -190,9 +201,13 @@ static aclnnStatus sum(const struct hc_call *call, size_t part) {
     (void)part;
     HC_TRY(hc_distribute_sort(call, hc_arg(call, IDS), hc_arg(call, MASK), &order));
     int64_t *memory = hc_moe_take(call->name, 3 * n + 2 * (size_t)(a->tokens * a->shared));
-    const aclnnStatus status = memory != NULL ? sum_rows(call, &order, memory) : ACLNN_ERR_INNER;
+    aclnnStatus status = memory != NULL ? sum_rows(call, &order, memory) : ACLNN_ERR_INNER;
     hc_block_give(memory);
     hc_block_give(order.memory);
+    /* What is normalised is what the caller gets: the sum, rounded. */
+    if (status == 0 && hc_arg(call, GAMMA) != NULL)
+        status = hc_rms_norm_run(call->name, &((const struct args *)call->args)->norm, hc_arg(call, OUT),
+                                 hc_arg(call, GAMMA), hc_arg(call, Y), hc_arg(call, RSTD));
     return status;
 }
 
@@ -203,19 +218,9 @@ static aclnnStatus launch(const struct hc_call *call, aclrtStream stream) {
     return hc_op_step(call, sum, 0, 0, stream);
 }
 
-/* One call. `places` is expandIdx, or assistInfoForCombine. */
-struct combine {
-    struct hc_distribute shared;
-    const aclTensor *expand_x, *places, *counts, *weights, *shared_x, *out;
-    const aclTensor *activation_scale, *weight_scale, *group_list; /* of int32 results: refused */
-    const aclTensor *original, *alpha1, *alpha2, *constant_row;    /* of experts that compute nothing */
-    int64_t out_dtype, comm_quant, group_list_type;
-    bool with_places;
-};
-
 /* The client of the first version sends 0 for what it does not set; anything else asks for int8 on the way,
  * or results that are still to be scaled. */
-static aclnnStatus check_options(const struct combine *c) {
+static aclnnStatus check_options(const struct hc_combine *c) {
     const char *name = c->shared.name;
     HC_CHECK(
         c->activation_scale == NULL && c->weight_scale == NULL && c->group_list == NULL,
@@ -238,7 +243,7 @@ static aclnnStatus check_options(const struct combine *c) {
     return 0;
 }
 
-static aclnnStatus check_rows(const struct combine *c) {
+static aclnnStatus check_rows(const struct hc_combine *c) {
     const char *name = c->shared.name;
     HC_TRY(hc_moe_check_matrix(name, "expandX", c->expand_x, -1, -1));
     HC_CHECK(hc_fits_f32(c->expand_x->dtype) && c->expand_x->shape[1] > 0, ACLNN_ERR_PARAM_INVALID,
@@ -247,7 +252,7 @@ static aclnnStatus check_rows(const struct combine *c) {
 }
 
 /* What is summed and what it becomes have one type: a row of another one could not lie below the others. */
-static aclnnStatus check_like(const struct combine *c, const struct hc_distribute_args *a, const char *arg,
+static aclnnStatus check_like(const struct hc_combine *c, const struct hc_distribute_args *a, const char *arg,
                               const aclTensor *t) {
     HC_TRY(hc_moe_check_floats(c->shared.name, arg, t, a->tokens, a->hidden));
     HC_CHECK(t->dtype == c->expand_x->dtype, ACLNN_ERR_PARAM_INVALID,
@@ -258,10 +263,11 @@ static aclnnStatus check_like(const struct combine *c, const struct hc_distribut
 
 /* Shapes are those of the dispatch: counts may be longer (it has room for other machines' needs), places too.
  */
-static aclnnStatus check_tensors(const struct combine *c, const struct hc_distribute_args *a) {
+static aclnnStatus check_tensors(const struct hc_combine *c, const struct hc_distribute_args *a) {
     const char *name = c->shared.name;
     const int64_t runs = a->local * a->num_ranks, rows = c->expand_x->shape[0];
-    HC_TRY(check_like(c, a, "x", c->out));
+    HC_TRY(check_like(c, a, c->out_name, c->out));
+    if (c->residual != NULL) HC_TRY(check_like(c, a, "residualX", c->residual));
     if (c->shared_x != NULL) HC_TRY(check_like(c, a, "sharedExpertX", c->shared_x));
     if (c->shared.copy > 0) HC_TRY(check_like(c, a, "oriX", c->original));
     HC_TRY(hc_moe_check_floats(name, "expertScales", c->weights, a->tokens, a->choices));
@@ -281,7 +287,7 @@ static aclnnStatus check_tensors(const struct combine *c, const struct hc_distri
 }
 
 /* A block is a whole number of rows, the last of which hold counts. */
-static aclnnStatus lay_out(const struct combine *c, struct hc_distribute_args *a) {
+static aclnnStatus lay_out(const struct hc_combine *c, struct hc_distribute_args *a) {
     size_t bytes = 0;
     a->row_bytes = (size_t)a->hidden * (size_t)c->expand_x->item_size;
     const size_t more = ((size_t)a->local * sizeof(int32_t) + a->row_bytes - 1) / a->row_bytes;
@@ -294,15 +300,34 @@ static aclnnStatus lay_out(const struct combine *c, struct hc_distribute_args *a
     return 0;
 }
 
-static aclnnStatus plan(const struct combine *c, uint64_t *workspaceSize, aclOpExecutor **executor) {
+/* All of a token is one row. */
+static aclnnStatus check_norm(const struct hc_combine *c, const struct hc_distribute_args *a,
+                              struct hc_rms_norm *norm) {
+    const char *name = c->shared.name;
+    if (c->gamma == NULL) return 0;
+    HC_CHECK(c->gamma->rank == 1 && c->gamma->shape[0] == a->hidden && hc_fits_f32(c->gamma->dtype),
+             ACLNN_ERR_PARAM_INVALID, "%s: gamma is %s, wanted [%lld] of float16, bfloat16 or float32", name,
+             HC_SHOW(c->gamma), (long long)a->hidden);
+    HC_TRY(check_like(c, a, "yOut", c->y));
+    HC_CHECK(c->rstd->dtype == ACL_FLOAT && c->rstd->numel == a->tokens && hc_is_contiguous(c->rstd),
+             ACLNN_ERR_PARAM_INVALID, "%s: rstdOut is %s, wanted float32 of %lld elements, contiguous", name,
+             HC_SHOW(c->rstd), (long long)a->tokens);
+    *norm = (struct hc_rms_norm){
+        .epsilon = c->epsilon, .added = -0.0, .mask = 1u << 1, .block = hc_compute_block(c->out->dtype)};
+    return 0;
+}
+
+aclnnStatus hc_combine_plan(const struct hc_combine *c, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    struct args args = {.norm = {.epsilon = 0}};
     struct hc_distribute_args a;
     size_t workspace = 0;
     HC_TRY(check_options(c));
     HC_TRY(check_rows(c));
     HC_TRY(hc_distribute_describe(&c->shared, c->expand_x->shape[1], &a));
     a.with_places = c->with_places;
-    a.shared = c->shared_x != NULL;
+    a.shared = (c->shared_x != NULL) + (c->residual != NULL);
     HC_TRY(check_tensors(c, &a));
+    HC_TRY(check_norm(c, &a, &args.norm));
     HC_TRY(lay_out(c, &a));
     HC_TRY(hc_distribute_workspace(c->shared.name, &a,
                                    (size_t)((a.shared + (a.copy > 0)) * a.tokens) * a.row_bytes, &workspace));
@@ -316,11 +341,16 @@ static aclnnStatus plan(const struct combine *c, uint64_t *workspaceSize, aclOpE
         [WEIGHTS] = {c->weights, NULL, in, "expertScales"},
         [SHARED_X] = {c->shared_x, NULL, optional, "sharedExpertX"},
         [ORIGINAL] = {c->shared.copy > 0 ? c->original : NULL, NULL, optional, "oriX"},
-        [OUT] = {c->out, NULL, HC_ROLE_OUT, "x"},
+        [OUT] = {c->out, NULL, HC_ROLE_OUT, c->out_name},
+        [RESIDUAL] = {c->residual, NULL, optional, "residualX"},
+        [GAMMA] = {c->gamma, NULL, optional, "gamma"},
+        [Y] = {c->y, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "yOut"},
+        [RSTD] = {c->rstd, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "rstdOut"},
     };
+    args.way = a;
     const struct hc_plan plan = {.name = c->shared.name,
-                                 .args = &a,
-                                 .args_size = sizeof a,
+                                 .args = &args,
+                                 .args_size = sizeof args,
                                  .operands = operands,
                                  .num_operands = HC_ARRAY_SIZE(operands),
                                  .workspace = workspace};
@@ -343,28 +373,22 @@ HC_API aclnnStatus aclnnMoeDistributeCombineGetWorkspaceSize(
     (void)groupTp;
     (void)tpSendCounts;
     (void)expandScales;
-    const struct combine d = {.shared = {HC_DISTRIBUTE_SHARED("aclnnMoeDistributeCombine", xActiveMask)},
-                              .expand_x = expandX,
-                              .places = expandIdx,
-                              .counts = epSendCounts,
-                              .weights = expertScales,
-                              .activation_scale = activationScale,
-                              .weight_scale = weightScale,
-                              .group_list = groupList,
-                              .out_dtype = outDtype,
-                              .comm_quant = commQuantMode,
-                              .group_list_type = groupListType,
-                              .out = x};
-    return plan(&d, workspaceSize, executor);
+    const struct hc_combine d = {.shared = {HC_DISTRIBUTE_SHARED("aclnnMoeDistributeCombine", xActiveMask)},
+                                 .expand_x = expandX,
+                                 .places = expandIdx,
+                                 .counts = epSendCounts,
+                                 .weights = expertScales,
+                                 .activation_scale = activationScale,
+                                 .weight_scale = weightScale,
+                                 .group_list = groupList,
+                                 .out_dtype = outDtype,
+                                 .comm_quant = commQuantMode,
+                                 .group_list_type = groupListType,
+                                 .out = x,
+                                 .out_name = "x"};
+    return hc_combine_plan(&d, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMoeDistributeCombine)
-
-/* What the versions after the first name alike. */
-#define LATER_INPUTS                                                                                         \
-    .expand_x = expandX, .places = assistInfoForCombine, .counts = epSendCounts, .weights = expertScales,    \
-    .activation_scale = activationScaleOptional, .weight_scale = weightScaleOptional,                        \
-    .group_list = groupListOptional, .shared_x = sharedExpertXOptional, .out_dtype = outDtype,               \
-    .comm_quant = commQuantMode, .group_list_type = groupListType, .out = xOut, .with_places = true
 
 /* torch_npu.npu_moe_distribute_combine_v2. */
 HC_API aclnnStatus aclnnMoeDistributeCombineV2GetWorkspaceSize(
@@ -380,11 +404,13 @@ HC_API aclnnStatus aclnnMoeDistributeCombineV2GetWorkspaceSize(
     (void)groupTp;
     (void)tpSendCountsOptional;
     (void)expandScalesOptional;
-    const struct combine d = {
+    const struct hc_combine d = {
         .shared = {HC_DISTRIBUTE_SHARED("aclnnMoeDistributeCombineV2", xActiveMaskOptional),
                    .algorithm = commAlg},
-        LATER_INPUTS};
-    return plan(&d, workspaceSize, executor);
+        HC_COMBINE_LATER,
+        .out = xOut,
+        .out_name = "x"};
+    return hc_combine_plan(&d, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMoeDistributeCombineV2)
 
@@ -406,15 +432,17 @@ HC_API aclnnStatus aclnnMoeDistributeCombineV3GetWorkspaceSize(
     (void)groupTp;
     (void)tpSendCountsOptional;
     (void)expandScalesOptional;
-    const struct combine d = {
+    const struct hc_combine d = {
         .shared = {HC_DISTRIBUTE_SHARED("aclnnMoeDistributeCombineV3", xActiveMaskOptional),
                    HC_DISTRIBUTE_SPECIAL},
-        LATER_INPUTS,
+        HC_COMBINE_LATER,
+        .out = xOut,
+        .out_name = "x",
         .original = oriXOptional,
         .alpha1 = constExpertAlpha1Optional,
         .alpha2 = constExpertAlpha2Optional,
         .constant_row = constExpertVOptional};
-    return plan(&d, workspaceSize, executor);
+    return hc_combine_plan(&d, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMoeDistributeCombineV3)
 
@@ -436,14 +464,16 @@ HC_API aclnnStatus aclnnMoeDistributeCombineV4GetWorkspaceSize(
     (void)groupTp;
     (void)tpSendCountsOptional;
     (void)expandScalesOptional;
-    const struct combine d = {
+    const struct hc_combine d = {
         .shared = {HC_DISTRIBUTE_SHARED("aclnnMoeDistributeCombineV4", xActiveMaskOptional),
                    HC_DISTRIBUTE_SPECIAL, .performance = performanceInfoOptional},
-        LATER_INPUTS,
+        HC_COMBINE_LATER,
+        .out = xOut,
+        .out_name = "x",
         .original = oriXOptional,
         .alpha1 = constExpertAlpha1Optional,
         .alpha2 = constExpertAlpha2Optional,
         .constant_row = constExpertVOptional};
-    return plan(&d, workspaceSize, executor);
+    return hc_combine_plan(&d, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMoeDistributeCombineV4)

@@ -1,83 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Root mean square normalisation: y = x * rstd * gamma, rstd = 1/sqrt(mean(x^2) + epsilon); with
  * AddRmsNorm of x1 + x2, which is an output too. The sum is rounded to the type of x first: what is
- * normalised is what the caller gets. Two passes over a row in cache; squares are float, their sum
- * double. GemmaRmsNorm scales by 1 + gamma; AddRmsNormCast gives y twice, as float32 and in x's type. */
-#include "rows.h"
-
-HC_ROWS_KERNEL(rms_norm_F32)
-HC_ROWS_KERNEL(rms_norm_F64)
-
-/* Block: float, or double for double input. */
-struct args {
-    double epsilon;
-    double added; /* to gamma: 1, or -0 for nothing, which leaves every gamma as it is */
-    uint32_t mask;
-    enum hc_block block;
-};
-
-#ifdef HC_ISA
-#include "simd_rows.h"
-
-/* rstd is rounded to float before it is used: the gradient gets that number, and must invert the same
- * one. */
-void HC_FN(rms_norm_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
-    float *y = out[0];
-    const float *x = in[0], *w = in[1];
-    const struct args *a = args;
-    (void)row;
-    const float rstd = (float)(1 / sqrt(vf_row_dot(x, x, n) / (double)n + a->epsilon));
-    const float added = (float)a->added;
-    if (out[1] != NULL) *(float *)out[1] = rstd;
-    size_t i = 0;
-    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, vf_load(x + i) * rstd * (vf_load(w + i) + added));
-    for (; i < n; i++) y[i] = x[i] * rstd * (w[i] + added);
-}
-
-/* As above in scalar code. */
-void HC_FN(rms_norm_F64)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
-    double *y = out[0], squares = 0;
-    const double *x = in[0], *w = in[1];
-    const struct args *a = args;
-    (void)row;
-    for (size_t i = 0; i < n; i++) squares += x[i] * x[i];
-    const double rstd = 1 / sqrt(squares / (double)n + a->epsilon);
-    if (out[1] != NULL) *(double *)out[1] = rstd;
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * rstd * (w[i] + a->added);
-}
-
-#else
+ * normalised is what the caller gets. GemmaRmsNorm scales by 1 + gamma; AddRmsNormCast gives y twice, as
+ * float32 and in x's type. */
 #include "norm.h"
+#include "rms_norm_rows.h"
 #include "sum_of_two.h"
 
-/* rstd may be NULL; gamma is converted once for all rows. */
-static aclnnStatus normalise(const struct hc_call *call, const aclTensor *x, const aclTensor *gamma,
-                             const aclTensor *y, const aclTensor *rstd) {
-    const struct args *a = call->args;
-    const enum hc_block block = a->block;
-    return hc_rows_run(&(const struct hc_rows){.name = call->name,
-                                               .shape = x,
-                                               .mask = a->mask,
-                                               .args = a,
-                                               .kernel = block == HC_F64 ? HC_DISPATCH(rms_norm_F64)
-                                                                         : HC_DISPATCH(rms_norm_F32),
-                                               .num_outs = 2,
-                                               .num_ins = 2,
-                                               .work = 2,
-                                               .operand = {{y, HC_ROWS_VECTOR, block},
-                                                           {rstd, HC_ROWS_ONE, block},
-                                                           {x, HC_ROWS_VECTOR, block},
-                                                           {gamma, HC_ROWS_SHARED, block}}});
-}
-
 static aclnnStatus run(const struct hc_call *call) {
-    return normalise(call, hc_arg(call, 0), hc_arg(call, 1), hc_arg(call, 2), hc_arg(call, 3));
+    return hc_rms_norm_run(call->name, call->args, hc_arg(call, 0), hc_arg(call, 1), hc_arg(call, 2),
+                           hc_arg(call, 3));
 }
 
 /* Operands x1, x2, gamma, y, rstd, sum; in place y is x1 and the sum x2. */
 static aclnnStatus run_add(const struct hc_call *call) {
     HC_TRY(hc_sum_of_two(call->name, hc_arg(call, 5), hc_arg(call, 0), hc_arg(call, 1)));
-    return normalise(call, hc_arg(call, 5), hc_arg(call, 2), hc_arg(call, 3), hc_arg(call, 4));
+    return hc_rms_norm_run(call->name, call->args, hc_arg(call, 5), hc_arg(call, 2), hc_arg(call, 3),
+                           hc_arg(call, 4));
 }
 
 /* Operands as of run_add, then y2. y is wider than y2, or as wide: rounding it once more is rounding once. */
@@ -88,7 +27,7 @@ static aclnnStatus run_add_cast(const struct hc_call *call) {
 
 /* gamma's shape says which dimensions are normalised. */
 static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *gamma, double epsilon,
-                         const aclTensor *y, const aclTensor *rstd, struct args *args) {
+                         const aclTensor *y, const aclTensor *rstd, struct hc_rms_norm *args) {
     HC_CHECK(x && gamma, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, x ? "gamma" : "x");
     HC_TRY(hc_norm_mask(name, x, gamma->shape, (size_t)gamma->rank, &args->mask));
     HC_TRY(hc_norm_check_shared(name, "gamma", gamma, gamma->shape, (size_t)gamma->rank));
@@ -104,7 +43,7 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
 HC_API aclnnStatus aclnnRmsNormGetWorkspaceSize(const aclTensor *x, const aclTensor *gamma, double epsilon,
                                                 const aclTensor *yOut, const aclTensor *rstdOut,
                                                 uint64_t *workspaceSize, aclOpExecutor **executor) {
-    struct args args;
+    struct hc_rms_norm args;
     HC_TRY(check("aclnnRmsNorm", x, gamma, epsilon, yOut, rstdOut, &args));
     return HC_PLAN("aclnnRmsNorm", run, &args, HC_IN(x), HC_IN(gamma), HC_OUT(yOut), HC_OUT_OPT(rstdOut));
 }
@@ -115,7 +54,7 @@ HC_API aclnnStatus aclnnGemmaRmsNormGetWorkspaceSize(const aclTensor *x, const a
                                                      double epsilon, const aclTensor *yOut,
                                                      const aclTensor *rstdOut, uint64_t *workspaceSize,
                                                      aclOpExecutor **executor) {
-    struct args args;
+    struct hc_rms_norm args;
     HC_TRY(check("aclnnGemmaRmsNorm", x, gamma, epsilon, yOut, rstdOut, &args));
     args.added = 1;
     return HC_PLAN("aclnnGemmaRmsNorm", run, &args, HC_IN(x), HC_IN(gamma), HC_OUT(yOut),
@@ -129,7 +68,7 @@ HC_API aclnnStatus aclnnAddRmsNormGetWorkspaceSize(const aclTensor *x1, const ac
                                                    const aclTensor *gamma, double epsilon, aclTensor *yOut,
                                                    aclTensor *rstdOut, aclTensor *xOut,
                                                    uint64_t *workspaceSize, aclOpExecutor **executor) {
-    struct args args;
+    struct hc_rms_norm args;
     HC_TRY(check("aclnnAddRmsNorm", x1, gamma, epsilon, yOut, rstdOut, &args));
     HC_TRY(hc_norm_check_same("aclnnAddRmsNorm", x1, "x2", x2));
     HC_TRY(hc_norm_check_same("aclnnAddRmsNorm", x1, "xOut", xOut));
@@ -145,7 +84,7 @@ HC_API aclnnStatus aclnnAddRmsNormCastGetWorkspaceSize(const aclTensor *x1, cons
                                                        const aclTensor *rstdOut, const aclTensor *xOut,
                                                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char NAME[] = "aclnnAddRmsNormCast";
-    struct args args;
+    struct hc_rms_norm args;
     HC_TRY(check(NAME, x1, gamma, epsilon, y1Out, rstdOut, &args));
     HC_CHECK(hc_block_of(y1Out->dtype) == (int)args.block, ACLNN_ERR_PARAM_INVALID,
              "%s: y1Out is %s, wanted the type in which x1 %s is computed", NAME, HC_SHOW(y1Out),
@@ -162,11 +101,10 @@ HC_API aclnnStatus aclnnInplaceAddRmsNormGetWorkspaceSize(aclTensor *x1Ref, aclT
                                                           const aclTensor *gamma, double epsilon,
                                                           const aclTensor *rstdOut, uint64_t *workspaceSize,
                                                           aclOpExecutor **executor) {
-    struct args args;
+    struct hc_rms_norm args;
     HC_TRY(check("aclnnInplaceAddRmsNorm", x1Ref, gamma, epsilon, x1Ref, rstdOut, &args));
     HC_TRY(hc_norm_check_same("aclnnInplaceAddRmsNorm", x1Ref, "x2", x2Ref));
     return HC_PLAN("aclnnInplaceAddRmsNorm", run_add, &args, HC_INOUT(x1Ref), HC_INOUT(x2Ref), HC_IN(gamma),
                    HC_OUT(x1Ref), HC_OUT_OPT(rstdOut), HC_OUT(x2Ref));
 }
 HC_OP_LAUNCH(aclnnInplaceAddRmsNorm)
-#endif
