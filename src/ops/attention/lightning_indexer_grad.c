@@ -5,6 +5,9 @@
  *     loss = sum over tokens of KL(p || softmax(I)),  dI = softmax(I) - p
  *     p[j] = mean over attention's heads of exp(scale * q . k[j] - max) / sum
  *
+ * where heads with sinks leave some of their weight, exp(sink - max) / sum, to no key: what all of them leave
+ * to keys is then what the sum over heads is divided by, in place of their number.
+ *
  * over the keys chosen for a token (sparse) or all it may see (dense). Both probabilities are at least 1e-8
  * in the logarithm. Tokens follow each other, as they add to the same keys; threads share their products. The
  * order of additions depends on shapes only. */
@@ -104,12 +107,13 @@ enum {
     D_WEIGHTS,
     LOSS,
     LSE_MAX,
-    LSE_SUM
+    LSE_SUM,
+    SINKS
 };
 
 /* Attention, whose probabilities are the target: groups of H / N heads share a head of keys. */
 struct attention {
-    const float *q, *q_rope, *max, *sum;
+    const float *q, *q_rope, *max, *sum, *sinks;
     struct hc_keys key, rope;
     size_t heads, key_heads, size, rotary;
 };
@@ -162,9 +166,10 @@ static aclnnStatus find_keys(const char *op, const struct loop *l, int64_t b, in
     return 0;
 }
 
-/* Attention's logits of the heads that share head `key_head` of keys, into the target. */
+/* Attention's logits of the heads that share head `key_head` of keys, into the target; *left += the weight
+ * that they leave to keys. */
 static aclnnStatus add_target(const struct loop *l, int64_t b, int64_t i, const int64_t *position, size_t n,
-                              size_t key_head) {
+                              size_t key_head, double *left) {
     const struct attention *at = &l->at;
     const struct hc_span *s = &l->spans[b];
     const size_t group = at->heads / at->key_heads, all = at->size + at->rotary;
@@ -186,9 +191,12 @@ static aclnnStatus add_target(const struct loop *l, int64_t b, int64_t i, const 
     const size_t per = packed ? l->tokens : l->tokens / hc_max_size(1, (size_t)l->a->sequences);
     const size_t row =
         packed ? key_head * per + token : ((size_t)b * at->key_heads + key_head) * per + (size_t)i;
-    for (size_t h = 0; h < group; h++)
-        HC_DISPATCH(indexer_target)(n, l->target, l->logits + h * n, at->max[row * group + h],
-                                    at->sum[row * group + h]);
+    for (size_t h = 0; h < group; h++) {
+        const float max = at->max[row * group + h], sum = at->sum[row * group + h];
+        HC_DISPATCH(indexer_target)(n, l->target, l->logits + h * n, max, sum);
+        *left +=
+            at->sinks != NULL ? 1 - exp((double)(at->sinks[key_head * group + h] - max)) / (double)sum : 1;
+    }
     return 0;
 }
 
@@ -196,8 +204,11 @@ static aclnnStatus add_target(const struct loop *l, int64_t b, int64_t i, const 
 static aclnnStatus score_gradients(struct loop *l, int64_t b, int64_t i, const int64_t *position, size_t n) {
     const size_t token = (size_t)(l->spans[b].q + i);
     memset(l->target, 0, n * sizeof *l->target);
-    for (size_t h = 0; h < l->at.key_heads; h++) HC_TRY(add_target(l, b, i, position, n, h));
-    for (size_t j = 0; j < n; j++) l->target[j] *= 1.0f / (float)l->at.heads;
+    double left = 0;
+    for (size_t h = 0; h < l->at.key_heads; h++) HC_TRY(add_target(l, b, i, position, n, h, &left));
+    /* Sinks that have all the weight leave no target to learn from. */
+    const float factor = left > 0 ? (float)(1 / left) : 0;
+    for (size_t j = 0; j < n; j++) l->target[j] *= factor;
     float max, sum;
     if (l->i_max != NULL) max = l->i_max[token], sum = l->i_sum[token];
     else HC_DISPATCH(indexer_statistics)(n, l->score, &max, &sum);
@@ -260,6 +271,7 @@ static struct attention open_attention(const struct hc_call *call, struct hc_pla
                            .q_rope = hc_plain_in(p, hc_arg(call, Q_ROPE)),
                            .max = hc_plain_in(p, hc_arg(call, MAX)),
                            .sum = hc_plain_in(p, hc_arg(call, SUM)),
+                           .sinks = hc_plain_in(p, hc_arg(call, SINKS)),
                            .key = {key, a->layout, NULL, 0, 0},
                            .rope = {hc_arg(call, K_ROPE), a->layout, NULL, 0, 0},
                            .heads = (size_t)query->shape[query->rank - 2],
@@ -395,7 +407,7 @@ HC_API aclnnStatus aclnnLightningIndexerGradGetWorkspaceSize(
                    HC_IN(query), HC_IN(key), HC_IN(weights), HC_IN(sparseIndices), HC_IN(dy), HC_IN_OPT(none),
                    HC_IN_OPT(none), HC_IN_OPT(none), HC_IN_OPT(none), HC_IN_OPT(actualSeqQLenOptional),
                    HC_IN_OPT(actualSeqKvLenOptional), HC_OUT(dqOut), HC_OUT(dkOut), HC_OUT(dweightsOut),
-                   HC_OUT_OPT(none), HC_OUT_OPT(none), HC_OUT_OPT(none));
+                   HC_OUT_OPT(none), HC_OUT_OPT(none), HC_OUT_OPT(none), HC_IN_OPT(none));
 }
 HC_OP_LAUNCH(aclnnLightningIndexerGrad)
 
@@ -405,6 +417,7 @@ struct target {
         *lse_sum;
     const aclIntArray *q_lengths, *k_lengths;
     double scale;
+    const aclTensor *sinks; /* of attention's heads, or NULL */
 };
 
 /* [B, heads, S, group] or [heads, T, group]; without the last dimension where group is 0. */
@@ -441,6 +454,7 @@ static aclnnStatus check_attention(const struct inputs *in, const struct target 
         shape[rank - 1] = t->q_rope->shape[rank - 1];
         HC_TRY(hc_plain_check(name, "keyRope", t->k_rope, rank, shape));
     }
+    if (t->sinks != NULL) HC_TRY(HC_PLAIN_CHECK(name, "sinks", t->sinks, heads));
     HC_TRY(check_statistics(in, a, "softmaxMax", t->max, key_heads, heads / key_heads));
     HC_TRY(check_statistics(in, a, "softmaxSum", t->sum, key_heads, heads / key_heads));
     HC_CHECK(t->loss != NULL && t->loss->numel == 1 && hc_fits_f32(t->loss->dtype), ACLNN_ERR_PARAM_INVALID,
@@ -448,12 +462,17 @@ static aclnnStatus check_attention(const struct inputs *in, const struct target 
     return 0;
 }
 
+/* A client that has no lengths may pass a list without any. */
+static const aclIntArray *given_lengths(const aclIntArray *list) {
+    return list != NULL && list->size > 0 ? list : NULL;
+}
+
 /* Numbers of sequences travel behind the other arguments, as the caller's arrays do not outlive this call. */
 static aclnnStatus plan_with_lengths(const struct inputs *in, const struct target *t,
                                      const struct args *given, uint64_t *workspaceSize,
                                      aclOpExecutor **executor) {
     const bool packed = given->layout == HC_TOKENS_TND;
-    const aclIntArray *q = t->q_lengths, *k = t->k_lengths;
+    const aclIntArray *q = given_lengths(t->q_lengths), *k = given_lengths(t->k_lengths);
     const size_t sequences = packed && q != NULL ? q->size : (size_t)given->sequences;
     HC_CHECK(!packed || (q != NULL && k != NULL), ACLNN_ERR_PARAM_NULLPTR,
              "%s: the lengths of the %s are null", in->name, q == NULL ? "queries" : "keys");
@@ -469,12 +488,12 @@ static aclnnStatus plan_with_lengths(const struct inputs *in, const struct targe
     if (k != NULL) memcpy(a->lengths + (q != NULL ? sequences : 0), k->data, sequences * sizeof(int64_t));
     const aclTensor *none = NULL;
     const struct hc_operand operands[] = {
-        HC_IN_OPT(t->query),   HC_IN_OPT(t->key),  HC_IN_OPT(t->q_rope), HC_IN_OPT(t->k_rope),
-        HC_IN(in->query),      HC_IN(in->key),     HC_IN(in->weights),   HC_IN_OPT(t->indices),
-        HC_IN_OPT(none),       HC_IN_OPT(t->max),  HC_IN_OPT(t->sum),    HC_IN_OPT(t->i_max),
-        HC_IN_OPT(t->i_sum),   HC_IN_OPT(none),    HC_IN_OPT(none),      HC_OUT_OPT(in->dq),
-        HC_OUT_OPT(in->dk),    HC_OUT_OPT(in->dw), HC_OUT_OPT(t->loss),  HC_OUT_OPT(t->lse_max),
-        HC_OUT_OPT(t->lse_sum)};
+        HC_IN_OPT(t->query),    HC_IN_OPT(t->key),  HC_IN_OPT(t->q_rope), HC_IN_OPT(t->k_rope),
+        HC_IN(in->query),       HC_IN(in->key),     HC_IN(in->weights),   HC_IN_OPT(t->indices),
+        HC_IN_OPT(none),        HC_IN_OPT(t->max),  HC_IN_OPT(t->sum),    HC_IN_OPT(t->i_max),
+        HC_IN_OPT(t->i_sum),    HC_IN_OPT(none),    HC_IN_OPT(none),      HC_OUT_OPT(in->dq),
+        HC_OUT_OPT(in->dk),     HC_OUT_OPT(in->dw), HC_OUT_OPT(t->loss),  HC_OUT_OPT(t->lse_max),
+        HC_OUT_OPT(t->lse_sum), HC_IN_OPT(t->sinks)};
     const aclnnStatus status = hc_plan(&(const struct hc_plan){.name = in->name,
                                                                .run = run,
                                                                .args = a,
@@ -486,7 +505,18 @@ static aclnnStatus plan_with_lengths(const struct inputs *in, const struct targe
     return status;
 }
 
-/* torch_npu.npu_sparse_lightning_indexer_grad_kl_loss without sinks, over the chosen keys. */
+/* The loss over chosen keys, of either version. */
+static aclnnStatus plan_sparse(const struct inputs *in, const struct target *t, uint64_t *workspaceSize,
+                               aclOpExecutor **executor) {
+    struct args a = {0};
+    HC_TRY(check(in, &a));
+    HC_TRY(check_gradients(in));
+    HC_TRY(check_indices(in, t->indices, &a));
+    HC_TRY(check_attention(in, t, &a));
+    return plan_with_lengths(in, t, &a, workspaceSize, executor);
+}
+
+/* torch_npu.npu_sparse_lightning_indexer_grad_kl_loss without sinks. */
 HC_API aclnnStatus aclnnSparseLightningIndexerGradKLLossGetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *queryIndex, const aclTensor *keyIndex,
     const aclTensor *weights, const aclTensor *sparseIndices, const aclTensor *softmaxMax,
@@ -496,40 +526,52 @@ HC_API aclnnStatus aclnnSparseLightningIndexerGradKLLossGetWorkspaceSize(
     const aclTensor *dQueryIndex, const aclTensor *dKeyIndex, const aclTensor *dWeights,
     const aclTensor *loss, uint64_t *workspaceSize, aclOpExecutor **executor) {
     (void)deterministic;
-    const struct inputs in = {"aclnnSparseLightningIndexerGradKLLoss",
-                              queryIndex,
-                              keyIndex,
-                              weights,
-                              dQueryIndex,
-                              dKeyIndex,
-                              dWeights,
-                              layout,
-                              sparseMode,
-                              pre_tokens,
-                              next_tokens};
-    const struct target t = {query,
-                             key,
-                             queryRope,
-                             keyRope,
-                             softmaxMax,
-                             softmaxSum,
-                             NULL,
-                             NULL,
-                             sparseIndices,
-                             loss,
-                             NULL,
-                             NULL,
-                             actualSeqLengthsQuery,
-                             actualSeqLengthsKey,
-                             scaleValue};
-    struct args a = {0};
-    HC_TRY(check(&in, &a));
-    HC_TRY(check_gradients(&in));
-    HC_TRY(check_indices(&in, sparseIndices, &a));
-    HC_TRY(check_attention(&in, &t, &a));
-    return plan_with_lengths(&in, &t, &a, workspaceSize, executor);
+    return plan_sparse(&(const struct inputs){"aclnnSparseLightningIndexerGradKLLoss", queryIndex, keyIndex,
+                                              weights, dQueryIndex, dKeyIndex, dWeights, layout, sparseMode,
+                                              pre_tokens, next_tokens},
+                       &(const struct target){.query = query,
+                                              .key = key,
+                                              .q_rope = queryRope,
+                                              .k_rope = keyRope,
+                                              .max = softmaxMax,
+                                              .sum = softmaxSum,
+                                              .indices = sparseIndices,
+                                              .loss = loss,
+                                              .q_lengths = actualSeqLengthsQuery,
+                                              .k_lengths = actualSeqLengthsKey,
+                                              .scale = scaleValue},
+                       workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnSparseLightningIndexerGradKLLoss)
+
+/* The same of attention with sinks, whose statistics count them. */
+HC_API aclnnStatus aclnnSparseLightningIndexerGradKLLossV2GetWorkspaceSize(
+    const aclTensor *query, const aclTensor *key, const aclTensor *queryIndex, const aclTensor *keyIndex,
+    const aclTensor *weights, const aclTensor *sparseIndices, const aclTensor *softmaxMax,
+    const aclTensor *softmaxSum, const aclTensor *queryRope, const aclTensor *keyRope,
+    const aclIntArray *actualSeqLengthsQuery, const aclIntArray *actualSeqLengthsKey, const aclTensor *sinks,
+    double scaleValue, char *layout, int64_t sparseMode, int64_t preTokens, int64_t nextTokens,
+    bool deterministic, const aclTensor *dQueryIndex, const aclTensor *dKeyIndex, const aclTensor *dWeights,
+    aclTensor *loss, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    (void)deterministic;
+    return plan_sparse(&(const struct inputs){"aclnnSparseLightningIndexerGradKLLossV2", queryIndex, keyIndex,
+                                              weights, dQueryIndex, dKeyIndex, dWeights, layout, sparseMode,
+                                              preTokens, nextTokens},
+                       &(const struct target){.query = query,
+                                              .key = key,
+                                              .q_rope = queryRope,
+                                              .k_rope = keyRope,
+                                              .max = softmaxMax,
+                                              .sum = softmaxSum,
+                                              .indices = sparseIndices,
+                                              .loss = loss,
+                                              .q_lengths = actualSeqLengthsQuery,
+                                              .k_lengths = actualSeqLengthsKey,
+                                              .scale = scaleValue,
+                                              .sinks = sinks},
+                       workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnSparseLightningIndexerGradKLLossV2)
 
 /* torch_npu.npu_dense_lightning_indexer_grad_kl_loss, over all keys that a token may see. */
 HC_API aclnnStatus aclnnDenseLightningIndexerGradKLLossGetWorkspaceSize(
@@ -551,21 +593,18 @@ HC_API aclnnStatus aclnnDenseLightningIndexerGradKLLossGetWorkspaceSize(
                               sparseMode,
                               preTokens,
                               nextTokens};
-    const struct target t = {query,
-                             key,
-                             queryRope,
-                             keyRope,
-                             softmaxMax,
-                             softmaxSum,
-                             softmaxMaxIndex,
-                             softmaxSumIndex,
-                             NULL,
-                             loss,
-                             NULL,
-                             NULL,
-                             actualSeqLengthsQuery,
-                             actualSeqLengthsKey,
-                             scaleValue};
+    const struct target t = {.query = query,
+                             .key = key,
+                             .q_rope = queryRope,
+                             .k_rope = keyRope,
+                             .max = softmaxMax,
+                             .sum = softmaxSum,
+                             .i_max = softmaxMaxIndex,
+                             .i_sum = softmaxSumIndex,
+                             .loss = loss,
+                             .q_lengths = actualSeqLengthsQuery,
+                             .k_lengths = actualSeqLengthsKey,
+                             .scale = scaleValue};
     struct args a = {0};
     HC_TRY(check(&in, &a));
     HC_TRY(check_gradients(&in));

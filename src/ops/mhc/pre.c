@@ -353,7 +353,42 @@ HC_API aclnnStatus aclnnMhcPreV2GetWorkspaceSize(const aclTensor *x, const aclTe
 }
 HC_OP_LAUNCH(aclnnMhcPreV2)
 
-/* torch_npu.npu_mhc_pre_backward, with what the forward pass has kept; without gamma its gradient is 0. */
+/* What the backward pass is given besides, with what the forward pass has kept. */
+struct gradients {
+    const aclTensor *d_in, *d_post, *d_res, *rms, *mix, *h_pre, *h_post, *behind;
+    const aclTensor *d_x, *d_phi, *d_alpha, *d_bias, *d_gamma;
+    double hc_eps;
+};
+
+/* Both versions; without gamma its gradient is 0, and without residual numbers there are none of hRes. */
+static aclnnStatus plan_gradient(const struct inputs *in, struct gradients g, uint64_t *workspaceSize,
+                                 aclOpExecutor **executor) {
+    const char *name = in->name;
+    struct args a = {0};
+    HC_TRY(check(in, &a));
+    a.hc_eps = (float)g.hc_eps;
+    HC_TRY(check_token(in, "gradHIn", g.d_in, a.size, -2));
+    HC_TRY(check_token(in, "gradHPost", g.d_post, a.n, -2));
+    if (a.k > 2 * a.n) HC_TRY(check_token(in, "gradHRes", g.d_res, a.n, a.n));
+    else g.d_res = NULL;
+    HC_TRY(check_token(in, "invRms", g.rms, -2, -2));
+    HC_TRY(check_token(in, "hMix", g.mix, a.k, -2));
+    HC_TRY(check_token(in, "hPre", g.h_pre, a.n, -2));
+    HC_TRY(check_token(in, "hPost", g.h_post, a.n, -2));
+    if (g.behind != NULL)
+        HC_TRY(hc_plain_check(name, "gradXPostOptional", g.behind, in->x->rank, in->x->shape));
+    HC_TRY(hc_plain_check(name, "gradX", g.d_x, in->x->rank, in->x->shape));
+    HC_TRY(hc_plain_check(name, "gradPhi", g.d_phi, in->phi->rank, in->phi->shape));
+    HC_TRY(hc_plain_check(name, "gradAlpha", g.d_alpha, in->alpha->rank, in->alpha->shape));
+    HC_TRY(HC_PLAIN_CHECK(name, "gradBias", g.d_bias, a.k));
+    if (g.d_gamma != NULL) HC_TRY(HC_PLAIN_CHECK(name, "gradGamma", g.d_gamma, a.n, a.size));
+    return HC_PLAN(name, run_grad, &a, HC_IN(in->x), HC_IN(in->phi), HC_IN(in->alpha), HC_IN(g.d_in),
+                   HC_IN(g.d_post), HC_IN_OPT(g.d_res), HC_IN(g.rms), HC_IN(g.mix), HC_IN(g.h_pre),
+                   HC_IN(g.h_post), HC_IN_OPT(in->gamma), HC_IN_OPT(g.behind), HC_OUT(g.d_x), HC_OUT(g.d_phi),
+                   HC_OUT(g.d_alpha), HC_OUT(g.d_bias), HC_OUT_OPT(g.d_gamma));
+}
+
+/* torch_npu.npu_mhc_pre_backward where the second version is missing. */
 HC_API aclnnStatus aclnnMhcPreBackwardGetWorkspaceSize(
     const aclTensor *x, const aclTensor *phi, const aclTensor *alpha, const aclTensor *gradHIn,
     const aclTensor *gradHPost, const aclTensor *gradHRes, const aclTensor *invRms, const aclTensor *hMix,
@@ -361,29 +396,29 @@ HC_API aclnnStatus aclnnMhcPreBackwardGetWorkspaceSize(
     float hcEps, const aclTensor *gradX, const aclTensor *gradPhi, const aclTensor *gradAlpha,
     const aclTensor *gradBias, const aclTensor *gradGamma, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    const struct inputs in = {"aclnnMhcPreBackward", x, phi, alpha, gamma};
-    struct args a = {0};
-    HC_TRY(check(&in, &a));
-    a.hc_eps = hcEps;
-    HC_TRY(check_token(&in, "gradHIn", gradHIn, a.size, -2));
-    HC_TRY(check_token(&in, "gradHPost", gradHPost, a.n, -2));
-    if (a.k > 2 * a.n) HC_TRY(check_token(&in, "gradHRes", gradHRes, a.n, a.n));
-    else gradHRes = NULL;
-    HC_TRY(check_token(&in, "invRms", invRms, -2, -2));
-    HC_TRY(check_token(&in, "hMix", hMix, a.k, -2));
-    HC_TRY(check_token(&in, "hPre", hPre, a.n, -2));
-    HC_TRY(check_token(&in, "hPost", hPost, a.n, -2));
-    if (gradXPostOptional != NULL)
-        HC_TRY(hc_plain_check(in.name, "gradXPostOptional", gradXPostOptional, x->rank, x->shape));
-    HC_TRY(hc_plain_check(in.name, "gradX", gradX, x->rank, x->shape));
-    HC_TRY(hc_plain_check(in.name, "gradPhi", gradPhi, phi->rank, phi->shape));
-    HC_TRY(hc_plain_check(in.name, "gradAlpha", gradAlpha, alpha->rank, alpha->shape));
-    HC_TRY(HC_PLAIN_CHECK(in.name, "gradBias", gradBias, a.k));
-    if (gradGamma != NULL) HC_TRY(HC_PLAIN_CHECK(in.name, "gradGamma", gradGamma, a.n, a.size));
-    return HC_PLAN(in.name, run_grad, &a, HC_IN(x), HC_IN(phi), HC_IN(alpha), HC_IN(gradHIn),
-                   HC_IN(gradHPost), HC_IN_OPT(gradHRes), HC_IN(invRms), HC_IN(hMix), HC_IN(hPre),
-                   HC_IN(hPost), HC_IN_OPT(gamma), HC_IN_OPT(gradXPostOptional), HC_OUT(gradX),
-                   HC_OUT(gradPhi), HC_OUT(gradAlpha), HC_OUT(gradBias), HC_OUT_OPT(gradGamma));
+    return plan_gradient(&(const struct inputs){"aclnnMhcPreBackward", x, phi, alpha, gamma},
+                         (struct gradients){gradHIn, gradHPost, gradHRes, invRms, hMix, hPre, hPost,
+                                            gradXPostOptional, gradX, gradPhi, gradAlpha, gradBias, gradGamma,
+                                            (double)hcEps},
+                         workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMhcPreBackward)
+
+/* innerPrecise: as in aclnnMhcPreV2. */
+HC_API aclnnStatus aclnnMhcPreBackwardV2GetWorkspaceSize(
+    const aclTensor *x, const aclTensor *phi, const aclTensor *alpha, const aclTensor *gradHIn,
+    const aclTensor *gradHPost, const aclTensor *gradHRes, const aclTensor *invRms, const aclTensor *hMix,
+    const aclTensor *hPre, const aclTensor *hPost, const aclTensor *gammaOptional,
+    const aclTensor *gradXPostOptional, double hcEps, int64_t innerPrecise, aclTensor *gradX,
+    aclTensor *gradPhi, aclTensor *gradAlpha, aclTensor *gradBias, aclTensor *gradGamma,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(innerPrecise == 0 || innerPrecise == 1, ACLNN_ERR_PARAM_INVALID,
+             "aclnnMhcPreBackwardV2: innerPrecise is %lld, wanted 0 or 1", (long long)innerPrecise);
+    return plan_gradient(&(const struct inputs){"aclnnMhcPreBackwardV2", x, phi, alpha, gammaOptional},
+                         (struct gradients){gradHIn, gradHPost, gradHRes, invRms, hMix, hPre, hPost,
+                                            gradXPostOptional, gradX, gradPhi, gradAlpha, gradBias, gradGamma,
+                                            hcEps},
+                         workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnMhcPreBackwardV2)
 #endif

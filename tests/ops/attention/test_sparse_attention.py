@@ -272,11 +272,12 @@ def test_indexer_grad(dtype: torch.dtype, case: Case) -> None:
             assert_close(part, torch.zeros_like(t) if expected is None else expected, 1, 1e-5)
 
 
-@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("kind", ["sparse", "dense", "sinks"])
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
 @pytest.mark.parametrize("case", [c for c in CASES if c.packed or len(set(c.queries)) == 1], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_losses(dtype: torch.dtype, case: Case, key_heads: int, dense: bool) -> None:
+def test_losses(dtype: torch.dtype, case: Case, key_heads: int, kind: str) -> None:
+    dense, sinks = kind == "dense", torch.tensor([-1.0, 0.5, 3.0, -float("inf")]) if kind == "sinks" else None
     heads, size, rotary, index_heads, count, scale = 4, 16, 8, 3, 4, 0.3
     q, qr = rows(case.queries, (heads, size), dtype, 1), rows(case.queries, (heads, rotary), dtype, 2)
     k, kr = rows(case.keys, (key_heads, size), dtype, 3), rows(case.keys, (key_heads, rotary), dtype, 4)
@@ -304,8 +305,10 @@ def test_losses(dtype: torch.dtype, case: Case, key_heads: int, dense: bool) -> 
             if len(at) == 0:
                 continue
             s = logits[t][:, at]
-            tops[i][t], totals[i][t] = s.max(1)[0], (s - s.max(1)[0][:, None]).exp().sum(1)
-            p = s.softmax(1).mean(0)
+            seen = s if sinks is None else torch.cat((s, sinks.double()[:, None]), 1)
+            tops[i][t], totals[i][t] = seen.max(1)[0], (seen - seen.max(1)[0][:, None]).exp().sum(1)
+            p = seen.softmax(1)[:, : len(at)].sum(0)
+            p = p / p.sum()
             index_stats[i][t, 0] = score[t][at].max().detach()
             index_stats[i][t, 1] = (score[t][at] - score[t][at].max()).exp().sum().detach()
             loss = loss + (p * (p.log() - score[t][at].log_softmax(0))).sum()
@@ -342,14 +345,17 @@ def test_losses(dtype: torch.dtype, case: Case, key_heads: int, dense: bool) -> 
         assert_close(made[0], index_rows[0].double(), 2, 2e-5)
         assert_close(made[1], index_rows[1].double(), 4, 2e-5)
     else:
+        version = ("", []) if sinks is None else ("V2", [sinks])
         call(
-            "aclnnSparseLightningIndexerGradKLLoss",
+            f"aclnnSparseLightningIndexerGradKLLoss{version[0]}",
             pack_q(q),
             pack_k(k),
             *packed,
             pack_q(chosen),
             *stats,
-            *common,
+            *common[:4],
+            *version[1],
+            *common[4:],
             False,
             *grads,
             got,
@@ -360,6 +366,23 @@ def test_losses(dtype: torch.dtype, case: Case, key_heads: int, dense: bool) -> 
         for part, t in zip(case.unpack(grad, n), ts, strict=True):
             expected = next(want)
             assert_close(part, torch.zeros_like(t) if expected is None else expected, 1, 2e-5)
+
+
+def test_sinks_that_take_all() -> None:
+    """Nothing is left to learn from, and no number is NaN; sinks of another number of heads are refused."""
+    q, k, w = torch.ones(1, 1, 2, 8), torch.ones(1, 3, 1, 8), torch.ones(1, 1, 2)
+    stats, index = torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2, dtype=torch.int32)
+    grads, loss = [torch.full_like(t, 7) for t in (q, k, w)], torch.full((1,), 7.0)
+
+    def run(sinks: torch.Tensor) -> None:
+        call("aclnnSparseLightningIndexerGradKLLossV2", q, k, q, k, w, index, stats * 1e4, stats, None, None, None, None,
+             sinks, 1.0, "BSND", 3, FAR, FAR, False, *grads, loss)  # fmt: skip
+
+    run(torch.full((2,), 1e4))
+    assert all(torch.isfinite(t).all() for t in (*grads, loss))
+    for bad in (torch.ones(3), torch.ones(2, 1), torch.ones(2, dtype=torch.int32)):
+        with pytest.raises(OperatorError, match="aclnnSparseLightningIndexerGradKLLossV2: sinks is"):
+            run(bad)
 
 
 def test_refuses() -> None:

@@ -83,6 +83,10 @@ def test_pre(dtype: torch.dtype, shape: tuple[int, ...], residual: bool, with_ga
         grads = [torch.full_like(t, 7) for t in (x, phi, alpha, bias, gamma)]
         call("aclnnMhcPreBackward", x, phi, alpha, *grads_in, out[3], out[4], out[5], out[1],
              gamma if with_gamma else None, behind, HC_EPS, *grads)  # fmt: skip
+        others = [torch.full_like(t, 7) for t in grads]
+        call("aclnnMhcPreBackwardV2", x, phi, alpha, *grads_in, out[3], out[4], out[5], out[1],
+             gamma if with_gamma else None, behind, HC_EPS, 1, *others)  # fmt: skip
+        assert all(torch.equal(a, b) for a, b in zip(grads, others, strict=True))
         tokens = max(1, x.numel() // (n * d))
         assert_close(grads[0], want[0] + behind.double(), 2, 5e-4)
         for got, expected in zip(grads[1:], want[1:], strict=True):
