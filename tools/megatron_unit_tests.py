@@ -73,7 +73,7 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
         "asks for random states of CUDA graphs, which virtual NPUs refuse",
     ),
     (
-        r"CUDA Graphs are not supported without TE|RNG tracker does not support cudagraphs",
+        r"CUDA Graphs are not supported without TE|RNG tracker does not support cudagraphs|AclmdlRICaptureBegin",
         "asks for CUDA graphs",
     ),
     (r"RefusedError: the Triton kernel", "asks for a kernel in Triton, which virtual NPUs refuse"),
