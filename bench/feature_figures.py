@@ -209,6 +209,11 @@ ROWS = {
     "virtual-optimizer": Row(model=f"{LLAMA} --bf16", on="--virtual-optimizer all"),
     "quant-states": Row(model=f"{LLAMA} --bf16", on="--quant-states fp8"),
     "quant-grads": Row(model=f"{LLAMA} --bf16 --no-gradient-accumulation-fusion", on="--quant-grads"),
+    "compress-optimizer": Row(model=f"{LLAMA} --bf16", on="--compress-optimizer"),
+    "qat-scheme": Row(
+        model=f"{LLAMA} --bf16 --no-gradient-accumulation-fusion", on="--qat-scheme w4a16-mxfp4"
+    ),
+    "swap-layer-input": Row(model=f"{LLAMA} --bf16 --num-layers 8 {FULL} 8", on="--swap-layer-input"),
     "muon-optimizer": Row(
         model=f"{LLAMA} --bf16", on="--optimizer muon --muon-extra-scale-factor 0.2", ranks=2, batch=4
     ),

@@ -55,6 +55,7 @@ DEFAULTS: Given = {
     "num_experts": None,
     "position_embedding_type": "learned_absolute",
     "optimizer": "adam",
+    "recompute_method": None,
     "transformer_impl": "local",
     "optimization_level": 2,
     "train_iters": 20,

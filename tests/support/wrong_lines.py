@@ -410,6 +410,15 @@ WRONG = {
     "--quant-states int8": "argument --quant-states: invalid choice: 'int8'",
     "--quant-states fp8 --virtual-optimizer all": _exclude("quant-states", "virtual-optimizer", "both bring an Adam"),
     "--quant-grads --bf16 --virtual-optimizer all": _exclude("quant-grads", "virtual-optimizer", "both bring an Adam"),
+    "--compress-optimizer --quant-states mxfp8": _exclude(
+        "compress-optimizer", "quant-states", "both decide in which form the averages are"
+    ),
+    "--qat-scheme w4a8-moe-only --transformer-impl local": _is_wrong(
+        "qat-scheme", "--qat-scheme w4a8-moe-only is for experts, and there are none; give --num-experts, or another scheme"
+    ),
+    "--swap-layer-input --recompute-granularity selective": (
+        "feature swap-layer-input (--swap-layer-input) needs --recompute-granularity full"
+    ),
     # words that nobody knows
     "--swap-optimiser": "unrecognized arguments: --swap-optimiser; did you mean --swap-optimizer for --swap-optimiser?",
     "--optimisation-level 1": "did you mean --optimization-level for --optimisation-level?",
@@ -427,6 +436,8 @@ RIGHT = (
     "--virtual-optimizer all",
     "--virtual-optimizer 0.5",
     "--quant-states hif8 --use-distributed-optimizer --optimization-level 0",
+    "--compress-optimizer --use-distributed-optimizer",
+    f"--swap-layer-input {_ALL}",
     "--optimizer muon --bf16 --use-distributed-optimizer --muon-no-split-qkv",
     "--optimizer dist_muon --muon-nesterov --optimization-level 0",
     "--swap-attention",

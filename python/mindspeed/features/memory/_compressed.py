@@ -17,7 +17,7 @@ from mindspeed.features.memory.swap_attention import Block, Saved, holders
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 GROUP, LEAST = 64, 32768  # elements, as the operator demands
-_META = 512
+META = 512
 
 
 class Packed(Block):
@@ -30,7 +30,7 @@ class Packed(Block):
         size, item = memory.numel(), memory.element_size()
         self._like = memory.new_empty(0)
         self._size = size
-        on_device = _META + size // GROUP + size // 2  # numbers of planes, and four planes of eight
+        on_device = META + size // GROUP + size // 2  # numbers of planes, and four planes of eight
         self._pdf = torch.empty(1, 256, dtype=torch.int32, device=memory.device)
         self._mantissa = self._part(size * (item - 1))
         self._fixed = self._part(on_device)
