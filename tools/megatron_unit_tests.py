@@ -81,6 +81,7 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     (r"should be fp64 when enabled", "asks for float64, which torch_npu turns into float32"),
     (r"[Ii]nstall package `(\w+)`", r"needs the package \1, which is not public"),
     (r"No module named '((?!mindspeed|tests_extend)\S+)'", r"needs the package \1"),
+    (r"No package metadata was found for (\w+)", r"needs the package \1"),
     (
         r"NameResolutionError|Max retries exceeded with url",
         "downloads files, and the machine of these tests has no network",

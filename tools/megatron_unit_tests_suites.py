@@ -54,6 +54,7 @@ MINDSPEED = Suite(
         (r"there is no (mindspeed[\w.]+):", r"asks for `\1`, which is not here"),
         (r"cannot import name '(\w+)' from '(mindspeed[\w.]*)'", r"asks for `\2.\1`, which is not here"),
         (r"No module named '(mindspeed[\w.]*)'", r"asks for `\1`, which is not here"),
+        (r"libfmk_parser\.so", "asks for torchair, the vendor's graph compiler, which is not here"),
         (r"No such file or directory: '[^']*/(mindspeed/[\w/]+\.py)'", r"asks for `\1`, which is not here"),
         (r"<module '(mindspeed[\w.]*)'[^\n]* does not have the attribute '(\w+)'", r"asks for `\1.\2`, which is not here"),
         (r"module '(mindspeed[\w.]*)' has no attribute '(\w+)'", r"asks for `\1.\2`, which is not here"),

@@ -243,6 +243,38 @@ def test_repatch_again_and_again():
     assert use(5) == 10 and load("core.math").half(1) == 0.5
 
 
+def test_all_arguments_handed_back_are_no_wishes(monkeypatch):
+    """What a level has filled in among them is decided anew, and what somebody gave stays."""
+    args = train(monkeypatch, "--reuse")
+    assert args.use_triple is True
+    megatron_adaptor.repatch(vars(args))
+    assert double(5) == 15 and load("core.math").half(1) == "reused"
+    megatron_adaptor.repatch(vars(args) | {"optimization_level": 0, "reuse": False})
+    assert double(5) == 10 and args.use_triple is False
+    megatron_adaptor.repatch(vars(args) | {"optimization_level": 2})
+    assert double(5) == 15
+    megatron_adaptor.repatch({"use_triple": False})
+    megatron_adaptor.repatch(vars(args))
+    assert double(5) == 10
+
+
+def test_arguments_are_validated_again(monkeypatch):
+    args = train(monkeypatch)
+    assert args.use_triple is True
+    args.optimization_level = 0
+    load("training.arguments").validate_args(args, {})
+    assert args.use_triple is False and double(5) == 10
+    args.optimization_level = 2
+    load("training.arguments").validate_args(args, {})
+    assert args.use_triple is True and double(5) == 15
+
+
+def test_problems_come_back_from_another_process():
+    for problems in (["one"], ["one", "two"]):
+        error = pickle.loads(pickle.dumps(ConfigurationError(problems)))
+        assert error.problems == tuple(problems) and str(error) == str(ConfigurationError(problems))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -34,3 +34,7 @@ class ConfigurationError(ValueError):
         super().__init__(
             "; ".join(self.problems) if len(self.problems) < 2 else "\n  - ".join(("", *self.problems))
         )
+
+    def __reduce__(self) -> tuple[type[ConfigurationError], tuple[Sequence[str]]]:
+        """It comes back whole from another process."""
+        return type(self), (self.problems,)

@@ -72,6 +72,8 @@ def configure(args: Namespace) -> None:
     """
     global _arguments
     with _lock:
+        if args is _arguments:  # again: nobody has given what was filled in
+            vars(args).update(vars(_given(args)))
         _configure(args)
         _arguments = args
 
@@ -80,6 +82,8 @@ def repatch(changes: Mapping[str, Any]) -> None:
     """Change arguments by code, as often as wanted: the rest stays as it was."""
     with _lock:
         live = current_arguments()
+        if changes.keys() >= vars(live).keys():  # all arguments: what configure() filled in, nobody has given
+            changes = {k: v for k, v in changes.items() if k not in _filled or v is not _filled[k][1]}
         args = arguments.changed(_given(live), changes, all_features())
         _configure(args)
         vars(live).clear()

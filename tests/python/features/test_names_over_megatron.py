@@ -97,6 +97,13 @@ def test_the_group_is_megatron_s_unless_one_is_given(megatron):
     assert group_of("mine") == "mine"
 
 
+def test_slopes_of_the_heads_of_a_rank(megatron):
+    from mindspeed.model.alibi_mask import AlibiForFusionAttnSingleton, get_slopes
+
+    found = AlibiForFusionAttnSingleton.get_alibi_slopes_for_fusion_attn(4)
+    assert found.device.type == DEVICE and found.tolist() == [2**-2, 2**-4, 2**-6, 2**-8] == get_slopes(4)
+
+
 def test_layers_train_as_pytorch_s(megatron):
     import megatron_gpt
     from mindspeed.te.pytorch.module.layernorm_column_parallel_linear import (

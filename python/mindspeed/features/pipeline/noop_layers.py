@@ -97,7 +97,8 @@ def counting_others(count: Callable[[Any, int], float]) -> Callable[[Any, int], 
     """num_floating_point_operations, of the layers that compute."""
 
     def num_floating_point_operations(args: Any, batch_size: int) -> float:
-        kept = [index for index in range(args.num_layers) if index not in args.noop_layers]
+        left_out = args.noop_layers or ()
+        kept = [index for index in range(args.num_layers) if index not in left_out]
         others = Namespace(**vars(args))
         others.num_layers = len(kept)
         experts = experts_by_layer(getattr(args, "moe_layer_freq", None), args.num_layers)
