@@ -185,6 +185,12 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
     const size_t all = a->layout == LAYOUT_TND ? 0 : scores;
     HC_CHECK(in->drop_mask == NULL || bits >= all, ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional has %zu bits, wanted %zu", in->name, bits, all);
+    /* Written one by one for each head, and only where there is a sink. */
+    const aclTensor *dsink = in->sink != NULL ? in->dsink : NULL;
+    HC_CHECK(dsink == NULL || dsink->numel == 0 ||
+                 (dsink->rank == 1 && hc_numel(dsink) == a->heads && hc_fits_f32(dsink->dtype)),
+             ACLNN_ERR_PARAM_INVALID, "%s: dsinkOut is %s, wanted float32[%zu]", in->name, HC_SHOW(dsink),
+             a->heads);
     HC_CHECK(in->sink == NULL || (hc_numel(in->sink) == a->heads && in->sink->dtype == ACL_FLOAT),
              ACLNN_ERR_PARAM_INVALID, "%s: sink is %s, wanted float32[%zu]", in->name, HC_SHOW(in->sink),
              a->heads);

@@ -282,6 +282,29 @@ def test_sink() -> None:
     check(make_case(sink=torch.tensor([0.5, -1.0, 3.0, 0.0])), version="V3")
 
 
+def test_a_gradient_of_sinks_that_has_no_room_is_refused() -> None:
+    """It is written head by head: a tensor of fewer heads would be left by the last ones."""
+    name, n = "aclnnFlashAttentionScoreGradV3", 4
+    q, stats = torch.ones(1, n, 3, 8), torch.ones(1, n, 3, 8)
+    options = {
+        "query": q, "keyIn": q, "value": q, "dy": q, "scaleValue": 1.0, "keepProb": 1.0, "preTokens": FULL,
+        "nextTokens": FULL, "headNum": n, "inputLayout": "BNSD", "softmaxMaxOptional": stats, "pseType": 1,
+        "softmaxSumOptional": stats, "attentionInOptional": q, "sinkInOptional": torch.zeros(n),
+        "dqOut": torch.empty_like(q), "dkOut": torch.empty_like(q), "dvOut": torch.empty_like(q),
+        "dsinkOut": torch.empty(n),
+    }  # fmt: skip
+    call(name, *arguments(name, options))
+    for bad in (
+        torch.empty(n - 1),
+        torch.empty(n + 1),
+        torch.empty(n, 1),
+        torch.empty(()),
+        torch.empty(n).int(),
+    ):
+        with pytest.raises(OperatorError, match=f"{name}: dsinkOut is .*, wanted float32.4."):
+            call(name, *arguments(name, options | {"dsinkOut": bad}))
+
+
 def packed(lengths_q: list[int], lengths_kv: list[int], version: str) -> None:
     per_token = version in ("V4", "V5")  # the others have no argument for the layout of the statistics
     n, d, scale = 3, 16, 0.25
