@@ -88,6 +88,12 @@ ROWS = {
     "unaligned-linear": Row(
         model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel", on="--unaligned-linear", ranks=2
     ),
+    "tp-2d": Row(
+        model=f"{LLAMA} --tensor-model-parallel-size 4",
+        on="--tp-2d --tp-x 2 --tp-y 2",
+        off="--sequence-parallel",
+        ranks=4,
+    ),
     "fsdp2-config": Row(
         model=f"{LLAMA} --use-torch-fsdp2 --ckpt-format torch_dist --no-gradient-accumulation-fusion",
         on="--fsdp2-config-path {bench}/fsdp2.yaml",

@@ -89,6 +89,12 @@ OFF: dict[str, Any] = {
     "recompute_norm_num_layers": None,
     "transformer_impl": "local",  # in later releases a field of configs, whose default is another
     "unaligned_linear": False,
+    "tp_2d": False,
+    "tp_x": 1,
+    "tp_y": 1,
+    "enable_overlap_ag_with_matmul": False,
+    "enable_overlap_matmul_with_rs": False,
+    "enable_backward_overlap_ag_with_matmul": False,
     "variable_seq_lengths": False,
 }
 

@@ -74,15 +74,19 @@ def finalize() -> None:
 
 
 def _model_options(layout: Layout) -> dict[str, Any]:
-    """Dense: LayerNorm, GELU and biases. MoE: RMS norm, SwiGLU, grouped queries, a shared expert."""
+    """Dense: LayerNorm, GELU and biases. Gated and MoE: RMS norm, SwiGLU, grouped queries; MoE: a shared expert."""
     if layout.model == "dense":
         return {"num_query_groups": GROUPS}
-    return {
+    gated = {
         "normalization": "RMSNorm",
         "gated_linear_unit": True,
         "activation_func": torch.nn.functional.silu,
         "add_bias_linear": False,
         "num_query_groups": HEADS // 2,
+    }
+    if layout.model == "gated":
+        return gated
+    return gated | {
         "num_moe_experts": EXPERTS,
         "moe_ffn_hidden_size": HIDDEN // 2,
         "moe_shared_expert_intermediate_size": HIDDEN // 2,

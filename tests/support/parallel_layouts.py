@@ -14,7 +14,7 @@ STEPS = 10
 class Layout:
     """One training job. What data parallelism is left with is world / (tp pp cp)."""
 
-    model: str
+    model: str  # one of MODELS, or gated
     dtype: str = "fp32"
     layers: int = 4
     world: int = 1

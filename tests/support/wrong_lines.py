@@ -169,6 +169,15 @@ WRONG = {
         "variable-seq-lengths",
         "--moe-token-dispatcher-type allgather wants sequences of one length; give alltoall, or leave out --variable-seq-lengths",
     ),
+    "--tp-2d --tp-x 2 --tensor-model-parallel-size 2 --transformer-impl local --use-ascend-coc --coc-parallel-num 2": _exclude(
+        "tp-2d",
+        "ascend-coc",
+        "both compute the products of linear layers",
+        ("tp-2d", "use-ascend-coc"),
+    ),
+    "--tp-2d --tp-x 2 --tp-y 2 --tensor-model-parallel-size 2 --transformer-impl local": _is_wrong(
+        "tp-2d", "--tp-x 2 by --tp-y 2 is no grid of --tensor-model-parallel-size 2 ranks; give --tp-y 1"
+    ),
     "--unaligned-linear --transformer-impl local --use-ascend-mc2 --tensor-model-parallel-size 2 --sequence-parallel": _exclude(
         "unaligned-linear",
         "ascend-mc2",
