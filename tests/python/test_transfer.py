@@ -257,3 +257,16 @@ def test_an_untested_version_is_one_warning():
     assert (
         "megatron-core 9.1.0rc2 is outside of what this release is tested with: 0.12.1 to 0.19.1" in lines[0]
     )
+
+
+def test_a_capability_also_under_torch_npu_s_own_transfer():
+    """torch.distributed.broadcast() asks for it where tensors claim to be CUDA's, which that transfer makes them."""
+    program = (
+        "import torch, mindspeed.megatron_adaptor; before = torch.cuda.get_device_capability(); "
+        "from torch_npu.contrib import transfer_to_npu; "
+        "print(before == torch.cuda.get_device_capability(0) and before[0] > 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True"], done.stderr

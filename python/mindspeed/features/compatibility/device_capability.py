@@ -39,6 +39,8 @@ FEATURE = Feature(
     level=Level.COMPATIBILITY,
     patches=(
         Patch("torch.cuda:get_device_capability", answer, wraps=True),
+        # What torch_npu.contrib.transfer_to_npu puts there, if a program imports it.
+        Patch("torch_npu.npu:get_device_capability", answer, wraps=True, requires="torch_npu"),
         Patch(
             "megatron.training.utils:get_device_arch_version",
             get_device_arch_version,
