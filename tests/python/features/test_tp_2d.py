@@ -34,24 +34,35 @@ def on(x: int, y: int, **more: Any) -> dict[str, Any]:
     return FLASH | {"tp_2d": True, "tp_x": x, "tp_y": y} | more
 
 
+WHOLE = {
+    "dense": case(FLASH, FOUR, **LAYERS),
+    "gated": case(FLASH, FOUR, **LAYERS, model="gated"),
+    "deep": case(FLASH, FOUR, **LAYERS | {"layers": 4}),
+}
+
+
+def compare(found: dict[str, Any], whole: dict[str, Any]) -> None:
+    for name, result in found.items():
+        for what in ("losses", "norms"):
+            wanted = whole[name.partition(",")[0]][what]
+            assert result[what] == pytest.approx(wanted, rel=1e-4), f"{name}: {what}"
+
+
 @pytest.mark.slow
 def test_training_is_that_of_one_rank() -> None:
-    whole = memory_cases.run(
-        {
-            "dense": case(FLASH, FOUR, **LAYERS),
-            "gated": case(FLASH, FOUR, **LAYERS, model="gated"),
-            "deep": case(FLASH, FOUR, **LAYERS | {"layers": 4}),
-        }
-    )
-    two = {"world": 2} | LAYERS
-    pairs = memory_cases.run(
-        {
-            "dense, by sequence": case(on(2, 1), FOUR, **two, tp=2),
-            "dense, by width": case(on(1, 2), FOUR, **two, tp=2),
-        }
-    )
+    two = {"world": 2, "tp": 2} | LAYERS
+    pairs = {
+        "dense, by sequence": case(on(2, 1), FOUR, **two),
+        "dense, by width": case(on(1, 2), FOUR, **two),
+    }
+    compare(memory_cases.run(pairs), memory_cases.run({"dense": WHOLE["dense"]}))
+
+
+@pytest.mark.slow
+def test_grids_of_four_train_like_one_rank() -> None:
+    whole = memory_cases.run(WHOLE)
     four = {"world": 4} | LAYERS
-    grids = memory_cases.run(
+    found = memory_cases.run(
         {
             "dense, saved": case(on(2, 2), FOUR, **four, tp=4, save="dense"),
             "dense, loaded, plain": case(FLASH, FOUR, **four, tp=2, load="dense"),
@@ -76,17 +87,13 @@ def test_training_is_that_of_one_rank() -> None:
             "dense, and sequence": case(on(2, 1), FOUR, **four, tp=2, cp=2),
         }
     )
-    found = pairs | grids
     for model in ("dense", "gated"):
         saved = found.pop(f"{model}, saved")
         for name in [name for name in found if name.startswith(f"{model}, loaded")]:
             loaded = found.pop(name)
             for what in ("losses", "norms"):
                 assert saved[what] + loaded[what] == pytest.approx(whole[model][what], rel=1e-4), name
-    for name, result in found.items():
-        for what in ("losses", "norms"):
-            wanted = whole[name.partition(",")[0]][what]
-            assert result[what] == pytest.approx(wanted, rel=1e-4), f"{name}: {what}"
+    compare(found, whole)
 
 
 def grids(x: int, y: int) -> Iterator[Grid]:
