@@ -71,7 +71,7 @@ def plan(folder: Path, spoil: Callable[[], None]) -> str:
 
     spoil()
     try:
-        command._write("new" * 100_000, str(folder / "plan.html"))
+        command.write("new" * 100_000, str(folder / "plan.html"))
     except UsageError as error:
         return str(error)
     return "written"

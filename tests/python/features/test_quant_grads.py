@@ -83,6 +83,7 @@ def trained(steps: int, size: Any = SIZE) -> tuple[list[float], Any]:
 
 
 def test_a_few_steps_and_the_memory_of_gradients(halved: Any) -> None:
+    trained(1, WIDE)  # what is made once in a process
     found = {}
     for on in (False, True):
         halved(on)
