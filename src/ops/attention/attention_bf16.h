@@ -20,3 +20,13 @@ static inline vf in_pairs(vf even, vf odd) {
 static inline vf first_of(const float *p, size_t n) {
     return n >= HC_VL ? vf_load(p) : (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
+
+/* A row of floats along k as pairs, two vectors of which make one; what fills the last is zero. */
+static inline void row_in_pairs(size_t steps, const float *row, float *to) {
+    for (size_t k = 0; k < steps; k += 2 * HC_VL) {
+        const size_t left = steps - k;
+        const vf x = first_of(row + k, left),
+                 y = left > HC_VL ? first_of(row + k + HC_VL, left - HC_VL) : vf_zero();
+        vf_store(to + k / 2, side_by_side(x, y));
+    }
+}

@@ -34,15 +34,7 @@ struct rows_of_pairs {
 INLINE vf dot(vf a, vf b, vf sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
 
 static void pack(const struct attn_few *p, size_t steps, struct rows_of_pairs *to) {
-    for (size_t r = 0; r < p->m; r++) {
-        const float *a = p->a + r * p->lda;
-        for (size_t i = 0; i < steps; i += PAIRED) {
-            const size_t left = steps - i;
-            const vf x = first_of(a + i, left),
-                     y = left > HC_VL ? first_of(a + i + HC_VL, left - HC_VL) : vf_zero();
-            vf_store(&to->row[r][i / 2], side_by_side(x, y));
-        }
-    }
+    for (size_t r = 0; r < p->m; r++) row_in_pairs(steps, p->a + r * p->lda, to->row[r]);
 }
 
 /* Elements of a row from `i` on, `left` of them; nothing behind is touched. */

@@ -35,18 +35,11 @@ struct rows_of_pairs {
     size_t row, pair;
 };
 
-/* Rows that are contiguous along k: two vectors make one of pairs. */
+/* Rows that are contiguous along k. */
 static struct rows_of_pairs pack_rows(const struct attn_product *p, size_t rows, size_t steps, const float *a,
                                       float *to) {
     enum { ROW = MOST_STEPS / 2 };
-    for (size_t i = 0; i < rows; i++, a += p->am) {
-        for (size_t k = 0; k < steps; k += 2 * HC_VL) {
-            const size_t left = steps - k;
-            const vf x = first_of(a + k, left),
-                     y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
-            vf_store(to + i * ROW + k / 2, side_by_side(x, y));
-        }
-    }
+    for (size_t i = 0; i < rows; i++) row_in_pairs(steps, a + i * p->am, to + i * ROW);
     return (struct rows_of_pairs){to, ROW, 1};
 }
 
