@@ -125,14 +125,14 @@ static inline vf vf_round_small(vf x) {
 static inline vf vf_max(vf a, vf b) { return vf_select((a > b) | (a != a), a, b); }
 static inline vf vf_min(vf a, vf b) { return vf_select((a < b) | (a != a), a, b); }
 
-/* The larger of both; where one is NaN it is b that comes out. One instruction where vf_max takes four. */
-static inline vf vf_max_of_numbers(vf a, vf b) {
+/* The larger of x and m; m where x is NaN. One instruction where vf_max takes four. */
+static inline vf vf_max_number(vf x, vf m) {
 #if defined(HC_ISA_avx512)
-    return _mm512_max_ps(a, b);
+    return _mm512_max_ps(x, m);
 #elif defined(HC_ISA_avx2)
-    return _mm256_max_ps(a, b);
+    return _mm256_max_ps(x, m);
 #else
-    return vf_select(a > b, a, b);
+    return vf_select(x > m, x, m);
 #endif
 }
 

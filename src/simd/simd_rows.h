@@ -57,16 +57,6 @@ static inline double vf_row_dot(const float *a, const float *b, size_t n) {
                vf_load_part(a + at, rest) * vf_load_part(b + at, rest));
     return sum;
 }
-/* The larger of x and m; m where x is NaN. */
-static inline vf vf_max_number(vf x, vf m) {
-#if defined(HC_ISA_avx512)
-    return _mm512_max_ps(x, m);
-#elif defined(HC_ISA_avx2)
-    return _mm256_max_ps(x, m);
-#else
-    return vf_select(x > m, x, m);
-#endif
-}
 /* The largest by max_of(value, so far), -inf for no values: vf_max gives NaN if any is, vf_max_number the
  * largest of those that are none, which is enough where a NaN shows in a sum of exponentials. load_full and
  * load_tail as for HC_ROW_SUM, with lanes that do not exist below all others. */

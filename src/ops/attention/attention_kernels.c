@@ -100,11 +100,11 @@ static float highest(const struct attn_row *row, const float *s) {
     vf most = vf_set(-INFINITY), other = most;
     size_t i = visible_from(row);
     for (; i + 2 * HC_VL <= end; i += 2 * HC_VL) {
-        most = vf_max_of_numbers(vf_load(s + i), most);
-        other = vf_max_of_numbers(vf_load(s + i + HC_VL), other);
+        most = vf_max_number(vf_load(s + i), most);
+        other = vf_max_number(vf_load(s + i + HC_VL), other);
     }
-    if (i + HC_VL <= end) most = vf_max_of_numbers(vf_load(s + i), most), i += HC_VL;
-    float last = vf_reduce_max_of_numbers(vf_max_of_numbers(most, other));
+    if (i + HC_VL <= end) most = vf_max_number(vf_load(s + i), most), i += HC_VL;
+    float last = vf_reduce_max_of_numbers(vf_max_number(most, other));
     for (; i < end; i++) last = s[i] > last ? s[i] : last;
     return last;
 }
