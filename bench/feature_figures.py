@@ -44,6 +44,7 @@ RUN = (
 )
 LLAMA = "--swiglu --normalization RMSNorm --disable-bias-linear --position-embedding-type rope --untie-embeddings-and-output-weights"
 EXPERTS = "--num-experts 8 --moe-router-topk 2 --moe-ffn-hidden-size 256 --disable-bias-linear --swiglu --moe-token-dispatcher-type alltoall"
+LATENTS = "--multi-latent-attention --q-lora-rank 128 --kv-lora-rank 64 --qk-head-dim 32 --qk-pos-emb-head-dim 16 --v-head-dim 32"
 SHARED = "--moe-shared-expert-intermediate-size 256"
 OVERLAP = "--use-distributed-optimizer --overlap-grad-reduce --overlap-param-gather"
 TWO = "--pipeline-model-parallel-size 2"
@@ -75,6 +76,12 @@ ROWS = {
     "vocab-parallel-cross-entropy": Row(model=f"{LLAMA} --bf16", on="", off="--no-fused-cross-entropy"),
     "vocab-parallel-embedding": Row(
         model=f"{LLAMA} --tensor-model-parallel-size 2", on="", off="--no-fused-vocab-embedding", ranks=2
+    ),
+    "latent-position-gradients": Row(
+        model=f"{LLAMA} {LATENTS} --tensor-model-parallel-size 2",
+        on="",
+        off="--no-latent-position-gradients",
+        ranks=2,
     ),
     "alibi": Row(model="", on="--position-embedding-type alibi", off="--position-embedding-type none"),
     "ascend-mc2": Row(

@@ -24,6 +24,7 @@ import mindspeed
 import numpy
 import parity
 import pytest
+import releases
 from mindspeed.adaptor import Feature, Level, Patch, PatchError, needs, versions
 from mindspeed.adaptor.errors import VersionError, VersionWarning
 from mindspeed.adaptor.plan import make_plan
@@ -167,27 +168,9 @@ def test_a_cuda_build_is_known_by_its_library(monkeypatch, tmp_path):
     assert needs.has_cuda()
 
 
-CACHE = Path(__file__).resolve().parents[2] / "build" / "megatron"
 JOB = Path(__file__).parents[1] / "support" / "targets_job.py"
 # The last release of each minor version that the index has; "" is the one installed.
 RELEASES = ("", "0.13.1", "0.14.0", "0.15.3", "0.16.1")
-
-
-def release_folder(version):
-    """A folder with that release of Megatron Core alone."""
-    folder = CACHE / version
-    if version and not folder.exists():
-        parts = CACHE / f"{version}.{os.getpid()}"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(parts)]
-        done = subprocess.run(
-            [*command, f"megatron-core=={version}"], capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        try:
-            parts.rename(folder)
-        except OSError:  # another worker was faster
-            shutil.rmtree(parts)
-    return str(folder) if version else ""
 
 
 def targets_of(folder, version):
@@ -204,7 +187,7 @@ def targets_of(folder, version):
 @pytest.mark.slow
 @pytest.mark.parametrize("version", RELEASES)
 def test_every_target_exists_in_its_versions(version):
-    found = targets_of(release_folder(version), version)
+    found = targets_of(releases.release_folder(version), version)
     assert found["targets"] > 100
     assert found["missing"] == {}
 
@@ -212,7 +195,7 @@ def test_every_target_exists_in_its_versions(version):
 @pytest.mark.slow
 @pytest.mark.parametrize("version", RELEASES)
 def test_trains_like_plain_pytorch(version):
-    ours = parity.run("megatron", megatron=release_folder(version))
+    ours = parity.run("megatron", megatron=releases.release_folder(version))
     assert parity.difference(ours, parity.run("plain")) <= parity.RELATIVE_TOLERANCE
 
 

@@ -71,6 +71,7 @@ LEFT_OUT = {
     "hccl-group-buffer": "groups of ranks, which test_hccl_group_buffer.py makes",
     "hccl-group-buffer-adaptive": "groups of ranks, which test_hccl_group_buffer_adaptive.py makes",
     "hccl-op-mode": "groups of ranks, which test_hccl_op_mode.py makes",
+    "latent-position-gradients": "latent attention over ranks, which test_latent_position_gradients.py has",
     "layerzero": "PyTorch's FSDP in groups of ranks, which test_layerzero.py has",
     "moe-allgather-overlap-comm": "experts over ranks, which test_moe_allgather_overlap_comm.py has",
     "moe-alltoall-overlap-comm": "experts over ranks, which test_moe_alltoall_overlap_comm.py has",

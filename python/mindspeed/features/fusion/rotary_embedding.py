@@ -75,11 +75,14 @@ def fused_bshd(written_out: Callable[..., Tensor]) -> Callable[..., Tensor]:
         rotary_interleaved: bool = False,
         multi_latent_attention: bool = False,
         mscale: float = 1.0,
+        *,
+        mla_rotary_interleaved: bool = False,  # the fourth's name from Megatron 0.19 on
         **more: Any,
     ) -> Tensor:
+        mla = bool(multi_latent_attention or mla_rotary_interleaved)
         if t.device.type != "npu" or t.dim() != 4 or t.dtype is torch.float64 or any(more.values()):
-            return written_out(t, freqs, rotary_interleaved, multi_latent_attention, mscale, **more)
-        return rotate(t, freqs, pairs=rotary_interleaved, mla=multi_latent_attention, mscale=mscale)
+            return written_out(t, freqs, rotary_interleaved, mla, mscale, **more)
+        return rotate(t, freqs, pairs=rotary_interleaved, mla=mla, mscale=mscale)
 
     return _apply_rotary_pos_emb_bshd
 
