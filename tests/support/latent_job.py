@@ -26,6 +26,7 @@ OPTIONS = {"optimization_level": 1, "multi_latent_attention": True}
 megatron_adaptor.repatch(OPTIONS)
 import megatron_gpt  # noqa: E402
 import parallel_weights  # noqa: E402
+import tensor_ranks  # noqa: E402
 
 
 def config_of(ranks: int, in_parts: bool) -> Any:
@@ -57,12 +58,6 @@ def values(seed: int) -> Tensor:
     return torch.randn(SEQUENCE, BATCH, HIDDEN, generator=torch.Generator().manual_seed(seed))
 
 
-def gathered(part: Tensor, ranks: int, dim: int) -> Tensor:
-    parts = [torch.empty_like(part) for _ in range(ranks)]
-    torch.distributed.all_gather(parts, part.contiguous())
-    return torch.cat(parts, dim)
-
-
 def gradients(ranks: int, in_parts: bool = False, whole: bool = False) -> list[Tensor]:
     """Of all of the input, and of all of the projection to latents and positions."""
     module = attention(ranks, in_parts, whole)
@@ -72,28 +67,17 @@ def gradients(ranks: int, in_parts: bool = False, whole: bool = False) -> list[T
     y, _ = module(x, mask)
     y.backward(values(2)[own].to(y))
     projection = module.linear_kv_down_proj.weight.grad
-    if ranks > 1 and not whole:
-        projection = gathered(projection, ranks, 0)
-    return [gathered(x.grad, ranks, 0) if in_parts else x.grad, projection]
-
-
-def start_groups(ranks: int) -> None:
-    from megatron.core import parallel_state, tensor_parallel
-
-    parallel_state.destroy_model_parallel()
-    parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=ranks, create_gloo_process_groups=False
-    )
-    tensor_parallel.model_parallel_cuda_manual_seed(1)
+    return [
+        tensor_ranks.gathered(x.grad, ranks if in_parts else 1),
+        tensor_ranks.gathered(projection, 1 if whole else ranks),
+    ]
 
 
 def main() -> None:
-    torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
-    store, rank, world = next(torch.distributed.rendezvous("env://"))
-    torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
-    start_groups(1)
+    tensor_ranks.start()
+    tensor_ranks.share(1)
     wanted = gradients(1)
-    start_groups(WORLD)
+    tensor_ranks.share(WORLD)
     cases = {"split": {}, "split, in parts": {"in_parts": True}}
     if Version(versions.installed_version("megatron-core")) >= Version(
         "0.14.0"
