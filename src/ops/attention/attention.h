@@ -21,6 +21,12 @@ struct attn_inputs {
     const aclTensor *softmax_max, *softmax_sum, *attention_out;
     /* inference only: parts of query and key that are rotated, kept apart; pages of each batch's keys */
     const aclTensor *query_rope, *key_rope, *block_table, *lse;
+    /* a tensor for each batch, of which key and value are the first; what all batches have before their own
+     * keys; numbers of quantised keys and values; positions behind the last one of sequences that are filled
+     * up on the left */
+    const aclTensorList *keys, *values;
+    const aclTensor *key_prefix, *value_prefix, *key_scale, *key_offset, *value_scale, *value_offset;
+    const aclTensor *q_padding, *kv_padding;
     /* backward only */
     bool backward;
     const aclTensor *dy, *dq, *dk, *dv, *dpse, *dsink;
@@ -63,6 +69,16 @@ enum attn_slot {
     SLOT_K_ROPE,
     SLOT_TABLE,
     SLOT_LSE,
+    SLOT_K_EACH,
+    SLOT_V_EACH,
+    SLOT_K_PREFIX,
+    SLOT_V_PREFIX,
+    SLOT_K_SCALE,
+    SLOT_K_OFFSET,
+    SLOT_V_SCALE,
+    SLOT_V_OFFSET,
+    SLOT_Q_PAD,
+    SLOT_KV_PAD,
     SLOT_COUNT
 };
 
@@ -94,6 +110,14 @@ static inline bool attn_is_packed(enum attn_layout layout) {
     return layout == LAYOUT_TND || layout == LAYOUT_NTD;
 }
 
+/* How the scales and offsets of quantised keys or values lie: the first of them, and steps from batch to
+ * batch, head to head, row to row, element to element; 0 where one number is for all. */
+struct attn_scales {
+    bool given;
+    bool by_page; /* pages and their rows in place of batches and theirs */
+    size_t first, b, n, s, d;
+};
+
 /* The plan's arguments: plain values, copied. */
 struct attn_args {
     const char *name;
@@ -101,8 +125,10 @@ struct attn_args {
     size_t batches, heads, kv_heads, d, dv;
     size_t d_rope;    /* of d, the last elements, which query and key have apart */
     size_t page_size; /* of keys that lie in pages; 0: they do not. A page is to kv_layout what a batch is. */
-    bool ragged;      /* batches of a padded layout have lengths of their own */
-    size_t sq, skv;   /* of each batch; the longest for TND */
+    size_t prefix;    /* keys that all batches have before their own, counted in skv */
+    struct attn_scales key_scales, value_scales;
+    bool ragged;    /* batches of a padded layout have lengths of their own */
+    size_t sq, skv; /* of each batch; the longest for TND */
     double scale, keep_prob;
     int64_t pre, next, q_start, kv_start;
     int sparse_mode, pse_type;

@@ -133,7 +133,7 @@ static void softmax_tile(const struct attn_job *job, const struct attn_batch *ba
 static size_t lse_at(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i) {
     const size_t heads = job->a->heads;
     if (attn_is_packed(job->a->layout)) return (batch->q0 + i) * heads + head;
-    return (batch->index * heads + head) * job->a->sq + i;
+    return (batch->index * heads + head) * job->a->sq + batch->pad_q + i;
 }
 
 /* Rows without any key: zeros, and statistics that make every later exponential or weight zero. */
@@ -173,8 +173,8 @@ static size_t group_of(const struct attn_job *job) { return job->a->heads / job-
 /* Whether a tile's products read keys and values where they lie: few rows, elements one after the other, in
  * one piece, and no products of tiles, which round otherwise. */
 static bool reads_in_place(const struct attn_job *job, const struct rows *at) {
-    return at->heads && group_of(job) < ATTN_FEW_ROWS && job->k.d == 1 && job->v.d == 1 &&
-           job->k_rope.data == NULL && job->gemm == HC_DISPATCH(attn_gemm);
+    return at->heads && group_of(job) < ATTN_FEW_ROWS && attn_reads_in_place(&job->k) &&
+           attn_reads_in_place(&job->v) && job->k_rope.data == NULL && job->gemm == HC_DISPATCH(attn_gemm);
 }
 
 static aclDataType type_of(const struct attn_job *job, int slot) { return hc_arg(job->call, slot)->dtype; }

@@ -3,25 +3,14 @@
  *
  * Layouts: a query of BSH, BSND, BNSD, TND or NTD, an output of another or the same. Keys and values have the
  * query's layout, or lie in pages [pages, rows, H] or [pages, heads, rows, D], which a table gives to
- * batches. */
+ * batches. What else they may be is attention_infer_stored.c's. */
 #include "attention_infer.h"
 
 #include <string.h>
 #include <strings.h>
 
 #include "convert.h"
-
-/* One tensor for all batches. */
-static aclnnStatus only_one(const char *name, const aclTensorList *list, const char *what,
-                            const aclTensor **tensor) {
-    HC_CHECK(list != NULL && list->size > 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, what);
-    HC_CHECK(list->size == 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is a list of %zu tensors; a tensor for each batch is not supported, pass one with all "
-             "batches",
-             name, what, list->size);
-    *tensor = list->data[0];
-    return 0;
-}
+#include "int4.h"
 
 /* ---- layouts ---- */
 
@@ -34,16 +23,36 @@ static int layout_named(const char *name, size_t length) {
     return -1;
 }
 
-static aclnnStatus check_operand(const struct attn_inputs *in, const aclTensor *t, const char *what,
-                                 enum attn_layout layout) {
+static aclnnStatus check_rank(const struct attn_inputs *in, const aclTensor *t, const char *what,
+                              enum attn_layout layout) {
     const struct attn_axes x = attn_axes(layout);
     const int rank = 2 + (x.b >= 0) + (x.n >= 0);
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, what);
     HC_CHECK(t->rank == rank, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, layout %s wants %d dimensions",
              in->name, what, HC_SHOW(t), ATTN_LAYOUT_NAMES[layout], rank);
+    return 0;
+}
+
+static aclnnStatus check_operand(const struct attn_inputs *in, const aclTensor *t, const char *what,
+                                 enum attn_layout layout) {
+    HC_TRY(check_rank(in, t, what, layout));
     HC_CHECK(hc_fits_f32(t->dtype) && t->dtype == in->query->dtype, ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted float32, float16 or bfloat16 as query %s", in->name, what, HC_SHOW(t),
              HC_SHOW(in->query));
+    return 0;
+}
+
+/* Keys or values: of the query's type, or with scales for what is quantised. */
+static aclnnStatus check_stored(const struct attn_infer *x, const aclTensor *t, const char *what,
+                                enum attn_layout layout, const aclTensor *scale) {
+    if (scale == NULL && x->scale == NULL) return check_operand(&x->in, t, what, layout);
+    HC_TRY(check_rank(&x->in, t, what, layout));
+    HC_CHECK(attn_is_quantised(t->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s and has scales, wanted int8, int4 (as int32) or a float of a byte", x->in.name,
+             what, HC_SHOW(t));
+    HC_CHECK(t->dtype != ACL_INT32 || t->stride[t->rank - 1] == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s of stride %lld along its last dimension, int4 want 1", x->in.name, what,
+             HC_SHOW(t), (long long)t->stride[t->rank - 1]);
     return 0;
 }
 
@@ -73,20 +82,21 @@ static aclnnStatus parse_layouts(const struct attn_infer *x, struct attn_args *a
                  in->name, HC_SHOW(in->key));
         a->kv_layout = in->key->rank == 3 ? LAYOUT_BSH : LAYOUT_BNSD;
     }
-    HC_TRY(check_operand(in, in->key, "key", a->kv_layout));
-    return check_operand(in, in->value, "value", a->kv_layout);
+    HC_TRY(check_stored(x, in->key, "key", a->kv_layout, in->key_scale));
+    return check_stored(x, in->value, "value", a->kv_layout, in->value_scale);
 }
 
 /* ---- sizes ---- */
 
-/* Elements of a head, which share a dimension with the heads where those have none. */
-static aclnnStatus head_size(const struct attn_inputs *in, const aclTensor *t, const char *what,
-                             enum attn_layout layout, size_t heads, size_t *size) {
+aclnnStatus attn_infer_head_size(const struct attn_inputs *in, const aclTensor *t, const char *what,
+                                 enum attn_layout layout, size_t heads, size_t *size) {
     const struct attn_axes x = attn_axes(layout);
-    const size_t n = attn_extent(t, x.n), d = attn_extent(t, x.d);
+    const size_t n = attn_extent(t, x.n), d = attn_infer_elements(t, x.d);
     HC_CHECK(x.n < 0 ? d % heads == 0 : n == heads, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted %zu heads",
              in->name, what, HC_SHOW(t), heads);
     *size = x.n < 0 ? d / heads : d;
+    HC_CHECK(t->dtype != ACL_INT32 || *size % HC_INT4_IN_INT32 == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s: heads of %zu int4, wanted whole int32", in->name, what, HC_SHOW(t), *size);
     HC_CHECK(*size > 0, ACLNN_ERR_PARAM_INVALID, "%s: %s is %s: heads without elements", in->name, what,
              HC_SHOW(t));
     return 0;
@@ -102,8 +112,8 @@ static aclnnStatus check_rope(const struct attn_inputs *in, struct attn_args *a)
     size_t of_key;
     HC_TRY(check_operand(in, q, "queryRope", a->layout));
     HC_TRY(check_operand(in, k, "keyRope", a->kv_layout));
-    HC_TRY(head_size(in, q, "queryRope", a->layout, a->heads, &a->d_rope));
-    HC_TRY(head_size(in, k, "keyRope", a->kv_layout, a->kv_heads, &of_key));
+    HC_TRY(attn_infer_head_size(in, q, "queryRope", a->layout, a->heads, &a->d_rope));
+    HC_TRY(attn_infer_head_size(in, k, "keyRope", a->kv_layout, a->kv_heads, &of_key));
     const struct attn_axes x = attn_axes(a->layout), y = attn_axes(a->kv_layout);
     HC_CHECK(of_key == a->d_rope && attn_extent(q, x.b) == attn_extent(in->query, x.b) &&
                  attn_extent(q, x.s) == attn_extent(in->query, x.s) &&
@@ -128,18 +138,20 @@ static aclnnStatus parse_sizes(const struct attn_infer *x, struct attn_args *a) 
     a->kv_heads = x->kv_heads > 0 ? (size_t)x->kv_heads : a->heads;
     HC_CHECK(a->heads % a->kv_heads == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: %zu query heads are not a multiple of %zu key heads", in->name, a->heads, a->kv_heads);
-    HC_TRY(head_size(in, in->query, "query", a->layout, a->heads, &a->d));
-    HC_TRY(head_size(in, in->key, "key", a->kv_layout, a->kv_heads, &of_key));
-    HC_TRY(head_size(in, in->value, "value", a->kv_layout, a->kv_heads, &a->dv));
+    HC_TRY(attn_infer_head_size(in, in->query, "query", a->layout, a->heads, &a->d));
+    HC_TRY(attn_infer_head_size(in, in->key, "key", a->kv_layout, a->kv_heads, &of_key));
+    HC_TRY(attn_infer_head_size(in, in->value, "value", a->kv_layout, a->kv_heads, &a->dv));
     HC_CHECK(of_key == a->d && attn_extent(in->value, kx.b) == attn_extent(in->key, kx.b) &&
                  attn_extent(in->value, kx.s) == attn_extent(in->key, kx.s),
              ACLNN_ERR_PARAM_INVALID, "%s: query %s, key %s and value %s do not go together", in->name,
              HC_SHOW(in->query), HC_SHOW(in->key), HC_SHOW(in->value));
     a->sq = attn_extent(in->query, qx.s);
     a->skv = attn_extent(in->key, kx.s);
-    HC_CHECK(in->block_table != NULL || qx.b < 0 || attn_extent(in->key, kx.b) == a->batches,
-             ACLNN_ERR_PARAM_INVALID, "%s: query %s and key %s differ in their batches", in->name,
-             HC_SHOW(in->query), HC_SHOW(in->key));
+    const bool whole = in->block_table == NULL && in->keys == NULL && qx.b >= 0;
+    HC_CHECK(!whole || attn_extent(in->key, kx.b) == a->batches, ACLNN_ERR_PARAM_INVALID,
+             "%s: query %s and key %s differ in their batches", in->name, HC_SHOW(in->query),
+             HC_SHOW(in->key));
+    HC_TRY(attn_infer_each(x, a));
     return check_rope(in, a);
 }
 
@@ -200,6 +212,19 @@ static size_t longest(const int64_t *lengths, size_t n, bool totals) {
     return (size_t)most;
 }
 
+/* With a tensor for each batch a length of none is that tensor's, and none is longer. */
+static aclnnStatus fit_each(const struct attn_infer *x, const struct attn_args *a, int64_t *kv) {
+    const bool given = x->in.kv_lengths != NULL && x->in.kv_lengths->size > 0;
+    const int s = attn_axes(a->kv_layout).s;
+    for (size_t i = 0; i < a->batches; i++) {
+        const int64_t rows = x->in.keys->data[i]->shape[s];
+        if (!given) kv[i] = rows;
+        HC_CHECK(kv[i] <= rows, ACLNN_ERR_PARAM_INVALID, "%s: actualSeqLengthsKv[%zu] is %lld, key %zu is %s",
+                 x->in.name, i, (long long)kv[i], i, HC_SHOW(x->in.keys->data[i]));
+    }
+    return 0;
+}
+
 static aclnnStatus parse_lengths(const struct attn_infer *x, struct attn_args *a) {
     const char *const of_q = "actualSeqLengths", *const of_kv = "actualSeqLengthsKv";
     const bool packed = attn_is_packed(a->layout);
@@ -211,7 +236,7 @@ static aclnnStatus parse_lengths(const struct attn_infer *x, struct attn_args *a
     a->ragged = !packed;
     if (packed) a->sq = longest(q, a->batches, true);
     if (packed || a->page_size > 0) a->skv = longest(kv, a->batches, packed && a->page_size == 0);
-    return 0;
+    return x->in.keys != NULL ? fit_each(x, a, kv) : 0;
 }
 
 /* ---- options ---- */
@@ -287,6 +312,7 @@ static aclnnStatus parse_options(const struct attn_infer *x, struct attn_args *a
     HC_CHECK(in->pse_type == 0 || in->pse_type == 2 || in->pse_type == 3, ACLNN_ERR_PARAM_INVALID,
              "%s: pseType is %lld, wanted 0, 2 or 3", in->name, (long long)in->pse_type);
     a->sparse_mode = (int)in->sparse_mode, a->pse_type = (int)in->pse_type;
+    if (a->sparse_mode == SPARSE_DEFAULT && (in->q_padding || in->kv_padding)) a->sparse_mode = SPARSE_ALL;
     a->masked = in->atten_mask != NULL;
     a->q_start = in->q_start && in->q_start->size > 0 ? in->q_start->data[0] : 0;
     a->kv_start = in->kv_start && in->kv_start->size > 0 ? in->kv_start->data[0] : 0;
@@ -299,9 +325,12 @@ static aclnnStatus parse_options(const struct attn_infer *x, struct attn_args *a
     return check_outputs(x, a);
 }
 
-static aclnnStatus parse(const struct attn_infer *x, struct attn_args *a) {
+static aclnnStatus parse(struct attn_infer *x, struct attn_args *a) {
     HC_TRY(parse_sizes(x, a));
     HC_TRY(parse_lengths(x, a));
+    HC_TRY(attn_infer_padding(x, a));
+    HC_TRY(attn_infer_scales(x, a));
+    HC_TRY(attn_infer_prefix(x, a));
     return parse_options(x, a);
 }
 
@@ -314,8 +343,7 @@ static size_t count_batches(const struct attn_inputs *in, enum attn_layout layou
 aclnnStatus attn_infer_plan(struct attn_infer *x, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct attn_inputs *in = &x->in;
     struct attn_args head = {0};
-    if (x->keys != NULL) HC_TRY(only_one(in->name, x->keys, "key", &in->key));
-    if (x->values != NULL) HC_TRY(only_one(in->name, x->values, "value", &in->value));
+    HC_TRY(attn_infer_lists(x));
     HC_TRY(parse_layouts(x, &head));
     head.batches = count_batches(in, head.layout);
     const size_t bytes = sizeof head + 2 * head.batches * sizeof(int64_t);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention_stored.h"
+#include "int4.h"
 #include "long_loop.h"
 #include "temporary.h"
 
@@ -14,20 +16,33 @@ static int64_t clamp_tokens(int64_t t) {
     return hc_min_i64(hc_max_i64(t, -((int64_t)1 << 40)), (int64_t)1 << 40);
 }
 
+/* int4 lie one after the other (phase one has seen to it), an even number of them. */
+static void load_int4(size_t n, void *dst, const void *src, int64_t stride) {
+    enum { PART = 256 };
+    int8_t part[PART];
+    (void)stride;
+    for (size_t i = 0, count; i < n; i += count) {
+        count = hc_min_size(n - i, PART);
+        hc_int4_load(count, part, src, i);
+        hc_load_for(ACL_INT8, HC_F32)(count, (float *)dst + i, part, 1);
+    }
+}
+
 /* Strides of a layout: where heads share a dimension with elements (BSH, SBH), the next head is d
- * elements on. */
-static struct attn_view make_view(enum attn_layout layout, const aclTensor *t, size_t d) {
+ * elements on. int32 are int4, eight in one; no element of them has an address, so they have no step. */
+struct attn_view attn_make_view(enum attn_layout layout, const aclTensor *t, size_t d) {
     if (t == NULL) return (struct attn_view){0};
     const struct attn_axes x = attn_axes(layout);
     const int64_t *s = t->stride;
+    const bool int4 = t->dtype == ACL_INT32;
     return (struct attn_view){.data = hc_data(t),
                               .item_size = t->item_size,
-                              .load = hc_load_for(t->dtype, HC_F32),
+                              .load = int4 ? load_int4 : hc_load_for(t->dtype, HC_F32),
                               .store = hc_store_for(t->dtype, HC_F32),
                               .b = x.b < 0 ? 0 : s[x.b],
-                              .n = x.n < 0 ? (int64_t)d * s[x.d] : s[x.n],
+                              .n = x.n >= 0 ? s[x.n] : (int64_t)(int4 ? d / HC_INT4_IN_INT32 : d) * s[x.d],
                               .s = s[x.s],
-                              .d = s[x.d]};
+                              .d = int4 ? 0 : s[x.d]};
 }
 
 /* Position bias: batch, head, query row, key. */
@@ -46,6 +61,11 @@ static struct attn_view make_pse_view(const aclTensor *t) {
     return v;
 }
 
+/* A step of decoding has a mask [B, keys]. */
+static bool is_of_batches(const struct attn_args *a, const aclTensor *mask) {
+    return mask->rank == 2 && a->sq == 1 && a->batches > 1 && mask->shape[0] == (int64_t)a->batches;
+}
+
 /* Only modes that read a mask get one. Its rows are searched with memchr and read as vectors of bytes, so
  * their elements must be adjacent; other masks are copied once. */
 static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
@@ -59,6 +79,40 @@ static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
     job->mask_i = view.stride[r - 2];
     job->mask_b = r > 2 && view.shape[0] > 1 ? view.stride[0] : 0;
     job->mask_n = r == 4 && view.shape[1] > 1 ? view.stride[1] : 0;
+    if (is_of_batches(job->a, &view)) job->mask_b = view.stride[0], job->mask_i = 0;
+    return 0;
+}
+
+/* Where sequences are filled up on the left they end `padding` positions before the end of their `rows`. */
+static aclnnStatus set_begin(const struct attn_args *a, const char *what, size_t batch, size_t rows,
+                             size_t padding, size_t length, size_t *begin) {
+    HC_CHECK(hc_add_saturated(padding, length) <= rows, ACLNN_ERR_PARAM_INVALID,
+             "%s: batch %zu has %zu positions of %s and %zu of padding behind them, but only %zu in all",
+             a->name, batch, length, what, padding, rows);
+    *begin = rows - padding - length;
+    return 0;
+}
+
+/* Below 0 counts as 0. */
+static size_t padding_of(const aclTensor *t) {
+    int64_t n;
+    hc_load_for(t->dtype, HC_I64)(1, &n, hc_data(t), 1);
+    return (size_t)hc_max_i64(n, 0);
+}
+
+/* A single query whose keys do not fit sees none, as the interface has it. */
+static aclnnStatus set_padding(struct attn_job *job) {
+    const struct attn_args *a = job->a;
+    const aclTensor *q = hc_arg(job->call, SLOT_Q_PAD), *kv = hc_arg(job->call, SLOT_KV_PAD);
+    const size_t of_q = q != NULL ? padding_of(q) : 0, of_kv = kv != NULL ? padding_of(kv) : 0;
+    for (size_t i = 0; i < a->batches; i++) {
+        struct attn_batch *b = &job->batches[i];
+        if (q != NULL) HC_TRY(set_begin(a, "query", i, a->sq, of_q, b->sq, &b->pad_q));
+        if (q != NULL) b->q0 = b->pad_q;
+        if (kv != NULL && a->sq == 1 && hc_add_saturated(of_kv, b->skv) > a->skv) b->skv = 0;
+        else if (kv != NULL) HC_TRY(set_begin(a, "key", i, a->skv, of_kv, b->skv, &b->pad_kv));
+        if (kv != NULL) b->kv0 = b->pad_kv;
+    }
     return 0;
 }
 
@@ -81,7 +135,7 @@ static aclnnStatus set_batches(struct attn_job *job) {
             b->sq = (size_t)q[i] - b->q0;
             b->skv = (size_t)kv[i] - b->kv0;
         } else if (a->ragged) {
-            b->sq = (size_t)q[i], b->skv = (size_t)kv[i];
+            b->sq = (size_t)q[i], b->skv = a->prefix + (size_t)kv[i];
         }
         if (b->sq > 0) {
             b->first = last == NULL;
@@ -95,34 +149,6 @@ static aclnnStatus set_batches(struct attn_job *job) {
     const aclTensor *bits = hc_arg(job->call, SLOT_DROP);
     HC_CHECK(bits == NULL || hc_numel(bits) * 8 >= drop, ACLNN_ERR_PARAM_INVALID,
              "%s: dropMaskOptional has %zu bits, wanted %zu", a->name, hc_numel(bits) * 8, drop);
-    return 0;
-}
-
-/* The pages that each batch's keys lie in, read once and checked. What the table has beyond them may be
- * anything. */
-static aclnnStatus set_pages(struct attn_job *job) {
-    const struct attn_args *a = job->a;
-    const aclTensor *table = hc_arg(job->call, SLOT_TABLE), *key = hc_arg(job->call, SLOT_K);
-    if (a->page_size == 0) return 0;
-    size_t count = 0;
-    for (size_t i = 0; i < a->batches; i++) {
-        job->batches[i].page0 = count;
-        count += hc_ceil_div(job->batches[i].skv, a->page_size);
-    }
-    job->pages = hc_block_take_array(count + 1, sizeof *job->pages);
-    HC_CHECK(job->pages != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu pages", a->name, count);
-    for (size_t i = 0; i < a->batches; i++) {
-        const size_t n = hc_ceil_div(job->batches[i].skv, a->page_size);
-        for (size_t j = 0; j < n; j++) {
-            int64_t page;
-            const int64_t at = (int64_t)i * table->stride[0] + (int64_t)j * table->stride[1];
-            hc_load_for(table->dtype, HC_I64)(1, &page, hc_data(table) + at * table->item_size, 1);
-            HC_CHECK(page >= 0 && page < key->shape[0], ACLNN_ERR_PARAM_INVALID,
-                     "%s: blockTable[%zu][%zu] is %lld, key %s has pages 0 to %lld", a->name, i, j,
-                     (long long)page, HC_SHOW(key), (long long)key->shape[0] - 1);
-            job->pages[job->batches[i].page0 + j] = (size_t)page;
-        }
-    }
     return 0;
 }
 
@@ -166,16 +192,16 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     job->ld = attn_row_size(a->d);
     job->ldv = attn_row_size(a->dv);
     choose_products(job);
-    job->q = make_view(a->layout, hc_arg(call, SLOT_Q), a->d - a->d_rope);
-    job->k = make_view(a->kv_layout, hc_arg(call, SLOT_K), a->d - a->d_rope);
-    job->q_rope = make_view(a->layout, hc_arg(call, SLOT_Q_ROPE), a->d_rope);
-    job->k_rope = make_view(a->kv_layout, hc_arg(call, SLOT_K_ROPE), a->d_rope);
-    job->v = make_view(a->kv_layout, hc_arg(call, SLOT_V), a->dv);
-    job->out = make_view(a->out_layout, hc_arg(call, SLOT_OUT), a->dv);
-    job->dy = make_view(a->layout, hc_arg(call, SLOT_DY), a->dv);
-    job->dq = make_view(a->layout, hc_arg(call, SLOT_DQ), a->d);
-    job->dk = make_view(a->layout, hc_arg(call, SLOT_DK), a->d);
-    job->dv = make_view(a->layout, hc_arg(call, SLOT_DV), a->dv);
+    job->q = attn_make_view(a->layout, hc_arg(call, SLOT_Q), a->d - a->d_rope);
+    job->k = attn_make_view(a->kv_layout, hc_arg(call, SLOT_K), a->d - a->d_rope);
+    job->q_rope = attn_make_view(a->layout, hc_arg(call, SLOT_Q_ROPE), a->d_rope);
+    job->k_rope = attn_make_view(a->kv_layout, hc_arg(call, SLOT_K_ROPE), a->d_rope);
+    job->v = attn_make_view(a->kv_layout, hc_arg(call, SLOT_V), a->dv);
+    job->out = attn_make_view(a->out_layout, hc_arg(call, SLOT_OUT), a->dv);
+    job->dy = attn_make_view(a->layout, hc_arg(call, SLOT_DY), a->dv);
+    job->dq = attn_make_view(a->layout, hc_arg(call, SLOT_DQ), a->d);
+    job->dk = attn_make_view(a->layout, hc_arg(call, SLOT_DK), a->d);
+    job->dv = attn_make_view(a->layout, hc_arg(call, SLOT_DV), a->dv);
     job->pse = make_pse_view(hc_arg(call, SLOT_PSE));
     job->dpse = make_pse_view(hc_arg(call, SLOT_DPSE));
     job->drop = hc_arg(call, SLOT_DROP) ? (const uint8_t *)hc_data(hc_arg(call, SLOT_DROP)) : NULL;
@@ -184,14 +210,15 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     job->lse = floats_of(call, SLOT_LSE);
     job->sink = floats_of(call, SLOT_SINK);
     HC_TRY(set_batches(job));
-    HC_TRY(set_pages(job));
+    HC_TRY(set_padding(job));
+    HC_TRY(attn_stored_init(job));
     return set_mask(job, hc_arg(call, SLOT_MASK));
 }
 
 /* Both may be NULL: a job that failed early owns less. */
 void attn_job_free(struct attn_job *job) {
     hc_block_give(job->batches);
-    hc_block_give(job->pages);
+    attn_stored_free(job);
     hc_block_give(job->mask_owned);
 }
 
@@ -202,24 +229,27 @@ aclnnStatus attn_job_status(const struct attn_job *job) {
 }
 
 /* First element of a row; `position` counts from the start of the packed sequence, or of the batch. */
-static char *address(const struct attn_view *v, const struct attn_batch *batch, size_t head,
-                     size_t position) {
+char *attn_address(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position) {
     return v->data +
            ((int64_t)batch->index * v->b + (int64_t)head * v->n + (int64_t)position * v->s) * v->item_size;
 }
 
 /* Converted on the way: tiles are float32 whatever the tensors are. Rows lie all heads apart, often on pages
  * of their own, where the CPU does not see the next one coming: they are asked for while others are read. */
-void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
-               size_t rows, size_t d, float *tile, size_t ld) {
+void attn_load_rows(const struct attn_view *v, const char *from, size_t rows, size_t d, float *tile,
+                    size_t ld) {
     enum { AHEAD = 16 };
-    const char *from = address(v, batch, head, base + at);
     const int64_t step = v->s * v->item_size;
     const size_t bytes = v->d == 1 ? d * (size_t)v->item_size : 0;
     for (size_t r = 0; r < rows; r++, from += step) {
         for (size_t i = 0; i < bytes; i += HC_CACHE_LINE) __builtin_prefetch(from + AHEAD * step + i);
         v->load(d, tile + r * ld, from, v->d);
     }
+}
+
+void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
+               size_t rows, size_t d, float *tile, size_t ld) {
+    attn_load_rows(v, attn_address(v, batch, head, base + at), rows, d, tile, ld);
 }
 
 void attn_load_queries(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
@@ -230,51 +260,10 @@ void attn_load_queries(const struct attn_job *job, const struct attn_batch *batc
         attn_load(&job->q_rope, batch, batch->q0, head, at, rows, job->a->d_rope, tile + plain, job->ld);
 }
 
-/* Rows of a key head; page by page where there are pages. */
-static void load_cached(const struct attn_job *job, const struct attn_view *v, const struct attn_batch *batch,
-                        size_t head, size_t at, size_t rows, size_t d, float *tile, size_t ld) {
-    const size_t page = job->a->page_size;
-    if (page == 0) {
-        attn_load(v, batch, batch->kv0, head, at, rows, d, tile, ld);
-        return;
-    }
-    for (size_t n; rows > 0; rows -= n, at += n, tile += n * ld) {
-        n = hc_min_size(rows, page - at % page);
-        const struct attn_batch in_page = {.index = job->pages[batch->page0 + at / page]};
-        attn_load(v, &in_page, 0, head, at % page, n, d, tile, ld);
-    }
-}
-
-void attn_find_rows(const struct attn_job *job, const struct attn_view *v, const struct attn_batch *batch,
-                    size_t head, size_t at, size_t count, const char **row) {
-    const size_t page = job->a->page_size;
-    const int64_t step = v->s * v->item_size;
-    for (size_t n; count > 0; count -= n, at += n) {
-        n = page == 0 ? count : hc_min_size(count, page - at % page);
-        const struct attn_batch in_page = {.index = page == 0 ? 0 : job->pages[batch->page0 + at / page]};
-        const char *first =
-            page == 0 ? address(v, batch, head, batch->kv0 + at) : address(v, &in_page, head, at % page);
-        for (size_t r = 0; r < n; r++) *row++ = first + (int64_t)r * step;
-    }
-}
-
-void attn_load_keys(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
-                    size_t rows, float *tile) {
-    const size_t plain = job->a->d - job->a->d_rope;
-    load_cached(job, &job->k, batch, head, at, rows, plain, tile, job->ld);
-    if (job->k_rope.data != NULL)
-        load_cached(job, &job->k_rope, batch, head, at, rows, job->a->d_rope, tile + plain, job->ld);
-}
-
-void attn_load_values(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
-                      size_t rows, float *tile) {
-    load_cached(job, &job->v, batch, head, at, rows, job->a->dv, tile, job->ldv);
-}
-
 /* Rounded to the tensor's type, once. */
 void attn_store_row(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position,
                     size_t d, const float *row) {
-    v->store(d, address(v, batch, head, position), v->d, row);
+    v->store(d, attn_address(v, batch, head, position), v->d, row);
 }
 
 /* `corner` is the row as seen from the last key: with fewer queries than keys the diagonal then ends in
@@ -304,11 +293,12 @@ void attn_visible(const struct attn_job *job, const struct attn_batch *batch, si
     *high = (size_t)to;
 }
 
-/* Of query i; a byte for each key, not 0 where it is hidden. */
+/* Of query i; a byte for each key, not 0 where it is hidden. A mask has rows and columns for what fills
+ * sequences up on the left, too. */
 static const uint8_t *mask_row(const struct attn_job *job, const struct attn_batch *batch, size_t head,
                                size_t i) {
     return job->mask + (int64_t)batch->index * job->mask_b + (int64_t)head * job->mask_n +
-           (int64_t)i * job->mask_i;
+           (int64_t)(batch->pad_q + i) * job->mask_i + (int64_t)batch->pad_kv;
 }
 
 /* Cheap for intervals, O(rows * keys) bytes for mask tensors: a hidden tile saves 4 * d operations
@@ -351,7 +341,8 @@ static void load_bias(const struct attn_job *job, const struct attn_batch *batch
     const size_t rows = (size_t)t->shape[2];
     if (rows == 1 || rows == batch->sq || batch->sq <= rows) {
         job->pse.load(keys, bias,
-                      address(&job->pse, batch, head, i) + (int64_t)k * job->pse.d * job->pse.item_size,
+                      attn_address(&job->pse, batch, head, batch->pad_q + i) +
+                          (int64_t)(batch->pad_kv + k) * job->pse.d * job->pse.item_size,
                       job->pse.d);
         return;
     }
@@ -359,7 +350,7 @@ static void load_bias(const struct attn_job *job, const struct attn_batch *batch
     const size_t width = (size_t)t->shape[3], from = hc_min_size(k + shift, width),
                  n = hc_min_size(keys, width - from);
     job->pse.load(n, bias,
-                  address(&job->pse, batch, head, row) + (int64_t)from * job->pse.d * job->pse.item_size,
+                  attn_address(&job->pse, batch, head, row) + (int64_t)from * job->pse.d * job->pse.item_size,
                   job->pse.d);
     memset(bias + n, 0, (keys - n) * sizeof(float));
 }
@@ -368,7 +359,7 @@ static void load_bias(const struct attn_job *job, const struct attn_batch *batch
 static void make_bias(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                       size_t k, size_t keys, float *bias) {
     float slope;
-    job->pse.load(1, &slope, address(&job->pse, batch, head, 0), 1);
+    job->pse.load(1, &slope, attn_address(&job->pse, batch, head, 0), 1);
     const int64_t row = (int64_t)i + clamp_tokens(job->a->q_start) - clamp_tokens(job->a->kv_start);
     for (size_t j = 0; j < keys; j++) {
         const float distance = (float)llabs((int64_t)(k + j) - row);

@@ -20,6 +20,8 @@ static inline size_t attn_row_size(size_t n) { return hc_align_up(n, ATTN_PAD) |
 /* The same of a tile whose columns are keys. */
 enum { ATTN_KEY_ROW = ATTN_KEYS | ATTN_PAD };
 
+struct attn_extra;
+
 /* A tensor as forward and backward address it, whatever its layout: element (batch, head, position,
  * column) lies at data + (batch * b + head * n + position * s + column * d) * item_size. */
 struct attn_view {
@@ -28,15 +30,17 @@ struct attn_view {
     int64_t item_size;
     hc_load_fn *load;
     hc_store_fn *store;
+    struct attn_extra *extra; /* of keys and values of inference that are more than it; NULL: they are not */
 };
 
 /* A sequence of its own: one batch of a padded layout, or one piece of a packed one. */
 struct attn_batch {
     size_t q0, sq; /* first query row in the packed sequence (0 unless TND), and how many */
     size_t kv0, skv;
-    size_t token0; /* queries of the batches before */
-    size_t page0;  /* of job->pages */
-    size_t drop0;  /* bits of the batches before */
+    size_t token0;        /* queries of the batches before */
+    size_t page0;         /* of job->pages */
+    size_t pad_q, pad_kv; /* positions that fill the sequence up on the left; q0 and kv0 count them */
+    size_t drop0;         /* bits of the batches before */
     size_t index;
     bool first, last;
 };
@@ -67,9 +71,16 @@ struct attn_job {
 
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call);
 void attn_job_free(struct attn_job *job);
+/* Heads of d elements in a layout; without data for NULL. */
+struct attn_view attn_make_view(enum attn_layout layout, const aclTensor *t, size_t d);
 /* An error if a work item failed. */
 aclnnStatus attn_job_status(const struct attn_job *job);
 
+/* First element of a row; `position` counts from the start of the packed sequence, or of the batch. */
+char *attn_address(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t position);
+/* rows x d elements from an address on, as float32 rows of ld. */
+void attn_load_rows(const struct attn_view *v, const char *from, size_t rows, size_t d, float *tile,
+                    size_t ld);
 /* rows x d elements of a head, from sequence position `at`, as float32 rows of ld. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
                size_t rows, size_t d, float *tile, size_t ld);
@@ -81,6 +92,8 @@ void attn_load_keys(const struct attn_job *job, const struct attn_batch *batch, 
                     size_t rows, float *tile);
 void attn_load_values(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
                       size_t rows, float *tile);
+/* Whether rows of keys or values are elements one after the other, to be multiplied where they lie. */
+bool attn_reads_in_place(const struct attn_view *v);
 /* Where keys or values [at, at + count) of a key head lie: the first element of each. */
 void attn_find_rows(const struct attn_job *job, const struct attn_view *v, const struct attn_batch *batch,
                     size_t head, size_t at, size_t count, const char **row);

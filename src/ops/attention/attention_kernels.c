@@ -174,6 +174,18 @@ void HC_FN(attn_scale_row)(size_t n, float *x, float factor) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
+/* A loop for each choice, so that all of them vectorise. */
+void HC_FN(attn_antiquant_row)(size_t n, float *x, const float *scale, const float *offset, bool each) {
+    const float s = scale[0], o = offset != NULL ? offset[0] : 0;
+    if (each && offset != NULL) {
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] = (x[i] + offset[i]) * scale[i];
+    } else if (each) {
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] *= scale[i];
+    } else {
+        _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] = (x[i] + o) * s;
+    }
+}
+
 /* In float: a head has 64 to 256 elements, and delta enters where float products do. */
 void HC_FN(attn_dot)(size_t n, const float *a, const float *b, float *out) {
     vf sum = vf_zero();

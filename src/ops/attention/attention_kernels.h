@@ -47,4 +47,6 @@ HC_KERNEL(attn_dropout_row, (size_t n, float *x, const uint8_t *bits, size_t fir
 /* ds[i] = p[i] * (dp[i] - delta), into dp; 0 where the row sees nothing, whatever is there. */
 HC_KERNEL(attn_gradient_row, (const struct attn_row *row, const float *p, float *dp, float delta))
 HC_KERNEL(attn_scale_row, (size_t n, float *x, float factor))
+/* x[i] = (x[i] + offset[i]) * scale[i]; one number for all unless `each`. offset may be NULL. */
+HC_KERNEL(attn_antiquant_row, (size_t n, float *x, const float *scale, const float *offset, bool each))
 HC_KERNEL(attn_dot, (size_t n, const float *a, const float *b, float *out))

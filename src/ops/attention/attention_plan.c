@@ -311,7 +311,17 @@ aclnnStatus attn_make_plan(const struct attn_inputs *in, const struct attn_args 
                                           HC_IN_OPT(in->query_rope),
                                           HC_IN_OPT(in->key_rope),
                                           HC_IN_OPT(in->block_table),
-                                          HC_OUT_OPT(in->lse)};
+                                          HC_OUT_OPT(in->lse),
+                                          HC_IN_LIST(in->keys),
+                                          HC_IN_LIST(in->values),
+                                          HC_IN_OPT(in->key_prefix),
+                                          HC_IN_OPT(in->value_prefix),
+                                          HC_IN_OPT(in->key_scale),
+                                          HC_IN_OPT(in->key_offset),
+                                          HC_IN_OPT(in->value_scale),
+                                          HC_IN_OPT(in->value_offset),
+                                          HC_IN_OPT(in->q_padding),
+                                          HC_IN_OPT(in->kv_padding)};
     const uint64_t products = 2 * (uint64_t)(in->backward ? 5 : 2) * a->sq * a->skv * a->d;
     return hc_plan(&(const struct hc_plan){.name = in->name,
                                            .run = in->backward ? attn_backward : attn_forward,

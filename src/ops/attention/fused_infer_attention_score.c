@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Attention of inference, prefill and decode, over keys in one piece or in pages. Modes of quantised caches
- * and innerPrecise are the vendor's; scores and sums are float32 here. A shared prefix is refused, and its
- * length with it. */
+/* Attention of inference, prefill and decode, over keys in one piece, in pages or in a tensor for each batch.
+ * innerPrecise is the vendor's; scores and sums are float32 here. */
 #include "attention_infer.h"
 
 /* What no version supports, refused by name. */
@@ -10,17 +9,7 @@
     INFER_ABSENT(name, quantScale1Optional);                                                                 \
     INFER_ABSENT(name, deqScale2Optional);                                                                   \
     INFER_ABSENT(name, quantScale2Optional);                                                                 \
-    INFER_ABSENT(name, quantOffset2Optional);                                                                \
-    INFER_ABSENT(name, antiquantScaleOptional);                                                              \
-    INFER_ABSENT(name, antiquantOffsetOptional);                                                             \
-    INFER_ABSENT(name, queryPaddingSizeOptional);                                                            \
-    INFER_ABSENT(name, kvPaddingSizeOptional);                                                               \
-    INFER_ABSENT(name, keyAntiquantScaleOptional);                                                           \
-    INFER_ABSENT(name, keyAntiquantOffsetOptional);                                                          \
-    INFER_ABSENT(name, valueAntiquantScaleOptional);                                                         \
-    INFER_ABSENT(name, valueAntiquantOffsetOptional);                                                        \
-    INFER_ABSENT(name, keySharedPrefixOptional);                                                             \
-    INFER_ABSENT(name, valueSharedPrefixOptional)
+    INFER_ABSENT(name, quantOffset2Optional)
 /* The members that all versions have. */
 #define COMMON(op)                                                                                           \
     .in.name = (op), .in.query = query, .in.pse = pseShiftOptional, .in.atten_mask = attenMaskOptional,      \
@@ -28,16 +17,28 @@
     .in.block_table = blockTableOptional, .in.head_num = numHeads, .in.scale = scaleValue,                   \
     .in.pre_tokens = preTokens, .in.next_tokens = nextTokens, .in.layout = inputLayout,                      \
     .in.sparse_mode = sparseMode, .in.attention_out = attentionOut, .in.lse = softmaxLse, .keys = key,       \
-    .values = value, .kv_heads = numKeyValueHeads, .page_size = blockSize, .wants_lse = softmaxLseFlag
-/* What only quantised caches and other hardware would look at. */
-#define IGNORE                                                                                               \
-    (void)actualSharedPrefixLenOptional, (void)innerPrecise, (void)antiquantMode, (void)keyAntiquantMode,    \
-        (void)valueAntiquantMode
+    .values = value, .kv_heads = numKeyValueHeads, .page_size = blockSize, .wants_lse = softmaxLseFlag,      \
+    .in.q_padding = queryPaddingSizeOptional, .in.kv_padding = kvPaddingSizeOptional,                        \
+    .in.key_scale = keyAntiquantScaleOptional, .in.key_offset = keyAntiquantOffsetOptional,                  \
+    .in.value_scale = valueAntiquantScaleOptional, .in.value_offset = valueAntiquantOffsetOptional,          \
+    .in.key_prefix = keySharedPrefixOptional, .in.value_prefix = valueSharedPrefixOptional,                  \
+    .prefix_length = actualSharedPrefixLenOptional, .scale = antiquantScaleOptional,                         \
+    .offset = antiquantOffsetOptional, .mode = antiquantMode, .key_mode = keyAntiquantMode,                  \
+    .value_mode = valueAntiquantMode
+/* What only other hardware would look at. */
+#define IGNORE (void)innerPrecise
 
 /* torch_npu.npu_fused_infer_attention_score.
  *
  *   query         in the layout, [B,S,H] and so on; packed ones hold the sequences one after the other
- *   key, value    one tensor of all batches; or pages [pages,rows,heads * size] or [pages,heads,rows,size]
+ *   key, value    one tensor of all batches; pages [pages,rows,heads * size] or [pages,heads,rows,size]; or
+ *                 a list of tensors of one batch, each as long as it is
+ *   keyAntiquantScale, ...Offset, value...   of int8, int4 (eight in an int32) or floats of a byte, which
+ * mean (x + offset) * scale: for each element of a head, token or head, by the modes (attention_infer.h);
+ * antiquantScale and antiquantOffset are both in one tensor keySharedPrefix, value...   what all batches see
+ * before their own keys, [1, positions, ...]; the first actualSharedPrefixLen of them queryPaddingSize,
+ * kvPaddingSize   one number: positions behind the last one of each batch, whose length then counts from
+ * there to the left. Masks and biases are of all positions. Looked at only where the lengths are given
  *   actualSeqLengths, ...Kv   how long each batch is, one number for all or one each; packed: running totals,
  * but for keys in pages, whose numbers are lengths. None: as long as the tensors are. blockTable    int32 [B,
  * n]: the pages of each batch in order; behind its last page there may be anything attenMask     bool or

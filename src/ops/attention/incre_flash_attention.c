@@ -3,7 +3,8 @@
 #include "attention_infer.h"
 
 /* torch_npu.npu_incre_flash_attention. actualSeqLengths are those of keys; without pages a list of one is for
- * all batches. */
+ * all batches. Scales and offsets of quantised caches are [2] or [2, heads, size], for keys and then values,
+ * kvPaddingSize is as FusedInferAttentionScore's. */
 HC_API aclnnStatus aclnnIncreFlashAttentionV4GetWorkspaceSize(
     const aclTensor *query, const aclTensorList *key, const aclTensorList *value, const aclTensor *pseShift,
     const aclTensor *attenMask, const aclIntArray *actualSeqLengths, const aclTensor *dequantScale1,
@@ -17,9 +18,6 @@ HC_API aclnnStatus aclnnIncreFlashAttentionV4GetWorkspaceSize(
     INFER_ABSENT("aclnnIncreFlashAttentionV4", dequantScale2);
     INFER_ABSENT("aclnnIncreFlashAttentionV4", quantScale2);
     INFER_ABSENT("aclnnIncreFlashAttentionV4", quantOffset2);
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", antiquantScale);
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", antiquantOffset);
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", kvPaddingSize);
     (void)innerPrecise;
     struct attn_infer x = {.in.name = "aclnnIncreFlashAttentionV4",
                            .in.query = query,
@@ -35,7 +33,11 @@ HC_API aclnnStatus aclnnIncreFlashAttentionV4GetWorkspaceSize(
                            .keys = key,
                            .values = value,
                            .kv_heads = numKeyValueHeads,
-                           .page_size = blockSize};
+                           .page_size = blockSize,
+                           .in.kv_padding = kvPaddingSize,
+                           .scale = antiquantScale,
+                           .offset = antiquantOffset,
+                           .mode = QUANT_CHANNEL};
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIncreFlashAttentionV4)

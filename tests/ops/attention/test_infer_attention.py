@@ -311,7 +311,7 @@ def test_prompts() -> None:
         ({"actualSeqLengthsKvOptional": IntArray([38])}, r"actualSeqLengthsKv\[0\] is 38, wanted 0 to 37"),
         ({"actualSeqLengthsOptional": IntArray([-1, 2, 3])}, r"actualSeqLengths\[0\] is -1"),
         ({"sparseMode": 7}, "sparseMode is 7, wanted 0 to 4"),
-        ({"antiquantScaleOptional": torch.ones(4)}, "antiquantScaleOptional is float32.4.; quantised operands"),
+        ({"quantScale2Optional": torch.ones(4)}, "quantScale2Optional is float32.4.; queries and scores of int8, and outputs that"),
         ({"softmaxLse": torch.empty(3)}, r"softmaxLse is float32\[3\], wanted 60"),
         ({"attenMaskOptional": torch.ones(2, 2).bool()}, r"attenMask is bool\[2,2\], wanted at least \[5,37\]"),
         ({"value": []}, "value is null"),
