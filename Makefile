@@ -20,7 +20,7 @@ SOURCES   := $(shell find src abi cmake python tools/gen_headers.py -type f -not
              CMakeLists.txt pyproject.toml LICENSE README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build pretrain test test-c test-python doctor bench wheels lint format docs site clean distclean
+.PHONY: help venv build pretrain test test-c test-python fuzz doctor bench wheels lint format docs site clean distclean
 
 help: ## show this text
 	@echo 'make TARGET, where TARGET is'
@@ -78,6 +78,15 @@ test-python: $(INSTALLED) $(TESTS) ## Python tests against the installed wheel; 
 	@rm -f $(RECORD:.json=)*.json
 	$(if $(ARGS),,$(RECORDING)) $(PY) -m pytest -q $(or $(ARGS),$(WORKERS) $(if $(SLOW),,-m 'not slow'))
 	$(if $(ARGS),,$(OPERATORS) --check)
+
+# A slow job: an hour for a million cases where two cores are free.
+CASES ?= 250000
+SEED  ?= 0
+FUZZ  := $(addprefix fuzz_test_fuzz_,$(addsuffix _c,attention matmul experts quant))
+fuzz: $(TESTS) ## random calls of operators under ASan and UBSan, CASES=250000 of each of four families from SEED=0 on
+	@PATH=$(CURDIR)/$(VENV)/bin:$$PATH && cmake -S . -B $(BUILD)/fuzz -G Ninja -DHC_SANITIZE=address,undefined \
+	    -DPython3_EXECUTABLE=$(CURDIR)/$(PY) >/dev/null && cmake --build $(BUILD)/fuzz -j $(JOBS) --target $(FUZZ)
+	@printf '%s\n' $(FUZZ) | FUZZ_CASES=$(CASES) FUZZ_SEED=$(SEED) xargs -P $(JOBS) -I{} $(BUILD)/fuzz/tests/{}
 
 wheels: $(PY) ## wheels for other machines, x86-64 and aarch64, in build/wheelhouse
 	@$(PIP) -r requirements/wheels.txt

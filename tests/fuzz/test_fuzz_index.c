@@ -3,54 +3,11 @@
  * calls compute what a plain loop computes, all others fail with a text that names the operator, and no byte
  * around a tensor changes. Tensors lie in blocks of exactly their size, so that a sanitizer sees reads
  * outside, too. */
-#include "fuzz.h"
-
-#include "aclnnop/aclnn_ops.h"
+#include "fuzz_tensors.h"
 #include "harness.h"
 #include "hc_util.h"
 
 enum { MOST = 8, CASES = 6000 };
-#ifdef __SANITIZE_ADDRESS__
-enum { GUARD = 0 };
-#else
-enum { GUARD = 64 };
-#endif
-static const unsigned char CANARY = 0xA5;
-
-struct block {
-    unsigned char *memory;
-    size_t bytes;
-};
-static struct block g_blocks[32];
-static size_t g_num_blocks;
-static aclTensor *g_tensors[32];
-static size_t g_num_tensors;
-
-static void *take(size_t bytes) {
-    struct block *b = &g_blocks[g_num_blocks++];
-    *b = (struct block){malloc(bytes + 2 * GUARD), bytes};
-    memset(b->memory, CANARY, bytes + 2 * GUARD);
-    memset(b->memory + GUARD, 0, bytes);
-    return b->memory + GUARD;
-}
-
-/* Whether all guards are whole; everything is freed. */
-static bool give_all(void) {
-    bool whole = true;
-    for (size_t i = 0; i < g_num_tensors; i++) aclDestroyTensor(g_tensors[i]);
-    for (size_t i = 0; i < g_num_blocks; i++) {
-        const unsigned char *m = g_blocks[i].memory, *end = m + GUARD + g_blocks[i].bytes;
-        for (int k = 0; k < GUARD; k++) whole = whole && m[k] == CANARY && end[k] == CANARY;
-        free(g_blocks[i].memory);
-    }
-    g_num_blocks = g_num_tensors = 0;
-    return whole;
-}
-
-static aclTensor *keep(aclTensor *t) {
-    if (t != NULL) g_tensors[g_num_tensors++] = t;
-    return t;
-}
 
 /* rows x cols floats, row-major or transposed. */
 struct matrix {
@@ -62,11 +19,12 @@ static struct matrix matrix(int64_t rows, int64_t cols) {
     struct matrix m = {.shape = {rows, cols}, .stride = {cols, 1}};
     const int64_t numel = rows * cols;
     if (fuzz_one_in(3)) m.stride[0] = 1, m.stride[1] = rows;
-    m.data = take((size_t)numel * sizeof(float));
+    m.data = fuzz_take((size_t)numel * sizeof(float));
     for (int64_t i = 0; i < numel; i++) m.data[i] = (float)fuzz_below(100);
-    m.tensor = keep(aclCreateTensor(m.shape, 2, ACL_FLOAT, m.stride, 0, ACL_FORMAT_ND, &numel, 1, m.data));
+    m.tensor =
+        fuzz_keep(aclCreateTensor(m.shape, 2, ACL_FLOAT, m.stride, 0, ACL_FORMAT_ND, &numel, 1, m.data));
     if (cols == 1)
-        m.line = keep(aclCreateTensor(m.shape, 1, ACL_FLOAT, NULL, 0, ACL_FORMAT_ND, &numel, 1, m.data));
+        m.line = fuzz_keep(aclCreateTensor(m.shape, 1, ACL_FLOAT, NULL, 0, ACL_FORMAT_ND, &numel, 1, m.data));
     return m;
 }
 static float *at(const struct matrix *m, int64_t i, int64_t k) {
@@ -94,7 +52,7 @@ static struct indices indices(const int64_t *shape, uint64_t rank, int64_t bound
     for (uint64_t d = 0; d < rank; d++) x.count *= shape[d];
     for (uint64_t d = rank; d > 0; d--) strides[d - 1] = d == rank ? gap : strides[d] * shape[d];
     const int64_t room = x.count > 0 ? (x.count - 1) * gap + 1 : 0;
-    void *memory = take((size_t)room * (narrow ? 4 : 8));
+    void *memory = fuzz_take((size_t)room * (narrow ? 4 : 8));
     for (int64_t i = 0; i < x.count; i++) {
         int64_t value = index_value(bound, wraps);
         if (narrow) value = (int32_t)value;
@@ -104,28 +62,9 @@ static struct indices indices(const int64_t *shape, uint64_t rank, int64_t bound
         x.bad = x.bad || value < 0 || value >= bound;
         x.value[i] = value;
     }
-    x.tensor = keep(aclCreateTensor(shape, rank, narrow ? ACL_INT32 : ACL_INT64, strides, 0, ACL_FORMAT_ND,
-                                    &room, 1, memory));
+    x.tensor = fuzz_keep(aclCreateTensor(shape, rank, narrow ? ACL_INT32 : ACL_INT64, strides, 0,
+                                         ACL_FORMAT_ND, &room, 1, memory));
     return x;
-}
-
-/* Both phases, then the stream. */
-#define RUN(op, ...)                                                                                         \
-    ({                                                                                                       \
-        uint64_t bytes_ = 0;                                                                                 \
-        aclOpExecutor *executor_ = NULL;                                                                     \
-        int code_ = op##GetWorkspaceSize(__VA_ARGS__, &bytes_, &executor_);                                  \
-        if (code_ == 0) code_ = op(NULL, 0, executor_, NULL);                                                \
-        if (code_ == 0) code_ = aclrtSynchronizeStream(NULL);                                                \
-        outcome(#op, code_);                                                                                 \
-    })
-/* 0, or 1 for an error as it should be, or 2. */
-static int outcome(const char *op, int code) {
-    if (code == 0) return 0;
-    const char *text = aclGetRecentErrMsg();
-    if (text != NULL && strstr(text, op) != NULL) return 1;
-    printf("%s: code %d, text %s\n", op, code, text != NULL ? text : "none");
-    return 2;
 }
 
 static bool equal(const float *want, const struct matrix *have) {
@@ -156,7 +95,7 @@ static bool gather(void) {
             const int64_t v = x.value[i * shape[1] + k];
             want[i * MOST + k] = *at(&self, dim == 0 ? v : i, dim == 0 ? k : v);
         }
-    return ends(RUN(aclnnGather, self.tensor, dim, x.tensor, out.tensor), x.bad, want, &out);
+    return ends(FUZZ_RUN(aclnnGather, self.tensor, dim, x.tensor, out.tensor), x.bad, want, &out);
 }
 
 static bool index_select(void) {
@@ -168,7 +107,7 @@ static bool index_select(void) {
     for (int64_t i = 0; i < out.shape[0] && !x.bad; i++)
         for (int64_t k = 0; k < out.shape[1]; k++)
             want[i * MOST + k] = dim == 0 ? *at(&self, x.value[i], k) : *at(&self, i, x.value[k]);
-    return ends(RUN(aclnnIndexSelect, self.tensor, dim, x.tensor, out.tensor), x.bad, want, &out);
+    return ends(FUZZ_RUN(aclnnIndexSelect, self.tensor, dim, x.tensor, out.tensor), x.bad, want, &out);
 }
 
 static bool embedding(void) {
@@ -178,7 +117,7 @@ static bool embedding(void) {
     float want[MOST * MOST] = {0};
     for (int64_t i = 0; i < n && !x.bad; i++)
         for (int64_t k = 0; k < weight.shape[1]; k++) want[i * MOST + k] = *at(&weight, x.value[i], k);
-    return ends(RUN(aclnnEmbedding, weight.tensor, x.tensor, out.tensor), x.bad, want, &out);
+    return ends(FUZZ_RUN(aclnnEmbedding, weight.tensor, x.tensor, out.tensor), x.bad, want, &out);
 }
 
 static bool embedding_backward(void) {
@@ -190,7 +129,7 @@ static bool embedding_backward(void) {
         for (int64_t k = 0; k < grad.shape[1]; k++) want[x.value[i] * MOST + k] += *at(&grad, i, k);
     const uint64_t none = UINT64_MAX;
     return ends(
-        RUN(aclnnEmbeddingDenseBackward, grad.tensor, x.tensor, (uint64_t)rows, none, false, out.tensor),
+        FUZZ_RUN(aclnnEmbeddingDenseBackward, grad.tensor, x.tensor, (uint64_t)rows, none, false, out.tensor),
         x.bad, want, &out);
 }
 
@@ -208,8 +147,8 @@ static bool take_or_put(void) {
         else if (add) want[row * MOST + col] += *at(&other, i, k);
         else want[row * MOST + col] = *at(&other, i, k);
     }
-    if (!put) return ends(RUN(aclnnTake, self.tensor, x.tensor, other.tensor), x.bad, want, &other);
-    return ends(RUN(aclnnInplacePut, self.tensor, x.tensor, other.tensor, add), x.bad, want, &self);
+    if (!put) return ends(FUZZ_RUN(aclnnTake, self.tensor, x.tensor, other.tensor), x.bad, want, &other);
+    return ends(FUZZ_RUN(aclnnInplacePut, self.tensor, x.tensor, other.tensor, add), x.bad, want, &self);
 }
 
 /* self[i, j], or self[i] */
@@ -233,8 +172,9 @@ static bool advanced(bool put) {
     const aclTensor *members[] = {x.tensor, y.tensor};
     aclTensorList *list = aclCreateTensorList(members, two ? 2 : 1);
     aclTensor *t = two ? other.line : other.tensor;
-    const bool good = put ? ends(RUN(aclnnIndexPutImpl, self.tensor, list, t, add, false), bad, want, &self)
-                          : ends(RUN(aclnnIndex, self.tensor, list, t), bad, want, &other);
+    const bool good =
+        put ? ends(FUZZ_RUN(aclnnIndexPutImpl, self.tensor, list, t, add, false), bad, want, &self)
+            : ends(FUZZ_RUN(aclnnIndex, self.tensor, list, t), bad, want, &other);
     free(list); /* its members are destroyed with the other tensors */
     return good;
 }
@@ -255,7 +195,8 @@ static bool scatter(void) {
         float *to = &want[(dim == 0 ? v : i) * MOST + (dim == 0 ? k : v)], value = *at(&src, i, k);
         *to = reduce == 0 ? value : reduce == 1 ? *to + value : *to * value;
     }
-    return ends(RUN(aclnnInplaceScatter, self.tensor, dim, x.tensor, src.tensor, reduce), x.bad, want, &self);
+    return ends(FUZZ_RUN(aclnnInplaceScatter, self.tensor, dim, x.tensor, src.tensor, reduce), x.bad, want,
+                &self);
 }
 
 static bool index_slices(void) {
@@ -271,9 +212,10 @@ static bool index_slices(void) {
             *to = kind == 0 ? *to + three * *at(&source, i, k) : kind == 1 ? *at(&source, i, k) : three;
         }
     aclScalar *s = aclCreateScalar(&three, ACL_FLOAT);
-    const int code = kind == 0   ? RUN(aclnnIndexAdd, self.tensor, 0, x.tensor, source.tensor, s, out.tensor)
-                     : kind == 1 ? RUN(aclnnIndexCopy, self.tensor, 0, x.tensor, source.tensor, out.tensor)
-                                 : RUN(aclnnIndexFill, self.tensor, 0, x.tensor, s, out.tensor);
+    const int code =
+        kind == 0   ? FUZZ_RUN(aclnnIndexAdd, self.tensor, 0, x.tensor, source.tensor, s, out.tensor)
+        : kind == 1 ? FUZZ_RUN(aclnnIndexCopy, self.tensor, 0, x.tensor, source.tensor, out.tensor)
+                    : FUZZ_RUN(aclnnIndexFill, self.tensor, 0, x.tensor, s, out.tensor);
     aclDestroyScalar(s);
     return ends(code, x.bad, want, &out);
 }
@@ -285,7 +227,8 @@ static bool one_hot(void) {
     float want[MOST * MOST] = {0};
     for (int64_t i = 0; i < n; i++)
         for (int64_t k = 0; k < classes; k++) want[i * MOST + k] = k == x.value[i] ? *on.data : *off.data;
-    return ends(RUN(aclnnOneHot, x.tensor, classes, on.line, off.line, -1, out.tensor), x.bad, want, &out);
+    return ends(FUZZ_RUN(aclnnOneHot, x.tensor, classes, on.line, off.line, -1, out.tensor), x.bad, want,
+                &out);
 }
 
 static bool scatter_update(void) {
@@ -299,7 +242,8 @@ static bool scatter_update(void) {
         bad = bad || x.value[i] < 0 || x.value[i] > data.shape[1] || x.value[i] + length > data.shape[1];
     for (int64_t i = 0; i < n && !bad; i++)
         for (int64_t k = 0; k < length; k++) want[i * MOST + x.value[i] + k] = *at(&updates, i, k);
-    return ends(RUN(aclnnInplaceScatterUpdate, data.tensor, x.tensor, updates.tensor, 1), bad, want, &data);
+    return ends(FUZZ_RUN(aclnnInplaceScatterUpdate, data.tensor, x.tensor, updates.tensor, 1), bad, want,
+                &data);
 }
 
 static bool losses(void) {
@@ -314,12 +258,13 @@ static bool losses(void) {
     for (int64_t i = 0; i < n && !bad; i++)
         want[i * MOST] = x.value[i] == ignore ? 0 : -weight.data[x.value[i]] * *at(&self, i, x.value[i]);
     if (fuzz_one_in(2))
-        return ends(RUN(aclnnNLLLoss, self.tensor, x.tensor, weight.line, 0, ignore, out.line, total.line),
-                    bad, want, &out);
+        return ends(
+            FUZZ_RUN(aclnnNLLLoss, self.tensor, x.tensor, weight.line, 0, ignore, out.line, total.line), bad,
+            want, &out);
     char none[] = "none";
     const struct matrix logs = matrix(n, self.shape[1]);
-    const int code = RUN(aclnnCrossEntropyLoss, self.tensor, x.tensor, weight.line, none, ignore, 0.0, 0.0,
-                         false, out.line, logs.tensor, NULL, NULL);
+    const int code = FUZZ_RUN(aclnnCrossEntropyLoss, self.tensor, x.tensor, weight.line, none, ignore, 0.0,
+                              0.0, false, out.line, logs.tensor, NULL, NULL);
     return code == (bad ? 1 : 0);
 }
 
@@ -329,7 +274,7 @@ static bool counts(void) {
     const struct indices x = indices(&n, 1, bins, false, false);
     float want[MOST * MOST] = {0};
     for (int64_t i = 0; i < n && !x.bad; i++) want[x.value[i] * MOST] += weights.data[i];
-    return ends(RUN(aclnnBincount, x.tensor, weights.line, 0, out.line), x.bad, want, &out);
+    return ends(FUZZ_RUN(aclnnBincount, x.tensor, weights.line, 0, out.line), x.bad, want, &out);
 }
 
 static bool repeat_interleave(void) {
@@ -347,48 +292,40 @@ static bool repeat_interleave(void) {
     for (int64_t i = 0, row = 0; i < n && !bad; i++)
         for (int64_t r = 0; r < x.value[i]; r++, row++)
             for (int64_t k = 0; k < self.shape[1]; k++) want[row * MOST + k] = *at(&self, i, k);
-    return ends(RUN(aclnnRepeatInterleaveWithDim, self.tensor, x.tensor, 0, 0, out.tensor), bad, want, &out);
+    return ends(FUZZ_RUN(aclnnRepeatInterleaveWithDim, self.tensor, x.tensor, 0, 0, out.tensor), bad, want,
+                &out);
 }
 
 static bool search_sorted(void) {
     const int64_t n = few(), numel = n;
     const struct matrix sequence = matrix(n, 1), value = matrix(1, 1);
     const struct indices sorter = indices(&n, 1, n, false, true);
-    int64_t *out = take(sizeof *out), one = 1;
+    int64_t *out = fuzz_take(sizeof *out), one = 1;
     (void)numel;
-    aclTensor *result = keep(aclCreateTensor(&one, 1, ACL_INT64, NULL, 0, ACL_FORMAT_ND, &one, 1, out));
-    const int code = RUN(aclnnSearchSorted, sequence.line, value.line, false, false, sorter.tensor, result);
+    aclTensor *result = fuzz_keep(aclCreateTensor(&one, 1, ACL_INT64, NULL, 0, ACL_FORMAT_ND, &one, 1, out));
+    const int code =
+        FUZZ_RUN(aclnnSearchSorted, sequence.line, value.line, false, false, sorter.tensor, result);
     return sorter.bad ? code == 1 : code == 0 && *out >= 0 && *out <= n;
 }
 
-static const struct {
-    const char *name;
-    bool (*run)(void);
-} OPERATORS[] = {{"gather", gather},
-                 {"index_select", index_select},
-                 {"embedding", embedding},
-                 {"embedding_backward", embedding_backward},
-                 {"take_or_put", take_or_put},
-                 {"index", index_read},
-                 {"index_put", index_put},
-                 {"scatter", scatter},
-                 {"index_slices", index_slices},
-                 {"one_hot", one_hot},
-                 {"scatter_update", scatter_update},
-                 {"losses", losses},
-                 {"counts", counts},
-                 {"repeat_interleave", repeat_interleave},
-                 {"search_sorted", search_sorted}};
+static const struct fuzz_operator OPERATORS[] = {{"gather", gather},
+                                                 {"index_select", index_select},
+                                                 {"embedding", embedding},
+                                                 {"embedding_backward", embedding_backward},
+                                                 {"take_or_put", take_or_put},
+                                                 {"index", index_read},
+                                                 {"index_put", index_put},
+                                                 {"scatter", scatter},
+                                                 {"index_slices", index_slices},
+                                                 {"one_hot", one_hot},
+                                                 {"scatter_update", scatter_update},
+                                                 {"losses", losses},
+                                                 {"counts", counts},
+                                                 {"repeat_interleave", repeat_interleave},
+                                                 {"search_sorted", search_sorted}};
 
 TEST(indices) {
-    const uint64_t cases = fuzz_cases(CASES), kinds = HC_ARRAY_SIZE(OPERATORS);
     CHECK(aclInit(NULL) == 0 && aclrtSetDevice(0) == 0);
-    for (uint64_t i = 0; i < cases; i++) {
-        fuzz_begin(i);
-        const bool good = OPERATORS[i % kinds].run();
-        const bool whole = give_all();
-        CHECK_MSG(good && whole, "case %llu, %s: %s", (unsigned long long)i, OPERATORS[i % kinds].name,
-                  good ? "bytes around a tensor changed" : "wrong result, or no error");
-    }
+    CHECK(fuzz_all(OPERATORS, HC_ARRAY_SIZE(OPERATORS), CASES));
     CHECK(aclFinalize() == 0);
 }
