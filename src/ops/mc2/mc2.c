@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* See mc2.h. Scales, bias and x3 are applied to float32 sums while a row of the product is in the cache, and
- * the result is rounded once. int8 operands are multiplied as float32: the sums are exact up to 2^24. */
+ * the result is rounded once. int8 operands have exact sums, a bias of int32 in them, which become float32
+ * then. */
 #include "mc2.h"
 
 #include <string.h>
 
-#include "temporary.h"
+#include "dequant.h"
+#include "gemm_i8.h"
 
 /* Words of the interface for how ranks talk to each other; here there is one way. */
 static const char *const COMM_MODES[] = {"", "ai_cpu", "aiv", "ccu"};
@@ -81,8 +83,13 @@ static aclnnStatus check_vector(const struct hc_mc2 *op, const aclTensor *t, con
     const bool fits = hc_numel(t) == count || (one && hc_numel(t) == 1);
     HC_CHECK(fits && (t->rank == 1 || (t->rank == 2 && t->shape[0] == 1)), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted %zu elements", op->name, name, HC_SHOW(t), count);
-    HC_CHECK(hc_fits_f32(t->dtype) || (t->dtype == ACL_INT32 && t == op->bias), ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted float32, float16 or bfloat16", op->name, name, HC_SHOW(t));
+    const bool packed = t == op->scale && (t->dtype == ACL_UINT64 || t->dtype == ACL_INT64);
+    const bool whole = t == op->bias && t->dtype == ACL_INT32 && op->scale != NULL;
+    HC_CHECK(hc_fits_f32(t->dtype) || packed || whole, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted float32, float16 or bfloat16%s", op->name, name, HC_SHOW(t),
+             t == op->scale                       ? ", or what aclnnTransQuantParam makes"
+             : t == op->bias && op->scale != NULL ? ", or int32"
+                                                  : "");
     return 0;
 }
 
@@ -162,7 +169,10 @@ uint64_t hc_mc2_flops(const struct hc_mc2_args *args, size_t rows) {
 /* What the end of a product needs, as float32. A scale of one element has a stride of 0. */
 struct ending {
     const float *bias, *scale, *row_scale, *x3;
+    const int32_t *whole_bias;        /* of int8 operands, in place of bias */
     size_t scale_stride, cols, first; /* row of the operand that is row 0 of this product */
+    char *out;                        /* of int8 operands: the first row's memory */
+    aclDataType dtype;
 };
 
 static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, float *x) {
@@ -177,6 +187,19 @@ static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, fl
         for (size_t i = 0; i < n; i++) x[i] *= end->row_scale[row];
     if (end->x3 != NULL)
         for (size_t i = 0; i < n; i++) x[i] += end->x3[row * end->cols + col + i];
+}
+
+/* A run of a row of int8 operands' sums. */
+static void finish_whole(const void *ctx, size_t row, size_t col, size_t n, const int32_t *sums) {
+    const struct ending *end = ctx;
+    float y[HC_GEMM_I8_RUN];
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bias = end->whole_bias != NULL ? (uint32_t)end->whole_bias[col + i] : 0;
+        y[i] = (float)(int32_t)((uint32_t)sums[i] + bias);
+    }
+    finish((void *)end, 0, row, col, n, y);
+    char *out = end->out + (row * end->cols + col) * hc_dtype_size(end->dtype);
+    hc_store_for(end->dtype, HC_F32)(n, out, 1, y);
 }
 
 /* Operands as the product wants them, and the copies that this took. */
@@ -201,13 +224,11 @@ static aclnnStatus numbers(struct product *p, const aclTensor *t, const float **
     return 0;
 }
 
-/* Where it lies, if it is a matrix of floats; int8, and rows over several dimensions that are no matrix, are
- * copied. */
+/* Where it lies, if it is a matrix; rows over several dimensions that are none are copied. */
 static aclnnStatus operand(struct product *p, const aclTensor *t, struct hc_gemm_matrix *m) {
     aclTensor view = *t;
-    const aclDataType dtype = t->dtype == ACL_INT8 ? ACL_FLOAT : t->dtype;
-    if (dtype != t->dtype || t->rank != 2) HC_TRY(convert(p, t, dtype, &view));
-    *m = (struct hc_gemm_matrix){.data = hc_data(&view), .dtype = dtype};
+    if (t->rank != 2) HC_TRY(convert(p, t, t->dtype, &view));
+    *m = (struct hc_gemm_matrix){.data = hc_data(&view), .dtype = t->dtype};
     m->row = view.rank == 2 ? view.stride[0] : view.shape[view.rank - 1];
     m->col = view.rank == 2 ? view.stride[1] : 1;
     return 0;
@@ -221,12 +242,49 @@ static aclnnStatus own_rows(struct product *p, const aclTensor *x1, size_t first
     return 0;
 }
 
+/* What is added and multiplied at the end. Packed scales carry an offset, which counts for int8 results only.
+ */
+static aclnnStatus set_ending(struct product *p, const struct hc_call *call) {
+    const aclTensor *bias = hc_arg(call, HC_MC2_BIAS), *scale = hc_arg(call, HC_MC2_SCALE);
+    aclTensor view;
+    if (bias != NULL && bias->dtype == ACL_INT32) {
+        HC_TRY(convert(p, bias, ACL_INT32, &view));
+        p->end.whole_bias = (const int32_t *)(const void *)hc_data(&view);
+    } else {
+        HC_TRY(numbers(p, bias, &p->end.bias));
+    }
+    if (scale != NULL) {
+        struct hc_dequant by = {.factor = 1};
+        HC_TRY(hc_dequant_scale(scale, NULL, p->end.dtype, &by, &p->owned[p->num_owned++]));
+        p->end.scale = by.scale;
+        p->end.scale_stride = by.scale_each;
+    }
+    HC_TRY(numbers(p, hc_arg(call, HC_MC2_ROW_SCALE), &p->end.row_scale));
+    return numbers(p, hc_arg(call, HC_MC2_X3), &p->end.x3);
+}
+
+/* Strides count elements, which are bytes. */
+static aclnnStatus multiply_whole(const struct product *p) {
+    const struct hc_gemm *g = &p->gemm;
+    return hc_gemm_i8(&(const struct hc_gemm_i8){.m = g->m,
+                                                 .n = g->n,
+                                                 .k = g->k,
+                                                 .a = g->a.data,
+                                                 .b = g->b.data,
+                                                 .a_row = g->a.row,
+                                                 .a_col = g->a.col,
+                                                 .b_row = g->b.row,
+                                                 .b_col = g->b.col,
+                                                 .finish = finish_whole,
+                                                 .ctx = &p->end});
+}
+
 /* The product of rows of the operand, or of rows that another rank sent. The epilogue is set only where there
  * is something to add or to scale: without one the tiles are stored as they are. */
 static aclnnStatus compute(struct product *p, const struct hc_call *call, void *x1, struct hc_mc2_rows rows,
                            void *out) {
     const struct hc_mc2_args *args = call->args;
-    const aclTensor *a = hc_arg(call, HC_MC2_X1), *scale = hc_arg(call, HC_MC2_SCALE);
+    const aclTensor *a = hc_arg(call, HC_MC2_X1);
     struct hc_gemm *g = &p->gemm;
     *g = (struct hc_gemm){
         .m = rows.rows, .n = args->n, .k = args->k, .alpha = HC_GEMM_REAL(1), .beta = HC_GEMM_REAL(1)};
@@ -234,16 +292,13 @@ static aclnnStatus compute(struct product *p, const struct hc_call *call, void *
         g->a = (struct hc_gemm_matrix){.data = x1, .dtype = a->dtype, .row = (int64_t)args->k, .col = 1};
     else HC_TRY(own_rows(p, a, rows.first, &g->a));
     HC_TRY(operand(p, hc_arg(call, HC_MC2_X2), &g->b));
-    HC_TRY(numbers(p, hc_arg(call, HC_MC2_BIAS), &p->end.bias));
-    HC_TRY(numbers(p, scale, &p->end.scale));
-    HC_TRY(numbers(p, hc_arg(call, HC_MC2_ROW_SCALE), &p->end.row_scale));
-    HC_TRY(numbers(p, hc_arg(call, HC_MC2_X3), &p->end.x3));
     p->end.cols = args->n;
-    p->end.scale_stride = scale != NULL && hc_numel(scale) == 1 ? 0 : 1;
+    p->end.out = out, p->end.dtype = hc_arg(call, HC_MC2_OUT)->dtype;
+    HC_TRY(set_ending(p, call));
+    if (a->dtype == ACL_INT8) return multiply_whole(p);
     if (p->end.bias != NULL || p->end.scale != NULL || p->end.x3 != NULL)
         g->epilogue = finish, g->epilogue_ctx = &p->end;
-    g->out = (struct hc_gemm_matrix){
-        .data = out, .dtype = hc_arg(call, HC_MC2_OUT)->dtype, .row = (int64_t)args->n, .col = 1};
+    g->out = (struct hc_gemm_matrix){.data = out, .dtype = p->end.dtype, .row = (int64_t)args->n, .col = 1};
     return hc_gemm(g);
 }
 

@@ -120,6 +120,43 @@ def test_int8(group: str, dtype: torch.dtype) -> None:
     near(out, product * one * rows[:, None] + x3.double(), dtype)
 
 
+def test_sums_of_int8_are_exact(group: str) -> None:
+    """Beyond 2^24, where float32 has gaps: a bias of int32 takes all but a few of it away."""
+    x1, x2 = torch.full((3, 4000), 127, dtype=torch.int8), torch.full((4000, 300), 127, dtype=torch.int8)
+    x2[0, ::2] = 126
+    bias = torch.full((300,), 3 - 127 * 127 * 4000, dtype=torch.int32)
+    out = torch.empty(3, 300)
+    call("aclnnQuantMatmulAllReduce", x1, x2, bias, None, torch.ones(1), group, SUM, 0, ON_FAILURE, out)
+    want = torch.full((3, 300), 3.0)
+    want[:, ::2] -= 127
+    assert torch.equal(out, want)
+    call(
+        "aclnnQuantMatmulAllReduce",
+        x1,
+        x2.t().contiguous().t(),
+        bias,
+        None,
+        torch.ones(1),
+        group,
+        SUM,
+        0,
+        ON_FAILURE,
+        out,
+    )
+    assert torch.equal(out, want)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint64, torch.int64])
+def test_packed_scales(group: str, dtype: torch.dtype) -> None:
+    """As aclnnTransQuantParam makes them: a float32 of few bits, a mark, and an offset, which counts for int8 results only."""
+    x1, x2, _, _ = (t.mul(50).to(torch.int8) for t in operands(torch.float32))
+    scale = torch.tensor([0.5, 0.25, 2.0, 1.0, 0.125])
+    packed = (scale.view(torch.int32).long() | 1 << 46 | 5 << 37).view(dtype)
+    out = torch.empty(6, 5, dtype=torch.float16)
+    call("aclnnQuantMatmulAllReduce", x1, x2, None, None, packed, group, SUM, 0, ON_FAILURE, out)
+    near(out, x1.double() @ x2.double() * scale, torch.float16)
+
+
 X, W, OUT = torch.ones(4, 3), torch.ones(3, 2), torch.ones(4, 2)
 WRONG: dict[str, tuple[int, Any]] = {
     "x1, x2 or output is null": (1, None),
