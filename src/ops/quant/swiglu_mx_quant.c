@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* SwiGLU quantised to an MX format (mx.h): z = silu(a) * b, a and b being the halves of x along one axis, in
- * blocks of 32 along any axis. z is float32 in memory of ours and is rounded only by the format. Along
- * another axis than the last, rows are those of x with the two axes exchanged. */
+/* SwiGLU quantised to an MX format (mx.h): z = silu(a) * b, a and b being the halves of x along one axis, or
+ * pairs of it with a limit, a factor and a shift (swiglu.h), in blocks of 32 along any axis. z is float32 in
+ * memory of ours and is rounded only by the format. Along another axis than the last, rows are those of x
+ * with the two axes exchanged. */
 #include <string.h>
 
 #include "mx.h"
@@ -11,7 +12,7 @@
 /* Operands x, y, scale. */
 struct args {
     struct hc_mx mx;
-    bool left;
+    struct hc_swiglu swiglu;
     int32_t halved, axis;
 };
 
@@ -33,9 +34,7 @@ static aclnnStatus activate(const struct hc_call *call, const aclTensor *turned,
     aclTensor x;
     void *owned = NULL;
     HC_TRY(hc_contiguous(turned, turned->dtype, &x, &owned));
-    const struct job j = {.swiglu = {HC_SWIGLU_PLAIN, a->left, false},
-                          .n = hc_quant_row_length(&x) / 2,
-                          .z = (float *)hc_data(z)};
+    const struct job j = {.swiglu = a->swiglu, .n = hc_quant_row_length(&x) / 2, .z = (float *)hc_data(z)};
     const aclnnStatus status = hc_quant_rows_run(
         &(const struct hc_quant_rows){call->name, &x, 2 * j.n, hc_quant_row_count(&x), activate_row, &j});
     hc_block_give(owned);
@@ -94,22 +93,35 @@ static aclnnStatus check_axes(const char *name, const aclTensor *x, int64_t halv
     return 0;
 }
 
-/* torch_npu.npu_swiglu_mx_quant. The numbers of the gate belong to modes that are refused. */
+/* Mode 1 has the numbers of the gate, and pairs, the first of which is activated. */
+static aclnnStatus check_mode(const char *name, int64_t mode, double limit, double alpha, double shift,
+                              struct hc_swiglu *swiglu) {
+    HC_CHECK(mode == 0 || mode == 1, ACLNN_ERR_PARAM_INVALID,
+             "%s: swigluMode is %lld, wanted 0 (halves) or 1 (pairs with a limit)", name, (long long)mode);
+    if (mode == 0) return 0;
+    const bool finite = __builtin_isfinite(limit) && __builtin_isfinite(alpha) && __builtin_isfinite(shift);
+    HC_CHECK(limit > 0 && finite, ACLNN_ERR_PARAM_INVALID,
+             "%s: clampLimit is %g, gluAlpha %g and gluBias %g, wanted finite numbers and a positive limit",
+             name, limit, alpha, shift);
+    swiglu->interleaved = true;
+    swiglu->gate = (struct hc_swiglu_gate){(float)limit, (float)alpha, (float)shift};
+    return 0;
+}
+
+/* torch_npu.npu_swiglu_mx_quant. What groupMode says of groups is told nowhere that is public. */
 HC_API aclnnStatus aclnnSwigluMxQuantGetWorkspaceSize(
     const aclTensor *x, const aclTensor *groupIndexOptional, int64_t activateDim, bool activateLeft,
-    int64_t swigluMode, __attribute__((unused)) double clampLimit, __attribute__((unused)) double gluAlpha,
-    __attribute__((unused)) double gluBias, __attribute__((unused)) int64_t groupMode, int64_t axis,
-    int64_t dstType, char *roundModeOptional, int64_t scaleAlg, double maxDtypeValue, const aclTensor *yOut,
-    const aclTensor *mxscaleOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    int64_t swigluMode, double clampLimit, double gluAlpha, double gluBias,
+    __attribute__((unused)) int64_t groupMode, int64_t axis, int64_t dstType, char *roundModeOptional,
+    int64_t scaleAlg, double maxDtypeValue, const aclTensor *yOut, const aclTensor *mxscaleOut,
+    uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnSwigluMxQuant";
-    struct args args = {.left = activateLeft};
+    struct args args = {.swiglu = {HC_SWIGLU_PLAIN, activateLeft, false}};
     aclTensor half;
     HC_CHECK(groupIndexOptional == NULL, ACLNN_ERR_PARAM_INVALID,
              "%s: groupIndexOptional is %s, wanted none: groups are not supported", NAME,
              HC_SHOW(groupIndexOptional));
-    HC_CHECK(swigluMode == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: swigluMode is %lld, wanted 0 (halves without limits): others are not supported", NAME,
-             (long long)swigluMode);
+    HC_TRY(check_mode(NAME, swigluMode, clampLimit, gluAlpha, gluBias, &args.swiglu));
     HC_TRY(check_axes(NAME, x, activateDim, axis, &args, &half));
     HC_TRY(hc_mx_check(NAME, roundModeOptional, dstType, 32, scaleAlg, maxDtypeValue, &args.mx));
     HC_TRY(hc_mx_check_outputs(NAME, &args.mx, &half, args.axis, "yOut", yOut, "mxscaleOut", mxscaleOut));

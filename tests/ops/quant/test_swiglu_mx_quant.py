@@ -55,6 +55,20 @@ def test_halves_and_axes(dtype: int, source: torch.dtype) -> None:
                     check(y, scale, gate(x, dim, axis % 2 == 0), axis)
 
 
+@pytest.mark.parametrize("dtype", (E4M3, E2M1))
+@pytest.mark.parametrize("source", FLOATS, ids=str)
+def test_pairs_with_limits(dtype: int, source: torch.dtype) -> None:
+    """Along any axis: the first of a pair is activated, and limited from above only."""
+    limit, alpha, shift = 0.75, 1.5, 0.5
+    for shape, dim, axis in (((5, 128), -1, -1), ((2, 6, 200), -1, -2), ((70, 44), -2, -1), ((6, 4), 0, 0)):
+        x = make(shape, source)
+        pairs = x.double().movedim(dim, -1).unflatten(-1, (-1, 2))
+        a, b = pairs[..., 0].clamp(max=limit), pairs[..., 1].clamp(-limit, limit)
+        want = (a * torch.sigmoid(alpha * a) * (b + shift)).movedim(-1, dim)
+        y, scale = run(x, dtype, dim, axis=axis, mode=1, limit=limit, alpha=alpha, bias=shift)
+        check(y, scale, want, axis)
+
+
 def test_scales_by_value() -> None:
     x = make((9, 192), torch.bfloat16)
     for dtype, alg, largest in ((E4M3, 1, 448.0), (E5M2, 1, 57344.0), (E2M1, 2, 6.0)):
@@ -81,7 +95,9 @@ def test_refusals() -> None:
             run(**({"x": x, "dtype": E4M3} | change))
 
     refused("groupIndexOptional is int64\\[1\\]", groups=torch.tensor([4]))
-    refused("swigluMode is 1", mode=1)
+    refused("swigluMode is 2", mode=2)
+    refused("clampLimit is 0, ", mode=1, limit=0.0)
+    refused("gluAlpha inf", mode=1, alpha=float("inf"))
     refused("scaleAlg is 2", alg=2)
     refused("roundMode is 'floor'", round="floor")
     refused("yOut is", y=Typed(torch.zeros(4, 128, dtype=torch.uint8), E4M3))
