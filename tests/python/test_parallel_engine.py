@@ -113,6 +113,7 @@ def blocks(count: int = 4) -> nn.Sequential:
 
 
 MESH = SimpleNamespace(size=lambda: 5, get_local_rank=lambda: 0)
+LINEARS = ["quantize.linear.mx"]
 CONFIGS = {
     "no number of ranks": ({"tensor_parallel_size": 0}, "tensor_parallel_size is 0"),
     "no modules to share": ({"tensor_parallel_size": 2}, "tp_plan names no modules"),
@@ -125,7 +126,30 @@ CONFIGS = {
         "there are reshard_after_forward",
     ),
     "a list of units": ({"fsdp_plan": FSDPPlanConfig(apply_modules=["a"])}, "wanted a dictionary"),  # type: ignore[arg-type]
-    "low precision": ({"quantization_plan": QuantizeConfig(recipe_name="mxfp8")}, "leave it out"),
+    "nothing in low precision": (
+        {"quantization_plan": QuantizeConfig(recipe_name="mxfp8")},
+        "give quant_converters",
+    ),
+    "an unknown recipe": (
+        {"quantization_plan": QuantizeConfig(recipe_name="int3")},
+        "there are mxfp8, mxfp8-32x32",
+    ),
+    "experts in low precision": (
+        {"quantization_plan": QuantizeConfig(recipe_name="mxfp8", quant_converters=["quantize.moe.mx"])},
+        "experts train in the dtypes of fsdp_plan",
+    ),
+    "an unknown mode of gathers": (
+        {"quantization_plan": QuantizeConfig("mxfp8", ["a"], [], LINEARS, {}, True, "often")},  # type: ignore[arg-type]
+        "wanted on-demand or all",
+    ),
+    "layers in low precision that are cut": (
+        {
+            "quantization_plan": QuantizeConfig("mxfp8", ["a"], [], LINEARS),
+            "tensor_parallel_size": 2,
+            "tp_plan": TPPlanConfig(colwise_parallel=["a"]),
+        },
+        "layers that are cut over ranks are not quantised",
+    ),
 }
 
 

@@ -4,10 +4,11 @@ random weights. Prints, from rank 0, a line of JSON for each layout: losses over
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from mindspeed.fsdp.parallel_engine_config import (
     EPPlanConfig,
     FSDPPlanConfig,
     ParallelEngineConfig,
+    QuantizeConfig,
     TPPlanConfig,
 )
 
@@ -30,6 +32,13 @@ MOE: dict[str, Any] = {
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 24,
     "norm_topk_prob": True,
+}
+# Shards of two ranks in which numbers of 8 bits have whole blocks.
+WIDE: dict[str, Any] = SHAPE | {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "head_dim": 32,
+    "num_key_value_heads": 4,
 }
 TP = TPPlanConfig(
     colwise_parallel=["*.q_proj", "*.k_proj", "*.v_proj", "*.mlp.gate_proj", "*.mlp.up_proj"],
@@ -48,6 +57,23 @@ def fsdp(**more: Any) -> FSDPPlanConfig:
 
 def experts(dispatcher: str) -> EPPlanConfig:
     return EPPlanConfig(apply_modules=["*.mlp.experts"], dispatcher=dispatcher, apply_efsdp_modules=["*.mlp"])
+
+
+def in_8_bits(recipe: str, gathered: str | None, **more: Any) -> Callable[[], ParallelEngineConfig]:
+    """gathered: the mode in which weights are gathered in 8 bits; None: they are as they are."""
+    return lambda: ParallelEngineConfig(
+        fully_shard_parallel_size=2,
+        fsdp_plan=fsdp(param_dtype="bf16", reduce_dtype="fp32"),
+        quantization_plan=QuantizeConfig(
+            recipe_name=recipe,
+            apply_modules=["model.layers.{*}"],
+            ignored_modules=["*.o_proj"],
+            quant_converters=["quantize.linear.mx"],
+            enable_fsdp_low_precision_all_gather=gathered is not None,
+            fsdp_low_precision_all_gather_mode=gathered or "all",  # type: ignore[arg-type]
+        ),
+        **more,
+    )
 
 
 Layout = tuple[str, Callable[[], ParallelEngineConfig]]
@@ -91,6 +117,21 @@ LAYOUTS: dict[str, Layout] = {
         "dense",
         lambda: ParallelEngineConfig(context_parallel_size=2, ulysses_parallel_size=2, fsdp_plan=fsdp()),
     ),
+    "wide": (
+        "wide",
+        lambda: ParallelEngineConfig(
+            fully_shard_parallel_size=2, fsdp_plan=fsdp(param_dtype="bf16", reduce_dtype="fp32")
+        ),
+    ),
+    **{
+        f"wide {recipe} {gathered or 'in bf16'}": ("wide", in_8_bits(recipe, gathered))
+        for recipe in ("mxfp8", "mxfp8-32x32")
+        for gathered in (None, "on-demand", "all")
+    },
+    "wide recomputed": (
+        "wide",
+        in_8_bits("mxfp8", "on-demand", recompute=True, recompute_plan=["model.layers.{*}"]),
+    ),
     "moe-fsdp4": ("moe", lambda: ParallelEngineConfig(fully_shard_parallel_size=4, fsdp_plan=fsdp())),
     "moe-ep2-fsdp2": (
         "moe",
@@ -129,8 +170,9 @@ LAYOUTS: dict[str, Layout] = {
 
 def model_of(kind: str) -> transformers.PreTrainedModel:
     torch.manual_seed(11)
-    if kind == "dense":
-        return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3Config(**SHAPE))
+    if kind in ("dense", "wide"):
+        shape = SHAPE if kind == "dense" else WIDE
+        return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3Config(**shape))
     return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3MoeConfig(**SHAPE, **MOE))
 
 
@@ -142,17 +184,46 @@ def text(step: int) -> torch.Tensor:
     return (start + stride * torch.arange(SEQUENCE)) % VOCAB
 
 
+@contextlib.contextmanager
+def gathered_bytes() -> Iterator[list[int]]:
+    """What this rank's gathers bring, in bytes. PyTorch's FSDP calls one of them, by release."""
+    count = [0]
+    kept = {
+        name: getattr(torch.distributed, name)
+        for name in ("all_gather_single", "all_gather_into_tensor")
+        if hasattr(torch.distributed, name)
+    }
+
+    def counting(gather: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(output_tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            count[0] += output_tensor.nbytes
+            return gather(output_tensor, *args, **kwargs)
+
+        return counted
+
+    for name, gather in kept.items():
+        setattr(torch.distributed, name, counting(gather))
+    try:
+        yield count
+    finally:
+        for name, gather in kept.items():
+            setattr(torch.distributed, name, gather)
+
+
 def train(layout: str) -> dict[str, Any]:
     kind, config = LAYOUTS[layout]
     engine = MindSpeedParallelEngine(config(), model_of(kind))
     state = engine.parallel_state
     # One tensor at a time: experts are on a mesh of their own.
     optimizer = torch.optim.AdamW(engine.parameters(), lr=3e-3, foreach=False)
-    losses, norms = [], []
+    engine.apply_optimizer_hook(optimizer)
+    losses, norms, sent = [], [], 0
     for step in range(STEPS):
         ids = text(step)[state.batch :: state.batches].to("npu")
-        loss = engine(**engine.split_sequence(ids, ids)).loss
-        loss.backward()
+        with gathered_bytes() as count:
+            loss = engine(**engine.split_sequence(ids, ids)).loss
+            loss.backward()
+        sent = count[0]
         norms.append(engine.clip_grad_norm_(1.0).item())
         optimizer.step()
         optimizer.zero_grad()
@@ -160,7 +231,7 @@ def train(layout: str) -> dict[str, Any]:
         torch.distributed.all_reduce(mean)
         losses.append(mean.item())
     own = sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in engine.parameters())
-    return {"losses": losses, "norms": norms, "own_parameters": own}
+    return {"losses": losses, "norms": norms, "own_parameters": own, "gathered": sent}
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from mindspeed.fsdp.distributed.parallel_state import init_parallel_state
 from mindspeed.fsdp.distributed.tensor_parallel.tensor_parallel import tensor_parallel_modules
 from mindspeed.fsdp.memory.recompute.recompute import recompute_modules
 from mindspeed.fsdp.parallel_engine_config import ParallelEngineConfig
+from mindspeed.fsdp.quantization.converter import quantise_modules
+from mindspeed.fsdp.quantization.core.cache import hook_optimizer_step
 from mindspeed.fsdp.utils.clip import clip_grad_norm_
 
 __all__ = ["MindSpeedParallelEngine"]
@@ -34,11 +36,16 @@ class MindSpeedParallelEngine(nn.Module):
         self.model = model
         if not any(weight.is_meta for weight in model.parameters()):
             model.to(torch.device("npu", torch.npu.current_device()))
+        self.apply_quantization_modules()
         self.apply_cp_modules()
         self.apply_tp_modules()
         self.apply_ep_modules()
         self.apply_recompute_modules()
         self.apply_fsdp_modules()
+
+    def apply_quantization_modules(self) -> None:
+        if self.config.quantization_plan.recipe_name:
+            quantise_modules(self.model, self.config.quantization_plan, is_recomputed=self.config.recompute)
 
     def apply_cp_modules(self) -> None:
         if self.config.context_parallel_size * self.config.ulysses_parallel_size > 1:
@@ -67,7 +74,9 @@ class MindSpeedParallelEngine(nn.Module):
         self.model = fully_shard_parallel_modules(self.model, mesh, self.config.fsdp_plan)
 
     def apply_optimizer_hook(self, optimizer: torch.optim.Optimizer) -> None:
-        """For weights in low precision, of which there are none."""
+        """Shards of weights that are gathered in 8 bits are quantised once for each of its steps."""
+        if self.config.quantization_plan.recipe_name:
+            hook_optimizer_step(optimizer)
 
     def split_sequence(self, input_ids: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """What of a batch this rank hands to the model; of a batch that ranks do not share, all."""

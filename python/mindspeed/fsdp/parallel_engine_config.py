@@ -16,6 +16,7 @@ __all__ = [
 # Of fully_shard, what a pattern of apply_modules may set.
 UNIT_OPTIONS = ("reshard_after_forward", "shard_placement_fn", "mp_policy", "offload_policy")
 DISPATCHERS = ("eager", "fused")
+CONVERTERS = ("quantize.linear.mx",)
 Patterns = list[str] | None
 
 
@@ -61,7 +62,14 @@ class QuantizeConfig:
     quant_converters: list[str] = field(default_factory=list)
     extra_args: dict[str, Any] = field(default_factory=dict)
     enable_fsdp_low_precision_all_gather: bool = True
+    # Whether a unit that is gathered twice gets what the product at hand wants, or what both want.
     fsdp_low_precision_all_gather_mode: Literal["on-demand", "all"] = "on-demand"
+
+    def get_key_dtype(self, key: str) -> torch.dtype:
+        """What "inputs", "weight" or "grads" become."""
+        from mindspeed.fsdp.quantization.config import QuantRecipe
+
+        return QuantRecipe.from_recipe_name(str(self.recipe_name))().get_key_dtype(key)
 
 
 @dataclass
@@ -98,7 +106,7 @@ class ParallelEngineConfig:
             raise ValueError(
                 "recompute is True, but recompute_plan names no modules; give patterns of their names"
             )
-        self._refuse_quantization()
+        self._fill_quantization()
         self._fill_fsdp()
 
     def _check_sizes(self) -> None:
@@ -135,12 +143,34 @@ class ParallelEngineConfig:
             plan.apply_efsdp_modules = list(plan.apply_modules)
         plan.apply_efsdp_modules = _patterns("ep_plan.apply_efsdp_modules", plan.apply_efsdp_modules)
 
-    def _refuse_quantization(self) -> None:
+    def _fill_quantization(self) -> None:
         plan = self.quantization_plan = self.quantization_plan or QuantizeConfig()
-        if plan.recipe_name:
-            raise NotImplementedError(
-                f"quantization_plan.recipe_name is {plan.recipe_name!r}: the engine trains in the dtypes of fsdp_plan; leave it "
-                "out. Products in fp8 are mindspeed.ops.fp8_products, and Megatron's --fp8-format"
+        for name in ("apply_modules", "ignored_modules", "quant_converters"):
+            setattr(plan, name, _patterns(f"quantization_plan.{name}", getattr(plan, name)))
+        if not plan.recipe_name:
+            return
+        plan.get_key_dtype("weight")  # a name that there is
+        for name in plan.quant_converters:
+            if name not in CONVERTERS:
+                raise ValueError(
+                    f"quantization_plan.quant_converters has {name!r}: linear layers are quantised, "
+                    f"by {', '.join(CONVERTERS)}; experts train in the dtypes of fsdp_plan"
+                )
+        if not plan.quant_converters or not plan.apply_modules:
+            raise ValueError(
+                f"quantization_plan.recipe_name is {plan.recipe_name!r}, but nothing is quantised: give quant_converters "
+                f"({', '.join(CONVERTERS)}) and apply_modules, patterns of layers"
+            )
+        modes = ("on-demand", "all")
+        if plan.fsdp_low_precision_all_gather_mode not in modes:
+            raise ValueError(
+                f"quantization_plan.fsdp_low_precision_all_gather_mode is {plan.fsdp_low_precision_all_gather_mode!r}, wanted "
+                f"{' or '.join(modes)}"
+            )
+        if self.tensor_parallel_size > 1:
+            raise ValueError(
+                "quantization_plan.recipe_name with tensor_parallel_size above 1: layers that are cut over ranks are not "
+                "quantised; leave one of the two out"
             )
 
     def _fill_fsdp(self) -> None:

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""quantization_plan: products of linear layers in MX fp8, and weights that FSDP gathers in 8 bits with the same results."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from mindspeed.fsdp.parallel_engine_config import QuantizeConfig
+from mindspeed.fsdp.quantization.config import (
+    QuantRecipe,
+    ScalingGranularity,
+    ScalingGranularityEnum,
+    ScalingStrategyEnum,
+)
+from mindspeed.fsdp.quantization.converter import quantise_modules
+from mindspeed.fsdp.quantization.core import cache
+from mindspeed.fsdp.quantization.core.post_quant_weight import PostQuantWeight
+from mindspeed.fsdp.quantization.core.pre_quant_weight import PreQuantWeight
+from mindspeed.fsdp.quantization.module.linear_mxfp8 import MXLinear, mx_quant_linear, weight_quant
+from mindspeed.ops import fp8_products
+from test_parallel_engine import train
+from torch import nn
+
+RECIPES = {"mxfp8": fp8_products.MX, "mxfp8-32x32": fp8_products.MXSquares}
+TOKENS, INPUTS, OUTPUTS = 96, 128, 64
+
+
+def plan(recipe: str, **more: Any) -> QuantizeConfig:
+    return QuantizeConfig(recipe_name=recipe, quant_converters=["quantize.linear.mx"], **more)
+
+
+def numbers(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16().npu()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_products_are_those_of_transformer_engine_s_recipe(recipe: str, dtype: torch.dtype) -> None:
+    """Bit by bit where these take the same type, and next to float64."""
+    x = numbers(2, TOKENS // 2, INPUTS, seed=1).to(dtype).requires_grad_()
+    weight = numbers(OUTPUTS, INPUTS, seed=2).to(dtype).requires_grad_()
+    bias = numbers(OUTPUTS, seed=3).requires_grad_()
+    gradient = numbers(2, TOKENS // 2, OUTPUTS, seed=4).to(dtype)
+    y = mx_quant_linear(x, weight, plan(recipe), True, bias)
+    y.backward(gradient)
+    assert y.dtype == x.grad.dtype == weight.grad.dtype == dtype
+    flat, grads = x.detach().view(-1, INPUTS), gradient.view(-1, OUTPUTS)
+    if dtype is torch.bfloat16:
+        scheme = RECIPES[recipe](fp8_products.types_of("e4m3"))
+        want, kept = scheme.output(flat, weight.detach())
+        products = scheme.gradients(grads)
+        assert torch.equal(y.detach(), (want + bias.detach()).view(y.shape))
+        assert torch.equal(x.grad.view(-1, INPUTS), products.of_input(weight.detach(), kept))
+        assert torch.equal(weight.grad, products.of_weight(kept, dtype))
+    exact = flat.cpu().double(), weight.detach().cpu().double(), grads.cpu().double()
+    pairs = (
+        (y.detach().view(-1, OUTPUTS), exact[0] @ exact[1].T + bias.detach().cpu().double()),
+        (x.grad.view(-1, INPUTS), exact[2] @ exact[1]),
+        (weight.grad, exact[2].T @ exact[0]),
+        (bias.grad, exact[2].sum(0)),
+    )
+    for found, wanted in pairs:
+        assert (found.cpu().double() - wanted).norm() < 0.06 * wanted.norm()
+    with torch.no_grad():
+        without = mx_quant_linear(x, weight, plan("mxfp8"), False, bias)
+    if recipe == "mxfp8":
+        assert torch.equal(without, y)
+
+
+def test_a_recipe_and_what_it_is_made_of() -> None:
+    recipe = QuantRecipe.from_recipe_name("mxfp8-32x32")()
+    assert recipe.scaling_strategy is ScalingStrategyEnum.DYNAMIC
+    assert recipe.scaling_granularity.block_size == [1, 32, 32]
+    assert plan("mxfp8").get_key_dtype("grads") is torch.float8_e4m3fn
+    with pytest.raises(ValueError, match="Unknown recipe name 'int3': there are mxfp8"):
+        QuantRecipe.from_recipe_name("int3")
+    with pytest.raises(ValueError, match="Unknown key 'states': wanted inputs, weight, grads"):
+        recipe.get_key_dtype("states")
+    with pytest.raises(ValueError, match=r"Invalid block size \[1, 2, 3\]"):
+        ScalingGranularity(ScalingGranularityEnum.MX, [1, 2, 3])
+    with pytest.raises(ValueError, match="Unsupported recipe_name 'int3'"):
+        weight_quant(torch.ones(64, 64), torch.float8_e4m3fn, QuantizeConfig(recipe_name="int3"))
+
+
+class Model(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleDict({"up": nn.Linear(64, 64), "down": nn.Linear(64, 64)}) for _ in range(2)
+        )
+        self.head = nn.Linear(64, 64)
+
+
+def test_layers_of_a_plan() -> None:
+    model = Model()
+    weight = model.layers[0]["up"].weight
+    config = plan("mxfp8", apply_modules=["layers.{*}"], ignored_modules=["*.down"])
+    quantise_modules(model, config)
+    kinds = {name: type(part) for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+    assert {name for name, kind in kinds.items() if kind is MXLinear} == {"layers.0.up", "layers.1.up"}
+    kept = model.layers[0]["up"].weight
+    assert isinstance(kept, PreQuantWeight) and isinstance(kept, nn.Parameter) and kept.requires_grad
+    assert kept._tensor.data_ptr() == weight.data_ptr() and kept._name == "layers.0.up"
+    assert config.fsdp_low_precision_all_gather_mode == "on-demand"
+    quantise_modules(Model(), config, is_recomputed=True)
+    assert config.fsdp_low_precision_all_gather_mode == "all"
+    with pytest.raises(ValueError, match="there is no nn.Linear"):
+        quantise_modules(Model(), plan("mxfp8", apply_modules=["layers.{*}"], ignored_modules=["layers.{*}"]))
+
+
+def shard(recipe: str, *shape: int) -> PreQuantWeight:
+    config = plan(recipe, fsdp_low_precision_all_gather_mode="all")
+    quantiser = functools.partial(weight_quant, dst_type=torch.float8_e4m3fn, config=config)
+    return PreQuantWeight(numbers(*shape, seed=5), quantiser, config, name="model.up")
+
+
+class Mesh:
+    def size(self) -> int:
+        return 2
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_shards_put_together_are_the_weight_quantised_whole(recipe: str) -> None:
+    whole = shard(recipe, 256, 128)
+    halves = [whole._like(part) for part in whole._tensor.chunk(2)]
+    given = [half.fsdp_pre_all_gather(Mesh(), whole.shape, whole.stride(), None, None) for half in halves]
+    together = tuple(torch.cat(parts) for parts in zip(*(tensors for tensors, _ in given), strict=True))
+    found, inner = whole.fsdp_post_all_gather(together, given[0][1], torch.bfloat16)
+    assert isinstance(found, PostQuantWeight) and inner is together and found.shape == whole.shape
+    wanted = weight_quant(whole._tensor, torch.float8_e4m3fn, whole.config)
+    for mine, of_whole in zip((*found.forward_operand(), *found.backward_operand()), wanted, strict=True):
+        assert torch.equal(mine.view(torch.uint8), of_whole.view(torch.uint8))
+    half = sum(tensor.nbytes for tensor in given[0][0])
+    assert half < (1.1 if recipe == "mxfp8-32x32" else 2.1) * halves[0]._tensor.numel()
+    again, _ = whole.fsdp_post_all_gather(together, given[0][1], torch.bfloat16, out=found)
+    assert again is found
+    with pytest.raises(ValueError, match=f"Unexpected gather outputs length for {recipe} quant: 9"):
+        whole.fsdp_post_all_gather((*together, *9 * [together[0]])[:9], given[0][1], torch.bfloat16)
+
+
+def test_shards_without_whole_blocks_and_weights_without_numbers() -> None:
+    with pytest.raises(ValueError, match=r"shard of model.up is \(32, 128\).* multiples of 64"):
+        shard("mxfp8", 32, 128).fsdp_pre_all_gather(Mesh(), None, None, None, None)
+    weight = PostQuantWeight(torch.ones(2, 2), torch.ones(2), None, None, torch.bfloat16)
+    with pytest.raises(RuntimeError, match="not for its backward product"):
+        weight.backward_operand()
+    with pytest.raises(NotImplementedError, match="enable_fsdp_low_precision_all_gather"):
+        weight.add(1)
+    with pytest.raises(ValueError, match="one product at least"):
+        PostQuantWeight(None, None, None, None, torch.bfloat16)
+
+
+def test_a_shard_is_quantised_once_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_is_hooked", False)
+    monkeypatch.setattr(cache, "_kept", {})
+    x, calls = torch.ones(3), []
+
+    def quantise(given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        calls.append(given)
+        return (given * 2,)
+
+    for _ in range(2):
+        cache.cached_quant(x, quantise)
+    assert len(calls) == 2
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    cache.hook_optimizer_step(optimizer)
+    for _ in range(2):
+        cache.cached_quant(x, quantise)
+    assert len(calls) == 3
+    x.add_(1)
+    assert cache.cached_quant(x, quantise)[0].tolist() == [4.0, 4.0, 4.0]
+    parameter.grad = torch.ones(1)
+    optimizer.step()
+    assert not cache._kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_ranks_train_the_same_whatever_is_gathered(recipe: str) -> None:
+    """Next to bfloat16, and with fewer bytes of gathers."""
+    names = [f"wide {recipe} {way}" for way in ("in bf16", "on-demand", "all")]
+    more = ("wide recomputed",) if recipe == "mxfp8" else ()
+    found = train(2, ("wide", *names, *more))
+    plain, wanted = found["wide"], found[names[0]]
+    assert (
+        plain["losses"] == pytest.approx(wanted["losses"], rel=0.03) and plain["losses"] != wanted["losses"]
+    )
+    for name in (*names[1:], *more):
+        assert found[name]["losses"] == wanted["losses"] and found[name]["norms"] == wanted["norms"], name
+    bytes_of = [found[name]["gathered"] for name in names]
+    assert bytes_of[1] < 0.8 * bytes_of[0]
+    assert bytes_of[1] < bytes_of[2] if recipe == "mxfp8" else bytes_of[1] == bytes_of[2]
