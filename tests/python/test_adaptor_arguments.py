@@ -211,6 +211,12 @@ def test_all_problems_are_named_at_once(monkeypatch, capsys):
     assert message.count("\n  - ") == 3
 
 
+def test_a_worker_of_a_pool_gives_its_program_the_error(monkeypatch):
+    monkeypatch.setattr("multiprocessing.parent_process", object)
+    with pytest.raises(ConfigurationError, match="exclude each other"):
+        train(monkeypatch, "--swap", "--use-distributed-optimizer", "--reuse")
+
+
 def test_what_megatron_refuses_patches_nothing(monkeypatch):
     with pytest.raises(AssertionError):
         train(monkeypatch, "--num-layers", "0")

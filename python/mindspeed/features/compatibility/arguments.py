@@ -8,6 +8,7 @@ argparse refuses one, before anything of levels 1 and 2 is patched.
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import sys
 from argparse import Namespace
@@ -25,7 +26,10 @@ from mindspeed.adaptor.patching import Patch
 _parsed: list[Namespace] = []
 
 
-def _refuse(error: ConfigurationError) -> SystemExit:
+def _refuse(error: ConfigurationError) -> BaseException:
+    """Of a command line. A worker of a pool gives its program the error, which would wait for ever for one that has ended."""
+    if multiprocessing.parent_process() is not None:
+        return error
     return arguments.refuse(os.path.basename(sys.argv[0]), error)
 
 
