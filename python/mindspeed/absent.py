@@ -40,14 +40,14 @@ SENTENCES = {
     "mindspeed.core.optimizer.adamw has AdamW",
     "mindspeed.core.performance": "the automatic pipeline is not part of this package",
     "mindspeed.core.pipeline_parallel": "Megatron's own schedules are used",
-    "mindspeed.core.qat": "training with quantised weights is not supported yet",
+    "mindspeed.core.qat": "training with weights of few bits is --qat-scheme, which repatch() takes as well",
     "mindspeed.core.simple_parallel_cfg": "the sizes of parallel groups are in Megatron's parallel_state",
     "mindspeed.core.ssm": "gated delta nets have no operator here; Megatron's own and those of the package fla are "
     "used as they are",
-    "mindspeed.core.tensor_parallel": "Megatron's own tensor parallelism is used; products that contain messages (MC2) "
-    "or are cut around them (CoC) are flags, --use-ascend-mc2 and --use-ascend-coc; two-dimensional tensor parallelism is not "
-    "supported yet",
-    "mindspeed.core.tensor_parallel_y_union_cp": "two-dimensional tensor parallelism is not supported yet",
+    "mindspeed.core.tensor_parallel": "Megatron's own tensor parallelism is used; products that contain messages (MC2), are "
+    "cut around them (CoC) or over a grid of ranks are flags, --use-ascend-mc2, --use-ascend-coc and --tp-2d",
+    "mindspeed.core.tensor_parallel_y_union_cp": "ranks share a sequence by --context-parallel-size; --tp-2d cuts layers over "
+    "a grid of tensor-parallel ranks",
     "mindspeed.core.transformer": "Megatron's own transformer layers are used; features change them by flags",
     "mindspeed.features_manager": "features of this package are no classes: a flag switches one on "
     "(mindspeed.megatron_adaptor.repatch takes the flags as well)",
@@ -55,7 +55,8 @@ SENTENCES = {
     "mindspeed.fsdp.parallel_engine_config",
     "mindspeed.fsdp.memory.swap_optimizer": "states of a PyTorch optimizer stay on the device; Megatron's go to the host by "
     "--swap-optimizer",
-    "mindspeed.fsdp.quantization": "the engine trains in the dtypes of fsdp_plan; products in fp8 are mindspeed.ops.fp8_products",
+    "mindspeed.fsdp.quantization": "quantization_plan of the engine quantises linear layers (quantize.linear.mx); experts train in "
+    "the dtypes of fsdp_plan",
     "mindspeed.functional": "profiling and dumps are those of torch_npu (torch_npu.profiler)",
     "mindspeed.initialize": "Megatron's own initialisation is used",
     "mindspeed.lite": "what followed it is here: mindspeed.fsdp.mindspeed_parallel_engine.MindSpeedParallelEngine",

@@ -70,7 +70,7 @@ class Patch:
             raise PatchError(
                 f"{self.target} is replaced by {name_of(self.patch_func)} already, and {name_of(new_func)} is to "
                 "replace it as well: give force_patch=True to take its place, or wrap it with a function whose name "
-                "ends in _wrapper"
+                f"ends in _wrapper (in the original's words: the patch of {self.target.rpartition('.')[2]} exist !)"
             )
         self.patch_func = new_func
         self._forced = self._forced or force_patch

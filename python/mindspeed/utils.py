@@ -6,6 +6,8 @@ from __future__ import annotations
 import ast
 import bisect
 import functools
+import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from mindspeed import absent
 from mindspeed.args_utils import get_full_args
 
+_log = logging.getLogger("mindspeed.utils")
 # Of the batch in work: where its packed sequences end (one number each, counted from the start of the batch), and the
 # position of each token in its own sequence.
 _ends: Any = None
@@ -122,6 +125,56 @@ def broadcast_dynamic(item: torch.Tensor | None) -> torch.Tensor:
     return values
 
 
+def _gather_hccl(
+    send_tensor: torch.Tensor,
+    recv_tensors: list[torch.Tensor] | None,
+    data_parallel_group: torch.distributed.ProcessGroup,
+) -> None:
+    """Tensors of the host, one of each rank, to the first rank of a group of the device, in slices (--hccl-slice-size)."""
+    from mindspeed.features.communication.disable_gloo_group import gathering
+
+    first = torch.distributed.get_global_rank(data_parallel_group, 0)
+    received = recv_tensors if data_parallel_group.rank() == 0 else None
+    gathering(torch.distributed.gather)(send_tensor, received, first, data_parallel_group)
+
+
+def _scatter_hccl(
+    recv_tensor: torch.Tensor,
+    send_tensors: list[torch.Tensor] | None,
+    source_rank: int,
+    data_parallel_group: torch.distributed.ProcessGroup,
+) -> None:
+    """The other way, from a rank of the job."""
+    from mindspeed.features.communication.disable_gloo_group import scattering
+
+    scattering(torch.distributed.scatter)(recv_tensor, send_tensors, source_rank, data_parallel_group)
+
+
+def check_param_hashes_across_dp_replicas_hccl(model: Sequence[torch.nn.Module]) -> bool:
+    """Whether this rank's parameters are those of the first rank of data parallelism, by a hash of each.
+
+    Logs the names of those that are not. Megatron's function of the name without _hccl gathers the hashes over Gloo.
+    """
+    from megatron.core import parallel_state
+
+    named = [(f"{at}.{name}", p) for at, chunk in enumerate(model) for name, p in chunk.named_parameters()]
+    own = torch.stack([_hash_of(parameter) for _, parameter in named]).npu()
+    group = parallel_state.get_data_parallel_group()
+    every = own.new_empty((group.size(), *own.shape))
+    torch.distributed.all_gather_into_tensor(every, own, group=group)
+    differ = (every[0] != own).any(1).tolist()
+    for (name, _), is_other in zip(named, differ, strict=True):
+        if is_other:
+            _log.warning("parameter %s is not that of the first rank of data parallelism", name)
+    return not any(differ)
+
+
+def _hash_of(parameter: torch.Tensor) -> torch.Tensor:
+    """32 bytes."""
+    digest = hashlib.sha256(parameter.detach().float().cpu().contiguous().numpy()).digest()
+    return torch.frombuffer(bytearray(digest), dtype=torch.uint8)
+
+
 def extend_seed_all(seed: int = 1234) -> None:
     """Seed NPUs, and ask for results that are the same in every run."""
     from mindspeed.fsdp.utils.random import set_deterministic_algorithms
@@ -168,8 +221,6 @@ def print_rank_0_once(message: Any) -> None:
 __getattr__ = absent.attributes(
     __name__,
     {
-        "_gather_hccl": "Megatron's distributed optimizer gathers by itself",
-        "_scatter_hccl": "Megatron's distributed optimizer scatters by itself",
         **dict.fromkeys(
             (
                 "_get_batch_on_this_cp_rank_in_hybrid_cp",

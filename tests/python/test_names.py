@@ -86,8 +86,31 @@ IMPORTS = [
     ("the original's tests", "from mindspeed.core.optimizer.fused_ema_adamw.fused_ema_adamw import "
                              "FusedEmaAdamW, fused_ema_adamw"),
     ("the original's tests", "from mindspeed.core.transformer.moe.moe_utils import get_mean"),
+    ("the original's tests", "from mindspeed.fsdp.quantization.config import ScalingGranularity, ScalingGranularityEnum, "
+                             "ScalingStrategyEnum, QuantRecipe"),
+    ("the original's tests", "from mindspeed.fsdp.quantization.core.pre_quant_weight import PreQuantWeight"),
+    ("the original's tests", "from mindspeed.fsdp.quantization.module.linear_mxfp8 import process_quant_result_fn, "
+                             "weight_quant, matmul_with_hp_or_lp_weight, mx_quant_linear, MXLinear"),
     ("the original's tests", "from mindspeed.core.transformer.transformer_block import _get_layer_offset"),
     ("the original's tests", "from mindspeed.functional.tflops_calculate.tflops_utils import get_flops_counter"),
+    ("the original's tests", "from mindspeed.core.optimizer.low_precision.quant_adamw import AdamW as QuantAdamW"),
+    ("the original's tests", "from mindspeed.core.parallel_state import get_data_parallel_group_gloo_replace, "
+                             "get_data_modulo_expert_parallel_group_gloo_replace"),
+    ("the original's tests", "from mindspeed.core.pipeline_parallel.variable_seq_length.adaptor import "
+                             "mindspeed_communicate, mindspeed_commuticate_shapes"),
+    ("the original's tests", "from mindspeed.core.pipeline_parallel.variable_seq_length.communicate import "
+                             "communicate_impl, communicate_shapes_impl"),
+    ("the original's tests", "from mindspeed.core.tensor_parallel.comm_autograd_function import "
+                             "auto_grad_scatter_along_first_dim, auto_grad_scatter_along_last_dim, "
+                             "auto_grad_sync_gather_along_first_dim, auto_grad_sync_gather_along_last_dim"),
+    ("the original's tests", "from mindspeed.core.tensor_parallel.comm_utils import sync_reduce_scatter_along_first_dim"),
+    ("the original's tests", "from mindspeed.core.tensor_parallel.tp_2d.group_api_2d import TPXCollectiveComm, TPYCollectiveComm"),
+    ("the original's tests", "from mindspeed.core.tensor_parallel.tp_2d.layernorm_2d import LayerNorm2D"),
+    ("the original's tests", "from mindspeed.core.tensor_parallel.tp_2d.rms_norm_2d import RMSNorm2D"),
+    ("the original's tests", "from mindspeed.optimizer.distrib_optimizer import get_parameter_state_dp_zero_hccl, "
+                             "load_parameter_state_from_dp_zero_hccl"),
+    ("the original's tests", "from mindspeed.utils import _scatter_hccl, _gather_hccl, "
+                             "check_param_hashes_across_dp_replicas_hccl"),
     ("LLM", "from mindspeed.utils import compute_qkv_index, broadcast_dynamic"),
 ]  # fmt: skip
 
@@ -101,13 +124,14 @@ REFUSED = {
     "from mindspeed.core.distributed.custom_fsdp.param_and_grad_buffer import gradient_reduce_preprocessing": "FSDP",
     "from mindspeed.core.memory.reuse_param.adaptor import reuse_fp32_param_init_wrapper": "repatch",
     "from mindspeed.core.megatron_basic.megatron_basic import get_device_wrapper": "nothing to register",
-    "from mindspeed.core.optimizer.low_precision import finalize_model_grads": "mindspeed.core.optimizer.adamw",
-    "from mindspeed.core.parallel_state import initialize_ndmm_parallel_group": "one dimension",
+    "import mindspeed.core.optimizer.low_precision.finalize_model_grads": "mindspeed.core.optimizer.adamw",
+    "from mindspeed.core.parallel_state import initialize_ndmm_parallel_group": "--tp-2d",
     "import mindspeed.core.ssm.chunk_gated_delta_rule": "gated delta nets",
-    "from mindspeed.core.tensor_parallel.tp_2d.rms_norm_2d import RMSNorm2D": "two-dimensional",
+    "from mindspeed.core.tensor_parallel.comm_group_api import TPXOverlapCollectiveComm": "TPXCollectiveComm",
+    "from mindspeed.core.tensor_parallel.tp_2d.parallel_linear_2d import ParallelLinear2D": "--tp-2d",
     "from mindspeed.core.transformer.moe.moe_feature import MoELayer": "Megatron's own transformer layers",
     "from mindspeed.features_manager.moe.tp_extend_ep import MoETpExtendEpFeature": "repatch",
-    "from mindspeed.fsdp.quantization.config import QuantRecipe": "the dtypes of fsdp_plan",
+    "import mindspeed.fsdp.quantization.module.gmm_mxfp8": "the dtypes of fsdp_plan",
     "from mindspeed.fsdp.memory.swap_optimizer import AdamWSwap": "--swap-optimizer",
     "from mindspeed.lite.mindspeed_lite import MindSpeedLite": "MindSpeedParallelEngine",
     "from mindspeed.mindspore.core.utils import cached_modules": "MindSpore itself",
@@ -115,7 +139,6 @@ REFUSED = {
     "from mindspeed.moe.utils import MoEAuxLossAutoScaler": "mixture of experts",
     "from mindspeed.op_builder import AlgorithmOpBuilder": "mindspeed.ops",
     "from mindspeed.ops.triton.l2norm import l2norm_fwd": "Triton",
-    "from mindspeed.utils import _gather_hccl": "distributed optimizer",
     "from mindspeed.arguments import _add_auto_settings_args": "not part",
 }
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two ranks train a step, one gathers the optimizer's state and gives it back: gloo_job.py FLAGS, those of the feature as JSON.
 
+"by_name" among the flags: by the functions of the original's names, while the feature is off.
+
 Rank 0 prints what the state is (a digest), whether scattering it changed a value anywhere, and the backends of all groups.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +18,8 @@ from typing import Any
 import mindspeed.megatron_adaptor as adaptor
 import parallel_job
 import torch
+from mindspeed.optimizer import distrib_optimizer
+from mindspeed.utils import check_param_hashes_across_dp_replicas_hccl
 from parallel_layouts import Layout
 
 
@@ -37,7 +42,9 @@ def digest(tensors: list[torch.Tensor]) -> str:
 def main() -> None:
     from megatron.core import parallel_state, tensor_parallel
 
-    adaptor.repatch(json.loads(sys.argv[1]))
+    flags = json.loads(sys.argv[1])
+    by_name = flags.pop("by_name", False)
+    adaptor.repatch(flags)
     layout = Layout(model="dense", dtype="bf16", world=2, optimizer="distributed")
     store, rank, world = next(torch.distributed.rendezvous("env://"))
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
@@ -56,15 +63,26 @@ def main() -> None:
         return [states[p][key] for p in states for key in ("exp_avg", "exp_avg_sq")]
 
     before = digest(mine())
-    state = distributed.get_parameter_state_dp_zero()
+    get, load = distributed.get_parameter_state_dp_zero, distributed.load_parameter_state_from_dp_zero
+    if by_name:
+        get = functools.partial(distrib_optimizer.get_parameter_state_dp_zero_hccl, distributed)
+        load = functools.partial(distrib_optimizer.load_parameter_state_from_dp_zero_hccl, distributed)
+    state = get()
     for tensor in mine():
         tensor.zero_()
-    distributed.load_parameter_state_from_dp_zero(state)
+    load(state)
     same = torch.tensor([int(before == digest(mine()))], device="npu")
     torch.distributed.all_reduce(same)
+    hashes = [check_param_hashes_across_dp_replicas_hccl(chunks)]
+    if rank == 1:
+        next(chunks[0].parameters()).data.add_(1)
+    agree = torch.tensor([int(check_param_hashes_across_dp_replicas_hccl(chunks))], device="npu")
+    torch.distributed.all_reduce(agree)
+    hashes.append(int(agree))
     if rank == 0:
         world_groups = torch.distributed.distributed_c10d._world.pg_map
         row = {
+            "hashes": hashes,
             "state": digest(values(state)),
             "ranks with their own again": int(same),
             "backends": sorted({backend for backend, _ in world_groups.values()}),

@@ -173,11 +173,74 @@ def layer(kind: str, name: str, **config: Any) -> Callable[[Any], Pairs]:
     return run
 
 
+def of_a_grid(x: int, y: int) -> Callable[[Any], Pairs]:
+    """Norms over a hidden size that is cut by y, of a sequence that is cut by x, and what cuts and gathers."""
+
+    def run(group: Any) -> Pairs:
+        from mindspeed.adaptor.session import current_arguments
+        from mindspeed.core.tensor_parallel import comm_autograd_function as moves
+        from mindspeed.core.tensor_parallel.comm_group_api import TPXCollectiveComm, TPYCollectiveComm
+        from mindspeed.core.tensor_parallel.comm_utils import sync_reduce_scatter_along_first_dim
+        from mindspeed.core.tensor_parallel.tp_2d.layernorm_2d import LayerNorm2D
+        from mindspeed.core.tensor_parallel.tp_2d.rms_norm_2d import RMSNorm2D
+
+        current_arguments().tp_x, current_arguments().tp_y = x, y
+        length, width, pairs = 4, 8, []
+        whole, gradient = (same(length, BATCH, width, seed=seed) for seed in (1, 2))
+        functional = torch.nn.functional
+        for made, plain in (
+            (LayerNorm2D(width), lambda t, w: functional.layer_norm(t, (width,), w, torch.zeros_like(w))),
+            (LayerNorm2D(width, bias=False), lambda t, w: functional.layer_norm(t, (width,), w, None)),
+            (RMSNorm2D(width).npu(), lambda t, w: functional.rms_norm(t, (width,), w, 1e-6)),
+        ):
+            twin, weight = whole.clone().requires_grad_(), same(width, seed=3).requires_grad_()
+            want = plain(twin, weight)
+            want.backward(gradient)
+            with torch.no_grad():
+                made.weight.copy_(weight.chunk(y)[TPYCollectiveComm.get_comm_rank()])
+            given = whole.clone().requires_grad_()
+            part = moves.auto_grad_scatter_along_first_dim_then_last_dim(
+                given, TPXCollectiveComm, TPYCollectiveComm
+            )
+            out = moves.auto_grad_sync_gather_along_first_dim(made(part), TPXCollectiveComm)
+            out = moves.auto_grad_sync_gather_along_last_dim(out, TPYCollectiveComm())
+            out.backward(gradient)
+            mine = sync_reduce_scatter_along_first_dim(made.weight.grad, TPXCollectiveComm)
+            pairs += [
+                (out.detach(), want.detach()),
+                (given.grad, twin.grad),
+                (mine, weight.grad.chunk(WORLD)[RANK]),
+            ]
+        return pairs
+
+    return run
+
+
+def through_devices(group: Any) -> Pairs:
+    """Tensors of the host, in slices that divide nothing evenly."""
+    from mindspeed import utils
+    from mindspeed.adaptor.session import current_arguments
+
+    current_arguments().hccl_slice_size = 3
+    mine = same(10, seed=RANK).cpu()
+    every = [torch.zeros(10) for _ in range(WORLD)]
+    utils._gather_hccl(mine, every, group)
+    pairs = [(every[rank], same(10, seed=rank).cpu()) for rank in range(WORLD) if RANK == 0]
+    part = torch.zeros(10)
+    utils._scatter_hccl(
+        part, [same(10, seed=rank + 5).cpu() for rank in range(WORLD)] if RANK == 0 else None, 0, group
+    )
+    return [(a.npu(), b.npu()) for a, b in [*pairs, (part, same(10, seed=RANK + 5).cpu())]]
+
+
 def cases() -> Iterator[tuple[str, Callable[[Any], Pairs]]]:
     yield "all_to_all", exchanged
     yield "split and gather", dealt
     yield "ulysses", attention(few_keys=False)
     yield "ulysses few keys", attention(few_keys=True)
+    yield "grid 1 x 2", of_a_grid(1, WORLD)
+    yield "grid 2 x 1", of_a_grid(WORLD, 1)
+    yield "gather and scatter of the host's", through_devices
     yield "ring", ring(causal=True, cp_group_for_send_recv_overlap=None)
     yield (
         "ring that keeps",

@@ -63,6 +63,9 @@ def missing_function(target: str) -> object:
     """What stands for an attribute that does not exist."""
 
     def missing(*args: object, **kwargs: object) -> object:
-        raise RuntimeError(f"{target} does not exist; a placeholder was asked for, and it was called")
+        raise RuntimeError(
+            f"{target} does not exist; a placeholder was asked for, and it was called (in the original's words: "
+            f"function {target} no exist)"
+        )
 
     return missing

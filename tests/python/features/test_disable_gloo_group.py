@@ -30,6 +30,10 @@ def test_the_state_is_the_same() -> None:
     assert "gloo" in gloo["backends"] and hccl["backends"] == ["hccl"]
     assert hccl["state"] == gloo["state"]
     assert hccl["ranks with their own again"] == gloo["ranks with their own again"] == 2
+    by_name = found(disable_gloo_group=False, hccl_slice_size=10_007, by_name=True)
+    assert by_name["state"] == gloo["state"] and by_name["ranks with their own again"] == 2
+    # Of one rank's own parameter the first rank, which is compared with itself, knows nothing.
+    assert by_name["hashes"] == hccl["hashes"] == [True, 1]
 
 
 def test_tensors_of_the_device_go_straight() -> None:

@@ -136,3 +136,24 @@ def test_a_feature_as_an_object(switch: Any) -> None:
     feature.register_patches(MindSpeedPatchesManager, asked)
     assert session.is_on("reuse-fp32-param")
     session.repatch({"reuse_fp32_param": False})
+
+
+@pytest.mark.parametrize("kind", [None, "fp8"])
+def test_averages_of_few_bits_as_the_arguments_say(monkeypatch: pytest.MonkeyPatch, kind: str | None) -> None:
+    from mindspeed.core.optimizer.low_precision import quant_adamw
+    from mindspeed.features.optimizer._sliced_adam import Kept
+
+    monkeypatch.setattr(quant_adamw, "get_full_args", lambda: Namespace(quant_states=kind))
+    torch.manual_seed(5)
+    start, gradient = torch.randn(300), torch.randn(300)
+    parameter, twin = torch.nn.Parameter(start.to(DEVICE)), torch.nn.Parameter(start.clone())
+    optimizer, reference = quant_adamw.AdamW([parameter], lr=0.1), torch.optim.AdamW([twin], lr=0.1)
+    parameter.grad, twin.grad = gradient.to(DEVICE), gradient
+    for step in range(2):
+        optimizer.step()
+        reference.step()
+        wanted = {"rtol": 1e-5, "atol": 1e-6} if kind is None or step == 0 else {"rtol": 0.1, "atol": 0.02}
+        torch.testing.assert_close(parameter.detach().cpu(), twin.detach(), **wanted)
+    assert isinstance(optimizer.state[parameter]["exp_avg"], Kept) == bool(kind)
+    with pytest.raises(ValueError, match="amsgrad"):
+        quant_adamw.AdamW([parameter], amsgrad=True)

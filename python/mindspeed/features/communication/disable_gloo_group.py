@@ -7,6 +7,7 @@ bring the state, in host memory, to the first rank. Here the same calls move sli
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -107,6 +108,20 @@ def scattering(scatter: Callable[..., Any]) -> Callable[..., Any]:
         return None
 
     return through_device
+
+
+@contextlib.contextmanager
+def over_devices() -> Iterator[None]:
+    """torch.distributed's gather and scatter take tensors of the host for groups of the device, for as long."""
+    names = {"gather": gathering, "scatter": scattering}
+    kept = {name: getattr(torch.distributed, name) for name in names}
+    for name, through_device in names.items():
+        setattr(torch.distributed, name, through_device(kept[name]))
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(torch.distributed, name, function)
 
 
 def check(args: Any) -> Iterator[str]:

@@ -24,8 +24,13 @@ Method = Callable[..., Any]
 class LowPrecisionAdam(SlicedAdam):
     def __init__(self, params: Iterable[Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(params, *args, **kwargs)
-        kind = getattr(session.current_arguments(), "quant_states", None)
+        kind = self._kind()
         self.forms = dict(zip(self.dtypes, forms(kind), strict=True)) if kind else {}
+
+    @staticmethod
+    def _kind() -> str | None:
+        """How averages are kept, if not as float32."""
+        return getattr(session.current_arguments(), "quant_states", None)
 
     def _keeps(self, parameter: torch.Tensor) -> bool:
         return bool(self.forms) and parameter.numel() > 0 and not getattr(parameter, _EXACT, False)

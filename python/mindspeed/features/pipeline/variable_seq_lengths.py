@@ -34,11 +34,12 @@ def exchanged(
     to_prev: Tensor | None,
     from_prev: bool,
     from_next: bool,
+    dimensions: int = 3,
 ) -> Shapes:
     """Shapes of what comes from the stage before and from the next one. `exchange`: Megatron's, which starts messages."""
     device = torch.device("npu", torch.npu.current_device())
     prev, behind = (
-        torch.empty(3, dtype=torch.int64, device=device) if wanted else None
+        torch.zeros(dimensions, dtype=torch.int64, device=device) if wanted else None
         for wanted in (from_prev, from_next)
     )
     begun = exchange(
@@ -49,7 +50,7 @@ def exchanged(
     )
     for request in begun.values() if isinstance(begun, dict) else begun:
         request.wait()
-    first, second = ([0, 0, 0] if got is None else got.tolist() for got in (prev, behind))
+    first, second = ([0] * dimensions if got is None else got.tolist() for got in (prev, behind))
     return first, second
 
 
