@@ -253,6 +253,12 @@ ROWS = {
         ranks=2,
         batch=16,
     ),
+    "dualpipev-dw-detach": Row(
+        model=f"{LLAMA} {TWO} --bf16 --schedules-method dualpipev",
+        on="--dualpipev-dw-detach",
+        ranks=2,
+        batch=16,
+    ),
     "recompute-in-bubble": Row(
         model=f"{LLAMA} {TWO} --num-layers-per-virtual-pipeline-stage 1",
         on="--recompute-in-bubble",

@@ -3,8 +3,8 @@
 """How long a step of `--schedules-method dualpipev` takes next to its plan, where each pass takes a fixed time.
 
 Passes sleep (a forward pass 60 ms, a backward pass twice as long), so any machine has cores enough; messages are real. Printed are
-the step, its plan, and what ranks wait of it in the plan and as measured; next to that what a plain pipeline of as many ranks
-waits: (P - 1)(F + B) of whole ranks.
+the step, its plan, and what ranks wait of it in the plan and as measured, without and with `--dualpipev-dw-detach` (apart); next to
+that what a plain pipeline of as many ranks waits: (P - 1)(F + B) of whole ranks.
 
     python bench/pipeline_plan.py
 """
@@ -19,6 +19,18 @@ from processes import on_ranks
 
 JOB = Path(__file__).parents[1] / "tests" / "support" / "vee_job.py"
 ROWS = ((2, 8), (4, 8), (4, 16), (8, 16))
+WAYS = {"": [], "apart": ["apart"]}  # --dualpipev-dw-detach
+
+
+def row(ranks: int, batches: int, milliseconds: float, way: str) -> str:
+    output = on_ranks(ranks, [str(JOB), str(batches), str(milliseconds), *WAYS[way]])
+    found = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+    work = batches * 2 * 3 * milliseconds / 1e3
+    plain = (ranks - 1) * 2 * 3 * milliseconds / 1e3
+    return (
+        f"{ranks:5d} {batches:8d} {way:6s} {found['took']:9.2f} {found['plan']:9.2f} {found['took'] / found['plan']:6.3f}"
+        f" {found['plan'] / work - 1:12.3f} {found['took'] / work - 1:12.3f} {plain / work:21.3f}"
+    )
 
 
 def main() -> None:
@@ -29,17 +41,10 @@ def main() -> None:
         "--milliseconds", type=float, default=60, help="of a forward pass (default: %(default)s)"
     )
     options = parser.parse_args()
-    unit = options.milliseconds / 1e3
-    print("ranks  batches   step, s   plan, s  ratio   waits, plan  waits, seen   of a plain pipeline")
+    print("ranks  batches weights  step, s   plan, s  ratio   waits, plan  waits, seen   of a plain pipeline")
     for ranks, batches in ROWS:
-        output = on_ranks(ranks, [str(JOB), str(batches), str(options.milliseconds)])
-        row = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
-        work = batches * 2 * 3 * unit
-        plain = (ranks - 1) * 2 * 3 * unit
-        print(
-            f"{ranks:5d} {batches:8d} {row['took']:9.2f} {row['plan']:9.2f} {row['took'] / row['plan']:6.3f}"
-            f" {row['plan'] / work - 1:12.3f} {row['took'] / work - 1:12.3f} {plain / work:21.3f}"
-        )
+        for way in WAYS:
+            print(row(ranks, batches, options.milliseconds, way), flush=True)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ LEFT_OUT = {
     "aiqos": "it is refused",
     "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",
     "disable-gloo-group": "groups of ranks, which test_disable_gloo_group.py makes",
+    "dualpipev-dw-detach": "two chunks of a stage, which test_dualpipev_dw_detach.py has",
     "fsdp2-config": "PyTorch's FSDP, which test_fsdp2_config.py has",
     "hccl-group-buffer": "groups of ranks, which test_hccl_group_buffer.py makes",
     "hccl-group-buffer-adaptive": "groups of ranks, which test_hccl_group_buffer_adaptive.py makes",

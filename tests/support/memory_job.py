@@ -96,6 +96,9 @@ OFF: dict[str, Any] = {
     "enable_overlap_matmul_with_rs": False,
     "enable_backward_overlap_ag_with_matmul": False,
     "variable_seq_lengths": False,
+    "dualpipev_dw_detach": False,
+    "use_distributed_optimizer": False,
+    "param_and_grad_buffer_pad": None,
 }
 
 

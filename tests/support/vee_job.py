@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pipeline in the shape of a V whose passes take a fixed time: vee_job.py BATCHES MILLISECONDS, of a forward pass.
+"""A pipeline in the shape of a V whose passes take a fixed time: vee_job.py BATCHES MILLISECONDS [apart], of a forward pass.
 
 Each pass adds one to what it is given, so what comes out tells how many stages a batch went through. Rank 0 prints how long the
-step took, what came out at the end and at the beginning, and the length of the plan.
+step took, what came out at the end and at the beginning, and the length of the plan. With `apart` gradients of weights are passes of their own.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Sleeping:
 
     forward_only = False
 
-    def __init__(self, seconds: float, rank: int, place: _vee.Place) -> None:
-        self._seconds, self._rank, self._place = seconds, rank, place
+    def __init__(self, seconds: float, rank: int, order: _vee.Plan) -> None:
+        self._seconds, self._rank, self._place, self._costs = seconds, rank, order.place, order.costs
         self.out: list[float] = []
         self.back: list[float] = []
 
     def _pass(self, step: _vee.Pass, given: Any) -> torch.Tensor:
         tensor = torch.zeros(64, device="npu") if given is None else given.detach()
         torch.npu.current_stream().synchronize()  # until what it is given is there
-        time.sleep(self._seconds * _vee.COSTS[step.kind])
+        time.sleep(self._seconds * self._costs[step.kind])
         return tensor + 1
 
     def forward(self, step: _vee.Pass, model: Any, given: Any) -> torch.Tensor:
@@ -48,6 +48,9 @@ class Sleeping:
         self.back.append(found[0].item())
         return None
 
+    def weights(self, step: _vee.Pass) -> None:
+        time.sleep(self._seconds * self._costs[step.kind])
+
     def free(self, output: torch.Tensor) -> None:
         pass
 
@@ -57,10 +60,10 @@ def main() -> None:
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, world = next(torch.distributed.rendezvous("env://"))
     torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
-    order = _vee.plan(world, batches)
+    order = _vee.plan(world, batches, is_apart=sys.argv[3:] == ["apart"])
     pipeline = torch.distributed.new_group(list(range(world)))
     for turn in range(2):  # the first makes the communicators
-        steps = Sleeping(seconds * turn, rank, order.place)
+        steps = Sleeping(seconds * turn, rank, order)
         mail = _vee_run.Mail(order, rank, pipeline, ((64,), torch.float32))
         torch.distributed.barrier()
         begin = time.perf_counter()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops import later
 from mindspeed.ops.fp8_products import Gradients, Scheme
 from mindspeed.ops.parallel_linear import (
     Plan,
@@ -72,7 +73,8 @@ class Fp8Product(torch.autograd.Function):
         if plan.delayed is not None:
             plan.delayed.append(lambda: give_later(weight, plan, gradients, kept, x))
             return grad_x, None, None, None, None
-        return grad_x, of_weight(weight, plan, gradients, kept, x), None, None, None
+        of_w = later.gradient_of(weight, lambda: of_weight(weight, plan, gradients, kept, x))
+        return grad_x, of_w, None, None, None
 
 
 def of_weight(

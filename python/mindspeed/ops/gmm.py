@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops import later
 from mindspeed.ops._groups import COUNTS, CUMULATIVE, ROWS, SHARED_DIMENSION, product
 from mindspeed.ops.npu_groupmatmul_add import npu_groupmatmul_add_fp32
 
@@ -27,6 +28,7 @@ class GMMFunction(torch.autograd.Function):
         """`original` is the parameter whose main_grad takes the gradient of the weight."""
         ctx.save_for_backward(x, weight, groups)
         ctx.kind, ctx.original = kind, original
+        ctx.weight = weight  # itself: under hooks for saved tensors autograd hands out another
         return product(x, [weight], bias, groups, kind, ROWS)
 
     @staticmethod
@@ -37,7 +39,11 @@ class GMMFunction(torch.autograd.Function):
             of_x = product(grad, [weight.transpose(1, 2)], None, groups, ctx.kind, ROWS)
         if not ctx.needs_input_grad[1]:
             return of_x, None, None, None, None, None
-        return of_x, weight_gradient(x, grad, weight, groups, ctx.kind, ctx.original), None, None, None, None
+        kind, original = ctx.kind, ctx.original
+        of_weight = later.gradient_of(
+            ctx.weight, lambda: weight_gradient(x, grad, weight, groups, kind, original)
+        )
+        return of_x, of_weight, None, None, None, None
 
 
 def weight_gradient(

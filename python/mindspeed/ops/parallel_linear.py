@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch_npu
 
-from mindspeed.ops import product_parts
+from mindspeed.ops import later, product_parts
 from mindspeed.ops._results import not_a_view
 from mindspeed.ops.typed import typed
 
@@ -198,7 +198,8 @@ class Product(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         needs_x, needs_weight = ctx.needs_input_grad[:2]
         grad_x = waiting = None
-        if plan.gathers and needs_x and needs_weight and plan.delayed is None and not plan.is_fused:
+        at_once = plan.delayed is None and not later.can_wait(weight)
+        if plan.gathers and needs_x and needs_weight and at_once and not plan.is_fused:
             return *column_gradients(weight, grad, x, plan), None
         if needs_x:
             matrix = typed(weight, grad.dtype)
@@ -229,14 +230,14 @@ def _weight_part(
         return weight_gradient(weight, flatten(grad), flatten(whole), plan.fuse_wgrad)
 
     if plan.delayed is None:
-        return compute()
+        return later.gradient_of(weight, compute)
 
-    def later() -> None:
+    def delayed() -> None:
         gradient = compute()
         if gradient is not None and not plan.fuse_wgrad:
             weight.grad = gradient if weight.grad is None else weight.grad.add_(gradient)
 
-    plan.delayed.append(later)
+    plan.delayed.append(delayed)
     return None
 
 

@@ -15,8 +15,7 @@ from typing import NamedTuple
 
 from mindspeed.adaptor.native import function
 
-FORWARD, BACKWARD = "forward", "backward"
-COSTS = {FORWARD: 1.0, BACKWARD: 2.0}  # as the plan has them
+FORWARD, BACKWARD, WEIGHTS = "forward", "backward", "weights"
 
 
 class Pass(NamedTuple):
@@ -53,15 +52,24 @@ class Message(NamedTuple):
 @dataclass(slots=True)
 class Plan:
     """orders: of each rank. length: when the last pass ends, in units of a forward pass. kept: the most passes of a rank
-    whose activations wait for their backward pass."""
+    whose activations wait for their backward pass, or whose gradients of weights are put off.
+
+    Where these are passes of their own (is_apart), all passes take as long; else a backward pass takes twice as long."""
 
     place: Place
     orders: list[list[Pass]]
     length: float
     kept: int
+    is_apart: bool
+
+    @property
+    def costs(self) -> dict[str, float]:
+        return {FORWARD: 1.0, BACKWARD: 1.0, WEIGHTS: 1.0} if self.is_apart else {FORWARD: 1.0, BACKWARD: 2.0}
 
     def sent(self, rank: int, step: Pass) -> tuple[int, Message] | None:
         """To which rank, and what; None where the next pass is here, or there is none."""
+        if step.kind == WEIGHTS:
+            return None
         stage = self.place.stage(rank, step.chunk)
         following = stage + 1 if step.kind == FORWARD else stage - 1
         if not 0 <= following <= self.place.last or self.place.rank(following) == rank:
@@ -75,8 +83,9 @@ class Plan:
 
 
 @functools.cache  # each step has the same
-def plan(ranks: int, batches: int, forward_only: bool = False) -> Plan:
-    kinds = (FORWARD,) if forward_only else (FORWARD, BACKWARD)
+def plan(ranks: int, batches: int, forward_only: bool = False, is_apart: bool = False) -> Plan:
+    """is_apart: gradients of weights are passes of their own."""
+    kinds = (FORWARD,) if forward_only else (FORWARD, BACKWARD, WEIGHTS) if is_apart else (FORWARD, BACKWARD)
     each = len(kinds) * 2 * batches
     table, length, kept = (ctypes.c_int32 * (ranks * each))(), ctypes.c_double(), ctypes.c_int32()
     find = function(
@@ -88,7 +97,7 @@ def plan(ranks: int, batches: int, forward_only: bool = False) -> Plan:
         ctypes.POINTER(ctypes.c_double),
         ctypes.POINTER(ctypes.c_int32),
     )
-    if find(ranks, batches, int(forward_only), table, ctypes.byref(length), ctypes.byref(kept)) != 0:
+    if find(ranks, batches, len(kinds), table, ctypes.byref(length), ctypes.byref(kept)) != 0:
         raise ValueError(
             f"--schedules-method: no plan for {ranks} ranks and {batches} micro-batches, wanted 1 to 1024 and 1 to 1048576"
         )
@@ -98,4 +107,4 @@ def plan(ranks: int, batches: int, forward_only: bool = False) -> Plan:
         return Pass(kinds[place // 2], place % 2, batch)
 
     orders = [[step(code) for code in table[each * rank : each * (rank + 1)]] for rank in range(ranks)]
-    return Plan(Place(ranks), orders, length.value, kept.value)
+    return Plan(Place(ranks), orders, length.value, kept.value, WEIGHTS in kinds)

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mindspeed.adaptor.session import is_on
 from mindspeed.features.pipeline._directions import DOWN, UP, directions
-from mindspeed.features.pipeline._vee import FORWARD, Message, Pass, Plan, plan
+from mindspeed.features.pipeline._vee import BACKWARD, FORWARD, WEIGHTS, Message, Pass, Plan, plan
+from mindspeed.ops import later
 
 _Shape = tuple[tuple[int, ...], torch.dtype]
 
@@ -72,13 +74,24 @@ class Run:
         self._kept: dict[tuple[int, int], tuple[Tensor | None, Tensor]] = {}
 
     def run(self) -> None:
+        run = {FORWARD: self._forward, BACKWARD: self._backward, WEIGHTS: self._weights}
         passes = self._order.orders[self._rank]
-        for step, following in zip(passes, [*passes[1:], None], strict=True):
+        for step, following in zip(passes, self._followers(passes), strict=True):
             given = self._taken(step)
             if following is not None and (message := self._wanted(following)) is not None:
                 self._mail.ask(message)
-            (self._forward if step.kind == FORWARD else self._backward)(step, given)
+            run[step.kind](step, given)
         self._mail.close()
+
+    @staticmethod
+    def _followers(passes: list[Pass]) -> list[Pass | None]:
+        """Of each pass the next one that may be given something."""
+        following: Pass | None = None
+        found = []
+        for step in reversed(passes):
+            found.append(following)
+            following = following if step.kind == WEIGHTS else step
+        return found[::-1]
 
     def _stage(self, step: Pass) -> int:
         return self._order.place.stage(self._rank, step.chunk)
@@ -91,6 +104,8 @@ class Run:
 
     def _wanted(self, step: Pass) -> Message | None:
         """What it needs of another rank."""
+        if step.kind == WEIGHTS:
+            return None
         source = self._source(step)
         if source is None or self._order.place.rank(source) == self._rank:
             return None
@@ -130,6 +145,9 @@ class Run:
         if found is not None:
             self._give(step, found)
 
+    def _weights(self, step: Pass, given: None) -> None:
+        self._steps.weights(step)
+
 
 class Steps:
     """A pass by Megatron's functions."""
@@ -141,11 +159,14 @@ class Steps:
         forward: Callable[..., Any],
         iterators: Any,
         batches: int,
+        is_apart: bool = False,
         **how: Any,
     ) -> None:
         self._config, self._schedules, self._function, self._iterators = config, schedules, forward, iterators
         self._batches, self._collects = batches, how["collect_non_loss_data"]
         self.forward_only: bool = how["forward_only"]
+        self._puts_off = is_apart
+        self._later: dict[tuple[int, int], later.Work] = {}  # gradients of weights by chunk and micro-batch
         self._first = how["first_val_step"]
         self.found: list[Any] = []  # what loss functions report
         self.tokens = torch.tensor(0, dtype=torch.int, device="npu")
@@ -183,8 +204,15 @@ class Steps:
     ) -> Tensor | None:
         kind = self._schedules.ModelType.encoder_or_decoder
         self._turn_to(step.chunk)
-        found: Tensor | None = self._schedules.backward_step(given, output, gradient, kind, self._config)
+        with later.putting_off() if self._puts_off else contextlib.nullcontext() as work:
+            found: Tensor | None = self._schedules.backward_step(given, output, gradient, kind, self._config)
+        if work is not None:
+            self._later[step.chunk, step.batch] = work
         return found
+
+    def weights(self, step: Pass) -> None:
+        """What the backward pass has put off."""
+        self._later.pop((step.chunk, step.batch)).do()
 
     def free(self, output: Tensor) -> None:
         """Of an output that is sent autograd needs the graph alone."""
@@ -239,14 +267,16 @@ def step(
         config.timers("forward-backward", log_level=1).start(barrier=config.barrier_with_L1_time)
     pipeline = parallel_state.get_pipeline_model_parallel_group()
     rank, ranks = torch.distributed.get_rank(pipeline), torch.distributed.get_world_size(pipeline)
-    order = plan(ranks, num_microbatches, forward_only)
+    order = plan(ranks, num_microbatches, forward_only, is_on("dualpipev-dw-detach"))
     mail = Mail(order, rank, pipeline, shape(config, decoder_seq_length or seq_length, micro_batch_size))
     how = {
         "forward_only": forward_only,
         "collect_non_loss_data": collect_non_loss_data,
         "first_val_step": first_val_step,
     }
-    steps = Steps(config, schedules, forward_step_func, data_iterator, num_microbatches, **how)
+    steps = Steps(
+        config, schedules, forward_step_func, data_iterator, num_microbatches, order.is_apart, **how
+    )
     Run(model, order, rank, mail, steps).run()
     found, tokens = report(steps, pipeline)
     if config.finalize_model_grads_func is not None and not forward_only:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mindspeed.ops import later
 from mindspeed.ops._groups import COUNTS, ROWS, SHARED_DIMENSION, product
 from mindspeed.ops.parallel_linear import Plan, added_gradient
 from mindspeed.ops.typed import typed
@@ -39,8 +40,14 @@ class GroupedProduct(torch.autograd.Function):
         if plan.delayed is not None and any(wanted):
             plan.delayed.append(lambda: _give_later(ctx, grad, x, wanted))
             return of_x, None, None, *(None for _ in weights)
-        found = weight_gradients(ctx, grad, x) if any(wanted) else [None] * len(weights)
-        return of_x, None, None, *(g if want else None for g, want in zip(found, wanted, strict=True))
+        if not any(wanted):
+            return of_x, None, None, *(None for _ in weights)
+
+        def compute() -> list[torch.Tensor | None]:
+            found = weight_gradients(ctx, grad, x)
+            return [gradient if want else None for gradient, want in zip(found, wanted, strict=True)]
+
+        return of_x, None, None, *later.gradients_of(weights, compute)
 
 
 def weight_gradients(ctx: Any, grad: torch.Tensor, x: torch.Tensor) -> list[torch.Tensor | None]:
