@@ -15,6 +15,7 @@ from typing import Any
 
 from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
 from mindspeed.adaptor.session import current_arguments
+from mindspeed.features.communication._shared_buckets import Starts, beginning_at
 
 SMALLEST = 2  # bytes of a value of a buffer; values of four are aligned to twice as many bytes
 
@@ -29,9 +30,14 @@ def shares_aligned(module: Any) -> Any:
     """The `math` of param_and_grad_buffer.py, which takes its buckets' divisor from lcm(ranks, values, ...)."""
 
     def lcm(world: int, *others: int) -> int:
+        if Starts.now is not None:
+            Starts.now.end_follows()
         return module.lcm(world, *others, values(world))
 
-    return SimpleNamespace(**{**vars(math), "lcm": lcm})
+    def ceil(number: float) -> int:
+        return module.ceil(number) if Starts.now is None else Starts.now.ceil(number)
+
+    return SimpleNamespace(**{**vars(math), "lcm": lcm, "ceil": ceil})
 
 
 def divisor_aligned(bucket_end_divisor: Callable[..., int]) -> Callable[..., int]:
@@ -71,6 +77,12 @@ FEATURE = Feature(
     patches=(
         Patch(
             "megatron.core.distributed.param_and_grad_buffer:math", shares_aligned, wraps=True, until="0.18"
+        ),
+        Patch(
+            "megatron.core.distributed.param_and_grad_buffer:_ParamAndGradBuffer.__init__",
+            beginning_at(values),
+            wraps=True,
+            until="0.13",
         ),
         Patch(
             "megatron.core.optimizer.param_layout:bucket_end_divisor",
