@@ -247,6 +247,12 @@ ROWS = {
     "optimize-send-recv-comm": Row(
         model=f"{LLAMA} {TWO} --bf16", on="--optimize-send-recv-comm", ranks=2, batch=16
     ),
+    "multiparameter-pipeline": Row(
+        model=f"{LLAMA} {TWO} --bf16",
+        on="--use-multiparameter-pipeline-model-parallel",
+        ranks=2,
+        batch=16,
+    ),
     "schedules-method": Row(
         model=f"{LLAMA} {TWO} --bf16",
         on="--schedules-method dualpipev",

@@ -79,6 +79,7 @@ LEFT_OUT = {
     "moe-fb-overlap": "experts over ranks and several micro-batches, which test_moe_fb_overlap.py has",
     "moe-tp-extend-ep": "other sizes of Megatron's groups; test_moe_tp_extend_ep.py compares with those that are given",
     "moe-zero-memory": "layers of grouped experts, beside the features that compute meanwhile: test_moe_zero_memory.py",
+    "multiparameter-pipeline": "stages with several outputs, which test_multiparameter_pipeline.py has",
     "noop-layers": "a model with fewer layers, which level 0 has no flag for",
     "optimize-send-recv-comm": "plain pipelines, which test_optimize_send_recv_comm.py has",
     "param-and-grad-buffer-pad": "shares of ranks, which test_param_and_grad_buffer_pad.py has",

@@ -99,6 +99,7 @@ OFF: dict[str, Any] = {
     "dualpipev_dw_detach": False,
     "use_distributed_optimizer": False,
     "param_and_grad_buffer_pad": None,
+    "use_multiparameter_pipeline_model_parallel": False,
 }
 
 

@@ -74,7 +74,11 @@ class Run:
         self._kept: dict[tuple[int, int], tuple[Tensor | None, Tensor]] = {}
 
     def run(self) -> None:
-        run = {FORWARD: self._forward, BACKWARD: self._backward, WEIGHTS: self._weights}
+        run: dict[str, Callable[[Pass, Any], None]] = {
+            FORWARD: self._forward,
+            BACKWARD: self._backward,
+            WEIGHTS: self._weights,
+        }
         passes = self._order.orders[self._rank]
         for step, following in zip(passes, self._followers(passes), strict=True):
             given = self._taken(step)
