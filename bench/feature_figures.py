@@ -92,6 +92,12 @@ ROWS = {
         on="--use-ascend-coc --coc-parallel-num 2",
         ranks=2,
     ),
+    "ttp-enabled": Row(
+        model=f"{LLAMA} --bf16 --use-distributed-optimizer",
+        on="--ttp-enabled --ttp-copy-interval 1",
+        ranks=2,
+        batch=4,
+    ),
     "unaligned-linear": Row(
         model=f"{LLAMA} --tensor-model-parallel-size 2 --sequence-parallel", on="--unaligned-linear", ranks=2
     ),
@@ -315,6 +321,7 @@ def run(
     """One rank of one side; what its steps took."""
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_WORLD_SIZE": str(row.ranks)}
     os.environ.update(where | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(row.ranks)})
+    os.environ.update({"TORCHELASTIC_MAX_RESTARTS": "1", "TORCHELASTIC_RESTART_COUNT": "0"})
     os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] = (
         "8" if "--use-torch-fsdp2" in words else "1"
     )  # as Megatron demands
@@ -325,7 +332,7 @@ def run(
     import torch
     from megatron.training import training
 
-    step, cores, clock, losses = training.train_step, [], [], []
+    train, step, cores, clock, losses = training.train, training.train_step, [], [], []
     begun = []
 
     class Done(Exception):
@@ -357,7 +364,13 @@ def run(
             raise Done
         return result
 
-    training.train_step = measured
+    def with_features(*args: Any, **kwargs: Any) -> Any:
+        """What features wrap around a step is part of it."""
+        nonlocal step
+        step, training.train_step = training.train_step, measured
+        return train(*args, **kwargs)
+
+    training.train = with_features
     sys.argv = list(words)
     try:
         runpy.run_path(words[0], run_name="__main__")

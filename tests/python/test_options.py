@@ -195,9 +195,10 @@ def test_list_tells_wrong_values_and_names(capsys, monkeypatch):
 
 NAMES = {option.name for option in TABLE}
 # Read by nobody but the process that a test or benchmark starts, or of the system or the interpreter.
-# The last is what torchrun gives its ranks to write their errors to.
+# LOCAL_WORLD_SIZE and those of TORCHELASTIC are what torchrun gives its ranks.
 OTHERS = {
     "PATH", "HOME", "PYTHONPATH", "PYTHONHASHSEED", "PYTEST_CURRENT_TEST", "SCRIPT", "TORCHELASTIC_ERROR_FILE",
+    "LOCAL_WORLD_SIZE", "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_USE_AGENT_STORE",
     "CLOSE_MATMUL_K_SHIFT",  # of the vendor's CANN
     "CUDA_DEVICE_MAX_CONNECTIONS", "UNIT_TESTS_ONLY", "UNIT_TESTS_OUT",  # of tools/megatron_unit_tests.py
 }  # fmt: skip

@@ -91,6 +91,7 @@ LEFT_OUT = {
     "reset-bucket-group-order": "gathers that overlap, which test_reset_bucket_group_order.py has",
     "schedules-method": "two chunks of a stage, which test_schedules_method.py has",
     "swap-layer-input": "long inputs of recomputed layers, which test_swap_layer_input.py has",
+    "ttp-enabled": "ranks that are started again, which test_ttp_enabled.py has",
     "tp-2d": "four ranks that share layers, which test_tp_2d.py has",
     "unaligned-linear": "ranks that share heads, which test_unaligned_linear.py has",
     "use-pipe-experts": "experts of a fixed capacity over ranks, which test_use_pipe_experts.py has",

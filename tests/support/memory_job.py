@@ -100,6 +100,7 @@ OFF: dict[str, Any] = {
     "use_distributed_optimizer": False,
     "param_and_grad_buffer_pad": None,
     "use_multiparameter_pipeline_model_parallel": False,
+    "ttp_enabled": False,
 }
 
 

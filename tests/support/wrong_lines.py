@@ -422,6 +422,20 @@ WRONG = {
     "--compress-optimizer --quant-states mxfp8": _exclude(
         "compress-optimizer", "quant-states", "both decide in which form the averages are"
     ),
+    "--ttp-enabled --ttp-heartbeat-interval-ms 5": _is_wrong(
+        "ttp-enabled",
+        "--ttp-heartbeat-interval-ms 5 would have no effect, as torchrun sees the end of a process within --monitor-interval: "
+        "leave it out",
+    ),
+    "--ttp-enabled --ttp-dump-dir a/b": _is_wrong(
+        "ttp-enabled",
+        "--ttp-dump-dir a/b is neither a name (of a folder within /dev/shm) nor a whole path: give one of these",
+    ),
+    f"--ttp-enabled {_SWAP} --use-distributed-optimizer": _exclude(
+        "ttp-enabled",
+        "swap-optimizer",
+        "copies are made of states on the device, which are with the host there",
+    ),
     "--qat-scheme w4a8-moe-only --transformer-impl local": _is_wrong(
         "qat-scheme", "--qat-scheme w4a8-moe-only is for experts, and there are none; give --num-experts, or another scheme"
     ),
