@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Products of attention's tiles where the tensors are bfloat16 and the CPU multiplies tiles of them.
  *
- * What was loaded from tensors is bfloat16 in float32 clothes and goes into a product as it is. Weights and
- * their gradients are float32: they go as a high and a low part, x = high + low, two products, which leaves a
- * relative error of 2^-17 of each weight, far below what rounding the result to bfloat16 takes away.
- * Subnormal numbers are taken for zero. */
+ * Which numbers are rounded, and how, is as in attention_pairs.c: what was loaded from tensors is bfloat16 in
+ * float32 clothes and goes into a product as it is, weights and their gradients are rounded to bfloat16
+ * first. Subnormal numbers are taken for zero. */
 #include "attention_kernels.h"
 
 #if defined(HC_ISA) && defined(HC_ISA_amx)
@@ -24,10 +23,9 @@ enum {
     B_BYTES = MOST_STEPS / TILE_STEP * BLOCK_BYTES, /* of a block's columns */
 };
 
-/* A's parts: for each block of rows and each TILE_STEP of k, its rows side by side in a line each. */
+/* Of A, for each block of rows and each TILE_STEP of k, its rows side by side in a line each. */
 struct packed {
-    _Alignas(64) char high[A_BYTES];
-    _Alignas(64) char low[A_BYTES];
+    _Alignas(64) char a[A_BYTES];
     _Alignas(64) char b[MOST_COLUMNS / BLOCK * B_BYTES];
 };
 
@@ -35,49 +33,28 @@ INLINE size_t line_of(size_t row, size_t k) {
     return (row / BLOCK * (MOST_STEPS / TILE_STEP) + k / TILE_STEP) * BLOCK_BYTES + row % BLOCK * TILE_LINE;
 }
 
-/* The rest, rounded to the upper half; 0 where x is infinite. */
-INLINE vf low_part(vf x) {
-    const __mmask16 infinite = _mm512_fpclass_ps_mask(x, 0x18);
-    const vf rest = _mm512_maskz_sub_ps((__mmask16)~infinite, x, high_part(x));
-    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(rest)), 16);
-}
-
 /* Rows that are contiguous along k. */
-INLINE void pack_rows(const struct attn_product *p, size_t rows, size_t steps, const float *a, bool SPLIT,
-                      struct packed *to) {
+static void pack_rows(const struct attn_product *p, size_t rows, size_t steps, const float *a, char *to) {
     for (size_t i = 0; i < rows; i++, a += p->am) {
-        for (size_t k = 0; k < steps; k += TILE_STEP) {
-            const size_t left = steps - k;
-            const vf x = first_of(a + k, left),
-                     y = left > HC_VL ? first_of(a + k + HC_VL, left - HC_VL) : vf_zero();
-            const size_t at = line_of(i, k);
-            vf_store((float *)(to->high + at), side_by_side(high_part(x), high_part(y)));
-            if (SPLIT) vf_store((float *)(to->low + at), side_by_side(low_part(x), low_part(y)));
-        }
+        for (size_t k = 0; k < steps; k += TILE_STEP)
+            row_in_pairs(hc_min_size(steps - k, TILE_STEP), a + k, (float *)(to + line_of(i, k)));
     }
 }
 
 /* Columns of A that are contiguous: squares of pairs are turned into rows. */
-INLINE void pack_columns(const struct attn_product *p, size_t rows, size_t steps, const float *a, bool SPLIT,
-                         struct packed *to) {
+static void pack_columns(const struct attn_product *p, size_t rows, size_t steps, const float *a, char *to) {
     for (size_t k = 0; k < steps; k += TILE_STEP) {
         for (size_t i = 0; i < rows; i += TILE_SIDE) {
-            vf high[TILE_SIDE], low[TILE_SIDE];
+            vf pairs[TILE_SIDE];
             _Pragma("GCC unroll 16") for (size_t j = 0; j < TILE_SIDE; j++) {
                 const size_t even = k + 2 * j;
                 const float *from = a + even * p->ak + i;
                 const vf x = even < steps ? vf_load(from) : vf_zero();
-                const vf y = even + 1 < steps ? vf_load(from + p->ak) : vf_zero();
-                high[j] = in_pairs(x, y);
-                if (SPLIT) low[j] = in_pairs(low_part(x), low_part(y));
+                pairs[j] = by_turns(x, even + 1 < steps ? vf_load(from + p->ak) : vf_zero());
             }
-            vf_transpose(high);
-            if (SPLIT) vf_transpose(low);
-            const size_t at = line_of(i, k);
-            for (size_t j = 0; j < TILE_SIDE; j++) {
-                vf_store((float *)(to->high + at + j * TILE_LINE), high[j]);
-                if (SPLIT) vf_store((float *)(to->low + at + j * TILE_LINE), low[j]);
-            }
+            vf_transpose(pairs);
+            float *line = (float *)(to + line_of(i, k));
+            for (size_t j = 0; j < TILE_SIDE; j++) vf_store(line + j * (TILE_LINE / sizeof(float)), pairs[j]);
         }
     }
 }
@@ -96,35 +73,34 @@ static void pack_b(size_t steps, size_t columns, const float *b, size_t ldb, cha
 
 /* A block of C from all the steps packed. */
 INLINE void multiply(const struct packed *x, const char *b, size_t row, size_t steps, char *c, size_t pitch,
-                     bool add, bool SPLIT, bool DOWN, bool ACROSS) {
+                     bool add, bool DOWN, bool ACROSS) {
     TILES_START(add, c, pitch, DOWN, ACROSS);
     for (size_t k = 0; k < steps; k += TILE_STEP) {
         const size_t at = line_of(row, k);
         TILES_LOAD_B(b + k / TILE_STEP * BLOCK_BYTES, ACROSS);
-        TILES_MULTIPLY(x->high + at, DOWN, ACROSS);
-        if (SPLIT) TILES_MULTIPLY(x->low + at, DOWN, ACROSS);
+        TILES_MULTIPLY(x->a + at, DOWN, ACROSS);
     }
     TILES_END(c, pitch, DOWN, ACROSS);
 }
 
 /* Rows [row, row + rows) of C by `columns`, the tiles shaped for both. */
 INLINE void block(const struct packed *x, const char *b, size_t row, size_t rows, size_t columns,
-                  size_t steps, char *c, size_t pitch, bool add, bool SPLIT) {
-    if (rows > TILE_SIDE && columns > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, SPLIT, true, true);
-    else if (rows > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, SPLIT, true, false);
-    else if (columns > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, SPLIT, false, true);
-    else multiply(x, b, row, steps, c, pitch, add, SPLIT, false, false);
+                  size_t steps, char *c, size_t pitch, bool add) {
+    if (rows > TILE_SIDE && columns > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, true, true);
+    else if (rows > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, true, false);
+    else if (columns > TILE_SIDE) multiply(x, b, row, steps, c, pitch, add, false, true);
+    else multiply(x, b, row, steps, c, pitch, add, false, false);
 }
 
 /* Some rows and columns of C from some steps of k. Both operands are packed before anything is multiplied:
  * what was just stored takes its time to reach a tile. */
-INLINE void part(const struct attn_product *p, size_t rows, size_t columns, size_t steps, const float *a,
-                 const float *b, float *c, bool add, bool SPLIT, struct packed *x) {
+static void part(const struct attn_product *p, size_t rows, size_t columns, size_t steps, const float *a,
+                 const float *b, float *c, bool add, struct packed *x) {
     const size_t pitch = p->ldc * sizeof(float);
     for (size_t j = 0; j < columns; j += BLOCK)
         pack_b(steps, hc_min_size(columns - j, BLOCK), b + j, p->ldb, x->b + j / BLOCK * B_BYTES);
-    if (p->ak == 1) pack_rows(p, rows, steps, a, SPLIT, x);
-    else pack_columns(p, rows, steps, a, SPLIT, x);
+    if (p->ak == 1) pack_rows(p, rows, steps, a, x->a);
+    else pack_columns(p, rows, steps, a, x->a);
     for (size_t j = 0; j < columns; j += BLOCK) {
         const size_t width = hc_min_size(columns - j, BLOCK);
         shape_tiles(BLOCK, width);
@@ -132,7 +108,7 @@ INLINE void part(const struct attn_product *p, size_t rows, size_t columns, size
             const size_t height = hc_min_size(rows - i, BLOCK);
             if (height < BLOCK) shape_tiles(height, width);
             block(x, x->b + j / BLOCK * B_BYTES, i, height, width, steps, (char *)(c + i * p->ldc + j), pitch,
-                  add, SPLIT);
+                  add);
         }
     }
 }
@@ -148,9 +124,7 @@ void HC_FN(attn_gemm_AMX)(const struct attn_product *p) {
                              steps = hc_min_size(p->k - k, MOST_STEPS);
                 const float *a = p->a + i * p->am + k * p->ak, *b = p->b + k * p->ldb + j;
                 float *c = p->c + i * p->ldc + j;
-                const bool add = p->accumulate || k > 0;
-                if (p->exact) part(p, rows, columns, steps, a, b, c, add, false, &x);
-                else part(p, rows, columns, steps, a, b, c, add, true, &x);
+                part(p, rows, columns, steps, a, b, c, p->accumulate || k > 0, &x);
             }
         }
     }

@@ -123,7 +123,6 @@ static void score_products(const struct attn_job *job, const struct attn_stripe 
                              .a = t->q + p->row * job->ld,
                              .am = job->ld,
                              .ak = 1,
-                             .exact = true,
                              .b = t->kt,
                              .ldb = ATTN_KEY_ROW,
                              .c = t->s + p->row * ATTN_KEY_ROW,

@@ -11,7 +11,13 @@ static inline vf high_part(vf x) {
 
 /* 16 elements each, one after the other, rounded to nearest, ties to even. */
 static inline vf side_by_side(vf first, vf second) { return (vf)_mm512_cvtne2ps_pbh(second, first); }
-/* Or in pairs; what is below the upper half is cut off. */
+/* By turns, rounded alike. */
+static inline vf by_turns(vf even, vf odd) {
+    static const uint16_t TURNS[] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return (vf)_mm512_permutexvar_epi16(_mm512_loadu_si512(TURNS), (__m512i)side_by_side(even, odd));
+}
+/* By turns; what is below the upper half is cut off. */
 static inline vf in_pairs(vf even, vf odd) {
     return (vf)_mm512_or_si512(_mm512_srli_epi32((__m512i)even, 16), (__m512i)high_part(odd));
 }

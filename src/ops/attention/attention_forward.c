@@ -86,7 +86,6 @@ static void score_tile(const struct attn_job *job, const struct attn_batch *batc
                                          .a = t->q + p.row * job->ld,
                                          .am = job->ld,
                                          .ak = 1,
-                                         .exact = true,
                                          .b = t->kt,
                                          .ldb = ATTN_KEY_ROW,
                                          .c = t->s + p.row * ATTN_KEY_ROW,

@@ -18,7 +18,6 @@ struct attn_product {
     float *c;
     size_t ldc;
     bool accumulate;
-    bool exact; /* a has values of bfloat16 only: attn_gemm_AMX need not split it */
 };
 HC_KERNEL(attn_gemm, (const struct attn_product *p))
 /* The same of a b that has values of bfloat16 only; attn_gemm_BF16 rounds a to them too. */

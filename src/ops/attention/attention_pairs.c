@@ -46,14 +46,10 @@ static struct rows_of_pairs pack_rows(const struct attn_product *p, size_t rows,
 /* Columns that are contiguous: rows k and k + 1 become one of pairs. */
 static struct rows_of_pairs pack_columns(const struct attn_product *p, size_t rows, size_t steps,
                                          const float *a, float *to) {
-    static const uint16_t BY_TURNS[] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    const __m512i by_turns = _mm512_loadu_si512(BY_TURNS);
     for (size_t k = 0; k < steps; k += 2, a += 2 * p->ak, to += MOST_ROWS) {
         for (size_t i = 0; i < rows; i += HC_VL) {
             const vf x = vf_load(a + i), y = k + 1 < steps ? vf_load(a + p->ak + i) : vf_zero();
-            const __m512i both = (__m512i)side_by_side(x, y);
-            vf_store(to + i, (vf)_mm512_permutexvar_epi16(by_turns, both));
+            vf_store(to + i, by_turns(x, y));
         }
     }
     return (struct rows_of_pairs){to - (steps + 1) / 2 * MOST_ROWS, 1, MOST_ROWS};

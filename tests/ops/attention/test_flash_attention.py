@@ -180,11 +180,11 @@ def test_sizes_around_the_tiles(sq: int, skv: int, d: int) -> None:
 @pytest.mark.parametrize("causal_mask", [False, True])
 def test_bfloat16_is_rounded_once(sq: int, skv: int, d: int, dv: int, causal_mask: bool) -> None:
     """Half a unit of bfloat16, and of the largest element 2^-13 for the weights, or 2^-9 where they are rounded to
-    bfloat16 for products of pairs (attention_pairs.c, attention_few_pairs.c).
+    bfloat16 for products of pairs and tiles (attention_pairs.c, attention_few_pairs.c, attention_amx.c).
 
     Gradients of queries and keys contain the rounded output, and are left out.
     """
-    weights = 2**-9 if instruction_set() == "avx512bf16" else 2**-13
+    weights = 2**-9 if instruction_set() in ("avx512bf16", "amx") else 2**-13
     options = {}
     if causal_mask:
         options = {
