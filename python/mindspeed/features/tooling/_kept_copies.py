@@ -56,6 +56,9 @@ class Copies:
         """Behind a step: a copy of this rank's state here, and one with its neighbour. All ranks call it."""
         rank, turn = dist.get_rank(), step // self.interval % self.folder.slots
         image = training.image(self.layout, counted)
+        if self.ring.source != rank and (self.ring.source, turn) not in self._slots:
+            # A second name of this rank's own copy: not of the new one before both are known to be the same.
+            self.folder.forget(self.ring.source, turn)
         own = self._slot(rank, turn, image.size)
         own.begin()
         image.write(own.data)
