@@ -232,6 +232,12 @@ ROWS = {
     "qat-scheme": Row(
         model=f"{LLAMA} --bf16 --no-gradient-accumulation-fusion", on="--qat-scheme w4a16-mxfp4"
     ),
+    "qad": Row(
+        model=f"{LLAMA} --bf16 --no-gradient-accumulation-fusion",
+        on="--qat-scheme w4a16-mxfp4 --qad-enable --qad-teacher-load teacher",
+        off="--qat-scheme w4a16-mxfp4",
+        script="with_teacher.py",
+    ),
     "swap-layer-input": Row(model=f"{LLAMA} --bf16 --num-layers 8 {FULL} 8", on="--swap-layer-input"),
     "muon-optimizer": Row(
         model=f"{LLAMA} --bf16", on="--optimizer muon --muon-extra-scale-factor 0.2", ranks=2, batch=4

@@ -87,6 +87,7 @@ LEFT_OUT = {
     "recompute-in-advance": "interleaved pipelines, which test_recompute_in_advance.py has",
     "recompute-in-bubble": "interleaved pipelines, which test_recompute_in_bubble.py has",
     "profile": "it looks on: test_profile.py",
+    "qad": "another loss, and a checkpoint of a teacher, which test_qad.py has",
     "qat-scheme": "other results, as coarse as the format: test_qat_scheme.py compares products and losses",
     "reset-bucket-group-order": "gathers that overlap, which test_reset_bucket_group_order.py has",
     "schedules-method": "two chunks of a stage, which test_schedules_method.py has",

@@ -168,6 +168,8 @@ def arguments_of(*parts: Mapping[str, Any]) -> Namespace:
     found = combinations.nothing() | _SIZES | DEFAULTS
     for part in parts:
         found |= part
+    if found["qad_teacher_load"]:
+        found["qad_teacher_load"] = str(SUPPORT / "teacher")  # rules ask whether there is one
     if found["num_experts"] and found["tensor_model_parallel_size"] > 1:
         found["sequence_parallel"] = True  # as Megatron demands
     return Namespace(**found)

@@ -37,6 +37,7 @@ OFF: dict[str, Any] = {
     "swap_layer_input": False,
     "qat_scheme": None,
     "qat_quant_block_size": None,
+    "qad_enable": False,
     "quant_states": None,
     "quant_grads": False,
     "noop_layers": None,

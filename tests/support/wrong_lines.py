@@ -439,6 +439,15 @@ WRONG = {
     "--qat-scheme w4a8-moe-only --transformer-impl local": _is_wrong(
         "qat-scheme", "--qat-scheme w4a8-moe-only is for experts, and there are none; give --num-experts, or another scheme"
     ),
+    "--qad-enable --qat-scheme w4a4-mxfp4 --transformer-impl local": _is_wrong(
+        "qad",
+        "there is no teacher; give --qad-teacher-load FOLDER, where Megatron has saved a training in full precision",
+        "qad-enable",
+    ),
+    "--qad-enable --qad-teacher-load . --kl-temperature 0 --qat-scheme w4a4-mxfp4": _is_wrong(
+        "qad", "--kl-temperature is 0.0; wanted a number above 0", "qad-enable"
+    ),
+    "--qad-enable --qad-teacher-load .": "feature qad (--qad-enable) needs feature qat-scheme (--qat-scheme), which is off",
     "--swap-layer-input --recompute-granularity selective": (
         "feature swap-layer-input (--swap-layer-input) needs --recompute-granularity full"
     ),

@@ -6,6 +6,7 @@ Weights stay what they are and are updated by gradients as if nothing had been r
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
@@ -22,7 +23,18 @@ from mindspeed.features.precision._fake_quantisation import BLOCK, MXFP4, MXFP8,
 _FLAG, _SIZE = "--qat-scheme", "--qat-quant-block-size"
 _TYPES = (torch.bfloat16, torch.float16, torch.float32)
 _among_experts: contextvars.ContextVar[bool] = contextvars.ContextVar("among_experts", default=False)
+_is_plain: contextvars.ContextVar[bool] = contextvars.ContextVar("is_plain", default=False)
 Function = Callable[..., Any]
+
+
+@contextlib.contextmanager
+def unquantised() -> Iterator[None]:
+    """Products in here are of the factors as they are."""
+    token = _is_plain.set(True)
+    try:
+        yield
+    finally:
+        _is_plain.reset(token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,8 @@ def linear(product: Function) -> Function:
     @functools.wraps(product)
     def of_quantised(input: torch.Tensor, weight: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         scheme, block = _chosen()
-        if weight.dtype in _TYPES and (_among_experts.get() or not scheme.only_experts):
+        is_meant = _among_experts.get() or not scheme.only_experts
+        if weight.dtype in _TYPES and is_meant and not _is_plain.get():
             input = fake(input, scheme.activations, block=block)
             weight = fake(weight, scheme.weights)
         return product(input, weight, *args, **kwargs)
