@@ -79,7 +79,7 @@ def other_sizes(args: Any, saved: Any) -> Iterator[str]:
                 f"the teacher has {name} {found}, this model {wanted}; give the checkpoint of a training of the same model, "
                 "or the arguments of that training"
             )
-    words = [getattr(each, "padded_vocab_size", None) for each in (args, saved)]
+    words: list[Any] = [getattr(each, "padded_vocab_size", None) for each in (args, saved)]
     # Each is padded for its tensor-parallel ranks.
     padding = max(
         (getattr(each, "make_vocab_size_divisible_by", 1) or 1) * _ranks(each) for each in (args, saved)
