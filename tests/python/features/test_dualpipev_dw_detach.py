@@ -190,6 +190,7 @@ def training(ranks: int, cases: dict[str, dict[str, Any]], layers: int = 4) -> N
         assert results[f"{name} apart"]["weights"] == results[name]["weights"], name
 
 
+@pytest.mark.slow
 def test_training_is_the_same() -> None:
     experts = {"model": "moe", "grouped": True, "dispatcher": "alltoall"}
     adding = {"gemm_gradient_accumulation_fusion": True, "moe_grouped_gemm": True, "num_experts": 8}

@@ -39,7 +39,6 @@ LAYOUTS = {
     "ep2-dp4": Layout(world=4, model="moe", layers=2, ep=2, optimizer="distributed"),
     "pp2-vp2": Layout(world=4, model="dense", layers=4, pp=2, vp=2, overlap_p2p=True),
 }
-FAST = ("dp4-distributed",)
 # Who keeps rank 1's copy: the next of its data-parallel group, or of all.
 PEERS = {"tp2-dp2": 3, "tp2-dp2-overlap": 3, "tp2-dp2-bf16": 3, "pp2-dp2": 0, "pp2-vp2": 0}
 
@@ -290,9 +289,8 @@ def undisturbed(name: str) -> Attempt:
     return done
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYOUTS)
 def test_a_rank_and_its_memory_are_lost(name: str, folder: Path) -> None:
     """Rank 1 is killed in front of step 7 and its memory is gone; its state is the copy that its neighbour has."""
     wanted = undisturbed(name)
