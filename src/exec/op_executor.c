@@ -4,6 +4,7 @@
  * docs/benchmarks.md, launch cost). Small blocks are kept on a free list per thread. Phase two often runs
  * in another thread than phase one: blocks then drift from the first thread's list to the second's, which
  * frees them when it is full, and phase one pays a malloc. */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,12 +27,33 @@ struct aclOpExecutor {
     bool repeatable, sync;
 };
 
-/* 4 KB hold 12 operands. 16 blocks bound what a thread that ends takes with it to 64 KB. */
+/* 4 KB hold 12 operands. 16 blocks are 64 KB of each thread, freed by the destructor of a pthread key. */
 enum { CACHED_BYTES = 4096, CACHED_BLOCKS = 16 };
 /* Of one operator: some 7 GB of descriptors, and slots count in 32 bits. */
 enum { MAX_TENSORS = 1 << 24 };
 static _Thread_local void *g_free[CACHED_BLOCKS];
 static _Thread_local int g_num_free;
+static _Thread_local enum { UNWATCHED, WATCHED, ENDED } g_thread; /* the end of this one */
+static pthread_key_t g_key;
+static pthread_once_t g_once = PTHREAD_ONCE_INIT;
+static bool g_has_key;
+
+/* What other destructors release later is not kept again. */
+static void free_cached(void *unused) {
+    (void)unused;
+    g_thread = ENDED;
+    while (g_num_free > 0) free(g_free[--g_num_free]);
+}
+
+static void make_key(void) { g_has_key = pthread_key_create(&g_key, free_cached) == 0; }
+
+/* Whether this thread's blocks are freed when it ends; if that cannot be, none are kept. */
+static bool is_watched(void) {
+    if (g_thread != UNWATCHED) return g_thread == WATCHED;
+    pthread_once(&g_once, make_key);
+    if (g_has_key && pthread_setspecific(g_key, g_free) == 0) g_thread = WATCHED;
+    return g_thread == WATCHED;
+}
 
 /* A block of at least `bytes`, contents undefined but for `capacity`; NULL without memory. */
 static aclOpExecutor *allocate(size_t bytes) {
@@ -45,7 +67,7 @@ static aclOpExecutor *allocate(size_t bytes) {
 /* Give back one reference; the last one ends the executor. It may run in any thread. */
 static void release(aclOpExecutor *e) {
     if (atomic_fetch_sub(&e->references, 1) != 1) return;
-    if (e->capacity == CACHED_BYTES && g_num_free < CACHED_BLOCKS) g_free[g_num_free++] = e;
+    if (e->capacity == CACHED_BYTES && g_num_free < CACHED_BLOCKS && is_watched()) g_free[g_num_free++] = e;
     else free(e);
 }
 
