@@ -134,7 +134,7 @@ HC_API int32_t hc_kept_create(const char *path, uint64_t bytes, void **map) {
 /* From here on the copy is unfinished, until it is sealed. */
 HC_API int32_t hc_kept_begin(void *map) {
     memset(map, 0, sizeof(struct header));
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* in this order: what a killed process has done is a prefix */
     return 0;
 }
 
@@ -145,7 +145,7 @@ HC_API int32_t hc_kept_seal(void *map, uint64_t step, uint64_t bytes, uint64_t *
     header.checksum = checksum((const unsigned char *)map + HEADER_BYTES, bytes);
     header.own = own_checksum(&header);
     *sum = header.checksum;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* whoever sees the header sees the bytes */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* whoever finds the header finds the bytes */
     memcpy(map, &header, sizeof header);
     return 0;
 }
