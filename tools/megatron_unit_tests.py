@@ -78,6 +78,7 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
     ),
     (r"RefusedError: the Triton kernel", "asks for a kernel in Triton, which virtual NPUs refuse"),
     (r"has no attribute '_nccl_version'", "asks for the version of NCCL"),
+    (r"no attribute 'modelopt_gpt_mamba_builder'", "needs the package modelopt"),
     (
         r"== baseline_reduce_scatter_in_fp32",
         "wants sums of bfloat16 over ranks to be less exact than in float32, where HCCL here adds",
