@@ -248,3 +248,33 @@ def test_flash_attn(standins):
     close(out, reference(q, k, v, D**-0.5, hidden))
     with pytest.raises(NotImplementedError, match=r"softcap=1\.5"):
         flash_attn_func(q, k, v, softcap=1.5)
+
+
+def test_flash_attn_of_pages(standins):
+    from flash_attn import flash_attn_varlen_func, flash_attn_with_kvcache
+
+    torch.manual_seed(7)
+    q, k, v = inputs(length=5)
+    rows = 4
+    table = torch.randperm(B * -(-S // rows)).view(B, -1)
+    caches = [torch.full((table.numel(), rows, G, D), float("nan"), device=DEVICE) for _ in range(2)]
+    for cache, whole in zip(caches, (k, v), strict=True):
+        for i in range(B):
+            for at in range(S):
+                cache[table[i, at // rows], at % rows] = whole[i, at]
+    options = {"causal": True, "block_table": table.int().to(DEVICE)}
+    hidden = torch.ones(5, S, dtype=torch.bool).triu(1 + S - 5)
+    want = reference(q, k, v, D**-0.5, hidden)
+    ends_q, ends_k = torch.arange(B + 1) * 5, torch.arange(B + 1) * S
+    padded = torch.cat((q.flatten(0, 1), q[0, :3]))
+    out = flash_attn_varlen_func(padded, *caches, ends_q, ends_k, 5, S, **options)
+    close(out[: B * 5], want.flatten(0, 1))
+    assert not out[B * 5 :].any()
+    close(flash_attn_with_kvcache(q, *caches, cache_seqlens=torch.full((B,), S), **options), want)
+    close(flash_attn_with_kvcache(q, *caches, cache_seqlens=S, **options), want)
+    with pytest.raises(ValueError, match="block_table asks for cache_seqlens"):
+        flash_attn_with_kvcache(q, *caches, **options)
+    with pytest.raises(NotImplementedError, match="window_size"):
+        flash_attn_varlen_func(padded, *caches, ends_q, ends_k, 5, S, window_size=(2, 0), **options)
+    with pytest.raises(NotImplementedError, match=r"alibi_slopes: a tensor of \(4,\)"):
+        flash_attn_varlen_func(padded, *caches, ends_q, ends_k, 5, S, alibi_slopes=torch.ones(4), **options)

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
+import torch_npu
 
 from mindspeed.ops.attention import (
     BOTTOM_RIGHT,
     Core,
     attend,
     attend_packed,
+    triangle,
     window_mask,
 )
 from mindspeed.standins.refusal import RefusedError, missing_attribute
@@ -24,8 +27,26 @@ EVERYWHERE = (-1, -1)
 
 def _refuse(**options: Any) -> None:
     for name, value in options.items():
+        if isinstance(value, torch.Tensor):
+            raise RefusedError(f"flash_attn({name}: a tensor of {tuple(value.shape)})")
         if value is not None and value is not False and value != 0:
             raise RefusedError(f"flash_attn({name}={value!r})")
+
+
+def _attend_pages(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, block_table: torch.Tensor, ends: list[int], lengths: list[int],
+    scale: float, causal: bool,
+) -> torch.Tensor:  # fmt: skip
+    """q [t,h,d], k and v [pages, rows of a page, g, d], ends of the sequences in q, lengths of their keys -> [t,h,d]"""
+    options: dict[str, Any] = {}
+    if causal:  # the triangle that sparse mode 3 moves to each sequence's last key
+        options = {"sparse_mode": 3, "atten_mask": triangle(q.device)}
+    out: torch.Tensor = torch_npu.npu_fused_infer_attention_score(
+        q, k.flatten(2), v.flatten(2), num_heads=q.shape[1], num_key_value_heads=k.shape[2], input_layout="TND",
+        scale=scale, block_table=block_table[: len(ends)].to(torch.int32), block_size=k.shape[1],
+        actual_seq_lengths=ends, actual_seq_lengths_kv=lengths, **options,
+    )[0]  # fmt: skip
+    return out
 
 
 def _core(q: torch.Tensor, softmax_scale: float | None, dropout_p: float) -> Core:
@@ -76,17 +97,23 @@ def flash_attn_varlen_func(
     return_attn_probs: bool = False,
     block_table: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """q [t,h,d], k and v [u,g,d] of several sequences -> [t,h,d]"""
-    _refuse(
-        softcap=softcap,
-        alibi_slopes=alibi_slopes,
-        return_attn_probs=return_attn_probs,
-        block_table=block_table,
-    )
-    return attend_packed(
-        q, k, v, cu_seqlens_q.tolist()[1:], cu_seqlens_k.tolist()[1:], _core(q, softmax_scale, dropout_p),
-        causal=BOTTOM_RIGHT if causal else 0, window=_window(window_size),
-    )  # fmt: skip
+    """q [t,h,d], k and v [u,g,d] of several sequences -> [t,h,d]
+
+    With block_table [sequences, most pages] k and v are [pages, rows of a page, g, d]. Rows of q behind the last sequence, which
+    batches of a fixed size have, give zeros.
+    """
+    _refuse(softcap=softcap, alibi_slopes=alibi_slopes, return_attn_probs=return_attn_probs)
+    ends_q, ends_k = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
+    core, rows = _core(q, softmax_scale, dropout_p), q[: ends_q[-1]]
+    if block_table is None:
+        out = attend_packed(
+            rows, k, v, ends_q[1:], ends_k[1:], core, causal=BOTTOM_RIGHT if causal else 0, window=_window(window_size)
+        )  # fmt: skip
+    else:
+        _refuse(dropout_p=dropout_p, window_size=_window(window_size))
+        lengths = [end - begin for begin, end in itertools.pairwise(ends_k)]
+        out = _attend_pages(rows, k, v, block_table, ends_q[1:], lengths, core.scale, causal)
+    return out if len(rows) == len(q) else torch.cat((out, torch.zeros_like(q[len(rows) :])))
 
 
 flash_attn_unpadded_func = flash_attn_varlen_func
@@ -104,11 +131,21 @@ def flash_attn_with_kvcache(
     softmax_scale: float | None = None,
     causal: bool = False,
     window_size: Window = EVERYWHERE,
+    block_table: torch.Tensor | None = None,
     **refused: Any,
 ) -> torch.Tensor:
-    """One step of decoding: new keys and values are put behind those of the cache, and all of these are attended to."""
+    """One step of decoding: new keys and values are put behind those of the cache, and all of these are attended to.
+
+    With block_table [b, most pages] the caches are [pages, rows of a page, g, d] and have the new ones already.
+    """
     refused.pop("rotary_interleaved", None)
+    refused.pop("num_splits", None)  # of the work, on a GPU
     _refuse(rotary_cos=rotary_cos, rotary_sin=rotary_sin, **refused)
+    if block_table is not None:
+        _refuse(k=k, v=v)
+        return _decode_pages(
+            q, k_cache, v_cache, block_table, cache_seqlens, softmax_scale, causal, window_size
+        )
     batch, room = k_cache.shape[:2]
     if cache_seqlens is None:
         cache_seqlens = room
@@ -127,3 +164,28 @@ def flash_attn_with_kvcache(
             )
         )  # fmt: skip
     return torch.cat(outs)
+
+
+def _decode_pages(
+    q: torch.Tensor,
+    k_cache: torch.Tensor,
+    v_cache: torch.Tensor,
+    block_table: torch.Tensor,
+    cache_seqlens: int | torch.Tensor | None,
+    softmax_scale: float | None,
+    causal: bool,
+    window_size: Window,
+) -> torch.Tensor:
+    if cache_seqlens is None:
+        raise ValueError(
+            "flash_attn_with_kvcache: block_table asks for cache_seqlens, the length of each sequence"
+        )
+    _refuse(window_size=_window(window_size))
+    batch, rows = q.shape[:2]
+    lengths = [cache_seqlens] * batch if isinstance(cache_seqlens, int) else cache_seqlens.tolist()
+    ends = [rows * (i + 1) for i in range(batch)]
+    core = _core(q, softmax_scale, 0.0)
+    out = _attend_pages(
+        q.flatten(0, 1), k_cache, v_cache, block_table, ends, lengths[:batch], core.scale, causal
+    )
+    return out.view(q.shape)
