@@ -7,9 +7,9 @@ Rank 0 prints, for each case, the greatest difference of values, of gradients an
 from __future__ import annotations
 
 import json
-import os
 
 import mindspeed.megatron_adaptor  # noqa: F401
+import tensor_ranks
 import torch
 from mindspeed.features.fusion.cross_entropy import Share
 from mindspeed.features.precision import _divergence
@@ -19,14 +19,8 @@ VOCAB, S, B = 4200, 7, 2
 
 
 def start() -> tuple[int, int]:
-    from megatron.core import parallel_state
-
-    store, rank, world = next(torch.distributed.rendezvous("env://"))
-    torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
-    parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=world, create_gloo_process_groups=False
-    )
+    rank, world = tensor_ranks.start(), torch.distributed.get_world_size()
+    tensor_ranks.share(world)
     return rank, world
 
 

@@ -37,6 +37,7 @@ FUNCTIONS = {
 }  # fmt: skip
 megatron_adaptor.repatch(PLAIN)
 import megatron_gpt  # noqa: E402
+import tensor_ranks  # noqa: E402
 
 S, B, WIDE, NARROW = 4, 3, 16, 8  # S of each rank, WIDE and NARROW of each slice
 Case = Callable[[], list[Tensor]]
@@ -53,18 +54,6 @@ def count() -> None:
 
     for name, module in FUNCTIONS.items():
         setattr(module, name, counting(name, getattr(module, name)))
-
-
-def start() -> None:
-    from megatron.core import parallel_state, tensor_parallel
-
-    store, rank, world = next(torch.distributed.rendezvous("env://"))
-    torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
-    parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=world, create_gloo_process_groups=False
-    )
-    tensor_parallel.model_parallel_cuda_manual_seed(1)
 
 
 def own(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
@@ -152,7 +141,8 @@ def worst(ours: list[Tensor], theirs: list[Tensor]) -> float:
 
 
 def main() -> None:
-    start()
+    tensor_ranks.start()
+    tensor_ranks.share(WORLD)
     count()
     for name, run in cases():
         megatron_adaptor.repatch(PLAIN)

@@ -21,21 +21,17 @@ RANK = int(os.environ["RANK"])
 PARALLEL: dict[str, Any] = {"tensor_model_parallel_size": WORLD, "sequence_parallel": True}
 megatron_adaptor.repatch({"optimization_level": 2, "gemm_gradient_accumulation_fusion": False} | PARALLEL)
 import megatron_gpt  # noqa: E402
+import tensor_ranks  # noqa: E402
 
 LENGTH, BATCH, HEADS, SIZE = 7, 2, 5, 4  # of which two ranks have unequal parts
 Pairs = list[tuple[Tensor, Tensor]]
 
 
 def start() -> Any:
-    from megatron.core import parallel_state, tensor_parallel
+    from megatron.core import parallel_state
 
-    store, rank, world = next(torch.distributed.rendezvous("env://"))
-    torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)
-    parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=world, create_gloo_process_groups=False
-    )
-    tensor_parallel.model_parallel_cuda_manual_seed(1)
+    tensor_ranks.start()
+    tensor_ranks.share(torch.distributed.get_world_size())
     return parallel_state.get_tensor_model_parallel_group()
 
 

@@ -18,7 +18,8 @@ Takes = Callable[[Plan], bool]  # whether a product is computed so; others go on
 Lay = Callable[[Plan], Plan]  # a plan that says how
 
 
-def _group(given: Any) -> Any:
+def tensor_parallel_group(given: Any) -> Any:
+    """What is given, as newer releases of Megatron hand groups on, or else Megatron's own."""
     if given is not None:
         return given
     from megatron.core import parallel_state
@@ -52,7 +53,7 @@ def gathering(takes: Takes, lay: Lay = as_features_say) -> Callable[[Linear], Li
             if not is_layers or not kwargs.get("sequence_parallel"):
                 return linear(*args, **kwargs)
             x, weight = args or (kwargs["input"], kwargs["weight"])
-            group = _group(kwargs.get("tp_group"))
+            group = tensor_parallel_group(kwargs.get("tp_group"))
             plan = Plan(
                 mode="column",
                 group=group,
@@ -78,7 +79,7 @@ def rows(takes: Takes, lay: Lay = as_features_say) -> Callable[[Callable[..., An
     def wrapping(forward: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(forward)
         def forward_rows(self: Any, input_: Tensor) -> tuple[Tensor, Tensor | None]:
-            group = _group(getattr(self, "tp_group", None))
+            group = tensor_parallel_group(getattr(self, "tp_group", None))
             plan = Plan(
                 mode="row",
                 group=group,

@@ -19,6 +19,7 @@ from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
+from mindspeed.features.communication._linears import tensor_parallel_group
 
 _LATENTS = "megatron.core.transformer.multi_latent_attention"
 _METHOD = "0.17.0"  # from then on one projects to queries and latents, and may do so in one product
@@ -41,18 +42,10 @@ class _SummedPositions(torch.autograd.Function):
         return gradient, None, None
 
 
-def _group_of(attention: Any) -> Any:
-    """Megatron's tensor-parallel group: newer releases hand groups on."""
-    from megatron.core import parallel_state
-
-    group = getattr(attention, "tp_group", None)
-    return parallel_state.get_tensor_model_parallel_group() if group is None else group
-
-
 def _noted_or_summed(attention: Any, latents: Tensor) -> Tensor:
     """What the projection to latents gave: a share notes for the gathering what to sum, and whole latents are summed here."""
     config = attention.config
-    width, group = config.qk_pos_emb_head_dim, _group_of(attention)
+    width, group = config.qk_pos_emb_head_dim, tensor_parallel_group(getattr(attention, "tp_group", None))
     if group.size() == 1:
         return latents
     if latents.size(-1) != config.kv_lora_rank + width:
