@@ -20,7 +20,7 @@ VOCAB, S, B = 4200, 7, 2
 
 def start() -> tuple[int, int]:
     rank, world = tensor_ranks.start(), torch.distributed.get_world_size()
-    tensor_ranks.share(world)
+    tensor_ranks.share(tensor_model_parallel_size=world)
     return rank, world
 
 

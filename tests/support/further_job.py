@@ -67,9 +67,9 @@ def gradient(ranks: int, in_parts: bool = False) -> Tensor:
 
 def main() -> None:
     rank = tensor_ranks.start()
-    tensor_ranks.share(1)
+    tensor_ranks.share(tensor_model_parallel_size=1)
     wanted = gradient(1)
-    tensor_ranks.share(WORLD)
+    tensor_ranks.share(tensor_model_parallel_size=WORLD)
     cases: dict[str, dict[str, Any]] = {"whole": {}, "in parts": {"in_parts": True}}
     for level in (1, 0):
         megatron_adaptor.repatch({"optimization_level": level})

@@ -75,9 +75,9 @@ def gradients(ranks: int, in_parts: bool = False, whole: bool = False) -> list[T
 
 def main() -> None:
     tensor_ranks.start()
-    tensor_ranks.share(1)
+    tensor_ranks.share(tensor_model_parallel_size=1)
     wanted = gradients(1)
-    tensor_ranks.share(WORLD)
+    tensor_ranks.share(tensor_model_parallel_size=WORLD)
     cases = {"split": {}, "split, in parts": {"in_parts": True}}
     if Version(versions.installed_version("megatron-core")) >= Version(
         "0.14.0"

@@ -142,7 +142,7 @@ def worst(ours: list[Tensor], theirs: list[Tensor]) -> float:
 
 def main() -> None:
     tensor_ranks.start()
-    tensor_ranks.share(WORLD)
+    tensor_ranks.share(tensor_model_parallel_size=WORLD)
     count()
     for name, run in cases():
         megatron_adaptor.repatch(PLAIN)

@@ -31,7 +31,7 @@ def start() -> Any:
     from megatron.core import parallel_state
 
     tensor_ranks.start()
-    tensor_ranks.share(torch.distributed.get_world_size())
+    tensor_ranks.share(tensor_model_parallel_size=torch.distributed.get_world_size())
     return parallel_state.get_tensor_model_parallel_group()
 
 

@@ -17,13 +17,13 @@ def start() -> int:
     return int(rank)
 
 
-def share(ranks: int) -> None:
+def share(*, tensor_model_parallel_size: int) -> None:
     """Groups of Megatron's in which so many ranks share each layer."""
     from megatron.core import parallel_state, tensor_parallel
 
     parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=ranks, create_gloo_process_groups=False
+        tensor_model_parallel_size=tensor_model_parallel_size, create_gloo_process_groups=False
     )
     tensor_parallel.model_parallel_cuda_manual_seed(1)
 
