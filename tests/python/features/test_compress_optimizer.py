@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import copy
-import gc
 from argparse import Namespace
 from typing import Any
 
+import device_memory
 import megatron_gpt
 import pytest
 import torch
@@ -84,12 +84,10 @@ def trained(steps: int = STEPS) -> tuple[list[float], Any]:
 
 
 def used() -> tuple[list[float], int, list[Any]]:
-    gc.collect()
-    before = torch.npu.memory_allocated()
+    before = device_memory.in_use()
     losses, (_, optimizer) = trained()
-    gc.collect()
     states = [t for s in inner(optimizer).state.values() for n, t in s.items() if n.startswith("exp_avg")]
-    return losses, torch.npu.memory_allocated() - before, states
+    return losses, device_memory.in_use() - before, states
 
 
 def test_training_has_the_same_bits_and_the_device_less(compressed: Any) -> None:

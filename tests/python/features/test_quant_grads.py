@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import gc
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import device_memory
 import megatron_gpt
 import pytest
 import torch
@@ -86,11 +86,9 @@ def test_a_few_steps_and_the_memory_of_gradients(halved: Any) -> None:
     found = {}
     for on in (False, True):
         halved(on)
-        gc.collect()
-        before = torch.npu.memory_allocated()
+        before = device_memory.in_use()
         losses, (model, optimizer) = trained(4, WIDE)
-        gc.collect()
-        found[on] = losses, torch.npu.memory_allocated() - before
+        found[on] = losses, device_memory.in_use() - before
         numel = sum(buffer.numel for buffer in model.buffers)
         assert {buffer.grad_data.dtype for buffer in model.buffers} == {
             torch.float16 if on else torch.float32

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import copy
-import gc
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import device_memory
 import megatron_gpt
 import narrow
 import pytest
@@ -165,11 +165,9 @@ def states(optimizer: Any) -> list[Any]:
 def used(kind: str | None, quantised: Any) -> tuple[int, list[Any]]:
     """What a training has of the device's memory, and its states."""
     quantised(kind)
-    gc.collect()
-    before = torch.npu.memory_allocated()
+    before = device_memory.in_use()
     _, (_, optimizer) = trained()
-    gc.collect()
-    return torch.npu.memory_allocated() - before, states(optimizer)
+    return device_memory.in_use() - before, states(optimizer)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ from argparse import Namespace
 from types import SimpleNamespace
 from typing import Any
 
+import device_memory
 import memory_cases
 import pytest
 import torch
@@ -53,7 +54,7 @@ def train(modules: str, passes: int = 2) -> tuple[list[torch.Tensor], int]:
     shared = torch.rand(ROWS, WIDTH).to(NPU)
     for layer in layers:
         layer.to(NPU)
-    before = torch.npu.memory_allocated()
+    before = device_memory.in_use()
     outputs = []
     for hidden in inputs:
         for layer in layers:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+import device_memory
 import megatron_gpt
 import pytest
 import torch
@@ -32,7 +33,7 @@ def held(method: str, layers: int) -> tuple[list[float], list[torch.Tensor], int
     model = megatron_gpt.build(SIZE, **config)
     texts = megatron_gpt.batches(SIZE, 2)
     positions = torch.arange(SIZE.sequence, device="npu").expand(SIZE.batch, -1)
-    before = torch.npu.memory_allocated()
+    before = device_memory.in_use()
     losses = [
         model(text[:, :-1].contiguous(), positions, None, labels=text[:, 1:].contiguous()).float().mean()
         for text in texts

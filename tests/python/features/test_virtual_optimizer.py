@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import copy
-import gc
 import math
 from argparse import Namespace
 from typing import Any
 
+import device_memory
 import megatron_gpt
 import pytest
 import torch
@@ -60,11 +60,9 @@ def bytes_of(optimizer: Any) -> int:
 
 def kept() -> tuple[list[float], list[torch.Tensor], list[bool], int]:
     """Losses, averages, which of these are away, and what a training has of the device's memory."""
-    gc.collect()
-    before = torch.npu.memory_allocated()
+    before = device_memory.in_use()
     losses, (_, optimizer) = trained()
-    gc.collect()
-    return losses, averages(optimizer), away(optimizer), torch.npu.memory_allocated() - before
+    return losses, averages(optimizer), away(optimizer), device_memory.in_use() - before
 
 
 def test_training_has_the_same_bits_and_the_device_less(virtual: Any) -> None:
