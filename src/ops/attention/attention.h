@@ -27,6 +27,8 @@ struct attn_inputs {
     const aclTensorList *keys, *values;
     const aclTensor *key_prefix, *value_prefix, *key_scale, *key_offset, *value_scale, *value_offset;
     const aclTensor *q_padding, *kv_padding;
+    /* of quantised queries and outputs (attention_quant.h) */
+    const aclTensor *score_scale, *weight_scale, *sum_scale, *out_scale, *out_offset, *q_scale;
     /* backward only */
     bool backward;
     const aclTensor *dy, *dq, *dk, *dv, *dpse, *dsink;
@@ -79,6 +81,12 @@ enum attn_slot {
     SLOT_V_OFFSET,
     SLOT_Q_PAD,
     SLOT_KV_PAD,
+    SLOT_SCORE_SCALE,
+    SLOT_WEIGHT_SCALE,
+    SLOT_SUM_SCALE,
+    SLOT_OUT_SCALE,
+    SLOT_OUT_OFFSET,
+    SLOT_Q_SCALE,
     SLOT_COUNT
 };
 
@@ -127,6 +135,7 @@ struct attn_args {
     size_t page_size; /* of keys that lie in pages; 0: they do not. A page is to kv_layout what a batch is. */
     size_t prefix;    /* keys that all batches have before their own, counted in skv */
     struct attn_scales key_scales, value_scales;
+    bool out_each;  /* the output's scale is one for each element of the heads, not one for all */
     bool ragged;    /* batches of a padded layout have lengths of their own */
     size_t sq, skv; /* of each batch; the longest for TND */
     double scale, keep_prob;

@@ -18,6 +18,7 @@
 
 #include "attention_cache.h"
 #include "attention_job.h"
+#include "attention_quant.h"
 #include "long_loop.h"
 #include "temporary.h"
 
@@ -125,6 +126,7 @@ static void softmax_tile(const struct attn_job *job, const struct attn_batch *ba
             HC_DISPATCH(attn_dropout_row)(keys, s, job->drop, attn_drop_bit(job, batch, head, i, k),
                                           attn_keep_factor(job->a));
         }
+        attn_quantise_weights(job, keys, s);
     }
 }
 
@@ -149,6 +151,7 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
         }
         const bool none = sum == 0;
         HC_DISPATCH(attn_scale_row)(job->a->dv, out, none ? 0 : factor / sum);
+        attn_quantise_output(job, head, out);
         attn_store_row(&job->out, batch, head, batch->q0 + i, job->a->dv, out);
         if (job->lse != NULL) job->lse[lse_at(job, batch, head, i)] = none ? INFINITY : max + logf(sum);
         if (job->max == NULL) continue;
@@ -329,14 +332,20 @@ static struct items make_items(struct attn_job *job) {
 
 /* Rows behind the last sequence of a packed output, or behind a batch's own length, belong to no item: they
  * are zeroed first. */
-static aclnnStatus run_job(struct attn_job *job) {
+static aclnnStatus clear_rows(const struct attn_job *job) {
     const aclTensor *out = hc_arg(job->call, SLOT_OUT), *lse = hc_arg(job->call, SLOT_LSE);
     const struct attn_args *a = job->a;
     const struct hc_element zero = {{0}};
     const size_t rows =
         attn_is_packed(a->layout) ? (size_t)out->shape[attn_axes(a->out_layout).s] : a->batches * a->sq;
-    if (job->tokens < rows) HC_TRY(hc_fill(out, &zero));
-    if (job->tokens < rows && lse != NULL) HC_TRY(hc_fill(lse, &zero));
+    if (job->tokens >= rows) return 0;
+    HC_TRY(job->quant != NULL ? attn_quantise_zeros(job, out) : hc_fill(out, &zero));
+    return lse != NULL ? hc_fill(lse, &zero) : 0;
+}
+
+static aclnnStatus run_job(struct attn_job *job) {
+    const struct attn_args *a = job->a;
+    HC_TRY(clear_rows(job));
     struct items items = make_items(job);
     const size_t count = a->batches * items.of_batch, heads = a->batches * a->heads;
     /* Whole heads, as their blocks share what is loaded, where every thread gets several. */

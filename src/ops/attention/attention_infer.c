@@ -36,8 +36,10 @@ static aclnnStatus check_rank(const struct attn_inputs *in, const aclTensor *t, 
 static aclnnStatus check_operand(const struct attn_inputs *in, const aclTensor *t, const char *what,
                                  enum attn_layout layout) {
     HC_TRY(check_rank(in, t, what, layout));
-    HC_CHECK(hc_fits_f32(t->dtype) && t->dtype == in->query->dtype, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted float32, float16 or bfloat16 as query %s", in->name, what, HC_SHOW(t),
+    HC_CHECK(attn_infer_takes(in, t->dtype) && t->dtype == in->query->dtype, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted %s as query %s", in->name, what, HC_SHOW(t),
+             in->q_scale != NULL ? "int8 or a float of a byte with dequantScaleQuery"
+                                 : "float32, float16, bfloat16 or int8",
              HC_SHOW(in->query));
     return 0;
 }
@@ -102,6 +104,17 @@ aclnnStatus attn_infer_head_size(const struct attn_inputs *in, const aclTensor *
     return 0;
 }
 
+/* Of the query's type; where that is quantised, floats, which are not. */
+static aclnnStatus check_rotated(const struct attn_inputs *in, const aclTensor *t, const char *what,
+                                 enum attn_layout layout) {
+    if (in->q_scale == NULL) return check_operand(in, t, what, layout);
+    HC_TRY(check_rank(in, t, what, layout));
+    HC_CHECK(hc_fits_f32(t->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted float32, float16 or bfloat16 beside a query that is quantised", in->name,
+             what, HC_SHOW(t));
+    return 0;
+}
+
 /* Scores are of both parts together, so the rotated one is more elements of a head, loaded behind the others.
  */
 static aclnnStatus check_rope(const struct attn_inputs *in, struct attn_args *a) {
@@ -110,8 +123,8 @@ static aclnnStatus check_rope(const struct attn_inputs *in, struct attn_args *a)
     HC_CHECK(q != NULL && k != NULL, ACLNN_ERR_PARAM_INVALID, "%s: of queryRope and keyRope one is null",
              in->name);
     size_t of_key;
-    HC_TRY(check_operand(in, q, "queryRope", a->layout));
-    HC_TRY(check_operand(in, k, "keyRope", a->kv_layout));
+    HC_TRY(check_rotated(in, q, "queryRope", a->layout));
+    HC_TRY(check_rotated(in, k, "keyRope", a->kv_layout));
     HC_TRY(attn_infer_head_size(in, q, "queryRope", a->layout, a->heads, &a->d_rope));
     HC_TRY(attn_infer_head_size(in, k, "keyRope", a->kv_layout, a->kv_heads, &of_key));
     const struct attn_axes x = attn_axes(a->layout), y = attn_axes(a->kv_layout);
@@ -175,12 +188,13 @@ static aclnnStatus parse_pages(const struct attn_infer *x, struct attn_args *a) 
     return 0;
 }
 
-/* One for each batch, or one for all; `most` without a list. A batch may be empty: its rows see nothing. */
+/* One for each batch, numbers behind those not counting, or one for all; `most` without a list. A batch may
+ * be empty: its rows see nothing. */
 static aclnnStatus each_length(const struct attn_infer *x, const aclIntArray *list, const char *what,
                                size_t batches, size_t most, int64_t *to) {
-    HC_CHECK(list == NULL || list->size <= 1 || list->size == batches, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s has %zu numbers, wanted 1 or %zu", x->in.name, what, list != NULL ? list->size : 0,
-             batches);
+    HC_CHECK(list == NULL || list->size <= 1 || list->size >= batches, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s has %zu numbers, wanted 1 or at least %zu", x->in.name, what,
+             list != NULL ? list->size : 0, batches);
     for (size_t i = 0; i < batches; i++) {
         to[i] = list == NULL || list->size == 0 ? (int64_t)most : list->data[list->size == 1 ? 0 : i];
         HC_CHECK(to[i] >= 0 && (size_t)to[i] <= most, ACLNN_ERR_PARAM_INVALID,
@@ -286,12 +300,14 @@ static aclnnStatus check_outputs(const struct attn_infer *x, const struct attn_a
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: attentionOut is null", in->name);
     const int rank = 2 + (o.b >= 0) + (o.n >= 0);
     const size_t last = o.n < 0 ? a->heads * a->dv : a->dv, rows = attn_extent(in->query, q.s);
-    HC_CHECK(out->rank == rank && hc_fits_f32(out->dtype) && attn_extent(out, o.s) == rows &&
-                 attn_extent(out, o.d) == last && (o.b < 0 || attn_extent(out, o.b) == a->batches) &&
+    HC_CHECK(out->rank == rank && (in->out_scale != NULL || hc_fits_f32(out->dtype)) &&
+                 attn_extent(out, o.s) == rows && attn_extent(out, o.d) == last &&
+                 (o.b < 0 || attn_extent(out, o.b) == a->batches) &&
                  (o.n < 0 || attn_extent(out, o.n) == a->heads),
              ACLNN_ERR_PARAM_INVALID,
-             "%s: attentionOut is %s, wanted layout %s of %zu rows and %zu heads of %zu", in->name,
-             HC_SHOW(out), ATTN_LAYOUT_NAMES[a->out_layout], rows, a->heads, a->dv);
+             "%s: attentionOut is %s, wanted floats (int8 with quantScale2) in layout %s of %zu rows and %zu "
+             "heads of %zu",
+             in->name, HC_SHOW(out), ATTN_LAYOUT_NAMES[a->out_layout], rows, a->heads, a->dv);
     if (!x->wants_lse) return 0;
     const size_t all = rows * a->heads * (q.b < 0 ? 1 : a->batches);
     HC_CHECK(lse != NULL && lse->dtype == ACL_FLOAT && hc_numel(lse) == all && hc_is_contiguous(lse),
@@ -331,7 +347,8 @@ static aclnnStatus parse(struct attn_infer *x, struct attn_args *a) {
     HC_TRY(attn_infer_padding(x, a));
     HC_TRY(attn_infer_scales(x, a));
     HC_TRY(attn_infer_prefix(x, a));
-    return parse_options(x, a);
+    HC_TRY(parse_options(x, a));
+    return attn_infer_quant(x, a);
 }
 
 /* Batches are counted first, as the numbers behind the arguments depend on them. */
@@ -343,6 +360,7 @@ static size_t count_batches(const struct attn_inputs *in, enum attn_layout layou
 aclnnStatus attn_infer_plan(struct attn_infer *x, uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct attn_inputs *in = &x->in;
     struct attn_args head = {0};
+    if (in->key_scale != NULL && in->value_scale != NULL) x->scale = x->offset = NULL; /* these count */
     HC_TRY(attn_infer_lists(x));
     HC_TRY(parse_layouts(x, &head));
     head.batches = count_batches(in, head.layout);

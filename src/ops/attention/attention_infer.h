@@ -15,6 +15,7 @@ struct attn_infer {
     const aclTensor *scale, *offset;
     int64_t mode;
     const aclIntArray *prefix_length;
+    int64_t query_mode; /* of q_scale */
 };
 
 /* What each number of a quantised cache is for, by the interface's numbers. The last two lie in the pages of
@@ -47,6 +48,9 @@ size_t attn_infer_elements(const aclTensor *t, int axis);
 /* Elements of a head, which share a dimension with the heads where those have none. */
 aclnnStatus attn_infer_head_size(const struct attn_inputs *in, const aclTensor *t, const char *what,
                                  enum attn_layout layout, size_t heads, size_t *size);
+/* Queries and outputs that are quantised (attention_infer_quant.c). The first is asked before anything else
+ * is known, the second at the end. */
+bool attn_infer_takes(const struct attn_inputs *in, aclDataType of_query);
+aclnnStatus attn_infer_quant(const struct attn_infer *x, struct attn_args *a);
 #define INFER_ABSENT(name, tensor)                                                                           \
-    HC_TRY(attn_check_absent((name), (tensor), #tensor,                                                      \
-                             "queries and scores of int8, and outputs that are quantised"))
+    HC_TRY(attn_check_absent((name), (tensor), #tensor, "scales of the rotated parts of keys"))

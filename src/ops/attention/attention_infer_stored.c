@@ -229,8 +229,6 @@ static aclnnStatus check_given(const struct attn_infer *x) {
              "%s: of keyAntiquantScale and valueAntiquantScale one is null", in->name);
     HC_CHECK((in->key_offset == NULL) == (in->value_offset == NULL), ACLNN_ERR_PARAM_INVALID,
              "%s: of keyAntiquantOffset and valueAntiquantOffset one is null", in->name);
-    HC_CHECK(x->scale == NULL || in->key_scale == NULL, ACLNN_ERR_PARAM_INVALID,
-             "%s: antiquantScale and keyAntiquantScale are both given, wanted one of them", in->name);
     HC_CHECK(in->key_offset == NULL || in->key_scale != NULL, ACLNN_ERR_PARAM_INVALID,
              "%s: keyAntiquantOffset is given, keyAntiquantScale is null", in->name);
     HC_CHECK(x->offset == NULL || x->scale != NULL, ACLNN_ERR_PARAM_INVALID,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention_quant.h"
 #include "attention_stored.h"
 #include "int4.h"
 #include "long_loop.h"
@@ -152,25 +153,26 @@ static aclnnStatus set_batches(struct attn_job *job) {
     return 0;
 }
 
-static bool all_bf16(const struct hc_call *call) {
+static bool all_are(const struct hc_call *call, aclDataType dtype) {
     static const int SLOTS[] = {SLOT_Q, SLOT_K, SLOT_V, SLOT_DY, SLOT_Q_ROPE, SLOT_K_ROPE};
     bool all = true;
     for (size_t i = 0; i < HC_ARRAY_SIZE(SLOTS); i++) {
         const aclTensor *t = hc_arg(call, SLOTS[i]);
-        all = all && (t == NULL || t->dtype == ACL_BF16);
+        all = all && (t == NULL || t->dtype == dtype);
     }
     return all;
 }
 
 /* Tensors of bfloat16 are multiplied as such where the CPU can. Products of pairs add in orders of their own,
  * those of a few rows in another than tiles: where a row shall have the same bits in all of them there are
- * none. */
+ * none. int8 are bfloat16 too, and so are weights of int8: their products and sums are whole numbers that
+ * float32 holds up to heads of 1024 elements, in any order. */
 static void choose_products(struct attn_job *job) {
     const struct attn_args *a = job->a;
     job->gemm = HC_DISPATCH(attn_gemm);
     job->few_scores = HC_DISPATCH(attn_few_scores);
     job->few_outputs = HC_DISPATCH(attn_few_outputs);
-    if (!all_bf16(job->call)) return;
+    if (!all_are(job->call, ACL_BF16) && !all_are(job->call, ACL_INT8)) return;
     const bool pairs = HC_DISPATCH(attn_gemm_BF16) != NULL && !hc_batch_invariant();
     if (HC_DISPATCH(attn_gemm_AMX) != NULL) job->gemm = HC_DISPATCH(attn_gemm_AMX);
     else if (pairs && a->sq > 1) job->gemm = HC_DISPATCH(attn_gemm_BF16);
@@ -188,7 +190,7 @@ static float *floats_of(const struct hc_call *call, int slot) {
  * after a failure. */
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     const struct attn_args *a = call->args;
-    *job = (struct attn_job){.a = a, .call = call};
+    *job = (struct attn_job){.a = a, .call = call, .scale = (float)a->scale};
     job->ld = attn_row_size(a->d);
     job->ldv = attn_row_size(a->dv);
     choose_products(job);
@@ -212,6 +214,7 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     HC_TRY(set_batches(job));
     HC_TRY(set_padding(job));
     HC_TRY(attn_stored_init(job));
+    HC_TRY(attn_quant_init(job));
     return set_mask(job, hc_arg(call, SLOT_MASK));
 }
 
@@ -219,6 +222,7 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
 void attn_job_free(struct attn_job *job) {
     hc_block_give(job->batches);
     attn_stored_free(job);
+    attn_quant_free(job);
     hc_block_give(job->mask_owned);
 }
 
@@ -256,6 +260,7 @@ void attn_load_queries(const struct attn_job *job, const struct attn_batch *batc
                        size_t rows, float *tile) {
     const size_t plain = job->a->d - job->a->d_rope;
     attn_load(&job->q, batch, batch->q0, head, at, rows, plain, tile, job->ld);
+    attn_scale_queries(job, batch, head, at, rows, tile);
     if (job->q_rope.data != NULL)
         attn_load(&job->q_rope, batch, batch->q0, head, at, rows, job->a->d_rope, tile + plain, job->ld);
 }
@@ -372,7 +377,7 @@ void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch
                       size_t k, size_t keys, float *bias, struct attn_row *row) {
     size_t low, high;
     attn_visible(job, batch, i, &low, &high);
-    *row = (struct attn_row){.n = keys, .scale = (float)job->a->scale};
+    *row = (struct attn_row){.n = keys, .scale = job->scale};
     row->high = hc_min_size(high > k ? high - k : 0, keys);
     row->low = hc_min_size(low > k ? low - k : 0, row->high);
     if (job->mask != NULL) row->mask = mask_row(job, batch, head, i) + k;

@@ -21,6 +21,7 @@ static inline size_t attn_row_size(size_t n) { return hc_align_up(n, ATTN_PAD) |
 enum { ATTN_KEY_ROW = ATTN_KEYS | ATTN_PAD };
 
 struct attn_extra;
+struct attn_quant;
 
 /* A tensor as forward and backward address it, whatever its layout: element (batch, head, position,
  * column) lies at data + (batch * b + head * n + position * s + column * d) * item_size. */
@@ -61,6 +62,8 @@ struct attn_job {
     float *max, *sum; /* NULL: not asked for */
     float *lse;       /* likewise */
     const float *sink;
+    float scale;                    /* of scores */
+    struct attn_quant *quant;       /* NULL: neither weights nor output are quantised */
     size_t *pages;                  /* of each batch in turn, where keys lie in pages */
     size_t ld, ldv;                 /* from row to row of a tile of head elements */
     attn_gemm_fn *gemm;             /* products of tiles, the second operand being one of the tensors */

@@ -321,7 +321,13 @@ aclnnStatus attn_make_plan(const struct attn_inputs *in, const struct attn_args 
                                           HC_IN_OPT(in->value_scale),
                                           HC_IN_OPT(in->value_offset),
                                           HC_IN_OPT(in->q_padding),
-                                          HC_IN_OPT(in->kv_padding)};
+                                          HC_IN_OPT(in->kv_padding),
+                                          HC_IN_OPT(in->score_scale),
+                                          HC_IN_OPT(in->weight_scale),
+                                          HC_IN_OPT(in->sum_scale),
+                                          HC_IN_OPT(in->out_scale),
+                                          HC_IN_OPT(in->out_offset),
+                                          HC_IN_OPT(in->q_scale)};
     const uint64_t products = 2 * (uint64_t)(in->backward ? 5 : 2) * a->sq * a->skv * a->d;
     return hc_plan(&(const struct hc_plan){.name = in->name,
                                            .run = in->backward ? attn_backward : attn_forward,

@@ -110,6 +110,7 @@ void attn_stored_free(struct attn_job *job) {
 }
 
 bool attn_reads_in_place(const struct attn_view *v) {
+    if (v->item_size == 1) return false; /* int8, which the kernels for few rows do not read */
     return v->extra != NULL ? v->extra->in_place : v->d == 1;
 }
 

@@ -3,13 +3,6 @@
  * innerPrecise is the vendor's; scores and sums are float32 here. */
 #include "attention_infer.h"
 
-/* What no version supports, refused by name. */
-#define REFUSE(name)                                                                                         \
-    INFER_ABSENT(name, deqScale1Optional);                                                                   \
-    INFER_ABSENT(name, quantScale1Optional);                                                                 \
-    INFER_ABSENT(name, deqScale2Optional);                                                                   \
-    INFER_ABSENT(name, quantScale2Optional);                                                                 \
-    INFER_ABSENT(name, quantOffset2Optional)
 /* The members that all versions have. */
 #define COMMON(op)                                                                                           \
     .in.name = (op), .in.query = query, .in.pse = pseShiftOptional, .in.atten_mask = attenMaskOptional,      \
@@ -24,7 +17,9 @@
     .in.key_prefix = keySharedPrefixOptional, .in.value_prefix = valueSharedPrefixOptional,                  \
     .prefix_length = actualSharedPrefixLenOptional, .scale = antiquantScaleOptional,                         \
     .offset = antiquantOffsetOptional, .mode = antiquantMode, .key_mode = keyAntiquantMode,                  \
-    .value_mode = valueAntiquantMode
+    .value_mode = valueAntiquantMode, .in.score_scale = deqScale1Optional,                                   \
+    .in.weight_scale = quantScale1Optional, .in.sum_scale = deqScale2Optional,                               \
+    .in.out_scale = quantScale2Optional, .in.out_offset = quantOffset2Optional
 /* What only other hardware would look at. */
 #define IGNORE (void)innerPrecise
 
@@ -46,6 +41,12 @@
  * added to the scaled scores, [1 or B, N, S, S] softmaxLse    float32 [B,N,S,1] or [T,N,1]: the logarithm of
  * the sum of exponentials; infinity for a row that sees nothing, whose output is zero
  *
+ *   deqScale1, quantScale1, deqScale2   one number each, with queries, keys and values of int8
+ * (attention_quant.h has the formula). dequantScaleQuery (V4, V5)   of queries of int8 or floats of a byte
+ * whose keys and values have scales: a float for each token and head quantScale2, quantOffset2   attentionOut
+ * is int8, or a float of a byte: of the result times the one plus the other, one number for all or [heads *
+ * size]; rows of zeros are quantised, too
+ *
  * Rows behind a batch's length become zero. An error names the argument, what it is and what is wanted; one
  * in the table, which is known only when the operator runs, fails the stream. */
 HC_API aclnnStatus aclnnFusedInferAttentionScoreV2GetWorkspaceSize(
@@ -65,7 +66,6 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV2GetWorkspaceSize(
     int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag, int64_t keyAntiquantMode,
     int64_t valueAntiquantMode, const aclTensor *attentionOut, const aclTensor *softmaxLse,
     uint64_t *workspaceSize, aclOpExecutor **executor) {
-    REFUSE("aclnnFusedInferAttentionScoreV2");
     IGNORE;
     struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV2")};
     return attn_infer_plan(&x, workspaceSize, executor);
@@ -91,7 +91,6 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV3GetWorkspaceSize(
     int64_t sparseMode, int64_t innerPrecise, int64_t blockSize, int64_t antiquantMode, bool softmaxLseFlag,
     int64_t keyAntiquantMode, int64_t valueAntiquantMode, const aclTensor *attentionOut,
     const aclTensor *softmaxLse, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    REFUSE("aclnnFusedInferAttentionScoreV3");
     INFER_ABSENT("aclnnFusedInferAttentionScoreV3", keyRopeAntiquantScaleOptional);
     IGNORE;
     struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV3"), .in.query_rope = queryRopeOptional,
@@ -121,13 +120,14 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV4GetWorkspaceSize(
     int64_t keyAntiquantMode, int64_t valueAntiquantMode, int64_t queryQuantMode,
     const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    REFUSE("aclnnFusedInferAttentionScoreV4");
     INFER_ABSENT("aclnnFusedInferAttentionScoreV4", keyRopeAntiquantScaleOptional);
-    INFER_ABSENT("aclnnFusedInferAttentionScoreV4", dequantScaleQueryOptional);
-    (void)queryQuantMode;
     IGNORE;
-    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV4"), .in.query_rope = queryRopeOptional,
-                           .in.key_rope = keyRopeOptional, .in.sink = learnableSinkOptional};
+    struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV4"),
+                           .in.query_rope = queryRopeOptional,
+                           .in.key_rope = keyRopeOptional,
+                           .in.sink = learnableSinkOptional,
+                           .in.q_scale = dequantScaleQueryOptional,
+                           .query_mode = queryQuantMode};
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV4)
@@ -154,15 +154,14 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV5GetWorkspaceSize(
     int64_t keyAntiquantMode, int64_t valueAntiquantMode, int64_t queryQuantMode, int64_t pseType,
     const aclTensor *attentionOut, const aclTensor *softmaxLse, uint64_t *workspaceSize,
     aclOpExecutor **executor) {
-    REFUSE("aclnnFusedInferAttentionScoreV5");
     INFER_ABSENT("aclnnFusedInferAttentionScoreV5", keyRopeAntiquantScaleOptional);
-    INFER_ABSENT("aclnnFusedInferAttentionScoreV5", dequantScaleQueryOptional);
-    (void)queryQuantMode;
     IGNORE;
     struct attn_infer x = {COMMON("aclnnFusedInferAttentionScoreV5"),
                            .in.query_rope = queryRopeOptional,
                            .in.key_rope = keyRopeOptional,
                            .in.sink = learnableSinkOptional,
+                           .in.q_scale = dequantScaleQueryOptional,
+                           .query_mode = queryQuantMode,
                            .in.q_start = qStartIdxOptional,
                            .in.kv_start = kvStartIdxOptional,
                            .in.pse_type = pseType};

@@ -13,11 +13,6 @@ HC_API aclnnStatus aclnnIncreFlashAttentionV4GetWorkspaceSize(
     const aclTensor *blocktable, const aclTensor *kvPaddingSize, int64_t numHeads, double scaleValue,
     char *inputLayout, int64_t numKeyValueHeads, int64_t blockSize, int64_t innerPrecise,
     const aclTensor *attentionOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", dequantScale1);
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", quantScale1);
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", dequantScale2);
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", quantScale2);
-    INFER_ABSENT("aclnnIncreFlashAttentionV4", quantOffset2);
     (void)innerPrecise;
     struct attn_infer x = {.in.name = "aclnnIncreFlashAttentionV4",
                            .in.query = query,
@@ -37,7 +32,12 @@ HC_API aclnnStatus aclnnIncreFlashAttentionV4GetWorkspaceSize(
                            .in.kv_padding = kvPaddingSize,
                            .scale = antiquantScale,
                            .offset = antiquantOffset,
-                           .mode = QUANT_CHANNEL};
+                           .mode = QUANT_CHANNEL,
+                           .in.score_scale = dequantScale1,
+                           .in.weight_scale = quantScale1,
+                           .in.sum_scale = dequantScale2,
+                           .in.out_scale = quantScale2,
+                           .in.out_offset = quantOffset2};
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnIncreFlashAttentionV4)

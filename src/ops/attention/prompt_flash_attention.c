@@ -10,11 +10,6 @@ HC_API aclnnStatus aclnnPromptFlashAttentionV3GetWorkspaceSize(
     const aclTensor *quantScale2, const aclTensor *quantOffset2, int64_t numHeads, double scaleValue,
     int64_t preTokens, int64_t nextTokens, char *inputLayout, int64_t numKeyValueHeads, int64_t sparseMode,
     int64_t innerPrecise, const aclTensor *attentionOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    INFER_ABSENT("aclnnPromptFlashAttentionV3", deqScale1);
-    INFER_ABSENT("aclnnPromptFlashAttentionV3", quantScale1);
-    INFER_ABSENT("aclnnPromptFlashAttentionV3", deqScale2);
-    INFER_ABSENT("aclnnPromptFlashAttentionV3", quantScale2);
-    INFER_ABSENT("aclnnPromptFlashAttentionV3", quantOffset2);
     (void)innerPrecise;
     struct attn_infer x = {.in.name = "aclnnPromptFlashAttentionV3",
                            .in.query = query,
@@ -31,7 +26,12 @@ HC_API aclnnStatus aclnnPromptFlashAttentionV3GetWorkspaceSize(
                            .in.layout = inputLayout,
                            .in.sparse_mode = sparseMode,
                            .in.attention_out = attentionOut,
-                           .kv_heads = numKeyValueHeads};
+                           .kv_heads = numKeyValueHeads,
+                           .in.score_scale = deqScale1,
+                           .in.weight_scale = quantScale1,
+                           .in.sum_scale = deqScale2,
+                           .in.out_scale = quantScale2,
+                           .in.out_offset = quantOffset2};
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnPromptFlashAttentionV3)

@@ -115,7 +115,8 @@ def run_padded(c: Case, layout: str, version: int = 2, **more) -> tuple[torch.Te
     put, back = PADDED[come][0], PADDED[go or come][1]
     b, n, sq, _ = c.q.shape
     shape = PADDED[go or come][0](torch.empty(b, n, sq, c.v.shape[-1])).shape
-    out, lse = torch.full(shape, math.nan, dtype=c.q.dtype), torch.full((b, n, sq, 1), math.nan)
+    unset = math.nan if c.q.is_floating_point() else 77
+    out, lse = torch.full(shape, unset, dtype=c.q.dtype), torch.full((b, n, sq, 1), math.nan)
     values = options(c, layout, out) | {
         "query": put(c.q).contiguous(), "key": [put(c.k).contiguous()],
         "value": [put(c.v).contiguous()], "actualSeqLengthsOptional": IntArray(c.q_lengths),
@@ -307,11 +308,11 @@ def test_prompts() -> None:
         ({"inputLayout": "SBH"}, 'inputLayout is "SBH", wanted BSH'),
         ({"inputLayout": "BNSD_TND"}, 'inputLayout is "BNSD_TND"'),
         ({"numKeyValueHeads": 3}, "4 query heads are not a multiple of 3 key heads"),
-        ({"actualSeqLengthsKvOptional": IntArray([1, 2])}, "actualSeqLengthsKv has 2 numbers, wanted 1 or 3"),
+        ({"actualSeqLengthsKvOptional": IntArray([1, 2])}, "actualSeqLengthsKv has 2 numbers, wanted 1 or at least 3"),
         ({"actualSeqLengthsKvOptional": IntArray([38])}, r"actualSeqLengthsKv\[0\] is 38, wanted 0 to 37"),
         ({"actualSeqLengthsOptional": IntArray([-1, 2, 3])}, r"actualSeqLengths\[0\] is -1"),
         ({"sparseMode": 7}, "sparseMode is 7, wanted 0 to 4"),
-        ({"quantScale2Optional": torch.ones(4)}, "quantScale2Optional is float32.4.; queries and scores of int8, and outputs that"),
+        ({"quantScale2Optional": torch.ones(1)}, "attentionOut is float32.* with quantScale2, wanted int8"),
         ({"softmaxLse": torch.empty(3)}, r"softmaxLse is float32\[3\], wanted 60"),
         ({"attenMaskOptional": torch.ones(2, 2).bool()}, r"attenMask is bool\[2,2\], wanted at least \[5,37\]"),
         ({"value": []}, "value is null"),

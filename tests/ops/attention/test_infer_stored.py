@@ -330,7 +330,7 @@ PREFIX = {n: torch.ones(1, 2, 8, 16) for n in ("keySharedPrefixOptional", "value
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (CACHE, r"key is int8\[3,2,37,16\], wanted float32, float16 or bfloat16"),
+        (CACHE, r"key is int8\[3,2,37,16\], wanted float32, float16, bfloat16 or int8 as query float32"),
         (SCALES, r"key is float32\[3,2,37,16\] and has scales, wanted int8"),
         (CACHE | {"keyAntiquantScaleOptional": ONES, "value": [torch.ones(3, 2, 37, 16)]}, "of keyAntiquantScale and valueAntiquantScale one is null"),
         (CACHE | SCALES | {"keyAntiquantMode": 1}, r"keyAntiquantScale is float32\[32\], mode 1 wants floats \[batches,positions\]"),
@@ -338,7 +338,6 @@ PREFIX = {n: torch.ones(1, 2, 8, 16) for n in ("keySharedPrefixOptional", "value
         (CACHE | SCALES | {"keyAntiquantMode": 6}, "the mode of keyAntiquant is 6, wanted 0 to 5"),
         (CACHE | SCALES | {"keyAntiquantOffsetOptional": ONES}, "of keyAntiquantOffset and valueAntiquantOffset one is null"),
         (CACHE | SCALES | {"keyAntiquantOffsetOptional": ONES[:1], "valueAntiquantOffsetOptional": ONES[:1]}, r"keyAntiquantOffset is float32\[1\], wanted the shape of its scale"),
-        (CACHE | SCALES | {"antiquantScaleOptional": ONES}, "antiquantScale and keyAntiquantScale are both given"),
         (CACHE | {"antiquantScaleOptional": ONES}, r"antiquantScale is float32\[32\], mode 0 wants floats .* those of keys and then those of values"),
         ({"keySharedPrefixOptional": torch.ones(1, 2, 8, 16)}, "of keySharedPrefix and valueSharedPrefix one is null"),
         (PREFIX | {"keySharedPrefixOptional": torch.ones(1, 2, 9, 16)}, "differ in their positions"),
@@ -350,7 +349,7 @@ PREFIX = {n: torch.ones(1, 2, 8, 16) for n in ("keySharedPrefixOptional", "value
         ({"key": [torch.ones(1, 2, 37, 16)] * 2, "value": [torch.ones(1, 2, 37, 16)] * 2}, "key is a list of 2 tensors; it is one for each of 3 batches"),
         ({"key": [torch.ones(1, 2, 37, 16)] * 3}, "key is a list of 3 tensors and value one of 1"),
         ({"key": [torch.ones(1, 2, 37, 16)] * 3, "value": [torch.ones(1, 2, n, 16) for n in (37, 37, 36)]}, "value 2 is .* wanted one batch of 37 positions"),
-        ({"deqScale1Optional": torch.ones(1)}, "deqScale1Optional is float32.1.; queries and scores of int8"),
+        ({"deqScale1Optional": torch.ones(1)}, "deqScale1 is given, it is of queries of int8"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(change: dict, message: str) -> None:
