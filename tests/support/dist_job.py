@@ -590,6 +590,34 @@ def check_products_of_int8() -> None:
             near(out, plain)
 
 
+def check_products_of_int8_with_int8_on_the_way() -> None:
+    """Every rank sends int8, and gets sums of int8: the formula in float64, but for halves of a step."""
+    name = communicator()
+    for m, k, n in ((12, 200, 33), (1, 30, 5), (7, 64, 300)):
+        x1, x2 = (
+            normal(*shape, dtype=torch.float32, salt=RANK).mul(40).to(torch.int8)
+            for shape in ((m, k), (k, n))
+        )
+        scale = normal(n, dtype=torch.bfloat16, salt=3).abs() / 4096
+        x3, rows = normal(m, n, dtype=torch.bfloat16, salt=RANK), normal(m, dtype=torch.float32, salt=4).abs()
+        sent, total = (normal(n, dtype=torch.bfloat16, salt=s).abs() * 0.02 + 0.05 for s in (5, 6))
+        out = torch_npu.npu_mm_all_reduce_base(
+            x1.npu(), x2.npu(), name, dequant_scale=scale.npu(), pertoken_scale=rows.npu(), x3=x3.npu(),
+            comm_quant_scale_1=sent.npu(), comm_quant_scale_2=total.npu(),
+        )  # fmt: skip
+        product = x1.double() @ x2.double() * scale.double() * rows.double()[:, None] + x3.double()
+        steps = (product / sent.double()).round().clamp(-128, 127)
+        sums = steps.float().npu()
+        dist.all_reduce(sums)
+        want = (sums.cpu().double() * sent.double() / total.double()).clamp(-128, 127) * total.double()
+        off = (out.cpu().double() - want).abs() - total.double() / 2 - 0.01 * want.abs()
+        assert (off <= 1e-6 + sent.double()).all(), off.max()
+        assert (off <= 1e-6).double().mean() > 0.99
+        every = [torch.empty_like(out) for _ in range(WORLD)]
+        dist.all_gather(every, out)
+        assert all(torch.equal(e, out) for e in every)
+
+
 def check_products_that_are_normalised() -> None:
     from mindspeed.ops.npu_mm_all_reduce_add_rms_norm import npu_mm_all_reduce_add_rms_norm as fused
     from mindspeed.ops.npu_mm_all_reduce_add_rms_norm_ import npu_mm_all_reduce_add_rms_norm_ as fused_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* output = the sum over all ranks of (x1 @ x2 + bias) * dequantScale * pertokenScale + x3, on every rank.
+/* output = the sum over all ranks of x1 @ x2 + bias + x3, on every rank.
  * Bias and x3 are summed like the product: clients give them to one rank, or divided.
  *
  * The product goes into the output, rounded as a matmul rounds it, and is summed in place: bit for bit what a
@@ -46,14 +46,19 @@ static bool is_product_shape(const struct hc_mc2 *op) {
     return true;
 }
 
-static aclnnStatus plan(const struct hc_mc2 *op, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    struct hc_mc2_args args;
-    HC_TRY(hc_mc2_describe(op, &args));
+aclnnStatus hc_mc2_describe_sum(const struct hc_mc2 *op, struct hc_mc2_args *args) {
+    HC_TRY(hc_mc2_describe(op, args));
     HC_CHECK(is_product_shape(op), ACLNN_ERR_PARAM_INVALID,
              "%s: output is %s, wanted the shape of x1 %s @ x2 %s", op->name, HC_SHOW(op->out),
              HC_SHOW(op->x1), HC_SHOW(op->x2));
     HC_CHECK(!hc_overlaps(op->out, op->x1) && !hc_overlaps(op->out, op->x2), ACLNN_ERR_PARAM_INVALID,
              "%s: output shares memory with x1 or x2", op->name);
+    return 0;
+}
+
+aclnnStatus hc_mc2_plan_sum(const struct hc_mc2 *op, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    struct hc_mc2_args args;
+    HC_TRY(hc_mc2_describe_sum(op, &args));
     args.parts = hc_mc2_parts(&args, args.m);
     return hc_mc2_plan(op, &args, launch, 0, workspaceSize, executor);
 }
@@ -72,7 +77,7 @@ HC_API aclnnStatus aclnnMatmulAllReduceGetWorkspaceSize(const aclTensor *x1, con
                               .reduce_op = reduceOp,
                               .comm_turn = commTurn,
                               .stream_mode = streamMode};
-    return plan(&op, workspaceSize, executor);
+    return hc_mc2_plan_sum(&op, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMatmulAllReduce)
 
@@ -92,7 +97,7 @@ HC_API aclnnStatus aclnnMatmulAllReduceV2GetWorkspaceSize(const aclTensor *x1, c
                               .reduce_op = reduceOp,
                               .comm_turn = commTurn,
                               .stream_mode = streamMode};
-    return plan(&op, workspaceSize, executor);
+    return hc_mc2_plan_sum(&op, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMatmulAllReduceV2)
 
@@ -113,50 +118,6 @@ HC_API aclnnStatus aclnnMatmulAllReduceV3GetWorkspaceSize(const aclTensor *x1, c
                               .comm_mode = commMode,
                               .comm_turn = commTurn,
                               .stream_mode = streamMode};
-    return plan(&op, workspaceSize, executor);
+    return hc_mc2_plan_sum(&op, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMatmulAllReduceV3)
-
-/* int8 operands and a scale for each column. */
-HC_API aclnnStatus aclnnQuantMatmulAllReduceGetWorkspaceSize(
-    const aclTensor *x1, const aclTensor *x2, const aclTensor *bias, const aclTensor *x3,
-    const aclTensor *dequantScale, const char *group, const char *reduceOp, int64_t commTurn,
-    int64_t streamMode, const aclTensor *output, uint64_t *workspaceSize, aclOpExecutor **executor) {
-    const struct hc_mc2 op = {.name = "aclnnQuantMatmulAllReduce",
-                              .x1 = x1,
-                              .x2 = x2,
-                              .bias = bias,
-                              .x3 = x3,
-                              .scale = dequantScale,
-                              .out = output,
-                              .group = group,
-                              .reduce_op = reduceOp,
-                              .comm_turn = commTurn,
-                              .stream_mode = streamMode};
-    HC_CHECK(dequantScale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: dequantScale is null", op.name);
-    return plan(&op, workspaceSize, executor);
-}
-HC_OP_LAUNCH(aclnnQuantMatmulAllReduce)
-
-/* And one for each row. */
-HC_API aclnnStatus aclnnQuantMatmulAllReduceV2GetWorkspaceSize(
-    const aclTensor *x1, const aclTensor *x2, const aclTensor *biasOptional, const aclTensor *x3Optional,
-    const aclTensor *dequantScale, const aclTensor *pertokenScaleOptional, const char *group,
-    const char *reduceOp, int64_t commTurn, int64_t streamMode, const aclTensor *output,
-    uint64_t *workspaceSize, aclOpExecutor **executor) {
-    const struct hc_mc2 op = {.name = "aclnnQuantMatmulAllReduceV2",
-                              .x1 = x1,
-                              .x2 = x2,
-                              .bias = biasOptional,
-                              .x3 = x3Optional,
-                              .scale = dequantScale,
-                              .row_scale = pertokenScaleOptional,
-                              .out = output,
-                              .group = group,
-                              .reduce_op = reduceOp,
-                              .comm_turn = commTurn,
-                              .stream_mode = streamMode};
-    HC_CHECK(dequantScale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: dequantScale is null", op.name);
-    return plan(&op, workspaceSize, executor);
-}
-HC_OP_LAUNCH(aclnnQuantMatmulAllReduceV2)

@@ -8,6 +8,7 @@
 
 #include "dequant.h"
 #include "gemm_i8.h"
+#include "quant.h"
 
 /* Words of the interface for how ranks talk to each other; here there is one way. */
 static const char *const COMM_MODES[] = {"", "ai_cpu", "aiv", "ccu"};
@@ -138,6 +139,8 @@ aclnnStatus hc_mc2_plan(const struct hc_mc2 *op, const struct hc_mc2_args *args,
         [HC_MC2_ROW_SCALE] = {op->row_scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "pertokenScale"},
         [HC_MC2_OUT] = {op->out, NULL, HC_ROLE_OUT, "output"},
         [HC_MC2_GATHERED] = {op->gathered, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "gatherOut"},
+        [HC_MC2_SENT_SCALE] = {op->sent_scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "commQuantScale1"},
+        [HC_MC2_SUM_SCALE] = {op->sum_scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "commQuantScale2"},
     };
     const struct hc_plan plan = {.name = op->name,
                                  .args = args,
@@ -173,6 +176,7 @@ struct ending {
     size_t scale_stride, cols, first; /* row of the operand that is row 0 of this product */
     char *out;                        /* of int8 operands: the first row's memory */
     aclDataType dtype;
+    const float *sent_scale; /* not NULL: `out` is int8, of what is divided by it */
 };
 
 static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, float *x) {
@@ -198,15 +202,23 @@ static void finish_whole(const void *ctx, size_t row, size_t col, size_t n, cons
         y[i] = (float)(int32_t)((uint32_t)sums[i] + bias);
     }
     finish((void *)end, 0, row, col, n, y);
-    char *out = end->out + (row * end->cols + col) * hc_dtype_size(end->dtype);
-    hc_store_for(end->dtype, HC_F32)(n, out, 1, y);
+    if (end->sent_scale != NULL) {
+        const struct hc_quant_affine by = {.scale = end->sent_scale + col,
+                                           .scale_each = true,
+                                           .divide = true,
+                                           .target = hc_quant_target_of(HC_QUANT_I8)};
+        HC_DISPATCH(hc_quant_affine)(n, y, y, &by);
+    }
+    const aclDataType dtype = end->sent_scale != NULL ? ACL_INT8 : end->dtype;
+    char *out = end->out + (row * end->cols + col) * hc_dtype_size(dtype);
+    hc_store_for(dtype, HC_F32)(n, out, 1, y);
 }
 
 /* Operands as the product wants them, and the copies that this took. */
 struct product {
     struct hc_gemm gemm;
     struct ending end;
-    void *owned[6];
+    void *owned[7];
     size_t num_owned;
 };
 
@@ -305,6 +317,15 @@ static aclnnStatus compute(struct product *p, const struct hc_call *call, void *
 static aclnnStatus multiply(const struct hc_call *call, void *x1, struct hc_mc2_rows rows, void *out) {
     struct product p = {.num_owned = 0};
     const aclnnStatus status = compute(&p, call, x1, rows, out);
+    for (size_t i = 0; i < p.num_owned; i++) hc_block_give(p.owned[i]);
+    return status;
+}
+
+aclnnStatus hc_mc2_multiply_int8(const struct hc_call *call, void *out) {
+    const struct hc_mc2_args *args = call->args;
+    struct product p = {.num_owned = 0};
+    aclnnStatus status = numbers(&p, hc_arg(call, HC_MC2_SENT_SCALE), &p.end.sent_scale);
+    if (status == 0) status = compute(&p, call, NULL, (struct hc_mc2_rows){0, args->m}, out);
     for (size_t i = 0; i < p.num_owned; i++) hc_block_give(p.owned[i]);
     return status;
 }

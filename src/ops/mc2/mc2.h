@@ -21,7 +21,9 @@ enum {
     HC_MC2_SCALE,
     HC_MC2_ROW_SCALE,
     HC_MC2_OUT,
-    HC_MC2_GATHERED
+    HC_MC2_GATHERED,
+    HC_MC2_SENT_SCALE,
+    HC_MC2_SUM_SCALE
 };
 
 /* One call: product = (x1 @ x2 + bias) * scale * row_scale + x3, on each rank. x1 may have leading
@@ -34,6 +36,7 @@ struct hc_mc2 {
     const aclTensor *scale;     /* [n] or [1]: only with int8 operands, which want it */
     const aclTensor *row_scale; /* [m] */
     const aclTensor *out, *gathered;
+    const aclTensor *sent_scale, *sum_scale;   /* [n]: of what is sent as int8 (quant_matmul_all_reduce.c) */
     const char *group, *reduce_op, *comm_mode; /* NULL where the operator has no such argument */
     int64_t comm_turn, stream_mode;
 };
@@ -62,6 +65,10 @@ aclnnStatus hc_mc2_no_scales(const char *name, const aclTensor *x1_scale, const 
 aclnnStatus hc_mc2_plan(const struct hc_mc2 *op, const struct hc_mc2_args *args, hc_launch_fn launch,
                         size_t workspace, uint64_t *workspaceSize, aclOpExecutor **executor);
 
+/* What all products that are summed over ranks check, and their plan where floats are summed. */
+aclnnStatus hc_mc2_describe_sum(const struct hc_mc2 *op, struct hc_mc2_args *args);
+aclnnStatus hc_mc2_plan_sum(const struct hc_mc2 *op, uint64_t *workspaceSize, aclOpExecutor **executor);
+
 /* Phase two: the group, which must still be the one of phase one. The call's arguments begin with a struct
  * hc_mc2_args. */
 aclnnStatus hc_mc2_group(const struct hc_call *call, struct hc_group *group);
@@ -86,5 +93,7 @@ aclnnStatus hc_mc2_order(const struct hc_call *call, aclrtStream before, aclrtSt
 
 /* In a step: the product of rows [first, first + rows) of the operand into `out`, contiguous. */
 aclnnStatus hc_mc2_multiply(const struct hc_call *call, struct hc_mc2_rows rows, void *out);
+/* The same of int8 operands as int8, divided by the scale of what is sent. */
+aclnnStatus hc_mc2_multiply_int8(const struct hc_call *call, void *out);
 /* The same of so many contiguous rows of k at `x1`. */
 aclnnStatus hc_mc2_multiply_rows(const struct hc_call *call, void *x1, size_t rows, void *out);
