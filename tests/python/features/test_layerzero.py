@@ -115,7 +115,6 @@ def test_rules_of_the_file(tmp_path: Path, text: str, wanted: str) -> None:
         ({"expert_model_parallel_size": 2}, "--expert-model-parallel-size 2: experts"),
         ({"gradient_accumulation_fusion": True}, "give --no-gradient-accumulation-fusion"),
         ({"overlap_grad_reduce": True}, "leave out --overlap-grad-reduce"),
-        ({"num_experts": 8, "save": "here"}, "take experts for whole on every rank; leave out --num-experts"),
         ({"use_custom_fsdp": True}, "both shard the parameters"),
         ({"ckpt_format": "torch"}, "--ckpt-format torch does not know shards"),
         ({"tensor_model_parallel_size": 3}, "wanted a multiple of 3 tensor-parallel ranks"),

@@ -2,7 +2,8 @@
 """Megatron-LM's --use-torch-fsdp2 works with Megatron's own layers, in earlier releases too.
 
 These call the wrapper with an argument that it does not have, and read its configuration, which it does not keep. All
-releases make units of the linear layers inside of layers that are units already, which Transformer Engine's are not.
+releases make units of the linear layers inside of layers that are units already, which Transformer Engine's are not. In
+checkpoints shards lie where other layouts look for them (_shard_places.py), and what is loaded is loaded whole (_shard_loads.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import Any
 from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
+from mindspeed.features.compatibility import _shard_loads, _shard_places
+
+WRAPPER = "megatron.core.distributed.torch_fully_sharded_data_parallel:TorchFullyShardedDataParallel"
 
 
 class Outermost:
@@ -45,6 +49,7 @@ def accepting(init: Callable[..., None]) -> Callable[..., None]:
         init(self, config, ddp_config, module, *args, **kwargs)
         if not hasattr(self, "ddp_config"):
             self.ddp_config = ddp_config
+        _shard_places.tell(module)
 
     return __init__
 
@@ -53,10 +58,8 @@ FEATURE = Feature(
     name="torch-fsdp2",
     level=Level.COMPATIBILITY,
     patches=(
-        Patch(
-            "megatron.core.distributed.torch_fully_sharded_data_parallel:TorchFullyShardedDataParallel.__init__",
-            accepting,
-            wraps=True,
-        ),
+        Patch(f"{WRAPPER}.__init__", accepting, wraps=True),
+        *_shard_places.PATCHES,
+        *_shard_loads.patches_of(WRAPPER),
     ),
 )

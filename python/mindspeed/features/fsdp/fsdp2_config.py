@@ -16,7 +16,6 @@ import torch
 
 from mindspeed.adaptor import Feature, Flag, Level, Need, Patch
 from mindspeed.adaptor.session import current_arguments
-from mindspeed.features.fsdp import _places
 from mindspeed.features.fsdp._settings import DTYPES, Settings, classes, problems, read
 
 WRAPPER = "megatron.core.distributed.torch_fully_sharded_data_parallel"
@@ -59,8 +58,14 @@ class Sharding:
                 f"{self._file.flag}: shards are of {size} ranks, wanted a divisor of the {len(ranks)} data-parallel ranks"
             )
         if self._mesh is None:
-            rows = torch.tensor(ranks).view(-1, size)
-            self._mesh = torch.distributed.DeviceMesh("npu", rows, mesh_dim_names=("replicate", "shard"))
+            # All ranks make all groups, in one order: those of other parts of tensor-parallel products too.
+            found: list[Any] = [None] * torch.distributed.get_world_size()
+            torch.distributed.all_gather_object(found, tuple(ranks))
+            parts = torch.tensor(sorted(set(found))).view(-1, len(ranks) // size, size)
+            names = ("part", "replicate", "shard")
+            self._mesh = torch.distributed.DeviceMesh("npu", parts, mesh_dim_names=names)[
+                "replicate", "shard"
+            ]
         return self._mesh
 
     def options(self) -> dict[str, Any]:
@@ -193,17 +198,6 @@ def of_shards(group_of: Callable[..., Any]) -> Callable[..., Any]:
     return group_of_shards
 
 
-def the_very_part(to_local: Callable[..., Any]) -> Callable[..., Any]:
-    """to_local_if_dtensor: checkpoints find parameters of an optimizer by the identity of their shards, and PyTorch 2.13 makes
-    views of these."""
-
-    @functools.wraps(to_local)
-    def part(tensor: Any) -> Any:
-        return getattr(tensor, "_local_tensor", tensor)
-
-    return part
-
-
 def of_the_flag() -> File:
     return File(flag="--fsdp2-config-path", settings=read(current_arguments().fsdp2_config_path))
 
@@ -213,8 +207,6 @@ def patches_of(file: Callable[[], File]) -> tuple[Patch, ...]:
         Patch(f"{WRAPPER}:TorchFullyShardedDataParallel.__init__", as_the_file_says(file), wraps=True),
         Patch(f"{WRAPPER}:fully_shard", sharding, wraps=True),
         Patch("megatron.core.utils:get_data_parallel_group_if_dtensor", of_shards, wraps=True),
-        Patch("megatron.core.utils:to_local_if_dtensor", the_very_part, wraps=True),
-        *_places.PATCHES,
     )
 
 

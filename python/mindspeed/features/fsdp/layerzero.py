@@ -18,7 +18,7 @@ import torch
 from mindspeed.adaptor import Conflict, Feature, Flag, Level, Need, Patch
 from mindspeed.adaptor.session import current_arguments
 from mindspeed.features.fsdp import _layers
-from mindspeed.features.fsdp.fsdp2_config import WRAPPER, File, patches_of
+from mindspeed.features.fsdp.fsdp2_config import File, patches_of
 
 
 def file() -> File:
@@ -82,68 +82,6 @@ def asked_of_all(unscale: Callable[..., Any]) -> Callable[..., Any]:
     return unscaled
 
 
-def wholly(load: Callable[..., Any]) -> Callable[..., Any]:
-    """load_checkpoint, which takes for loaded whatever has shards: steps and scales, and what was read into other memory, are not."""
-
-    @functools.wraps(load)
-    def loaded(*args: Any, **kwargs: Any) -> Any:
-        return load(*args, **kwargs | {"skip_load_to_model_and_opt": False})
-
-    return loaded
-
-
-def _copy(target: Any, source: Any) -> None:
-    part = getattr(target, "_local_tensor", target)
-    if isinstance(part, torch.Tensor) and isinstance(source, torch.Tensor) and part is not source:
-        with torch.no_grad():
-            part.copy_(getattr(source, "_local_tensor", source))
-
-
-def into_shards(load: Callable[..., Any]) -> Callable[..., Any]:
-    """TorchFullyShardedDataParallel.load_state_dict"""
-
-    @functools.wraps(load)
-    def loaded(self: Any, state_dict: dict[str, Any], strict: bool = True) -> None:
-        own = self.module.state_dict(keep_vars=True)
-        missing = [
-            name for name, value in own.items() if isinstance(value, torch.Tensor) and name not in state_dict
-        ]
-        if missing and strict:
-            raise RuntimeError(f"--layerzero: the checkpoint has no {', '.join(missing)}")
-        for name, value in own.items():
-            _copy(value, state_dict.get(name))
-
-    return loaded
-
-
-def into_states(load: Callable[..., Any]) -> Callable[..., Any]:
-    """load_state_dict of Megatron's optimizers, for states of shards: they stay, and get the values."""
-
-    @functools.wraps(load)
-    def loaded(self: Any, state_dict: dict[str, Any]) -> None:
-        # In float32 it is all that there is; with other types there are main parameters and the scaler beside it.
-        given, own = state_dict.get("optimizer", state_dict), self.optimizer.state_dict()
-        step = given["state"].pop("common_step", None)
-        for number, states in own["state"].items():
-            for name, value in states.items():
-                _copy(value, given["state"][number].get(name))
-        own["param_groups"] = [
-            saved | {"params": group["params"]}
-            for saved, group in zip(given["param_groups"], own["param_groups"], strict=True)
-        ]
-        if step is not None:
-            self._restore_common_per_param_step(own, step)
-        self.optimizer.load_state_dict(own)
-        if getattr(self, "grad_scaler", None) and "grad_scaler" in state_dict:
-            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
-        saved_groups = state_dict.get("fp32_from_fp16_params", ())
-        for group, saved in zip(getattr(self, "fp32_from_float16_groups", ()), saved_groups, strict=False):
-            for main, value in zip(group, saved, strict=True):
-                _copy(main, value)
-
-    return loaded
-
-
 _OTHERS = {
     "pipeline_model_parallel_size": "stages of a pipeline are not supported with it",
     "expert_model_parallel_size": "experts on other ranks are not supported with it",
@@ -169,8 +107,6 @@ def check(args: Any) -> Iterable[str]:
         if (getattr(args, name, 1) or 1) > 1:
             yield f"--{name.replace('_', '-')} {getattr(args, name)}: {why}; leave one of the two out"
     yield from (why for name, why in _SWITCHES.items() if getattr(args, name, False))
-    if getattr(args, "num_experts", None) and (getattr(args, "save", None) or getattr(args, "load", None)):
-        yield "Megatron's checkpoints take experts for whole on every rank; leave out --num-experts, or --save and --load"
     if getattr(args, "ckpt_format", None) not in (None, "torch_dist", "torch_dcp"):
         yield f"--ckpt-format {args.ckpt_format} does not know shards; give torch_dist or torch_dcp"
     if found:
@@ -230,10 +166,6 @@ FEATURE = Feature(
             wraps=True,
             requires="megatron.training",
         ),
-        Patch("megatron.training.training:load_checkpoint", wholly, wraps=True, requires="megatron.training"),
-        Patch(f"{WRAPPER}:TorchFullyShardedDataParallel.load_state_dict", into_shards, wraps=True),
-        Patch(f"{_OPTIMIZER}:Float16OptimizerWithFloat16Params.load_state_dict", into_states, wraps=True),
-        Patch(f"{_OPTIMIZER}:FP32Optimizer.load_state_dict", into_states, wraps=True),
         Patch(
             f"{_OPTIMIZER}:Float16OptimizerWithFloat16Params._collect_main_grad_data_for_unscaling",
             found_by_shards,
