@@ -3,7 +3,9 @@
  * order[p], where order sorts the experts stably, and expandedRowIdx says where each choice went. With a
  * capacity every expert has as many rows, choices beyond it are dropped and places without one are 0. Only
  * the experts of a range count in the third version. Results may be int8, quantised on the way
- * (quantise_rows.h). */
+ * (quantise_rows.h), or floats of a byte or less (quantise_formats.h). */
+#include "fp4.h"
+#include "quantise_formats.h"
 #include "quantise_rows.h"
 
 /* Experts are numbers below this: the interface allows 10240, tests of it more. */
@@ -17,7 +19,9 @@ struct args {
     int64_t first, last;              /* experts [first, last) count */
     int count_type;                   /* 0: nothing is told */
     bool pad, tells_before, by_place; /* by_place: expandedRowIdx is the order itself */
-    int64_t quant;                    /* mode: -1 none, 0 static, 1 dynamic */
+    int64_t quant;                    /* mode: -1 none, 0 static, 1 dynamic, others are formats */
+    int64_t rows;                     /* of the result */
+    int64_t scale_each;               /* scales that go with a token; 0: it is one of a vector */
 };
 
 /* The choices by expert. */
@@ -102,10 +106,27 @@ static aclTensor as_rows(const aclTensor *t, int64_t hidden) {
     return v;
 }
 
+/* Formats are made of rows that lie together. */
+static aclnnStatus fill_format(const struct hc_call *call, const struct routing *r, const aclTensor *rows) {
+    const struct args *a = call->args;
+    const aclTensor *x = hc_arg(call, 0);
+    const size_t bytes = (size_t)(a->rows * x->shape[1]) * (size_t)x->item_size;
+    char *memory = hc_block_take(bytes + 1);
+    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld rows", call->name,
+             (long long)a->rows);
+    const aclTensor taken = hc_tensor_view(x->dtype, (const int64_t[]){a->rows, x->shape[1]}, 2, memory);
+    aclnnStatus status = take_rows(call->name, &taken, x, r->source);
+    if (status == 0)
+        status = hc_moe_to_format(call->name, a->quant, &taken, hc_arg(call, 2), rows, hc_arg(call, 7));
+    hc_block_give(memory);
+    return status;
+}
+
 /* The rows of the result, as they are or quantised. */
 static aclnnStatus fill_rows(const struct hc_call *call, const struct routing *r, const aclTensor *rows) {
     const struct args *a = call->args;
     if (a->quant < 0) return take_rows(call->name, rows, hc_arg(call, 0), r->source);
+    if (hc_moe_is_format(a->quant)) return fill_format(call, r, rows);
     return hc_moe_quantise(&(const struct hc_moe_quant){.name = call->name,
                                                         .x = hc_arg(call, 0),
                                                         .source = r->source,
@@ -125,8 +146,8 @@ static aclnnStatus route(const struct hc_call *call, struct routing *r) {
     aclTensor rows, results;
     void *owned, *owned_scale = NULL;
     HC_TRY(hc_contiguous_out(out, out->dtype, &rows, &owned));
-    const aclTensor flat = as_rows(&rows, x->shape[1]);
-    assign_rows(a, flat.shape[0], r);
+    const aclTensor flat = as_rows(&rows, a->rows > 0 ? rows.numel / a->rows : x->shape[1]);
+    assign_rows(a, a->rows, r);
     aclnnStatus status = fill_rows(call, r, &flat);
     if (status == 0 && owned != NULL) status = hc_copy(out, &rows);
     hc_block_give(owned);
@@ -135,10 +156,9 @@ static aclnnStatus route(const struct hc_call *call, struct routing *r) {
     if (status == 0 && a->tells_before) status = tell(a, r, COUNTS, hc_arg(call, 6));
     if (status != 0 || scale == NULL || a->quant >= 0) return status;
     HC_TRY(hc_contiguous_out(hc_arg(call, 7), hc_arg(call, 7)->dtype, &results, &owned_scale));
-    const aclTensor columns = as_rows(&results, 1);
-    aclTensor given = *scale;
-    given.rank = 2;
-    given.shape[1] = given.stride[1] = 1;
+    const aclTensor columns = as_rows(&results, hc_max_i64(a->scale_each, 1));
+    aclTensor given = a->scale_each > 0 ? as_rows(scale, a->scale_each) : *scale;
+    if (a->scale_each == 0) given.rank = 2, given.shape[1] = given.stride[1] = 1;
     status = take_rows(call->name, &columns, &given, r->source);
     if (status == 0 && owned_scale != NULL) status = hc_copy(hc_arg(call, 7), &results);
     hc_block_give(owned_scale);
@@ -147,10 +167,8 @@ static aclnnStatus route(const struct hc_call *call, struct routing *r) {
 
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    const aclTensor *x = hc_arg(call, 0), *out = hc_arg(call, 3);
     struct routing r = {.n = hc_numel(hc_arg(call, 1))};
-    const size_t experts = (size_t)ordered_experts(a), hidden = (size_t)hc_max_i64(x->shape[1], 1);
-    const size_t rows = hc_numel(out) / hidden;
+    const size_t experts = (size_t)ordered_experts(a), rows = (size_t)a->rows;
     r.expert = hc_moe_take(call->name, 3 * r.n + experts + 2 + 2 * rows);
     if (r.expert == NULL) return ACLNN_ERR_INNER;
     r.order = r.expert + r.n;
@@ -175,15 +193,19 @@ static aclnnStatus check(const char *name, const aclTensor *x, const aclTensor *
     a->choices = expertIdx->shape[1];
     HC_CHECK(expandedX != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: expandedX is null", name);
     const int32_t rank = a->pad && expandedX->rank == 3 ? 3 : 2;
+    const aclDataType dtype = a->quant < 0                 ? x->dtype
+                              : hc_moe_is_format(a->quant) ? hc_moe_format_dtype(a->quant)
+                                                           : ACL_INT8;
     HC_CHECK(expandedX->rank == rank && expandedX->shape[rank - 1] == x->shape[1] &&
-                 expandedX->dtype == (a->quant >= 0 ? ACL_INT8 : x->dtype),
-             ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s, wanted rows of x %s%s", name, HC_SHOW(expandedX),
-             HC_SHOW(x), a->quant >= 0 ? " as int8" : "");
+                 expandedX->dtype == dtype,
+             ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s, wanted rows of x %s as %s", name,
+             HC_SHOW(expandedX), HC_SHOW(x), hc_dtype_name(dtype));
     const int64_t rows = rank == 3 ? expandedX->shape[0] * expandedX->shape[1] : expandedX->shape[0];
     HC_CHECK(a->pad ? a->capacity > 0 && rows == a->experts * a->capacity : rows <= expertIdx->numel,
              ACLNN_ERR_PARAM_INVALID, "%s: expandedX is %s for %lld choices, %lld experts of capacity %lld",
              name, HC_SHOW(expandedX), (long long)expertIdx->numel, (long long)a->experts,
              (long long)a->capacity);
+    a->rows = rows;
     return hc_moe_check_numbers(name, "expandedRowIdx", expandedRowIdx, expertIdx->numel);
 }
 
@@ -305,6 +327,35 @@ HC_API aclnnStatus aclnnMoeInitRoutingQuantV2GetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnMoeInitRoutingQuantV2)
 
+/* Formats of a byte or less are carried as bytes. */
+static aclTensor bytes_of(const aclTensor *t) {
+    aclTensor view = hc_fp4_bytes(t);
+    view.dtype = ACL_INT8;
+    return view;
+}
+
+static bool is_carried(const aclTensor *t) { return hc_dtype_is_narrow(t->dtype) || hc_is_fp4(t->dtype); }
+
+/* Scales that go with their tokens as they are: one for each, or rows of MX scales. */
+static aclnnStatus check_carried_scales(const char *name, struct args *a, const aclTensor *scale,
+                                        const aclTensor *scales) {
+    const bool mx = scale->dtype == ACL_FLOAT8_E8M0;
+    const int64_t each = a->tokens > 0 ? scale->numel / a->tokens : 1;
+    HC_CHECK(mx ? scale->rank >= 2 && scale->shape[0] == a->tokens && hc_is_contiguous(scale)
+                : scale->rank == 1 && scale->numel == a->tokens && hc_dtype_is_float(scale->dtype),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: scaleOptional is %s, wanted %lld floating point values or as many rows of float8_e8m0, "
+             "contiguous",
+             name, HC_SHOW(scale), (long long)a->tokens);
+    HC_CHECK(scales != NULL && scales->numel == a->rows * each &&
+                 (mx ? scales->dtype == scale->dtype : hc_dtype_is_float(scales->dtype)),
+             ACLNN_ERR_PARAM_INVALID, "%s: expandedScaleOut is %s, wanted %lld %s values", name,
+             scales != NULL ? HC_SHOW(scales) : "null", (long long)(a->rows * each),
+             mx ? "float8_e8m0" : "floating point");
+    a->scale_each = mx ? each : 0;
+    return 0;
+}
+
 /* With quantMode -1 values stay what they are, and a scale of each token goes with them. */
 HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
     const aclTensor *x, const aclTensor *expertIdx, const aclTensor *scaleOptional,
@@ -317,8 +368,14 @@ HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
     struct args a = {.quant = quantMode};
     (void)activeNum; /* rows behind it are nobody's: they are filled all the same */
     const aclIntArray *range = activeExpertRangeOptional;
-    HC_CHECK(quantMode >= -1 && quantMode <= 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: quantMode is %lld, wanted -1, 0 (static) or 1 (dynamic): int8 alone is supported", NAME,
+    const bool formatted = hc_moe_is_format(quantMode);
+    HC_CHECK(
+        (quantMode >= -1 && quantMode <= 1) || formatted, ACLNN_ERR_PARAM_INVALID,
+        "%s: quantMode is %lld, wanted -1, 0 (static int8), 1 (dynamic int8), 2 to 9, 11, 12 or 14 to 17 "
+        "(formats of a byte or less)",
+        NAME, (long long)quantMode);
+    HC_CHECK(!formatted || dropPadMode == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: dropPadMode is %lld, wanted 0 with quantMode %lld", NAME, (long long)dropPadMode,
              (long long)quantMode);
     HC_CHECK(quantMode == 0 || offsetOptional == NULL, ACLNN_ERR_PARAM_INVALID,
              "%s: offsetOptional is %s, wanted none with quantMode %lld", NAME, HC_SHOW(offsetOptional),
@@ -337,6 +394,15 @@ HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
              "%s: rowIdxType is %lld, wanted 0 or 1", NAME, (long long)rowIdxType);
     HC_CHECK(expertTokensNumType >= 0 && expertTokensNumType <= 2, ACLNN_ERR_PARAM_INVALID,
              "%s: expertTokensNumType is %lld, wanted 0 to 2", NAME, (long long)expertTokensNumType);
+    aclTensor x_bytes, out_bytes, scale_bytes, told_bytes;
+    HC_CHECK(x != NULL && expandedXOut != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME,
+             x == NULL ? "x" : "expandedXOut");
+    if (quantMode == -1 && is_carried(x) && expandedXOut->dtype == x->dtype) {
+        if (hc_is_fp4(x->dtype)) HC_TRY(hc_fp4_check(NAME, "x", x));
+        if (hc_is_fp4(x->dtype)) HC_TRY(hc_fp4_check(NAME, "expandedXOut", expandedXOut));
+        x_bytes = bytes_of(x), x = &x_bytes;
+        out_bytes = bytes_of(expandedXOut), expandedXOut = &out_bytes;
+    }
     HC_TRY(check(NAME, x, expertIdx, expandedXOut, expandedRowIdxOut, &a));
     a.by_place = rowIdxType == 1 && !a.pad;
     a.count_type = expertTokensNumFlag ? (int)expertTokensNumType + 1 : 0;
@@ -344,21 +410,23 @@ HC_API aclnnStatus aclnnMoeInitRoutingV3GetWorkspaceSize(
     if (expertTokensNumFlag)
         HC_TRY(hc_moe_check_numbers(NAME, "expertTokensCountOrCumsumOut", counts,
                                     a.count_type == PAIRS ? 2 * expertNum : a.last - a.first));
-    const bool told = quantMode == 1 || (quantMode == -1 && scaleOptional != NULL);
+    const bool told =
+        quantMode == 1 || hc_moe_format_tells(quantMode) || (quantMode == -1 && scaleOptional != NULL);
     const aclTensor *scales = told ? expandedScaleOut : NULL;
-    if (quantMode >= 0) {
+    if (formatted) {
+        HC_TRY(hc_moe_check_format(NAME, quantMode, x, scaleOptional, scales, a.rows));
+        if (hc_is_fp4(expandedXOut->dtype)) HC_TRY(hc_fp4_check(NAME, "expandedXOut", expandedXOut));
+    } else if (quantMode >= 0) {
         HC_TRY(check_quant(NAME, x, scaleOptional, offsetOptional, expandedXOut, scales, &a));
     } else if (scaleOptional != NULL) {
-        const int64_t rows = expandedXOut->numel / hc_max_i64(x->shape[1], 1);
-        HC_CHECK(scaleOptional->rank == 1 && scaleOptional->numel == a.tokens &&
-                     hc_dtype_is_float(scaleOptional->dtype),
-                 ACLNN_ERR_PARAM_INVALID, "%s: scaleOptional is %s, wanted %lld floating point values", NAME,
-                 HC_SHOW(scaleOptional), (long long)a.tokens);
-        HC_CHECK(scales != NULL && scales->numel == rows && hc_dtype_is_float(scales->dtype),
-                 ACLNN_ERR_PARAM_INVALID, "%s: expandedScaleOut is not %lld floating point values", NAME,
-                 (long long)rows);
+        HC_TRY(check_carried_scales(NAME, &a, scaleOptional, scales));
+        if (a.scale_each > 0) scale_bytes = bytes_of(scaleOptional), scaleOptional = &scale_bytes;
+        if (a.scale_each > 0) told_bytes = bytes_of(scales), scales = &told_bytes;
     }
-    return HC_PLAN(NAME, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(scaleOptional), HC_OUT(expandedXOut),
+    const aclTensor bytes = hc_fp4_bytes(expandedXOut), *const rows_out = hc_is_fp4(expandedXOut->dtype)
+                                                                              ? &bytes
+                                                                              : expandedXOut;
+    return HC_PLAN(NAME, run, &a, HC_IN(x), HC_IN(expertIdx), HC_IN_OPT(scaleOptional), HC_OUT(rows_out),
                    HC_OUT(expandedRowIdxOut), HC_OUT_OPT(counts), HC_OUT_OPT(none), HC_OUT_OPT(scales),
                    HC_IN_OPT(offsetOptional));
 }

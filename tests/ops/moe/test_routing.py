@@ -349,7 +349,7 @@ BAD = [
     ("kGroup is 1 of 2 groups of 2 experts for k 3", "aclnnMoeGatingTopK", (f(2, 4), None, 3, 1, 2, 0, 0, 0, False, 1.0, 0.0, f(2, 3), i22, None)),
     ("normType is 2", "aclnnMoeGatingTopK", (f(2, 4), None, 1, 1, 1, 0, 0, 2, False, 1.0, 0.0, f(2, 1), i22[:, :1], None)),
     ("renorm is 1", "aclnnMoeGatingTopK", (f(2, 4), None, 1, 1, 1, 0, 1, 0, False, 1.0, 0.0, f(2, 1), i22[:, :1], None)),
-    ("quantMode is 2", "aclnnMoeInitRoutingV3", (f(2, 3), i22, None, None, 4, 0, 5, 0, 0, False, 2, None, 0, f(4, 3), i4, None, None)),
+    ("quantMode is 13", "aclnnMoeInitRoutingV3", (f(2, 3), i22, None, None, 4, 0, 5, 0, 0, False, 13, None, 0, f(4, 3), i4, None, None)),
     ("expertNum is 9223372036854775807", "aclnnMoeInitRoutingV2", (f(2, 3), i22, 4, 0, BIG, 0, 0, False, f(4, 3), i4, None, None)),
     ("expertCapacity is 9223372036854775807", "aclnnMoeInitRoutingV2", (f(2, 3), i22, 4, BIG, 5, 1, 0, False, f(4, 3), i4, None, None)),
     ("expandedX is int8[4,3], wanted rows of x float32[2,3]", "aclnnMoeInitRoutingV2", (f(2, 3), i22, 4, 0, 5, 0, 0, False, f(4, 3).char(), i4, None, None)),
