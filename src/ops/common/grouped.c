@@ -188,6 +188,7 @@ static aclnnStatus check_quantised(const struct hc_grouped *g, struct views *v, 
              g->weight_name, i, HC_SHOW(&v->weight));
     HC_TRY(hc_group_quant_check(quant_of(g, v, i, 0, length, &views)));
     v->weight = hc_group_quant_weight(&v->weight);
+    v->x = hc_group_quant_weight(&v->x); /* int4, too */
     v->x.dtype = v->weight.dtype = v->y.dtype = v->bias.dtype = ACL_FLOAT;
     return 0;
 }

@@ -3,6 +3,8 @@
  *
  *     int8 x    y = (x @ weight + bias) * scale * row scale [+ offset]     exact sums, as aclnnQuantMatmul
  *     float x   y = x @ ((weight + shift) * antiquant scale) + bias        as aclnnWeightQuantBatchMatmul
+ *
+ * Weights of int4 with x of integers are grouped_int4.c's.
  */
 #include "grouped_quant.h"
 
@@ -36,9 +38,6 @@ static aclnnStatus check_numbers(const struct hc_group_quant *q, const char *arg
 
 /* Sums of int8 are integers: a scale brings them back, unless they are asked for as they are. */
 static aclnnStatus check_int8(const struct hc_group_quant *q, int64_t n) {
-    HC_CHECK(q->weight.dtype == ACL_INT8, ACLNN_ERR_PARAM_INVALID,
-             "%s: weight of a group is %s, wanted int8 as x: products of int8 with int4 are not supported",
-             q->name, HC_SHOW(&q->weight));
     HC_CHECK(hc_fits_f32(q->y.dtype) || q->y.dtype == ACL_INT8 || q->y.dtype == ACL_INT32,
              ACLNN_ERR_PARAM_INVALID, "%s: y of a group is %s, wanted floating point, int8 or int32", q->name,
              HC_SHOW(&q->y));
@@ -58,9 +57,12 @@ static aclnnStatus check_int8(const struct hc_group_quant *q, int64_t n) {
 aclnnStatus hc_group_quant_check(const struct hc_group_quant *q) {
     const aclTensor weight = hc_group_quant_weight(&q->weight);
     const int64_t k = weight.shape[0], n = weight.shape[1];
+    if (hc_is_int4_product(q)) return hc_group_int4_check(q);
     if (q->x.dtype == ACL_INT8) return check_int8(q, n);
     HC_CHECK(hc_fits_f32(q->x.dtype) && hc_fits_f32(q->y.dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: x of a group is %s, weight %s, y %s: wanted x and y of floating point, or x of int8",
+             "%s: x of a group is %s, weight %s, y %s: wanted x and y of floating point, x of int8, or of "
+             "int4 with "
+             "a weight of int4",
              q->name, HC_SHOW(&q->x), HC_SHOW(&q->weight), HC_SHOW(&q->y));
     HC_CHECK(q->antiquant != NULL, ACLNN_ERR_PARAM_INVALID,
              "%s: weight is %s and there is no antiquantScaleOptional", q->name, HC_SHOW(&q->weight));
@@ -170,8 +172,9 @@ aclnnStatus hc_group_quant_run(const struct hc_group_quant *q) {
     aclTensor y;
     if (q->y.numel == 0) return 0;
     HC_TRY(hc_contiguous_out(&q->y, q->y.dtype, &y, &own_y));
-    aclnnStatus status =
-        q->x.dtype == ACL_INT8 ? multiply_int8(q, &y, &temporaries) : multiply_float(q, &y, &temporaries);
+    aclnnStatus status = hc_is_int4_product(q)    ? hc_group_int4_run(q, &y)
+                         : q->x.dtype == ACL_INT8 ? multiply_int8(q, &y, &temporaries)
+                                                  : multiply_float(q, &y, &temporaries);
     if (status == 0 && own_y != NULL) status = hc_copy(&q->y, &y);
     hc_block_give(own_y);
     for (int i = 0; i < temporaries.count; i++) hc_block_give(temporaries.memory[i]);

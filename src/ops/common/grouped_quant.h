@@ -21,3 +21,10 @@ static inline bool hc_is_quantised(const aclTensor *weight) {
 /* The weight as the product sees it: int4 by their own number. */
 aclTensor hc_group_quant_weight(const aclTensor *weight);
 aclnnStatus hc_group_quant_run(const struct hc_group_quant *q);
+
+/* Integers times a weight of int4 (grouped_int4.c), x being int4 too, as int32, or int8; y is contiguous. */
+static inline bool hc_is_int4_product(const struct hc_group_quant *q) {
+    return q->weight.dtype == ACL_INT32 && (q->x.dtype == ACL_INT32 || q->x.dtype == ACL_INT8);
+}
+aclnnStatus hc_group_int4_check(const struct hc_group_quant *q);
+aclnnStatus hc_group_int4_run(const struct hc_group_quant *q, const aclTensor *y);

@@ -5,6 +5,8 @@
  *     per token   scale = max |z * smooth| / highest of each row, y = round(z * smooth / scale)
  *     MX          blocks of 32 of a row (mx.h), where the product is one of MX as well
  *
+ * Weights of int4 are those of grouped_int4.c, with weightAssistMatrix for a bias where x is int8.
+ *
  * The product lies in memory of ours; a row is activated and quantised in one go. Rows behind the last group
  * are 0 and so are their scales. */
 #include <string.h>
@@ -14,7 +16,7 @@
 #include "quant.h"
 #include "swiglu.h"
 
-enum slot { X, WEIGHT, WEIGHT_SCALE, X_SCALE, SMOOTH, GROUPS, Y, Y_SCALE, Y_OFFSET, SLOTS };
+enum slot { X, WEIGHT, WEIGHT_SCALE, X_SCALE, SMOOTH, GROUPS, Y, Y_SCALE, Y_OFFSET, ASSIST, SLOTS };
 
 struct args {
     bool counts, blocks;
@@ -110,6 +112,7 @@ static aclnnStatus run(const struct hc_call *call) {
                                          .weight = from_call(call, WEIGHT),
                                          .scale = from_call(call, WEIGHT_SCALE),
                                          .rows = from_call(call, X_SCALE),
+                                         .bias = from_call(call, ASSIST),
                                          .groups = hc_arg(call, GROUPS),
                                          .counts = a->counts,
                                          .dtype = a->dtype};
@@ -131,8 +134,8 @@ static aclnnStatus run(const struct hc_call *call) {
 /* What the versions have in common. */
 struct request {
     struct hc_grouped_product p;
-    const aclTensorList *weights, *weight_scales; /* the second version */
-    const aclTensor *weight, *weight_scale;       /* the first version */
+    const aclTensorList *weights, *weight_scales, *assists; /* the second version */
+    const aclTensor *weight, *weight_scale;                 /* the first version */
     const aclTensor *x, *x_scale, *smooth, *output, *output_scale;
     int64_t quant_mode;
 };
@@ -205,6 +208,7 @@ static aclnnStatus plan(struct request *r, const aclTensor *output_offset, uint6
     HC_TRY(check_outputs(r, &args));
     const aclTensor bytes = hc_fp4_bytes(r->output);
     const int role = HC_ROLE_IN | (r->weights != NULL ? HC_ROLE_LIST : 0);
+    const int optional_list = HC_ROLE_IN | HC_ROLE_OPTIONAL | (r->assists != NULL ? HC_ROLE_LIST : 0);
     const struct hc_operand operands[SLOTS] = {
         [X] = {r->x, NULL, HC_ROLE_IN, "x"},
         [WEIGHT] = {r->weight, r->weights, role, "weight"},
@@ -214,7 +218,8 @@ static aclnnStatus plan(struct request *r, const aclTensor *output_offset, uint6
         [GROUPS] = {r->p.groups, NULL, HC_ROLE_IN, "groupList"},
         [Y] = {&bytes, NULL, HC_ROLE_OUT, "output"},
         [Y_SCALE] = {r->output_scale, NULL, HC_ROLE_OUT, "outputScale"},
-        [Y_OFFSET] = {output_offset, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "outputOffset"}};
+        [Y_OFFSET] = {output_offset, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "outputOffset"},
+        [ASSIST] = {NULL, r->assists, optional_list, "weightAssistMatrix"}};
     const struct hc_plan p = {.name = r->p.name,
                               .run = run,
                               .args = &args,
@@ -263,9 +268,13 @@ static aclnnStatus check_modes(const struct request *r, const struct modes *m, a
     const aclTensor *scale =
         r->weight_scales != NULL && r->weight_scales->size > 0 ? r->weight_scales->data[0] : NULL;
     const bool blocks = scale != NULL && scale->dtype == ACL_FLOAT8_E8M0;
-    HC_CHECK(m->dequant_mode == 0 || (m->dequant_mode == 2 && blocks), ACLNN_ERR_PARAM_INVALID,
-             "%s: dequantMode is %lld, wanted 0 (scales of columns) or 2 (MX, with scales of float8_e8m0)",
-             name, (long long)m->dequant_mode);
+    const bool parts = r->assists != NULL;
+    HC_CHECK(
+        m->dequant_mode == 0 || (m->dequant_mode == 1 && parts) || (m->dequant_mode == 2 && blocks),
+        ACLNN_ERR_PARAM_INVALID,
+        "%s: dequantMode is %lld, wanted 0 (scales of columns), 1 (of groups of rows too, x of int8 with a "
+        "weight of int4) or 2 (MX, with scales of float8_e8m0)",
+        name, (long long)m->dequant_mode);
     HC_CHECK(m->dequant_type == ACL_FLOAT || m->dequant_type == ACL_FLOAT16 || m->dequant_type == ACL_BF16,
              ACLNN_ERR_PARAM_INVALID, "%s: dequantDtype is %lld, wanted float32, float16 or bfloat16", name,
              (long long)m->dequant_type);
@@ -276,14 +285,24 @@ static aclnnStatus check_modes(const struct request *r, const struct modes *m, a
     return 0;
 }
 
-/* Of weights narrower than x. */
-static aclnnStatus refuse_lists(const char *name, const aclTensorList *assist, const aclTensor *bias) {
-    for (size_t i = 0; assist != NULL && i < assist->size; i++)
-        HC_CHECK(given(assist->data[i]) == NULL, ACLNN_ERR_PARAM_INVALID,
-                 "%s: weightAssistMatrix[%zu] is %s, wanted none: it is not supported", name, i,
-                 HC_SHOW(assist->data[i]));
+/* An int8 x with a weight of int4 wants what makes up for x - 8; nothing else has such a matrix. */
+static aclnnStatus check_assist(struct request *r, const aclTensorList *assist, const aclTensor *bias) {
+    const char *name = r->p.name;
+    const aclTensor *first = assist != NULL && assist->size > 0 ? assist->data[0] : NULL,
+                    *weight = r->weights != NULL && r->weights->size > 0 ? r->weights->data[0] : NULL;
+    const bool wanted =
+        weight != NULL && weight->dtype == ACL_INT32 && r->x != NULL && r->x->dtype == ACL_INT8;
     HC_CHECK(given(bias) == NULL, ACLNN_ERR_PARAM_INVALID, "%s: bias is %s, wanted none: it is not supported",
              name, HC_SHOW(bias));
+    HC_CHECK(!wanted || given(first) != NULL, ACLNN_ERR_PARAM_NULLPTR,
+             "%s: weightAssistMatrix is null, x %s with weight %s of int4 wants it", name, HC_SHOW(r->x),
+             HC_SHOW(weight));
+    HC_CHECK(wanted || given(first) == NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: weightAssistMatrix[0] is %s, wanted none: it is of x of int8 with a weight of int4", name,
+             HC_SHOW(first));
+    if (!wanted) return 0;
+    r->assists = assist;
+    r->p.bias = hc_grouped_many(assist);
     return 0;
 }
 
@@ -310,7 +329,7 @@ static aclnnStatus refuse_lists(const char *name, const aclTensorList *assist, c
                             .output_scale = outputScale,                                                     \
                             .quant_mode = quantMode};                                                        \
         const struct modes modes = {dequantMode, dequantDtype, groupListType};                               \
-        HC_TRY(refuse_lists(#api, weightAssistMatrix, bias));                                                \
+        HC_TRY(check_assist(&r, weightAssistMatrix, bias));                                                  \
         HC_TRY(check_modes(&r, &modes, &r.p.dtype));                                                         \
         return plan(&r, NULL, workspaceSize, executor);                                                      \
     }                                                                                                        \

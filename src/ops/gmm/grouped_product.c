@@ -39,10 +39,10 @@ static struct hc_grouped grouped_of(const struct hc_grouped_product *p, const ac
 /* A weight of floating point has none of the scales; integers are both quantised. */
 static aclnnStatus check_types(const struct hc_grouped_product *p) {
     const aclTensor *x = list_at(&p->x, 0), *weight = list_at(&p->weight, 0);
-    if (hc_is_quantised(weight) && x->dtype == ACL_INT8) return 0;
+    if (hc_is_quantised(weight) && (x->dtype == ACL_INT8 || x->dtype == ACL_INT32)) return 0;
     HC_CHECK(hc_fits_f32(x->dtype) && hc_fits_f32(weight->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: x is %s, weight %s: wanted both of int8, of fp8 or of floating point", p->name, HC_SHOW(x),
-             HC_SHOW(weight));
+             "%s: x is %s, weight %s: wanted both of int8 or int4, of fp8 or of floating point", p->name,
+             HC_SHOW(x), HC_SHOW(weight));
     HC_CHECK(p->scale.n == 0 && p->rows.n == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: scales are given with weight %s, wanted none", p->name, HC_SHOW(weight));
     return 0;

@@ -8,6 +8,7 @@ import torch
 from aclnn import OperatorError, Typed, call
 from compare import assert_close, make
 from narrow import E4M3, mx_quantise, mx_values
+from quant_cases import pack
 
 VERSIONS = ("V2", "V3", "WeightNz", "WeightNzV2")
 TOKENS, CHOICES, K, N = 23, 4, 64, 48
@@ -90,6 +91,29 @@ def test_int8(version: str, index: torch.dtype) -> None:
                     assert_close(out, want, 8, 1e-5 * float(z.abs().max()))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_int4_weights(parts: int, version: str) -> None:
+    """int8 tokens count as x - 8, which the bias makes up for."""
+    x, weight = integers((M, K), 1), integers((4, K, N), 2) >> 4
+    scale, rows = make((4, parts, N), torch.float32, 3, 1e-3, 1e-2), make((M,), torch.float32, 4, 0.1, 0.5)
+    logit, bias = make((M,), torch.float32, 5, 0, 1), make((4, N), torch.float32, 8)
+    scaled = weight.double() * scale.double().repeat_interleave(K // parts, 1)
+    z = (product(x.double() - 8, scaled) + of_rows(bias)) * rows[:END, None].double()
+    numbers = scale.view(torch.int32).long() & 0xFFFFFFFF
+    out = run(
+        version,
+        x=x,
+        weight=pack(weight.int()),
+        scale=numbers,
+        bias=bias,
+        rows=rows,
+        logit=logit,
+        index=routes(),
+    )
+    assert_close(out, combined(z, logit, routes(), None, 1, 0), 8, 1e-5 * float(z.abs().max()))
+
+
 def test_ends_and_without_weights() -> None:
     x, weight, scale = integers((M, K), 1), integers((4, K, N), 2), torch.full((4, N), 1e-3)
     want = combined(product(x, weight) * of_rows(scale), None, routes(), None, 1, 0)
@@ -141,5 +165,5 @@ def test_bad_input() -> None:
     refused("groupList is null", groups=None)
     refused("groupList\\[0\\] is 99", groups=torch.tensor([99, 0, 0, 0]))
     refused("x2 is int8\\[64,48\\]", weight=weight[0])
-    refused("int8 with int4", weight=torch.zeros(4, K, N // 8, dtype=torch.int32))
+    refused("x of int8 with a weight of int4 wants", weight=torch.zeros(4, K, N // 8, dtype=torch.int32))
     refused("x is float32", x=x.float())

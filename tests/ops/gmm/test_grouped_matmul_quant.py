@@ -164,7 +164,7 @@ def test_refusals() -> None:
         "no antiquantScaleOptional": {"x": half},
         "scaleOptional is given with x of floating": {"x": half, "antiquant": scale, "scale": scale},
         "actType is 2": {"scale": scale, "act": 2},
-        "wanted int8 as x": {"scale": scale, "weight": pack(weight)},
+        "x of int8 with a weight of int4 wants": {"scale": scale, "weight": pack(weight)},
     }.items():
         given = {"x": x, "weight": weight, "y": y} | change
         with pytest.raises(OperatorError, match=text):

@@ -8,6 +8,7 @@ import torch
 from aclnn import HIFLOAT8, OperatorError, Typed, call
 from compare import assert_close, make
 from narrow import E2M1, E4M3, E5M2, assert_mx, decode, mx_quantise, mx_values
+from quant_cases import pack
 
 FIRST = "aclnnGroupedMatmulSwigluQuantWeightNZ"
 SECOND = ("aclnnGroupedMatmulSwigluQuantV2", "aclnnGroupedMatmulSwigluQuantWeightNzV2")
@@ -81,6 +82,32 @@ def test_int8(lengths: tuple[int, ...]) -> None:
                     out,
                 )
                 assert_quantised(y, out, want)
+
+
+@pytest.mark.parametrize("op", SECOND)
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("parts", [1, 4])
+def test_int4_weights(parts: int, bits: int, op: str) -> None:
+    """Scales of groups of rows; int8 tokens count as x - 8, which weightAssistMatrix makes up for."""
+    lengths = (30, 0, 5, 1)
+    m = sum(lengths) + BEHIND
+    x, weight = integers((m, K), 1) >> (8 - bits), integers((4, K, N), 2) >> 4
+    scale, rows = make((4, parts, N), torch.float32, 3, 1e-3, 1e-2), make((m,), torch.float32, 4, 0.1, 0.5)
+    assist = make((4, N), torch.float32, 5, -1, 1) if bits == 8 else torch.zeros(4, N)
+    scaled = weight.double() * scale.double().repeat_interleave(K // parts, 1)
+    taken = x.double()[: m - BEHIND].split(lengths)
+    by = [
+        (a - (8 if bits == 8 else 0)) @ w + b.double() for a, w, b in zip(taken, scaled, assist, strict=True)
+    ]
+    want = gate(torch.cat(by) * rows[: m - BEHIND, None].double())
+    numbers = scale.view(torch.int32).long() & 0xFFFFFFFF
+    given = x if bits == 8 else pack(x.int())
+    y, out = torch.full((m, H), 9, dtype=torch.int8), torch.full((m,), 9.0)
+    call(
+        op, given, [pack(weight.int())], [numbers], [assist] if bits == 8 else None, None, rows, None,
+        groups_of(lengths, False), int(bits == 8 and parts > 1), 0, 0, 0, None, y, out,
+    )  # fmt: skip
+    assert_quantised(y, out, want)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -204,6 +231,7 @@ def test_bad_input() -> None:
     refused("groupListType is 2", list=2)
     refused("bias is float32", bias=torch.ones(2, N))
     refused("weightAssistMatrix\\[0\\] is", assist=[torch.ones(2, N)])
+    refused("weightAssistMatrix is null", weight=[torch.zeros(2, K, N // 8, dtype=torch.int32)])
     refused("smoothScale is", smooth=torch.ones(2, H + 1))
     refused("output is int8", y=torch.zeros(m, N, dtype=torch.int8))
     refused("outputScale is float32", out=torch.zeros(m + 1))
