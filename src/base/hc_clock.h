@@ -25,7 +25,7 @@ static inline uint64_t hc_ticks(void) {
 #endif
 }
 
-/* So far from now on the clock that pthread_cond_clockwait takes (CLOCK_MONOTONIC). */
+/* So far from now on CLOCK_MONOTONIC: for conditions of hc_cond_init. */
 static inline struct timespec hc_deadline_ns(uint64_t ns) {
     const uint64_t at = hc_now_ns() + ns;
     return (struct timespec){(time_t)(at / 1000000000u), (long)(at % 1000000000u)};

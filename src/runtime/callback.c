@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "hc_clock.h"
+#include "hc_cond.h"
 #include "hc_error.h"
 #include "hc_outcome.h"
 #include "hc_stream.h"
@@ -24,7 +25,9 @@ struct call {
 };
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t g_changed = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t g_changed;
+
+__attribute__((constructor)) static void init_changed(void) { hc_cond_init(&g_changed); }
 static struct call *g_first, *g_last; /* handed over, not run yet */
 
 struct host_func {
@@ -92,7 +95,7 @@ static aclError run_callback(void *arg) {
     hand_over(c);
     while (c->blocking && !c->done && !aborted) {
         const struct timespec soon = hc_deadline(100); /* an abort does not signal this condition */
-        pthread_cond_clockwait(&g_changed, &g_lock, CLOCK_MONOTONIC, &soon);
+        pthread_cond_timedwait(&g_changed, &g_lock, &soon);
         aborted = hc_abort_requested();
     }
     pthread_mutex_unlock(&g_lock);
@@ -190,7 +193,7 @@ aclError aclrtProcessReport(int32_t timeout) {
     pthread_mutex_lock(&g_lock);
     while ((c = take_of(self)) == NULL && late != ETIMEDOUT) {
         if (timeout < 0) pthread_cond_wait(&g_changed, &g_lock);
-        else late = pthread_cond_clockwait(&g_changed, &g_lock, CLOCK_MONOTONIC, &deadline);
+        else late = pthread_cond_timedwait(&g_changed, &g_lock, &deadline);
     }
     pthread_mutex_unlock(&g_lock);
     HC_CHECK(c != NULL, ACL_ERROR_RT_REPORT_TIMEOUT, "aclrtProcessReport: no callback within %d ms", timeout);
@@ -199,6 +202,6 @@ aclError aclrtProcessReport(int32_t timeout) {
 
 void hc_callback_after_fork(void) {
     pthread_mutex_init(&g_lock, NULL);
-    pthread_cond_init(&g_changed, NULL);
+    init_changed();
     g_first = g_last = NULL;
 }

@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "hc_clock.h"
+#include "hc_cond.h"
 #include "hc_error.h"
 
 struct hc_pool hc_event_pool = HC_POOL("event", 128, 1 << 20);
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t g_changed = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t g_changed;
 static _Atomic int64_t g_wait_timeout_s; /* aclrtSetOpWaitTimeout; 0: none */
+
+__attribute__((constructor)) static void init_changed(void) { hc_cond_init(&g_changed); }
 
 /* Bit 4 has no name any more; the default of older releases, 0xE, holds it. */
 enum {
@@ -125,7 +128,7 @@ static aclError await_record(struct hc_record *r, const struct timespec *deadlin
     while (!r->done && code == ACL_SUCCESS) {
         if (hc_abort_requested()) code = ACL_ERROR_RT_STREAM_ABORT;
         else if (deadline == NULL) pthread_cond_wait(&g_changed, &g_lock);
-        else if (pthread_cond_clockwait(&g_changed, &g_lock, CLOCK_MONOTONIC, deadline) == ETIMEDOUT) {
+        else if (pthread_cond_timedwait(&g_changed, &g_lock, deadline) == ETIMEDOUT) {
             code = ACL_ERROR_RT_EVENT_SYNC_TIMEOUT;
         }
     }
@@ -469,5 +472,5 @@ void hc_events_destroy(void) { hc_handle_each(&hc_event_pool, destroy_one, NULL)
 void hc_event_after_fork(void) {
     hc_pool_reset(&hc_event_pool);
     pthread_mutex_init(&g_lock, NULL);
-    pthread_cond_init(&g_changed, NULL);
+    init_changed();
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The client's callback for errors of queued tasks. */
 #include <stdatomic.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "hc_error.h"
 #include "hc_runtime.h"
+#include "hc_thread.h"
 
 /* Valid during the callback only: it lies on the worker's stack. */
 struct aclrtExceptionInfo {
@@ -26,7 +25,7 @@ void hc_exception_report(aclError code, int32_t device, int32_t stream) {
     const aclrtExceptionInfoCallback callback = atomic_load(&g_callback);
     if (callback == NULL) return;
     struct aclrtExceptionInfo info = {(uint32_t)code, (uint32_t)device, (uint32_t)stream,
-                                      atomic_fetch_add(&g_task, 1), (uint32_t)syscall(SYS_gettid)};
+                                      atomic_fetch_add(&g_task, 1), (uint32_t)hc_thread_id()};
     callback(&info);
 }
 

@@ -29,6 +29,7 @@
 #include "hc_clock.h"
 #include "hc_interrupted.h"
 #include "hc_stream.h"
+#include "hc_thread.h"
 
 /* GRACE: far below the second that a person waits, far above an instruction of Python. AGAIN: a launcher
  * passes on the signal that the terminal has sent already. */
@@ -76,7 +77,7 @@ static void call_before(int number, siginfo_t *info, void *context) {
 
 /* The main thread's stack, taken by itself, and the exception in whose handler it is. */
 static bool was_asked(void) {
-    if (gettid() != g.thread || !atomic_exchange(&g.look, false)) return false;
+    if (hc_thread_id() != g.thread || !atomic_exchange(&g.look, false)) return false;
     g.num_frames = backtrace(g.frames, MOST_FRAMES);
     const struct type_info *type = g.caught != NULL ? g.caught() : NULL;
     g.handled = type != NULL ? type->name : NULL;
@@ -122,10 +123,14 @@ static int on_noticed(void *arg) {
     return 0;
 }
 
+/* Looks a thousand times a second: a semaphore's own timed wait goes by the time of day, which may be set, up
+ * to glibc 2.30. */
 static bool posted_within(sem_t *posted, int64_t ms) {
-    const struct timespec deadline = hc_deadline(ms);
-    while (sem_clockwait(posted, CLOCK_MONOTONIC, &deadline) != 0)
-        if (errno == ETIMEDOUT) return false;
+    const uint64_t end = hc_now_ns() + (uint64_t)ms * 1000000u;
+    while (sem_trywait(posted) != 0) {
+        if (hc_now_ns() >= end) return false;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
     return true;
 }
 
@@ -226,7 +231,7 @@ static int start_thread(void) {
 /* The library of C++ is the process's own, if it has one. Asked once, so that what it keeps per thread exists
  * before a handler asks: in a thread's first question memory is taken. */
 static void find_caught(pid_t thread) {
-    void *library = gettid() == thread ? dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    void *library = hc_thread_id() == thread ? dlopen("libstdc++.so.6", RTLD_LAZY | RTLD_NOLOAD) : NULL;
     void *found = library != NULL ? dlsym(library, "__cxa_current_exception_type") : NULL;
     if (found == NULL) return;
     memcpy(&g.caught, &found, sizeof found);

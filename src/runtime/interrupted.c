@@ -2,15 +2,15 @@
 #include "hc_interrupted.h"
 
 #include <stdatomic.h>
-#include <unistd.h>
 
 #include "hc_runtime.h"
+#include "hc_thread.h"
 
 static atomic_bool g_drops, g_cuts, g_dropped;
 static atomic_int g_thread;
 
 bool hc_interrupt_drops(void) { return HC_UNLIKELY(atomic_load_explicit(&g_drops, memory_order_relaxed)); }
-bool hc_interrupt_here(void) { return hc_interrupt_drops() && gettid() == atomic_load(&g_thread); }
+bool hc_interrupt_here(void) { return hc_interrupt_drops() && hc_thread_id() == atomic_load(&g_thread); }
 bool hc_interrupted(void) { return atomic_load(&g_dropped); }
 bool hc_results_unwanted(void) { return HC_UNLIKELY(atomic_load_explicit(&g_cuts, memory_order_relaxed)); }
 

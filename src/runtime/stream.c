@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "hc_clock.h"
+#include "hc_cond.h"
 #include "hc_error.h"
 #include "hc_interrupted.h"
 #include "hc_memory.h"
@@ -29,11 +30,10 @@ static _Atomic(void (*)(void)) g_aborted;
 
 void hc_stream_on_abort(void (*aborted)(void)) { atomic_store(&g_aborted, aborted); }
 
-/* Wait for `cond`, for ever or until the deadline; *late is set when that has passed. Monotonic clock, so
- * that setting the time of day cannot end a wait. */
+/* Wait for `cond`, for ever or until the deadline; *late is set when that has passed. */
 static void wait_on(pthread_cond_t *cond, struct hc_stream *s, const struct timespec *deadline, bool *late) {
     if (deadline == NULL) pthread_cond_wait(cond, &s->lock);
-    else *late = pthread_cond_clockwait(cond, &s->lock, CLOCK_MONOTONIC, deadline) == ETIMEDOUT;
+    else *late = pthread_cond_timedwait(cond, &s->lock, deadline) == ETIMEDOUT;
 }
 
 /* Needs the lock, as all static functions below that take a stream. NULL when out of memory. */
@@ -162,7 +162,7 @@ static void doze(struct hc_stream *s) {
     const struct timespec until = hc_deadline_ns(DOZE_US * 1000u);
     s->dozed_at = s->submitted;
     s->dozing = true;
-    pthread_cond_clockwait(&s->work, &s->lock, CLOCK_MONOTONIC, &until);
+    pthread_cond_timedwait(&s->work, &s->lock, &until);
     s->dozing = false;
 }
 
@@ -522,8 +522,8 @@ struct hc_stream *hc_stream_create(struct hc_context *context, uint32_t priority
     s->priority = priority;
     s->flags = flags;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->work, NULL);
-    pthread_cond_init(&s->done, NULL);
+    hc_cond_init(&s->work);
+    hc_cond_init(&s->done);
     hc_copy_gate_enter(); /* who moves memory has paused all streams there are: none may appear meanwhile */
     hc_handle_publish(&s->handle);
     if (atomic_load(&s->device->abandoned) != 0) atomic_fetch_or(&s->state, HC_STREAM_FAILED);
