@@ -45,6 +45,18 @@ aclTensor hc_fp4_bytes(const aclTensor *t) {
     return bytes;
 }
 
+aclTensor hc_fp4_of_bytes(const aclTensor *bytes, aclDataType dtype) {
+    aclTensor t = *bytes;
+    if (!hc_is_fp4(dtype)) return t;
+    const int32_t packed = packed_dim(&t);
+    t.dtype = dtype;
+    for (int32_t d = 0; d < t.rank; d++)
+        if (d != packed) t.stride[d] *= 2;
+    t.shape[packed] *= 2;
+    t.numel *= 2;
+    return t;
+}
+
 /* A plan would refuse the type; so what it checks of other tensors is checked here. */
 aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t) {
     HC_CHECK(t->base != NULL || t->numel == 0, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is %s but has no memory",

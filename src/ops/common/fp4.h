@@ -8,6 +8,8 @@
 static inline bool hc_is_fp4(aclDataType t) { return t == ACL_FLOAT4_E2M1 || t == ACL_FLOAT4_E1M2; }
 /* The bytes of t as uint8: half as many along the packed dimension. Other tensors as they are. */
 aclTensor hc_fp4_bytes(const aclTensor *t);
+/* Such bytes as the fp4 that they were; another dtype leaves them as they are. */
+aclTensor hc_fp4_of_bytes(const aclTensor *bytes, aclDataType dtype);
 /* An fp4 tensor's packed dimension holds pairs. */
 aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t);
 

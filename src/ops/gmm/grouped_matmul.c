@@ -12,6 +12,7 @@
 struct args {
     bool by_steps, listed, counts;
     size_t groups, num_values;
+    aclDataType x_dtype, weight_dtype; /* fp4 are bytes in the plan */
     int64_t values[];
 };
 
@@ -50,30 +51,45 @@ static aclnnStatus read_list(const struct hc_call *call, const struct hc_grouped
 /* Whether weights are fp8 or hifloat8, in phase two. */
 static bool is_narrow(const struct hc_grouped *g) { return hc_is_narrow(g->weight.flat->dtype); }
 
+/* fp4 of a list that the plan has as bytes; other lists as they are. */
+static aclnnStatus open_fp4(const char *name, aclDataType dtype, struct hc_grouped_list *list, void **owned) {
+    if (!hc_is_fp4(dtype)) return 0;
+    aclTensor *four = hc_block_take_array(list->n, sizeof *four);
+    HC_CHECK(four != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu tensors", name, list->n);
+    for (size_t i = 0; i < list->n; i++) four[i] = hc_fp4_of_bytes(list->flat + i, dtype);
+    *owned = four;
+    list->flat = four;
+    return 0;
+}
+
 /* Operands x, weight, biasOptional, groupListOptional, y, and the scales of quantised products. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
-    const struct hc_grouped g = {.name = call->name,
-                                 .x = from_call(call, 0),
-                                 .weight = from_call(call, 1),
-                                 .bias = from_call(call, 2),
-                                 .y = from_call(call, 4),
-                                 .scale = from_call(call, 5),
-                                 .offset = from_call(call, 6),
-                                 .antiquant = from_call(call, 7),
-                                 .shift = from_call(call, 8),
-                                 .rows = from_call(call, 9),
-                                 .weight_name = "weight",
-                                 .groups = a->groups,
-                                 .by_steps = a->by_steps,
-                                 .listed = a->listed};
+    struct hc_grouped g = {.name = call->name,
+                           .x = from_call(call, 0),
+                           .weight = from_call(call, 1),
+                           .bias = from_call(call, 2),
+                           .y = from_call(call, 4),
+                           .scale = from_call(call, 5),
+                           .offset = from_call(call, 6),
+                           .antiquant = from_call(call, 7),
+                           .shift = from_call(call, 8),
+                           .rows = from_call(call, 9),
+                           .weight_name = "weight",
+                           .groups = a->groups,
+                           .by_steps = a->by_steps,
+                           .listed = a->listed};
     int64_t *first = hc_block_take_array(2 * a->groups + 1, sizeof *first);
     HC_CHECK(first != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name, a->groups);
-    aclnnStatus status = 0;
-    if (a->listed) status = read_list(call, &g, first);
-    else hc_grouped_lengths(&g, first);
+    void *owned[2] = {NULL};
+    aclnnStatus status = open_fp4(call->name, a->x_dtype, &g.x, &owned[0]);
+    if (status == 0) status = open_fp4(call->name, a->weight_dtype, &g.weight, &owned[1]);
+    if (status == 0 && a->listed) status = read_list(call, &g, first);
+    else if (status == 0) hc_grouped_lengths(&g, first);
     if (status == 0) status = is_narrow(&g) ? hc_grouped_narrow_run(&g, first) : hc_grouped_run(&g, first);
     hc_block_give(first);
+    hc_block_give(owned[0]);
+    hc_block_give(owned[1]);
     return status;
 }
 
@@ -144,6 +160,72 @@ static aclnnStatus check_floats(const struct request *r) {
     return 0;
 }
 
+/* In phase one, of a list that has some. */
+static const aclTensor *list_first(const struct hc_grouped_list *list) { return list->at[0]; }
+
+/* The list with the bytes of its fp4 in place of them; itself where it has none. */
+struct bytes_list {
+    aclTensorList list;
+    void *owned;
+};
+
+static aclnnStatus bytes_of(const char *name, const aclTensorList *list, struct bytes_list *bytes) {
+    if (!hc_is_fp4(list->data[0]->dtype)) return 0;
+    const size_t n = list->size;
+    aclTensor *views = hc_block_take_array(n, sizeof *views + sizeof(aclTensor *));
+    HC_CHECK(views != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu tensors", name, n);
+    bytes->owned = views;
+    bytes->list = (aclTensorList){.size = n, .data = (aclTensor **)(void *)(views + n)};
+    for (size_t i = 0; i < n; i++) {
+        views[i] = hc_fp4_bytes(list->data[i]);
+        bytes->list.data[i] = &views[i];
+    }
+    return 0;
+}
+
+/* Of checked groups, whose lists may be the bytes of theirs in the request. */
+static aclnnStatus make_plan(const struct request *r, const struct hc_grouped *g, uint64_t *workspaceSize,
+                             aclOpExecutor **executor) {
+    const size_t values = r->integers != NULL ? r->integers->size : 0;
+    struct args *args = hc_block_take(sizeof *args + values * sizeof(int64_t));
+    HC_CHECK(args != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", r->name, values);
+    *args = (struct args){g->by_steps,
+                          g->listed,
+                          r->list_type == 1,
+                          g->groups,
+                          values,
+                          list_first(&g->x)->dtype,
+                          list_first(&g->weight)->dtype};
+    if (values > 0) memcpy(args->values, r->integers->data, values * sizeof(int64_t));
+    const aclTensorList *const x = r->x, *const weight = r->weight, *const biasOptional = r->biasOptional,
+                               *const y = r->y, *const scaleOptional = r->scale,
+                               *const offsetOptional = r->offset,
+                               *const antiquantScaleOptional = r->antiquant,
+                               *const antiquantOffsetOptional = r->shift,
+                               *const perTokenScaleOptional = r->rows;
+    const aclTensor *const groupListOptional = values > 0 || !g->listed ? NULL : r->groupListOptional;
+    const struct hc_operand operands[] = {HC_IN_LIST(x),
+                                          HC_IN_LIST(weight),
+                                          HC_IN_LIST(biasOptional),
+                                          HC_IN_OPT(groupListOptional),
+                                          HC_OUT_LIST(y),
+                                          HC_IN_LIST(scaleOptional),
+                                          HC_IN_LIST(offsetOptional),
+                                          HC_IN_LIST(antiquantScaleOptional),
+                                          HC_IN_LIST(antiquantOffsetOptional),
+                                          HC_IN_LIST(perTokenScaleOptional)};
+    const struct hc_plan p = {.name = r->name,
+                              .run = run,
+                              .args = args,
+                              .args_size = sizeof *args + values * sizeof(int64_t),
+                              .operands = operands,
+                              .num_operands = HC_ARRAY_SIZE(operands),
+                              .flops = hc_grouped_flops(g)};
+    const aclnnStatus status = hc_plan(&p, workspaceSize, executor);
+    hc_block_give(args);
+    return status;
+}
+
 static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(r->x && r->weight && r->y, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", r->name,
              !r->x        ? "x"
@@ -173,37 +255,15 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
         HC_TRY(check_floats(r));
         HC_TRY(hc_grouped_check(&g));
     }
-    const size_t values = r->integers != NULL ? r->integers->size : 0;
-    struct args *args = hc_block_take(sizeof *args + values * sizeof(int64_t));
-    HC_CHECK(args != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", r->name, values);
-    *args = (struct args){g.by_steps, g.listed, r->list_type == 1, g.groups, values};
-    if (values > 0) memcpy(args->values, r->integers->data, values * sizeof(int64_t));
-    const aclTensorList *const x = r->x, *const weight = r->weight, *const biasOptional = r->biasOptional,
-                               *const y = r->y, *const scaleOptional = r->scale,
-                               *const offsetOptional = r->offset,
-                               *const antiquantScaleOptional = r->antiquant,
-                               *const antiquantOffsetOptional = r->shift,
-                               *const perTokenScaleOptional = r->rows;
-    const aclTensor *const groupListOptional = values > 0 || !g.listed ? NULL : r->groupListOptional;
-    const struct hc_operand operands[] = {HC_IN_LIST(x),
-                                          HC_IN_LIST(weight),
-                                          HC_IN_LIST(biasOptional),
-                                          HC_IN_OPT(groupListOptional),
-                                          HC_OUT_LIST(y),
-                                          HC_IN_LIST(scaleOptional),
-                                          HC_IN_LIST(offsetOptional),
-                                          HC_IN_LIST(antiquantScaleOptional),
-                                          HC_IN_LIST(antiquantOffsetOptional),
-                                          HC_IN_LIST(perTokenScaleOptional)};
-    const struct hc_plan p = {.name = r->name,
-                              .run = run,
-                              .args = args,
-                              .args_size = sizeof *args + values * sizeof(int64_t),
-                              .operands = operands,
-                              .num_operands = HC_ARRAY_SIZE(operands),
-                              .flops = hc_grouped_flops(&g)};
-    const aclnnStatus status = hc_plan(&p, workspaceSize, executor);
-    hc_block_give(args);
+    struct bytes_list x_bytes = {.owned = NULL}, weight_bytes = {.owned = NULL};
+    struct request seen = *r;
+    aclnnStatus status = bytes_of(r->name, r->x, &x_bytes);
+    if (status == 0) status = bytes_of(r->name, r->weight, &weight_bytes);
+    if (x_bytes.owned != NULL) seen.x = &x_bytes.list;
+    if (weight_bytes.owned != NULL) seen.weight = &weight_bytes.list;
+    if (status == 0) status = make_plan(&seen, &g, workspaceSize, executor);
+    hc_block_give(x_bytes.owned);
+    hc_block_give(weight_bytes.owned);
     return status;
 }
 

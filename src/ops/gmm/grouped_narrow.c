@@ -21,23 +21,33 @@ static struct sizes sizes_of(const struct hc_grouped *g) {
     return (struct sizes){x->shape[0], x->shape[1], weight->shape[weight->rank - 1]};
 }
 
+/* Views of fp4 are of the dimensions before the last two, or of whole rows; their offsets count bytes,
+ * strides elements. */
+static aclTensor halved(const aclTensor *t, aclTensor view) {
+    if (hc_is_fp4(t->dtype)) view.offset = t->offset + (view.offset - t->offset) / 2;
+    return view;
+}
+
 /* Of group i as [k, n]. */
 static aclTensor weight_of(const struct hc_grouped *g, size_t i) {
     if (g->weight.n > 1) return *list_at(&g->weight, i);
     const aclTensor *t = list_at(&g->weight, 0);
-    return t->rank == 3 ? hc_grouped_member(t, i) : *t;
+    return t->rank == 3 ? halved(t, hc_grouped_member(t, i)) : *t;
 }
 
 /* ---- phase one ---- */
 
-/* fp4 has no tensor in a list: its bytes would need a list of their own. */
 static aclnnStatus check_operand(const struct hc_grouped *g, const char *arg, const aclTensor *t,
                                  int32_t rank) {
     HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", g->name, arg);
-    HC_CHECK(hc_is_narrow(t->dtype) && !hc_is_fp4(t->dtype) && t->rank == rank, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted float8_e4m3fn, float8_e5m2 or hifloat8 of %d dimensions", g->name, arg,
-             HC_SHOW(t), (int)rank);
-    return 0;
+    HC_CHECK(hc_is_narrow(t->dtype) && t->rank == rank, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted float8_e4m3fn, float8_e5m2, hifloat8 or fp4 of %d dimensions", g->name,
+             arg, HC_SHOW(t), (int)rank);
+    if (!hc_is_fp4(t->dtype)) return 0;
+    HC_CHECK(!g->by_steps, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted groups of rows with fp4, whose pairs lie along k", g->name, arg,
+             HC_SHOW(t));
+    return hc_fp4_check(g->name, arg, t);
 }
 
 /* Shapes of x, the weights and y. */
@@ -52,6 +62,12 @@ static aclnnStatus check_shapes(const struct hc_grouped *g) {
              "%s: weight has %zu tensors for %zu groups", g->name, g->weight.n, g->groups);
     for (size_t i = 0; i < g->weight.n; i++)
         HC_TRY(check_operand(g, "weight", list_at(&g->weight, i), g->by_steps || g->weight.n > 1 ? 2 : 3));
+    for (size_t i = 0; i < g->weight.n; i++)
+        HC_CHECK(hc_is_fp4(list_at(&g->weight, i)->dtype) == hc_is_fp4(x->dtype) &&
+                     (!hc_is_fp4(x->dtype) || list_at(&g->weight, i)->dtype == list_at(&g->weight, 0)->dtype),
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: x is %s, weight[%zu] %s: wanted fp4 of both, of one type in all weights, or of neither",
+                 g->name, HC_SHOW(x), i, HC_SHOW(list_at(&g->weight, i)));
     const struct sizes s = sizes_of(g);
     for (size_t i = 0; i < g->groups; i++) {
         const aclTensor w = weight_of(g, i);
@@ -98,6 +114,9 @@ static aclnnStatus check_scales(const struct hc_grouped *g) {
     HC_CHECK(mx == (rows != NULL && rows->dtype == ACL_FLOAT8_E8M0), ACLNN_ERR_PARAM_INVALID,
              "%s: scaleOptional is %s, perTokenScaleOptional %s: wanted MX scales of both or of neither",
              g->name, HC_SHOW(scale), rows != NULL ? HC_SHOW(rows) : "null");
+    HC_CHECK(mx || !hc_is_fp4(list_at(&g->x, 0)->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: scaleOptional is %s, wanted MX scales with x %s", g->name, HC_SHOW(scale),
+             HC_SHOW(list_at(&g->x, 0)));
     if (mx && g->by_steps) {
         HC_TRY(check_mx(g, "scaleOptional", scale, (const int64_t[]){all, s.n, 2}, 3));
         return check_mx(g, "perTokenScaleOptional", rows, (const int64_t[]){s.m, all, 2}, 3);
@@ -200,7 +219,7 @@ static aclnnStatus run_group(const struct hc_grouped *g, const struct vectors *v
     struct hc_narrow_product p = {.name = g->name, .accumulate = g->accumulates};
     aclTensor weight = weight_of(g, i), views[2];
     if (g->by_steps) weight = hc_grouped_part(&weight, 0, first, length);
-    p.a = hc_grouped_part(x, g->by_steps, first, length);
+    p.a = halved(x, hc_grouped_part(x, g->by_steps, first, length));
     p.b = hc_transpose_view(&weight, 0, 1);
     p.out = g->by_steps ? hc_grouped_member(y, i) : hc_grouped_part(y, 0, first, length);
     if (length == 0)

@@ -86,6 +86,9 @@ aclnnStatus hc_grouped_product_check(const struct hc_grouped_product *p) {
     const aclTensor z = hc_tensor_view(p->dtype, shape, 2, NULL);
     const struct hc_grouped g = grouped_of(p, &z);
     if (is_narrow(p)) {
+        HC_CHECK(!hc_is_fp4(list_at(&p->weight, 0)->dtype), ACLNN_ERR_PARAM_INVALID,
+                 "%s: weight is %s: fp4 are not supported here, float8_e4m3fn, float8_e5m2 and hifloat8 are",
+                 p->name, HC_SHOW(list_at(&p->weight, 0)));
         HC_CHECK(p->scale.n > 0, ACLNN_ERR_PARAM_NULLPTR, "%s: weight is %s and there is no scale", p->name,
                  HC_SHOW(list_at(&p->weight, 0)));
         return hc_grouped_narrow_check(&g);

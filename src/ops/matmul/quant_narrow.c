@@ -35,20 +35,6 @@ static aclTensor matrix_at(const aclTensor *t, int32_t rank, const int64_t *batc
     return m;
 }
 
-/* Bytes of pairs, packed along the dimension of stride 1, as their fp4 again. */
-static aclTensor as_fp4(const aclTensor *bytes, aclDataType dtype) {
-    aclTensor t = *bytes;
-    if (!hc_is_fp4(dtype)) return t;
-    const int32_t last = t.rank - 1;
-    const int32_t packed = t.stride[last] != 1 && t.stride[last - 1] == 1 ? last - 1 : last;
-    t.dtype = dtype;
-    for (int32_t d = 0; d < t.rank; d++)
-        if (d != packed) t.stride[d] *= 2;
-    t.shape[packed] *= 2;
-    t.numel *= 2;
-    return t;
-}
-
 /* x1 as [m, k], x2 as [n, k]: i says which. */
 static aclTensor oriented(const aclTensor *matrix, int i, bool turned) {
     return (i == 1) != turned ? hc_transpose_view(matrix, 0, 1) : *matrix;
@@ -72,7 +58,7 @@ static aclnnStatus run_batch(const struct job *j, size_t index) {
     aclTensor scales[2];
     struct hc_narrow_scales *of[] = {&p.a_scales, &p.b_scales};
     for (int i = 0; i < 2; i++) {
-        const aclTensor t = as_fp4(hc_arg(call, i == 0 ? X1 : X2), j->a->dtypes[i]);
+        const aclTensor t = hc_fp4_of_bytes(hc_arg(call, i == 0 ? X1 : X2), j->a->dtypes[i]);
         aclTensor m = matrix_at(&t, 2, j->batch, j->batch_rank, index);
         /* Strides of fp4 count elements, offsets bytes. */
         if (hc_is_fp4(t.dtype)) m.offset = t.offset + (m.offset - t.offset) / 2;

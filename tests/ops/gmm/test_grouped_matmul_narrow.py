@@ -7,7 +7,7 @@ import pytest
 import torch
 from aclnn import HIFLOAT8, OperatorError, Typed, call
 from compare import assert_close, make
-from narrow import CODES, E4M3, E5M2, decode, hif8_value, mx_quantise, mx_values
+from narrow import CODES, E1M2, E2M1, E4M3, E5M2, decode, hif8_value, mx_quantise, mx_values, pack4
 
 HIF8 = torch.tensor([hif8_value(c) for c in range(256)], dtype=torch.float64)
 M, K, N, ENDS = 150, 192, 40, [30, 30, 129, 140]
@@ -95,6 +95,60 @@ def test_mx_by_rows(counts: bool) -> None:
         for g, (first, end) in enumerate(SPANS):
             if end > first:
                 close(y[first:end], wide_a[first:end] @ wide_b[g], wide_a[first:end].abs() @ wide_b[g].abs())
+
+
+@pytest.mark.parametrize("types", [(E2M1, E2M1), (E1M2, E1M2), (E2M1, E1M2)])
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize("op", ["aclnnGroupedMatmulV4", "aclnnGroupedMatmulV5"])
+def test_mx_of_fp4_by_rows(op: str, as_list: bool, types: tuple[int, int]) -> None:
+    """Two in a byte, along k or, of weights, along the columns."""
+    a, s1 = mx_quantise(make((M, K), torch.float32, 1), types[0])
+    b, s2 = mx_quantise(make((GROUPS, N, K), torch.float32, 2), types[1])
+    wide_a, wide_b = mx_values(a, s1, types[0]), mx_values(b, s2, types[1]).transpose(1, 2)
+    along_k, along_n = pack4(b).transpose(1, 2), pack4(b.transpose(1, 2).contiguous())
+    bias = make((GROUPS, N), torch.float32, 5)
+    for weight in (along_k, along_n):
+        scale = s2.transpose(1, 2).contiguous()
+        weights = [Typed(w, types[1]) for w in weight.unbind()] if as_list else [Typed(weight, types[1])]
+        y = torch.full((M, N), 9.0)
+        call(
+            op, [Typed(pack4(a), types[0])], weights, [bias], [Typed(scale, 37)], None, None, None, [Typed(s1, 37)],
+            torch.tensor(ENDS), None, None, None, 3, 0, 0, 0, *([None] if op.endswith("V5") else []), [y], None, None,
+        )  # fmt: skip
+        for g, (first, end) in enumerate(SPANS):
+            if end > first:
+                want = wide_a[first:end] @ wide_b[g] + bias[g].double()
+                close(y[first:end], want, wide_a[first:end].abs() @ wide_b[g].abs() + 4)
+        assert y[ENDS[-1] :].eq(0).all()
+
+
+def test_refused_fp4() -> None:
+    a, s1 = mx_quantise(make((M, K), torch.float32, 1), E2M1)
+    b, s2 = mx_quantise(make((GROUPS, N, K), torch.float32, 2), E2M1)
+    weight, scale, y = pack4(b).transpose(1, 2), Typed(s2.transpose(1, 2).contiguous(), 37), torch.zeros(M, N)
+    x, rows = Typed(pack4(a), E2M1), Typed(s1, 37)
+
+    def refused(text: str, *given: object, kind: int = 0) -> None:
+        with pytest.raises(OperatorError, match=text):
+            grouped(*given, y, kind)
+
+    refused(
+        "x is float8_e4m3fn.*weight.0. dtype.40.*wanted fp4 of both",
+        Typed(a, E4M3),
+        Typed(weight, E2M1),
+        scale,
+        rows,
+    )
+    refused(
+        "scaleOptional is float32.*, wanted MX scales with x dtype.40",
+        x,
+        Typed(weight, E2M1),
+        torch.ones(1),
+        None,
+    )
+    refused("wanted groups of rows with fp4", x, Typed(pack4(b[0]).t(), E2M1), scale, rows, kind=2)
+    mixed = [Typed(w, t) for w, t in zip(weight.unbind(), (E2M1, E1M2, E2M1, E2M1), strict=True)]
+    refused("weight.1. dtype.41.*of one type in all weights", x, mixed, scale, rows)
 
 
 def test_blocks_by_rows() -> None:
