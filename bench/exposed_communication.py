@@ -33,6 +33,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "mc2": {"use_ascend_mc2": True},
 }
 STEPS, WARMUP = 6, 2
+BETWEEN_STAGES = ("HcclSend", "HcclRecv")  # which take as long as the other rank computes
 
 
 def rank_main(options: argparse.Namespace) -> None:
@@ -81,7 +82,9 @@ def steps_of(trace: Path) -> list[tuple[float, float, float]]:
 
     def of(kind: str) -> list[Stretch]:
         return [
-            (round(r["ts"] * 1e3), round((r["ts"] + r["dur"]) * 1e3)) for r in records if r["cat"] == kind
+            (round(r["ts"] * 1e3), round((r["ts"] + r["dur"]) * 1e3))
+            for r in records
+            if r["cat"] == kind and r["name"] not in BETWEEN_STAGES
         ]
 
     # A barrier of torch.distributed sums one number.

@@ -48,7 +48,7 @@ def test_what_is_refused_on_ranks_is_told_by_the_rule() -> None:
     refused = matrix.refused_on(axis("PP"), matrix.named("layerzero"))
     assert "--pipeline-model-parallel-size 2: stages" in refused.sentences[0] and not refused.has_remedy
     assert matrix.refused_on(axis("TP"), matrix.named("fused-gelu")).sentences == ()
-    undone = matrix.refused_on(axis("TP"), matrix.named("moe-fb-overlap"))
+    undone = matrix.refused_on(axis("CP"), matrix.named("moe-fb-overlap"))
     assert "give 1" in undone.sentences[0] and not undone.has_remedy
     helped = matrix.refused_on(axis("CP"), matrix.named("alibi"))
     assert "--context-parallel-algo" in helped.sentences[0] and helped.has_remedy

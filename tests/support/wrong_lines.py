@@ -357,6 +357,14 @@ WRONG = {
         "moe-fb-overlap",
         "--moe-unperm2-mem-optim-swap takes what the way back of tokens keeps to the host, which does not exist here; leave it out",
     ),
+    f"{_GROUPED} --moe-fb-overlap --pipeline-model-parallel-size 2 --variable-seq-lengths": _is_wrong(
+        "moe-fb-overlap", "messages between stages have one length here; leave out --variable-seq-lengths"
+    ),
+    f"{_GROUPED} --balanced-moe-experts --pipeline-model-parallel-size 2": _is_wrong(
+        "balanced-moe-experts",
+        "--pipeline-model-parallel-size: groups of ranks for copies are made in the first pass, which stages do not begin together; "
+        "give 1, or leave out --balanced-moe-experts",
+    ),
     f"{_GROUPED} --moe-fb-overlap --swap-attention": _exclude(
         "moe-fb-overlap", "swap-attention", "what it keeps of passes is for one pass at a time"
     ),

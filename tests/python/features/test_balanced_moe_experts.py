@@ -102,6 +102,7 @@ def test_rules() -> None:
     assert "--trans-hot-expert-group-num is 9," in problems(trans_hot_expert_group_num=9)[0]
     assert "--expert-model-parallel-size is 1," in problems(expert_model_parallel_size=1)[0]
     assert "--moe-token-dispatcher-type is allgather;" in problems(moe_token_dispatcher_type="allgather")[0]
+    assert "which stages do not begin together" in problems(pipeline_model_parallel_size=2)[0]
     assert "give --expert-tensor-parallel-size 1" in problems(tensor_model_parallel_size=2)[0]
     assert "--moe-expert-capacity-factor" in problems(moe_expert_capacity_factor=1.0)[0]
     assert "leave moe out" in problems(recompute_modules=["moe"])[0]

@@ -3,7 +3,7 @@
 
 Each has a stream: autograd runs a backward pass on the stream of its forward pass, so micro-batches take two streams in turns. A thread
 of the host hands out the backward pass while the caller's hands out the forward pass, and whatever one of them waits for, which
-is most of all messages between experts, the other computes. Messages of backward passes have groups of ranks of their own:
+is most of all messages between ranks of a layer, the other computes. Messages of backward passes have groups of ranks of their own:
 within a group all ranks send in the order of one thread, and between the two there is none that they would have to agree on.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar, TypeVar
@@ -18,9 +19,15 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from mindspeed.features.moe._groups import beside
+from mindspeed.features.moe._groups import beside, is_beside
 
 Result = TypeVar("Result")
+FORWARD, BACKWARD = "forward", "backward"
+# Of parallel_state: all in which layers exchange messages.
+_GROUPS = (
+    "get_expert_model_parallel_group", "get_tensor_model_parallel_group", "get_expert_tensor_parallel_group",
+    "get_expert_tensor_and_model_parallel_group",
+)  # fmt: skip
 
 
 @functools.cache
@@ -33,6 +40,11 @@ def _streams(device: int) -> tuple[Any, Any]:
     return torch.npu.Stream(device), torch.npu.Stream(device)
 
 
+@functools.cache
+def _buffer(make: Callable[[], Any], stream: int) -> Any:
+    return make()
+
+
 class Beside:
     """Of one step of training."""
 
@@ -43,9 +55,11 @@ class Beside:
 
         self._device = torch.npu.current_device()
         self._calling = torch.npu.current_stream()
-        group = parallel_state.get_expert_model_parallel_group()
-        self._groups = {group: beside(group, "backward", 1)[0]}
+        groups = [getattr(parallel_state, name)() for name in _GROUPS]
+        self._groups = {group: beside(group, BACKWARD, 1)[0] for group in groups if group.size() > 1}
         self._streams = _streams(self._device)
+        self._last: dict[str, Any] = {}  # behind the last pass of a kind
+        self._scalers: set[Any] = set()
 
     def __enter__(self) -> Beside:
         for stream in self._streams:
@@ -59,16 +73,35 @@ class Beside:
             self._calling.wait_stream(stream)
 
     def group_of_backward(self, group: Any) -> Any:
+        group = torch.distributed.group.WORLD if group is None else group
         if group in self._groups:
             return self._groups[group]
+        if group.size() == 1 or is_beside(group):
+            return group
         raise RuntimeError(
-            "--moe-fb-overlap: a backward pass exchanges tokens in a group of ranks that is not that of the experts; leave the flag out"
+            "--moe-fb-overlap: a backward pass sends messages in a group of ranks that is none of tensor-parallel ranks or of experts; "
+            "leave the flag out"
         )
 
-    def on(self, lane: int, function: Callable[[], Result]) -> Result:
-        """A forward pass, or a backward pass by itself."""
-        with torch.npu.stream(self._streams[lane]):
-            return function()
+    def is_first_of(self, scaler: Any) -> bool:
+        """Whether this step has not asked for it yet."""
+        is_new = scaler not in self._scalers
+        self._scalers.add(scaler)
+        return is_new
+
+    def stream(self, lane: int) -> Any:
+        return self._streams[lane]
+
+    def run(self, kind: str, lane: int, function: Callable[[], Result]) -> Result:
+        """A pass, behind the last one of its kind: their gradients are added up in that order, and what one makes for
+        the next ones, such as tables of angles, is there."""
+        stream = self._streams[lane]
+        with torch.npu.stream(stream):
+            if kind in self._last:
+                stream.wait_event(self._last[kind])
+            result = function()
+            self._last[kind] = stream.record_event()
+        return result
 
     def start(self, lane: int, function: Callable[[], Result]) -> Future[Result]:
         """A backward pass, while the caller goes on."""
@@ -76,21 +109,59 @@ class Beside:
         def run() -> Result:
             torch.npu.set_device(self._device)
             with torch.enable_grad():
-                return self.on(lane, function)
+                return self.run(BACKWARD, lane, function)
 
         return _thread().submit(run)
 
 
-def in_its_group(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """_AllToAll.backward."""
+def _is_backward() -> bool:
+    """Whether autograd is calling."""
+    return bool(torch._C._current_graph_task_id() != -1)
 
-    @functools.wraps(backward)
-    def exchanged(ctx: Any, *gradients: Tensor) -> Any:
-        if Beside.now is not None and ctx.group.size() > 1:
-            ctx.group = Beside.now.group_of_backward(ctx.group)
-        return backward(ctx, *gradients)
 
-    return exchanged
+def by_pass(collective: Callable[..., Any]) -> Callable[..., Any]:
+    """A collective of torch.distributed, whoever calls it: forward as it is, backward in the other group."""
+    place = list(inspect.signature(collective).parameters).index("group")
+
+    @functools.wraps(collective)
+    def sent(*args: Any, **kwargs: Any) -> Any:
+        if Beside.now is None or not _is_backward():
+            return collective(*args, **kwargs)
+        if len(args) > place:
+            args = (*args[:place], Beside.now.group_of_backward(args[place]), *args[place + 1 :])
+        else:
+            kwargs["group"] = Beside.now.group_of_backward(kwargs.get("group"))
+        return collective(*args, **kwargs)
+
+    return sent
+
+
+def by_stream(get_global_memory_buffer: Callable[[], Any]) -> Callable[[], Any]:
+    """Of a buffer that every layer gathers into each stream has its own."""
+
+    @functools.wraps(get_global_memory_buffer)
+    def got() -> Any:
+        buffer = get_global_memory_buffer()
+        if Beside.now is None:
+            return buffer
+        make: Any = type(buffer)
+        return _buffer(make, torch.npu.current_stream().npu_stream)
+
+    return got
+
+
+def once(set_loss_scale: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
+    """Each forward pass sets the same scale anew, on its stream, and a backward pass on the other one reads it."""
+
+    @functools.wraps(set_loss_scale)
+    def set_once(scale: Tensor) -> None:
+        if Beside.now is None:
+            set_loss_scale(scale)
+        elif Beside.now.is_first_of(set_loss_scale):
+            torch.npu.current_stream().synchronize()
+            set_loss_scale(scale)
+
+    return set_once
 
 
 def without_pipeline(plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,14 +212,14 @@ def without_pipeline(plain: Callable[..., Any]) -> Callable[..., Any]:
 
         with Beside() as passes:
             with (config.no_sync_func or contextlib.nullcontext)():
-                output = passes.on(0, lambda: forward(0))
+                output = passes.run(FORWARD, 0, lambda: forward(0))
                 for number in range(1, num_microbatches):
                     running = passes.start((number - 1) % 2, functools.partial(backward, output))
                     try:
-                        output = passes.on(number % 2, functools.partial(forward, number))
+                        output = passes.run(FORWARD, number % 2, functools.partial(forward, number))
                     finally:
                         running.result()
-            passes.on((num_microbatches - 1) % 2, functools.partial(backward, output))
+            passes.run(BACKWARD, (num_microbatches - 1) % 2, functools.partial(backward, output))
         total = torch.zeros([], dtype=torch.int, device="npu")
         for count in tokens:
             total += count

@@ -10,6 +10,11 @@ import torch
 _made: dict[tuple[int, str], tuple[Any, list[Any]]] = {}  # by the identity of Megatron's group and a purpose
 
 
+def is_beside(group: Any) -> bool:
+    """Whether it is one of those."""
+    return any(group is made for _, groups in _made.values() for made in groups)
+
+
 def beside(group: Any, purpose: str, count: int) -> list[Any]:
     """`count` more groups of the same ranks. Made once; every rank of the job comes here, for the same purposes in one order."""
     kept = _made.get((id(group), purpose))

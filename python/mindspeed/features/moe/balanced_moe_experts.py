@@ -115,6 +115,11 @@ def check(args: Any) -> Iterator[str]:
             f"experts are copied whole, and {tensor} tensor-parallel ranks (--tensor-model-parallel-size) have slices of them; give "
             "--expert-tensor-parallel-size 1"
         )
+    if (getattr(args, "pipeline_model_parallel_size", None) or 1) > 1:
+        yield (
+            "--pipeline-model-parallel-size: groups of ranks for copies are made in the first pass, which stages do not begin together; "
+            "give 1, or leave out --balanced-moe-experts"
+        )
     if getattr(args, "moe_expert_capacity_factor", None) is not None:
         yield "--moe-expert-capacity-factor drops tokens of full experts, and copies keep them from being full; leave one out"
     if "moe" in (getattr(args, "recompute_modules", None) or ()):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The forward pass of a micro-batch is computed beside the backward pass of the one before, and covers its messages.
 
-Tokens of experts travel in both, and the passes of different micro-batches need nothing of each other. Without pipelines.
+Tokens of experts travel in both, and the passes of different micro-batches need nothing of each other.
 """
 
 from __future__ import annotations
@@ -9,9 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from mindspeed.adaptor import Conflict, Feature, Flag, Level, Need, Patch
 from mindspeed.features.moe import _beside
+from mindspeed.features.pipeline import _pairs_run
 
+_STATE = "megatron.core.parallel_state"
+_SCHEDULES = "megatron.core.pipeline_parallel.schedules"
+_PIPELINES = (
+    "forward_backward_pipelining_without_interleaving",
+    "forward_backward_pipelining_with_interleaving",
+)
+# Of torch.distributed; the last two are newer names.
+_COLLECTIVES = (
+    "all_reduce", "all_gather", "all_gather_into_tensor", "reduce_scatter", "reduce_scatter_tensor", "all_to_all",
+    "all_to_all_single", "broadcast", "reduce", "all_gather_single", "reduce_scatter_single",
+)  # fmt: skip
+_SCALERS = (
+    "megatron.core.transformer.moe.moe_utils:MoEAuxLossAutoScaler",
+    "megatron.core.transformer.multi_token_prediction:MTPLossAutoScaler",
+)
 # What a backward pass communicates or computes there is in the order of one host thread, or draws random numbers.
 _REFUSED = {
     "overlap_grad_reduce": "gradients are reduced behind the last pass; leave out --overlap-grad-reduce",
@@ -23,13 +41,14 @@ _REFUSED = {
     ),
     "enable_cuda_graph": "passes of two streams are no graph; leave out --enable-cuda-graph",
 }
-_OF_ONE_PASS = (
-    "swap-attention", "moe-zero-memory", "recompute-activation-function", "recompute-norm", "recompute-in-bubble",
-    "recompute-in-advance",
-)  # fmt: skip
+_IN_PIPELINES = {
+    "variable_seq_lengths": "messages between stages have one length here; leave out --variable-seq-lengths",
+    "defer_embedding_wgrad_compute": "it counts passes of Megatron's schedule; leave out --defer-embedding-wgrad-compute",
+    "encoder_pipeline_model_parallel_size": (
+        "messages between stages are one tensor here; leave out --encoder-pipeline-model-parallel-size"
+    ),
+}
 _ONE = {
-    "pipeline_model_parallel_size": "passes of a pipeline have an order of their own",
-    "tensor_model_parallel_size": "ranks with slices of a layer exchange messages in both passes, in one group",
     "context_parallel_size": "ranks with parts of a sequence exchange messages in both passes, in one group",
 }
 
@@ -43,7 +62,8 @@ def check(args: Any) -> Iterator[str]:
     kind = getattr(args, "moe_token_dispatcher_type", "allgather")
     if kind != "alltoall":
         yield f"--moe-token-dispatcher-type is {kind}; give alltoall, or leave out --moe-fb-overlap"
-    for name, why in _REFUSED.items():
+    has_stages = (getattr(args, "pipeline_model_parallel_size", None) or 1) > 1
+    for name, why in (_REFUSED | (_IN_PIPELINES if has_stages else {})).items():
         if getattr(args, name, None):
             yield why
 
@@ -80,17 +100,38 @@ FEATURE = Feature(
                 "recompute-in-advance",
             )
         ),
-        Conflict(feature="schedules-method", why="both say which pass comes when"),
+        *(
+            Conflict(
+                feature=name,
+                why="its messages in backward passes are in the group of those in forward passes",
+            )
+            for name in ("ascend-mc2", "ascend-coc")
+        ),
+        Conflict(
+            feature="multiparameter-pipeline",
+            why="messages between stages are one tensor where passes are pairs",
+        ),
+        Conflict(feature="optimize-send-recv-comm", why="both send messages between stages in their own way"),
+        Conflict(
+            feature="dualpipev-dw-detach", why="gradients of weights are no passes of their own in a pair"
+        ),
         Conflict(feature="moe-model-type", why="its messages follow Megatron's in one group of ranks"),
     ),
     needs=(Need(flag="--num-experts", why="a model without experts has no tokens that travel"),),
     check=check,
     patches=(
-        Patch("megatron.core.tensor_parallel.mappings:_AllToAll.backward", _beside.in_its_group, wraps=True),
+        *(
+            Patch(f"torch.distributed:{name}", _beside.by_pass, wraps=True)
+            for name in _COLLECTIVES
+            if hasattr(torch.distributed, name)
+        ),
+        Patch(f"{_STATE}:get_global_memory_buffer", _beside.by_stream, wraps=True),
+        *(Patch(f"{target}.set_loss_scale", _beside.once, wraps=True) for target in _SCALERS),
         Patch(
-            "megatron.core.pipeline_parallel.schedules:forward_backward_no_pipelining",
+            f"{_SCHEDULES}:forward_backward_no_pipelining",
             _beside.without_pipeline,
             wraps=True,
         ),
+        *(Patch(f"{_SCHEDULES}:{name}", _pairs_run.in_pairs, wraps=True) for name in _PIPELINES),
     ),
 )

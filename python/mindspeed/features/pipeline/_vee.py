@@ -50,21 +50,11 @@ class Message(NamedTuple):
 
 
 @dataclass(slots=True)
-class Plan:
-    """orders: of each rank. length: when the last pass ends, in units of a forward pass. kept: the most passes of a rank
-    whose activations wait for their backward pass, or whose gradients of weights are put off.
-
-    Where these are passes of their own (is_apart), all passes take as long; else a backward pass takes twice as long."""
+class Order:
+    """The passes of each rank, whatever the places of its stages."""
 
     place: Place
     orders: list[list[Pass]]
-    length: float
-    kept: int
-    is_apart: bool
-
-    @property
-    def costs(self) -> dict[str, float]:
-        return {FORWARD: 1.0, BACKWARD: 1.0, WEIGHTS: 1.0} if self.is_apart else {FORWARD: 1.0, BACKWARD: 2.0}
 
     def sent(self, rank: int, step: Pass) -> tuple[int, Message] | None:
         """To which rank, and what; None where the next pass is here, or there is none."""
@@ -80,6 +70,22 @@ class Plan:
         """In the order in which they are sent."""
         sent = (self.sent(source, step) for step in self.orders[source])
         return [found[1] for found in sent if found is not None and found[0] == target]
+
+
+@dataclass(slots=True)
+class Plan(Order):
+    """length: when the last pass ends, in units of a forward pass. kept: the most passes of a rank
+    whose activations wait for their backward pass, or whose gradients of weights are put off.
+
+    Where these are passes of their own (is_apart), all passes take as long; else a backward pass takes twice as long."""
+
+    length: float
+    kept: int
+    is_apart: bool
+
+    @property
+    def costs(self) -> dict[str, float]:
+        return {FORWARD: 1.0, BACKWARD: 1.0, WEIGHTS: 1.0} if self.is_apart else {FORWARD: 1.0, BACKWARD: 2.0}
 
 
 @functools.cache  # each step has the same

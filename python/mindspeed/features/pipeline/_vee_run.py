@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running the passes of a pipeline in the shape of a V, with Megatron's own steps for each pass.
+"""Running the passes of a pipeline in their order, with Megatron's own steps for each pass.
 
-Messages of a direction have a group of ranks of their own: one rank only sends in it and the other only receives, in one
-order, so nobody waits for a message whose receiver waits as well. What the next pass needs is asked for before this one.
+Messages of a kind of passes and a direction have a group of ranks of their own: one rank only sends in it and the other only
+receives, in one order, so nobody waits for a message whose receiver waits as well. What the next pass needs is asked for before this one.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+import itertools
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,36 +17,56 @@ import torch
 from torch import Tensor
 
 from mindspeed.adaptor.session import is_on
-from mindspeed.features.pipeline._directions import DOWN, UP, directions
-from mindspeed.features.pipeline._vee import BACKWARD, FORWARD, WEIGHTS, Message, Pass, Plan, plan
+from mindspeed.features.pipeline._directions import DOWN, UP, lanes
+from mindspeed.features.pipeline._vee import BACKWARD, FORWARD, WEIGHTS, Message, Order, Pass, plan
 from mindspeed.ops import later
 
 _Shape = tuple[tuple[int, ...], torch.dtype]
+_LANES = tuple(itertools.product((FORWARD, BACKWARD), (DOWN, UP)))
+_connected: dict[Any, Any] = {}  # groups whose neighbours have met
 
 
 class Mail:
     """Messages of this rank."""
 
-    def __init__(self, order: Plan, rank: int, pipeline: Any, form: _Shape) -> None:
-        self._rank, self._form = rank, form
+    def __init__(self, order: Order, rank: int, pipeline: Any, form: _Shape) -> None:
+        self._rank, self._form, self._place = rank, form, order.place
         self._ranks = torch.distributed.get_process_group_ranks(pipeline)
-        self._groups = directions(pipeline)
-        last = len(order.orders) - 1
-        peers = [peer for peer in (rank - 1, rank + 1) if 0 <= peer <= last]
-        self._expected = {peer: deque(order.messages(peer, rank)) for peer in peers}
+        self._groups = lanes(pipeline, _LANES)
+        if _connected != self._groups:
+            self._connect()
+        self._expected: dict[tuple[int, str], deque[Message]] = defaultdict(deque)
+        for peer in {(rank + step) % order.place.ranks for step in (DOWN, UP)} - {rank}:
+            for message in order.messages(peer, rank):
+                self._expected[peer, message.kind].append(message)
         self._arriving: dict[Message, tuple[Tensor, Any]] = {}
-        self._leaving: list[tuple[Tensor, Any]] = []
+        self._leaving: dict[str, list[tuple[Tensor, Any]]] = {FORWARD: [], BACKWARD: []}
+
+    def _connect(self) -> None:
+        """Two ranks that send to each other for the first time wait for each other, on the host: here, in one order
+        of all pairs of neighbours, as in the order of passes one may wait for what the other sends later."""
+        size = len(self._ranks)
+        for group in self._groups.values():
+            for one in range(size if size > 2 else size - 1):
+                other, number = (one + 1) % size, torch.zeros(1, device="npu")
+                if self._rank == one:
+                    torch.distributed.send(number, self._ranks[other], group)
+                elif self._rank == other:
+                    torch.distributed.recv(number, self._ranks[one], group)
+        _connected.clear()
+        _connected.update(self._groups)
 
     def ask(self, message: Message) -> None:
         """And for what the same rank sends before it."""
         if message in self._arriving:
             return
-        (peer,) = (peer for peer, queue in self._expected.items() if message in queue)
-        queue, direction = self._expected[peer], DOWN if peer < self._rank else UP
+        peer = self._place.rank(message.stage + (-1 if message.kind == FORWARD else 1))
+        queue = self._expected[peer, message.kind]
+        group = self._groups[message.kind, DOWN if peer < self._rank else UP]
         while message not in self._arriving:
             shape, dtype = self._form
             tensor = torch.empty(shape, dtype=dtype, device="npu")
-            work = torch.distributed.irecv(tensor, self._ranks[peer], self._groups[direction])
+            work = torch.distributed.irecv(tensor, self._ranks[peer], group)
             self._arriving[queue.popleft()] = tensor, work
 
     def take(self, message: Message) -> Tensor:
@@ -54,23 +75,25 @@ class Mail:
         work.wait()
         return tensor
 
-    def send(self, peer: int, tensor: Tensor) -> None:
+    def send(self, peer: int, kind: str, tensor: Tensor) -> None:
         tensor = tensor.detach().contiguous()
-        group = self._groups[DOWN if peer > self._rank else UP]
-        self._leaving = [(sent, work) for sent, work in self._leaving if not work.is_completed()]
-        self._leaving.append((tensor, torch.distributed.isend(tensor, self._ranks[peer], group)))
+        group = self._groups[kind, DOWN if peer > self._rank else UP]
+        leaving = [(sent, work) for sent, work in self._leaving[kind] if not work.is_completed()]
+        leaving.append((tensor, torch.distributed.isend(tensor, self._ranks[peer], group)))
+        self._leaving[kind] = leaving
 
     def close(self) -> None:
-        for _, work in self._leaving:
-            work.wait()
+        for leaving in self._leaving.values():
+            for _, work in leaving:
+                work.wait()
 
 
 class Run:
     """One step of training, or of evaluation, on this rank."""
 
-    def __init__(self, models: list[Any], order: Plan, rank: int, mail: Mail, steps: Steps) -> None:
+    def __init__(self, models: list[Any], order: Order, rank: int, mail: Mail, steps: Steps) -> None:
         self._models, self._order, self._rank, self._mail, self._steps = models, order, rank, mail, steps
-        self._here: dict[Message, Tensor] = {}  # from one chunk to the other of the rank where the V turns
+        self._here: dict[Message, Tensor] = {}  # from one chunk to the other of this rank
         self._kept: dict[tuple[int, int], tuple[Tensor | None, Tensor]] = {}
 
     def run(self) -> None:
@@ -124,7 +147,7 @@ class Run:
     def _give(self, step: Pass, tensor: Tensor) -> None:
         sent = self._order.sent(self._rank, step)
         if sent is not None:
-            self._mail.send(sent[0], tensor)
+            self._mail.send(sent[0], step.kind, tensor)
             return
         following = self._stage(step) + (1 if step.kind == FORWARD else -1)
         if 0 <= following <= self._order.place.last:
