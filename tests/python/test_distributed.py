@@ -24,7 +24,7 @@ COLLECTIVES = (
 )  # fmt: skip
 PRODUCTS = (
     "all_gather_products", "products_that_scatter", "products_that_are_summed", "products_of_int8",
-    "products_of_int8_with_int8_on_the_way", "products_of_groups",
+    "products_of_int8_with_int8_on_the_way", "products_with_weights_of_int8", "products_of_groups",
     "products_that_are_normalised", "products_that_are_exchanged", "products_of_experts",
 )  # fmt: skip
 GROUPS = ("groups", "many_groups", "functional_collectives", "differentiable_collectives", "refused")

@@ -590,6 +590,27 @@ def check_products_of_int8() -> None:
             near(out, plain)
 
 
+def check_products_with_weights_of_int8() -> None:
+    """x1 @ ((x2 + offset) * scale) + bias + x3, rounded once, then summed."""
+    name = communicator()
+    for dtype in (torch.float16, torch.bfloat16):
+        for m, k, n, rows in ((12, 192, 33, 0), (700, 64, 40, 32)):
+            groups = 1 if rows == 0 else k // rows
+            x1, x3 = (normal(*s, dtype=dtype, salt=RANK) for s in ((m, k), (m, n)))
+            x2 = normal(k, n, dtype=torch.float32, salt=7 + RANK).mul(40).to(torch.int8)
+            scale, offset = (normal(groups, n, dtype=dtype, salt=s) for s in (3, 4))
+            scale, bias = scale.abs() / 64, normal(n, dtype=dtype, salt=5)
+            out = torch_npu.npu_mm_all_reduce_base(
+                x1.npu(), x2.npu(), name, bias=bias.npu(), antiquant_scale=scale.npu(), antiquant_offset=offset.npu(),
+                x3=x3.npu(), antiquant_group_size=rows,
+            )  # fmt: skip
+            wide = [t.double().repeat_interleave(k // groups, 0) for t in (scale, offset)]
+            want = x1.double() @ ((x2.double() + wide[1]) * wide[0]) + bias.double() + x3.double()
+            plain = want.to(dtype).npu()
+            dist.all_reduce(plain)
+            near(out, plain)
+
+
 def check_products_of_int8_with_int8_on_the_way() -> None:
     """Every rank sends int8, and gets sums of int8: the formula in float64, but for halves of a step."""
     name = communicator()

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "antiquant.h"
 #include "dequant.h"
 #include "gemm_i8.h"
 #include "quant.h"
@@ -45,7 +46,10 @@ aclnnStatus hc_mc2_join(const char *name, const char *group_name, struct hc_mc2_
 static aclnnStatus check_types(const struct hc_mc2 *op) {
     HC_CHECK(hc_fits_f32(op->out->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: output is %s, wanted float16, bfloat16 or float32", op->name, HC_SHOW(op->out));
-    HC_CHECK(op->x1->dtype == op->x2->dtype, ACLNN_ERR_PARAM_INVALID,
+    const bool weights = op->weight_scale != NULL;
+    HC_CHECK(!weights || op->x2->dtype == ACL_INT8, ACLNN_ERR_PARAM_INVALID,
+             "%s: x2 is %s, wanted int8 with antiquantScale", op->name, HC_SHOW(op->x2));
+    HC_CHECK(weights || op->x1->dtype == op->x2->dtype, ACLNN_ERR_PARAM_INVALID,
              "%s: x1 is %s and x2 %s, wanted one type", op->name, HC_SHOW(op->x1), HC_SHOW(op->x2));
     if (op->scale != NULL) {
         HC_CHECK(op->x1->dtype == ACL_INT8, ACLNN_ERR_PARAM_INVALID, "%s: x1 is %s, wanted int8 with a scale",
@@ -94,6 +98,30 @@ static aclnnStatus check_vector(const struct hc_mc2 *op, const aclTensor *t, con
     return 0;
 }
 
+/* One number, one for each column, or one of each for every group of rows. */
+static aclnnStatus check_weights(const struct hc_mc2 *op, struct hc_mc2_args *args) {
+    const aclTensor *scale = op->weight_scale, *offset = op->weight_offset;
+    HC_CHECK(offset == NULL || scale != NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: antiquantOffset is given, antiquantScale is null", op->name);
+    HC_CHECK(op->group_rows >= 0 && (scale != NULL || op->group_rows == 0), ACLNN_ERR_PARAM_INVALID,
+             "%s: antiquantGroupSize is %lld, wanted 0, or more with antiquantScale", op->name,
+             (long long)op->group_rows);
+    if (scale == NULL) return 0;
+    const size_t groups = op->group_rows > 0 ? hc_ceil_div(args->k, (size_t)op->group_rows) : 1;
+    const bool each = scale->rank > 0 && (size_t)scale->shape[scale->rank - 1] == args->n &&
+                      hc_numel(scale) == hc_mul_saturated(groups, args->n);
+    HC_CHECK(hc_fits_f32(scale->dtype) && (each || (hc_numel(scale) == 1 && op->group_rows == 0)),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: antiquantScale is %s, wanted floating point [1] or [%zu,%zu] with antiquantGroupSize %lld",
+             op->name, HC_SHOW(scale), groups, args->n, (long long)op->group_rows);
+    HC_CHECK(offset == NULL || (hc_fits_f32(offset->dtype) && hc_same_shape(offset, scale)),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: antiquantOffset is %s, wanted floating point of the shape of antiquantScale %s", op->name,
+             HC_SHOW(offset), HC_SHOW(scale));
+    args->group_rows = (size_t)op->group_rows;
+    return 0;
+}
+
 static aclnnStatus check_summands(const struct hc_mc2 *op, const struct hc_mc2_args *args) {
     HC_TRY(check_vector(op, op->bias, "bias", args->n, false));
     HC_TRY(check_vector(op, op->scale, "dequantScale", args->n, true));
@@ -112,6 +140,7 @@ aclnnStatus hc_mc2_describe(const struct hc_mc2 *op, struct hc_mc2_args *args) {
     HC_TRY(check_types(op));
     HC_TRY(check_shapes(op, args));
     HC_TRY(check_summands(op, args));
+    HC_TRY(check_weights(op, args));
     return hc_mc2_join(op->name, op->group, args);
 }
 
@@ -141,6 +170,8 @@ aclnnStatus hc_mc2_plan(const struct hc_mc2 *op, const struct hc_mc2_args *args,
         [HC_MC2_GATHERED] = {op->gathered, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "gatherOut"},
         [HC_MC2_SENT_SCALE] = {op->sent_scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "commQuantScale1"},
         [HC_MC2_SUM_SCALE] = {op->sum_scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "commQuantScale2"},
+        [HC_MC2_WEIGHT_SCALE] = {op->weight_scale, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "antiquantScale"},
+        [HC_MC2_WEIGHT_OFFSET] = {op->weight_offset, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "antiquantOffset"},
     };
     const struct hc_plan plan = {.name = op->name,
                                  .args = args,
@@ -218,7 +249,7 @@ static void finish_whole(const void *ctx, size_t row, size_t col, size_t n, cons
 struct product {
     struct hc_gemm gemm;
     struct ending end;
-    void *owned[7];
+    void *owned[10];
     size_t num_owned;
 };
 
@@ -243,6 +274,44 @@ static aclnnStatus operand(struct product *p, const aclTensor *t, struct hc_gemm
     *m = (struct hc_gemm_matrix){.data = hc_data(&view), .dtype = t->dtype};
     m->row = view.rank == 2 ? view.stride[0] : view.shape[view.rank - 1];
     m->col = view.rank == 2 ? view.stride[1] : 1;
+    return 0;
+}
+
+/* x2 of int8 as float32: its own numbers are rounded once, and no product reads them as 16 bits. */
+struct weights {
+    const int8_t *from;
+    float *to;
+    const float *scale, *offset;
+    size_t n, group_rows; /* 0: one group */
+    bool each;
+};
+
+static void open_rows(void *ctx, size_t begin, size_t end) {
+    const struct weights *w = ctx;
+    for (size_t row = begin; row < end; row++) {
+        const size_t at = w->each && w->group_rows > 0 ? row / w->group_rows * w->n : 0;
+        HC_DISPATCH(hc_antiquant)(w->n, w->to + row * w->n, w->from + row * w->n, w->scale + at,
+                                  w->offset + at, w->each, w->each);
+    }
+}
+
+static aclnnStatus open_weights(struct product *p, const struct hc_call *call, struct hc_gemm_matrix *m) {
+    const struct hc_mc2_args *args = call->args;
+    const aclTensor *x2 = hc_arg(call, HC_MC2_X2), *scale = hc_arg(call, HC_MC2_WEIGHT_SCALE);
+    struct weights w = {.n = args->n, .group_rows = args->group_rows, .each = hc_numel(scale) > 1};
+    aclTensor view;
+    HC_TRY(convert(p, x2, ACL_INT8, &view));
+    w.from = (const int8_t *)hc_data(&view);
+    HC_TRY(numbers(p, scale, &w.scale));
+    HC_TRY(numbers(p, hc_arg(call, HC_MC2_WEIGHT_OFFSET), &w.offset));
+    float *memory = hc_block_take_zeroed(args->k * args->n + hc_numel(scale), sizeof *memory);
+    p->owned[p->num_owned++] = memory;
+    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for the floats of x2 %s", call->name,
+             HC_SHOW(x2));
+    w.to = memory;
+    if (w.offset == NULL) w.offset = memory + args->k * args->n; /* zeros */
+    hc_parallel_for(args->k, 1 + 16384 / hc_max_size(args->n, 1), open_rows, &w);
+    *m = (struct hc_gemm_matrix){.data = memory, .dtype = ACL_FLOAT, .row = (int64_t)args->n, .col = 1};
     return 0;
 }
 
@@ -303,7 +372,8 @@ static aclnnStatus compute(struct product *p, const struct hc_call *call, void *
     if (x1 != NULL)
         g->a = (struct hc_gemm_matrix){.data = x1, .dtype = a->dtype, .row = (int64_t)args->k, .col = 1};
     else HC_TRY(own_rows(p, a, rows.first, &g->a));
-    HC_TRY(operand(p, hc_arg(call, HC_MC2_X2), &g->b));
+    if (hc_arg(call, HC_MC2_WEIGHT_SCALE) != NULL) HC_TRY(open_weights(p, call, &g->b));
+    else HC_TRY(operand(p, hc_arg(call, HC_MC2_X2), &g->b));
     p->end.cols = args->n;
     p->end.out = out, p->end.dtype = hc_arg(call, HC_MC2_OUT)->dtype;
     HC_TRY(set_ending(p, call));

@@ -23,7 +23,9 @@ enum {
     HC_MC2_OUT,
     HC_MC2_GATHERED,
     HC_MC2_SENT_SCALE,
-    HC_MC2_SUM_SCALE
+    HC_MC2_SUM_SCALE,
+    HC_MC2_WEIGHT_SCALE,
+    HC_MC2_WEIGHT_OFFSET
 };
 
 /* One call: product = (x1 @ x2 + bias) * scale * row_scale + x3, on each rank. x1 may have leading
@@ -36,6 +38,10 @@ struct hc_mc2 {
     const aclTensor *scale;     /* [n] or [1]: only with int8 operands, which want it */
     const aclTensor *row_scale; /* [m] */
     const aclTensor *out, *gathered;
+    /* x2 of int8 beside x1 of floats is (x2 + offset) * scale; NULL where there is none. [1], [n], or
+     * [groups, n] for so many rows of x2 each, 0: one group */
+    const aclTensor *weight_scale, *weight_offset;
+    int64_t group_rows;
     const aclTensor *sent_scale, *sum_scale;   /* [n]: of what is sent as int8 (quant_matmul_all_reduce.c) */
     const char *group, *reduce_op, *comm_mode; /* NULL where the operator has no such argument */
     int64_t comm_turn, stream_mode;
@@ -46,9 +52,10 @@ struct hc_mc2_args {
     char group[HC_GROUP_BYTES];
     size_t m, n, k; /* x1 is m x k on this rank */
     uint32_t rank, num_ranks;
-    bool beside;    /* collectives run while products do */
-    size_t copy_at; /* in the workspace */
-    size_t parts;   /* of the rows, from hc_mc2_parts */
+    bool beside;       /* collectives run while products do */
+    size_t copy_at;    /* in the workspace */
+    size_t parts;      /* of the rows, from hc_mc2_parts */
+    size_t group_rows; /* of x2 that share scales; 0: all */
 };
 
 /* Phase one: everything that does not depend on how rows are shared. */
