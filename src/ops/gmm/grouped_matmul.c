@@ -10,13 +10,15 @@
 
 /* `values`: of a group list that came as integers, num_values of them. */
 struct args {
-    bool by_steps, listed, counts;
+    bool by_steps, listed, counts, pairs; /* pairs: the list is of numbers of groups and their lengths */
     size_t groups, num_values;
     aclDataType x_dtype, weight_dtype; /* fp4 are bytes in the plan */
     int64_t values[];
 };
 
 enum { BY_ROWS = 0, BY_STEPS = 2, NO_GROUPS = -1 };
+/* groupListType: ends, lengths, or numbers of groups with their lengths. */
+enum { COUNTS = 1, PAIRS = 2 };
 
 /* What the versions have in common, by the names of the interface. */
 struct request {
@@ -37,12 +39,38 @@ static struct hc_grouped_list from_call(const struct hc_call *call, int slot) {
     return (struct hc_grouped_list){NULL, hc_arg(call, slot), hc_arg_count(call, slot)};
 }
 
+/* Lengths of all groups from pairs (number, length), of which those of length 0 say nothing: groups are in
+ * order, as what sorts tokens by their experts leaves them. */
+static aclnnStatus read_pairs(const struct hc_call *call, const struct hc_grouped *g, int64_t *lengths) {
+    const int64_t n = (int64_t)g->groups;
+    int64_t *pairs = hc_block_take_array(2 * g->groups + 1, sizeof *pairs), next = 0;
+    HC_CHECK(pairs != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name, g->groups);
+    const aclTensor copy = hc_tensor_view(ACL_INT64, (const int64_t[]){n, 2}, 2, pairs);
+    aclnnStatus status = hc_copy(&copy, hc_arg(call, 3));
+    memset(lengths, 0, g->groups * sizeof *lengths);
+    for (int64_t i = 0; i < n && status == 0; i++) {
+        const int64_t group = pairs[2 * i], length = pairs[2 * i + 1];
+        if (length == 0) continue;
+        if (group < next || group >= n)
+            status = hc_fail(ACLNN_ERR_PARAM_INVALID,
+                             "%s: groupList[%lld] is of group %lld, wanted %lld to %lld: groups in order",
+                             call->name, (long long)i, (long long)group, (long long)next, (long long)n - 1);
+        else lengths[group] = length, next = group + 1;
+    }
+    hc_block_give(pairs);
+    return status;
+}
+
 /* The list as the caller's memory has it now, into ours. */
 static aclnnStatus read_list(const struct hc_call *call, const struct hc_grouped *g, int64_t *first) {
     const struct args *a = call->args;
     if (a->num_values > 0) return hc_grouped_read(g, a->values, a->counts, first);
     const int64_t n = (int64_t)a->groups;
     int64_t *own = first + n + 1;
+    if (a->pairs) {
+        HC_TRY(read_pairs(call, g, own));
+        return hc_grouped_read(g, own, true, first);
+    }
     const aclTensor copy = hc_tensor_view(ACL_INT64, &n, 1, own);
     HC_TRY(hc_copy(&copy, hc_arg(call, 3)));
     return hc_grouped_read(g, own, a->counts, first);
@@ -101,9 +129,12 @@ static aclnnStatus count_groups(const struct request *r, struct hc_grouped *g) {
         g->groups = r->integers->size;
         g->listed = true;
     } else if (list != NULL && list->numel > 0) {
-        HC_CHECK(list->rank == 1 && hc_dtype_class(list->dtype) == HC_CLASS_INT, ACLNN_ERR_PARAM_INVALID,
-                 "%s: groupListOptional is %s, wanted int64 of one dimension", r->name, HC_SHOW(list));
-        g->groups = (size_t)list->numel;
+        const bool pairs = r->list_type == PAIRS && list->rank == 2 && list->shape[1] == 2;
+        HC_CHECK((pairs || (r->list_type != PAIRS && list->rank == 1)) &&
+                     hc_dtype_class(list->dtype) == HC_CLASS_INT,
+                 ACLNN_ERR_PARAM_INVALID, "%s: groupListOptional is %s, wanted int64 of %s", r->name,
+                 HC_SHOW(list), r->list_type == PAIRS ? "pairs [groups,2]" : "one dimension");
+        g->groups = (size_t)list->shape[0];
         g->listed = true;
     } else {
         g->groups = hc_max_size(g->x.n, g->weight.n);
@@ -119,9 +150,13 @@ static aclnnStatus check_choices(const struct request *r, const struct hc_groupe
     HC_CHECK(r->group_type == NO_GROUPS || r->group_type == BY_ROWS || r->group_type == BY_STEPS,
              ACLNN_ERR_PARAM_INVALID, "%s: groupType is %lld, wanted -1, 0 (rows) or 2 (columns of x)",
              r->name, (long long)r->group_type);
-    HC_CHECK(r->list_type == 0 || r->list_type == 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: groupListType is %lld, wanted 0 (ends of groups) or 1 (lengths)", r->name,
-             (long long)r->list_type);
+    HC_CHECK(
+        r->list_type >= 0 && r->list_type <= PAIRS, ACLNN_ERR_PARAM_INVALID,
+        "%s: groupListType is %lld, wanted 0 (ends of groups), 1 (lengths) or 2 (pairs of number and length)",
+        r->name, (long long)r->list_type);
+    HC_CHECK(r->list_type != PAIRS || r->group_type == BY_ROWS, ACLNN_ERR_PARAM_INVALID,
+             "%s: groupListType is 2 with groupType %lld, wanted 0 (rows)", r->name,
+             (long long)r->group_type);
     const size_t wanted = r->split_item >= 2 ? 1 : g->groups;
     HC_CHECK(g->y.n == wanted, ACLNN_ERR_PARAM_INVALID,
              "%s: %s has %zu tensors, wanted %zu for %zu groups and splitItem %lld", r->name, r->y_name,
@@ -189,13 +224,8 @@ static aclnnStatus make_plan(const struct request *r, const struct hc_grouped *g
     const size_t values = r->integers != NULL ? r->integers->size : 0;
     struct args *args = hc_block_take(sizeof *args + values * sizeof(int64_t));
     HC_CHECK(args != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", r->name, values);
-    *args = (struct args){g->by_steps,
-                          g->listed,
-                          r->list_type == 1,
-                          g->groups,
-                          values,
-                          list_first(&g->x)->dtype,
-                          list_first(&g->weight)->dtype};
+    *args = (struct args){g->by_steps, g->listed, r->list_type == COUNTS,   r->list_type == PAIRS,
+                          g->groups,   values,    list_first(&g->x)->dtype, list_first(&g->weight)->dtype};
     if (values > 0) memcpy(args->values, r->integers->data, values * sizeof(int64_t));
     const aclTensorList *const x = r->x, *const weight = r->weight, *const biasOptional = r->biasOptional,
                                *const y = r->y, *const scaleOptional = r->scale,

@@ -169,3 +169,45 @@ def test_refusals() -> None:
         given = {"x": x, "weight": weight, "y": y} | change
         with pytest.raises(OperatorError, match=text):
             run(given.pop("x"), given.pop("weight"), given.pop("y"), lengths, "sss", **given)
+
+
+@pytest.mark.parametrize("op", ["V4", "V5"])
+@pytest.mark.parametrize("lengths", [(3, 0, 5, 1), (0, 0, 2, 0), (130, 1, 67, 0)], ids=str)
+def test_numbers_of_groups_with_their_lengths(lengths: tuple[int, ...], op: str) -> None:
+    """groupListType 2: groups without rows are left out, and pairs of zeros fill the list up."""
+    groups, m = len(lengths), sum(lengths)
+    x, weight = integers((m, K), 1), integers((groups, K, N), 2)
+    scale, rows = make((groups, N), torch.float32, 3, 1e-4, 1e-3), make((m,), torch.float32, 4, 0.1, 1)
+    pairs = torch.tensor([[i, n] for i, n in enumerate(lengths) if n] + [[0, 0]] * lengths.count(0))
+    y = call_pairs(op, x, weight, scale, rows, pairs, m)
+    want = sums(x, weight, lengths) * of_rows(lengths, scale).double() * rows.double()[:, None]
+    assert_close(y, want, 2, 1e-5)
+
+
+def call_pairs(
+    op: str, x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, rows: torch.Tensor, pairs: torch.Tensor, m: int,
+    kind: int = 0,
+) -> torch.Tensor:  # fmt: skip
+    y = torch.full((m, N), 7.0)
+    call(
+        f"aclnnGroupedMatmul{op}", [x], [weight], [], [scale], [], [], [], [rows], pairs, [], [], [], 3, kind, 2, 0,
+        *([None] if op == "V5" else []), [y], [], [],
+    )  # fmt: skip
+    return y
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kind", "message"),
+    [
+        ([[1, 3], [0, 2], [0, 0]], 0, r"groupList\[1\] is of group 0, wanted 2 to 2: groups in order"),
+        ([[3, 3], [0, 0], [0, 0]], 0, r"groupList\[0\] is of group 3, wanted 0 to 2"),
+        ([[0, 6], [1, 0], [2, 0]], 0, r"groupList\[0\] is 6, wanted 0 to 5"),
+        ([[0, -1], [1, 0], [2, 0]], 0, r"groupList\[0\] is -1"),
+        ([3, 2, 0], 0, r"groupListOptional is int64\[3\], wanted int64 of pairs"),
+        ([[0, 3], [1, 2], [2, 0]], 2, "groupListType is 2 with groupType 2"),
+    ],
+)
+def test_refused_pairs(pairs: list, kind: int, message: str) -> None:
+    x, weight, scale = integers((5, K), 1), integers((3, K, N), 2), torch.ones(3, N)
+    with pytest.raises(OperatorError, match=f"aclnnGroupedMatmulV4: {message}"):
+        call_pairs("V4", x, weight, scale, torch.ones(5), torch.tensor(pairs), 5, kind)
