@@ -229,6 +229,11 @@ ROWS = {
     "quant-states": Row(model=f"{LLAMA} --bf16", on="--quant-states fp8"),
     "quant-grads": Row(model=f"{LLAMA} --bf16 --no-gradient-accumulation-fusion", on="--quant-grads"),
     "compress-optimizer": Row(model=f"{LLAMA} --bf16", on="--compress-optimizer"),
+    "fp8-reuse-quantized-weight": Row(
+        model=f"{LLAMA} --bf16 --transformer-impl transformer_engine --fp8-format hybrid --fp8-recipe tensorwise",
+        on="--fp8-reuse-quantized-weight",
+        batch=4,
+    ),
     "qat-scheme": Row(
         model=f"{LLAMA} --bf16 --no-gradient-accumulation-fusion", on="--qat-scheme w4a16-mxfp4"
     ),

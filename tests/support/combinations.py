@@ -65,6 +65,7 @@ LEFT_OUT = {
     "context-parallel-algo": "ranks that share the sequence, which test_context_parallel_algo.py has",
     "context-parallel-kv-cache": "ranks that share the sequence, which test_context_parallel_kv_cache.py has",
     "aiqos": "it is refused",
+    "fp8-reuse-quantized-weight": "layers of Transformer Engine in 8 bits, which test_fp8_reuse_quantized_weight.py has",
     "alibi": "positions that level 0 does not have; test_alibi.py compares with the formula",
     "disable-gloo-group": "groups of ranks, which test_disable_gloo_group.py makes",
     "dualpipev-dw-detach": "two chunks of a stage, which test_dualpipev_dw_detach.py has",

@@ -35,6 +35,7 @@ OFF: dict[str, Any] = {
     "compress_dense": "disable",
     "compress_optimizer": False,
     "swap_layer_input": False,
+    "fp8_reuse_quantized_weight": False,
     "qat_scheme": None,
     "qat_quant_block_size": None,
     "qad_enable": False,

@@ -31,7 +31,8 @@ def scatter_sum(whole: torch.Tensor, plan: Plan) -> torch.Tensor:
 
 
 class Fp8Product(torch.autograd.Function):
-    """x [..., in], w [out, in] -> y [..., out]. With `exact_weight_gradient` that one gradient is computed of x itself."""
+    """x [..., in], w [out, in] -> y [..., out]. With `exact_weight_gradient` that one gradient is computed of x itself; what is
+    `held` stands for the weight's values."""
 
     @staticmethod
     def forward(
@@ -41,10 +42,13 @@ class Fp8Product(torch.autograd.Function):
         plan: Plan,
         scheme: Scheme,
         exact_weight_gradient: bool,
+        held: Any,
     ) -> torch.Tensor:
         whole = gather(x, plan) if plan.gathers else x
-        y, kept = scheme.output(flatten(whole), weight)
+        source = weight if held is None else held
+        y, kept = scheme.output(flatten(whole), source)
         ctx.plan, ctx.scheme, ctx.weight, ctx.exact = plan, scheme, weight, exact_weight_gradient
+        ctx.source = source
         ctx.count, ctx.shape = len(kept), x.shape
         needs_x = exact_weight_gradient and ctx.needs_input_grad[1]
         ctx.save_for_backward(*kept, x if needs_x else None)
@@ -63,18 +67,18 @@ class Fp8Product(torch.autograd.Function):
         gradients = ctx.scheme.gradients(flatten(whole).contiguous())
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = gradients.of_input(weight, kept).view(*whole.shape[:-1], weight.shape[1])
+            grad_x = gradients.of_input(ctx.source, kept).view(*whole.shape[:-1], weight.shape[1])
             if plan.gathers:
                 grad_x = scatter_sum(grad_x, plan)
             elif plan.size > 1 and plan.mode == "column":
                 torch.distributed.all_reduce(grad_x, group=plan.group)
         if not ctx.needs_input_grad[1]:
-            return grad_x, None, None, None, None
+            return grad_x, None, None, None, None, None
         if plan.delayed is not None:
             plan.delayed.append(lambda: give_later(weight, plan, gradients, kept, x))
-            return grad_x, None, None, None, None
+            return grad_x, None, None, None, None, None
         of_w = later.gradient_of(weight, lambda: of_weight(weight, plan, gradients, kept, x))
-        return grad_x, of_w, None, None, None
+        return grad_x, of_w, None, None, None, None
 
 
 def of_weight(
@@ -107,8 +111,15 @@ def give_later(
 
 
 def fp8_linear(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, plan: Plan, scheme: Scheme, exact: bool
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    plan: Plan,
+    scheme: Scheme,
+    exact: bool,
+    held: Any = None,
 ) -> torch.Tensor:
-    """With the bias added where every rank has its own part of the output."""
-    y: torch.Tensor = Fp8Product.apply(x, weight, plan, scheme, exact)
+    """With the bias added where every rank has its own part of the output. `held` has the weight's quantised numbers, if anything does
+    (fp8_weights.Reused)."""
+    y: torch.Tensor = Fp8Product.apply(x, weight, plan, scheme, exact, held)
     return y if bias is None else y + typed(bias, y.dtype)

@@ -101,6 +101,12 @@ def multiply(
     return product
 
 
+def quantised(weight: Any, kind: str, make: Callable[[torch.Tensor], Any]) -> Any:
+    """What a scheme multiplies by: made of the values, or held by what stands for them (fp8_weights.py)."""
+    held = getattr(weight, "held", None)
+    return make(weight) if held is None else held(kind, make)
+
+
 class Scheme(abc.ABC):
     """The products of one layer. `kept` is what output() leaves for the gradients, tensors in a fixed order."""
 
@@ -145,7 +151,9 @@ class PerTensor(Scheme):
 
     def output(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         left = self.quantise("input", x, self.types.forward)
-        right = self.quantise("weight", weight.to(x.dtype), self.types.forward)
+        right = quantised(
+            weight, "tensor", lambda values: self.quantise("weight", values.to(x.dtype), self.types.forward)
+        )
         kept = (left.data, left.scale, right.data, right.scale)
         return multiply(left, right.t(), x.dtype), kept
 
@@ -214,13 +222,17 @@ MX_GROUPS, BLOCK = [1, 1, 32], 128
 BLOCK_GROUPS = [1, BLOCK, BLOCK]
 
 
+def _groups(t: torch.Tensor, to: Type, axis: int) -> Operand:
+    return pair(torch_npu.npu_dynamic_mx_quant(t, axis=axis, dst_type=to.dtype), to)
+
+
 class MX(Scheme):
     """What is kept of x is quantised along the rows, for the weight's gradient; the weight is quantised again."""
 
     def output(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         to = self.types.forward
         data, scale, kept, kept_scale = torch_npu.npu_dynamic_mx_quant_with_dual_axis(x, dst_type=to.dtype)
-        right = pair(torch_npu.npu_dynamic_mx_quant(weight.to(x.dtype), dst_type=to.dtype), to)
+        right = quantised(weight, "rows", lambda values: _groups(values.to(x.dtype), to, -1))
         return multiply(Operand(data, scale, to), right.t(), x.dtype, MX_GROUPS), (kept, kept_scale)
 
     def gradients(self, grad: torch.Tensor) -> Gradients:
@@ -238,8 +250,8 @@ class MXGradients(Gradients):
 
     def of_input(self, weight: torch.Tensor, kept: tuple[torch.Tensor, ...]) -> torch.Tensor:
         to = self.scheme.types.forward
-        right = torch_npu.npu_dynamic_mx_quant(weight.to(self.grad.dtype), axis=0, dst_type=to.dtype)
-        return multiply(self.by_rows, pair(right, to), self.grad.dtype, MX_GROUPS)
+        right = quantised(weight, "columns", lambda values: _groups(values.to(self.grad.dtype), to, 0))
+        return multiply(self.by_rows, right, self.grad.dtype, MX_GROUPS)
 
     def of_weight(self, kept: tuple[torch.Tensor, ...], dtype: torch.dtype) -> torch.Tensor:
         return multiply(self.by_columns.t(), pair(kept, self.scheme.types.forward), dtype, MX_GROUPS)
@@ -251,8 +263,10 @@ class MXSquares(MX):
     def output(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         to = self.types.forward
         data, scale, kept, kept_scale = torch_npu.npu_dynamic_mx_quant_with_dual_axis(x, dst_type=to.dtype)
-        square, by_rows, by_columns = torch_npu.npu_dynamic_block_mx_quant(
-            weight.to(x.dtype), dst_type=to.dtype
+        square, by_rows, by_columns = quantised(
+            weight,
+            "squares",
+            lambda values: torch_npu.npu_dynamic_block_mx_quant(values.to(x.dtype), dst_type=to.dtype),
         )
         y = multiply(Operand(data, scale, to), Operand(square, by_rows, to).t(), x.dtype, MX_GROUPS)
         return y, (kept, kept_scale, square, by_columns)
@@ -284,7 +298,7 @@ class Blockwise(Scheme):
 
     def output(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         to = self.types.forward
-        right = _blocks(weight.to(x.dtype), to, BLOCK)
+        right = quantised(weight, "tiles", lambda values: _blocks(values.to(x.dtype), to, BLOCK))
         kept = _blocks(x, to, BLOCK)
         y = multiply(_blocks(x, to, 1), right.t(), x.dtype, BLOCK_GROUPS)
         return y, (kept.data, kept.scale, right.data, right.scale)

@@ -39,6 +39,14 @@ def test_the_words_are_choices_of_the_parser(capsys):
         ({"fp8": "e4m3", "fp8_recipe": "blockwise"}, None),
         ({"fp8": "e4m3", "fp8_recipe": "mxfp8", "transformer_impl": "local"}, None),
         ({"fp8": None, "fp8_recipe": "blockwise", "transformer_impl": "local"}, None),
+        ({"fp8": "e4m3", "fp8_param_gather": True}, None),
+        (
+            {"fp8": "hif8", "fp8_recipe": "tensorwise", "fp8_param_gather": True},
+            "leave out --fp8-param-gather",
+        ),
+        ({"fp8": "e4m3", "fp8_param_gather": True, "layerzero": True}, "--layerzero cuts parameters"),
+        ({"fp8": "e4m3", "fp8_param_gather": True, "use_torch_fsdp2": True}, "leave one of the two out"),
+        ({"fp8": "e4m3", "fp8_param_gather": True, "use_precision_aware_optimizer": True}, "missing in bf16"),
     ],
 )
 def test_rules(args, wanted):

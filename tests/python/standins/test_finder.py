@@ -165,17 +165,16 @@ def test_low_precision_is_refused_and_its_absence_is_not(standins):
     te = importlib.import_module("transformer_engine.pytorch")
     with te.fp8_autocast(enabled=False), te.fp8_model_init(enabled=False):
         pass
+    recipe = importlib.import_module("transformer_engine.common.recipe")
     with (
-        pytest.raises(RefusedError, match=r"fp8_model_init\(enabled=True\).*--fp8-param-gather"),
-        te.fp8_model_init(),
+        pytest.raises(RefusedError, match=r"fp8_model_init with Format.HIF8.*--fp8-param-gather"),
+        te.fp8_model_init(recipe=recipe.Float8CurrentScaling(recipe.Format.HIF8)),
     ):
         pass
     assert te.fp8.check_fp8_support()[0] is True and te.fp8.check_nvfp4_support()[0] is False
     te.tensor.utils.cast_master_weights_to_fp8([], [], [], None)
-    with pytest.raises(RefusedError, match=r"Float8Tensor is not in|QuantizedTensor is not in"):
-        te.float8_tensor.Float8Tensor()
-    with pytest.raises(RefusedError, match=r"Float8Tensor.to_float8 is not in.*Parameters stay in bf16"):
+    with pytest.raises(RefusedError, match=r"Float8Tensor.to_float8 is not in.*inside of fp8_model_init"):
         te.float8_tensor.Float8Tensor.to_float8(None)
     fp8_dtype = importlib.import_module("transformer_engine_torch").DType.kFloat8E4M3
-    with pytest.raises(RefusedError, match=r"Float8Quantizer is not in.*Parameters stay in bf16"):
+    with pytest.raises(RefusedError, match=r"Float8Quantizer is not in.*inside of fp8_model_init"):
         te.tensor.float8_tensor.Float8Quantizer(None, None, fp8_dtype=fp8_dtype)

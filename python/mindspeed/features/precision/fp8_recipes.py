@@ -43,7 +43,27 @@ def always(args: Any) -> bool:
     return True
 
 
+_OTHER_PARAMETERS = {
+    "use_torch_fsdp2": "--use-torch-fsdp2 cuts parameters through their scales",
+    "use_custom_fsdp": "--use-custom-fsdp cuts parameters through their scales",
+    "use_megatron_fsdp": "--use-megatron-fsdp cuts parameters through their scales",
+    "layerzero": "--layerzero cuts parameters through their scales",
+    "use_precision_aware_optimizer": "--use-precision-aware-optimizer keeps main parameters as what is missing in bf16",
+}
+
+
+def _parameters(args: Any) -> Iterable[str]:
+    """Of --fp8-param-gather, which is Megatron's."""
+    for name, sentence in _OTHER_PARAMETERS.items():
+        if getattr(args, name, False):
+            yield f"{sentence}, and --fp8-param-gather has parameters in fp8; leave one of the two out"
+    if _format(args) == HIF8:
+        yield "--fp8-format hif8 has numbers that no operator turns back into values; leave out --fp8-param-gather"
+
+
 def check(args: Any) -> Iterable[str]:
+    if getattr(args, "fp8_param_gather", False) and _format(args) is not None:
+        yield from _parameters(args)
     if not wants(args):
         return
     recipe = _recipe_name(args)
@@ -78,11 +98,13 @@ def own_context(original: Callable[..., Any]) -> Callable[..., Any]:
         for name, value in _KNOWN.items():
             object.__setattr__(known, name, value)
         context = original(known, layer_no, is_init)
-        if is_init or isinstance(context, contextlib.nullcontext):
+        if isinstance(context, contextlib.nullcontext):
             return context
         import transformer_engine.pytorch as te
         from megatron.core import parallel_state
 
+        if is_init:
+            return te.fp8_model_init(True, recipe=_made(config), preserve_high_precision_init_val=True)
         group = None
         if parallel_state.model_parallel_is_initialized():
             group = parallel_state.get_amax_reduction_group(

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from mindspeed.standins.refusal import RefusedError, missing_attribute
 
 from ..common.recipe import DelayedScaling, Format, NVFP4BlockScaling, Recipe
 
 __getattr__ = missing_attribute(__name__)
-
-ADVICE = "Parameters stay in bf16 and are quantised for each product: leave out --fp8-param-gather and --fp4-format"
 
 
 def check_fp8_support() -> tuple[bool, str]:
@@ -81,18 +79,39 @@ def fp8_autocast(
 def fp8_model_init(
     enabled: bool = True, recipe: Recipe | None = None, preserve_high_precision_init_val: bool = False
 ) -> Iterator[None]:
-    """Parameters keep their type when it is off."""
+    """Weights of layers that are made inside are in 8 bits, by the recipe given. With `preserve_high_precision_init_val` a copy of
+    what they were made of stays on the host, for the optimizer's main parameters."""
+    parameters = None
     if enabled:
-        raise RefusedError("fp8_model_init(enabled=True)", ADVICE)
-    yield
+        recipe = recipe or get_default_fp8_recipe()
+        check_recipe(recipe)
+        if recipe.fp8_format is Format.HIF8:
+            raise RefusedError(
+                "fp8_model_init with Format.HIF8",
+                "Leave out --fp8-param-gather with --fp8-format hif8, whose numbers no operator turns back",
+            )
+        parameters = Parameters(recipe, preserve_high_precision_init_val)
+    before, FP8GlobalStateManager.parameters = FP8GlobalStateManager.parameters, parameters
+    try:
+        yield
+    finally:
+        FP8GlobalStateManager.parameters = before
+
+
+class Parameters(NamedTuple):
+    """What fp8_model_init was told."""
+
+    recipe: Recipe
+    keeps_values: bool
 
 
 class FP8GlobalStateManager:
-    """The state of a process: what the innermost fp8_autocast says. No parameter is quantised."""
+    """The state of a process: what the innermost fp8_autocast and fp8_model_init say."""
 
     enabled = False
     recipe: Recipe | None = None
     group: Any = None
+    parameters: Parameters | None = None
     HAS_FP8_PARAMETERS = False
     skip_fp8_weight_update_tensor: Any = None
 
@@ -106,7 +125,7 @@ class FP8GlobalStateManager:
 
     @classmethod
     def with_fp8_parameters(cls) -> bool:
-        return False
+        return cls.parameters is not None
 
     @classmethod
     def is_first_fp8_module(cls) -> bool:
@@ -127,7 +146,7 @@ class FP8GlobalStateManager:
     @classmethod
     def reset(cls) -> None:
         """As at the start."""
-        cls.enabled, cls.recipe, cls.group = False, None, None
+        cls.enabled, cls.recipe, cls.group, cls.parameters = False, None, None, None
 
     @classmethod
     def reduce_and_update_fp8_tensors(cls, forward: bool = True) -> None:

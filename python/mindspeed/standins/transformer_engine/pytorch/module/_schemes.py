@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mindspeed.ops import fp8_products
+from mindspeed.ops import fp8_products, fp8_weights
 from mindspeed.standins.refusal import RefusedError
 
 from ...common.recipe import (
@@ -18,6 +18,10 @@ from ...common.recipe import (
     MXFP832x32BlockScaling,
     Recipe,
 )
+from ..tensor import QuantizedTensor
+from ..tensor.float8_blockwise_tensor import Float8BlockwiseQTensor
+from ..tensor.float8_tensor import Float8Tensor
+from ..tensor.mxfp8_tensor import MXFP8Tensor
 
 
 def make_scheme(recipe: Recipe, group: Any) -> fp8_products.Scheme:
@@ -56,6 +60,36 @@ def _delayed(recipe: DelayedScaling, types: fp8_products.Types, group: Any) -> f
         margin=recipe.margin,
         reduce=reduce if reduces else None,
     )
+
+
+def make_form(recipe: Recipe) -> fp8_weights.Form:
+    """How a weight is kept inside of fp8_model_init."""
+    to = fp8_products.types_of(recipe.fp8_format.name.lower()).forward
+    if isinstance(recipe, DelayedScaling):
+        history = fp8_products.History(
+            max(recipe.amax_history_len, 1), recipe.amax_compute_algo == "most_recent"
+        )
+        return fp8_weights.OneScale(to, history, recipe.margin)
+    if isinstance(recipe, Float8CurrentScaling):
+        return fp8_weights.OneScale(to)
+    if isinstance(recipe, MXFP832x32BlockScaling):
+        return fp8_weights.Squares(to)
+    if isinstance(recipe, MXFP8BlockScaling):
+        return fp8_weights.Groups(to)
+    if isinstance(recipe, Float8BlockScaling):
+        return fp8_weights.Tiles(to)
+    raise RefusedError(
+        f"weights of the recipe {type(recipe).__name__}", "Take one of Transformer Engine's own"
+    )
+
+
+def quantised_weight(values: torch.Tensor, recipe: Recipe) -> QuantizedTensor:
+    kind: type[QuantizedTensor] = Float8Tensor
+    if recipe.mxfp8():
+        kind = MXFP8Tensor
+    elif recipe.float8_block_scaling():
+        kind = Float8BlockwiseQTensor
+    return kind.of(values, make_form(recipe))
 
 
 def multiplies_exactly(recipe: Recipe) -> bool:

@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 
+from mindspeed.adaptor import session
 from mindspeed.ops.fp8_linear import fp8_linear
 from mindspeed.ops.fp8_products import Scheme
+from mindspeed.ops.fp8_weights import Reused
 from mindspeed.ops.parallel_linear import Plan, linear
 from mindspeed.standins.refusal import missing_attribute, refused_function
 
 from ...common.recipe import DelayedScaling
-from ..fp8 import FP8GlobalStateManager
-from ._schemes import make_scheme, multiplies_exactly
+from ..fp8 import FP8GlobalStateManager, Parameters
+from ..tensor import QuantizedTensor
+from ._schemes import make_scheme, multiplies_exactly, quantised_weight
 
 __getattr__ = missing_attribute(__name__)
 
@@ -73,7 +76,8 @@ class TransformerEngineBaseModule(torch.nn.Module):
         self.fp8 = False
         self.fp8_calibration = False
         self.fp8_initialized = False
-        self.primary_weights_in_fp8 = False
+        self._parameters_in_fp8 = FP8GlobalStateManager.parameters
+        self.primary_weights_in_fp8 = self._parameters_in_fp8 is not None
         self.fp8_meta: dict[str, Any] = {
             "fp8_checkpoint": False,
             "fp8_group": None,
@@ -85,6 +89,7 @@ class TransformerEngineBaseModule(torch.nn.Module):
         self.rng_tracker_name: str | None = None
         self._delayed: list[Callable[[], None]] | None = None
         self._schemes: dict[tuple[Any, int], Scheme] = {}
+        self._reused: dict[int, Reused] = {}
         self._wgrad_hooks: list[Callable[[], None]] = []
 
     def set_tensor_parallel_group(self, tp_group: Any) -> None:
@@ -119,7 +124,20 @@ class TransformerEngineBaseModule(torch.nn.Module):
                 setattr(self, name, parameter)
             with torch.no_grad(), self._random_numbers():
                 initialise(parameter)
+            if self._parameters_in_fp8 is not None and parameter.dim() == 2:
+                self._quantise(name, parameter, self._parameters_in_fp8)
         self.mark_parameters()
+
+    def _quantise(self, name: str, parameter: torch.nn.Parameter, wanted: Parameters) -> None:
+        """Weights; biases and norms stay as they are."""
+        if isinstance(parameter, QuantizedTensor):
+            return
+        made: Any = torch.nn.Parameter(quantised_weight(parameter.detach(), wanted.recipe))
+        if wanted.keeps_values:
+            kept = [parameter.detach().cpu()]
+            made.get_high_precision_init_val = lambda: kept[0] if kept else None
+            made.clear_high_precision_init_val = kept.clear
+        setattr(self, name, made)
 
     def mark_parameters(self) -> None:
         """Attributes by which Megatron knows a slice from a whole parameter."""
@@ -138,6 +156,7 @@ class TransformerEngineBaseModule(torch.nn.Module):
         plan: Plan,
         dtype: torch.dtype,
         number: int = 0,
+        is_first_microbatch: bool | None = None,
     ) -> torch.Tensor:
         """x w^T + b as the fp8_autocast around says. Each of a layer's products has scales of its own. What has no
         rows has no largest value."""
@@ -147,7 +166,18 @@ class TransformerEngineBaseModule(torch.nn.Module):
         key = (type(recipe), number)
         if key not in self._schemes:
             self._schemes[key] = make_scheme(recipe, FP8GlobalStateManager.get_fp8_group())
-        return fp8_linear(x.to(dtype), weight, bias, plan, self._schemes[key], multiplies_exactly(recipe))
+        held = self._held(weight, number, is_first_microbatch)
+        return fp8_linear(
+            x.to(dtype), weight, bias, plan, self._schemes[key], multiplies_exactly(recipe), held
+        )
+
+    def _held(self, weight: torch.Tensor, number: int, is_first_microbatch: bool | None) -> Reused | None:
+        """What was quantised in the first micro-batch of the step, where --fp8-reuse-quantized-weight keeps it."""
+        if is_first_microbatch is None or not session.is_on("fp8-reuse-quantized-weight"):
+            return None
+        if is_first_microbatch or number not in self._reused:
+            self._reused[number] = Reused(weight)
+        return self._reused[number]
 
     def init_fp8_metadata(self, num_gemms: int = 1) -> None:
         """Scales come with the first product."""

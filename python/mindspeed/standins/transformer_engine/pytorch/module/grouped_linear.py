@@ -90,7 +90,12 @@ class GroupedLinear(SlicedLinear):
         weights = [getattr(self, f"weight{i}") for i in range(self.num_gemms)]
         if FP8GlobalStateManager.is_fp8_enabled():
             groups = enumerate(zip(rows.split(sizes), weights, strict=True))
-            out = torch.cat([self.multiply(group, w, None, plan, dtype, i) for i, (group, w) in groups])
+            out = torch.cat(
+                [
+                    self.multiply(group, w, None, plan, dtype, i, is_first_microbatch)
+                    for i, (group, w) in groups
+                ]
+            )
         else:
             out = GroupedProduct.apply(rows, sizes, plan, *weights)
         if self.apply_bias:

@@ -75,7 +75,9 @@ class LayerNormLinear(Linear):
         dtype = compute_dtype(self.weight.dtype, inp)
         normal = self._normalise(inp.to(dtype))
         bias = self.bias if self.apply_bias else None
-        out = self.multiply(normal, self.weight, bias, self.plan(), dtype)
+        out = self.multiply(
+            normal, self.weight, bias, self.plan(), dtype, is_first_microbatch=is_first_microbatch
+        )
         results = [out]
         if self.return_bias:
             results.append(typed(self.bias, out.dtype))

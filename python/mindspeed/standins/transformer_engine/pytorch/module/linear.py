@@ -123,7 +123,10 @@ class Linear(SlicedLinear):
         self, inp: torch.Tensor, is_first_microbatch: bool | None = None, fp8_output: bool | None = False
     ) -> Any:
         bias = self.bias if self.apply_bias else None
-        out = self.multiply(inp, self.weight, bias, self.plan(), compute_dtype(self.weight.dtype, inp))
+        dtype = compute_dtype(self.weight.dtype, inp)
+        out = self.multiply(
+            inp, self.weight, bias, self.plan(), dtype, is_first_microbatch=is_first_microbatch
+        )
         return (out, typed(self.bias, out.dtype)) if self.return_bias else out
 
     def extra_repr(self) -> str:

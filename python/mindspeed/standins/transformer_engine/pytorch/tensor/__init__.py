@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classes of quantised tensors: code asks whether a tensor is one, and none is."""
+"""Classes of quantised tensors: weights that are in 8 bits, made inside of fp8_model_init."""
 
 from __future__ import annotations
 
-from mindspeed.standins.refusal import missing_attribute, refused_class
+from mindspeed.standins.refusal import missing_attribute
 
-from ..fp8 import ADVICE
+from ._quantized import QuantizedTensor
 
-QuantizedTensor = refused_class(f"{__name__}.QuantizedTensor", ADVICE)
+from . import float8_blockwise_tensor, float8_tensor, mxfp8_tensor, utils  # isort: skip  (they need the class)
 
-from . import float8_tensor, mxfp8_tensor, utils  # noqa: E402  (they need the class)
-
-__all__ = ["QuantizedTensor", "float8_tensor", "mxfp8_tensor", "utils"]
+__all__ = ["QuantizedTensor", "float8_blockwise_tensor", "float8_tensor", "mxfp8_tensor", "utils"]
 
 __getattr__ = missing_attribute(__name__)

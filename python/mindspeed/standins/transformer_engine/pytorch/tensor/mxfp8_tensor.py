@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The class of tensors in blocks of fp8, of which there are none."""
+"""Weights in fp8 with powers of two for 32 or 32 x 32 numbers."""
 
 from __future__ import annotations
 
 from mindspeed.standins.refusal import missing_attribute
 
-from . import QuantizedTensor
+from ._quantized import QuantizedTensor
 
 
-class MXFP8Tensor(QuantizedTensor):  # type: ignore[misc, valid-type]
-    """For isinstance."""
+class MXFP8Tensor(QuantizedTensor):
+    """Of the recipes mxfp8 and mxfp8-32x32."""
 
 
 __getattr__ = missing_attribute(__name__)
