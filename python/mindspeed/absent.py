@@ -55,8 +55,8 @@ SENTENCES = {
     "mindspeed.fsdp.parallel_engine_config",
     "mindspeed.fsdp.memory.swap_optimizer": "states of a PyTorch optimizer stay on the device; Megatron's go to the host by "
     "--swap-optimizer",
-    "mindspeed.fsdp.quantization": "quantization_plan of the engine quantises linear layers (quantize.linear.mx); experts train in "
-    "the dtypes of fsdp_plan",
+    "mindspeed.fsdp.quantization": "quantization_plan of the engine quantises linear layers (quantize.linear.mx) and experts "
+    "(quantize.moe.mx) where they are",
     "mindspeed.functional": "profiling and dumps are those of torch_npu (torch_npu.profiler)",
     "mindspeed.initialize": "Megatron's own initialisation is used",
     "mindspeed.lite": "what followed it is here: mindspeed.fsdp.mindspeed_parallel_engine.MindSpeedParallelEngine",

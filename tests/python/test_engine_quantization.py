@@ -19,6 +19,7 @@ from mindspeed.fsdp.quantization.converter import quantise_modules
 from mindspeed.fsdp.quantization.core import cache
 from mindspeed.fsdp.quantization.core.post_quant_weight import PostQuantWeight
 from mindspeed.fsdp.quantization.core.pre_quant_weight import PreQuantWeight
+from mindspeed.fsdp.quantization.module.gmm_mxfp8 import mx_quant_group_gemm
 from mindspeed.fsdp.quantization.module.linear_mxfp8 import MXLinear, mx_quant_linear, weight_quant
 from mindspeed.ops import fp8_products
 from test_parallel_engine import train
@@ -194,3 +195,93 @@ def test_two_ranks_train_the_same_whatever_is_gathered(recipe: str) -> None:
     bytes_of = [found[name]["gathered"] for name in names]
     assert bytes_of[1] < 0.8 * bytes_of[0]
     assert bytes_of[1] < bytes_of[2] if recipe == "mxfp8" else bytes_of[1] == bytes_of[2]
+
+
+class Experts(nn.Module):
+    """As transformers has them: [experts, out, in], or turned."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        gate_up, down = numbers(3, 2 * 64, INPUTS, seed=6) / 8, numbers(3, INPUTS, 64, seed=7) / 8
+        if turned:
+            gate_up, down = gate_up.transpose(1, 2).contiguous(), down.transpose(1, 2).contiguous()
+        self.gate_up_proj, self.down_proj = nn.Parameter(gate_up), nn.Parameter(down)
+        self.act_fn = nn.SiLU()
+
+    def matrices(self, turned: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each expert, [out, in]."""
+        pairs = zip(self.gate_up_proj, self.down_proj, strict=True)
+        return [(a.t(), b.t()) if turned else (a, b) for a, b in pairs]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_products_of_experts_are_those_of_a_linear_layer_for_each(recipe: str, dtype: torch.dtype) -> None:
+    """One expert has no rows."""
+    counts, config = [40, 0, 56], plan(recipe)
+    x, gradient = numbers(TOKENS, INPUTS, seed=1).to(dtype), numbers(TOKENS, OUTPUTS, seed=2).to(dtype)
+    weight = numbers(3, INPUTS, OUTPUTS, seed=3).to(dtype).requires_grad_()
+    x.requires_grad_()
+    y = mx_quant_group_gemm(x, weight, None, counts, True, config, [3, INPUTS, -1])
+    y.backward(gradient)
+    assert y.dtype == x.grad.dtype == weight.grad.dtype == dtype
+    parts = zip(x.detach().split(counts), gradient.split(counts), range(3), strict=True)
+    for rows, grad, number in parts:
+        if len(rows) == 0:
+            assert weight.grad[number].abs().max() == 0
+            continue
+        first = sum(counts[:number])
+        own, matrix = rows.clone().requires_grad_(), weight.detach()[number].t().contiguous().requires_grad_()
+        wanted = mx_quant_linear(own, matrix, config, True)
+        wanted.backward(grad)
+        pairs = (
+            (y[first : first + len(rows)], wanted),
+            (x.grad[first : first + len(rows)], own.grad),
+            (weight.grad[number], matrix.grad.t()),
+        )
+        for found, want in pairs:
+            assert (found - want).norm() < 4e-3 * want.norm()  # rounded to bf16
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_experts_of_a_plan(turned: bool) -> None:
+    model = nn.Sequential(nn.ModuleDict({"experts": Experts(turned)}))
+    config = QuantizeConfig(
+        recipe_name="mxfp8", quant_converters=["quantize.moe.mx"], apply_modules=["{*}"], ignored_modules=[]
+    )
+    quantise_modules(model, config)
+    experts = model[0]["experts"]
+    tokens = numbers(TOKENS, INPUTS, seed=8).requires_grad_()
+    index = torch.stack([torch.arange(TOKENS) % 2 * 2, torch.ones(TOKENS, dtype=torch.long)], 1).npu()
+    weights = torch.rand(TOKENS, 2, generator=torch.Generator().manual_seed(9)).npu()
+    found = experts(tokens, index, weights)
+    found.sum().backward()
+    wanted = torch.zeros(TOKENS, INPUTS, dtype=torch.float64)
+    for number, (both, down) in enumerate(experts.matrices(turned)):
+        a, b = (tokens.detach().cpu().double() @ both.detach().cpu().double().t()).chunk(2, -1)
+        y = (torch.nn.functional.silu(a) * b) @ down.detach().cpu().double().t()
+        wanted += y * ((index.cpu() == number) * weights.cpu().double()).sum(-1, keepdim=True)
+    assert (found.detach().cpu().double() - wanted).norm() < 0.1 * wanted.norm()
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in experts.parameters())
+    assert tokens.grad is not None
+    with pytest.raises(ValueError, match="there is no module with gate_up_proj and down_proj"):
+        quantise_modules(nn.Sequential(nn.Linear(2, 2)), config)
+
+
+@pytest.mark.slow
+def test_experts_of_two_ranks_train_as_in_float32() -> None:
+    """Whoever has them: sharded, or each rank with some."""
+    plain = train(1, ("moe", "moe mxfp8"))
+    found = train(2, ("moe mxfp8 fsdp2", "moe mxfp8 ep2"))
+    wanted = plain["moe"]["losses"]
+    assert plain["moe mxfp8"]["losses"] != wanted
+    for row in (plain["moe mxfp8"], *found.values()):
+        assert row["losses"] == pytest.approx(wanted, rel=0.03), row["layout"]
+
+
+def test_what_experts_refuse() -> None:
+    x = numbers(4, INPUTS, seed=1)
+    with pytest.raises(NotImplementedError, match="experts have no bias"):
+        mx_quant_group_gemm(x, x, bias=x)
+    with pytest.raises(ValueError, match="tokens_per_expert is None"):
+        mx_quant_group_gemm(x, x)

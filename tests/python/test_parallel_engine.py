@@ -135,8 +135,8 @@ CONFIGS = {
         "there are mxfp8, mxfp8-32x32",
     ),
     "experts in low precision": (
-        {"quantization_plan": QuantizeConfig(recipe_name="mxfp8", quant_converters=["quantize.moe.mx"])},
-        "experts train in the dtypes of fsdp_plan",
+        {"quantization_plan": QuantizeConfig(recipe_name="mxfp8", quant_converters=["quantize.moe"])},
+        "there are quantize.linear.mx and quantize.moe.mx",
     ),
     "an unknown mode of gathers": (
         {"quantization_plan": QuantizeConfig("mxfp8", ["a"], [], LINEARS, {}, True, "often")},  # type: ignore[arg-type]

@@ -76,6 +76,13 @@ def in_8_bits(recipe: str, gathered: str | None, **more: Any) -> Callable[[], Pa
     )
 
 
+def experts_in_8_bits(**more: Any) -> Callable[[], ParallelEngineConfig]:
+    plan = QuantizeConfig(
+        recipe_name="mxfp8", apply_modules=["model.layers.{*}"], quant_converters=["quantize.moe.mx"]
+    )
+    return lambda: ParallelEngineConfig(fsdp_plan=fsdp(), quantization_plan=plan, **more)
+
+
 Layout = tuple[str, Callable[[], ParallelEngineConfig]]
 LAYOUTS: dict[str, Layout] = {
     "dense": ("dense", ParallelEngineConfig),
@@ -131,6 +138,12 @@ LAYOUTS: dict[str, Layout] = {
     "wide recomputed": (
         "wide",
         in_8_bits("mxfp8", "on-demand", recompute=True, recompute_plan=["model.layers.{*}"]),
+    ),
+    "moe mxfp8": ("moe", experts_in_8_bits()),
+    "moe mxfp8 fsdp2": ("moe", experts_in_8_bits(fully_shard_parallel_size=2)),
+    "moe mxfp8 ep2": (
+        "moe",
+        experts_in_8_bits(fully_shard_parallel_size=2, expert_parallel_size=2, ep_plan=experts("fused")),
     ),
     "moe-fsdp4": ("moe", lambda: ParallelEngineConfig(fully_shard_parallel_size=4, fsdp_plan=fsdp())),
     "moe-ep2-fsdp2": (

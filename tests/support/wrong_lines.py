@@ -448,10 +448,6 @@ WRONG = {
         "fp8-reuse-quantized-weight",
         "without fp8 no weight is quantised; give --fp8-format, or leave out --fp8-reuse-quantized-weight",
     ),
-    "--fp8-reuse-quantized-weight --fp8-format hybrid --disable-parameter-transpose-cache": _is_wrong(
-        "fp8-reuse-quantized-weight",
-        "--disable-parameter-transpose-cache hides from layers which micro-batch is the first; leave one of the two out",
-    ),
     "--qat-scheme w4a8-moe-only --transformer-impl local": _is_wrong(
         "qat-scheme", "--qat-scheme w4a8-moe-only is for experts, and there are none; give --num-experts, or another scheme"
     ),

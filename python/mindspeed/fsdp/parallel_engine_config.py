@@ -16,7 +16,8 @@ __all__ = [
 # Of fully_shard, what a pattern of apply_modules may set.
 UNIT_OPTIONS = ("reshard_after_forward", "shard_placement_fn", "mp_policy", "offload_policy")
 DISPATCHERS = ("eager", "fused")
-CONVERTERS = ("quantize.linear.mx",)
+EXPERTS = "quantize.moe.mx"
+CONVERTERS = ("quantize.linear.mx", EXPERTS)
 Patterns = list[str] | None
 
 
@@ -153,8 +154,7 @@ class ParallelEngineConfig:
         for name in plan.quant_converters:
             if name not in CONVERTERS:
                 raise ValueError(
-                    f"quantization_plan.quant_converters has {name!r}: linear layers are quantised, "
-                    f"by {', '.join(CONVERTERS)}; experts train in the dtypes of fsdp_plan"
+                    f"quantization_plan.quant_converters has {name!r}: there are {' and '.join(CONVERTERS)}"
                 )
         if not plan.quant_converters or not plan.apply_modules:
             raise ValueError(
@@ -166,6 +166,11 @@ class ParallelEngineConfig:
             raise ValueError(
                 f"quantization_plan.fsdp_low_precision_all_gather_mode is {plan.fsdp_low_precision_all_gather_mode!r}, wanted "
                 f"{' or '.join(modes)}"
+            )
+        if EXPERTS in plan.quant_converters and callable(self.ep_plan.dispatcher):
+            raise ValueError(
+                f"quantization_plan.quant_converters has {EXPERTS!r}, and ep_plan.dispatcher is a function, which multiplies itself; "
+                'take "eager" or "fused"'
             )
         if self.tensor_parallel_size > 1:
             raise ValueError(

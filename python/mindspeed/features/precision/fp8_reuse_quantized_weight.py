@@ -22,7 +22,7 @@ def check(args: Any) -> Iterable[str]:
         yield "without fp8 no weight is quantised; give --fp8-format, or leave out --fp8-reuse-quantized-weight"
     if getattr(args, "disable_parameter_transpose_cache", False):
         yield (
-            "--disable-parameter-transpose-cache hides from layers which micro-batch is the first; leave one of the two out"
+            "disable_parameter_transpose_cache hides from layers which micro-batch is the first; leave one of the two out"
         )
 
 

@@ -14,13 +14,15 @@ from torch.distributed import ProcessGroup
 from torch.distributed.tensor import DTensor
 
 from mindspeed.fsdp.distributed.dist_ops import all_to_all, gather_along_first_dim_expert_parallel
+from mindspeed.fsdp.quantization.module.gmm_mxfp8 import mx_quant_group_gemm
 from mindspeed.ops.gmm import npu_gmm_v2
 from mindspeed.ops.npu_moe_token_permute import npu_moe_token_permute
 from mindspeed.ops.npu_moe_token_unpermute import npu_moe_token_unpermute
 
-__all__ = ["WEIGHTS", "get_experts_forward_fn"]
+__all__ = ["QUANTISED", "WEIGHTS", "experts_alone", "get_experts_forward_fn"]
 
 WEIGHTS = ("gate_up_proj", "down_proj")  # [experts, out, in] or [experts, in, out]
+QUANTISED = "_mindspeed_quantization"  # of experts: the plan by which their products are quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,11 @@ def _computed(module: nn.Module, x: Tensor, counts: list[int], fused: bool) -> T
         )
     first, second = (w.transpose(1, 2) if is_out_in else w for w in (both, down))
     groups = torch.tensor(counts, dtype=torch.int64, device=device)
+    quantised = getattr(module, QUANTISED, None)
 
     def product(rows: Tensor, weight: Tensor) -> Tensor:  # weight: [experts, in, out]
+        if quantised is not None and rows.shape[0] > 0:
+            return mx_quant_group_gemm(rows, weight, None, groups, torch.is_grad_enabled(), quantised)
         if fused:
             return npu_gmm_v2(rows, weight, group_list=groups)
         # Experts without tokens too: a weight that no rank's result depends on would have no gradient to send.
@@ -105,6 +110,15 @@ def _in_place(index: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     if weights.shape != index.shape:
         weights = weights.gather(1, index)
     return index, weights
+
+
+def experts_alone(self: Any, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+    """forward of experts that are all here."""
+    chosen, weights = _in_place(top_k_index, top_k_weights)
+    tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
+    rows, home = _sorted(tokens, chosen, False)
+    counts = torch.bincount(chosen.reshape(-1), minlength=getattr(self, WEIGHTS[0]).shape[0]).tolist()
+    return _back(_computed(self, rows, counts, False), home, weights, False).view(hidden_states.shape)
 
 
 def get_experts_forward_fn(ep_group: ProcessGroup, fused: bool) -> Callable[..., Tensor]:
