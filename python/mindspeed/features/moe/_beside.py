@@ -23,11 +23,11 @@ from mindspeed.features.moe._groups import beside, is_beside
 
 Result = TypeVar("Result")
 FORWARD, BACKWARD = "forward", "backward"
-# Of parallel_state: all in which layers exchange messages.
-_GROUPS = (
-    "get_expert_model_parallel_group", "get_tensor_model_parallel_group", "get_expert_tensor_parallel_group",
-    "get_expert_tensor_and_model_parallel_group",
-)  # fmt: skip
+# Of parallel_state: all in which layers exchange messages, and Megatron's names of them.
+_GROUPS = {
+    "get_expert_model_parallel_group": "ep", "get_tensor_model_parallel_group": "tp",
+    "get_expert_tensor_parallel_group": "ep_tp", "get_expert_tensor_and_model_parallel_group": "tp_ep_mp",
+}  # fmt: skip
 
 
 @functools.cache
@@ -55,8 +55,10 @@ class Beside:
 
         self._device = torch.npu.current_device()
         self._calling = torch.npu.current_stream()
-        groups = [getattr(parallel_state, name)() for name in _GROUPS]
-        self._groups = {group: beside(group, BACKWARD, 1)[0] for group in groups if group.size() > 1}
+        groups = {getattr(parallel_state, getter)(): name for getter, name in _GROUPS.items()}
+        self._groups = {
+            group: beside(group, BACKWARD, 1, name)[0] for group, name in groups.items() if group.size() > 1
+        }
         self._streams = _streams(self._device)
         self._last: dict[str, Any] = {}  # behind the last pass of a kind
         self._scalers: set[Any] = set()
