@@ -106,12 +106,12 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "wants the last bits of a float32 log-softmax of another device, 7.5e-7 off float64 (here 2.0e-7)",
     ),
     (
-        "transformer/moe/test_aux_loss.py::.*test_padding_mask_with_z_loss",
+        "transformer/moe/test_aux_loss.py::.*test_padding_mask_with_z_loss.*",
         "assert False",
         "wants gradients of float32 that sum to zero but for rounding (5.8e-8 on PyTorch's CPU too) to be zero",
     ),
     (
-        "transformer/moe/test_routers.py::test_router_gating_linear.*dtype2",
+        r"transformer/moe/test_routers.py::test_router_gating_linear.*dtype2\]",
         "float32 == torch.float64",
         "asks for float64, which torch_npu turns into float32",
     ),
@@ -145,6 +145,27 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         "dist_checkpointing/test_serialization.py::.*test_remove_sharded_tensors",
         "'NoneType' object has no attribute 'keys'",
         "the release's own mistake: it takes the plan of a checkpoint for a dictionary, and saves none (mended in later ones)",
+    ),
+    (
+        "dist_checkpointing/test_serialization.py::.*test_remove_sharded_tensors",
+        "'FileSystemWriter' object has no attribute 'metadata_path'",
+        "asks PyTorch for a name that 2.13 no longer has, FileSystemWriter.metadata_path (the authors mark it flaky)",
+    ),
+    (
+        "data/test_preprocess_data.py::.*",
+        TIME_LIMIT,
+        "reads files of the authors' machines (/opt/data), without which worker processes fail and are started anew for ever",
+    ),
+    (
+        "rl/test_rl_utils.py::.*test_prepare_data_for_update.*",
+        r"sends 24128 bytes of float32, rank \d receives 0 bytes of bfloat16",
+        "a stage of the mock model sends its logits, the next one has hidden size 0 and receives nothing: an error here, by "
+        "the interface (NCCL's as well) undefined",
+    ),
+    (
+        "rl/test_rl_utils.py::.*test_optimizer_offload.*",
+        "Expected optimizer state on GPU initially, got devices: .*npu:",
+        "asks whether a tensor's device is CUDA",
     ),
 )
 REASONS: tuple[tuple[str, str], ...] = (
@@ -337,11 +358,23 @@ def tell_collection(paths: list[str], log: Path) -> None:
             out.write(json.dumps(event) + "\n")
 
 
+def log_of(rank: int, paths: list[str], scratch: Path, options: Options) -> Path:
+    """Where a rank prints to, behind what it printed in earlier runs of the same file."""
+    return (options.logs or scratch) / (paths[0].replace("/", "__") + f".{rank}.log")
+
+
+def last_words(log: Path, start: int) -> str:
+    """What a process said of the exception that ended it, from `start` of its log on."""
+    text = log.read_bytes()[start:] if log.exists() else b""
+    found = re.findall(rb"(?m)^\s+what\(\): +(.+)$", text)
+    return ": " + found[-1].decode(errors="replace")[-160:] if found else ""
+
+
 def be_rank(rank: int, port: int, paths: list[str], scratch: Path, options: Options) -> None:
     """In a forked child: what torchrun sets, then pytest. Does not return."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setsid()  # it and its children can be ended together
-    log = (options.logs or scratch) / (paths[0].replace("/", "__") + f".{rank}.log")
+    log = log_of(rank, paths, scratch, options)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(out, 1)
     os.dup2(out, 2)
@@ -387,7 +420,7 @@ def newest(scratch: Path) -> float:
     return max((p.stat().st_mtime for p in scratch.glob("rank*.jsonl")), default=0.0)
 
 
-def wait(pids: list[int], scratch: Path, options: Options) -> str:
+def wait(pids: list[int], logs: list[tuple[Path, int]], scratch: Path, options: Options) -> str:
     """'' when all ranks ended by themselves, else why they were not waited for any longer."""
     began, running, why, until = time.time(), set(pids), "", 0.0
     while running:
@@ -399,7 +432,9 @@ def wait(pids: list[int], scratch: Path, options: Options) -> str:
                 continue
             running.discard(pid)
             if ended.si_code != os.CLD_EXITED and not why:
-                why = f"process ended: rank {pids.index(pid)}, {signal.Signals(ended.si_status).name}"
+                rank = pids.index(pid)
+                why = f"process ended: rank {rank}, {signal.Signals(ended.si_status).name}"
+                why += last_words(*logs[rank])
                 until = time.time() + LAST_WORDS
         now = time.time()
         if why and now > until:
@@ -438,6 +473,8 @@ def run_once(paths: list[str], only: list[str], options: Options) -> dict[str, T
             os.environ["UNIT_TESTS_ONLY"] = str(scratch / "only.json")
         # As torchrun does, the store through which ranks meet is served from outside of them.
         store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        paths_of_logs = [log_of(rank, paths, scratch, options) for rank in range(options.ranks)]
+        logs = [(log, log.stat().st_size if log.exists() else 0) for log in paths_of_logs]
         pids = []
         for rank in range(options.ranks):
             pid = os.fork()
@@ -445,7 +482,7 @@ def run_once(paths: list[str], only: list[str], options: Options) -> dict[str, T
                 be_rank(rank, store.port, paths, scratch, options)
             pids.append(pid)
         try:
-            why = wait(pids, scratch, options)
+            why = wait(pids, logs, scratch, options)
         finally:
             end(pids)
         ranks = [read_rank(scratch / f"rank{i}.jsonl") for i in range(options.ranks)]

@@ -38,6 +38,11 @@ def test_ends():
     if RANK == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
+def test_aborts():
+    if RANK == 0:
+        os.write(2, b"terminate called\\n  what():  the last words\\n")
+        os.abort()
+
 @pytest.mark.parametrize("device", ["cuda"])
 def test_device(device):
     assert torch.ones(1, device=device).device.type == 'cuda'
@@ -108,7 +113,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     for name, text in (
         ("megatron/core/package_info.py", "MAJOR = 9\nMINOR = 8\nPATCH = 7\n"),
-        ("pyproject.toml", '[tool.pytest.ini_options]\naddopts = "-x"\n'),
+        ("pyproject.toml", '[tool.pytest.ini_options]\naddopts = "-x -s"\n'),
         ("tests/unit_tests/some/test_few.py", TESTS),
         ("tests/unit_tests/other/test_spawns.py", SPAWNS),
         ("tests/unit_tests/groups/test_broken.py", "import no_such_package\n"),
@@ -134,12 +139,15 @@ def test_what_becomes_of_tests_that_fail_in_different_ways(checkout: Path) -> No
         "test_one_rank_fails": ("failed", "other error", "1"),
         "test_after": ("passed", "", ""),
         "test_ends": ("failed", "a process ended", ""),
+        "test_aborts": ("failed", "a process ended", ""),
         "test_device[cuda]": ("failed", "asks whether a tensor's device is CUDA", ""),
         "test_skips": ("skipped", "", ""),
     }
     assert tests["test_one_rank_fails"]["line"] == "ValueError: other words"
+    assert tests["test_ends"]["line"] == "process ended: rank 0, SIGKILL"
+    assert tests["test_aborts"]["line"] == "process ended: rank 0, SIGABRT: the last words"
     written = page.read_text(encoding="utf-8")
-    assert "2 tests pass, 2 fail, 1 skip" in written and "| some/test_few.py | 2 | 2 | 1 | 1 |" in written
+    assert "2 tests pass, 3 fail, 1 skip" in written and "| some/test_few.py | 2 | 3 | 1 | 1 |" in written
     assert "Not run yet (4 of 5 files): groups/test_broken.py, " in written
     assert written.startswith("before\n") and written.endswith("\nafter\n") and "stale words" not in written
     # A file with results is not run again.
