@@ -32,7 +32,7 @@ typedef void hc_visit_fn(void *ctx, const void *address, size_t bytes, bool writ
 struct hc_task {
     const char *name; /* lives as long as the process */
     enum hc_task_kind kind;
-    bool may_block; /* collective, wait, host callback: never run it in the submitting thread */
+    bool may_block; /* collective, wait, host callback, long transfer: not in the submitting thread */
     void *arg;
     /* Do the work. A non-zero code (text by hc_fail) sticks to the stream. NULL: a marker with no work. */
     aclError (*run)(void *arg);

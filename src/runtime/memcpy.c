@@ -12,6 +12,9 @@
 #include "hc_memory.h"
 #include "hc_stream.h"
 
+/* A transfer of so many bytes takes 100 us and more; to wake a worker takes 10. */
+#define LONG_TRANSFER ((size_t)1 << 20)
+
 struct copy {
     void *dst;
     const void *src; /* NULL: fill with `value` */
@@ -108,13 +111,25 @@ static aclError run_now(const char *name, struct copy *copy) {
     return code;
 }
 
+/* Long transfers run beside the caller, as on hardware, where an engine of its own makes them: who swaps
+ * tensors counts on it. Not from or to host memory that is not the runtime's: its owner may free it as soon
+ * as the call is over, counting on the copy of pageable memory that drivers make. */
+static bool runs_beside(const struct copy *copy, aclrtMemcpyKind kind) {
+    if (copy->count < LONG_TRANSFER) return false;
+    if (kind != ACL_MEMCPY_HOST_TO_DEVICE && kind != ACL_MEMCPY_DEVICE_TO_HOST) return false;
+    size_t left = 0;
+    return hc_region_span(copy->src, copy->count, &left) == HC_SPAN_INSIDE &&
+           hc_region_span(copy->dst, copy->count, &left) == HC_SPAN_INSIDE;
+}
+
 /* Queued tasks outlive the caller's stack. */
-static aclError enqueue(const char *name, const struct copy *copy, aclrtStream stream) {
+static aclError enqueue(const char *name, const struct copy *copy, bool beside, aclrtStream stream) {
     struct copy *own = malloc(sizeof *own);
     HC_CHECK(own != NULL, ACL_ERROR_RT_RESOURCE_ALLOC_FAIL, "%s: out of host memory", name);
     *own = *copy;
     return hc_launch(stream, &(struct hc_task){.name = name,
                                                .kind = HC_TASK_COPY,
+                                               .may_block = beside,
                                                .arg = own,
                                                .run = run_copy,
                                                .release = free,
@@ -123,7 +138,8 @@ static aclError enqueue(const char *name, const struct copy *copy, aclrtStream s
 }
 
 aclError hc_copy_enqueue(void *dst, const void *src, size_t count, aclrtMemcpyKind kind, aclrtStream stream) {
-    return enqueue(copy_name(kind), &(struct copy){dst, src, count, 0}, stream);
+    const struct copy copy = {dst, src, count, 0};
+    return enqueue(copy_name(kind), &copy, runs_beside(&copy, kind), stream);
 }
 
 aclError hc_copy_now(void *dst, const void *src, size_t count, aclrtMemcpyKind kind) {
@@ -145,8 +161,8 @@ static aclError copy_async(const char *function, void *dst, size_t destMax, cons
     return hc_copy_enqueue(dst, count > 0 ? src : dst, count, kind, stream);
 }
 
-/* On an idle stream the copy is done on return; otherwise source and destination must stay until the
- * stream is synchronised. */
+/* On an idle stream a copy that is no long transfer is done on return; otherwise source and destination must
+ * stay until the stream is synchronised. */
 aclError aclrtMemcpyAsync(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind,
                           aclrtStream stream) {
     return copy_async("aclrtMemcpyAsync", dst, destMax, src, count, kind, stream);
@@ -175,5 +191,5 @@ aclError aclrtMemset(void *devPtr, size_t maxCount, int32_t value, size_t count)
 
 aclError aclrtMemsetAsync(void *devPtr, size_t maxCount, int32_t value, size_t count, aclrtStream stream) {
     HC_TRY(check_fill("aclrtMemsetAsync", devPtr, maxCount, count));
-    return enqueue("memset", &(struct copy){devPtr, NULL, count, value}, stream);
+    return enqueue("memset", &(struct copy){devPtr, NULL, count, value}, false, stream);
 }

@@ -29,6 +29,46 @@ TEST(all_directions) {
     CHECK_OK(aclrtFreeHost(pinned));
 }
 
+/* Its owner may free it as soon as the call is over, and no one synchronises before. */
+TEST(a_long_transfer_of_memory_that_is_not_pinned_is_done_on_return) {
+    use_device(0);
+    enum { LONG = 8 << 20 };
+    char *host = malloc(LONG), *back = malloc(LONG);
+    void *p = NULL;
+    CHECK_OK(aclrtMalloc(&p, LONG, ACL_MEM_MALLOC_HUGE_FIRST));
+    for (size_t i = 0; i < LONG; i++) host[i] = (char)(i * 7);
+    CHECK_OK(aclrtMemcpyAsync(p, LONG, host, LONG, ACL_MEMCPY_HOST_TO_DEVICE, NULL));
+    memset(host, 0, LONG);
+    CHECK_OK(aclrtMemcpyAsync(back, LONG, p, LONG, ACL_MEMCPY_DEVICE_TO_HOST, NULL));
+    size_t wrong = 0;
+    for (size_t i = 0; i < LONG; i++) wrong += back[i] != (char)(i * 7);
+    CHECK(wrong == 0);
+    CHECK_OK(aclrtFree(p));
+    free(host), free(back);
+}
+
+/* In the order of its stream, wherever it runs. */
+TEST(long_transfers_of_pinned_memory_keep_their_order) {
+    use_device(0);
+    enum { LONG = 8 << 20 };
+    char *from = NULL, *back = NULL;
+    void *p = NULL;
+    CHECK_OK(aclrtMallocHost((void **)&from, LONG));
+    CHECK_OK(aclrtMallocHost((void **)&back, LONG));
+    CHECK_OK(aclrtMalloc(&p, LONG, ACL_MEM_MALLOC_HUGE_FIRST));
+    for (size_t i = 0; i < LONG; i++) from[i] = (char)(i * 5);
+    CHECK_OK(aclrtMemcpyAsync(p, LONG, from, LONG, ACL_MEMCPY_HOST_TO_DEVICE, NULL));
+    CHECK_OK(aclrtMemsetAsync(p, LONG, 3, 1, NULL));
+    CHECK_OK(aclrtMemcpyAsync(back, LONG, p, LONG, ACL_MEMCPY_DEVICE_TO_HOST, NULL));
+    CHECK_OK(aclrtSynchronizeStream(NULL));
+    size_t wrong = back[0] != 3;
+    for (size_t i = 1; i < LONG; i++) wrong += back[i] != (char)(i * 5);
+    CHECK(wrong == 0);
+    CHECK_OK(aclrtFree(p));
+    CHECK_OK(aclrtFreeHost(from));
+    CHECK_OK(aclrtFreeHost(back));
+}
+
 TEST(bounds_are_checked_with_both_numbers) {
     use_device(0);
     char host[N];
