@@ -222,6 +222,7 @@ ROWS = {
         batch=8,
     ),
     "reuse-fp32-param": Row(model=f"{LLAMA} --bf16", on="--reuse-fp32-param"),
+    "smart-swap": Row(model=f"{LLAMA} --bf16", on="--smart-swap --smart-swap-device-size 130"),
     "swap-attention": Row(model=f"{LLAMA} --bf16", on="--swap-attention"),
     "swap-optimizer": Row(model=f"{LLAMA} --bf16 --use-distributed-optimizer", on="--swap-optimizer"),
     "optimizer-selection": Row(model=f"{LLAMA} --bf16", on="--optimizer-selection fused_ema_adamw"),

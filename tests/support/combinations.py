@@ -92,6 +92,7 @@ LEFT_OUT = {
     "qat-scheme": "other results, as coarse as the format: test_qat_scheme.py compares products and losses",
     "reset-bucket-group-order": "gathers that overlap, which test_reset_bucket_group_order.py has",
     "schedules-method": "two chunks of a stage, which test_schedules_method.py has",
+    "smart-swap": "it plans after two steps, which test_smart_swap.py has",
     "swap-layer-input": "long inputs of recomputed layers, which test_swap_layer_input.py has",
     "ttp-enabled": "ranks that are started again, which test_ttp_enabled.py has",
     "tp-2d": "four ranks that share layers, which test_tp_2d.py has",

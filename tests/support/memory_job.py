@@ -36,6 +36,8 @@ OFF: dict[str, Any] = {
     "compress_optimizer": False,
     "swap_layer_input": False,
     "fp8_reuse_quantized_weight": False,
+    "smart_swap": False,
+    "smart_swap_device_size": None,
     "qat_scheme": None,
     "qat_quant_block_size": None,
     "qad_enable": False,

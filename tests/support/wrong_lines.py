@@ -300,6 +300,14 @@ WRONG = {
         "adaptive-recompute", "swap-attention", "both decide what a layer keeps",
         ("adaptive-recompute-device-size", "swap-attention"),
     ),
+    "--smart-swap --smart-swap-device-size 0": _is_wrong(
+        "smart-swap",
+        "--smart-swap-device-size is 0, wanted the MiB of device memory that training may take, 1 or more",
+    ),
+    "--smart-swap --swap-attention": _exclude("smart-swap", "swap-attention", "both decide what a layer keeps"),
+    "--smart-swap --compress-activation 0": _exclude(
+        "smart-swap", "compress-activation", "both decide what a layer keeps"
+    ),
     "--compress-activation 1-3": _is_wrong(
         "compress-activation",
         "--compress-activation 1-3: wanted 0 for all layers, or numbers of layers as in 1-3,5, of the layers 1 to 2",

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch_npu
 
-from mindspeed.features.memory.swap_attention import Block, Saved, holders
+from mindspeed.features.memory.swap_attention import Block, Saved
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 GROUP, LEAST = 64, 32768  # elements, as the operator demands
@@ -112,7 +112,7 @@ class Compressed(Saved):
             block = reference()
             if block is None or block.device is None:
                 continue
-            if event.query() and holders(block.device) <= (1 if block.device._base is None else 2):
+            if event.query() and not block.is_held_elsewhere:
                 # Another tensor may come to lie there.
                 self._found = {key: other for key, other in (self._found or {}).items() if other is not block}
                 block.leave()

@@ -72,6 +72,21 @@ class Block:
         assert self.device is not None
         return self.device.data_ptr(), self.device.numel() * self.device.element_size()
 
+    def __del__(self) -> None:
+        """Its memory may be used again at once: not before a copy that is under way is over."""
+        if self.device is not None and self.copying is not None:
+            torch.npu.current_stream().wait_event(self.copying)
+
+    @property
+    def copying(self) -> Any:
+        return self.layer._event
+
+    @property
+    def is_held_elsewhere(self) -> bool:
+        """To let go of it would free nothing."""
+        assert self.device is not None
+        return holders(self.device) > (1 if self.device._base is None else 2)
+
     def send(self) -> None:
         assert self.device is not None and self.host is not None
         self.host.copy_(self.device, non_blocking=True)
@@ -159,9 +174,7 @@ class Saved:
             torch.npu.current_stream().wait_event(self._event)
             self._event = None
         for block in list(self._blocks):
-            assert block.device is not None
-            own = 1 if block.device._base is None else 2
-            if holders(block.device) > own:  # to let go of it would free nothing
+            if block.is_held_elsewhere:
                 _shared.add(block.place)
                 block.stay()
             else:

@@ -16,7 +16,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from mindspeed.adaptor import Conflict, Feature, Flag, Level, Need, Patch
-from mindspeed.features.memory.swap_attention import Saved, _unpack, forget_shared, holders
+from mindspeed.features.memory.swap_attention import Saved, _unpack, forget_shared
 
 Function = Callable[..., Any]
 
@@ -35,8 +35,7 @@ class _Input(Saved):
         """Whether all has left, or is back already."""
         here = [block for block in self._blocks if block.device is not None] if self._is_out else []
         for block in here:
-            assert block.device is not None
-            if holders(block.device) <= (1 if block.device._base is None else 2):
+            if not block.is_held_elsewhere:
                 block.leave()
         return all(block.device is None for block in here)
 
