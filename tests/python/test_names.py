@@ -131,7 +131,6 @@ REFUSED = {
     "from mindspeed.core.tensor_parallel.tp_2d.parallel_linear_2d import ParallelLinear2D": "--tp-2d",
     "from mindspeed.core.transformer.moe.moe_feature import MoELayer": "Megatron's own transformer layers",
     "from mindspeed.features_manager.moe.tp_extend_ep import MoETpExtendEpFeature": "repatch",
-    "import mindspeed.fsdp.quantization.module.gmm_mxfp8": "the dtypes of fsdp_plan",
     "from mindspeed.fsdp.memory.swap_optimizer import AdamWSwap": "--swap-optimizer",
     "from mindspeed.lite.mindspeed_lite import MindSpeedLite": "MindSpeedParallelEngine",
     "from mindspeed.mindspore.core.utils import cached_modules": "MindSpore itself",

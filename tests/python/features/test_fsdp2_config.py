@@ -47,17 +47,20 @@ def found() -> dict[str, dict[str, Any]]:
     return run(SETTINGS, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["empty", "kept whole", "ahead", "recomputed", "units"])
 def test_training_is_the_same(name: str) -> None:
     assert found()[name]["losses"] == found()[""]["losses"]
 
 
+@pytest.mark.slow
 def test_precision() -> None:
     """Parameters are gathered in bf16: the losses are others, and near."""
     assert found()["bf16"]["losses"] != found()[""]["losses"]
     assert found()["bf16"]["losses"] == pytest.approx(found()[""]["losses"], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_memory() -> None:
     peak = {name: result["peak"] for name, result in found().items()}
     assert peak["empty"] == pytest.approx(peak[""], rel=0.01)

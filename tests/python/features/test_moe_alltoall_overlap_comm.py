@@ -31,6 +31,7 @@ def test_computes_while_tokens_and_gradients_travel() -> None:
     assert off["order"] == ["weight", "weight", "sent"], found
 
 
+@pytest.mark.slow
 def test_training_is_the_same() -> None:
     ways = {"": {}, "adding ": ADDING}
     cases = {

@@ -30,6 +30,7 @@ def found() -> dict[str, dict[str, Any]]:
     return memory_cases.run(cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["level0", "level1", "one layer", "no layer", "level0 overlap", "level1 overlap"]
 )
@@ -37,16 +38,19 @@ def test_training_is_the_same(name: str) -> None:
     assert expert_cases.training(found()[name]) == expert_cases.training(found()[""])
 
 
+@pytest.mark.slow
 def test_training_that_adds_gradients_is_the_same() -> None:
     assert expert_cases.training(found()["level0 added"]) == expert_cases.training(found()["added"])
 
 
+@pytest.mark.slow
 def test_shared_experts_add_to_main_grad() -> None:
     """Their weights come back from autograd, and must be the parameters that have it."""
     with_it, without = found()["main_grad level0"], found()["main_grad "]
     assert expert_cases.training(with_it) == expert_cases.training(without)
 
 
+@pytest.mark.slow
 def test_less_is_kept() -> None:
     peak = {name: result["peak"] for name, result in found().items()}
     # Of each layer (bf16, 64 wide): 512 tokens to two experts each, which are 32 wide and gated, and one shared expert.

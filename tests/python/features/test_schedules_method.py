@@ -88,6 +88,7 @@ def training(ranks: int, layers: int) -> dict[str, Any]:
     return one | memory_cases.run({"on": memory_cases.case(vee, SIZES, **kind, **shape)})
 
 
+@pytest.mark.slow
 def test_training_is_that_of_one_rank() -> None:
     results = training(2, layers=4)
     assert results["on"]["losses"] == pytest.approx(results["off"]["losses"], rel=2e-6)

@@ -159,6 +159,7 @@ def test_rules(given: dict[str, Any], problem: str) -> None:
     assert len(found) == bool(problem) and problem in "".join(found)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_less_memory() -> None:
     wanted, found = memory_cases.result("long"), memory_cases.result("attention")
     assert memory_cases.training("attention") == memory_cases.training("long")

@@ -20,6 +20,7 @@ KIND = {"moe_model_type": "deepspeed_moe", "moe_grouped_gemm": False}
 ON = KIND | {"use_pipe_experts": True}
 
 
+@pytest.mark.slow
 def test_training_is_the_same() -> None:
     ways = {"off": KIND, "on": ON, "parts": ON | {"pipe_experts_multi_data": 3}}
     layout = {

@@ -154,24 +154,25 @@ def test_a_weight_is_used_as_a_tensor(recipe: Any) -> None:
     assert differs(other.weight, weight) < NEAR[type(recipe).__name__]
 
 
-def test_delayed_scales_follow_steps_before(standins: Any) -> None:
+@pytest.fixture
+def alone() -> Any:
+    """A group of this rank."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield torch.distributed.group.WORLD
+    torch.distributed.destroy_process_group()
+
+
+def test_delayed_scales_follow_steps_before(standins: Any, alone: Any) -> None:
     from transformer_engine.common.recipe import DelayedScaling
     from transformer_engine.pytorch.tensor import utils
 
     weight = layer(DelayedScaling()).weight
     first = weight.get_high_precision_init_val().float().npu()
     scale = weight._scale_inv.item()
-    group = _alone()
     for factor, wanted in ((2.0, 1.0), (1.0, 2.0), (1.0, 2.0)):  # the largest of the steps before
-        utils.cast_master_weights_to_fp8([weight], [first.view(-1) * factor], [0], group)
+        utils.cast_master_weights_to_fp8([weight], [first.view(-1) * factor], [0], alone)
         assert weight._scale_inv.item() == pytest.approx(scale * wanted, rel=1e-2)
-
-
-def _alone() -> Any:
-    if not torch.distributed.is_initialized():
-        store = torch.distributed.HashStore()
-        torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    return torch.distributed.group.WORLD
 
 
 def test_what_is_refused(standins: Any) -> None:
