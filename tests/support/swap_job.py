@@ -5,9 +5,10 @@ A case is JSON: `layout` as in parallel_layouts.py, `sizes` of the model, `flags
 `others`, sizes of single steps by their number.
 It is trained without the feature, with it where everything fits, with a limit that nothing fits into, and once for each fraction with
 a limit that lies that far between what is said to be needed then and what the allocator takes with everything kept. Rank 0 prints a
-line for each: `limit` in bytes, `losses` and `norms`, and of all ranks `taken` (what the allocator took at most, in all steps), `peak`
-(bytes asked for at most in the last passes) and `foreseen` (the same by the plan), `moved` (blocks of the last plan that go), `retries` (how often the allocator gave
-everything back after the first plan), `warnings`, and `needed`, the MiB that an error has named.
+line for each: `limit` in bytes above what is there before (a model of experts that was trained before is: its hooks keep it), `losses`
+and `norms`, and of all ranks `taken` (what the allocator took at most, in all steps, likewise), `peak` (bytes asked for at most in the
+last passes) and `foreseen` (the same by the plan), `moved` (blocks of the last plan that go), `retries` (how often the allocator gave
+everything back after the first plan), `warnings`, and `needed`, what an error has named.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from parallel_layouts import Layout
 MIB = 1 << 20
 NUMBERS = iter(range(1, 1000))
 LEAST = 2  # steps with everything away
+NOTHING = -(1 << 62)  # a limit that nothing fits into
 
 
 @contextlib.contextmanager
@@ -61,7 +63,8 @@ def train(case: dict[str, Any], limit: int | None, is_on: bool = True) -> dict[s
     gc.collect()
     parallel_job.initialize(layout, next(NUMBERS))
     torch.npu.set_per_process_memory_fraction(1.0)
-    size = None if limit is None else -(-limit // MIB)
+    before = torch.npu.memory_allocated()
+    size = None if limit is None else max(-(-(limit + before) // MIB), 1)
     adaptor.repatch(memory_job.OFF | case["flags"] | {"smart_swap": is_on, "smart_swap_device_size": size})
     config = parallel_job.transformer_config(layout, **case.get("config", {}))
     chunks = parallel_job.build_model(layout, config)
@@ -92,8 +95,8 @@ def train(case: dict[str, Any], limit: int | None, is_on: bool = True) -> dict[s
                 break
         retries = torch.npu.memory_stats()["num_alloc_retries"] - retries
     mine = {
-        "taken": taken[0], "peak": peaks[-1] if peaks else 0, **plan_of(chunks),
-        "retries": retries, "needed": needed,
+        "taken": taken[0] - before, "peak": peaks[-1] if peaks else 0, **plan_of(chunks),
+        "retries": retries, "needed": needed * MIB - before,
         "warnings": [str(one.message) for one in told if "smart-swap" in str(one.message)],
     }  # fmt: skip
     ranks: list[Any] = [None] * layout.world
@@ -101,7 +104,7 @@ def train(case: dict[str, Any], limit: int | None, is_on: bool = True) -> dict[s
     found = {key: [rank[key] for rank in ranks] for key in mine}
     parallel_job.finalize()
     return found | {
-        "limit": None if size is None else size * MIB,
+        "limit": None if size is None else size * MIB - before,
         "losses": [loss for loss, _ in steps],
         "norms": [norm for _, norm in steps],
     }
@@ -118,8 +121,8 @@ def plan_of(chunks: list[torch.nn.Module]) -> dict[str, int]:
 def main() -> None:
     for case in map(json.loads, sys.argv[1:]):
         with memory_job.sizes(case["sizes"]):
-            results = [train(case, None, is_on=False), train(case, None), train(case, MIB)]
-            most, least = max(results[0]["taken"]), max(results[2]["needed"]) * MIB
+            results = [train(case, None, is_on=False), train(case, None), train(case, NOTHING)]
+            most, least = max(results[0]["taken"]), max(results[2]["needed"])
             for fraction in case["fractions"]:
                 results.append(train(case, round(least + fraction * (most - least))))
         if os.environ["RANK"] == "0":
