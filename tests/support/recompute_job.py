@@ -10,13 +10,13 @@ steps, in bytes, `losses` and `norms`, and `options`, how many layers were given
 from __future__ import annotations
 
 import collections
-import gc
 import json
 import os
 import sys
 import warnings
 from typing import Any
 
+import device_memory
 import memory_job
 import mindspeed.megatron_adaptor as adaptor
 import parallel_job
@@ -31,9 +31,8 @@ NUMBERS = iter(range(1, 1000))
 def train(case: dict[str, Any], limit: int | None) -> dict[str, Any]:
     """`limit`: MiB above what is there before; None: without the feature."""
     layout = Layout(**case["layout"])
-    gc.collect()
     parallel_job.initialize(layout, next(NUMBERS))
-    before = torch.npu.memory_allocated()
+    before = device_memory.in_use()
     given = {"adaptive_recompute_device_size": None}
     if limit is not None:
         most = -(-before // MIB) + limit

@@ -14,7 +14,6 @@ everything back after the first plan), `warnings`, and `needed`, what an error h
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import re
@@ -23,6 +22,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import device_memory
 import memory_job
 import mindspeed.megatron_adaptor as adaptor
 import parallel_job
@@ -60,10 +60,9 @@ def most_taken() -> Iterator[list[int]]:
 
 def train(case: dict[str, Any], limit: int | None, is_on: bool = True) -> dict[str, Any]:
     layout = Layout(**case["layout"])
-    gc.collect()
     parallel_job.initialize(layout, next(NUMBERS))
     torch.npu.set_per_process_memory_fraction(1.0)
-    before = torch.npu.memory_allocated()
+    before = device_memory.in_use()
     size = None if limit is None else max(-(-(limit + before) // MIB), 1)
     adaptor.repatch(memory_job.OFF | case["flags"] | {"smart_swap": is_on, "smart_swap_device_size": size})
     config = parallel_job.transformer_config(layout, **case.get("config", {}))
