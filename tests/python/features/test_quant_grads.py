@@ -128,6 +128,17 @@ def test_gradients_that_are_no_number_end_the_step(halved: Any) -> None:
         group.check_grads(True, False)
 
 
+def test_configs_of_programs_without_a_command_line_are_asked(halved: Any) -> None:
+    """Their arguments say nothing of the model's type, nor of products that add to gradients themselves."""
+    assert problems(bf16=None) == []
+    halved()
+    with pytest.raises(NotImplementedError, match="config has gradient_accumulation_fusion"):
+        megatron_gpt.trainer(megatron_gpt.build(SIZE, gradient_accumulation_fusion=True), SIZE)
+    single = megatron_gpt.Size()
+    with pytest.raises(NotImplementedError, match="config has neither bf16 nor fp16"):
+        megatron_gpt.trainer(megatron_gpt.build(single), single)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [None, "fp8"])
 def test_losses_are_next_to_those_of_float32(halved: Any, kind: str | None) -> None:
@@ -146,8 +157,10 @@ def test_ranks() -> None:
 
 
 def problems(**given: Any) -> list[str]:
+    """Of arguments without those that are None."""
     features = tuple(f for f in all_features() if f.name == "quant-grads")
-    args = Namespace(**({"quant_grads": True, "bf16": True} | given))
+    values = {"quant_grads": True, "bf16": True} | given
+    args = Namespace(**{name: value for name, value in values.items() if value is not None})
     arguments.complete(args, features)
     return list(rules.problems(features, args, 2))
 

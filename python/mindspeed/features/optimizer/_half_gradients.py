@@ -116,6 +116,11 @@ def _accumulating(make: Method) -> Method:
 
     @functools.wraps(make)
     def make_hook(self: Any, param: torch.nn.Parameter) -> Any:
+        if getattr(self.config, "gradient_accumulation_fusion", False):
+            raise NotImplementedError(
+                "--quant-grads: the model's config has gradient_accumulation_fusion, and products that add to gradients "
+                "themselves add to float32; switch one of the two off"
+            )
         hook = make(self, param)
 
         def accumulate(*unused: Any) -> Any:
@@ -271,6 +276,19 @@ def over(main: Any) -> None:
         delattr(main, _WAITING)
 
 
+def _refusing(init: Method) -> Method:
+    """FP32Optimizer takes what lies in the buffers for gradients."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError(
+            "--quant-grads: the optimizer's config has neither bf16 nor fp16, and models of float32 update their parameters "
+            "with gradients of that type; give one of the two, or leave --quant-grads out"
+        )
+
+    return __init__
+
+
 Pair = tuple[Any, Any, int, int]
 
 
@@ -383,6 +401,7 @@ PATCHES = (
     Patch(f"{_DISTRIBUTED}._collect_main_grad_data_for_unscaling", _factors_of, wraps=True),
     Patch(f"{_PLAIN}._copy_model_grads_to_main_grads", _handing_over, wraps=True),
     Patch(f"{_PLAIN}._collect_main_grad_data_for_unscaling", _factors_of, wraps=True),
+    Patch(f"{_MEGATRON}:FP32Optimizer.__init__", _refusing, wraps=True),
     Patch(
         f"{_MEGATRON}:MegatronOptimizer.get_main_grads_for_grad_norm", _with_norms, wraps=True, until="0.19"
     ),

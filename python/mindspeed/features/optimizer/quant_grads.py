@@ -33,7 +33,8 @@ def check(args: Any) -> Iterator[str]:
     for name, why in _OTHERS.items():
         if getattr(args, name, False):
             yield f"it does not work with --{name.replace('_', '-')}, {why}; leave one of the two out"
-    if not (getattr(args, "bf16", False) or getattr(args, "fp16", False)):
+    # A program that builds configs by code gives no types here: then the optimizer refuses models of float32.
+    if hasattr(args, "bf16") and not (args.bf16 or getattr(args, "fp16", False)):
         yield "models of float32 update their parameters with gradients of that type; give --bf16 or --fp16"
     instances = getattr(args, "num_distributed_optimizer_instances", 1) or 1
     if instances > 1:
