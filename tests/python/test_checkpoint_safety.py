@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 import sys
@@ -85,6 +86,23 @@ def test_what_megatron_itself_saves_is_data() -> None:
     torch.save({"extra_state": io.BytesIO(b"bytes of a layer")}, file)
     file.seek(0)
     assert load_data(file, "state")["extra_state"].getvalue() == b"bytes of a layer"
+
+
+def test_what_the_program_has_declared_stays_declared(tmp_path: Path) -> None:
+    """As Megatron declares arguments and more when it is imported."""
+    import torch
+    from mindspeed.features.compatibility._pickles import load_data
+
+    file = tmp_path / "state.pt"
+    torch.save(argparse.Namespace(lr=0.5), file)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        before = set(torch.serialization.get_safe_globals())
+        assert load_data(str(file), "state") == argparse.Namespace(lr=0.5)
+        assert set(torch.serialization.get_safe_globals()) == before
+        assert torch.load(file) == argparse.Namespace(lr=0.5)
+    undeclared = set(torch.serialization.get_safe_globals())
+    assert load_data(str(file), "state") == argparse.Namespace(lr=0.5)
+    assert set(torch.serialization.get_safe_globals()) == undeclared
 
 
 def test_paths_stay_in_the_folder(cases: list[dict[str, Any]]) -> None:

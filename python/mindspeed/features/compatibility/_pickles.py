@@ -8,6 +8,7 @@ declared with torch.serialization.add_safe_globals().
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import pickle
 import sys
@@ -126,9 +127,15 @@ def _dtype_classes() -> list[Any]:
     return [value for value in vars(found).values() if isinstance(value, type)] if found else []
 
 
+def _allowed(these: list[Any]) -> contextlib.AbstractContextManager[None]:
+    """For a while. torch's safe_globals() would also forget afterwards what the program itself had declared before."""
+    declared = torch.serialization.get_safe_globals()
+    return torch.serialization.safe_globals([one for one in these if one not in declared])
+
+
 def load_data(file: Any, where: str, **options: Any) -> Any:
     """torch.load for tensors, plain containers and what COMMON lists. `file` is a path, or open and seekable."""
-    with torch.serialization.safe_globals([*_resolve(COMMON), *_dtype_classes()]):
+    with _allowed([*_resolve(COMMON), *_dtype_classes()]):
         try:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
         except ValueError:  # not a zip file: an old one, or none
@@ -140,7 +147,7 @@ def load_data(file: Any, where: str, **options: Any) -> Any:
         ]
         if refused:
             raise refuse(where, refused)
-        with torch.serialization.safe_globals(_resolve(names)):
+        with _allowed(_resolve(names)):
             try:
                 return torch.load(file, weights_only=True, **options)
             except pickle.UnpicklingError as error:
