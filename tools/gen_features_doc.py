@@ -54,7 +54,9 @@ def named(feature: Feature, folder: str) -> str:
 
 def row(feature: Feature) -> str:
     flags = ", ".join(f"`{flag.spelling}`" for flag in feature.flags)
-    cores = f" Megatron Core before {feature.until}." if feature.until else ""
+    cores = f" Megatron Core before {feature.until}" if feature.until else ""
+    cores += f", from {feature.native.since} on its own `{feature.native.flag}`" if feature.native else ""
+    cores += "." if cores else ""
     return f"| {named(feature, '')} | {feature.area} | {cell(flags)} | {cell(feature.summary + cores)} |\n"
 
 

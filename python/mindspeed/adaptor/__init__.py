@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from mindspeed.adaptor.errors import ConfigurationError, ImportOrderError, PatchError
-from mindspeed.adaptor.feature import Conflict, Feature, Need
+from mindspeed.adaptor.feature import Conflict, Feature, Native, Need
 from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
@@ -16,6 +16,7 @@ __all__ = [
     "Flag",
     "ImportOrderError",
     "Level",
+    "Native",
     "Need",
     "Patch",
     "PatchError",

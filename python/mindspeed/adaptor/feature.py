@@ -14,6 +14,7 @@ from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.importing import Finder
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
+from mindspeed.adaptor.versions import release
 
 Arguments = Any  # Megatron's namespace, or one that repatch() fills
 
@@ -49,6 +50,25 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """Megatron Core's own way of doing the same, which runs from a release on. The feature's patches say their releases themselves.
+
+    since     the first release that has it.
+    flag      Megatron's, for messages.
+    adjust    sets Megatron's arguments, before Megatron validates them; as `check`, instead of the feature's.
+    """
+
+    since: str
+    flag: str
+    adjust: Callable[[Arguments], None]
+    check: Callable[[Arguments], Iterable[str]]
+
+    def is_in(self, core: str | None) -> bool:
+        """Whether that release of Megatron Core has it; None: there is no Megatron Core."""
+        return core is not None and release(core) >= release(self.since)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A named set of patches that is on or off as a whole.
 
@@ -64,6 +84,7 @@ class Feature:
               that are on without arguments.
     is_outermost  its patches go around those of all others, whatever the level.
     until     the first release of Megatron Core that it is not for: on with that one or a later one is an error.
+    native    from where on Megatron does it itself.
     """
 
     name: str
@@ -80,6 +101,7 @@ class Feature:
     finders: tuple[Finder, ...] = ()
     is_outermost: bool = False
     until: str = ""
+    native: Native | None = None
 
     @property
     def is_permanent(self) -> bool:

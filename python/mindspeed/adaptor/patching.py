@@ -20,6 +20,7 @@ class Patch:
     requires a package that may be absent; the patch is left out without it.
     since    the first version of the target's distribution that has it; the patch is left out in earlier ones.
     until    the first version that has it no more; the patch is left out from there on.
+    versions_of  the distribution that since and until mean, where it is not the target's.
     overrides  takes the place of another feature's replacement instead of being refused.
     lenient  a place that keeps the old object and cannot be rebound is a warning, not an error.
     creates  what does not exist is made for as long as the patch is on: the modules, and the attribute.
@@ -31,6 +32,7 @@ class Patch:
     requires: str = field(default="", kw_only=True)
     since: str = field(default="", kw_only=True)
     until: str = field(default="", kw_only=True)
+    versions_of: str = field(default="", kw_only=True)
     overrides: bool = field(default=False, kw_only=True)
     creates: bool = field(default=False, kw_only=True)
     lenient: bool = field(default=False, kw_only=True)
@@ -57,7 +59,7 @@ class Patch:
         """Whether the installed version, which `version` tells of a distribution, is one of the patch's."""
         if not (self.since or self.until):
             return True
-        distribution = distribution_of(self.module)
+        distribution = self.distribution
         found = version(distribution)
         if found is None:
             raise PatchError(
@@ -65,6 +67,11 @@ class Patch:
                 "and the version installed is not known"
             )
         return within(found, since=self.since, until=self.until)
+
+    @property
+    def distribution(self) -> str:
+        """Whose versions since and until are."""
+        return self.versions_of or distribution_of(self.module)
 
     @property
     def module(self) -> str:

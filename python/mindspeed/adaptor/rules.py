@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mindspeed.adaptor.feature import Arguments, Feature
+from mindspeed.adaptor.feature import Arguments, Feature, Native
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.versions import installed_version, release
 
@@ -34,7 +34,8 @@ def _choice(feature: Feature, args: Arguments, level: Level) -> Choice:
     elif flag.negative and flag.value(args) is None:
         reason = f"on by default from level {feature.level:d}" if wanted else "not asked for"
     elif wanted:
-        reason = flag.name
+        native = by_megatron(feature)
+        reason = f"{flag.name}, by Megatron's own {native.flag}" if native else flag.name
     else:
         reason = flag.negative if flag.negative else f"{flag.name} is not given"
     return Choice(feature=feature, on=wanted, reason=reason)
@@ -52,8 +53,10 @@ def problems(features: Iterable[Feature], args: Arguments, level: Level) -> list
     for feature in on:
         found.extend(_unmet(feature, args, choices))
         found.extend(too_new(feature))
-        if feature.check is not None:
-            found.extend(f"{feature.title}: {sentence}" for sentence in feature.check(args))
+        native = by_megatron(feature)
+        check = native.check if native is not None else feature.check
+        if check is not None:
+            found.extend(f"{feature.title}: {sentence}" for sentence in check(args))
     return found
 
 
@@ -119,11 +122,18 @@ def _unmet(feature: Feature, args: Arguments, choices: list[Choice]) -> Iterator
         yield f"{feature.title} needs {what}: {need.why}; add {need.flag}, or {_remedy(feature)}"
 
 
+def by_megatron(feature: Feature) -> Native | None:
+    """Megatron's own way of doing it, where the Megatron Core that is installed has one."""
+    native = feature.native
+    return native if native is not None and native.is_in(installed_version("megatron-core")) else None
+
+
 def too_new(feature: Feature) -> Iterator[str]:
     """Whether the Megatron Core that is installed is none that the feature is for."""
     found = installed_version("megatron-core") if feature.until else None
-    if found is not None and release(found) >= release(feature.until):
+    if by_megatron(feature) is None and found is not None and release(found) >= release(feature.until):
+        later = f" and from {feature.native.since} on" if feature.native else ""
         yield (
-            f"{feature.title} is for Megatron Core before {feature.until}, and {found} is installed; "
+            f"{feature.title} is for Megatron Core before {feature.until}{later}, and {found} is installed; "
             f"{_remedy(feature)}, or install an earlier release"
         )

@@ -14,7 +14,7 @@ from mindspeed.adaptor.importing import module_exists
 from mindspeed.adaptor.patching import Patch
 from mindspeed.adaptor.plan import make_plan
 from mindspeed.adaptor.rules import Choice
-from mindspeed.adaptor.versions import distribution_of, installed_version
+from mindspeed.adaptor.versions import installed_version
 from mindspeed.planning import estimate, launch, mistakes, understanding
 
 Plan = dict[str, Any]
@@ -75,14 +75,13 @@ def _patches(choices: Sequence[Choice]) -> list[dict[str, Any]]:
 
 
 def _patch(feature: str, patch: Patch) -> dict[str, Any]:
-    distribution = distribution_of(patch.module)
     bounds = [f">={patch.since}"] if patch.since else []
     bounds += [f"<{patch.until}"] if patch.until else []
     return {
         "target": patch.target,
         "feature": feature,
         "kind": "wraps" if patch.wraps else "replaces",
-        "distribution": distribution,
+        "distribution": patch.distribution,
         "versions": ",".join(bounds) or "all",
     }
 

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -10,8 +14,9 @@ from typing import Any
 import expert_cases
 import memory_cases
 import pytest
+import releases
 import torchrun
-from mindspeed.adaptor import arguments, rules
+from mindspeed.adaptor import Level, arguments, rules
 from mindspeed.adaptor.discovery import all_features
 from mindspeed.features.moe import fb_overlap as feature
 from mindspeed.features.pipeline import _pairs
@@ -177,3 +182,70 @@ def test_rules() -> None:
     assert any("no passes of their own in a pair" in text for text in apart)
     for name in ("use_ascend_mc2", "use_ascend_coc"):
         assert any("in the group of those in forward" in text for text in problems(**tensor, **{name: True}))
+
+
+@pytest.mark.slow
+def test_training_is_that_of_megatrons_own_way() -> None:
+    """Which runs where Megatron Core has one, and none of the patches."""
+    job = [str(SUPPORT / "fb_overlap_later_job.py")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *job]
+    path = [releases.release_folder("0.16.1"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+    }
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, torchrun.errors(done)
+    off, on = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    assert off["planned"] == 0 and on["planned"] == 8  # two steps of four micro-batches
+    assert on["steps"] == off["steps"]
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with Megatron Core 0.16.1."""
+    monkeypatch.setattr(rules, "installed_version", lambda name: "0.16.1")
+
+
+MODEL = {"num_experts": 8, "moe_token_dispatcher_type": "alltoall", "expert_model_parallel_size": 2}
+
+
+def test_a_later_release_runs_its_own_way(later: None) -> None:
+    args = Namespace(**MODEL, moe_fb_overlap=True)
+    assert rules.by_megatron(feature.FEATURE) is feature.FEATURE.native
+    assert list(rules.too_new(feature.FEATURE)) == []
+    (choice,) = rules.choose([feature.FEATURE], args, Level.ACCELERATION)
+    assert choice.reason == "--moe-fb-overlap, by Megatron's own --overlap-moe-expert-parallel-comm"
+    feature.with_megatrons(args)
+    assert args.overlap_moe_expert_parallel_comm is True
+    assert {patch.target for patch in feature.FEATURE.patches if patch.fits(lambda name: "0.16.1")} == {
+        "megatron.core.transformer.transformer_config:TransformerConfig.__post_init__"
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"bf16": False, "fp16": False}, "for 16 bits; give --bf16 or --fp16"),
+        ({"pipeline_model_parallel_size": 2}, "give --num-layers-per-virtual-pipeline-stage"),
+        ({"recompute_granularity": "full"}, "--recompute-granularity is full"),
+        ({"moe_shared_expert_overlap": True}, "leave out --moe-shared-expert-overlap"),
+        ({"mtp_num_layers": 2}, "--mtp-num-layers is 2"),
+        ({"moe_token_dispatcher_type": "allgather"}, "--moe-token-dispatcher-type is allgather"),
+        ({"expert_model_parallel_size": 1}, "so no tokens travel"),
+    ],
+)
+def test_what_megatrons_own_way_cannot(later: None, more: dict[str, Any], words: str) -> None:
+    def told(given: dict[str, Any]) -> list[str]:
+        args = Namespace(**MODEL | given, moe_fb_overlap=True)
+        return rules.problems([feature.FEATURE], args, Level.ACCELERATION)
+
+    assert told({"bf16": True}) == []
+    assert len(told({"bf16": True} | more)) == 1 and words in told({"bf16": True} | more)[0]
+
+
+def test_a_release_between_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "installed_version", lambda name: "0.13.1")
+    (sentence,) = rules.too_new(feature.FEATURE)
+    assert "before 0.13 and from 0.14 on, and 0.13.1 is installed" in sentence

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The forward pass of a micro-batch is computed beside the backward pass of the one before, and covers its messages.
 
-Tokens of experts travel in both, and the passes of different micro-batches need nothing of each other.
+Tokens of experts travel in both, and the passes of different micro-batches need nothing of each other. From 0.14 on Megatron Core
+does it itself (--overlap-moe-expert-parallel-comm), and then that runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from mindspeed.adaptor import Conflict, Feature, Flag, Level, Need, Patch
+from mindspeed.adaptor import Conflict, Feature, Flag, Level, Native, Need, Patch
 from mindspeed.features.moe import _beside
 from mindspeed.features.pipeline import _pairs_run
 
+_OURS, _MEGATRONS = "0.13", "0.14"  # schedules of 0.13 are called in another way
 _STATE = "megatron.core.parallel_state"
 _SCHEDULES = "megatron.core.pipeline_parallel.schedules"
 _PIPELINES = (
@@ -53,25 +56,73 @@ _ONE = {
 }
 
 
+def _check_experts(args: Any, kinds: tuple[str, ...]) -> Iterator[str]:
+    if getattr(args, "num_experts", None) and (getattr(args, "expert_model_parallel_size", None) or 1) == 1:
+        yield "--expert-model-parallel-size is 1, so no tokens travel; give 2 or more, or leave out --moe-fb-overlap"
+    kind = getattr(args, "moe_token_dispatcher_type", "allgather")
+    if kind not in kinds:
+        yield f"--moe-token-dispatcher-type is {kind}; give alltoall, or leave out --moe-fb-overlap"
+
+
 def check(args: Any) -> Iterator[str]:
     for name, why in _ONE.items():
         if (getattr(args, name, None) or 1) > 1:
             yield f"--{name.replace('_', '-')} is {getattr(args, name)}: {why}; give 1, or leave out --moe-fb-overlap"
-    if getattr(args, "num_experts", None) and (getattr(args, "expert_model_parallel_size", None) or 1) == 1:
-        yield "--expert-model-parallel-size is 1, so no tokens travel; give 2 or more, or leave out --moe-fb-overlap"
-    kind = getattr(args, "moe_token_dispatcher_type", "allgather")
-    if kind != "alltoall":
-        yield f"--moe-token-dispatcher-type is {kind}; give alltoall, or leave out --moe-fb-overlap"
+    yield from _check_experts(args, ("alltoall",))
     has_stages = (getattr(args, "pipeline_model_parallel_size", None) or 1) > 1
     for name, why in (_REFUSED | (_IN_PIPELINES if has_stages else {})).items():
         if getattr(args, name, None):
             yield why
 
 
+def with_megatrons(args: Any) -> None:
+    args.overlap_moe_expert_parallel_comm = True
+
+
+def check_megatrons(args: Any) -> Iterator[str]:
+    """What Megatron's way asks for, whose own errors name a flag that nobody gave. Programs that make their configurations themselves
+    have not all of these arguments, and get Megatron's errors."""
+    leave = "or leave out --moe-fb-overlap"
+    if getattr(args, "bf16", None) is False and not getattr(args, "fp16", True):
+        yield f"Megatron's way is for 16 bits; give --bf16 or --fp16, {leave}"
+    chunks = ("virtual_pipeline_model_parallel_size", "num_layers_per_virtual_pipeline_stage",
+              "num_virtual_stages_per_pipeline_rank", "pipeline_model_parallel_layout")  # fmt: skip
+    is_whole = not any(getattr(args, name, None) for name in chunks)
+    if (getattr(args, "pipeline_model_parallel_size", None) or 1) > 1 and is_whole:
+        yield f"Megatron's way is for stages of several chunks; give --num-layers-per-virtual-pipeline-stage, {leave}"
+    if getattr(args, "recompute_granularity", None) == "full":
+        yield f"--recompute-granularity is full: Megatron's way runs layers in parts; give selective, {leave}"
+    if getattr(args, "moe_shared_expert_overlap", None):
+        yield f"both cover messages of experts; leave out --moe-shared-expert-overlap, {leave}"
+    if (getattr(args, "mtp_num_layers", None) or 0) > 1:
+        yield f"--mtp-num-layers is {args.mtp_num_layers}: Megatron's way predicts one further token; give 1, {leave}"
+    if getattr(args, "moe_unperm2_mem_optim_swap", None):
+        yield _REFUSED["moe_unperm2_mem_optim_swap"]
+    yield from _check_experts(args, ("alltoall", "flex"))
+
+
+def in_configuration(post_init: Callable[..., None]) -> Callable[..., None]:
+    """TransformerConfig.__post_init__, for programs that make their configurations themselves."""
+
+    @functools.wraps(post_init)
+    def __post_init__(self: Any) -> None:
+        if self.moe_fb_overlap and self.num_moe_experts:
+            self.overlap_moe_expert_parallel_comm = True
+        post_init(self)
+
+    return __post_init__
+
+
 FEATURE = Feature(
     name="moe-fb-overlap",
     level=Level.ACCELERATION,
-    until="0.13",  # whose schedules are called in another way
+    until=_OURS,
+    native=Native(
+        since=_MEGATRONS,
+        flag="--overlap-moe-expert-parallel-comm",
+        adjust=with_megatrons,
+        check=check_megatrons,
+    ),
     flags=(
         Flag(
             "--moe-fb-overlap",
@@ -121,17 +172,30 @@ FEATURE = Feature(
     check=check,
     patches=(
         *(
-            Patch(f"torch.distributed:{name}", _beside.by_pass, wraps=True)
+            Patch(
+                f"torch.distributed:{name}",
+                _beside.by_pass,
+                wraps=True,
+                until=_OURS,
+                versions_of="megatron-core",
+            )
             for name in _COLLECTIVES
             if hasattr(torch.distributed, name)
         ),
-        Patch(f"{_STATE}:get_global_memory_buffer", _beside.by_stream, wraps=True),
-        *(Patch(f"{target}.set_loss_scale", _beside.once, wraps=True) for target in _SCALERS),
+        Patch(f"{_STATE}:get_global_memory_buffer", _beside.by_stream, wraps=True, until=_OURS),
+        *(Patch(f"{target}.set_loss_scale", _beside.once, wraps=True, until=_OURS) for target in _SCALERS),
         Patch(
             f"{_SCHEDULES}:forward_backward_no_pipelining",
             _beside.without_pipeline,
             wraps=True,
+            until=_OURS,
         ),
-        *(Patch(f"{_SCHEDULES}:{name}", _pairs_run.in_pairs, wraps=True) for name in _PIPELINES),
+        *(Patch(f"{_SCHEDULES}:{name}", _pairs_run.in_pairs, wraps=True, until=_OURS) for name in _PIPELINES),
+        Patch(
+            "megatron.core.transformer.transformer_config:TransformerConfig.__post_init__",
+            in_configuration,
+            wraps=True,
+            since=_MEGATRONS,
+        ),
     ),
 )
