@@ -37,7 +37,8 @@
              "Ascend910B2C|Ascend910B3|Ascend910B4|Ascend910B4-1|Ascend910_9391|Ascend910_9392|"             \
              "Ascend910_9381|Ascend910_9382|Ascend910_9372|Ascend910_9362|Ascend310P1|Ascend310P2|"          \
              "Ascend310P3|Ascend310P4|Ascend310P5|Ascend310P7|Ascend310B1|Ascend310B2|Ascend310B3|"          \
-             "Ascend310B4"),                                                                                 \
+             "Ascend310B4|Ascend950PR_9579|Ascend950PR_9589|Ascend950PR_9599|Ascend950DT_9572|"              \
+             "Ascend950DT_9582|Ascend950DT_9592"),                                                           \
       "Ascend910B2", "SoC name that clients see")                                                            \
     X(TRACE, "MINDSPEED_TRACE", LIBRARY, FILE_PATTERN, "",                                                   \
       "write a Chrome trace to this file; %p: the process id, %r: the rank")                                 \

@@ -246,6 +246,17 @@ static bool scatter_update(void) {
                 &data);
 }
 
+static bool scatter_nd_update(void) {
+    const int64_t n = few(), shape[] = {n, 1};
+    const struct matrix data = matrix(few(), few()), updates = matrix(n, data.shape[1]);
+    const struct indices x = indices(shape, 2, data.shape[0], true, false);
+    float want[MOST * MOST] = {0};
+    copy_out(want, &data);
+    for (int64_t i = 0; i < n && !x.bad; i++)
+        for (int64_t k = 0; k < data.shape[1]; k++) want[x.value[i] * MOST + k] = *at(&updates, i, k);
+    return ends(FUZZ_RUN(aclnnScatterNdUpdate, data.tensor, x.tensor, updates.tensor), x.bad, want, &data);
+}
+
 static bool losses(void) {
     const int64_t n = few(), ignore = fuzz_one_in(3) ? fuzz_below(MOST) : -100;
     const struct matrix self = matrix(n, few()), weight = matrix(self.shape[1], 1), out = matrix(n, 1),
@@ -319,6 +330,7 @@ static const struct fuzz_operator OPERATORS[] = {{"gather", gather},
                                                  {"index_slices", index_slices},
                                                  {"one_hot", one_hot},
                                                  {"scatter_update", scatter_update},
+                                                 {"scatter_nd_update", scatter_nd_update},
                                                  {"losses", losses},
                                                  {"counts", counts},
                                                  {"repeat_interleave", repeat_interleave},
