@@ -82,13 +82,15 @@ static inline void shape_tiles(size_t rows, size_t cols) {
         _tile_loadd(TILE_B0, b, 2 * TILE_LINE);                                                              \
         if (ACROSS) _tile_loadd(TILE_B1, (b) + TILE_LINE, 2 * TILE_LINE);                                    \
     } while (0)
-#define TILES_MULTIPLY(a, DOWN, ACROSS)                                                                      \
+/* The same with the rows of A `pitch` bytes apart. */
+#define TILES_MULTIPLY(a, DOWN, ACROSS) TILES_MULTIPLY_ROWS(a, TILE_LINE, DOWN, ACROSS)
+#define TILES_MULTIPLY_ROWS(a, pitch, DOWN, ACROSS)                                                          \
     do {                                                                                                     \
-        _tile_loadd(TILE_A0, a, TILE_LINE);                                                                  \
+        _tile_loadd(TILE_A0, a, pitch);                                                                      \
         _tile_dpbf16ps(TILE_C00, TILE_A0, TILE_B0);                                                          \
         if (ACROSS) _tile_dpbf16ps(TILE_C01, TILE_A0, TILE_B1);                                              \
         if (DOWN) {                                                                                          \
-            _tile_loadd(TILE_A1, (a) + TILE_SIDE * TILE_LINE, TILE_LINE);                                    \
+            _tile_loadd(TILE_A1, (a) + TILE_SIDE * (pitch), pitch);                                          \
             _tile_dpbf16ps(TILE_C10, TILE_A1, TILE_B0);                                                      \
             if (ACROSS) _tile_dpbf16ps(TILE_C11, TILE_A1, TILE_B1);                                          \
         }                                                                                                    \

@@ -16,11 +16,13 @@
 
 #include "attention_cache.h"
 #include "attention_job.h"
+#include "attention_tiles.h"
 #include "long_loop.h"
 #include "temporary.h"
 
-/* So many items keep every thread of a usual machine busy; more would cost a dQ buffer each. */
-enum { ITEMS_WANTED = 16 };
+/* So many items keep the threads of a usual machine busy; more would cost a dQ buffer each, which is cleared,
+ * filled and read: with 16 of them a head of 2048 x 128 takes a third longer on two threads. */
+enum { ITEMS_WANTED = 8 };
 
 struct backward {
     struct attn_job job;
@@ -32,24 +34,45 @@ struct backward {
 };
 
 /* Buffers of a thread, as in the forward: `p` are probabilities after dropout, `dp` their gradient, then
- * that of the scores; q and dy are the head's tiles at work. */
+ * that of the scores; q and dy are the head's tiles at work. Where tiles are multiplied, q, dy, k, kt and vt
+ * are operands (q and dy first ones, q_second and dy_second the same as second ones), v is a tile of floats
+ * that rows may be rounded in, and work is a first operand made of scores. */
 struct tiles {
-    float *k, *kt, *v, *vt, *s, *p, *dp, *dk, *dv, *bias;
-    const float *q, *dy;
+    float *k, *kt, *v, *vt, *s, *p, *dp, *dk, *dv, *bias, *work;
+    const float *q, *dy, *q_second, *dy_second;
     struct attn_cache cache;
 };
+
+enum { WORK_PITCH = (ATTN_KEYS * 2) | 64 }; /* attn_tiles_pitch(ATTN_KEYS), and of ATTN_QUERIES */
+
+/* Floats of 128 rows of n as a first operand; as a second one with k down, or along, the rows. */
+static size_t first_size(size_t n) { return ATTN_QUERIES * attn_tiles_pitch(n) / sizeof(float); }
+static size_t down_size(size_t n) { return attn_tiles_bytes(ATTN_KEYS, n) / sizeof(float); }
+static size_t along_size(size_t n) { return attn_tiles_bytes(n, ATTN_KEYS) / sizeof(float); }
 
 /* As in attention_forward.c: sets the pointers, or counts bytes for NULL. */
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     const size_t scores = ATTN_QUERIES * ATTN_KEY_ROW, ld = job->ld, ldv = job->ldv;
+    const size_t d = job->a->d, dv = job->a->dv;
+    const bool tiles = job->tiles;
     struct attn_cache *cache = &t->cache;
-    cache->size = ATTN_QUERIES * (ld + ldv);
+    cache->size =
+        tiles ? first_size(d) + first_size(dv) + down_size(d) + down_size(dv) : ATTN_QUERIES * (ld + ldv);
     cache->slots = attn_cache_slots(hc_ceil_div(job->a->sq, ATTN_QUERIES), cache->size);
-    const size_t sizes[] = {
-        ATTN_KEYS * ld, ld * ATTN_KEY_ROW, ATTN_KEYS * ldv, ldv * ATTN_KEY_ROW,        scores, scores, scores,
-        ATTN_KEYS * ld, ATTN_KEYS * ldv,   ATTN_KEYS,       cache->slots * cache->size};
-    float **const to[] = {&t->k,  &t->kt, &t->v,  &t->vt,   &t->s,         &t->p,
-                          &t->dp, &t->dk, &t->dv, &t->bias, &cache->memory};
+    const size_t sizes[] = {tiles ? down_size(d) : ATTN_KEYS * ld,
+                            tiles ? along_size(d) : ld * ATTN_KEY_ROW,
+                            ATTN_KEYS * hc_max_size(ldv, tiles ? ld : 0),
+                            tiles ? along_size(dv) : ldv * ATTN_KEY_ROW,
+                            scores,
+                            scores,
+                            scores,
+                            ATTN_KEYS * ld,
+                            ATTN_KEYS * ldv,
+                            ATTN_KEYS,
+                            tiles ? ATTN_KEYS * WORK_PITCH / sizeof(float) : 0,
+                            cache->slots * cache->size};
+    float **const to[] = {&t->k,  &t->kt, &t->v,  &t->vt,   &t->s,    &t->p,
+                          &t->dp, &t->dk, &t->dv, &t->bias, &t->work, &cache->memory};
     size_t used = 0;
     for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
         if (memory != NULL) *to[i] = (float *)(memory + used);
@@ -58,17 +81,52 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
+/* Rows of a head as both operands. */
+static void pack_both(const struct attn_view *v, const struct attn_batch *batch, size_t head, size_t i,
+                      size_t rows, size_t d, size_t ld, float *tile, float *first, float *second) {
+    const char *row[ATTN_QUERIES];
+    attn_find_bf16(v, batch, batch->q0, head, i, rows, d, tile, ld, row);
+    HC_DISPATCH(attn_tiles_copy)(rows, d, row, (char *)first, attn_tiles_pitch(d));
+    HC_DISPATCH(attn_tiles_pack_down)(rows, d, row, (char *)second, attn_tiles_block(ATTN_QUERIES));
+}
+
 /* Queries [i, i + rows) of a head, and the gradients of their outputs. */
 static void load_queries(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                          size_t rows, struct tiles *t) {
     const struct attn_args *a = job->a;
     bool fresh;
     float *q = attn_cache_slot(&t->cache, batch->index * a->heads + head, i / ATTN_QUERIES, &fresh);
-    float *dy = q + ATTN_QUERIES * job->ld;
-    t->q = q, t->dy = dy;
+    float *dy = q + (job->tiles ? first_size(a->d) : ATTN_QUERIES * job->ld);
+    float *q_second = dy + first_size(a->dv), *dy_second = q_second + down_size(a->d);
+    t->q = q, t->dy = dy, t->q_second = q_second, t->dy_second = dy_second;
     if (!fresh) return;
+    if (job->tiles) {
+        pack_both(&job->q, batch, head, i, rows, a->d, job->ld, t->v, q, q_second);
+        pack_both(&job->dy, batch, head, i, rows, a->dv, job->ldv, t->v, dy, dy_second);
+        return;
+    }
     attn_load(&job->q, batch, batch->q0, head, i, rows, a->d, q, job->ld);
     attn_load(&job->dy, batch, batch->q0, head, i, rows, a->dv, dy, job->ldv);
+}
+
+/* Keys [k, k + keys) of a key head, and their values, both ways round. */
+static void load_keys(const struct attn_job *job, const struct attn_batch *batch, size_t kv_head, size_t k,
+                      size_t keys, const struct tiles *t) {
+    const struct attn_args *a = job->a;
+    const size_t ld = job->ld, ldv = job->ldv;
+    if (job->tiles) {
+        const char *row[ATTN_KEYS];
+        attn_find_bf16(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->v, ld, row);
+        HC_DISPATCH(attn_tiles_pack_down)(keys, a->d, row, (char *)t->k, attn_tiles_block(ATTN_KEYS));
+        HC_DISPATCH(attn_tiles_pack_along)(keys, a->d, row, (char *)t->kt, attn_tiles_block(a->d));
+        attn_find_bf16(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, ldv, row);
+        HC_DISPATCH(attn_tiles_pack_along)(keys, a->dv, row, (char *)t->vt, attn_tiles_block(a->dv));
+        return;
+    }
+    attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, ld);
+    attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, ldv);
+    HC_DISPATCH(attn_transpose)(keys, a->d, t->k, ld, t->kt, ATTN_KEY_ROW);
+    HC_DISPATCH(attn_transpose)(keys, a->dv, t->v, ldv, t->vt, ATTN_KEY_ROW);
 }
 
 /* dS is the gradient of the logits; a bias that was added before scaling has scale times that. `row` may
@@ -162,6 +220,47 @@ static void gradient_products(const struct backward *w, const struct attn_stripe
     job->gemm(&x);
 }
 
+/* score_products and gradient_products of tiles. */
+static void score_tiles(const struct attn_job *job, const struct attn_stripe *p, const struct tiles *t) {
+    const size_t d = job->a->d, dv = job->a->dv;
+    struct attn_tiles_product x = {.m = p->rows, .n = p->high, .k = d, .ldc = ATTN_KEY_ROW};
+    x.pitch = attn_tiles_pitch(d), x.a = (const char *)t->q + p->row * x.pitch;
+    x.block = attn_tiles_block(d), x.b = (const char *)t->kt;
+    x.c = t->s + p->row * ATTN_KEY_ROW;
+    HC_DISPATCH(attn_tiles_multiply)(&x);
+    x.k = dv;
+    x.pitch = attn_tiles_pitch(dv), x.a = (const char *)t->dy + p->row * x.pitch;
+    x.block = attn_tiles_block(dv), x.b = (const char *)t->vt;
+    x.c = t->dp + p->row * ATTN_KEY_ROW;
+    HC_DISPATCH(attn_tiles_multiply)(&x);
+}
+
+static void gradient_tiles(const struct backward *w, const struct attn_stripe *p, const struct tiles *t,
+                           float *dq) {
+    const struct attn_job *job = &w->job;
+    const size_t at = p->row * ATTN_KEY_ROW, down = p->row * ATTN_TILES_COLUMNS * 2;
+    const float *weights = job->drop != NULL ? t->p : t->s;
+    char *work = (char *)t->work;
+    struct attn_tiles_product x = {.m = p->high,
+                                   .k = p->rows,
+                                   .a = work,
+                                   .pitch = WORK_PITCH,
+                                   .block = attn_tiles_block(ATTN_QUERIES),
+                                   .accumulate = true}; /* of transposed weights */
+    HC_DISPATCH(attn_tiles_turn)(p->rows, p->high, weights + at, ATTN_KEY_ROW, work, WORK_PITCH);
+    x.n = job->a->dv, x.b = (const char *)t->dy_second + down;
+    x.c = t->dv, x.ldc = job->ldv;
+    HC_DISPATCH(attn_tiles_multiply)(&x);
+    HC_DISPATCH(attn_tiles_turn)(p->rows, p->high, t->dp + at, ATTN_KEY_ROW, work, WORK_PITCH);
+    x.n = job->a->d, x.b = (const char *)t->q_second + down;
+    x.c = t->dk, x.ldc = job->ld;
+    HC_DISPATCH(attn_tiles_multiply)(&x);
+    HC_DISPATCH(attn_tiles_round)(p->rows, p->high, t->dp + at, ATTN_KEY_ROW, work, WORK_PITCH);
+    x.m = p->rows, x.k = p->high, x.b = (const char *)t->k;
+    x.c = dq + p->row * w->ld_dq, x.ldc = w->ld_dq;
+    HC_DISPATCH(attn_tiles_multiply)(&x);
+}
+
 /* The five products of one tile. Order: scores and dy V^T, rows to dS, then the three gradients. */
 static void query_tile(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i,
                        size_t rows, size_t k, size_t keys, size_t split, struct tiles *t) {
@@ -170,10 +269,12 @@ static void query_tile(const struct backward *w, const struct attn_batch *batch,
     float *dq = w->dq + ((split * a->heads + head) * job->tokens + batch->token0 + i) * w->ld_dq;
     struct attn_stripe stripe = {0};
     load_queries(job, batch, head, i, rows, t);
-    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe)) score_products(job, &stripe, t);
+    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe))
+        (job->tiles ? score_tiles : score_products)(job, &stripe, t);
     score_rows(w, batch, head, i, rows, k, keys, t);
     stripe = (struct attn_stripe){0};
-    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe)) gradient_products(w, &stripe, t, dq);
+    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe))
+        (job->tiles ? gradient_tiles : gradient_products)(w, &stripe, t, dq);
 }
 
 /* Keys [k, k + keys) of a key head, all queries that see them: the outer loop of backward, where
@@ -183,10 +284,7 @@ static void key_block(const struct backward *w, const struct attn_batch *batch, 
     const struct attn_job *job = &w->job;
     const struct attn_args *a = job->a;
     const size_t ld = job->ld, ldv = job->ldv, group = a->heads / a->kv_heads;
-    attn_load(&job->k, batch, batch->kv0, kv_head, k, keys, a->d, t->k, ld);
-    attn_load(&job->v, batch, batch->kv0, kv_head, k, keys, a->dv, t->v, ldv);
-    HC_DISPATCH(attn_transpose)(keys, a->d, t->k, ld, t->kt, ATTN_KEY_ROW);
-    HC_DISPATCH(attn_transpose)(keys, a->dv, t->v, ldv, t->vt, ATTN_KEY_ROW);
+    load_keys(job, batch, kv_head, k, keys, t);
     memset(t->dk, 0, keys * ld * sizeof(float));
     memset(t->dv, 0, keys * ldv * sizeof(float));
     for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
@@ -265,11 +363,7 @@ static void store_dq(void *ctx, size_t begin, size_t end) {
         const size_t token = row / heads, head = row % heads;
         const struct attn_batch *batch = find_batch(job, token);
         float *sum = w->dq + (head * job->tokens + token) * ld;
-        for (size_t split = 1; split < w->splits; split++) {
-            const float *part = sum + split * heads * job->tokens * ld;
-            for (size_t j = 0; j < job->a->d; j++) sum[j] += part[j];
-        }
-        HC_DISPATCH(attn_scale_row)(job->a->d, sum, (float)job->a->scale);
+        HC_DISPATCH(attn_sum_row)(job->a->d, sum, w->splits, heads * job->tokens * ld, (float)job->a->scale);
         attn_store_row(&job->dq, batch, head, batch->q0 + token - batch->token0, job->a->d, sum);
     }
 }

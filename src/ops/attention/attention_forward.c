@@ -19,6 +19,7 @@
 #include "attention_cache.h"
 #include "attention_job.h"
 #include "attention_quant.h"
+#include "attention_tiles.h"
 #include "long_loop.h"
 #include "temporary.h"
 
@@ -26,7 +27,8 @@
  * and the sum so far, and the head's keys, transposed, and values; kt and v are those at work. */
 struct tiles {
     float *q, *k, *s, *out, *max, *sum, *bias;
-    const float *kt, *v;
+    const float *kt, *v;        /* operands of tiles, where those are multiplied */
+    float *q_operand, *weights; /* likewise: first ones */
     struct attn_cache cache;
 };
 
@@ -39,21 +41,35 @@ static size_t head_of(const struct rows *at, size_t r) { return at->head + (at->
 static size_t query_of(const struct rows *at, size_t r) { return at->i + (at->heads ? 0 : r); }
 static size_t queries(const struct rows *at) { return at->heads ? 1 : at->count; }
 
+enum { WEIGHTS_PITCH = (ATTN_KEYS * 2) | 64 }; /* attn_tiles_pitch(ATTN_KEYS) */
+
+/* Floats of a tile of keys and of one of values as products take them. */
+static size_t keys_size(const struct attn_job *job) {
+    return job->tiles ? attn_tiles_bytes(job->a->d, ATTN_KEYS) / sizeof(float) : job->ld * ATTN_KEY_ROW;
+}
+static size_t values_size(const struct attn_job *job) {
+    return job->tiles ? attn_tiles_bytes(ATTN_KEYS, job->a->dv) / sizeof(float) : ATTN_KEYS * job->ldv;
+}
+
 /* Sets the pointers of `t` into `memory`, or only counts the bytes for NULL: one list of sizes for both
  * uses. */
 static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
+    const struct attn_args *a = job->a;
     struct attn_cache *cache = &t->cache;
-    cache->size = job->ld * ATTN_KEY_ROW + ATTN_KEYS * job->ldv;
-    cache->slots = attn_cache_slots(hc_ceil_div(job->a->skv, ATTN_KEYS), cache->size);
+    cache->size = keys_size(job) + values_size(job);
+    cache->slots = attn_cache_slots(hc_ceil_div(a->skv, ATTN_KEYS), cache->size);
     const size_t sizes[] = {ATTN_QUERIES * job->ld,
-                            ATTN_KEYS * job->ld,
+                            ATTN_KEYS * hc_max_size(job->ld, job->tiles ? job->ldv : 0),
                             ATTN_QUERIES * ATTN_KEY_ROW,
                             ATTN_QUERIES * job->ldv,
                             ATTN_QUERIES,
                             ATTN_QUERIES,
                             ATTN_KEYS,
+                            job->tiles ? ATTN_QUERIES * attn_tiles_pitch(a->d) / sizeof(float) : 0,
+                            job->tiles ? ATTN_QUERIES * WEIGHTS_PITCH / sizeof(float) : 0,
                             cache->slots * cache->size};
-    float **const to[] = {&t->q, &t->k, &t->s, &t->out, &t->max, &t->sum, &t->bias, &cache->memory};
+    float **const to[] = {&t->q,   &t->k,    &t->s,         &t->out,     &t->max,
+                          &t->sum, &t->bias, &t->q_operand, &t->weights, &cache->memory};
     size_t used = 0;
     for (size_t i = 0; i < HC_ARRAY_SIZE(sizes); i++) {
         if (memory != NULL) *to[i] = (float *)(memory + used);
@@ -62,15 +78,47 @@ static size_t carve(const struct attn_job *job, char *memory, struct tiles *t) {
     return used;
 }
 
+/* Keys [k, k + keys) of a key head as a second operand; from where they lie, or else through `tile`. */
+static void pack_keys(const struct attn_job *job, const struct attn_batch *batch, size_t kv_head, size_t k,
+                      size_t keys, float *tile, char *to) {
+    const size_t d = job->a->d;
+    const char *row[ATTN_KEYS];
+    if (attn_reads_in_place(&job->k) && job->k_rope.data == NULL) {
+        attn_find_rows(job, &job->k, batch, kv_head, k, keys, row);
+    } else {
+        attn_load_keys(job, batch, kv_head, k, keys, tile);
+        attn_round_rows(keys, d, tile, job->ld, row);
+    }
+    HC_DISPATCH(attn_tiles_pack_along)(keys, d, row, to, attn_tiles_block(d));
+}
+
+/* The same of values; tile: room for as many. */
+static void pack_values(const struct attn_job *job, const struct attn_batch *batch, size_t kv_head, size_t k,
+                        size_t keys, float *tile, char *to) {
+    const char *row[ATTN_KEYS];
+    if (attn_reads_in_place(&job->v)) {
+        attn_find_rows(job, &job->v, batch, kv_head, k, keys, row);
+    } else {
+        attn_load_values(job, batch, kv_head, k, keys, tile);
+        attn_round_rows(keys, job->a->dv, tile, job->ldv, row);
+    }
+    HC_DISPATCH(attn_tiles_pack_down)(keys, job->a->dv, row, to, attn_tiles_block(ATTN_KEYS));
+}
+
 /* Keys [k, k + keys) of a key head, transposed, and their values. */
 static void load_keys(const struct attn_job *job, const struct attn_batch *batch, size_t kv_head, size_t k,
                       size_t keys, struct tiles *t) {
     const struct attn_args *a = job->a;
     bool fresh;
     float *kt = attn_cache_slot(&t->cache, batch->index * a->kv_heads + kv_head, k / ATTN_KEYS, &fresh);
-    float *v = kt + job->ld * ATTN_KEY_ROW;
+    float *v = kt + keys_size(job);
     t->kt = kt, t->v = v;
     if (!fresh) return;
+    if (job->tiles) {
+        pack_keys(job, batch, kv_head, k, keys, t->k, (char *)kt);
+        pack_values(job, batch, kv_head, k, keys, t->k, (char *)v);
+        return;
+    }
     attn_load_keys(job, batch, kv_head, k, keys, t->k);
     HC_DISPATCH(attn_transpose)(keys, a->d, t->k, job->ld, kt, ATTN_KEY_ROW);
     attn_load_values(job, batch, kv_head, k, keys, v);
@@ -79,36 +127,68 @@ static void load_keys(const struct attn_job *job, const struct attn_batch *batch
 /* S = Q K^T of the keys that are seen. */
 static void score_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
                        size_t k, size_t keys, const struct tiles *t) {
+    const size_t d = job->a->d, pitch = attn_tiles_pitch(d);
     struct attn_stripe p = {0};
-    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p))
-        job->gemm(&(struct attn_product){.m = at->heads ? at->count : p.rows,
-                                         .n = p.high,
-                                         .k = job->a->d,
-                                         .a = t->q + p.row * job->ld,
-                                         .am = job->ld,
-                                         .ak = 1,
-                                         .b = t->kt,
-                                         .ldb = ATTN_KEY_ROW,
-                                         .c = t->s + p.row * ATTN_KEY_ROW,
-                                         .ldc = ATTN_KEY_ROW});
+    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p)) {
+        const size_t rows = at->heads ? at->count : p.rows;
+        float *s = t->s + p.row * ATTN_KEY_ROW;
+        if (job->tiles)
+            HC_DISPATCH(attn_tiles_multiply)(
+                &(struct attn_tiles_product){.m = rows,
+                                             .n = p.high,
+                                             .k = d,
+                                             .a = (const char *)t->q_operand + p.row * pitch,
+                                             .pitch = pitch,
+                                             .b = (const char *)t->kt,
+                                             .block = attn_tiles_block(d),
+                                             .c = s,
+                                             .ldc = ATTN_KEY_ROW});
+        else
+            job->gemm(&(struct attn_product){.m = rows,
+                                             .n = p.high,
+                                             .k = d,
+                                             .a = t->q + p.row * job->ld,
+                                             .am = job->ld,
+                                             .ak = 1,
+                                             .b = t->kt,
+                                             .ldb = ATTN_KEY_ROW,
+                                             .c = s,
+                                             .ldc = ATTN_KEY_ROW});
+    }
 }
 
 /* O += P V of the keys that are seen: the other weights are zero. */
 static void output_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
                         size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
-    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p))
-        job->gemm(&(struct attn_product){.m = at->heads ? at->count : p.rows,
-                                         .n = job->a->dv,
-                                         .k = p.high,
-                                         .a = t->s + p.row * ATTN_KEY_ROW,
-                                         .am = ATTN_KEY_ROW,
-                                         .ak = 1,
-                                         .b = t->v,
-                                         .ldb = job->ldv,
-                                         .c = t->out + p.row * job->ldv,
-                                         .ldc = job->ldv,
-                                         .accumulate = true});
+    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p)) {
+        const size_t rows = at->heads ? at->count : p.rows;
+        float *out = t->out + p.row * job->ldv;
+        if (job->tiles)
+            HC_DISPATCH(attn_tiles_multiply)(
+                &(struct attn_tiles_product){.m = rows,
+                                             .n = job->a->dv,
+                                             .k = p.high,
+                                             .a = (const char *)t->weights + p.row * WEIGHTS_PITCH,
+                                             .pitch = WEIGHTS_PITCH,
+                                             .b = (const char *)t->v,
+                                             .block = attn_tiles_block(ATTN_KEYS),
+                                             .c = out,
+                                             .ldc = job->ldv,
+                                             .accumulate = true});
+        else
+            job->gemm(&(struct attn_product){.m = rows,
+                                             .n = job->a->dv,
+                                             .k = p.high,
+                                             .a = t->s + p.row * ATTN_KEY_ROW,
+                                             .am = ATTN_KEY_ROW,
+                                             .ak = 1,
+                                             .b = t->v,
+                                             .ldb = job->ldv,
+                                             .c = out,
+                                             .ldc = job->ldv,
+                                             .accumulate = true});
+    }
 }
 
 /* Scores of a tile to weights, row by row, while they are in the first-level cache. Dropout comes after
@@ -128,6 +208,52 @@ static void softmax_tile(const struct attn_job *job, const struct attn_batch *ba
         }
         attn_quantise_weights(job, keys, s);
     }
+}
+
+/* Which keys of a tile its rows see, and their scores but for the factor that is returned. */
+static float prepare_rows(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                          size_t k, size_t keys, const struct tiles *t, uint8_t *low, uint8_t *high) {
+    const bool plain = job->mask == NULL && job->pse.data == NULL && job->scale > 0;
+    float unit = job->scale;
+    for (size_t r = 0; r < at->count; r++) {
+        struct attn_row row;
+        attn_prepare_row(job, batch, head_of(at, r), query_of(at, r), k, keys, t->bias, &row);
+        low[r] = (uint8_t)row.low, high[r] = (uint8_t)row.high;
+        if (!plain) HC_DISPATCH(attn_logits_row)(&row, t->s + r * ATTN_KEY_ROW, &unit);
+    }
+    return unit;
+}
+
+/* As softmax_tile, all rows at once. */
+static void soften_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                        size_t k, size_t keys, const struct tiles *t) {
+    uint8_t low[ATTN_QUERIES], high[ATTN_QUERIES];
+    const float unit = prepare_rows(job, batch, at, k, keys, t, low, high);
+    const bool changed = job->drop != NULL || job->quant != NULL;
+    HC_DISPATCH(attn_tiles_soften)(&(struct attn_tiles_weights){.rows = at->count,
+                                                                .keys = keys,
+                                                                .s = t->s,
+                                                                .ld = ATTN_KEY_ROW,
+                                                                .low = low,
+                                                                .high = high,
+                                                                .unit = unit,
+                                                                .max = t->max,
+                                                                .sum = t->sum,
+                                                                .to = changed ? NULL : (char *)t->weights,
+                                                                .pitch = WEIGHTS_PITCH,
+                                                                .out = t->out,
+                                                                .ld_out = job->ldv,
+                                                                .n_out = job->a->dv});
+    if (!changed) return;
+    for (size_t r = 0; r < at->count; r++) {
+        float *s = t->s + r * ATTN_KEY_ROW;
+        if (job->drop != NULL)
+            HC_DISPATCH(attn_dropout_row)(keys, s, job->drop,
+                                          attn_drop_bit(job, batch, head_of(at, r), query_of(at, r), k),
+                                          attn_keep_factor(job->a));
+        attn_quantise_weights(job, keys, s);
+    }
+    HC_DISPATCH(attn_tiles_round)(at->count, keys, t->s, ATTN_KEY_ROW, (char *)t->weights, WEIGHTS_PITCH);
 }
 
 /* Inference lays the logarithm of a row's sum out as [T,N] or [B,N,S]. */
@@ -168,6 +294,9 @@ static void load_queries(const struct attn_job *job, const struct attn_batch *ba
     if (!at->heads) attn_load_queries(job, batch, at->head, at->i, at->count, t->q);
     for (size_t r = 0; at->heads && r < at->count; r++)
         attn_load_queries(job, batch, at->head + r, at->i, 1, t->q + r * job->ld);
+    if (job->tiles)
+        HC_DISPATCH(attn_tiles_round)(at->count, job->a->d, t->q, job->ld, (char *)t->q_operand,
+                                      attn_tiles_pitch(job->a->d));
 }
 
 static size_t group_of(const struct attn_job *job) { return job->a->heads / job->a->kv_heads; }
@@ -176,7 +305,8 @@ static size_t group_of(const struct attn_job *job) { return job->a->heads / job-
  * one piece, and no products of tiles, which round otherwise. */
 static bool reads_in_place(const struct attn_job *job, const struct rows *at) {
     return at->heads && group_of(job) < ATTN_FEW_ROWS && attn_reads_in_place(&job->k) &&
-           attn_reads_in_place(&job->v) && job->k_rope.data == NULL && job->gemm == HC_DISPATCH(attn_gemm);
+           attn_reads_in_place(&job->v) && job->k_rope.data == NULL && !job->tiles &&
+           job->gemm == HC_DISPATCH(attn_gemm);
 }
 
 static aclDataType type_of(const struct attn_job *job, int slot) { return hc_arg(job->call, slot)->dtype; }
@@ -215,7 +345,7 @@ static void few_tile(const struct attn_job *job, const struct attn_batch *batch,
 static void whole_tile(const struct attn_job *job, const struct attn_batch *batch, struct part *p) {
     load_keys(job, batch, p->kv_head, p->k, p->keys, &p->tiles);
     score_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
-    softmax_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
+    (job->tiles ? soften_tile : softmax_tile)(job, batch, &p->rows, p->k, p->keys, &p->tiles);
     output_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
 }
 
@@ -229,6 +359,10 @@ static struct part part_of(const struct attn_job *job, const struct attn_batch *
     if (at->heads) p.rows.count = hc_min_size(at->count - first, group);
     p.tiles.q += first * job->ld, p.tiles.s += first * ATTN_KEY_ROW, p.tiles.out += first * job->ldv;
     p.tiles.max += first, p.tiles.sum += first;
+    if (job->tiles) {
+        p.tiles.q_operand += first * attn_tiles_pitch(job->a->d) / sizeof(float);
+        p.tiles.weights += first * WEIGHTS_PITCH / sizeof(float);
+    }
     return p;
 }
 

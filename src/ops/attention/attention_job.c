@@ -8,6 +8,7 @@
 
 #include "attention_quant.h"
 #include "attention_stored.h"
+#include "attention_tiles.h"
 #include "int4.h"
 #include "long_loop.h"
 #include "temporary.h"
@@ -174,8 +175,8 @@ static void choose_products(struct attn_job *job) {
     job->few_outputs = HC_DISPATCH(attn_few_outputs);
     if (!all_are(job->call, ACL_BF16) && !all_are(job->call, ACL_INT8)) return;
     const bool pairs = HC_DISPATCH(attn_gemm_BF16) != NULL && !hc_batch_invariant();
-    if (HC_DISPATCH(attn_gemm_AMX) != NULL) job->gemm = HC_DISPATCH(attn_gemm_AMX);
-    else if (pairs && a->sq > 1) job->gemm = HC_DISPATCH(attn_gemm_BF16);
+    job->tiles = HC_DISPATCH(attn_tiles_multiply) != NULL;
+    if (!job->tiles && pairs && a->sq > 1) job->gemm = HC_DISPATCH(attn_gemm_BF16);
     if (!pairs || hc_max_size(a->d, a->dv) > ATTN_FEW_MOST) return;
     job->few_scores = HC_DISPATCH(attn_few_scores_BF16);
     job->few_outputs = HC_DISPATCH(attn_few_outputs_BF16);
@@ -256,6 +257,22 @@ void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t
     attn_load_rows(v, attn_address(v, batch, head, base + at), rows, d, tile, ld);
 }
 
+void attn_round_rows(size_t rows, size_t d, float *tile, size_t ld, const char **row) {
+    HC_DISPATCH(attn_tiles_round)(rows, d, tile, ld, (char *)tile, ld * sizeof(float));
+    for (size_t r = 0; r < rows; r++) row[r] = (const char *)(tile + r * ld);
+}
+
+void attn_find_bf16(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head,
+                    size_t at, size_t rows, size_t d, float *tile, size_t ld, const char **row) {
+    if (v->d != 1) {
+        attn_load(v, batch, base, head, at, rows, d, tile, ld);
+        attn_round_rows(rows, d, tile, ld, row);
+        return;
+    }
+    const char *from = attn_address(v, batch, head, base + at);
+    for (size_t r = 0; r < rows; r++) row[r] = from + (int64_t)r * v->s * v->item_size;
+}
+
 void attn_load_queries(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,
                        size_t rows, float *tile) {
     const size_t plain = job->a->d - job->a->d_rope;
@@ -321,8 +338,8 @@ bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batc
     return false;
 }
 
-/* Rows of a stripe where a tile is seen in part; whole blocks of the kernel's rows. */
-enum { STRIPE_ROWS = 30 };
+/* Rows of a stripe where a tile is seen in part; whole blocks of the kernels' rows. */
+enum { STRIPE_ROWS = 30, STRIPE_ROWS_OF_TILES = 32 };
 
 /* A tile on a diagonal is half hidden: products of its stripes leave most of that out. */
 bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
@@ -332,7 +349,8 @@ bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch
     if (stripe->row >= rows) return false;
     attn_visible(job, batch, i + stripe->row, &ignored, &first);
     stripe->rows = rows - stripe->row;
-    if (first < k + keys) stripe->rows = hc_min_size(stripe->rows, STRIPE_ROWS);
+    if (first < k + keys)
+        stripe->rows = hc_min_size(stripe->rows, job->tiles ? STRIPE_ROWS_OF_TILES : STRIPE_ROWS);
     attn_visible(job, batch, i + stripe->row + stripe->rows - 1, &ignored, &last);
     stripe->high = hc_min_size(last > k ? last - k : 0, keys);
     return true;

@@ -66,6 +66,7 @@ struct attn_job {
     struct attn_quant *quant;       /* NULL: neither weights nor output are quantised */
     size_t *pages;                  /* of each batch in turn, where keys lie in pages */
     size_t ld, ldv;                 /* from row to row of a tile of head elements */
+    bool tiles;                     /* products are those of attention_tiles.h */
     attn_gemm_fn *gemm;             /* products of tiles, the second operand being one of the tensors */
     attn_few_scores_fn *few_scores; /* products of a few rows with keys and values where they lie */
     attn_few_outputs_fn *few_outputs;
@@ -87,6 +88,11 @@ void attn_load_rows(const struct attn_view *v, const char *from, size_t rows, si
 /* rows x d elements of a head, from sequence position `at`, as float32 rows of ld. */
 void attn_load(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head, size_t at,
                size_t rows, size_t d, float *tile, size_t ld);
+/* The same as rows of bfloat16, wherever they are: in the tensor, or else rounded in `tile`. */
+void attn_find_bf16(const struct attn_view *v, const struct attn_batch *batch, size_t base, size_t head,
+                    size_t at, size_t rows, size_t d, float *tile, size_t ld, const char **row);
+/* Rows of a tile of floats, which become bfloat16 where they are. */
+void attn_round_rows(size_t rows, size_t d, float *tile, size_t ld, const char **row);
 /* Queries [at, at + rows) of a head; keys and values of a key head: with their rotated parts, from whatever
  * pages. */
 void attn_load_queries(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t at,

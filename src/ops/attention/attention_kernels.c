@@ -94,6 +94,10 @@ static float make_logits(const struct attn_row *row, float *s) {
     return later ? row->scale : 1;
 }
 
+void HC_FN(attn_logits_row)(const struct attn_row *row, float *s, float *unit) {
+    *unit = make_logits(row, s);
+}
+
 /* The maximum of the visible part; a NaN may be left out. */
 static float highest(const struct attn_row *row, const float *s) {
     const size_t end = visible_to(row);
@@ -172,6 +176,14 @@ void HC_FN(attn_gradient_row)(const struct attn_row *row, const float *p, float 
 
 void HC_FN(attn_scale_row)(size_t n, float *x, float factor) {
     _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+void HC_FN(attn_sum_row)(size_t n, float *x, size_t parts, size_t step, float factor) {
+    for (size_t i = 0; i < n; i += HC_VL) {
+        vf sum = vf_load(x + i);
+        for (size_t p = 1; p < parts; p++) sum += vf_load(x + i + p * step);
+        vf_store(x + i, sum * vf_set(factor));
+    }
 }
 
 /* A loop for each choice, so that all of them vectorise. */

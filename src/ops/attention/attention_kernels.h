@@ -22,7 +22,6 @@ struct attn_product {
 HC_KERNEL(attn_gemm, (const struct attn_product *p))
 /* The same of a b that has values of bfloat16 only; attn_gemm_BF16 rounds a to them too. */
 HC_KERNEL_BF16(attn_gemm_BF16, (const struct attn_product *p))
-HC_KERNEL_AMX(attn_gemm_AMX, (const struct attn_product *p))
 /* dst[c * ldd + r] = src[r * lds + c]; both tiles have rows up to the next multiple of ATTN_PAD. */
 HC_KERNEL(attn_transpose, (size_t rows, size_t columns, const float *src, size_t lds, float *dst, size_t ldd))
 
@@ -36,6 +35,8 @@ struct attn_row {
     const uint8_t *mask;
     size_t low, high;
 };
+/* s becomes what is a logit but for the factor *unit, which is positive; -inf where hidden. */
+HC_KERNEL(attn_logits_row, (const struct attn_row *row, float *s, float *unit))
 /* One step of the streaming softmax: s becomes exp(logit - max); *max and *sum are carried on; *rescale is
  * what earlier contributions are to be multiplied with. */
 HC_KERNEL(attn_softmax_row, (const struct attn_row *row, float *s, float *max, float *sum, float *rescale))
@@ -46,6 +47,9 @@ HC_KERNEL(attn_dropout_row, (size_t n, float *x, const uint8_t *bits, size_t fir
 /* ds[i] = p[i] * (dp[i] - delta), into dp; 0 where the row sees nothing, whatever is there. */
 HC_KERNEL(attn_gradient_row, (const struct attn_row *row, const float *p, float *dp, float delta))
 HC_KERNEL(attn_scale_row, (size_t n, float *x, float factor))
+/* x[i] = (x[i] + x[i + step] + ... ) * factor, of `parts` terms, added in order; n up to
+ * the next multiple of ATTN_PAD. */
+HC_KERNEL(attn_sum_row, (size_t n, float *x, size_t parts, size_t step, float factor))
 /* x[i] = (x[i] + offset[i]) * scale[i]; one number for all unless `each`. offset may be NULL. */
 HC_KERNEL(attn_antiquant_row, (size_t n, float *x, const float *scale, const float *offset, bool each))
 HC_KERNEL(attn_dot, (size_t n, const float *a, const float *b, float *out))

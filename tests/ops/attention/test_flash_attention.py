@@ -180,7 +180,7 @@ def test_sizes_around_the_tiles(sq: int, skv: int, d: int) -> None:
 @pytest.mark.parametrize("causal_mask", [False, True])
 def test_bfloat16_is_rounded_once(sq: int, skv: int, d: int, dv: int, causal_mask: bool) -> None:
     """Half a unit of bfloat16, and of the largest element 2^-13 for the weights, or 2^-9 where they are rounded to
-    bfloat16 for products of pairs and tiles (attention_pairs.c, attention_few_pairs.c, attention_amx.c).
+    bfloat16 for products of pairs and tiles (attention_pairs.c, attention_few_pairs.c, attention_tiles.c).
 
     Gradients of queries and keys contain the rounded output, and are left out.
     """
@@ -231,6 +231,65 @@ def test_sparse_modes_need_no_mask_contents(sparse: int, sq: int, skv: int) -> N
     pre, next_ = (60, 20) if sparse == 4 else (FULL, 0)
     hidden = causal(sq, skv, pre, next_, sparse != 2)
     check(make_case(sq=sq, skv=skv, b=1, mask=compressed, hidden=hidden, sparse=sparse, pre=pre, next=next_))
+
+
+@pytest.mark.parametrize("option", ["band", "corner", "mask", "bias", "dropout", "negative scale"])
+@pytest.mark.parametrize("d", [40, 64])
+def test_options_of_bfloat16(option: str, d: int) -> None:
+    """Several tiles each way, some of them seen in part."""
+    b, n, sq, skv, generator = 2, 4, 150, 290, torch.Generator().manual_seed(3)
+    compressed, options = torch.triu(torch.ones(2048, 2048), 1).bool(), {}
+    if option == "band":
+        options = {
+            "mask": compressed,
+            "sparse": 4,
+            "pre": 60,
+            "next": 20,
+            "hidden": causal(sq, skv, 60, 20, True),
+        }
+    elif option == "corner":
+        options = {"mask": compressed, "sparse": 3, "hidden": causal(sq, skv, FULL, 0, True)}
+    elif option == "mask":
+        mask = torch.rand(b, n, sq, skv, generator=generator) < 0.4
+        mask[..., 7, :] = True
+        options = {"mask": mask, "hidden": mask}
+    elif option == "bias":
+        options = {"pse": torch.randn(b, n, sq, skv, generator=generator).bfloat16()}
+    elif option == "dropout":
+        options = {"drop": (torch.rand(b, n, sq, skv, generator=generator) < 0.8).double(), "keep": 0.8}
+    else:
+        options = {"scale": -0.2}
+    check(make_case(b, n, 2, sq, skv, d, dtype=torch.bfloat16, **options))
+
+
+@pytest.mark.parametrize("causal_mask", [False, True])
+def test_bfloat16_with_elements_apart(causal_mask: bool) -> None:
+    """Heads whose elements do not follow each other have the bits of those whose do."""
+    generator = torch.Generator().manual_seed(4)
+    q, k, v, dy = (torch.randn(1, 2, 150, 48, generator=generator).bfloat16() for _ in range(4))
+    options = {
+        "attenMaskOptional": torch.triu(torch.ones(2048, 2048), 1).bool() if causal_mask else None,
+        "scaleValue": 0.2, "keepProb": 1.0, "preTokens": FULL, "nextTokens": 0, "headNum": 2,
+        "inputLayout": "BNSD", "sparseMode": 2 if causal_mask else 0,
+    }  # fmt: skip
+    results = []
+    for apart in (False, True):
+        tensors = [t.transpose(2, 3).contiguous().transpose(2, 3) if apart else t for t in (q, k, v, dy)]
+        named = dict(zip(("query", "key", "value", "dy"), tensors, strict=True)) | {"keyIn": tensors[1]}
+        out, stats = torch.empty(q.shape).bfloat16(), [torch.empty(1, 2, 150, 8) for _ in range(2)]
+        grads = [torch.empty(q.shape).bfloat16() for _ in range(3)]
+        statistics = {"softmaxMaxOut": stats[0], "softmaxSumOut": stats[1], "attentionOutOut": out}
+        saved = {
+            "softmaxMaxOptional": stats[0],
+            "softmaxSumOptional": stats[1],
+            "attentionInOptional": out,
+            **dict(zip(("dqOut", "dkOut", "dvOut"), grads, strict=True)),
+        }
+        forward, backward = "aclnnFlashAttentionScore", "aclnnFlashAttentionScoreGrad"
+        call(forward, *arguments(forward, options | named | statistics))
+        call(backward, *arguments(backward, options | named | saved))
+        results.append([out, *grads])
+    assert all(torch.equal(x, y) for x, y in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("shape", ["SS", "11SS", "B1SS", "BNSS"])
