@@ -99,6 +99,17 @@ def test_rebinds_aliases_of_modules_imported_before():
     assert user.use(5) == 10
 
 
+def test_a_local_patch_is_of_one_name_alone():
+    user = load("user")
+    patch = Patch("megatron.core.user:twice", lambda old: lambda x: old(x) + 1, wraps=True, local=True)
+    session.activate([feature(patch)])
+    assert user.use(5) == 11
+    assert load("math").double(5) == 10
+    session.revert()
+    assert user.use(5) == 10
+    assert user.twice is load("math").double
+
+
 def test_rebinds_in_a_circular_import():
     session.activate([feature(Patch("megatron.core.cycle_a:f", lambda: "new"))])
     assert load("cycle_b").g() == "new"

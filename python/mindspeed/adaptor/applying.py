@@ -182,7 +182,8 @@ class Applier:
                     original=present, is_fresh=stack.is_fresh and before is not after,
                 )
             )  # fmt: skip
-            if isinstance(owner, ModuleType) and references.can_have_aliases(present, module.__name__):
+            shared = isinstance(owner, ModuleType) and not stack.is_local
+            if shared and references.can_have_aliases(present, module.__name__):
                 replaced[id(present)] = (present, after)
                 paths[id(present)] = path
         self._rebind(module, replaced, paths)

@@ -23,6 +23,7 @@ class Patch:
     versions_of  the distribution that since and until mean, where it is not the target's.
     overrides  takes the place of another feature's replacement instead of being refused.
     lenient  a place that keeps the old object and cannot be rebound is a warning, not an error.
+    local    this name alone: others of the same object, in other modules, go on meaning the old one.
     creates  what does not exist is made for as long as the patch is on: the modules, and the attribute.
     """
 
@@ -36,6 +37,7 @@ class Patch:
     overrides: bool = field(default=False, kw_only=True)
     creates: bool = field(default=False, kw_only=True)
     lenient: bool = field(default=False, kw_only=True)
+    local: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         module, colon, path = self.target.partition(":")

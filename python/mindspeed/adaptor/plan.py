@@ -50,6 +50,11 @@ class Stack:
         """Whether all that touches the target may leave references to the old object."""
         return all(patch.lenient for patch in self._patches())
 
+    @property
+    def is_local(self) -> bool:
+        """Whether all that touches the target means this name and no other one of the object."""
+        return all(patch.local for patch in self._patches())
+
     def _patches(self) -> list[Patch]:
         return [patch for _, patch in ([self.replacement] if self.replacement else []) + self.wrappers]
 
