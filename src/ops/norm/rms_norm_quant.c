@@ -51,9 +51,11 @@ static const float *numbers(const struct job *j, int slot) {
     return j->view[slot].base != NULL ? (const float *)hc_data(&j->view[slot]) : NULL;
 }
 
-/* Set `set` of row z, which stays; `y` is for the rounded values. */
+/* Set `set` of row z, which stays; `y` is for the rounded values. A static set without scales has scale 1, as
+ * op-plugin's tests have it. */
 static void quantise(const struct job *j, int set, size_t row, const float *z, float *y) {
     const struct hc_quant_target *target = &j->a->target[set];
+    static const float ONE = 1;
     const float *scale = numbers(j, SCALE + set), *zero = numbers(j, ZERO + set);
     if (j->a->dynamic) {
         struct hc_quant_range range;
@@ -63,7 +65,7 @@ static void quantise(const struct job *j, int set, size_t row, const float *z, f
         ((float *)hc_data(&j->view[SCALE_OUT + set]))[row] = by.scale;
         hc_quant_row(target, &by, j->n, y);
     } else {
-        const struct hc_quant_affine affine = {.scale = scale,
+        const struct hc_quant_affine affine = {.scale = scale != NULL ? scale : &ONE,
                                                .offset = zero,
                                                .scale_each = j->view[SCALE + set].numel > 1,
                                                .offset_each = j->view[ZERO + set].numel > 1,
@@ -242,7 +244,9 @@ static aclnnStatus plan_static(struct request *r, int64_t axis, uint64_t *worksp
              !r->in[X2]    ? "x2"
              : !r->in[SUM] ? "xOut"
                            : "scales1");
-    if (r->in[SCALE + 1] == NULL) r->in[Y + 1] = NULL; /* clients have memory for it whether or not */
+    /* Clients may have a placeholder for what has no scales. */
+    if (r->in[SCALE + 1] == NULL && r->in[Y + 1] && r->in[Y] && !hc_same_shape(r->in[Y + 1], r->in[Y]))
+        r->in[Y + 1] = NULL;
     return plan(r, workspaceSize, executor);
 }
 

@@ -90,6 +90,7 @@ def test_static(dtype: torch.dtype, limits: tuple[int, int], divide: bool) -> No
             )
             z = norm(total, gamma, None)
             assert_quantised(y, (z / scales[0] if divide else z * scales[0]) + zeros[0], limits)
+            assert_quantised(second, z, limits)  # without scales of its own: by 1
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
