@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common
@@ -12,6 +14,79 @@ import torch.nn.functional as F
 from aclnn import Scalar
 
 LARGE, MIDDLE = (4096, 4096), (512, 1024)
+
+# Of x, and of positive x where a name says so: operator, PyTorch's function.
+UNARY: dict[str, tuple[str, Callable[..., torch.Tensor]]] = {
+    "abs": ("Abs", torch.abs), "neg": ("Neg", torch.neg), "floor": ("Floor", torch.floor),
+    "round": ("Round", torch.round), "sign": ("Sign", torch.sign), "cos": ("Cos", torch.cos),
+    "tan": ("Tan", torch.tan), "atan": ("Atan", torch.atan), "sinh": ("Sinh", torch.sinh),
+    "erf": ("Erf", torch.erf), "erfc": ("Erfc", torch.erfc), "exp2": ("Exp2", torch.exp2),
+    "expm1": ("Expm1", torch.expm1), "sigmoid": ("Sigmoid", torch.sigmoid),
+    "reciprocal": ("Reciprocal", torch.reciprocal),
+}  # fmt: skip
+UNARY_POSITIVE: dict[str, tuple[str, Callable[..., torch.Tensor]]] = {
+    "rsqrt": ("Rsqrt", torch.rsqrt), "log1p": ("Log1p", torch.log1p), "log2": ("Log2", torch.log2),
+    "log10": ("Log10", torch.log10),
+}  # fmt: skip
+# Of x and, where there are, scalars.
+ACTIVATIONS: dict[str, tuple[str, tuple[float, ...], Callable[[torch.Tensor], torch.Tensor]]] = {
+    "relu": ("Relu", (), F.relu), "hardsigmoid": ("Hardsigmoid", (), F.hardsigmoid),
+    "hardswish": ("Hardswish", (), F.hardswish), "mish": ("Mish", (), F.mish),
+    "log sigmoid": ("LogSigmoid", (), F.logsigmoid), "softplus": ("Softplus", (1.0, 20.0), F.softplus),
+    "elu": ("Elu", (1.0, 1.0, 1.0), F.elu), "leaky relu": ("LeakyRelu", (0.01,), F.leaky_relu),
+    "clamp": ("Clamp", (-1.0, 1.0), lambda x: torch.clamp(x, -1, 1)),
+    "div scalar": ("Divs", (3.0,), lambda x: torch.div(x, 3.0)),
+    "fmod scalar": ("FmodScalar", (0.7,), lambda x: torch.fmod(x, 0.7)),
+    "remainder scalar": ("RemainderTensorScalar", (0.7,), lambda x: torch.remainder(x, 0.7)),
+}  # fmt: skip
+BINARY: dict[str, tuple[str, Callable[..., torch.Tensor]]] = {
+    "mul": ("Mul", torch.mul), "div": ("Div", torch.div), "maximum": ("Maximum", torch.maximum),
+    "fmod": ("FmodTensor", torch.fmod), "remainder": ("RemainderTensorTensor", torch.remainder),
+    "atan2": ("Atan2", torch.atan2),
+}  # fmt: skip
+COMPARE: dict[str, tuple[str, Callable[..., torch.Tensor]]] = {
+    "eq": ("EqTensor", torch.eq), "le": ("LeTensor", torch.le), "logical and": ("LogicalAnd", torch.logical_and),
+}  # fmt: skip
+# Of the gradient and the input or the result, and scalars.
+GRADIENTS: dict[str, tuple[str, tuple[float, ...], str, tuple[Any, ...]]] = {
+    "tanh backward": ("TanhBackward", (), "tanh_backward", ()),
+    "sigmoid backward": ("SigmoidBackward", (), "sigmoid_backward", ()),
+    "relu backward": ("ThresholdBackward", (0.0,), "threshold_backward", (0.0,)),
+    "softplus backward": ("SoftplusBackward", (1.0, 20.0), "softplus_backward", (1.0, 20.0)),
+    "hardswish backward": ("HardswishBackward", (), "hardswish_backward", ()),
+    "mish backward": ("MishBackward", (), "mish_backward", ()),
+}
+
+
+def common_cases(dtype: torch.dtype) -> list[common.Case]:
+    """What every model has somewhere, at 512 x 1024."""
+    x, g = torch.randn(MIDDLE).to(dtype), torch.randn(MIDDLE).to(dtype)
+    out, mask, rows = torch.empty_like(x), torch.empty(MIDDLE, dtype=torch.bool), []
+    for table, operand in ((UNARY, x), (UNARY_POSITIVE, x.abs() + 0.1)):
+        for name, (operator, function) in table.items():
+            rows.append(common.Case(name, f"aclnn{operator}", (operand, out),
+                                    lambda f=function, x=operand: f(x, out=out)))  # fmt: skip
+    for name, (operator, numbers, function) in ACTIVATIONS.items():
+        scalars = tuple(Scalar(v) for v in numbers)
+        rows.append(common.Case(name, f"aclnn{operator}", (x, *scalars, out), lambda f=function: f(x)))
+    for name, (operator, function) in BINARY.items():
+        rows.append(common.Case(name, f"aclnn{operator}", (x, g, out), lambda f=function: f(x, g, out=out)))
+    for name, (operator, function) in COMPARE.items():
+        rows.append(common.Case(name, f"aclnn{operator}", (x, g, mask), lambda f=function: f(x, g, out=mask)))
+    for name, (operator, numbers, function, arguments) in GRADIENTS.items():
+        scalars = tuple(Scalar(v) for v in numbers)
+        rows.append(common.Case(name, f"aclnn{operator}", (g, x, *scalars, out),
+                                lambda f=getattr(torch.ops.aten, function), a=arguments: f(g, x, *a)))  # fmt: skip
+    truth = torch.rand(MIDDLE) > 0.5
+    rows.append(common.Case("logical not", "aclnnLogicalNot", (truth, mask),
+                            lambda: torch.logical_not(truth, out=mask)))  # fmt: skip
+    rows.append(common.Case("lerp scalar", "aclnnLerps", (x, g, Scalar(0.3), out),
+                            lambda: torch.lerp(x, g, 0.3, out=out)))  # fmt: skip
+    rows.append(common.Case("addcdiv", "aclnnAddcdiv", (x, g, g, Scalar(0.5), out),
+                            lambda: torch.addcdiv(x, g, g, value=0.5)))  # fmt: skip
+    rows.append(common.Case("masked fill", "aclnnInplaceMaskedFillScalar", (out, truth, Scalar(0.5)),
+                            lambda: out.masked_fill_(truth, 0.5)))  # fmt: skip
+    return rows
 
 
 def cases() -> list[common.Case]:
@@ -71,6 +146,7 @@ def cases() -> list[common.Case]:
             (x, g, g, Scalar(0.5), out),
             lambda x=x, g=g: torch.addcmul(x, g, g, value=0.5),
         )
+        rows += common_cases(dtype)
     return rows
 
 

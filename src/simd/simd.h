@@ -90,6 +90,18 @@ static inline vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
 static inline vi vf_to_int(vf x) { return __builtin_convertvector(x, vi); }
 /* mask ? a : b, mask lanes 0 or -1. */
 static inline vf vf_select(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+/* Whether any lane of a mask is set. */
+static inline bool vi_any(vi mask) {
+#if defined(HC_ISA_avx512)
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(HC_ISA_avx2)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__aarch64__)
+    return vmaxvq_u32((uint32x4_t)mask) != 0;
+#else
+    return _mm_movemask_ps((__m128)mask) != 0;
+#endif
+}
 static inline vf vf_abs(vf x) { return (vf)((vi)x & 0x7fffffff); }
 
 /* a * b + c, rounded once where the instruction set has it (all but scalar). */

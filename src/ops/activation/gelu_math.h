@@ -15,14 +15,24 @@
 
 /* Exact GELU: x/2 (1 + erf(x / sqrt 2)). In double by erfc, which has digits where 1 + erf cancels. */
 static inline vf hc_gelu_vf(vf x) {
+#if defined(HC_ISA_avx512) /* max(x, 0) - |x| Phi(-|x|): nothing cancels */
+    const vf tail = vf_pieces(vf_abs(x), VF_GELU_TAIL, 6, 0.0f);
+    return vf_max(x, vf_zero()) - tail;
+#else
     const vf half = x * 0.5f;
     return half + half * vf_erf(x * (float)HC_SQRT_HALF);
+#endif
 }
 static inline double hc_gelu_f64(double x) { return x * 0.5 * erfc(-x * HC_SQRT_HALF); }
 /* Phi(x) + x phi(x), phi the density of the normal distribution. */
 static inline vf hc_gelu_grad_vf(vf x) {
+#if defined(HC_ISA_avx512)
+    const vf tail = vf_pieces(vf_abs(x), VF_GELU_SLOPE_TAIL, 6, 0.0f);
+    return vf_select(x < 0.0f, tail, 1.0f - tail);
+#else
     const vf cdf = 0.5f + 0.5f * vf_erf(x * (float)HC_SQRT_HALF);
     return vf_fma(x, vf_exp(x * x * -0.5f) * (float)HC_INV_SQRT_2PI, cdf);
+#endif
 }
 static inline double hc_gelu_grad_f64(double x) {
     return 0.5 * erfc(-x * HC_SQRT_HALF) + x * exp(-0.5 * x * x) * HC_INV_SQRT_2PI;

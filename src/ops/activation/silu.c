@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = x / (1 + e^-x), element by element: x times the sigmoid, one exponential. In double the quotient;
  * it is 0 where e^-x overflows. */
+#include "direct_bf16.h"
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(silu)
+HC_EW_KERNEL(silu_BF16)
 
 #ifdef HC_ISA
 #include <math.h>
@@ -18,9 +20,10 @@ static inline hc_c128 silu_c128(hc_c128 x) {
 }
 
 HC_EW_BODY1_VF(silu_F32, silu_vf)
+HC_EW_BODY1_BF16(silu_BF16, (void)0, silu_vf(x))
 HC_EW_BODY1(silu_F64, double, double, silu_f64)
 HC_EW_BODY1(silu_C128, hc_c128, hc_c128, silu_c128)
 #else
-static const struct hc_ew SPEC = {"aclnnSilu", HC_EW_TABLE_MATH(silu), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnSilu", HC_EW_TABLE_MATH_BF16(silu), 0, HC_CLASS_FLOAT};
 HC_UNARY(aclnnSilu, SPEC)
 #endif

@@ -2,8 +2,10 @@
 /* Gradient of SiLU: g s (1 + x (1 - s)) with s = sigmoid(x), computed again from x: x is there anyway,
  * and an exponential costs less than reading s from memory. */
 #include "binary.h"
+#include "direct_bf16.h"
 
 HC_EW_KERNELS_FLOAT(silu_backward)
+HC_EW_KERNEL(silu_backward_BF16)
 
 #ifdef HC_ISA
 #include "simd_math.h"
@@ -17,8 +19,10 @@ static inline double backward_f64(double g, double x) {
     return g * s * (1 + x * (1 - s));
 }
 HC_EW_BODY2_VF(silu_backward_F32, backward_vf)
+HC_EW_BODY2_BF16(silu_backward_BF16, (void)0, backward_vf(a, b))
 HC_EW_BODY2(silu_backward_F64, double, double, backward_f64)
 #else
-static const struct hc_ew SPEC = {"aclnnSiluBackward", HC_EW_TABLE_FLOAT(silu_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnSiluBackward", HC_EW_TABLE_FLOAT_BF16(silu_backward), 0,
+                                  HC_CLASS_FLOAT};
 HC_BINARY(aclnnSiluBackward, SPEC)
 #endif

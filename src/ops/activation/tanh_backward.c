@@ -2,8 +2,10 @@
 /* Gradient of tanh from its output y: g (1 - y^2). No exponential; exact to a rounding or two where y is
  * not close to 1, and there the saved y has lost the digits already. */
 #include "binary.h"
+#include "direct_bf16.h"
 
 HC_EW_KERNELS_FLOAT(tanh_backward)
+HC_EW_KERNEL(tanh_backward_BF16)
 
 #ifdef HC_ISA
 #include "simd_math.h"
@@ -11,8 +13,10 @@ HC_EW_KERNELS_FLOAT(tanh_backward)
 static inline vf backward_vf(vf g, vf y) { return g * (1.0f - y * y); }
 static inline double backward_f64(double g, double y) { return g * (1 - y * y); }
 HC_EW_BODY2_VF(tanh_backward_F32, backward_vf)
+HC_EW_BODY2_BF16(tanh_backward_BF16, (void)0, backward_vf(a, b))
 HC_EW_BODY2(tanh_backward_F64, double, double, backward_f64)
 #else
-static const struct hc_ew SPEC = {"aclnnTanhBackward", HC_EW_TABLE_FLOAT(tanh_backward), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnTanhBackward", HC_EW_TABLE_FLOAT_BF16(tanh_backward), 0,
+                                  HC_CLASS_FLOAT};
 HC_BINARY(aclnnTanhBackward, SPEC)
 #endif

@@ -58,6 +58,10 @@ enum hc_ew_result {
 #define HC_EW_TABLE_REAL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table}
 #define HC_EW_TABLE_MATH(op) {HC_EW_ROWS_FLOAT(op), [HC_C128] = op##_C128_table}
 #define HC_EW_TABLE_ALL(op) {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table}
+#define HC_EW_TABLE_MATH_BF16(op)                                                                            \
+    {HC_EW_ROWS_FLOAT(op), [HC_C128] = op##_C128_table, [HC_EW_BF16] = op##_BF16_table}
+#define HC_EW_TABLE_REAL_BF16(op)                                                                            \
+    {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_EW_BF16] = op##_BF16_table}
 #define HC_EW_TABLE_ALL_BF16(op)                                                                             \
     {HC_EW_ROWS_FLOAT(op), [HC_I64] = op##_I64_table, [HC_C128] = op##_C128_table,                           \
      [HC_EW_BF16] = op##_BF16_table}

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /* y = self + value * tensor1 / tensor2, element by element, in this order of operations (value * tensor1
  * first), which is PyTorch's: another order would round differently. Integers become float. */
+#include "direct_bf16.h"
 #include "ternary.h"
 
 HC_EW_KERNELS_MATH(addcdiv)
+HC_EW_KERNEL(addcdiv_BF16)
 
 #ifdef HC_ISA
 #include "complex_math.h"
 
 HC_EW_BODY3_SCALAR(addcdiv, F32, a + s * b / c)
 HC_EW_BODY3_SCALAR(addcdiv, F64, a + s * b / c)
+HC_EW_BODY3_BF16(addcdiv_BF16, HC_EW_SCALAR_S, a + s * b / c)
 HC_EW_BODY3_SCALAR(addcdiv, C128, hc_cadd(a, hc_cdiv(hc_cmul(s, b), c)))
 #else
-static const struct hc_ew SPEC = {"aclnnAddcdiv", HC_EW_TABLE_MATH(addcdiv), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnAddcdiv", HC_EW_TABLE_MATH_BF16(addcdiv), 0, HC_CLASS_FLOAT};
 
 /* Refused by PyTorch since true division replaced the one of integers here: neither is guessed at. */
 static aclnnStatus check_integers(const char *name, const aclTensor *tensor1, const aclTensor *tensor2) {

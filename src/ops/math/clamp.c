@@ -3,6 +3,7 @@
  * not bound: it is the lowest or highest value of the type. Hardtanh is the same operator. If low > high
  * the result is high, as in PyTorch. */
 #include "binary.h"
+#include "direct_bf16.h"
 
 /* In every type, so that a kernel takes its own. */
 struct bounds {
@@ -10,10 +11,14 @@ struct bounds {
 };
 
 HC_EW_KERNELS_REAL(clamp)
+HC_EW_KERNEL(clamp_BF16)
 HC_EW_KERNELS_REAL(clamp_tensor)
 
 #ifdef HC_ISA
-/* Not min and max of the machine: those drop NaN of one side. */
+#include "simd.h"
+
+/* Not min and max of the machine: those drop NaN of one side. GCC makes no vectors of the two questions, so
+ * that float, which is what is clamped, has loops of its own. */
 #define LARGER(a, b) ((a) > (b) || (a) != (a) ? (a) : (b))
 #define SMALLER(a, b) ((a) < (b) || (a) != (a) ? (a) : (b))
 #define BODIES(block, type)                                                                                  \
@@ -36,13 +41,39 @@ HC_EW_KERNELS_REAL(clamp_tensor)
             y[i] = SMALLER(t, high[i]);                                                                      \
         }                                                                                                    \
     }
-BODIES(F32, float)
 BODIES(F64, double)
 BODIES(I64, int64_t)
+
+static inline vf clamp_vf(vf x, vf low, vf high) { return vf_min(vf_max(x, low), high); }
+static inline vf clamp_to_bounds(vf x, const struct bounds *a) {
+    return clamp_vf(x, vf_set(a->low.F32), vf_set(a->high.F32));
+}
+void HC_FN(clamp_F32)(size_t n, void *const *out, const void *const *in, const void *args) {
+    float *y = out[0];
+    const float *x = in[0];
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL) vf_store(y + i, clamp_to_bounds(vf_load(x + i), args));
+    if (i < n) vf_store_part(y + i, clamp_to_bounds(vf_load_part(x + i, n - i), args), n - i);
+}
+void HC_FN(clamp_tensor_F32)(size_t n, void *const *out, const void *const *in, const void *args) {
+    float *y = out[0];
+    const float *x = in[0], *low = in[1], *high = in[2];
+    (void)args;
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL)
+        vf_store(y + i, clamp_vf(vf_load(x + i), vf_load(low + i), vf_load(high + i)));
+    if (i < n) {
+        const size_t rest = n - i;
+        const vf last =
+            clamp_vf(vf_load_part(x + i, rest), vf_load_part(low + i, rest), vf_load_part(high + i, rest));
+        vf_store_part(y + i, last, rest);
+    }
+}
+HC_EW_BODY1_BF16(clamp_BF16, (void)0, clamp_to_bounds(x, args))
 #else
 #include <math.h>
 
-static const struct hc_ew SCALARS = {"aclnnClamp", HC_EW_TABLE_REAL(clamp), 0, HC_EW_NO_BOOL};
+static const struct hc_ew SCALARS = {"aclnnClamp", HC_EW_TABLE_REAL_BF16(clamp), 0, HC_EW_NO_BOOL};
 static const struct hc_ew TENSORS = {"aclnnClampTensor", HC_EW_TABLE_REAL(clamp_tensor), 0, HC_EW_NO_BOOL};
 
 /* Either scalar may make an integer tensor float, unless `class_` is that of self. */

@@ -1,37 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = cos(x), element by element. Arguments up to 2^20 go through one vector loop: the quadrant is found
- * by adding a constant whose last place is 1, the rest is reduced in double. Larger ones, which are rare,
- * are redone by the C library, as a reduction that is right for them takes pi to hundreds of bits. Within
- * 2 units. */
+/* y = cos(x), element by element. Arguments up to 2^20 are reduced by pi/2 in parts (simd_math.h). Larger
+ * ones, which are rare, are redone by the C library, as a reduction that is right for them takes pi to
+ * hundreds of bits. Within 2 units. */
+#include "direct_bf16.h"
 #include "unary.h"
 
 HC_EW_KERNELS_MATH(cos)
+HC_EW_KERNEL(cos_BF16)
 
 #ifdef HC_ISA
 #include "complex_math.h"
 #include "simd_math.h"
 
-void HC_FN(cos_F32)(size_t n, void *const *out, const void *const *in, const void *args) {
-    float *y = out[0];
-    const float *x = in[0];
-    (void)args;
-    enum { CHUNK = 256 }; /* y may be x, so the arguments of a chunk are kept */
-    float copy[CHUNK];
-    for (size_t at = 0; at < n; at += CHUNK) {
-        const size_t m = hc_min_size(n - at, CHUNK);
-        memcpy(copy, x + at, m * sizeof *x);
-        int large = 0;
-        for (size_t i = 0; i < m; i++) large |= !(fabsf(copy[i]) <= HC_TRIG_LIMIT);
-        for (size_t i = 0; i < m; i++) y[at + i] = hc_sin_quadrant(copy[i], 1);
-        for (size_t i = 0; large && i < m; i++) {
-            if (!(fabsf(copy[i]) <= HC_TRIG_LIMIT)) y[at + i] = (float)cos((double)copy[i]);
-        }
-    }
+static __attribute__((noinline)) vf cos_of_large(vf x) {
+    vf y;
+    for (size_t i = 0; i < HC_VL; i++) y[i] = (float)cos((double)x[i]);
+    return y;
 }
+static inline vf cos_vf(vf x) {
+    if (HC_UNLIKELY(vi_any(vf_abs(x) > HC_TRIG_LIMIT))) return cos_of_large(x);
+    return vf_sin_quadrant(x, 1);
+}
+HC_EW_BODY1_VF(cos_F32, cos_vf)
+HC_EW_BODY1_BF16(cos_BF16, (void)0, cos_vf(x))
 HC_EW_BODY1(cos_F64, double, double, cos)
 HC_EW_BODY1(cos_C128, hc_c128, hc_c128, hc_ccos)
 #else
-static const struct hc_ew SPEC = {"aclnnCos", HC_EW_TABLE_MATH(cos), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SPEC = {"aclnnCos", HC_EW_TABLE_MATH_BF16(cos), 0, HC_CLASS_FLOAT};
 HC_UNARY(aclnnCos, SPEC)
 HC_UNARY_INPLACE(aclnnInplaceCos, SPEC)
 #endif

@@ -4,9 +4,12 @@
  * floats are computed in float for halves too (divide.h says how), and integers divided by zero give 0:
  * the machine would trap. */
 #include "binary.h"
+#include "direct_bf16.h"
 
 HC_EW_KERNELS_MATH(div)
 HC_EW_KERNELS_MATH(divs)
+HC_EW_KERNEL(div_BF16)
+HC_EW_KERNEL(divs_BF16)
 HC_EW_KERNELS_REAL(div_trunc)
 HC_EW_KERNELS_REAL(divs_trunc)
 HC_EW_KERNELS_REAL(div_floor)
@@ -24,6 +27,8 @@ HC_EW_BODY2(div_C128, hc_c128, hc_c128, hc_cdiv)
 HC_EW_BODY_SCALAR(divs, F32, float, x / s)
 HC_EW_BODY_SCALAR(divs, F64, double, x / s)
 HC_EW_BODY_SCALAR(divs, C128, hc_c128, hc_cdiv(x, s))
+HC_EW_BODY2_BF16(div_BF16, (void)0, a / b)
+HC_EW_BODY1_BF16(divs_BF16, HC_EW_SCALAR_S, x / s)
 
 #define BODIES(mode)                                                                                         \
     HC_EW_BODY2(div_##mode##_F32, float, float, hc_div_##mode##_f)                                           \
@@ -37,10 +42,10 @@ BODIES(floor)
 #else
 /* The interface's numbers. */
 enum { TRUE_QUOTIENT, TRUNC, FLOOR, MODES };
-static const struct hc_ew TENSOR[MODES] = {{"aclnnDiv", HC_EW_TABLE_MATH(div), 0, HC_CLASS_FLOAT},
+static const struct hc_ew TENSOR[MODES] = {{"aclnnDiv", HC_EW_TABLE_MATH_BF16(div), 0, HC_CLASS_FLOAT},
                                            {"aclnnDivMod", HC_EW_TABLE_REAL(div_trunc), 0, HC_EW_NO_BOOL},
                                            {"aclnnDivMod", HC_EW_TABLE_REAL(div_floor), 0, HC_EW_NO_BOOL}};
-static const struct hc_ew SCALAR[MODES] = {{"aclnnDivs", HC_EW_TABLE_MATH(divs), 0, HC_CLASS_FLOAT},
+static const struct hc_ew SCALAR[MODES] = {{"aclnnDivs", HC_EW_TABLE_MATH_BF16(divs), 0, HC_CLASS_FLOAT},
                                            {"aclnnDivMods", HC_EW_TABLE_REAL(divs_trunc), 0, HC_EW_NO_BOOL},
                                            {"aclnnDivMods", HC_EW_TABLE_REAL(divs_floor), 0, HC_EW_NO_BOOL}};
 HC_BINARY(aclnnDiv, TENSOR[TRUE_QUOTIENT])

@@ -4,10 +4,13 @@
  * float. Integers wrap; a negative exponent gives the truncated reciprocal (0 but for the bases 1 and
  * -1). */
 #include "binary.h"
+#include "direct_bf16.h"
 
 HC_EW_KERNELS_ALL(pow)
 HC_EW_KERNELS_ALL(pows)
 HC_EW_KERNELS_ALL(pow_of)
+HC_EW_KERNEL(pows_BF16)
+HC_EW_KERNEL(square_BF16)
 
 #ifdef HC_ISA
 #include "complex_math.h"
@@ -48,6 +51,26 @@ HC_EW_BODY2(pow_C128, hc_c128, hc_c128, hc_cpow)
     }
 BODY_POWS(F32, float, sqrtf, hc_pow_f32)
 BODY_POWS(F64, double, sqrt, pow)
+
+/* Squares are bound by memory; other powers take longer than the conversion through a buffer. */
+HC_EW_BODY1_BF16(square_BF16, (void)0, x *x)
+void HC_FN(pows_BF16)(size_t n, void *const *out, const void *const *in, const void *args) {
+    if (((const struct hc_ew_scalar *)args)->F32 == 2) {
+        HC_FN(square_BF16)(n, out, in, args);
+        return;
+    }
+    enum { CHUNK = 512 };
+    float block[CHUNK];
+    void *const blocks[] = {block};
+    for (size_t at = 0; at < n; at += CHUNK) {
+        const size_t m = hc_min_size(n - at, CHUNK);
+        const hc_bf16 *x = (const hc_bf16 *)in[0] + at;
+        hc_bf16 *y = (hc_bf16 *)out[0] + at;
+        for (size_t i = 0; i < m; i++) block[i] = hc_bf16_to_f32(x[i]);
+        HC_FN(pows_F32)(m, blocks, (const void *const *)blocks, args);
+        for (size_t i = 0; i < m; i++) y[i] = hc_f32_to_bf16(block[i]);
+    }
+}
 HC_EW_BODY_SCALAR(pows, I64, int64_t, pow_i64(x, s))
 HC_EW_BODY_SCALAR(pows, C128, hc_c128, hc_ceq(s, (hc_c128){2, 0}) ? hc_cmul(x, x) : hc_cpow(x, s))
 
@@ -58,7 +81,7 @@ HC_EW_BODY_SCALAR(pow_of, C128, hc_c128, hc_cpow(s, x))
 #else
 /* Named with HC_EW_KERNELS_ALL, so lists (foreach/pow.c) find the same kernels. */
 static const struct hc_ew TENSOR = {"aclnnPowTensorTensor", HC_EW_TABLE_ALL(pow), 0, HC_EW_NO_BOOL};
-static const struct hc_ew SCALAR = {"aclnnPowTensorScalar", HC_EW_TABLE_ALL(pows), 0, 0};
+static const struct hc_ew SCALAR = {"aclnnPowTensorScalar", HC_EW_TABLE_ALL_BF16(pows), 0, 0};
 static const struct hc_ew SCALAR_FIRST = {"aclnnPowScalarTensor", HC_EW_TABLE_ALL(pow_of), 0, HC_EW_NO_BOOL};
 HC_BINARY(aclnnPowTensorTensor, TENSOR)
 HC_BINARY_INPLACE_TYPED(aclnnInplacePowTensorTensor, TENSOR, const aclTensor)

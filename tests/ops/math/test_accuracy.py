@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from aclnn import call
@@ -16,7 +17,8 @@ from compare import assert_close
 FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], float]] = {
     "Exp": (torch.exp, 1), "Log": (torch.log, 1), "Tanh": (torch.tanh, 2), "Erf": (torch.erf, 2),
     "Sigmoid": (torch.sigmoid, 3), "Expm1": (torch.expm1, 2), "Log2": (torch.log2, 2), "Log1p": (torch.log1p, 3),
-    "Sin": (torch.sin, 2), "Cos": (torch.cos, 2),
+    "Sin": (torch.sin, 2), "Cos": (torch.cos, 2), "Exp2": (torch.exp2, 1), "Log10": (torch.log10, 1.1),
+    "Rsqrt": (torch.rsqrt, 1.5),
 }  # fmt: skip
 STEP = 20011  # prime: every exponent, mantissas spread
 
@@ -33,6 +35,33 @@ def test_whole_range(name: str) -> None:
     out = torch.empty_like(x)
     call(f"aclnn{name}", x, out)
     assert_close(out, reference(x.double()), max_ulp=ulps)
+
+
+def test_roots_are_correctly_rounded() -> None:
+    """Every mantissa, for an even and an odd exponent, and numbers near both ends of the range."""
+    first, last = 0x3F800000, 0x40800000  # 1 and 4
+    near_ends = torch.arange(0, 0x7F900000, 4093, dtype=torch.int32)
+    for bits in (torch.arange(first, last, dtype=torch.int32), near_ends):
+        x = bits.view(torch.float32)
+        out = torch.empty_like(x)
+        call("aclnnSqrt", x, out)
+        assert_close(out, torch.sqrt(x.double()).float(), max_ulp=0)
+
+
+@pytest.mark.parametrize("name", ("Fmod", "Remainder"))
+def test_remainder_whole_range(name: str) -> None:
+    """Exact for quotients of any size: half of them are small, as those of numbers that are used."""
+    x = sweep()
+    y = x.flip(0).clone()
+    y[::2] = x[::2] * torch.linspace(0.001, 3, y[::2].numel())
+    out = torch.empty_like(x)
+    call("aclnnFmodTensor" if name == "Fmod" else "aclnnRemainderTensorTensor", x, y, out)
+    # The C library's, exact; PyTorch's vectors give up where the quotient is huge.
+    with np.errstate(invalid="ignore"):
+        rest = torch.from_numpy(np.fmod(x.numpy(), y.numpy()))
+    other_sign = (rest != 0) & ((rest < 0) != (y < 0))
+    expected = torch.where(other_sign, rest + y, rest) if name == "Remainder" else rest
+    assert_close(out, expected, max_ulp=0)
 
 
 def test_power_whole_range() -> None:
