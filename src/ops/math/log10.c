@@ -13,6 +13,7 @@ HC_EW_KERNEL(log10_BF16)
 
 #include "simd_math.h"
 
+#if defined(__FMA__) || defined(__aarch64__)
 /* log10(2) in two parts, of which the first times an exponent is exact, and log10(e) in two. */
 #define LOG_2_HIGH 0x1.344p-2f
 #define LOG_2_LOW 0x1.3509f8p-18f
@@ -32,6 +33,13 @@ static inline vf log10_vf(vf x) {
     const vf result = sum + vf_select(lost == lost, low + lost, vf_zero());
     return vf_log_special(x, result);
 }
+#else /* products are rounded, which costs the last place: the C library in double */
+static inline vf log10_vf(vf x) {
+    vf y;
+    for (size_t i = 0; i < HC_VL; i++) y[i] = (float)log10((double)x[i]);
+    return y;
+}
+#endif
 HC_EW_BODY1_VF(log10_F32, log10_vf)
 HC_EW_BODY1_BF16(log10_BF16, (void)0, log10_vf(x))
 HC_EW_BODY1(log10_F64, double, double, log10)
