@@ -126,6 +126,83 @@ def lookups(dtype: torch.dtype) -> Iterator[Case]:
     yield Case("masked select", "aclnnMaskedSelect", (x, mask, out), lambda: torch.masked_select(x, mask))
 
 
+def slices(dtype: torch.dtype) -> Iterator[Case]:
+    """Setting slices, shapes that repeat, and what is found or counted."""
+    x, out, line = (
+        torch.rand(2048, 2048).to(dtype),
+        torch.empty(2048, 2048, dtype=dtype),
+        torch.randperm(2048),
+    )
+    for dim in (0, 1):
+        yield Case(
+            f"index copy dim {dim}",
+            "aclnnInplaceIndexCopy",
+            (out, dim, line, x),
+            lambda d=dim: out.index_copy_(d, line, x),
+        )
+        yield Case(
+            f"index fill dim {dim}",
+            "aclnnInplaceIndexFill",
+            (out, dim, line[:1024], Scalar(1.0)),
+            lambda d=dim: out.index_fill_(d, line[:1024], 1.0),
+        )
+    rows = torch.randint(0, 2048, (2048,))
+    yield Case(
+        "index put rows",
+        "aclnnIndexPutImpl",
+        (out, [rows], x, True, False),
+        lambda: out.index_put_((rows,), x, accumulate=True),
+    )
+    mask, y = torch.rand(2048, 2048) < 0.3, torch.rand(2048, 2048).to(dtype)
+    yield Case("where", "aclnnSWhere", (mask, x, y, out), lambda: torch.where(mask, x, y, out=out))
+    few = torch.rand(512, 512).to(dtype) * (torch.rand(512, 512) < 0.3)
+    found = torch.empty(few.numel(), 2, dtype=torch.int64)
+    yield Case("nonzero", "aclnnNonzero", (few, found), lambda: torch.nonzero(few))
+    part = torch.rand(1024, 512).to(dtype)
+    for dim in (0, 1, 2):
+        both = torch.stack([part, part], dim)
+        yield Case(
+            f"stack dim {dim}",
+            "aclnnStack",
+            ([part, part], dim, both),
+            lambda d=dim, o=both: torch.stack([part, part], d, out=o),
+        )
+    padded = torch.empty(1030, 516, dtype=dtype)
+    yield Case(
+        "pad",
+        "aclnnConstantPadNd",
+        (part, IntArray([2, 2, 3, 3]), Scalar(0.0), padded),
+        lambda: torch.constant_pad_nd(part, [2, 2, 3, 3], 0.0),
+    )
+    for repeats in ([1, 4], [4, 1]):
+        wide = part.repeat(repeats)
+        yield Case(
+            f"repeat {repeats}",
+            "aclnnRepeat",
+            (part, IntArray(repeats), wide),
+            lambda r=repeats: part.repeat(r),
+        )
+    yield Case("tril", "aclnnTril", (x, 0, out), lambda: torch.tril(x, 0, out=out))
+    yield Case("flip", "aclnnFlip", (x, IntArray([1]), out), lambda: torch.flip(x, [1]))
+    yield Case("roll", "aclnnRoll", (x, IntArray([5]), IntArray([1]), out), lambda: torch.roll(x, [5], [1]))
+    if dtype != torch.float32:
+        return
+    numbers, hot = torch.randint(0, 1000, (4096,)), torch.empty(4096, 1000, dtype=torch.int64)
+    yield Case(
+        "one hot",
+        "aclnnOneHot",
+        (numbers, 1000, torch.ones(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), -1, hot),
+        lambda: torch.nn.functional.one_hot(numbers, 1000),
+    )
+    many = torch.randint(0, 1000, (1_000_000,))
+    yield Case(
+        "bincount",
+        "aclnnBincount",
+        (many, None, 0, torch.empty(1000, dtype=torch.int64)),
+        lambda: torch.bincount(many),
+    )
+
+
 def random_numbers(dtype: torch.dtype) -> Iterator[Case]:
     x = torch.rand(2048, 2048).to(dtype)
     out, mask = torch.empty_like(x), torch.empty((x.numel() + 127) // 128 * 16, dtype=torch.uint8)
@@ -141,7 +218,7 @@ def random_numbers(dtype: torch.dtype) -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     for dtype in (torch.float32, torch.bfloat16):
-        for group in (copies, joins, lookups, random_numbers):
+        for group in (copies, joins, lookups, slices, random_numbers):
             yield from group(dtype)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")  # torch_npu is not what is measured
 sys.path[:0] = [str(Path(__file__).resolve().parents[n] / f) for n, f in ((1, ""), (2, "tests/support"))]
 import torch  # noqa: E402
-from aclnn import BoolArray, IntArray  # noqa: E402
+from aclnn import BoolArray, IntArray, Scalar  # noqa: E402
 from common import Case, main  # noqa: E402
 
 EPS = 1e-5
@@ -32,6 +32,45 @@ def reductions(dtype: torch.dtype) -> Iterator[Case]:
     yield Case("max dim", "aclnnMaxDim", (x, 1, False, rows, indices), lambda: x.max(1))
     yield Case("argmax", "aclnnArgMax", (x, 1, False, indices), lambda: x.argmax(1))
     yield Case("var rows", "aclnnVarCorrection", (x, IntArray([1]), 1, False, rows), lambda: x.var(1))
+
+
+def folds(dtype: torch.dtype) -> Iterator[Case]:
+    """Reductions of a larger and a smaller tensor, along both dimensions."""
+    for shape in ((2048, 2048), (256, 256)):
+        x = torch.rand(shape).to(dtype) + 0.5
+        for dim, along in ((1, "rows"), (0, "columns")):
+            n = shape[0]
+            out, bits = torch.empty(n, dtype=dtype), torch.empty(n, dtype=torch.bool)
+            dims = IntArray([dim])
+            yield Case(f"amin {along}", "aclnnAmin", (x, dims, False, out), lambda x=x, d=dim: x.amin(d))
+            yield Case(
+                f"norm {along}",
+                "aclnnLinalgVectorNorm",
+                (x, Scalar(2.0), dims, False, dtype, out),
+                lambda x=x, d=dim: torch.linalg.vector_norm(x, 2, d),
+            )
+            yield Case(f"std {along}", "aclnnStd", (x, dims, 1, False, out), lambda x=x, d=dim: x.std(d))
+            yield Case(
+                f"logsumexp {along}",
+                "aclnnLogSumExp",
+                (x, dims, False, out),
+                lambda x=x, d=dim: x.logsumexp(d),
+            )
+            yield Case(
+                f"prod {along}", "aclnnProdDim", (x, dim, False, dtype, out), lambda x=x, d=dim: x.prod(d)
+            )
+            yield Case(f"any {along}", "aclnnAny", (x, dims, False, bits), lambda x=x, d=dim: x.any(d))
+            yield Case(f"all {along}", "aclnnAll", (x, dims, False, bits), lambda x=x, d=dim: x.all(d))
+            yield Case(
+                f"cumsum {along}",
+                "aclnnCumsum",
+                (x, dim, dtype, torch.empty_like(x)),
+                lambda x=x, d=dim: x.cumsum(d),
+            )
+    whole = torch.empty((), dtype=dtype)
+    yield Case(
+        "norm", "aclnnLinalgVectorNorm", (x, Scalar(2.0), IntArray([0, 1]), False, dtype, whole), x.norm
+    )
 
 
 def softmaxes(dtype: torch.dtype) -> Iterator[Case]:
@@ -108,6 +147,23 @@ def sorts(dtype: torch.dtype) -> Iterator[Case]:
             (x, k, -1, True, True, torch.empty(top, dtype=dtype), torch.empty(top, dtype=torch.int64)),
             lambda x=x, k=k: torch.topk(x, k),
         )
+    for shape in ((256, 256), (2048, 32)):
+        x = torch.randn(shape).to(dtype)
+        values, indices = torch.empty_like(x), torch.empty(shape, dtype=torch.int64)
+        yield Case(
+            "sort columns",
+            "aclnnSort",
+            (x, True, 0, False, values, indices),
+            lambda x=x: torch.sort(x, dim=0, stable=True),
+        )
+    many = torch.randint(0, 1000, (200_000,)).to(dtype)
+    count = torch.empty(many.shape, dtype=torch.int64)
+    yield Case(
+        "unique",
+        "aclnnUnique2",
+        (many, True, True, True, torch.empty_like(many), count, count.clone()),
+        lambda: torch._unique2(many, True, True, True),
+    )
     y = torch.randn(4096, 1024).to(dtype)
     yield Case("cumsum", "aclnnCumsum", (y, -1, dtype, torch.empty_like(y)), lambda: y.cumsum(-1))
 
@@ -116,6 +172,6 @@ if __name__ == "__main__":
     main(
         case
         for dtype in (torch.float32, torch.bfloat16)
-        for group in (reductions, softmaxes, norms, sorts)
+        for group in (reductions, folds, softmaxes, norms, sorts)
         for case in group(dtype)
     )

@@ -1,26 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Index tensors made plain and checked. What is looked at beforehand is one pass that finds lowest and
- * highest; negative indices, and an error, cost a copy in which all is looked at again: it is ours, so what
- * is found in it stays so. */
+/* Index tensors made plain and checked. What is looked at beforehand is one pass over signs
+ * of differences; negative indices, and an error, cost a copy in which all is looked at again: it is ours, so
+ * what is found in it stays so. */
 #include "index_load.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
-HC_KERNEL(hc_index_range, (size_t n, const int64_t *x, int64_t *lowest, int64_t *highest))
+HC_KERNEL(hc_index_look, (size_t n, const int64_t *x, int64_t lowest, int64_t bound, uint64_t *signs))
 HC_KERNEL(hc_index_wrap, (size_t n, int64_t *x, int64_t bound))
 
 #ifdef HC_ISA
-/* Minimum and maximum vectorise; a comparison with the bounds and an early end would not. */
-void HC_FN(hc_index_range)(size_t n, const int64_t *x, int64_t *lowest, int64_t *highest) {
-    int64_t low = INT64_MAX, high = INT64_MIN;
-    for (size_t i = 0; i < n; i++) {
-        low = x[i] < low ? x[i] : low;
-        high = x[i] > high ? x[i] : high;
+enum { LANES = 16, AHEAD = 2048 }; /* two cache lines; bytes, half of what the hardware sees of a page */
+/* The sign of signs[0] is set if one is below `lowest` or not below `bound` (one of the differences is
+ * negative then, even where they wrap), that of signs[1] if one is negative. Signs collected by "or"
+ * vectorise, where comparisons with an early end would not, and keep up with memory. */
+void HC_FN(hc_index_look)(size_t n, const int64_t *x, int64_t lowest, int64_t bound, uint64_t *signs) {
+    uint64_t outside[LANES] = {0}, negative[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (size_t b = 0; b < sizeof outside; b += HC_CACHE_LINE)
+            __builtin_prefetch((const char *)(x + i) + AHEAD + b);
+        for (size_t j = 0; j < LANES; j++) {
+            const uint64_t v = (uint64_t)x[i + j];
+            outside[j] |= (v - (uint64_t)lowest) | ((uint64_t)bound - 1 - v);
+            negative[j] |= v;
+        }
     }
-    *lowest = low;
-    *highest = high;
+    for (; i < n; i++) {
+        const uint64_t v = (uint64_t)x[i];
+        outside[0] |= (v - (uint64_t)lowest) | ((uint64_t)bound - 1 - v);
+        negative[0] |= v;
+    }
+    signs[0] = signs[1] = 0;
+    for (size_t j = 0; j < LANES; j++) {
+        signs[0] |= outside[j];
+        signs[1] |= negative[j];
+    }
 }
 
 void HC_FN(hc_index_wrap)(size_t n, int64_t *x, int64_t bound) {
@@ -38,10 +55,10 @@ struct scan {
 
 static void scan_piece(void *ctx, size_t begin, size_t end) {
     struct scan *s = ctx;
-    int64_t low, high;
-    HC_DISPATCH(hc_index_range)(end - begin, s->data + begin, &low, &high);
-    if (low < s->lowest || high >= s->bound) atomic_store_explicit(&s->bad, true, memory_order_relaxed);
-    if (low < 0) atomic_store_explicit(&s->negative, true, memory_order_relaxed);
+    uint64_t signs[2];
+    HC_DISPATCH(hc_index_look)(end - begin, s->data + begin, s->lowest, s->bound, signs);
+    if (signs[0] >> 63) atomic_store_explicit(&s->bad, true, memory_order_relaxed);
+    if (signs[1] >> 63) atomic_store_explicit(&s->negative, true, memory_order_relaxed);
 }
 
 static void wrap_piece(void *ctx, size_t begin, size_t end) {

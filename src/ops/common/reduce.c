@@ -37,8 +37,8 @@ enum mode { ROWS, COLUMNS, GATHERED_COLUMNS };
 /* One run: shared by the pool's threads, read-only but for `partial`, where each unit has its own place. */
 struct loop {
     const struct hc_reduce_kernels *kernels;
-    hc_reduce_row *row;
-    hc_reduce_col *col;
+    hc_reduce_row *row, *memory_row; /* of blocks; of the elements where they lie, NULL: not possible */
+    hc_reduce_col *col, *memory_col;
     const void *args;
     enum mode mode;
     const char *x;
@@ -46,7 +46,6 @@ struct loop {
     int num_outs, kept_rank, folded_rank;
     struct axis kept[HC_MAX_RANK + 1], folded[HC_MAX_RANK + 1]; /* [0] is the innermost */
     size_t item, block_size, folded_count;
-    bool direct; /* dtype is the block type: runs of stride 1 need no conversion */
     hc_load_fn *load;
     hc_store_fn *store[2];
     int64_t out_item[2];
@@ -248,14 +247,14 @@ static void gather(const struct loop *l, const char *x, size_t r, size_t n, char
 static void fold_row(const struct loop *l, const char *x, size_t begin, size_t end, void *state,
                      size_t block) {
     _Alignas(64) char buffer[BLOCK * sizeof(hc_c128)];
-    const bool runs = l->direct && l->folded[0].x == (int64_t)l->item &&
+    const bool runs = l->memory_row != NULL && l->folded[0].x == (int64_t)l->item &&
                       (l->folded_rank == 1 || l->folded[0].size >= LONG_RUN);
     while (begin < end) {
         size_t n = hc_min_size(end - begin, block);
         if (runs) {
             const char *from = folded_at(l, x, begin, &n);
             n = hc_min_size(n, end - begin);
-            l->row(n, state, from, begin, l->args);
+            l->memory_row(n, state, from, begin, l->args);
         } else {
             gather(l, x, begin, n, buffer);
             l->row(n, state, buffer, begin, l->args);
@@ -269,13 +268,13 @@ static void fold_row(const struct loop *l, const char *x, size_t begin, size_t e
 static void fold_columns(const struct loop *l, const char *x, size_t cols, size_t begin, size_t end,
                          char *state) {
     _Alignas(64) char buffer[COL_ROWS * HC_REDUCE_TILE * sizeof(hc_c128)];
-    const bool rows_direct = l->direct && l->kept[0].x == (int64_t)l->item;
+    const bool rows_direct = l->memory_col != NULL && l->kept[0].x == (int64_t)l->item;
     while (begin < end) {
         size_t n;
         const char *from = folded_at(l, x, begin, &n);
         n = hc_min_size(n, end - begin);
         if (rows_direct) {
-            l->col(n, cols, state, from, (size_t)(l->folded[0].x / (int64_t)l->item), l->args);
+            l->memory_col(n, cols, state, from, (size_t)(l->folded[0].x / (int64_t)l->item), l->args);
         } else {
             n = hc_min_size(n, COL_ROWS);
             for (size_t r = 0; r < n; r++) {
@@ -367,17 +366,32 @@ static void join_units(void *ctx, size_t begin, size_t end) {
     }
 }
 
+/* Kernels, and which of them read memory: those of the block type, or of bfloat16 beside float. */
+static void set_kernels(struct loop *l, const struct hc_reduce_kernels *k, enum hc_block compute,
+                        aclDataType dtype) {
+    const int isa = hc_isa();
+    l->kernels = k;
+    l->row = k->row[isa];
+    l->col = k->col != NULL ? k->col[isa] : NULL;
+    l->memory_row = NULL;
+    l->memory_col = NULL;
+    if (hc_block_of(dtype) == (int)compute) {
+        l->memory_row = l->row;
+        l->memory_col = l->col;
+    } else if (dtype == ACL_BF16 && compute == HC_F32) {
+        if (k->bf16_row != NULL) l->memory_row = k->bf16_row[isa];
+        if (k->bf16_col != NULL) l->memory_col = k->bf16_col[isa];
+    }
+}
+
 /* From dtypes to functions, from shapes to axes, from axes to the way that rows or columns are read, and
  * from that to units of work. */
 static void set_loop(struct loop *l, const struct hc_reduce_kernels *k, enum hc_block compute,
                      const aclTensor *self, uint32_t mask, const aclTensor *const *outs) {
-    l->kernels = k;
-    l->row = k->row[hc_isa()];
-    l->col = k->col != NULL ? k->col[hc_isa()] : NULL;
+    set_kernels(l, k, compute, self->dtype);
     l->x = hc_data(self);
     l->item = (size_t)self->item_size;
     l->block_size = hc_block_size(compute);
-    l->direct = hc_block_of(self->dtype) == (int)compute;
     l->load = hc_load_for(self->dtype, compute);
     for (int i = 0; i < l->num_outs; i++) {
         l->out[i] = hc_data(outs[i]);

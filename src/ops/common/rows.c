@@ -35,6 +35,9 @@ enum {
     TILE_ROWS = 16,  /* rows gathered together: as many floats as a cache line has */
     TILE_STEP = 64,  /* elements of each before the next row's */
     TILE_BYTES = 128 * 1024,
+    MOST_COLUMNS = 64,               /* of a tile of columns: four cache lines of floats */
+    COLUMNS_BYTES = 4 * 1024 * 1024, /* most memory of 16 columns */
+    AHEAD = 8,                       /* elements of columns asked for before they are read */
 };
 
 /* An operand during a run. kept_stride is the step from row to row along each kept dimension; 0 for one
@@ -62,6 +65,7 @@ struct loop {
     int num_operands, kept_rank;
     int64_t kept[HC_MAX_RANK]; /* sizes, [0] has the smallest stride in the shape */
     int kept_dim[HC_MAX_RANK];
+    bool columns; /* tiles are columns, for the kernel of columns */
     size_t rows, n, tile, grain, thread_bytes;
     char *partial; /* sums: per piece num_sums rows of double */
     size_t pieces, sum_bytes;
@@ -177,6 +181,27 @@ static size_t choose_tile(const struct loop *l) {
     return hc_min_size(hc_min_size(TILE_ROWS, (size_t)l->kept[0]), hc_max_size(TILE_BYTES / bytes, 1));
 }
 
+/* Whether the kernel of columns may be called: all operands are floats in it, one per element, and their rows
+ * lie side by side in memory. */
+static bool all_columns(const struct loop *l) {
+    if (l->spec->columns == NULL || l->kept_rank == 0 || l->n * TILE_ROWS * sizeof(float) > COLUMNS_BYTES)
+        return false;
+    for (int k = 0; k < l->num_operands; k++) {
+        const struct operand *o = &l->operand[k];
+        if (o->kind != HC_ROWS_VECTOR || l->spec->operand[k].block != HC_F32) return false;
+        if (o->rank > 1 || o->kept_stride[0] != o->item || llabs(o->stride[0]) <= 1) return false;
+    }
+    return l->kept[0] >= TILE_ROWS / 2;
+}
+
+/* As many columns as keep a tile in the second-level cache. */
+static void use_columns(struct loop *l) {
+    const size_t fit = TILE_BYTES / (l->n * sizeof(float)) / TILE_ROWS * TILE_ROWS;
+    l->tile = hc_min_size(hc_max_size(fit, TILE_ROWS), MOST_COLUMNS);
+    l->columns = true;
+    for (int k = 0; k < l->num_operands; k++) l->operand[k].buffer_bytes = l->n * sizeof(float);
+}
+
 /* First element of a row, by a division for each kept dimension: rows are long enough for that. */
 static char *row_address(const struct loop *l, const struct operand *o, size_t row) {
     char *p = o->data;
@@ -219,6 +244,28 @@ static void move_rows(const struct loop *l, int k, size_t row, size_t count, cha
     }
 }
 
+/* The same, element by element of all rows: a tile of columns. A step from element to element is too long for
+ * the hardware to guess, so lines are asked for ahead. */
+static void move_columns(const struct loop *l, int k, size_t row, size_t count, char *buffer, bool out) {
+    const struct operand *o = &l->operand[k];
+    const int64_t step = o->stride[0] * o->item;
+    char *at = row_address(l, o, row);
+    for (size_t i = 0; i < o->n; i++, at += step) {
+        char *const block = buffer + i * l->tile * sizeof(float);
+        if (i + AHEAD < o->n) {
+            const char *next = at + AHEAD * step;
+            for (size_t b = 0; b < count * (size_t)o->item; b += HC_CACHE_LINE) __builtin_prefetch(next + b);
+        }
+        if (out) o->store(count, at, 1, block);
+        else o->load(count, block, at, 1);
+    }
+}
+
+static void move(const struct loop *l, int k, size_t row, size_t count, char *buffer, bool out) {
+    if (l->columns) move_columns(l, k, row, count, buffer, out);
+    else move_rows(l, k, row, count, buffer, out);
+}
+
 /* Buffers of a thread, in its own scratch. */
 struct thread_state {
     char *buffer[HC_ROWS_MAX_OPERANDS]; /* NULL: direct */
@@ -259,6 +306,17 @@ static void call_kernel(const struct loop *l, const struct thread_state *t, size
     l->kernel(l->n, outs, ins, row, spec->args);
 }
 
+/* All rows of a tile of columns. Columns that the last tile lacks are computed from zeros, and not stored. */
+static void call_columns(const struct loop *l, const struct thread_state *t) {
+    void *outs[HC_ROWS_MAX_OPERANDS];
+    const void *ins[HC_ROWS_MAX_OPERANDS];
+    for (int k = 0; k < l->num_operands; k++) {
+        if (k < l->spec->num_outs) outs[k] = t->buffer[k];
+        else ins[k - l->spec->num_outs] = t->buffer[k];
+    }
+    l->spec->columns(l->n, l->tile, outs, ins);
+}
+
 /* Sums of floats since the last flush go into the piece's doubles. */
 static void flush_sums(const struct loop *l, char *partial, char *sums) {
     if (l->spec->sum_block != HC_F32) return;
@@ -288,9 +346,12 @@ static void run_piece(void *ctx, size_t begin, size_t end) {
         size_t count = hc_min_size(l->tile, end - row);
         if (l->kept_rank > 0) count = hc_min_size(count, (size_t)l->kept[0] - row % (size_t)l->kept[0]);
         for (int k = l->spec->num_outs; k < l->num_operands; k++) {
-            if (t.buffer[k] != NULL) move_rows(l, k, row, count, t.buffer[k], false);
+            if (t.buffer[k] == NULL) continue;
+            if (l->columns && count < l->tile) memset(t.buffer[k], 0, l->tile * l->operand[k].buffer_bytes);
+            move(l, k, row, count, t.buffer[k], false);
         }
-        for (size_t r = 0; r < count; r++) {
+        if (l->columns) call_columns(l, &t);
+        for (size_t r = 0; r < count && !l->columns; r++) {
             call_kernel(l, &t, row + r, r, sums);
             if (num_sums > 0 && ++unflushed == SUM_ROWS) {
                 flush_sums(l, partial, sums);
@@ -298,7 +359,7 @@ static void run_piece(void *ctx, size_t begin, size_t end) {
             }
         }
         for (int k = 0; k < l->spec->num_outs; k++) {
-            if (t.buffer[k] != NULL) move_rows(l, k, row, count, t.buffer[k], true);
+            if (t.buffer[k] != NULL) move(l, k, row, count, t.buffer[k], true);
         }
         row += count;
     }
@@ -360,7 +421,7 @@ static bool all_bf16_runs(const struct loop *l) {
             return false;
         if (o->rank != 1 || o->stride[0] != 1) return false;
     }
-    return l->n <= HC_ROWS_BF16_MAX;
+    return l->spec->bf16_max == 0 || l->n <= l->spec->bf16_max;
 }
 
 static void use_bf16_kernel(struct loop *l) {
@@ -385,9 +446,10 @@ static aclnnStatus set_loop(struct loop *l) {
         set_operand(l, &l->operand[k], &spec->operand[k], k < spec->num_outs);
     if (spec->bf16 != NULL && all_bf16_runs(l)) use_bf16_kernel(l);
     HC_TRY(load_shared(l));
-    l->tile = choose_tile(l);
+    if (all_columns(l)) use_columns(l);
+    else l->tile = choose_tile(l);
     l->grain = hc_align_up(hc_max_size(GRAIN / hc_max_size(l->n * hc_max_size(spec->work, 1), 1), 1),
-                           l->tile == TILE_ROWS ? TILE_ROWS : 1);
+                           l->tile >= TILE_ROWS ? l->tile : 1);
     if (spec->num_sums > 0)
         l->grain = hc_align_up(hc_max_size(l->grain, hc_ceil_div(l->rows, SUM_PIECES)), SUM_ROWS);
     l->pieces = hc_ceil_div(l->rows, l->grain);

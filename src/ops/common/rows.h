@@ -24,14 +24,21 @@ struct hc_rows_operand {
  * input. out[num_outs + k] is sum k: n values to add to, float for HC_F32 and double for HC_F64. */
 typedef void hc_rows_kernel(size_t n, void *const *out, const void *const *in, size_t row, const void *args);
 
+/* The same for `pitch` rows side by side, a multiple of the vectors' length: element i of row r is at
+ * i * pitch + r of each vector, which are floats. The bits are those of the other kernel. */
+typedef void hc_rows_columns(size_t n, size_t pitch, void *const *out, const void *const *in);
+
 struct hc_rows {
     const char *name;
     const aclTensor *shape; /* the tensor whose dimensions are split into rows */
     uint32_t mask;          /* bit d: dimension d lies within a row */
     hc_rows_kernel *kernel;
     /* May be NULL: the same over bfloat16 memory, called instead where every operand is a vector of it, each
-     * row a run of at most HC_ROWS_BF16_MAX values. */
+     * row a run, of at most bf16_max values if that is not 0. */
     hc_rows_kernel *bf16;
+    size_t bf16_max;
+    /* May be NULL: called where the rows of every operand are columns in memory. */
+    hc_rows_columns *columns;
     const void *args;
     int num_outs, num_ins, num_sums;
     struct hc_rows_operand operand[HC_ROWS_MAX_OPERANDS]; /* outputs, then inputs */
@@ -50,5 +57,7 @@ aclnnStatus hc_rows_dim(const char *name, const aclTensor *self, int64_t dim, ui
 /* Elements of a row, and number of rows. */
 size_t hc_rows_length(const aclTensor *shape, uint32_t mask);
 
+#define HC_ROWS_COLUMNS(name)                                                                                \
+    HC_KERNEL(name, (size_t n, size_t pitch, void *const *out, const void *const *in))
 #define HC_ROWS_KERNEL(name)                                                                                 \
     HC_KERNEL(name, (size_t n, void *const *out, const void *const *in, size_t row, const void *args))

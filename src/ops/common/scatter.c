@@ -129,9 +129,11 @@ DEFINE(mul_C128, hc_c128, MUL_C128, alpha.C128)
 #else
 enum {
     MIN_CHUNK = 64,
-    OWNED_RUN = 32 * 1024,
-    MAX_OWNERS = 16
-}; /* elements; runs of indices from which owners pay; and most of those */
+    OWNED_RUN = 32 * 1024, /* runs of indices from which owners pay, and most of those */
+    MAX_OWNERS = 16,
+    OWNED_BYTES = 4 << 20, /* destinations in a cache are written as fast by one thread alone */
+    PART = 256 * 1024,     /* elements of a 16-bit destination that are widened at a time */
+}; /* MIN_CHUNK and all others: elements */
 typedef void scatter_fn PARAMS;
 
 /* Moving needs the size only; arithmetic the block type. */
@@ -281,7 +283,8 @@ aclnnStatus hc_scatter(const struct hc_scatter *s) {
         j.chunk = hc_max_size(MIN_CHUNK, hc_align_up(hc_ceil_div(length, 2 * threads), 16));
         j.chunks = hc_ceil_div(length, j.chunk);
     }
-    if (rows * j.chunks < threads && ordered * hc_min_size(length, j.chunk) >= OWNED_RUN) {
+    if (rows * j.chunks < threads && (uint64_t)s->range * (uint64_t)llabs(s->step) > OWNED_BYTES &&
+        ordered * hc_min_size(length, j.chunk) >= OWNED_RUN) {
         j.owners = hc_min_size(threads, MAX_OWNERS);
         j.owned = (int64_t)hc_ceil_div((size_t)s->range, j.owners);
     }
@@ -289,5 +292,59 @@ aclnnStatus hc_scatter(const struct hc_scatter *s) {
     const size_t unit = ordered * (j.inner_free ? j.chunk : 1);
     hc_parallel_for(rows * j.chunks * j.owners, hc_max_size(1, 16 * 1024 / unit), scatter_units, &j);
     return s->checked != NULL ? hc_index_status(s->checked) : 0;
+}
+
+/* Positions [begin, begin + size) of a dimension. */
+static aclTensor part_of(const aclTensor *t, int32_t dim, int64_t begin, int64_t size) {
+    aclTensor part = *t;
+    part.offset += begin * t->stride[dim];
+    part.numel = t->shape[dim] > 0 ? t->numel / t->shape[dim] * size : 0;
+    part.shape[dim] = size;
+    return part;
+}
+
+/* One part of hc_scatter_wide; the index may end before it, or in it. */
+static aclnnStatus scatter_part(const struct hc_scatter *s, const aclTensor *out, const aclTensor *self,
+                                int64_t dim) {
+    const aclDataType dtype = hc_scatter_dtype(s->op, out->dtype);
+    struct hc_scatter wide = *s;
+    aclTensor target;
+    void *sums, *copy = NULL;
+    HC_TRY(hc_contiguous(self, dtype, &target, &sums));
+    aclnnStatus status = 0;
+    if (s->index.numel > 0) {
+        status = hc_apart(&s->src, dtype, out, &wide.src, &copy);
+        wide.dst = target;
+        for (int32_t d = 0; d < target.rank; d++) wide.dst.shape[d] = s->index.shape[d];
+        wide.dst.numel = s->index.numel;
+        wide.dst.stride[dim] = 0;
+        wide.step = target.stride[dim] * target.item_size;
+        if (status == 0) status = hc_scatter(&wide);
+    }
+    if (status == 0) status = hc_copy(out, &target);
+    hc_block_give(copy);
+    hc_block_give(sums);
+    return status;
+}
+
+/* Cut along the first dimension, if that is not the indexed one: strips of rows would cost more than they
+ * save. What one part writes must not be what a later one reads. */
+aclnnStatus hc_scatter_wide(const struct hc_scatter *s, const aclTensor *out, const aclTensor *self,
+                            int64_t dim) {
+    if (dim == 0 || hc_overlaps(out, &s->src) || hc_overlaps(out, &s->index) || hc_overlaps_partly(out, self))
+        return scatter_part(s, out, self, dim);
+    const int64_t length = out->shape[0], share = length > 0 ? out->numel / length : 0;
+    const int64_t size = share > 0 ? hc_max_i64(PART / share, 1) : length;
+    for (int64_t begin = 0; begin < length; begin += size) {
+        const int64_t n = hc_min_i64(size, length - begin);
+        const int64_t first = hc_min_i64(begin, s->index.shape[0]);
+        const int64_t used = hc_min_i64(n, s->index.shape[0] - first);
+        struct hc_scatter part = *s;
+        const aclTensor to = part_of(out, 0, begin, n), from = part_of(self, 0, begin, n);
+        part.index = part_of(&s->index, 0, first, used);
+        part.src = part_of(&s->src, 0, first, used);
+        HC_TRY(scatter_part(&part, &to, &from, dim));
+    }
+    return 0;
 }
 #endif

@@ -28,6 +28,12 @@ struct hc_scatter {
  * an error, and nothing is written for it. */
 aclnnStatus hc_scatter(const struct hc_scatter *s);
 
+/* out = self, then hc_scatter into it, in a wider type than out's, from which it is rounded once; a part at a
+ * time, so that what is wider stays in the cache. `s` says op, src (of any type), index, range, alpha and
+ * checked. */
+aclnnStatus hc_scatter_wide(const struct hc_scatter *s, const aclTensor *out, const aclTensor *self,
+                            int64_t dim);
+
 /* The dtype to scatter in: the elements' own for HC_SCATTER_SET, else one that kernels compute in (float for
  * 16-bit floats, so that sums are rounded once). */
 aclDataType hc_scatter_dtype(enum hc_scatter_op op, aclDataType dtype);

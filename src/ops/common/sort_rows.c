@@ -164,16 +164,6 @@ static inline bool before(struct hc_pair a, struct hc_pair b) {
     return a.key < b.key || (a.key == b.key && a.at < b.at);
 }
 
-/* For pairs that a selection has shuffled, where stability would keep the wrong order. */
-void hc_sort_few(size_t n, struct hc_pair *pairs) {
-    for (size_t i = 1; i < n; i++) {
-        const struct hc_pair p = pairs[i];
-        size_t j = i;
-        for (; j > 0 && before(p, pairs[j - 1]); j--) pairs[j] = pairs[j - 1];
-        pairs[j] = p;
-    }
-}
-
 /* The middle of three, so that sorted and reversed rows are split in halves. */
 static struct hc_pair median(struct hc_pair a, struct hc_pair b, struct hc_pair c) {
     if (before(b, a)) {

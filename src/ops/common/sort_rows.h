@@ -21,8 +21,6 @@ size_t hc_key_bytes(aclDataType dtype);
 
 /* Stable ascending sort by key. `spare` has room for n pairs; returns where the result is, pairs or spare. */
 struct hc_pair *hc_sort_pairs(size_t n, struct hc_pair *pairs, struct hc_pair *spare, size_t key_bytes);
-/* Sort a few pairs in place by key, then position: quadratic. */
-void hc_sort_few(size_t n, struct hc_pair *pairs);
 /* Move the k smallest, by key and then position, to the front, in no order. */
 void hc_select_pairs(size_t n, struct hc_pair *pairs, size_t k);
 /* to[j * to_stride] = from[pairs[j].at * from_stride] for elements of item_size bytes, and the position. */

@@ -3,6 +3,7 @@
  * source[.., i, ..] (IndexAdd), or = source (IndexCopy), or = one value (IndexFill). */
 #include <string.h>
 
+#include "add_slices.h"
 #include "index_load.h"
 #include "messages.h"
 #include "scatter.h"
@@ -20,54 +21,63 @@ struct args {
 /* Operands in the order of the plan; the in-place forms give SELF and OUT the same tensor. */
 enum { OUT, SELF, INDEX, SOURCE };
 
-/* The index moves along dim only; a value is a source whose strides are all 0. */
-static aclnnStatus scatter_slices(const struct hc_call *call, const aclTensor *target,
-                                  const aclTensor *source) {
-    const struct args *a = call->args;
-    const aclTensor listed = hc_tensor_view(ACL_INT64, &a->num_list, 1, (void *)a->list);
-    const aclTensor *line = hc_arg(call, INDEX) ? hc_arg(call, INDEX) : &listed;
-    struct hc_index index;
-    HC_TRY(hc_index_load(call->name, "index", line, target->shape[a->dim], a->wraps, &index));
+/* Slices by a scatter whose index moves along dim only; a value is a source whose strides are all 0. */
+static aclnnStatus scatter_slices(const struct args *a, struct hc_index *index, const aclTensor *out,
+                                  const aclTensor *self, const aclTensor *source) {
+    const int64_t count = index->view.numel;
     struct hc_scatter s = {.op = a->op,
-                           .dst = *target,
+                           .dst = *out,
                            .src = *source,
-                           .index = index.view,
-                           .step = target->stride[a->dim] * target->item_size,
-                           .range = target->shape[a->dim],
+                           .index = index->view,
+                           .step = out->stride[a->dim] * out->item_size,
+                           .range = out->shape[a->dim],
                            .alpha = a->alpha,
-                           .checked = &index};
-    s.index.rank = s.src.rank = target->rank;
-    s.dst.numel = target->shape[a->dim] > 0 ? target->numel / target->shape[a->dim] * index.view.numel : 0;
-    for (int32_t d = 0; d < target->rank; d++) {
-        if (d == a->dim) s.dst.shape[d] = index.view.numel;
+                           .checked = index};
+    s.index.rank = s.src.rank = out->rank;
+    s.dst.numel = out->shape[a->dim] > 0 ? out->numel / out->shape[a->dim] * count : 0;
+    for (int32_t d = 0; d < out->rank; d++) {
+        if (d == a->dim) s.dst.shape[d] = count;
         s.index.shape[d] = s.src.shape[d] = s.dst.shape[d];
         s.index.stride[d] = d == a->dim;
         if (a->has_value) s.src.stride[d] = 0;
     }
     s.dst.stride[a->dim] = 0;
     s.src.numel = s.index.numel = s.dst.numel;
-    const aclnnStatus status = hc_scatter(&s);
-    hc_block_give(index.owned);
-    return status;
+    return hc_scatter_dtype(a->op, out->dtype) != out->dtype ? hc_scatter_wide(&s, out, self, a->dim)
+                                                             : hc_scatter(&s);
 }
 
-/* out starts as self; for sums of 16-bit floats as a float32 copy of it. */
+/* out = self, and then its slices. */
+static aclnnStatus set_slices(const struct args *a, struct hc_index *index, const aclTensor *out,
+                              const aclTensor *self, const aclTensor *source) {
+    const bool wide = hc_scatter_dtype(a->op, out->dtype) != out->dtype;
+    if (a->op == HC_SCATTER_ADD && !hc_overlaps(source, out) && hc_add_slices_fits(out, source, a->dim)) {
+        HC_TRY(hc_copy(out, self));
+        return hc_add_slices(out, source, a->dim, a->alpha.F32, index);
+    }
+    if (!wide) HC_TRY(hc_copy(out, self));
+    return scatter_slices(a, index, out, self, source);
+}
+
+/* The index is looked at before anything is written. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, OUT)), self = hc_at_least_1d(hc_arg(call, SELF));
-    const aclDataType dtype = hc_scatter_dtype(a->op, out.dtype);
-    aclTensor target = out, values = hc_tensor_view(dtype, NULL, 0, (void *)a->value.bytes);
-    void *copy = NULL, *wide = NULL;
+    aclTensor values = hc_tensor_view(out.dtype, NULL, 0, (void *)a->value.bytes);
+    void *copy = NULL;
+    if (out.numel == 0) return 0;
+    const aclTensor listed = hc_tensor_view(ACL_INT64, &a->num_list, 1, (void *)a->list);
+    const aclTensor *line = hc_arg(call, INDEX) ? hc_arg(call, INDEX) : &listed;
+    struct hc_index index;
+    HC_TRY(hc_index_load(call->name, "index", line, out.shape[a->dim], a->wraps, &index));
+    aclnnStatus status = 0;
     if (!a->has_value) {
         const aclTensor source = hc_at_least_1d(hc_arg(call, SOURCE));
-        HC_TRY(hc_apart(&source, dtype, &out, &values, &copy));
+        status = hc_apart(&source, out.dtype, &out, &values, &copy);
     }
-    aclnnStatus status =
-        dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
-    if (status == 0 && out.numel > 0) status = scatter_slices(call, &target, &values);
-    if (status == 0 && wide != NULL) status = hc_copy(&out, &target);
+    if (status == 0) status = set_slices(a, &index, &out, &self, &values);
     hc_block_give(copy);
-    hc_block_give(wide);
+    hc_block_give(index.owned);
     return status;
 }
 

@@ -23,24 +23,27 @@ struct args {
 /* Operands in the order of the plan; the in-place forms give SELF and OUT the same tensor. */
 enum { OUT, SELF, INDEX, SRC };
 
-/* The slots of `target` for positions of the index's shape, and the values that go there. */
-static aclnnStatus scatter_into(const struct hc_call *call, const aclTensor *target, const aclTensor *src) {
+/* Into `out`, which is self where nothing wider is needed; else sums and products of 16-bit floats are made
+ * in float32. */
+static aclnnStatus scatter_into(const struct hc_call *call, const aclTensor *out, const aclTensor *self,
+                                const aclTensor *src) {
     const struct args *a = call->args;
     const aclTensor shaped = hc_at_least_1d(hc_arg(call, INDEX));
     struct hc_index index;
-    HC_TRY(hc_index_load(call->name, "index", &shaped, target->shape[a->dim], false, &index));
+    HC_TRY(hc_index_load(call->name, "index", &shaped, out->shape[a->dim], false, &index));
     struct hc_scatter s = {.op = a->op,
-                           .dst = *target,
+                           .dst = *out,
                            .src = *src,
                            .index = index.view,
-                           .step = target->stride[a->dim] * target->item_size,
-                           .range = target->shape[a->dim],
+                           .step = out->stride[a->dim] * out->item_size,
+                           .range = out->shape[a->dim],
                            .alpha = hc_scatter_one(),
                            .checked = &index};
     for (int32_t d = 0; d < shaped.rank; d++) s.dst.shape[d] = s.src.shape[d] = shaped.shape[d];
     s.dst.numel = s.src.numel = shaped.numel;
     s.dst.stride[a->dim] = 0;
-    const aclnnStatus status = hc_scatter(&s);
+    const bool wide = hc_scatter_dtype(a->op, out->dtype) != out->dtype;
+    const aclnnStatus status = wide ? hc_scatter_wide(&s, out, self, a->dim) : hc_scatter(&s);
     hc_block_give(index.owned);
     return status;
 }
@@ -53,23 +56,22 @@ static aclTensor repeated(const struct args *a, int32_t rank) {
     return view;
 }
 
-/* out starts as self; sums and products of 16-bit floats are made in a float32 copy of it. */
+/* out starts as self. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor out = hc_at_least_1d(hc_arg(call, OUT)), self = hc_at_least_1d(hc_arg(call, SELF));
-    const aclDataType dtype = hc_scatter_dtype(a->op, out.dtype);
-    aclTensor target = out, values = repeated(a, out.rank);
-    void *copy = NULL, *wide = NULL;
+    const bool wide = hc_scatter_dtype(a->op, out.dtype) != out.dtype;
+    aclTensor values = repeated(a, out.rank);
+    void *copy = NULL;
     if (!a->has_value) {
         const aclTensor src = hc_at_least_1d(hc_arg(call, SRC));
-        HC_TRY(hc_apart(&src, dtype, &out, &values, &copy));
+        values = src;
+        if (!wide) HC_TRY(hc_apart(&src, out.dtype, &out, &values, &copy));
     }
-    aclnnStatus status =
-        dtype != out.dtype ? hc_contiguous(&self, dtype, &target, &wide) : hc_copy(&out, &self);
-    if (status == 0 && hc_arg(call, INDEX)->numel > 0) status = scatter_into(call, &target, &values);
-    if (status == 0 && wide != NULL) status = hc_copy(&out, &target);
+    const bool any = hc_arg(call, INDEX)->numel > 0;
+    aclnnStatus status = wide && any ? 0 : hc_copy(&out, &self);
+    if (status == 0 && any) status = scatter_into(call, &out, &self, &values);
     hc_block_give(copy);
-    hc_block_give(wide);
     return status;
 }
 

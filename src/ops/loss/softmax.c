@@ -10,8 +10,11 @@ HC_ROWS_KERNEL(softmax_F64)
 HC_ROWS_KERNEL(softmax_BF16)
 HC_ROWS_KERNEL(log_softmax_F32)
 HC_ROWS_KERNEL(log_softmax_F64)
+HC_ROWS_COLUMNS(softmax_columns)
+HC_ROWS_COLUMNS(log_softmax_columns)
 
 #ifdef HC_ISA
+#include "simd_columns.h"
 #include "simd_softmax.h"
 
 void HC_FN(softmax_F32)(size_t n, void *const *out, const void *const *in, size_t row, const void *args) {
@@ -66,6 +69,35 @@ void HC_FN(log_softmax_F32)(size_t n, void *const *out, const void *const *in, s
     for (; i < n; i++) y[i] = (x[i] - max) - log_sum;
 }
 
+/* Along a dimension whose rows are columns in memory, a vector of them at a time. */
+static inline vf keep(float *y, vf e) {
+    vf_store(y, e);
+    return e;
+}
+void HC_FN(softmax_columns)(size_t n, size_t pitch, void *const *out, const void *const *in) {
+    for (size_t c = 0; c < pitch; c += HC_VL) {
+        float *y = (float *)out[0] + c, scale[HC_VL];
+        const float *x = (const float *)in[0] + c;
+        const vf m = vf_column_max(x, n, pitch);
+        double sum[HC_VL] = {0};
+        HC_COLUMN_SUM(sum, n, keep(y + at * pitch, vf_exp(vf_load(x + at * pitch) - m)));
+        for (size_t l = 0; l < HC_VL; l++) scale[l] = (float)(1 / sum[l]);
+        for (size_t i = 0; i < n; i++) vf_store(y + i * pitch, vf_load(y + i * pitch) * vf_load(scale));
+    }
+}
+void HC_FN(log_softmax_columns)(size_t n, size_t pitch, void *const *out, const void *const *in) {
+    for (size_t c = 0; c < pitch; c += HC_VL) {
+        float *y = (float *)out[0] + c, log_sum[HC_VL];
+        const float *x = (const float *)in[0] + c;
+        const vf m = vf_column_max(x, n, pitch);
+        double sum[HC_VL] = {0};
+        HC_COLUMN_SUM(sum, n, vf_exp(vf_load(x + at * pitch) - m));
+        for (size_t l = 0; l < HC_VL; l++) log_sum[l] = (float)log(sum[l]);
+        const vf minus = vf_load(log_sum);
+        for (size_t i = 0; i < n; i++) vf_store(y + i * pitch, (vf_load(x + i * pitch) - m) - minus);
+    }
+}
+
 /* Sum of e^(x - max), and max. */
 static double exp_sum_f64(size_t n, const double *x, double *max) {
     double sum = 0;
@@ -112,6 +144,9 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .mask = a->mask,
                                                .kernel = a->block == HC_F64 ? both : single,
                                                .bf16 = a->log ? NULL : HC_DISPATCH(softmax_BF16),
+                                               .bf16_max = HC_ROWS_BF16_MAX,
+                                               .columns = a->log ? HC_DISPATCH(log_softmax_columns)
+                                                                 : HC_DISPATCH(softmax_columns),
                                                .num_outs = 1,
                                                .num_ins = 1,
                                                .work = 4,

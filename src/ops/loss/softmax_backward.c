@@ -9,8 +9,11 @@ HC_ROWS_KERNEL(softmax_backward_F64)
 HC_ROWS_KERNEL(softmax_backward_BF16)
 HC_ROWS_KERNEL(log_softmax_backward_F32)
 HC_ROWS_KERNEL(log_softmax_backward_F64)
+HC_ROWS_COLUMNS(softmax_backward_columns)
+HC_ROWS_COLUMNS(log_softmax_backward_columns)
 
 #ifdef HC_ISA
+#include "simd_columns.h"
 #include "simd_math.h"
 #include "simd_rows.h"
 
@@ -62,6 +65,31 @@ void HC_FN(log_softmax_backward_F32)(size_t n, void *const *out, const void *con
         vf_store_part(dx + i, vf_load_part(g + i, n - i) - vf_exp(vf_load_part(y + i, n - i)) * sum, n - i);
 }
 
+/* Along a dimension whose rows are columns in memory, a vector of them at a time. */
+static inline vf narrow_sums(const double *sum) {
+    float s[HC_VL];
+    for (size_t l = 0; l < HC_VL; l++) s[l] = (float)sum[l];
+    return vf_load(s);
+}
+#define COLUMNS(name, term, result)                                                                          \
+    void HC_FN(name)(size_t n, size_t pitch, void *const *out, const void *const *in) {                      \
+        for (size_t c = 0; c < pitch; c += HC_VL) {                                                          \
+            float *dx = (float *)out[0] + c;                                                                 \
+            const float *g = (const float *)in[0] + c, *y = (const float *)in[1] + c;                        \
+            double sums[HC_VL] = {0};                                                                        \
+            HC_COLUMN_SUM(sums, n, term(vf_load(g + at * pitch), vf_load(y + at * pitch)));                  \
+            const vf sum = narrow_sums(sums);                                                                \
+            for (size_t i = 0; i < n; i++)                                                                   \
+                vf_store(dx + i * pitch, result(vf_load(g + i * pitch), vf_load(y + i * pitch), sum));       \
+        }                                                                                                    \
+    }
+#define PRODUCT(g, y) ((g) * (y))
+#define GRADIENT(g, y, sum) ((y) * ((g) - (sum)))
+#define FIRST(g, y) (g)
+#define LOG_GRADIENT(g, y, sum) ((g) - vf_exp(y) * (sum))
+COLUMNS(softmax_backward_columns, PRODUCT, GRADIENT)
+COLUMNS(log_softmax_backward_columns, FIRST, LOG_GRADIENT)
+
 /* As above, with scalar code, as double gradients are for checks and not for training. */
 void HC_FN(softmax_backward_F64)(size_t n, void *const *out, const void *const *in, size_t row,
                                  const void *args) {
@@ -99,6 +127,8 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .mask = a->mask,
                                                .kernel = a->block == HC_F64 ? both : single,
                                                .bf16 = a->log ? NULL : HC_DISPATCH(softmax_backward_BF16),
+                                               .columns = a->log ? HC_DISPATCH(log_softmax_backward_columns)
+                                                                 : HC_DISPATCH(softmax_backward_columns),
                                                .num_outs = 1,
                                                .num_ins = 2,
                                                .work = 2,

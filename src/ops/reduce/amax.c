@@ -11,6 +11,8 @@ HC_REDUCE_DECLARE(amax_I64)
 HC_REDUCE_DECLARE(amin_F32)
 HC_REDUCE_DECLARE(amin_F64)
 HC_REDUCE_DECLARE(amin_I64)
+HC_KERNEL(amax_BF16_row, (size_t n, void *state, const void *x, size_t index, const void *args))
+HC_KERNEL(amin_BF16_row, (size_t n, void *state, const void *x, size_t index, const void *args))
 
 #ifdef HC_ISA
 /* If s is NaN neither comparison holds and it stays. */
@@ -33,13 +35,52 @@ BOTH(F32, float, 64, -__builtin_inff(), __builtin_inff(), MAX_FOLD, MAX, MIN_FOL
 BOTH(F64, double, 32, -__builtin_inf(), __builtin_inf(), MAX_FOLD, MAX, MIN_FOLD, MIN)
 BOTH(I64, int64_t, 32, INT64_MIN, INT64_MAX, MAX_I64_FOLD, MAX_I64, MIN_I64_FOLD, MIN_I64)
 
+/* bfloat16 is compared where it lies, 32 to a vector, as integers: with the bits of negative numbers flipped
+ * their order is that of the values. The largest magnitude tells of a NaN. */
+enum { KEYS = 128, INF_BITS = 0x7f80 };
+static inline int16_t key_of(uint16_t x) { return (int16_t)(x ^ ((int16_t)x >> 15 & 0x7fff)); }
+static inline float of_key(int16_t key) {
+    return hc_bits_f32((uint32_t)(uint16_t)(key ^ (key >> 15 & 0x7fff)) << 16);
+}
+#define BF16_FOLD(x, best, magnitude, better)                                                                \
+    do {                                                                                                     \
+        const int16_t key = key_of(x), size = (int16_t)((x) & 0x7fff);                                       \
+        best = key better best ? key : best;                                                                 \
+        magnitude = size > magnitude ? size : magnitude;                                                     \
+    } while (0)
+#define BF16_ROW(name, none, better, join)                                                                   \
+    void HC_FN(name)(size_t n, void *state, const void *x, size_t index, const void *args) {                 \
+        const uint16_t *v = x;                                                                               \
+        int16_t best[KEYS], magnitude[KEYS] = {0};                                                           \
+        float *s = state;                                                                                    \
+        (void)index;                                                                                         \
+        (void)args;                                                                                          \
+        for (size_t j = 0; j < KEYS; j++) best[j] = none;                                                    \
+        size_t i = 0;                                                                                        \
+        for (; i + KEYS <= n; i += KEYS) {                                                                   \
+            for (size_t j = 0; j < KEYS; j++) BF16_FOLD(v[i + j], best[j], magnitude[j], better);            \
+        }                                                                                                    \
+        for (size_t j = 0; i + j < n; j++) BF16_FOLD(v[i + j], best[j], magnitude[j], better);               \
+        for (size_t half = KEYS / 2; half > 0; half /= 2) {                                                  \
+            for (size_t j = 0; j < half; j++) {                                                              \
+                best[j] = best[j + half] better best[j] ? best[j + half] : best[j];                          \
+                magnitude[j] = magnitude[j + half] > magnitude[j] ? magnitude[j + half] : magnitude[j];      \
+            }                                                                                                \
+        }                                                                                                    \
+        const float extreme = magnitude[0] > INF_BITS ? __builtin_nanf("") : of_key(best[0]);                \
+        *s = join(*s, extreme);                                                                              \
+    }
+BF16_ROW(amax_BF16_row, INT16_MIN, >, MAX)
+BF16_ROW(amin_BF16_row, INT16_MAX, <, MIN)
+
 #else
 #define INF __builtin_inf()
-static const struct hc_reduce_kernels AMAX_F32 =
-    HC_REDUCE_KERNELS(amax_F32, float, HC_F32, -__builtin_inff());
+static const struct hc_reduce_kernels AMAX_F32 = {
+    HC_REDUCE_FIELDS(amax_F32, amax_F32, float, HC_F32, -__builtin_inff()), .bf16_row = amax_BF16_row_table};
 static const struct hc_reduce_kernels AMAX_F64 = HC_REDUCE_KERNELS(amax_F64, double, HC_F64, -INF);
 static const struct hc_reduce_kernels AMAX_I64 = HC_REDUCE_KERNELS(amax_I64, int64_t, HC_I64, INT64_MIN);
-static const struct hc_reduce_kernels AMIN_F32 = HC_REDUCE_KERNELS(amin_F32, float, HC_F32, __builtin_inff());
+static const struct hc_reduce_kernels AMIN_F32 = {
+    HC_REDUCE_FIELDS(amin_F32, amin_F32, float, HC_F32, __builtin_inff()), .bf16_row = amin_BF16_row_table};
 static const struct hc_reduce_kernels AMIN_F64 = HC_REDUCE_KERNELS(amin_F64, double, HC_F64, INF);
 static const struct hc_reduce_kernels AMIN_I64 = HC_REDUCE_KERNELS(amin_I64, int64_t, HC_I64, INT64_MAX);
 #define MAX_KERNELS {[HC_F32] = &AMAX_F32, [HC_F64] = &AMAX_F64, [HC_I64] = &AMAX_I64}

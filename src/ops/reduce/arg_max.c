@@ -110,12 +110,11 @@ DEFINE(min_I64, int64_t, I64, 32, LESS, NEVER_NAN)
 
 #else
 /* Rows only: states of two members do not make columns that vectorise, so columns are gathered. */
-#define KERNELS(name, block, finish_table, out)                                                              \
+#define KERNELS(name, block, finish_table, result)                                                           \
     {                                                                                                        \
-        name##_##block##_row_table, NULL, name##_##block##_join_table, finish_table,                         \
-            &(const struct state_##block){0, -1}, sizeof(struct state_##block), {                            \
-            out, HC_I64                                                                                      \
-        }                                                                                                    \
+        .row = name##_##block##_row_table, .join = name##_##block##_join_table, .finish = finish_table,      \
+        .identity = &(const struct state_##block){0, -1}, .state_size = sizeof(struct state_##block),        \
+        .out = {result, HC_I64}                                                                              \
     }
 #define BOTH(name, NAME, block)                                                                              \
     static const struct hc_reduce_kernels NAME##_##block =                                                   \

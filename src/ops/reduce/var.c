@@ -95,10 +95,9 @@ DEFINE(F64, double)
 /* finish writes both outputs; one that nobody asked for goes to a buffer. */
 #define KERNELS(block)                                                                                       \
     {                                                                                                        \
-        var_##block##_row_table, NULL, var_##block##_join_table, var_##block##_finish_table,                 \
-            &(const struct state){0, 0, 0}, sizeof(struct state), {                                          \
-            HC_##block, HC_##block                                                                           \
-        }                                                                                                    \
+        .row = var_##block##_row_table, .join = var_##block##_join_table,                                    \
+        .finish = var_##block##_finish_table, .identity = &(const struct state){0, 0, 0},                    \
+        .state_size = sizeof(struct state), .out = {HC_##block, HC_##block}                                  \
     }
 static const struct hc_reduce_kernels F32 = KERNELS(F32), F64 = KERNELS(F64);
 #define TABLE {[HC_F32] = &F32, [HC_F64] = &F64}

@@ -7,10 +7,26 @@
  * near it. */
 #include <stdatomic.h>
 
-#include "sort_rows.h"
 #include "messages.h"
+#include "sort_rows.h"
 
-enum { GRAIN = 8192, FEW = 24, STEP = 512 /* elements looked at before the limit is renewed */ };
+/* The k smallest of n words, in order; each is taken away by UINT64_MAX. The lower half is its position. */
+HC_KERNEL(sort_extract, (size_t n, size_t k, uint64_t *words, uint64_t *smallest))
+
+#ifdef HC_ISA
+void HC_FN(sort_extract)(size_t n, size_t k, uint64_t *words, uint64_t *smallest) {
+    for (size_t r = 0; r < k; r++) {
+        uint64_t least = UINT64_MAX;
+        for (size_t i = 0; i < n; i++) least = words[i] < least ? words[i] : least;
+        smallest[r] = least;
+        words[(uint32_t)least] = UINT64_MAX;
+    }
+}
+
+#else
+/* SHORT, EXTRACTED: rows, and rows times k, of which minima are looked for. FIRST, STEP: elements looked at
+ * before the limit is renewed, at first and later. */
+enum { GRAIN = 8192, FEW = 24, FIRST = 32, STEP = 512, SHORT = 512, EXTRACTED = 4096 };
 
 /* k: all of a row for Sort. */
 struct args {
@@ -70,13 +86,41 @@ static void select_row(const struct loop *l, const char *from, int64_t stride, s
     hc_select_pairs(count, pairs, k);
 }
 
+/* The same for few of a short row, without a branch that depends on values: key and position in one word,
+ * whose minimum is looked for k times. Keys of up to 4 bytes. */
+static void select_short(const struct loop *l, const char *from, int64_t stride, struct hc_pair *pairs) {
+    uint64_t words[SHORT], smallest[FEW];
+    l->make(0, l->n, pairs, from, stride, l->args->descending, UINT64_MAX);
+    for (size_t i = 0; i < l->n; i++) words[i] = pairs[i].key << 32 | i;
+    HC_DISPATCH(sort_extract)(l->n, l->args->k, words, smallest);
+    for (size_t r = 0; r < l->args->k; r++)
+        pairs[r] = (struct hc_pair){smallest[r] >> 32, (uint32_t)smallest[r]};
+}
+
+/* The same for few of them, which are kept in order: an element is compared with the last of them, and moved
+ * up from there if it comes before. Of equal keys the one that was there first stays in front. */
+static void select_few(const struct loop *l, const char *from, int64_t stride, struct hc_pair *pairs) {
+    const size_t k = l->args->k;
+    struct hc_pair *const found = pairs + k;
+    uint64_t limit = UINT64_MAX;
+    size_t count = 0, step = FIRST;
+    for (size_t i = 0, end; i < l->n; i = end, step = hc_min_size(2 * step, STEP)) {
+        end = hc_min_size(i + step, l->n);
+        const size_t m = l->make(i, end, found, from, stride, l->args->descending, limit);
+        for (size_t f = 0; f < m; f++) {
+            const struct hc_pair p = found[f];
+            if (count == k && p.key >= limit) continue;
+            size_t j = count < k ? count++ : k - 1;
+            for (; j > 0 && pairs[j - 1].key > p.key; j--) pairs[j] = pairs[j - 1];
+            pairs[j] = p;
+            if (count == k) limit = pairs[k - 1].key;
+        }
+    }
+}
+
 /* Selection leaves no order: sort by position first, then, stably, by key. */
 static struct hc_pair *sort_selected(const struct loop *l, struct hc_pair *pairs, struct hc_pair *spare) {
     const size_t k = l->args->k;
-    if (k <= FEW) {
-        hc_sort_few(k, pairs);
-        return pairs;
-    }
     for (size_t i = 0; i < k; i++) spare[i] = (struct hc_pair){pairs[i].at, pairs[i].key};
     struct hc_pair *const by_at = hc_sort_pairs(k, spare, pairs, sizeof(uint32_t));
     for (size_t i = 0; i < k; i++) by_at[i] = (struct hc_pair){by_at[i].at, by_at[i].key};
@@ -89,6 +133,7 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
     const struct args *a = l->args;
     const int64_t stride = l->self.stride[l->self.rank - 1];
     const bool all = a->k == l->n;
+    const size_t keys = hc_key_bytes(l->self.dtype);
     const size_t room = all ? l->n : 2 * (a->k + STEP);
     struct hc_pair *const memory = hc_scratch(HC_SCRATCH_C, 2 * room * sizeof *memory);
     if (memory == NULL) {
@@ -101,6 +146,10 @@ static void run_rows(void *ctx, size_t begin, size_t end) {
         if (all) {
             l->make(0, l->n, pairs, from, stride, a->descending, UINT64_MAX);
             if (a->sorted) pairs = hc_sort_pairs(l->n, pairs, memory + room, hc_key_bytes(l->self.dtype));
+        } else if (a->k <= FEW && l->n <= SHORT && a->k * l->n <= EXTRACTED && keys <= sizeof(uint32_t)) {
+            select_short(l, from, stride, pairs);
+        } else if (a->k <= FEW) {
+            select_few(l, from, stride, pairs);
         } else {
             select_row(l, from, stride, pairs);
             if (a->sorted) pairs = sort_selected(l, pairs, memory + room);
@@ -199,3 +248,4 @@ HC_API aclnnStatus aclnnTopkGetWorkspaceSize(const aclTensor *self, int64_t k, i
     return plan("aclnnTopk", self, &args, valuesOut, indicesOut, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnTopk)
+#endif

@@ -39,6 +39,21 @@ def test_gather_and_index_select(dtype: torch.dtype, dim: int) -> None:
                     assert torch.equal(out, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gather_from_a_table_larger_than_the_cache(dtype: torch.dtype) -> None:
+    """Rows of indices that reach all over it."""
+    for shape, rows in (((1000, 1100), 70), ((3, 2000, 530), 66)):
+        x = make(shape, dtype)
+        dim = len(shape) - 2
+        index = indices((*shape[:dim], rows, shape[-1] - 3), shape[dim])
+        out = torch.empty(index.shape, dtype=dtype)
+        call("aclnnGather", x, dim, index, out)
+        assert torch.equal(out, torch.gather(x, dim, index))
+        index[..., rows - 1, shape[-1] - 4] = shape[dim]
+        with pytest.raises(OperatorError, match=f"index {shape[dim]} at position"):
+            call("aclnnGather", x, dim, index, out)
+
+
 def test_scalars_and_empty() -> None:
     out = torch.empty(())
     call("aclnnGather", torch.tensor(3.0), 0, torch.tensor(0), out)

@@ -124,6 +124,51 @@ def test_index_add_copy_fill(dtype: torch.dtype, dim: int) -> None:
             assert torch.equal(x, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("alpha", [1, -0.5])
+def test_index_add_of_slices_rounds_once(dtype: torch.dtype, alpha: float) -> None:
+    """Rows that are hit many times, once and never; the sum in float32 in the order of the index, then rounded."""
+    for rows, width, count in ((9, 64, 40), (50, 131, 30), (3, 5000, 20), (2000, 70, 5), (1, 64, 7)):
+        x, source = make((rows, width), dtype), make((count, width), dtype, seed=2)
+        index = indices((count,), rows)
+        want = x.float().clone()
+        for i, at in enumerate(index.tolist()):
+            want[at] += source[i].float() * alpha
+        for target, values in ((x.clone(), source), (x.clone(), source.t().contiguous().t())):
+            out = torch.empty_like(x)
+            call("aclnnIndexAdd", target, 0, index, values, Scalar(alpha), out)
+            assert torch.equal(out, want.to(dtype)) and torch.equal(target, x)
+            call("aclnnIndexAdd", target, 0, index, values, Scalar(alpha), target)
+            assert torch.equal(target, want.to(dtype))
+        bad = index.clone()
+        bad[-1] = rows
+        kept = x.clone()
+        with pytest.raises(OperatorError, match=f"index {rows} at position"):
+            call("aclnnIndexAdd", kept, 0, bad, source, Scalar(alpha), kept)
+        assert torch.equal(kept, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_scatter_of_parts(dtype: torch.dtype, dim: int) -> None:
+    """Targets larger than what is widened, or kept in the cache, at a time; the index ends before self."""
+    x, src = make((700, 1000), dtype), make((600, 900), dtype, seed=4)
+    index = indices((600, 900), x.shape[dim])
+    out = torch.empty_like(x)
+    call("aclnnScatterAdd", x, dim, index, src, out)
+    want = x.double().scatter_add(dim, index, src.double())
+    assert_close(out, want, 1, 40 * 40 * 4 * 2.0**-24)
+    line, values = indices((900,), x.shape[dim]), make((700, 900) if dim else (900, 1000), dtype, seed=5)
+    call("aclnnIndexAdd", x, dim, line, values, Scalar(1), out)
+    assert_close(out, x.double().index_add(dim, line, values.double()), 1, 40 * 40 * 4 * 2.0**-24)
+    memory = torch.zeros(700 * 1000 + 1, dtype=dtype)
+    target, shifted = memory[:-1].view(700, 1000), memory[1:].view(700, 1000)
+    shifted.copy_(x)
+    want = target.double().scatter_add(dim, index, shifted.double())
+    call("aclnnScatterAdd", target, dim, index, shifted, target)
+    assert_close(target, want, 1, 40 * 40 * 4 * 2.0**-24)
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_index_add_repeats(dim: int) -> None:
     shape = (5, 300) if dim == 0 else (300, 5)

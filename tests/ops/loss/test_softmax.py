@@ -48,6 +48,34 @@ def test_backward(name: str, dtype: torch.dtype) -> None:
                 assert_close(out, want, MAX_ULP[dtype], {torch.float32: 5e-6}.get(dtype, 1e-6))
 
 
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_columns_have_the_bits_of_rows(name: str, dtype: torch.dtype) -> None:
+    """Whether rows lie along memory or across it, and however many lie side by side."""
+    for n, columns in ((1, 17), (3, 16), (33, 40), (64, 65), (130, 9), (1030, 64), (2100, 15), (5, 300)):
+        x, g = make((n, columns), dtype, low=-9, high=9), make((n, columns), dtype, seed=1)
+        across, along = torch.empty_like(x), torch.empty(columns, n, dtype=dtype)
+        call("aclnn" + name, x, 0, across)
+        call("aclnn" + name, x.t().contiguous(), 1, along)
+        assert torch.equal(across, along.t())
+        back_across, back_along = torch.empty_like(x), torch.empty_like(along)
+        call(f"aclnn{name}Backward", g, across, 0, back_across)
+        call(f"aclnn{name}Backward", g.t().contiguous(), along, 1, back_along)
+        assert torch.equal(back_across, back_along.t())
+
+
+def test_special_columns() -> None:
+    """NaN, and infinities alone, spoil their own column."""
+    x = torch.randn(40, 20)
+    x[3, 4], x[5, 6], x[:, 7] = torch.nan, torch.inf, -torch.inf
+    for name in ("Softmax", "LogSoftmax"):
+        out = torch.empty_like(x)
+        call("aclnn" + name, x, 0, out)
+        want = reference(name, x, 0)
+        assert torch.equal(out.isnan(), want.isnan())
+        assert_close(out.nan_to_num(), want.nan_to_num(), 20, 2e-6)
+
+
 def test_vocabulary_rows() -> None:
     x = make((3, 151_000), torch.float32, low=-20, high=20)
     for source in (x, x.bfloat16()):

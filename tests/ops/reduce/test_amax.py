@@ -58,6 +58,23 @@ def test_nan_wins_wherever_it_is(dtype: torch.dtype) -> None:
     assert out == float("inf")
 
 
+@pytest.mark.parametrize("name", ["amax", "amin"])
+def test_bfloat16_where_it_lies(name: str) -> None:
+    """Every length of the end of a row; NaN of either sign anywhere, infinities, zeros of both signs."""
+    function = getattr(torch, name)
+    for n in (1, 2, 127, 128, 129, 255, 400):
+        x = make((5, n), torch.bfloat16)
+        x[1, n // 2] = torch.nan
+        x[2, n - 1] = -torch.nan
+        x[3, 0], x[3, n - 1] = torch.inf, -torch.inf
+        x[4] = -0.0
+        for source in (x, -x.abs(), x.abs()):
+            out = torch.empty(5, dtype=torch.bfloat16)
+            call("aclnn" + name.capitalize(), source, IntArray([1]), False, out)
+            assert torch.equal(out.nan_to_num(7.0), function(source, 1).nan_to_num(7.0))
+            assert torch.equal(out.isnan(), function(source, 1).isnan())
+
+
 def test_int64_extremes() -> None:
     x = torch.tensor([-(1 << 63), (1 << 63) - 1, 0])
     for name in ("max", "min"):

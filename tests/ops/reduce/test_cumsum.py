@@ -71,3 +71,13 @@ def test_bincount_errors() -> None:
         call("aclnnBincount", torch.tensor([3]), None, 0, out)
     with pytest.raises(OperatorError, match="want one dimension of integers"):
         call("aclnnBincount", torch.tensor([1.0]), None, 0, out)
+
+
+def test_columns_have_the_bits_of_rows() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        for shape in ((3, 16), (70, 65), (2100, 15), (5, 300), (1, 40)):
+            x = make(shape, dtype)
+            across, along = torch.empty_like(x), torch.empty(shape[::-1], dtype=dtype)
+            call("aclnnCumsum", x, 0, dtype, across)
+            call("aclnnCumsum", x.t().contiguous(), 1, dtype, along)
+            assert torch.equal(across, along.t())

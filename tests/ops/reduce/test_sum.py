@@ -97,6 +97,18 @@ def test_sum_is_exact_over_millions() -> None:
     assert_close(run_sum(x.t(), [0], False, torch.float32), x.double().sum(1), 0.51)
 
 
+@pytest.mark.parametrize("name", ["rows", "columns", "all"])
+def test_sum_of_bfloat16_is_that_of_floats(name: str) -> None:
+    """Into float32, so that the rounding of the result hides nothing: short runs of floats, added up in double,
+    leave less than a float's last place of the sum of magnitudes."""
+    dims = {"rows": [1], "columns": [0], "all": []}[name]
+    for shape in ((3, 1), (5, 63), (4, 1029), (130, 2049), (1031, 700)):
+        x = make(shape, torch.bfloat16)
+        want = x.double().sum(dims or None)
+        bound = x.double().abs().sum(dims or None).max().item() * 2**-24
+        assert_close(run_sum(x, dims, False, torch.float32), want, 1, bound)
+
+
 def test_sum_of_expanded_gradient() -> None:
     x = torch.tensor(1.25).expand(1000, 37)
     assert_close(run_sum(x, [], False, torch.float32), torch.tensor(1.25 * 37000))

@@ -66,6 +66,18 @@ def test_nan_infinity_and_zeros(dtype: torch.dtype) -> None:
     assert torch.equal(values.signbit()[:7], want.signbit()[:7])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int32])
+def test_few_of_many(dtype: torch.dtype) -> None:
+    """Up to 24 are kept in order as they are found; more are selected and sorted."""
+    for n in (25, 64, 600, 3000):
+        x = make((3, n), dtype)
+        rising, ties = x.sort(1).values, x.to(torch.int32).to(dtype)
+        for source in (x, rising, rising.flip(1), ties):
+            for k in (1, 8, 24, 25):
+                check_topk(source, min(k, n), 1, True)
+                check_topk(source, min(k, n), 1, False)
+
+
 def test_many_ties_and_long_rows() -> None:
     check_sort(make((30_000,), torch.float32).round(), 0, True)
     check_topk(make((4, 30_000), torch.float32).round(), 100, 1, True)
