@@ -9,7 +9,7 @@
 
 /* x is [N, C, ...] of floating point, and C a multiple of group. */
 static inline aclnnStatus hc_groups_check(const char *name, const aclTensor *x, int64_t group) {
-    HC_CHECK(x != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: the input is null", name);
+    HC_CHECK(x != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: self (x, input) is null", name);
     HC_CHECK(x->rank >= 2 && hc_dtype_is_float(x->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: the input is %s, want a floating point tensor of 2 dimensions or more", name, HC_SHOW(x));
     HC_CHECK(group >= 1 && x->shape[1] % group == 0, ACLNN_ERR_PARAM_INVALID,

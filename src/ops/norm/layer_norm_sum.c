@@ -106,6 +106,7 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 struct operands {
+    const char *names; /* of those that are not optional, for the error */
     const aclTensor *x1, *x2, *gamma, *beta, *bias, *y, *mean, *rstd, *sum;
 };
 
@@ -113,7 +114,7 @@ static aclnnStatus plan(const char *name, const struct operands *t, double alpha
                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     struct args args = {.eps = eps, .alpha = alpha};
     HC_CHECK(t->x1 && t->x2 && t->gamma && t->beta && t->y && t->mean && t->rstd, ACLNN_ERR_PARAM_NULLPTR,
-             "%s: one of both inputs, gamma, beta, y, mean and rstd is null", name);
+             "%s: %s is null", name, t->names);
     const int64_t *shape = t->gamma->shape;
     const size_t rank = (size_t)t->gamma->rank;
     HC_TRY(hc_norm_mask(name, t->x1, shape, rank, &args.mask));
@@ -142,8 +143,16 @@ HC_API aclnnStatus aclnnAddLayerNormGetWorkspaceSize(const aclTensor *x1, const 
                                                      aclOpExecutor **executor) {
     HC_CHECK(!additionalOutput || xOut != NULL, ACLNN_ERR_PARAM_NULLPTR,
              "aclnnAddLayerNorm: xOut is null, which additionalOutput asks for");
-    const struct operands t = {
-        x1, x2, gamma, beta, biasOptional, yOut, meanOut, rstdOut, additionalOutput ? xOut : NULL};
+    const struct operands t = {"x1, x2, gamma, beta, yOut, meanOut or rstdOut",
+                               x1,
+                               x2,
+                               gamma,
+                               beta,
+                               biasOptional,
+                               yOut,
+                               meanOut,
+                               rstdOut,
+                               additionalOutput ? xOut : NULL};
     return plan("aclnnAddLayerNorm", &t, 1, epsilon, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnAddLayerNorm)
@@ -153,7 +162,16 @@ HC_API aclnnStatus aclnnDeepNormGetWorkspaceSize(const aclTensor *x, const aclTe
                                                  double epsilon, const aclTensor *meanOut,
                                                  const aclTensor *rstdOut, const aclTensor *yOut,
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
-    const struct operands t = {x, gx, gamma, beta, NULL, yOut, meanOut, rstdOut, NULL};
+    const struct operands t = {"x, gx, gamma, beta, yOut, meanOut or rstdOut",
+                               x,
+                               gx,
+                               gamma,
+                               beta,
+                               NULL,
+                               yOut,
+                               meanOut,
+                               rstdOut,
+                               NULL};
     return plan("aclnnDeepNorm", &t, alpha, epsilon, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDeepNorm)

@@ -107,6 +107,7 @@ static aclnnStatus run(const struct hc_call *call) {
 }
 
 struct operands {
+    const char *names; /* of those that are not optional, for the error */
     const aclTensor *dy, *x1, *x2, *mean, *rstd, *gamma, *dsum, *dx2, *dx1, *dgamma, *dbeta;
 };
 
@@ -114,7 +115,7 @@ static aclnnStatus plan(const char *name, const struct operands *t, double alpha
                         aclOpExecutor **executor) {
     struct args args = {.alpha = alpha};
     HC_CHECK(t->dy && t->x1 && t->x2 && t->mean && t->rstd && t->gamma && t->dx2 && t->dgamma && t->dbeta,
-             ACLNN_ERR_PARAM_NULLPTR, "%s: an input or output that is not optional is null", name);
+             ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, t->names);
     const int64_t *shape = t->gamma->shape;
     const size_t rank = (size_t)t->gamma->rank;
     HC_TRY(hc_norm_mask(name, t->x1, shape, rank, &args.mask));
@@ -143,7 +144,18 @@ HC_API aclnnStatus aclnnAddLayerNormGradGetWorkspaceSize(const aclTensor *dy, co
                                                          const aclTensor *dxOut, const aclTensor *dgammaOut,
                                                          const aclTensor *dbetaOut, uint64_t *workspaceSize,
                                                          aclOpExecutor **executor) {
-    const struct operands t = {dy, x1, x2, mean, rstd, gamma, dsumOptional, dxOut, NULL, dgammaOut, dbetaOut};
+    const struct operands t = {"dy, x1, x2, rstd, mean, gamma, dxOut, dgammaOut or dbetaOut",
+                               dy,
+                               x1,
+                               x2,
+                               mean,
+                               rstd,
+                               gamma,
+                               dsumOptional,
+                               dxOut,
+                               NULL,
+                               dgammaOut,
+                               dbetaOut};
     return plan("aclnnAddLayerNormGrad", &t, 1, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnAddLayerNormGrad)
@@ -156,7 +168,18 @@ HC_API aclnnStatus aclnnDeepNormGradGetWorkspaceSize(const aclTensor *dy, const 
                                                      const aclTensor *dgammaOut, uint64_t *workspaceSize,
                                                      aclOpExecutor **executor) {
     HC_CHECK(dxOut != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnDeepNormGrad: dxOut is null");
-    const struct operands t = {dy, x, gx, mean, rstd, gamma, NULL, dgxOut, dxOut, dgammaOut, dbetaOut};
+    const struct operands t = {"dy, x, gx, gamma, mean, rstd, dgxOut, dbetaOut or dgammaOut",
+                               dy,
+                               x,
+                               gx,
+                               mean,
+                               rstd,
+                               gamma,
+                               NULL,
+                               dgxOut,
+                               dxOut,
+                               dgammaOut,
+                               dbetaOut};
     return plan("aclnnDeepNormGrad", &t, alpha, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnDeepNormGrad)
