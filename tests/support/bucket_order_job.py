@@ -44,7 +44,7 @@ def main() -> None:
         return finish(self, *args, **kwargs)
 
     group_class.finish_param_sync = watched
-    layout = Layout(model="dense", dtype="bf16", world=2, optimizer="overlap")
+    layout = Layout(model="dense", dtype="fp32", world=2, optimizer="overlap")
     store, rank, world = next(torch.distributed.rendezvous("env://"))
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
     torch.distributed.init_process_group("hccl", store=store, rank=rank, world_size=world)

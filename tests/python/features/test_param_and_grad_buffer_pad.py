@@ -30,7 +30,7 @@ def test_buckets_are_aligned() -> None:
     assert not any(begin % BYTES for begin in aligned["begins"])
     assert not any(size % (2 * BYTES) for size in aligned["sizes"])  # two ranks
     # Other shares: another order of sums in the norm of the gradient, which clips it.
-    assert aligned["losses"] == pytest.approx(usual["losses"], rel=1e-4)
+    assert aligned["losses"] == pytest.approx(usual["losses"], rel=1e-6)
 
 
 def buffer_of(sizes: list[int], shared: int) -> tuple[Any, list[torch.nn.Parameter]]:
