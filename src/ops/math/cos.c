@@ -9,14 +9,11 @@ HC_EW_KERNELS_MATH(cos)
 HC_EW_KERNEL(cos_BF16)
 
 #ifdef HC_ISA
+#include "by_lanes.h"
 #include "complex_math.h"
 #include "simd_math.h"
 
-static __attribute__((noinline)) vf cos_of_large(vf x) {
-    vf y;
-    for (size_t i = 0; i < HC_VL; i++) y[i] = (float)cos((double)x[i]);
-    return y;
-}
+HC_BY_LANES(cos_of_large, cos)
 static inline vf cos_vf(vf x) {
     if (HC_UNLIKELY(vi_any(vf_abs(x) > HC_TRIG_LIMIT))) return cos_of_large(x);
     return vf_sin_quadrant(x, 1);

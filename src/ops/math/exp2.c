@@ -10,6 +10,7 @@ HC_EW_KERNEL(exp2_BF16)
 #ifdef HC_ISA
 #include <math.h>
 
+#include "by_lanes.h"
 #include "simd_math.h"
 
 #if defined(__FMA__) || defined(__aarch64__)
@@ -21,11 +22,7 @@ static inline vf exp2_vf(vf x) {
     return vf_scale2(vf_fma(q, f, vf_set(1.0f)), n);
 }
 #else /* products are rounded, which costs the last place: the C library in double */
-static inline vf exp2_vf(vf x) {
-    vf y;
-    for (size_t i = 0; i < HC_VL; i++) y[i] = (float)exp2((double)x[i]);
-    return y;
-}
+HC_BY_LANES(exp2_vf, exp2)
 #endif
 HC_EW_BODY1_VF(exp2_F32, exp2_vf)
 HC_EW_BODY1_BF16(exp2_BF16, (void)0, exp2_vf(x))

@@ -11,6 +11,7 @@ HC_EW_KERNEL(log10_BF16)
 #ifdef HC_ISA
 #include <math.h>
 
+#include "by_lanes.h"
 #include "simd_math.h"
 
 #if defined(__FMA__) || defined(__aarch64__)
@@ -34,11 +35,7 @@ static inline vf log10_vf(vf x) {
     return vf_log_special(x, result);
 }
 #else /* products are rounded, which costs the last place: the C library in double */
-static inline vf log10_vf(vf x) {
-    vf y;
-    for (size_t i = 0; i < HC_VL; i++) y[i] = (float)log10((double)x[i]);
-    return y;
-}
+HC_BY_LANES(log10_vf, log10)
 #endif
 HC_EW_BODY1_VF(log10_F32, log10_vf)
 HC_EW_BODY1_BF16(log10_BF16, (void)0, log10_vf(x))
