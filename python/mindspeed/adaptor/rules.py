@@ -53,8 +53,7 @@ def problems(features: Iterable[Feature], args: Arguments, level: Level) -> list
     for feature in on:
         found.extend(_unmet(feature, args, choices))
         found.extend(too_new(feature))
-        native = by_megatron(feature)
-        check = native.check if native is not None else feature.check
+        check = (by_megatron(feature) or feature).check
         if check is not None:
             found.extend(f"{feature.title}: {sentence}" for sentence in check(args))
     return found

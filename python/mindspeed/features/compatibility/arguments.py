@@ -67,8 +67,7 @@ def with_our_rules(validate_args: Callable[..., Any]) -> Callable[..., Any]:
         arguments.complete(args, all_features())
         arguments.parse_texts(args, all_features())
         for choice in rules.choose(all_features(), args, arguments.level_of(args)):
-            native = rules.by_megatron(choice.feature)
-            adjust = native.adjust if native is not None else choice.feature.adjust
+            adjust = (rules.by_megatron(choice.feature) or choice.feature).adjust
             if choice.on and adjust is not None:
                 adjust(args)
         given = _given(args)
