@@ -35,7 +35,7 @@ class Rule:
         return None
 
 
-FOREACH = "its reference rounds to float16 after each step, ours once: half a unit of float64"
+FOREACH = "its reference rounds to float16 after each step, ours once: half a unit of float16"
 # First match wins. Those of a file and a test were judged by hand, with float64 where a result differs.
 RULES: tuple[Rule, ...] = (
     Rule(TEST, FOREACH, "result error", r"test_foreach_(add|sub|addcmul|addcdiv)_"),
