@@ -16,6 +16,21 @@ else()
   message(FATAL_ERROR "mindspeed: ${CMAKE_SYSTEM_PROCESSOR} is not supported (x86_64 and aarch64 are)")
 endif()
 
+# A build for this machine alone need not compile what does not run on it. HC_BUILT has a bit for each set that is built.
+set(HC_ONLY "" CACHE STRING "Instruction sets to compile kernels for, of those above; empty: all")
+if(HC_ONLY)
+  set(built 0)
+  foreach(isa IN LISTS HC_ONLY)
+    list(FIND HC_ISAS ${isa} bit)
+    if(bit LESS 0)
+      message(FATAL_ERROR "mindspeed: HC_ONLY=${HC_ONLY}: no instruction set ${isa} here, there are ${HC_ISAS}")
+    endif()
+    math(EXPR built "${built} | (1 << ${bit})")
+  endforeach()
+  set(HC_ISAS ${HC_ONLY})
+  add_compile_definitions(HC_BUILT=${built}u)
+endif()
+
 # hc_sources_with(RESULT REGEX source...): those of the sources that have a matching line.
 function(hc_sources_with result regex)
   set(found "")

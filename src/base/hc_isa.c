@@ -29,7 +29,7 @@ static bool may_use_tiles(void) {
 
 /* The bits asked for are those that cmake/isa.cmake compiles with: a CPU with AVX2 but without F16C (or
  * AVX-512 without VL) exists only under emulators, and is given the weaker set. */
-bool hc_isa_available(int isa) {
+static bool cpu_has(int isa) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     switch (isa) {
@@ -38,15 +38,13 @@ bool hc_isa_available(int isa) {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                __builtin_cpu_supports("f16c");
     case HC_ISA_ID_avx512:
-        return hc_isa_available(HC_ISA_ID_avx2) && __builtin_cpu_supports("avx512f") &&
+        return cpu_has(HC_ISA_ID_avx2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("avx512dq");
-    case HC_ISA_ID_avx512vnni:
-        return hc_isa_available(HC_ISA_ID_avx512) && __builtin_cpu_supports("avx512vnni");
-    case HC_ISA_ID_avx512bf16:
-        return hc_isa_available(HC_ISA_ID_avx512vnni) && __builtin_cpu_supports("avx512bf16");
+    case HC_ISA_ID_avx512vnni: return cpu_has(HC_ISA_ID_avx512) && __builtin_cpu_supports("avx512vnni");
+    case HC_ISA_ID_avx512bf16: return cpu_has(HC_ISA_ID_avx512vnni) && __builtin_cpu_supports("avx512bf16");
     case HC_ISA_ID_amx:
-        return hc_isa_available(HC_ISA_ID_avx512bf16) && __builtin_cpu_supports("amx-tile") &&
+        return cpu_has(HC_ISA_ID_avx512bf16) && __builtin_cpu_supports("amx-tile") &&
                __builtin_cpu_supports("amx-bf16") && may_use_tiles();
     default: return false;
     }
@@ -54,6 +52,12 @@ bool hc_isa_available(int isa) {
     return isa == 0;
 #endif
 }
+
+/* Bits of the sets that this build has kernels for: all, but where cmake was given HC_ONLY. */
+#ifndef HC_BUILT
+#define HC_BUILT ~0u
+#endif
+bool hc_isa_available(int isa) { return (HC_BUILT >> isa & 1) != 0 && cpu_has(isa); }
 
 /* Intel's cores begin a dot product of bfloat16 once in four cycles of theirs for a multiply-add (measured on
  * a Xeon of the fourth generation): half the multiply-adds of widened values, where AMD's have twice as many.
@@ -89,6 +93,9 @@ static int isa_named(const char *name) {
 int hc_isa_validate(void) {
     enum { BAD_ISA = 100000 /* ACL_ERROR_INVALID_PARAM */ };
     const int isa = isa_named(hc_option_text(HC_OPT_ISA));
+    HC_CHECK(hc_isa_available(best_isa()), BAD_ISA,
+             "this build has kernels for part of the instruction sets (HC_ONLY), and none of those runs on "
+             "this CPU");
     HC_CHECK(isa < 0 || hc_isa_available(isa), BAD_ISA, "HC_ISA=%s: this CPU does not have it (best: %s)",
              NAMES[isa], NAMES[best_isa()]);
     return 0;

@@ -14,32 +14,39 @@
 #define HC_ISA_SYMBOL(name, isa) HC_PASTE(name##__, isa)
 #define HC_FN(name) HC_ISA_SYMBOL(name, HC_ISA)
 
+/* A kernel that is not there is an error of the linker, but in a build for part of the sets (HC_ONLY in
+ * cmake/isa.cmake): there it is NULL in its table, where hc_isa() never looks. */
+#ifdef HC_BUILT
+#define HC_LINKED __attribute__((weak))
+#else
+#define HC_LINKED
+#endif
 #if defined(__x86_64__)
 #define HC_KERNEL(name, params)                                                                              \
-    void name##__scalar params;                                                                              \
-    void name##__avx2 params;                                                                                \
-    void name##__avx512 params;                                                                              \
+    void name##__scalar params HC_LINKED;                                                                    \
+    void name##__avx2 params HC_LINKED;                                                                      \
+    void name##__avx512 params HC_LINKED;                                                                    \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[] __attribute__((unused)) = {                                       \
         name##__scalar, name##__avx2, name##__avx512, name##__avx512, name##__avx512, name##__avx512};
 #define HC_KERNEL_VNNI(name, params)                                                                         \
-    void name##__avx512vnni params;                                                                          \
+    void name##__avx512vnni params HC_LINKED;                                                                \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[] __attribute__((unused)) = {                                       \
         NULL, NULL, NULL, name##__avx512vnni, name##__avx512vnni, name##__avx512vnni};
 #define HC_KERNEL_BF16(name, params)                                                                         \
-    void name##__avx512bf16 params;                                                                          \
+    void name##__avx512bf16 params HC_LINKED;                                                                \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[]                                                                   \
         __attribute__((unused)) = {NULL, NULL, NULL, NULL, name##__avx512bf16, name##__avx512bf16};
 #define HC_KERNEL_AMX(name, params)                                                                          \
-    void name##__amx params;                                                                                 \
+    void name##__amx params HC_LINKED;                                                                       \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[]                                                                   \
         __attribute__((unused)) = {NULL, NULL, NULL, NULL, NULL, name##__amx};
 #else
 #define HC_KERNEL(name, params)                                                                              \
-    void name##__neon params;                                                                                \
+    void name##__neon params HC_LINKED;                                                                      \
     typedef void name##_fn params;                                                                           \
     static name##_fn *const name##_table[] __attribute__((unused)) = {name##__neon};
 #define HC_KERNEL_BF16(name, params)                                                                         \
