@@ -33,7 +33,9 @@ FEATURE = Feature(
     name="reshard-stream",
     level=Level.COMPATIBILITY,
     patches=tuple(
-        Patch(f"{_SERVICES}.{name}_copy_service:{service}.run", behind_current_work, wraps=True, since="0.16.0")
+        Patch(
+            f"{_SERVICES}.{name}_copy_service:{service}.run", behind_current_work, wraps=True, since="0.16.0"
+        )
         for name, service in (("nccl", "NCCLCopyService"), ("gloo", "GlooCopyService"))
     ),
 )
