@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* y = kept ? x / (1 - prob) : 0, with the bit mask of dropout_gen_mask.c. */
+/* y = kept ? x / (1 - prob) : 0, with the bit mask of dropout_mask.h. */
 
-#include "dropout_mask.h"
+#include "dropout.h"
 #include "temporary.h"
 
 HC_KERNEL(hc_dropout_scale_F32, (size_t n, float *x, const uint8_t *mask, float scale))

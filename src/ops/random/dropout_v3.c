@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Dropout in one operator: makes the mask and applies it, two passes. The mask is an output, for the
  * gradient; 1 bit an element, so making it moves little beside the tensor itself. */
-#include "dropout_mask.h"
+#include "dropout.h"
 
 struct dropout {
     struct hc_philox philox;
