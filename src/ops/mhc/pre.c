@@ -29,6 +29,9 @@ HC_KERNEL(mhc_pre_numbers, (const struct pre *p, size_t begin, size_t end))
 HC_KERNEL(mhc_pre_streams, (const struct pre *p, size_t begin, size_t end))
 /* to[i, j] = a[i, j] * b[j] for so many rows; and sum[j] = sum over rows of a[i, j] * c[i, j]. */
 HC_KERNEL(mhc_scale, (size_t rows, size_t n, float *to, const float *a, const float *b))
+/* to[i, j] = a[i, j] * b[j], or a alone for NULL, cut to HF32: 10 bits of a float's mantissa, half a unit
+ * away from zero. */
+HC_KERNEL(mhc_scale_hf32, (size_t rows, size_t n, float *to, const float *a, const float *b))
 HC_KERNEL(mhc_column_dots, (size_t rows, size_t n, size_t ld, float *sum, const float *a, const float *c))
 
 #ifdef HC_ISA
@@ -104,6 +107,23 @@ void HC_FN(mhc_scale)(size_t rows, size_t n, float *to, const float *a, const fl
         for (size_t j = 0; j < n; j++) to[i * n + j] = b != NULL ? a[i * n + j] * b[j] : a[i * n + j];
 }
 
+/* What is not finite stays: a carry out of its mantissa would be another number. */
+static float to_hf32(float x) {
+    enum { CUT = 13 };
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t cut = (bits + (1u << (CUT - 1))) >> CUT << CUT;
+    bits = (bits & 0x7f800000u) == 0x7f800000u ? bits : cut;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+void HC_FN(mhc_scale_hf32)(size_t rows, size_t n, float *to, const float *a, const float *b) {
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < n; j++)
+            to[i * n + j] = to_hf32(b != NULL ? a[i * n + j] * b[j] : a[i * n + j]);
+}
+
 void HC_FN(mhc_column_dots)(size_t rows, size_t n, size_t ld, float *sum, const float *a, const float *c) {
     for (size_t j = 0; j < n; j++) sum[j] = 0;
     for (size_t i = 0; i < rows; i++)
@@ -115,6 +135,7 @@ void HC_FN(mhc_column_dots)(size_t rows, size_t n, size_t ld, float *sum, const 
 struct args {
     int64_t tokens, n, size, k;
     float norm_eps, hc_eps;
+    bool hf32; /* the product's operands are cut */
 };
 
 static void forward(void *ctx, size_t begin, size_t end) { HC_DISPATCH(mhc_pre)(ctx, begin, end); }
@@ -145,6 +166,36 @@ static const float *scaled_phi(struct hc_plain *p, const struct args *a, const f
     return own;
 }
 
+/* rows x n of a times b, cut to HF32. */
+struct cut {
+    size_t n;
+    const float *a, *b;
+    float *to;
+};
+static void cut_rows(void *ctx, size_t begin, size_t end) {
+    const struct cut *c = ctx;
+    HC_DISPATCH(mhc_scale_hf32)(end - begin, c->n, c->to + begin * c->n, c->a + begin * c->n, c->b);
+}
+
+/* mix = (gamma x) phi^T. Of HF32 it is x that gamma goes into, as either operand is cut once, as it is. */
+static aclnnStatus mix(struct hc_plain *p, const struct args *a, const struct pre *o, const float *phi,
+                       const float *gamma) {
+    const size_t width = o->n * o->size;
+    const float *x = o->x;
+    if (a->hf32) {
+        struct cut both[] = {{width, x, gamma, hc_plain_take(p, o->tokens * width, sizeof(float))},
+                             {width, phi, NULL, hc_plain_take(p, o->k * width, sizeof(float))}};
+        HC_TRY(p->status);
+        hc_parallel_for(o->tokens, 1 + 8192 / (1 + width), cut_rows, &both[0]);
+        hc_parallel_for(o->k, 1 + 8192 / (1 + width), cut_rows, &both[1]);
+        x = both[0].to, phi = both[1].to;
+    } else {
+        phi = scaled_phi(p, a, phi, gamma);
+    }
+    HC_TRY(p->status);
+    return product(o->tokens, o->k, width, x, false, phi, true, o->mix);
+}
+
 /* Tokens of a piece of work: some 8192 elements. */
 static size_t grain(const struct args *a) { return 1 + 8192 / (1 + (size_t)(a->n * a->size)); }
 
@@ -158,13 +209,13 @@ static aclnnStatus run(const struct hc_call *call) {
     o.x = hc_plain_in(&p, hc_arg(call, 0));
     const float *phi = hc_plain_in(&p, hc_arg(call, 1));
     o.alpha = hc_plain_in(&p, hc_arg(call, 2)), o.bias = hc_plain_in(&p, hc_arg(call, 3));
-    const float *scaled = scaled_phi(&p, a, phi, hc_plain_in(&p, hc_arg(call, 4)));
+    const float *gamma = hc_plain_in(&p, hc_arg(call, 4));
     o.h_in = hc_plain_out(&p, hc_arg(call, 5)), o.h_post = hc_plain_out(&p, hc_arg(call, 6));
     o.h_res = hc_plain_out(&p, hc_arg(call, 7)), o.rms = hc_plain_out(&p, hc_arg(call, 8));
     o.h_pre = hc_plain_out(&p, hc_arg(call, 10));
     o.mix = hc_arg(call, 9) != NULL ? hc_plain_out(&p, hc_arg(call, 9))
                                     : hc_plain_take(&p, o.tokens * o.k, sizeof *o.mix);
-    if (p.status == 0) p.status = product(o.tokens, o.k, o.n * o.size, o.x, false, scaled, true, o.mix);
+    if (p.status == 0) p.status = mix(&p, a, &o, phi, gamma);
     if (p.status == 0) hc_parallel_for(o.tokens, grain(a), forward, &o);
     return hc_plain_close(&p, 0);
 }
@@ -300,12 +351,13 @@ struct outputs {
     const aclTensor *bias;
     aclTensor *h_in, *h_post, *h_res, *rms, *mix, *h_pre;
     double norm_eps, hc_eps;
+    bool hf32;
 };
 
 /* Both versions: a call without residual numbers (K = 2n) has no hRes. */
 static aclnnStatus plan(const struct inputs *in, struct outputs o, uint64_t *workspaceSize,
                         aclOpExecutor **executor) {
-    struct args a;
+    struct args a = {.hf32 = o.hf32};
     HC_TRY(check(in, &a));
     a.norm_eps = (float)o.norm_eps, a.hc_eps = (float)o.hc_eps;
     HC_TRY(HC_PLAIN_CHECK(in->name, "bias", o.bias, a.k));
@@ -329,14 +381,14 @@ HC_API aclnnStatus aclnnMhcPreGetWorkspaceSize(const aclTensor *x, const aclTens
                                                aclTensor *invRmsOptional, aclTensor *hMixOptional,
                                                aclTensor *hPreOptional, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
-    return plan(
-        &(const struct inputs){"aclnnMhcPre", x, phi, alpha, gammaOptional},
-        (struct outputs){bias, hIn, hPost, hRes, invRmsOptional, hMixOptional, hPreOptional, normEps, hcEps},
-        workspaceSize, executor);
+    return plan(&(const struct inputs){"aclnnMhcPre", x, phi, alpha, gammaOptional},
+                (struct outputs){bias, hIn, hPost, hRes, invRmsOptional, hMixOptional, hPreOptional, normEps,
+                                 hcEps, false},
+                workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMhcPre)
 
-/* inner_precise chooses between an accelerator's two kinds of float32; there is one here. */
+/* inner_precise 1: the product's operands are HF32. */
 HC_API aclnnStatus aclnnMhcPreV2GetWorkspaceSize(const aclTensor *x, const aclTensor *phi,
                                                  const aclTensor *alpha, const aclTensor *bias,
                                                  const aclTensor *gamma, double norm_eps, double hc_eps,
@@ -346,10 +398,10 @@ HC_API aclnnStatus aclnnMhcPreV2GetWorkspaceSize(const aclTensor *x, const aclTe
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(inner_precise == 0 || inner_precise == 1, ACLNN_ERR_PARAM_INVALID,
              "aclnnMhcPreV2: inner_precise is %lld, wanted 0 or 1", (long long)inner_precise);
-    return plan(
-        &(const struct inputs){"aclnnMhcPreV2", x, phi, alpha, gamma},
-        (struct outputs){bias, outHin, outHpost, outHres, outInvRms, outHmix, outHpre, norm_eps, hc_eps},
-        workspaceSize, executor);
+    return plan(&(const struct inputs){"aclnnMhcPreV2", x, phi, alpha, gamma},
+                (struct outputs){bias, outHin, outHpost, outHres, outInvRms, outHmix, outHpre, norm_eps,
+                                 hc_eps, inner_precise == 1},
+                workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnMhcPreV2)
 
@@ -404,7 +456,7 @@ HC_API aclnnStatus aclnnMhcPreBackwardGetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnMhcPreBackward)
 
-/* innerPrecise: as in aclnnMhcPreV2. */
+/* innerPrecise chooses between an accelerator's two kinds of float32; gradients are of float32 in both. */
 HC_API aclnnStatus aclnnMhcPreBackwardV2GetWorkspaceSize(
     const aclTensor *x, const aclTensor *phi, const aclTensor *alpha, const aclTensor *gradHIn,
     const aclTensor *gradHPost, const aclTensor *gradHRes, const aclTensor *invRms, const aclTensor *hMix,

@@ -95,6 +95,101 @@ def test_pre(dtype: torch.dtype, shape: tuple[int, ...], residual: bool, with_ga
             )
 
 
+def to_hf32(t: torch.Tensor) -> torch.Tensor:
+    """10 bits of mantissa, half a unit away from zero."""
+    return ((t.view(torch.int32) + (1 << 12)) >> 13 << 13).view(torch.float32)
+
+
+@pytest.mark.parametrize("with_gamma", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_pre_of_hf32(dtype: torch.dtype, with_gamma: bool) -> None:
+    n, d, tokens = 4, 40, 5
+    k = n * (n + 2)
+    x, phi, bias = (
+        make((tokens, n, d), dtype, 5),
+        make((k, n * d), torch.float32, 1),
+        make((k,), torch.float32, 2),
+    )
+    alpha, gamma = make((3,), torch.float32, 3, 0.2, 1), make((n, d), torch.float32, 4)
+    left = to_hf32(x.float() * gamma if with_gamma else x.float()).reshape(tokens, n * d).double()
+    mix = left @ to_hf32(phi).double().t()
+    out = [
+        torch.full((tokens, d), 7, dtype=dtype),
+        torch.full((tokens, n), 7.0),
+        torch.full((tokens, n, n), 7.0),
+    ]
+    kept = [torch.full((tokens,), 7.0), torch.full((tokens, k), 7.0), torch.full((tokens, n), 7.0)]
+    call(
+        "aclnnMhcPreV2", x, phi, alpha, bias, gamma if with_gamma else None, NORM_EPS, HC_EPS, 1, *out, *kept
+    )
+    assert_close(kept[1], mix, 2, 3e-4)  # sums of 160 numbers up to some 20
+    rms = (x.double().square().mean((1, 2)) + NORM_EPS).rsqrt()[:, None]
+    assert_close(out[1], 2 * (alpha[1] * mix[:, n : 2 * n] * rms + bias[n : 2 * n]).sigmoid(), 2, 4e-5)
+    exact = (x.double() * gamma if with_gamma else x.double()).reshape(tokens, n * d) @ phi.double().t()
+    assert (kept[1].double() - exact).abs().max() > 2e-3  # it is not float32
+
+
+def test_hf32_leaves_what_is_not_finite() -> None:
+    x, phi = torch.zeros(3, 1, 2), torch.ones(2, 2)
+    x[:, 0, 0] = torch.tensor([float("inf"), float("nan"), 3.4028235e38])
+    x.view(torch.int32)[1, 0, 0] = 0x7FFFFFFF
+    mix = torch.zeros(3, 2)
+    out = [torch.zeros(3, 2), torch.zeros(3, 1), None, None, mix, None]
+    call("aclnnMhcPreV2", x, phi, torch.ones(2), torch.zeros(2), None, 0.0, 0.0, 1, *out)
+    assert mix[0].isposinf().all() and mix[1].isnan().all() and mix[2].isposinf().all()
+
+
+def tiles_of(tokens: int, n: int) -> list[slice]:
+    """Tokens of 64 cores, which keep 126688 bytes of a tile: two copies each of matrices, of steps and of sums."""
+    of_core, matrix = -(-tokens // 64), -(-n * n // 8) * 8
+    of_tile = of_core
+    if 4 * (2 * -(-of_core * n * n // 8) * 8 + 16 * (n + 1) * of_core) > 126688:
+        of_tile = 126688 // (4 * (2 * matrix + 16 * (n + 1))) // 8 * 8
+    return [
+        slice(at, min(at + of_tile, core + of_core, tokens))
+        for core in range(0, tokens, of_core)
+        for at in range(core, min(core + of_core, tokens), of_tile)
+    ]
+
+
+def flat(steps: torch.Tensor, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Steps [2 numIters, T, n, n] and sums [2 numIters, T, n] tile by tile, rows of 8."""
+    count, tokens, n, _ = steps.shape
+    norm, total = [torch.empty(0)], [torch.empty(0)]
+    for part in tiles_of(tokens, n):
+        norm.append(torch.nn.functional.pad(steps[:, part].transpose(1, 2), (0, 8 - n)).flatten())
+        rows = torch.nn.functional.pad(sums[0::2, part].transpose(1, 2), (0, 0, 0, 8 - n), value=1)
+        columns = torch.nn.functional.pad(sums[1::2, part], (0, 8 - n))
+        total.append(torch.cat((rows.reshape(count // 2, -1), columns.reshape(count // 2, -1)), 1).flatten())
+    return torch.cat(norm), torch.cat(total)
+
+
+@pytest.mark.parametrize(("tokens", "n"), [(1, 4), (63, 3), (200, 6), (64 * 130 + 5, 8), (0, 4)])
+def test_sinkhorn_of_flat_steps(tokens: int, n: int) -> None:
+    eps, iterations = 1e-6, 3
+    x = make((tokens, n, n), torch.float32, 1)
+    x64 = leaf(x)
+    y = x64.softmax(-1) + eps
+    steps, sums = [y.detach()], [torch.ones(tokens, n).double()]
+    for i in range(1, 2 * iterations):
+        total = y.sum(-2 if i % 2 else -1, keepdim=True) + eps
+        y = y / total
+        steps.append(y.detach()), sums.append(total.detach().reshape(tokens, n))
+    norm, total = (
+        torch.full((2 * iterations * tokens * n * 8,), 7.0),
+        torch.full((2 * iterations * tokens * 8,), 7.0),
+    )
+    out = torch.full((tokens, n, n), 7.0)
+    call("aclnnMhcSinkhorn", x, eps, iterations, out, norm, total)
+    want = flat(torch.stack(steps), torch.stack(sums)) if tokens > 0 else (norm, total)
+    assert_close(norm, want[0].double(), 8, 1e-6)
+    assert_close(total, want[1].double(), 8, 1e-6)
+    grad, got = make((tokens, n, n), torch.float32, 2), torch.full((tokens, n, n), 7.0)
+    call("aclnnMhcSinkhornBackward", grad, want[0].float(), want[1].float(), got)
+    (expected,) = torch.autograd.grad(y, x64, grad.double())
+    assert_close(got, expected, 8, 2e-5)
+
+
 @pytest.mark.parametrize("iterations", [1, 3, 20])
 @pytest.mark.parametrize("shape", [(3, 4), (2, 5, 6), (1, 8), (77, 3), (0, 4)], ids=str)
 def test_sinkhorn(shape: tuple[int, ...], iterations: int) -> None:
