@@ -29,6 +29,14 @@ struct attn_inputs {
     const aclTensor *q_padding, *kv_padding;
     /* of quantised queries and outputs (attention_quant.h) */
     const aclTensor *score_scale, *weight_scale, *sum_scale, *out_scale, *out_offset, *q_scale;
+    /* dropout without a mask: that of aclnnDropoutGenMaskV2 for this seed and offset */
+    bool seeded;
+    int64_t seed, offset;
+    /* block-sparse attention: lengths are each for itself and not added up, and what is kept of the softmax
+     * is lse alone. block_mask says which blocks of so many queries and keys are seen; NULL: all of them. */
+    bool blockwise;
+    const aclTensor *block_mask;
+    size_t block_queries, block_keys;
     /* backward only */
     bool backward;
     const aclTensor *dy, *dq, *dk, *dv, *dpse, *dsink;
@@ -87,11 +95,12 @@ enum attn_slot {
     SLOT_OUT_SCALE,
     SLOT_OUT_OFFSET,
     SLOT_Q_SCALE,
+    SLOT_BLOCKS,
     SLOT_COUNT
 };
 
-/* B batch, S sequence, N heads, D head size, H = N * D, T all tokens of a packed sequence. The last two are
- * inference's only; training takes those before them. */
+/* B batch, S sequence, N heads, D head size, H = N * D, T all tokens of a packed sequence. The last three are
+ * inference's only; training takes those before them. NSD is one batch. */
 enum attn_layout {
     LAYOUT_BSH,
     LAYOUT_SBH,
@@ -100,6 +109,7 @@ enum attn_layout {
     LAYOUT_TND,
     LAYOUT_NTD,
     LAYOUT_NBSD,
+    LAYOUT_NSD,
     ATTN_LAYOUTS
 };
 extern const char *const ATTN_LAYOUT_NAMES[ATTN_LAYOUTS];
@@ -135,10 +145,12 @@ struct attn_args {
     size_t page_size; /* of keys that lie in pages; 0: they do not. A page is to kv_layout what a batch is. */
     size_t prefix;    /* keys that all batches have before their own, counted in skv */
     struct attn_scales key_scales, value_scales;
-    bool out_each;  /* the output's scale is one for each element of the heads, not one for all */
-    bool ragged;    /* batches of a padded layout have lengths of their own */
-    size_t sq, skv; /* of each batch; the longest for TND */
+    bool out_each; /* the output's scale is one for each element of the heads, not one for all */
+    bool ragged;   /* batches of a padded layout have lengths of their own */
+    size_t block_queries, block_keys; /* of a block that is seen or hidden as a whole; 0: there are none */
+    size_t sq, skv;                   /* of each batch; the longest for TND */
     double scale, keep_prob;
+    uint64_t seed, offset; /* of a dropout mask that is not given */
     int64_t pre, next, q_start, kv_start;
     int sparse_mode, pse_type;
     bool masked;            /* an attention mask was given: only then do the sparse modes count */

@@ -148,6 +148,17 @@ static void store_bias_gradient(const struct backward *w, const struct attn_batc
     v->store(keys, v->data + at * v->item_size, v->d, row);
 }
 
+/* Of query i, for exp(logit - max) * inverse. */
+static void find_statistics(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                            float *max, float *inverse) {
+    if (job->lse != NULL) {
+        *max = job->lse[attn_lse_at(job, batch, head, i)], *inverse = 1;
+        return;
+    }
+    const size_t at = attn_statistic(job, batch, head, i) * 8;
+    *max = job->max[at], *inverse = 1 / job->sum[at];
+}
+
 /* s: scores in, probabilities out; p: those after dropout; dp: dy V^T in, dS out. */
 static void score_rows(const struct backward *w, const struct attn_batch *batch, size_t head, size_t i,
                        size_t rows, size_t k, size_t keys, const struct tiles *t) {
@@ -157,9 +168,10 @@ static void score_rows(const struct backward *w, const struct attn_batch *batch,
         struct attn_row row;
         const size_t start = r * ATTN_KEY_ROW;
         float *s = t->s + start, *p = t->p + start, *dp = t->dp + start;
-        const size_t at = attn_statistic(job, batch, head, i + r) * 8;
+        float max, inverse;
+        find_statistics(job, batch, head, i + r, &max, &inverse);
         attn_prepare_row(job, batch, head, i + r, k, keys, t->bias, &row);
-        HC_DISPATCH(attn_probability_row)(&row, s, job->max[at], 1 / job->sum[at]);
+        HC_DISPATCH(attn_probability_row)(&row, s, max, inverse);
         if (job->drop != NULL) {
             const size_t bit = attn_drop_bit(job, batch, head, i + r, k);
             memcpy(p, s, keys * sizeof(float));
@@ -269,11 +281,11 @@ static void query_tile(const struct backward *w, const struct attn_batch *batch,
     float *dq = w->dq + ((split * a->heads + head) * job->tokens + batch->token0 + i) * w->ld_dq;
     struct attn_stripe stripe = {0};
     load_queries(job, batch, head, i, rows, t);
-    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe))
+    while (attn_next_stripe(job, batch, head, i, rows, k, keys, &stripe))
         (job->tiles ? score_tiles : score_products)(job, &stripe, t);
     score_rows(w, batch, head, i, rows, k, keys, t);
     stripe = (struct attn_stripe){0};
-    while (attn_next_stripe(job, batch, i, rows, k, keys, &stripe))
+    while (attn_next_stripe(job, batch, head, i, rows, k, keys, &stripe))
         (job->tiles ? gradient_tiles : gradient_products)(w, &stripe, t, dq);
 }
 
@@ -397,12 +409,12 @@ static aclnnStatus sum_dpse(const struct backward *w) {
     return hc_copy(dpse, &total);
 }
 
-/* What no item writes: rows of packed tensors beyond the last sequence, and biases of tiles that nobody sees.
- */
+/* What no item writes: rows beyond the last sequence of packed tensors, or beyond a batch's own length, and
+ * biases of tiles that nobody sees. */
 static aclnnStatus clear_outputs(const struct backward *w) {
     const struct hc_call *call = w->job.call;
     const struct hc_element zero = {{0}};
-    if (attn_is_packed(w->job.a->layout)) {
+    if (attn_is_packed(w->job.a->layout) || w->job.a->ragged) {
         HC_TRY(hc_fill(hc_arg(call, SLOT_DQ), &zero));
         HC_TRY(hc_fill(hc_arg(call, SLOT_DK), &zero));
         HC_TRY(hc_fill(hc_arg(call, SLOT_DV), &zero));

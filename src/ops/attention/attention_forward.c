@@ -129,7 +129,7 @@ static void score_tile(const struct attn_job *job, const struct attn_batch *batc
                        size_t k, size_t keys, const struct tiles *t) {
     const size_t d = job->a->d, pitch = attn_tiles_pitch(d);
     struct attn_stripe p = {0};
-    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p)) {
+    while (attn_next_stripe(job, batch, at->head, at->i, queries(at), k, keys, &p)) {
         const size_t rows = at->heads ? at->count : p.rows;
         float *s = t->s + p.row * ATTN_KEY_ROW;
         if (job->tiles)
@@ -161,7 +161,7 @@ static void score_tile(const struct attn_job *job, const struct attn_batch *batc
 static void output_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
                         size_t k, size_t keys, const struct tiles *t) {
     struct attn_stripe p = {0};
-    while (attn_next_stripe(job, batch, at->i, queries(at), k, keys, &p)) {
+    while (attn_next_stripe(job, batch, at->head, at->i, queries(at), k, keys, &p)) {
         const size_t rows = at->heads ? at->count : p.rows;
         float *out = t->out + p.row * job->ldv;
         if (job->tiles)
@@ -256,13 +256,6 @@ static void soften_tile(const struct attn_job *job, const struct attn_batch *bat
     HC_DISPATCH(attn_tiles_round)(at->count, keys, t->s, ATTN_KEY_ROW, (char *)t->weights, WEIGHTS_PITCH);
 }
 
-/* Inference lays the logarithm of a row's sum out as [T,N] or [B,N,S]. */
-static size_t lse_at(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i) {
-    const size_t heads = job->a->heads;
-    if (attn_is_packed(job->a->layout)) return (batch->q0 + i) * heads + head;
-    return (batch->index * heads + head) * job->a->sq + batch->pad_q + i;
-}
-
 /* Rows without any key: zeros, and statistics that make every later exponential or weight zero. */
 static void finish_rows(const struct attn_job *job, const struct attn_batch *batch, const struct rows *rows,
                         const struct tiles *t) {
@@ -279,7 +272,7 @@ static void finish_rows(const struct attn_job *job, const struct attn_batch *bat
         HC_DISPATCH(attn_scale_row)(job->a->dv, out, none ? 0 : factor / sum);
         attn_quantise_output(job, head, out);
         attn_store_row(&job->out, batch, head, batch->q0 + i, job->a->dv, out);
-        if (job->lse != NULL) job->lse[lse_at(job, batch, head, i)] = none ? INFINITY : max + logf(sum);
+        if (job->lse != NULL) job->lse[attn_lse_at(job, batch, head, i)] = none ? INFINITY : max + logf(sum);
         if (job->max == NULL) continue;
         const size_t at = attn_statistic(job, batch, head, i) * 8;
         for (size_t j = 0; j < 8; j++) {
@@ -456,11 +449,12 @@ static size_t parts_of_heads(const struct attn_job *job) {
     return hc_min_size(of_group, group) * a->kv_heads;
 }
 
-/* Dropout counts its bits by query. */
+/* Dropout counts its bits by query, and blocks are a head's own. */
 static struct items make_items(struct attn_job *job) {
     const struct attn_args *a = job->a;
     const size_t blocks = hc_ceil_div(a->sq, ATTN_QUERIES);
-    if (a->sq == 1 && job->drop == NULL && a->heads > 0) return (struct items){job, parts_of_heads(job), 0};
+    if (a->sq == 1 && job->drop == NULL && job->blocks == NULL && a->heads > 0)
+        return (struct items){job, parts_of_heads(job), 0};
     return (struct items){job, a->heads * blocks, blocks};
 }
 

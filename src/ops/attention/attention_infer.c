@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Phase one of the attention operators of inference; their run is attention_forward.c.
  *
- * Layouts: a query of BSH, BSND, BNSD, TND or NTD, an output of another or the same. Keys and values have the
- * query's layout, or lie in pages [pages, rows, H] or [pages, heads, rows, D], which a table gives to
- * batches. What else they may be is attention_infer_stored.c's. */
+ * Layouts: a query of BSH, BSND, BNSD, NSD, TND or NTD, an output of another or the same. Keys and values
+ * have the query's layout, or lie in pages [pages, rows, H] or [pages, heads, rows, D], which a table gives
+ * to batches. What else they may be is attention_infer_stored.c's. */
 #include "attention_infer.h"
 
 #include <string.h>
@@ -67,11 +67,11 @@ static aclnnStatus parse_layouts(const struct attn_infer *x, struct attn_args *a
     const size_t length = split != NULL ? (size_t)(split - in->layout) : strlen(in->layout);
     const int layout = layout_named(in->layout, length);
     const int out = split != NULL ? layout_named(split + 1, strlen(split + 1)) : layout;
-    const bool known =
-        layout >= 0 && out >= 0 && layout != LAYOUT_SBH && layout != LAYOUT_NBSD && out != LAYOUT_SBH;
+    const bool known = layout >= 0 && out >= 0 && layout != LAYOUT_SBH && layout != LAYOUT_NBSD &&
+                       out != LAYOUT_SBH && (layout == LAYOUT_NSD) == (out == LAYOUT_NSD);
     HC_CHECK(known && attn_is_packed((enum attn_layout)layout) == attn_is_packed((enum attn_layout)out),
              ACLNN_ERR_PARAM_INVALID,
-             "%s: inputLayout is \"%s\", wanted BSH, BSND, BNSD, TND or NTD, and where the output has "
+             "%s: inputLayout is \"%s\", wanted BSH, BSND, BNSD, NSD, TND or NTD, and where the output has "
              "another, that after "
              "_: BSH, BSND, BNSD or NBSD, and TND or NTD for packed ones",
              in->name, in->layout);
@@ -332,9 +332,8 @@ static aclnnStatus parse_options(const struct attn_infer *x, struct attn_args *a
     a->masked = in->atten_mask != NULL;
     a->q_start = in->q_start && in->q_start->size > 0 ? in->q_start->data[0] : 0;
     a->kv_start = in->kv_start && in->kv_start->size > 0 ? in->kv_start->data[0] : 0;
-    HC_CHECK(in->sink == NULL || (hc_numel(in->sink) == a->heads && in->sink->dtype == ACL_FLOAT &&
-                                  hc_is_contiguous(in->sink)),
-             ACLNN_ERR_PARAM_INVALID, "%s: learnableSink is %s, wanted contiguous float32[%zu]", in->name,
+    HC_CHECK(in->sink == NULL || (hc_numel(in->sink) == a->heads && hc_fits_f32(in->sink->dtype)),
+             ACLNN_ERR_PARAM_INVALID, "%s: learnableSink is %s, wanted floats [%zu]", in->name,
              HC_SHOW(in->sink), a->heads);
     HC_TRY(check_mask(in, a));
     HC_TRY(check_bias(in, a));
@@ -353,7 +352,7 @@ static aclnnStatus parse(struct attn_infer *x, struct attn_args *a) {
 
 /* Batches are counted first, as the numbers behind the arguments depend on them. */
 static size_t count_batches(const struct attn_inputs *in, enum attn_layout layout) {
-    if (!attn_is_packed(layout)) return (size_t)in->query->shape[0];
+    if (!attn_is_packed(layout)) return attn_extent(in->query, attn_axes(layout).b);
     return in->q_lengths != NULL && in->q_lengths->size > 0 ? in->q_lengths->size : 1;
 }
 

@@ -46,11 +46,11 @@ static aclnnStatus check_alike(const struct attn_inputs *in, const char *what, s
 aclnnStatus attn_infer_each(const struct attn_infer *x, struct attn_args *a) {
     const struct attn_inputs *in = &x->in;
     if (in->keys == NULL) return 0;
-    HC_CHECK(in->keys->size == a->batches && !attn_is_packed(a->layout) && in->block_table == NULL &&
+    HC_CHECK(in->keys->size == a->batches && attn_axes(a->layout).b >= 0 && in->block_table == NULL &&
                  in->key_rope == NULL,
              ACLNN_ERR_PARAM_INVALID,
-             "%s: key is a list of %zu tensors; it is one for each of %zu batches where queries are not "
-             "packed, keys not in pages and without rotated parts, else one tensor",
+             "%s: key is a list of %zu tensors; it is one for each of %zu batches where queries have "
+             "batches, keys not in pages and without rotated parts, else one tensor",
              in->name, in->keys->size, a->batches);
     for (size_t i = 0; i < a->batches; i++) {
         const int64_t rows = in->keys->data[i]->shape[attn_axes(a->kv_layout).s];
@@ -83,10 +83,11 @@ static aclnnStatus check_prefix_goes(const struct attn_infer *x, const struct at
     const bool tokens = a->key_scales.s != 0 || a->value_scales.s != 0;
     HC_CHECK(in->key_prefix != NULL && in->value_prefix != NULL, ACLNN_ERR_PARAM_INVALID,
              "%s: of keySharedPrefix and valueSharedPrefix one is null", in->name);
-    HC_CHECK(!attn_is_packed(a->layout) && a->page_size == 0 && in->key_rope == NULL && !tokens &&
+    HC_CHECK(attn_axes(a->layout).b >= 0 && a->page_size == 0 && in->key_rope == NULL && !tokens &&
                  in->q_padding == NULL && in->kv_padding == NULL,
              ACLNN_ERR_PARAM_INVALID,
-             "%s: keySharedPrefix is not supported with packed queries, pages, rotated parts, padding on the "
+             "%s: keySharedPrefix is not supported with queries without batches, pages, rotated parts, "
+             "padding on the "
              "left or scales of tokens",
              in->name);
     return 0;

@@ -9,6 +9,7 @@
 #include "attention_quant.h"
 #include "attention_stored.h"
 #include "attention_tiles.h"
+#include "dropout_mask.h"
 #include "int4.h"
 #include "long_loop.h"
 #include "temporary.h"
@@ -85,6 +86,25 @@ static aclnnStatus set_mask(struct attn_job *job, const aclTensor *m) {
     return 0;
 }
 
+/* A byte for each block, one after the other. */
+static aclnnStatus set_blocks(struct attn_job *job, const aclTensor *m) {
+    if (m == NULL) return 0;
+    aclTensor view;
+    HC_TRY(hc_contiguous(m, m->item_size == 1 ? m->dtype : ACL_BOOL, &view, &job->blocks_owned));
+    job->blocks = (const uint8_t *)hc_data(&view);
+    job->blocks_i = (size_t)view.shape[2], job->blocks_k = (size_t)view.shape[3];
+    return 0;
+}
+
+/* A sink of inference may be of the query's type. */
+static aclnnStatus set_sink(struct attn_job *job, const aclTensor *t) {
+    if (t == NULL) return 0;
+    aclTensor view;
+    HC_TRY(hc_contiguous(t, ACL_FLOAT, &view, &job->sink_owned));
+    job->sink = (const float *)hc_data(&view);
+    return 0;
+}
+
 /* Where sequences are filled up on the left they end `padding` positions before the end of their `rows`. */
 static aclnnStatus set_begin(const struct attn_args *a, const char *what, size_t batch, size_t rows,
                              size_t padding, size_t length, size_t *begin) {
@@ -118,6 +138,22 @@ static aclnnStatus set_padding(struct attn_job *job) {
     return 0;
 }
 
+/* Phase one has seen to it that there is a mask, or a seed to make it of: in the backward pass the same. */
+static aclnnStatus set_drop(struct attn_job *job, size_t bits) {
+    const struct attn_args *a = job->a;
+    const aclTensor *t = hc_arg(job->call, SLOT_DROP);
+    HC_CHECK(t == NULL || hc_numel(t) * 8 >= bits, ACLNN_ERR_PARAM_INVALID,
+             "%s: dropMaskOptional has %zu bits, wanted %zu", a->name, hc_numel(t) * 8, bits);
+    if (t != NULL) job->drop = (const uint8_t *)hc_data(t);
+    if (t != NULL || a->keep_prob == 1) return 0;
+    job->drop_owned = hc_block_take_array(hc_dropout_mask_bytes(bits) + 1, 1);
+    HC_CHECK(job->drop_owned != NULL, ACLNN_ERR_INNER,
+             "%s: out of host memory for a dropout mask of %zu bits", a->name, bits);
+    hc_dropout_fill_mask((struct hc_philox){a->seed, a->offset}, 1 - a->keep_prob, bits, job->drop_owned);
+    job->drop = job->drop_owned;
+    return 0;
+}
+
 /* `first` and `last` are those with queries: the modes 7 and 8 mean them. */
 static aclnnStatus set_batches(struct attn_job *job) {
     const struct attn_args *a = job->a;
@@ -148,10 +184,7 @@ static aclnnStatus set_batches(struct attn_job *job) {
     }
     if (last != NULL) last->last = true;
     job->tokens = token;
-    const aclTensor *bits = hc_arg(job->call, SLOT_DROP);
-    HC_CHECK(bits == NULL || hc_numel(bits) * 8 >= drop, ACLNN_ERR_PARAM_INVALID,
-             "%s: dropMaskOptional has %zu bits, wanted %zu", a->name, hc_numel(bits) * 8, drop);
-    return 0;
+    return set_drop(job, drop);
 }
 
 static bool all_are(const struct hc_call *call, aclDataType dtype) {
@@ -207,23 +240,26 @@ aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call) {
     job->dv = attn_make_view(a->layout, hc_arg(call, SLOT_DV), a->dv);
     job->pse = make_pse_view(hc_arg(call, SLOT_PSE));
     job->dpse = make_pse_view(hc_arg(call, SLOT_DPSE));
-    job->drop = hc_arg(call, SLOT_DROP) ? (const uint8_t *)hc_data(hc_arg(call, SLOT_DROP)) : NULL;
     job->max = floats_of(call, SLOT_MAX);
     job->sum = floats_of(call, SLOT_SUM);
     job->lse = floats_of(call, SLOT_LSE);
-    job->sink = floats_of(call, SLOT_SINK);
     HC_TRY(set_batches(job));
     HC_TRY(set_padding(job));
     HC_TRY(attn_stored_init(job));
     HC_TRY(attn_quant_init(job));
+    HC_TRY(set_sink(job, hc_arg(call, SLOT_SINK)));
+    HC_TRY(set_blocks(job, hc_arg(call, SLOT_BLOCKS)));
     return set_mask(job, hc_arg(call, SLOT_MASK));
 }
 
-/* Both may be NULL: a job that failed early owns less. */
+/* Each may be NULL: a job that failed early owns less. */
 void attn_job_free(struct attn_job *job) {
     hc_block_give(job->batches);
     attn_stored_free(job);
     attn_quant_free(job);
+    hc_block_give(job->sink_owned);
+    hc_block_give(job->drop_owned);
+    hc_block_give(job->blocks_owned);
     hc_block_give(job->mask_owned);
 }
 
@@ -323,6 +359,19 @@ static const uint8_t *mask_row(const struct attn_job *job, const struct attn_bat
            (int64_t)(batch->pad_q + i) * job->mask_i + (int64_t)batch->pad_kv;
 }
 
+/* Whether blocks show any of queries [i, i + rows) of a head keys from k on, a multiple of ATTN_KEYS: a tile
+ * has keys of one block only (phase one has seen to it). */
+static bool blocks_show(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                        size_t rows, size_t k) {
+    const struct attn_args *a = job->a;
+    if (job->blocks == NULL) return true;
+    const size_t line = (batch->index * a->heads + head) * job->blocks_i, column = k / a->block_keys;
+    for (size_t b = i / a->block_queries; b <= (i + rows - 1) / a->block_queries; b++) {
+        if (job->blocks[(line + b) * job->blocks_k + column] != 0) return true;
+    }
+    return false;
+}
+
 /* Cheap for intervals, O(rows * keys) bytes for mask tensors: a hidden tile saves 4 * d operations
  * per byte read. */
 bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
@@ -330,7 +379,7 @@ bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batc
     size_t low, high, ignored;
     attn_visible(job, batch, i, &low, &ignored);
     attn_visible(job, batch, i + rows - 1, &ignored, &high);
-    if (high <= k || low >= k + keys) return false;
+    if (high <= k || low >= k + keys || !blocks_show(job, batch, head, i, rows, k)) return false;
     if (job->mask == NULL) return true;
     for (size_t r = 0; r < rows; r++) {
         if (memchr(mask_row(job, batch, head, i + r) + k, 0, keys) != NULL) return true;
@@ -341,16 +390,31 @@ bool attn_tile_visible(const struct attn_job *job, const struct attn_batch *batc
 /* Rows of a stripe where a tile is seen in part; whole blocks of the kernels' rows. */
 enum { STRIPE_ROWS = 30, STRIPE_ROWS_OF_TILES = 32 };
 
-/* A tile on a diagonal is half hidden: products of its stripes leave most of that out. */
-bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
-                      size_t k, size_t keys, struct attn_stripe *stripe) {
-    size_t ignored, first, last;
+/* The first of rows [from, rows) of a tile, by whole stripes, that blocks show keys from k on, or do not. */
+static size_t find_rows(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                        size_t from, size_t rows, size_t k, size_t step, bool shown) {
+    for (; from < rows; from += step) {
+        const size_t count = hc_min_size(step, rows - from);
+        if (blocks_show(job, batch, head, i + from, count, k) == shown) return from;
+    }
+    return rows;
+}
+
+/* A tile on a diagonal is half hidden: products of its stripes leave most of that out. Rows that blocks hide
+ * are left out, too. */
+bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                      size_t rows, size_t k, size_t keys, struct attn_stripe *stripe) {
+    const size_t step = job->tiles ? STRIPE_ROWS_OF_TILES : STRIPE_ROWS;
+    size_t ignored, first, last, end = rows;
     stripe->row += stripe->rows;
+    if (job->blocks != NULL) {
+        stripe->row = find_rows(job, batch, head, i, stripe->row, rows, k, step, true);
+        end = find_rows(job, batch, head, i, stripe->row, rows, k, step, false);
+    }
     if (stripe->row >= rows) return false;
     attn_visible(job, batch, i + stripe->row, &ignored, &first);
-    stripe->rows = rows - stripe->row;
-    if (first < k + keys)
-        stripe->rows = hc_min_size(stripe->rows, job->tiles ? STRIPE_ROWS_OF_TILES : STRIPE_ROWS);
+    stripe->rows = end - stripe->row;
+    if (first < k + keys) stripe->rows = hc_min_size(stripe->rows, step);
     attn_visible(job, batch, i + stripe->row + stripe->rows - 1, &ignored, &last);
     stripe->high = hc_min_size(last > k ? last - k : 0, keys);
     return true;
@@ -398,6 +462,7 @@ void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch
     *row = (struct attn_row){.n = keys, .scale = job->scale};
     row->high = hc_min_size(high > k ? high - k : 0, keys);
     row->low = hc_min_size(low > k ? low - k : 0, row->high);
+    if (!blocks_show(job, batch, head, i, 1, k)) row->low = row->high = 0;
     if (job->mask != NULL) row->mask = mask_row(job, batch, head, i) + k;
     if (job->pse.data == NULL) return;
     if (job->a->pse_type >= 2) make_bias(job, batch, head, i, k, keys, bias);
@@ -412,6 +477,12 @@ size_t attn_statistic(const struct attn_job *job, const struct attn_batch *batch
     if (job->a->softmax_per_token) return (batch->q0 + i) * heads + head;
     const size_t rows = attn_is_packed(job->a->layout) ? batch->q0 : batch->index * batch->sq;
     return rows * heads + head * batch->sq + i;
+}
+
+size_t attn_lse_at(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i) {
+    const size_t heads = job->a->heads;
+    if (attn_is_packed(job->a->layout)) return (batch->q0 + i) * heads + head;
+    return (batch->index * heads + head) * job->a->sq + batch->pad_q + i;
 }
 
 /* Bits are numbered as the scores are laid out: batch, head, query, key, without gaps. */

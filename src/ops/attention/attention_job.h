@@ -58,10 +58,16 @@ struct attn_job {
     const uint8_t *mask;
     int64_t mask_b, mask_n, mask_i;
     void *mask_owned;
+    const uint8_t
+        *blocks; /* [batch][head][block of queries][block of keys], 0 where hidden; NULL: all are seen */
+    size_t blocks_i, blocks_k; /* how many there are along queries and keys */
+    void *blocks_owned;
     const uint8_t *drop;
+    void *drop_owned;
     float *max, *sum; /* NULL: not asked for */
     float *lse;       /* likewise */
     const float *sink;
+    void *sink_owned;
     float scale;                    /* of scores */
     struct attn_quant *quant;       /* NULL: neither weights nor output are quantised */
     size_t *pages;                  /* of each batch in turn, where keys lie in pages */
@@ -120,13 +126,15 @@ struct attn_stripe {
     size_t row, rows, high;
 };
 /* The next stripe of a tile; `stripe` starts as zeros. False after the last one. */
-bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch, size_t i, size_t rows,
-                      size_t k, size_t keys, struct attn_stripe *stripe);
+bool attn_next_stripe(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
+                      size_t rows, size_t k, size_t keys, struct attn_stripe *stripe);
 /* How the scores of query i with keys [k, k + keys) become logits; bias: room for ATTN_KEYS floats. */
 void attn_prepare_row(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                       size_t k, size_t keys, float *bias, struct attn_row *row);
 /* Index of the statistics of a query row, in units of 8 floats. */
 size_t attn_statistic(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i);
+/* Index of the logarithm of a query row's sum: [T,N] or [B,N,S]. */
+size_t attn_lse_at(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i);
 /* Number of the dropout bit of query i and key k. */
 size_t attn_drop_bit(const struct attn_job *job, const struct attn_batch *batch, size_t head, size_t i,
                      size_t k);

@@ -8,10 +8,10 @@
 #include "attention.h"
 #include "convert.h"
 
-const char *const ATTN_LAYOUT_NAMES[] = {"BSH", "SBH", "BNSD", "BSND", "TND", "NTD", "NBSD"};
+const char *const ATTN_LAYOUT_NAMES[] = {"BSH", "SBH", "BNSD", "BSND", "TND", "NTD", "NBSD", "NSD"};
 struct attn_axes attn_axes(enum attn_layout layout) {
     static const struct attn_axes AXES[] = {{0, -1, 1, 2}, {1, -1, 0, 2}, {0, 1, 2, 3}, {0, 2, 1, 3},
-                                            {-1, 1, 0, 2}, {-1, 0, 1, 2}, {1, 0, 2, 3}};
+                                            {-1, 1, 0, 2}, {-1, 0, 1, 2}, {1, 0, 2, 3}, {-1, 0, 1, 2}};
     return AXES[layout];
 }
 
@@ -108,6 +108,55 @@ static aclnnStatus parse_lengths(const struct attn_inputs *in, struct attn_args 
     return 0;
 }
 
+/* Lengths that are each for itself; packed sequences' are added up. */
+static aclnnStatus parse_own_lengths(const struct attn_inputs *in, struct attn_args *a,
+                                     const aclIntArray *from, const char *what, const aclTensor *of,
+                                     size_t *longest, int64_t *to) {
+    const bool packed = attn_is_packed(a->layout);
+    size_t used = 0, most = 0;
+    for (size_t b = 0; b < a->batches; b++) {
+        const int64_t n = from->data[b];
+        HC_CHECK(n >= 0 && (size_t)n <= *longest - used, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s of batch %zu is %lld, %s %s has %zu positions for it", in->name, what, b,
+                 (long long)n, of == in->query ? "query" : "key", HC_SHOW(of), *longest - used);
+        to[b] = packed ? (int64_t)used + n : n;
+        if (packed) used += (size_t)n;
+        most = hc_max_size(most, (size_t)n);
+    }
+    if (packed) *longest = most;
+    else a->ragged = true;
+    return 0;
+}
+
+/* Both or none; packed sequences are nothing without them. */
+static aclnnStatus parse_block_lengths(const struct attn_inputs *in, struct attn_args *a) {
+    const aclIntArray *q = in->q_lengths, *kv = in->kv_lengths;
+    const size_t num_q = q != NULL ? q->size : 0, num_kv = kv != NULL ? kv->size : 0;
+    if (attn_is_packed(a->layout)) a->batches = num_q;
+    else if (num_q == 0 && num_kv == 0) return 0;
+    HC_CHECK(num_q > 0 && num_q == num_kv && num_q == a->batches, ACLNN_ERR_PARAM_INVALID,
+             "%s: actualSeqLengths has %zu numbers and actualSeqLengthsKv %zu, wanted one for each batch of "
+             "query %s (layout %s)",
+             in->name, num_q, num_kv, HC_SHOW(in->query), ATTN_LAYOUT_NAMES[a->layout]);
+    HC_TRY(parse_own_lengths(in, a, q, "actualSeqLengths", in->query, &a->sq, a->numbers));
+    return parse_own_lengths(in, a, kv, "actualSeqLengthsKv", in->key, &a->skv, a->numbers + a->batches);
+}
+
+static aclnnStatus check_blocks(const struct attn_inputs *in, const struct attn_args *a) {
+    const aclTensor *m = in->block_mask;
+    if (m == NULL) return 0;
+    const int64_t want[] = {(int64_t)a->batches, (int64_t)a->heads,
+                            (int64_t)hc_ceil_div(a->sq, in->block_queries),
+                            (int64_t)hc_ceil_div(a->skv, in->block_keys)};
+    HC_CHECK(m->dtype == ACL_BOOL || m->dtype == ACL_UINT8 || m->dtype == ACL_INT8 || m->dtype == ACL_INT32,
+             ACLNN_ERR_PARAM_INVALID, "%s: blockSparseMask is %s, wanted int8", in->name, HC_SHOW(m));
+    HC_CHECK(m->rank == 4 && memcmp(m->shape, want, sizeof want) == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: blockSparseMask is %s, wanted [%lld,%lld,%lld,%lld] for blocks of %zu x %zu", in->name,
+             HC_SHOW(m), (long long)want[0], (long long)want[1], (long long)want[2], (long long)want[3],
+             in->block_queries, in->block_keys);
+    return 0;
+}
+
 /* The compressed modes are passed a mask of a fixed size (2048 or 3072 rows) that repeats what the mode says:
  * it is not looked at. All others need a mask of the scores' size. */
 static aclnnStatus check_mask(const struct attn_inputs *in, const struct attn_args *a) {
@@ -172,7 +221,7 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
              in->name, a->batches, a->num_prefix);
     HC_CHECK(a->keep_prob >= 0 && a->keep_prob <= 1, ACLNN_ERR_PARAM_INVALID,
              "%s: keepProb is %g, wanted 0 to 1", in->name, a->keep_prob);
-    HC_CHECK(a->keep_prob == 1 || in->drop_mask != NULL, ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(a->keep_prob == 1 || in->drop_mask != NULL || in->seeded, ACLNN_ERR_PARAM_INVALID,
              "%s: keepProb is %g without dropMaskOptional: the mask that says what is kept is needed",
              in->name, a->keep_prob);
     const size_t bits = in->drop_mask ? hc_numel(in->drop_mask) * 8 : 0;
@@ -198,10 +247,19 @@ static aclnnStatus check_options(const struct attn_inputs *in, const struct attn
     return check_pse(in, a);
 }
 
-/* Maximum and sum of each row, each repeated 8 times, as the interface lays them out. */
+/* Maximum and sum of each row, each repeated 8 times, as the interface lays them out; or one number of each
+ * row, which forward may be asked not to give. */
 static aclnnStatus check_statistics(const struct attn_inputs *in, const struct attn_args *a) {
-    const aclTensor *all[] = {in->softmax_max, in->softmax_sum};
+    const aclTensor *all[] = {in->softmax_max, in->softmax_sum}, *lse = in->lse;
     const size_t rows = a->layout == LAYOUT_TND ? (size_t)in->query->shape[0] : a->batches * a->sq;
+    if (in->blockwise) {
+        HC_CHECK(lse == NULL ||
+                     (lse->dtype == ACL_FLOAT && hc_numel(lse) == rows * a->heads && hc_is_contiguous(lse)),
+                 ACLNN_ERR_PARAM_INVALID,
+                 "%s: softmaxLse is %s, wanted %zu contiguous float32 (one for each row and head)", in->name,
+                 HC_SHOW(lse), rows * a->heads);
+        return 0;
+    }
     for (int i = 0; i < 2; i++) {
         const char *what = i == 0 ? "softmaxMax" : "softmaxSum";
         HC_CHECK(all[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, what);
@@ -229,13 +287,14 @@ static aclnnStatus check_output(const struct attn_inputs *in, const struct attn_
 /* The gradient of a bias needs a row for each query: for a bias that stands for several rows it would be
  * a sum over diagonals, which no caller asks for. */
 static aclnnStatus check_gradients(const struct attn_inputs *in, const struct attn_args *a) {
-    HC_TRY(check_output(in, a, in->dy, "dy"));
+    static const char *const NAMES[][4] = {{"dqOut", "dkOut", "dvOut", "dy"}, {"dq", "dk", "dv", "dout"}};
+    const char *const *names = NAMES[in->blockwise];
+    HC_TRY(check_output(in, a, in->dy, names[3]));
     const aclTensor *grads[] = {in->dq, in->dk, in->dv}, *of[] = {in->query, in->key, in->value};
-    static const char *const NAMES[] = {"dqOut", "dkOut", "dvOut"};
     for (int i = 0; i < 3; i++) {
-        HC_CHECK(grads[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, NAMES[i]);
+        HC_CHECK(grads[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", in->name, names[i]);
         HC_CHECK(hc_same_shape(grads[i], of[i]) && hc_fits_f32(grads[i]->dtype), ACLNN_ERR_PARAM_INVALID,
-                 "%s: %s is %s, wanted the shape %s", in->name, NAMES[i], HC_SHOW(grads[i]), HC_SHOW(of[i]));
+                 "%s: %s is %s, wanted the shape %s", in->name, names[i], HC_SHOW(grads[i]), HC_SHOW(of[i]));
     }
     if (in->dpse == NULL || in->dpse->numel == 0 || in->pse == NULL || a->pse_type >= 2) return 0;
     HC_CHECK(hc_same_shape(in->dpse, in->pse), ACLNN_ERR_PARAM_INVALID, "%s: dpseOut is %s, pse is %s",
@@ -250,7 +309,11 @@ static aclnnStatus check_gradients(const struct attn_inputs *in, const struct at
  * checks compare with them. */
 static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) {
     HC_TRY(parse_sizes(in, a));
-    if (a->layout == LAYOUT_TND) {
+    if (in->blockwise) {
+        HC_TRY(parse_block_lengths(in, a));
+        HC_TRY(check_blocks(in, a));
+        a->block_queries = in->block_queries, a->block_keys = in->block_keys;
+    } else if (a->layout == LAYOUT_TND) {
         HC_CHECK(in->q_lengths && in->kv_lengths && in->q_lengths->size > 0 &&
                      in->q_lengths->size == in->kv_lengths->size,
                  ACLNN_ERR_PARAM_INVALID,
@@ -264,6 +327,7 @@ static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) 
     a->name = in->name;
     a->scale = in->scale;
     a->keep_prob = in->keep_prob;
+    a->seed = (uint64_t)in->seed, a->offset = (uint64_t)in->offset;
     a->pre = in->pre_tokens;
     a->next = in->next_tokens;
     HC_CHECK(in->sparse_mode >= 0 && in->sparse_mode <= SPARSE_LEFT_UP_BAND, ACLNN_ERR_PARAM_INVALID,
@@ -280,7 +344,8 @@ static aclnnStatus fill_args(const struct attn_inputs *in, struct attn_args *a) 
     for (size_t i = 0; i < a->num_prefix; i++) a->numbers[2 * a->batches + i] = in->prefix->data[i];
     HC_TRY(check_options(in, a));
     HC_TRY(check_statistics(in, a));
-    HC_TRY(check_output(in, a, in->attention_out, in->backward ? "attentionIn" : "attentionOut"));
+    HC_TRY(check_output(in, a, in->attention_out,
+                        in->backward && !in->blockwise ? "attentionIn" : "attentionOut"));
     return in->backward ? check_gradients(in, a) : 0;
 }
 
@@ -311,7 +376,7 @@ aclnnStatus attn_make_plan(const struct attn_inputs *in, const struct attn_args 
                                           HC_IN_OPT(in->query_rope),
                                           HC_IN_OPT(in->key_rope),
                                           HC_IN_OPT(in->block_table),
-                                          HC_OUT_OPT(in->lse),
+                                          OPTIONAL(in->lse, kept),
                                           HC_IN_LIST(in->keys),
                                           HC_IN_LIST(in->values),
                                           HC_IN_OPT(in->key_prefix),
@@ -327,7 +392,8 @@ aclnnStatus attn_make_plan(const struct attn_inputs *in, const struct attn_args 
                                           HC_IN_OPT(in->sum_scale),
                                           HC_IN_OPT(in->out_scale),
                                           HC_IN_OPT(in->out_offset),
-                                          HC_IN_OPT(in->q_scale)};
+                                          HC_IN_OPT(in->q_scale),
+                                          HC_IN_OPT(in->block_mask)};
     const uint64_t products = 2 * (uint64_t)(in->backward ? 5 : 2) * a->sq * a->skv * a->d;
     return hc_plan(&(const struct hc_plan){.name = in->name,
                                            .run = in->backward ? attn_backward : attn_forward,

@@ -57,8 +57,8 @@ HC_API aclnnStatus aclnnFlashAttentionScoreV3GetWorkspaceSize(
 }
 HC_OP_LAUNCH(aclnnFlashAttentionScoreV3)
 
-/* V4: packed sequences as well. Scales and separate rotary parts belong to quantised inputs, as do
- * outDtype, seed and offset; float inputs leave them unused. */
+/* V4: packed sequences as well, and dropout by seed and offset where there is no mask. Scales and separate
+ * rotary parts belong to quantised inputs, as does outDtype; float inputs leave them unused. */
 HC_API aclnnStatus aclnnFlashAttentionScoreV4GetWorkspaceSize(
     const aclTensor *query, const aclTensor *key, const aclTensor *value, const aclTensor *realShiftOptional,
     const aclTensor *dropMaskOptional, const aclTensor *paddingMaskOptional,
@@ -79,8 +79,6 @@ HC_API aclnnStatus aclnnFlashAttentionScoreV4GetWorkspaceSize(
     ATTN_ABSENT("aclnnFlashAttentionScoreV4", dScaleVOptional);
     (void)innerPrecise;
     (void)outDtype;
-    (void)seed;
-    (void)offset;
     (void)softmaxOutOut;
     const struct attn_inputs in = {ATTN_FORWARD("aclnnFlashAttentionScoreV4"),
                                    .sink = sinkOptional,
@@ -89,6 +87,9 @@ HC_API aclnnStatus aclnnFlashAttentionScoreV4GetWorkspaceSize(
                                    .q_start = qStartIdxOptional,
                                    .kv_start = kvStartIdxOptional,
                                    .pse_type = pseType,
+                                   .seeded = true,
+                                   .seed = seed,
+                                   .offset = offset,
                                    .softmax_layout = softmaxOutLayout};
     return attn_plan(&in, workspaceSize, executor);
 }

@@ -93,8 +93,6 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGradV4GetWorkspaceSize(
     ATTN_ABSENT("aclnnFlashAttentionScoreGradV4", dScaleOOptional);
     (void)softmaxInOptional;
     (void)innerPrecise;
-    (void)seed;
-    (void)offset;
     (void)outDtype;
     (void)dqRopeOut;
     (void)dkRopeOut;
@@ -106,6 +104,9 @@ HC_API aclnnStatus aclnnFlashAttentionScoreGradV4GetWorkspaceSize(
                                    .kv_start = kvStartIdxOptional,
                                    .softmax_layout = softmaxInLayout,
                                    .pse_type = pseType,
+                                   .seeded = true,
+                                   .seed = seed,
+                                   .offset = offset,
                                    .dsink = dsinkOut};
     return attn_plan(&in, workspaceSize, executor);
 }

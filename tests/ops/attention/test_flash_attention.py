@@ -337,6 +337,42 @@ def test_position_bias(batches: int, pse_type: int) -> None:
         check(make_case(skv=151, pse=pse))
 
 
+@pytest.mark.parametrize("keep", [0.8, 0.0])
+@pytest.mark.parametrize("layout", ["BSH", "TND"])
+def test_dropout_by_seed_is_that_of_its_mask(layout: str, keep: float) -> None:
+    n, d, lengths, lengths_kv = 3, 16, [37, 140], [51, 150]
+    packed_ = layout == "TND"
+    bits = n * sum(q * k for q, k in zip(lengths, lengths_kv, strict=True)) if packed_ else 2 * n * 37 * 51
+    g = torch.Generator().manual_seed(3)
+    shapes = [(sum(lengths), n, d), (sum(lengths_kv), n, d)] if packed_ else [(2, 37, n * d), (2, 51, n * d)]
+    q, dy = (torch.randn(shapes[0], generator=g) for _ in range(2))
+    k, v = (torch.randn(shapes[1], generator=g) for _ in range(2))
+    mask = torch.zeros(-(-bits // 128) * 16, dtype=torch.uint8)
+    call("aclnnDropoutGenMaskV2", IntArray([bits]), 1 - keep, 11, 22, torch.float32, mask)
+    rows = (sum(lengths), n, 8) if packed_ else (2, n, 37, 8)
+
+    def both(drop: torch.Tensor | None, seed: int) -> list[torch.Tensor]:
+        result = [torch.full(rows, math.nan) for _ in range(2)] + [
+            torch.full_like(t, math.nan) for t in (q, q, k, v)
+        ]
+        options = {
+            "query": q, "key": k, "keyIn": k, "value": v, "dy": dy, "scaleValue": 0.3, "keepProb": keep, "headNum": n,
+            "inputLayout": layout, "preTokens": FULL, "nextTokens": FULL, "softmaxOutLayout": "", "softmaxInLayout": "",
+            "actualSeqQLenOptional": IntArray(torch.tensor(lengths).cumsum(0).tolist()) if packed_ else None,
+            "actualSeqKvLenOptional": IntArray(torch.tensor(lengths_kv).cumsum(0).tolist()) if packed_ else None,
+            "dropMaskOptional": drop, "seed": seed, "offset": 22, "softmaxMaxOut": result[0], "softmaxSumOut": result[1],
+            "softmaxMaxOptional": result[0], "softmaxSumOptional": result[1], "attentionOutOut": result[2],
+            "attentionInOptional": result[2], "dqOut": result[3], "dkOut": result[4], "dvOut": result[5],
+        }  # fmt: skip
+        for name in ("aclnnFlashAttentionScoreV4", "aclnnFlashAttentionScoreGradV4"):
+            call(name, *arguments(name, options))
+        return result
+
+    want, got, other = both(mask, 0), both(None, 11), both(None, 12)
+    assert all(torch.equal(a, b) for a, b in zip(want, got, strict=True))
+    assert keep == 0 or not torch.equal(want[2], other[2])
+
+
 def test_sink() -> None:
     check(make_case(sink=torch.tensor([0.5, -1.0, 3.0, 0.0])), version="V3")
 

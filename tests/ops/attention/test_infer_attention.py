@@ -150,6 +150,22 @@ def test_every_version_and_lengths_of_none(version: int) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", [(5, 37, 16, 24), (1, 300, 64, 32), (150, 270, 16, 16)])
+def test_one_batch_without_its_dimension(shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
+    sq, skv, d, dv = shape
+    case = make_case(b=1, sq=sq, skv=skv, d=d, dv=dv, dtype=dtype)
+    out, lse = torch.full((4, sq, dv), math.nan, dtype=dtype), torch.full((4, sq, 1), math.nan)
+    values = options(case, "NSD", out) | {
+        "query": case.q[0], "key": [case.k[0]], "value": [case.v[0]], "softmaxLseFlag": True, "softmaxLse": lse,
+        "actualSeqLengthsOptional": IntArray(case.q_lengths), "actualSeqLengthsKvOptional": IntArray(case.kv_lengths),
+    }  # fmt: skip
+    call(f"{FUSED}5", *arguments(f"{FUSED}5", values))
+    want, want_lse = reference(case)
+    close(out, want[0], dtype)
+    torch.testing.assert_close(lse[..., 0].double(), want_lse[0], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("layout", ["TND", "NTD", "TND_NTD", "NTD_TND"])
 @pytest.mark.parametrize("shape", [(5, 37, 16), (150, 270, 64)])
 def test_packed_layouts(layout: str, shape: tuple[int, int, int]) -> None:
@@ -283,6 +299,9 @@ def test_bias_sink_and_slopes() -> None:
     case.bias = torch.randn(3, 4, 6, 20, generator=torch.Generator().manual_seed(3))
     case.sink = torch.randn(4, generator=torch.Generator().manual_seed(4))
     check_padded(case, "BNSD", 4, learnableSinkOptional=case.sink)
+    case.sink = case.sink.bfloat16()
+    check_padded(case, "BNSD", 4, learnableSinkOptional=case.sink)
+    check_padded(case, "BNSD", 4, learnableSinkOptional=case.sink.repeat_interleave(2)[::2])
     case.sink = None
     slopes = torch.tensor([0.5, 0.25, 0.1, 0.03])
     distance = (torch.arange(20).view(1, -1) - torch.arange(6).view(-1, 1)).abs()
@@ -307,6 +326,9 @@ def test_prompts() -> None:
     [
         ({"inputLayout": "SBH"}, 'inputLayout is "SBH", wanted BSH'),
         ({"inputLayout": "BNSD_TND"}, 'inputLayout is "BNSD_TND"'),
+        ({"inputLayout": "BNSD_NSD"}, 'inputLayout is "BNSD_NSD"'),
+        ({"inputLayout": "NSD_BNSD"}, 'inputLayout is "NSD_BNSD"'),
+        ({"inputLayout": "NSD"}, r"query is float32\[3,4,5,16\], layout NSD wants 3 dimensions"),
         ({"numKeyValueHeads": 3}, "4 query heads are not a multiple of 3 key heads"),
         ({"actualSeqLengthsKvOptional": IntArray([1, 2])}, "actualSeqLengthsKv has 2 numbers, wanted 1 or at least 3"),
         ({"actualSeqLengthsKvOptional": IntArray([38])}, r"actualSeqLengthsKv\[0\] is 38, wanted 0 to 37"),
