@@ -135,6 +135,50 @@ def ring(**more: Any) -> Callable[[Any], Pairs]:
     return run
 
 
+def packed_ring(causal: bool, ends: list[int], **given: bool) -> Callable[[Any], Pairs]:
+    """Sequences of three lengths. Causal: each rank has two chunks of each; else of two batch entries one stretch of them all."""
+
+    def run(group: Any) -> Pairs:
+        import torch_npu
+        from megatron.core.packed_seq_params import PackedSeqParams
+        from mindspeed.core.context_parallel.ring_context_parallel import ring_context_parallel as names
+        from mindspeed.features.fusion.flash_attention import triangle
+
+        heads, size, tokens = 4, 16, ends[-1]
+        wholes = [same(tokens, h, size, seed=h + at).requires_grad_() for at, h in enumerate((4, 2, 2))]
+        gradient = same(tokens, heads, size, seed=9)
+        want = torch_npu.npu_fusion_attention(
+            *wholes, heads, "TND", scale=size**-0.5, atten_mask=triangle(gradient.device), sparse_mode=3,
+            actual_seq_qlen=ends, actual_seq_kvlen=ends,
+        )[0]  # fmt: skip
+        want.backward(gradient)
+
+        def of_sequences(whole: Tensor) -> Tensor:
+            chunks = [part.chunk(2 * WORLD) for part in whole.detach().tensor_split(ends[:-1])]
+            return torch.cat([part[at] for part in chunks for at in (RANK, -1 - RANK)])
+
+        def of_stretches(whole: Tensor) -> Tensor:
+            return whole.detach().view(BATCH, -1, whole[0].numel()).chunk(WORLD, 1)[RANK].transpose(0, 1)
+
+        mine = of_sequences if causal else of_stretches
+        lengths = torch.tensor([0, *ends] if given else ends, device="npu")
+        if causal and not given:
+            lengths //= WORLD
+        packed = PackedSeqParams(cu_seqlens_q=lengths, cu_seqlens_kv=lengths)
+        if given:
+            packed.cu_seqlens_q_padded = lengths
+        parts = [mine(whole).contiguous().requires_grad_() for whole in wholes]
+        settings = {"cp_group": group, "causal": causal}
+        found = names.ringattn_context_parallel(*parts, heads, settings, packed_seq_params=packed)
+        found.backward(mine(gradient))
+        return [
+            (found.detach(), mine(want)),
+            *((p.grad, mine(w.grad)) for p, w in zip(parts, wholes, strict=True)),
+        ]
+
+    return run
+
+
 def layer(kind: str, name: str, **config: Any) -> Callable[[Any], Pairs]:
     """A layer by its class, and Megatron's own."""
 
@@ -243,6 +287,9 @@ def cases() -> Iterator[tuple[str, Callable[[Any], Pairs]]]:
         ring(causal=True, cache_policy="half", cp_group_for_send_recv_overlap="there is one"),
     )
     yield "ring of all", ring(causal=False)
+    yield "ring of sequences", packed_ring(True, [4 * WORLD, 6 * WORLD, 12 * WORLD])
+    yield "ring of padded sequences", packed_ring(True, [4 * WORLD, 6 * WORLD, 12 * WORLD], padded=True)
+    yield "ring of stretches", packed_ring(False, [3, 5 * WORLD, 9 * WORLD, 10 * WORLD])
     for kind in ("Column", "Row"):
         yield f"mc2 {kind}", layer(kind, "mc2")
         yield f"coc {kind}", layer(kind, "coc", coc_mode=2, coc_parallel_num=2, coc_fused_kernel=False)

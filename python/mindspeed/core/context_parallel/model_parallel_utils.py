@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from mindspeed import absent
+from mindspeed.features.compatibility.context_parallel import get_context_parallel_group_for_send_recv_overlap
 
 __all__ = [
     "get_context_parallel_for_hybrid_ring_global_ranks",
@@ -17,6 +18,7 @@ __all__ = [
     "get_context_parallel_for_hybrid_ulysses_world_size",
     "get_context_parallel_group_for_hybrid_ring",
     "get_context_parallel_group_for_hybrid_ulysses",
+    "get_context_parallel_group_for_send_recv_overlap",
     "get_ring_group_for_intra_window",
     "get_ring_group_for_intra_window_send_recv_overlap",
     "get_ring_ranks_for_inter_window_dkv",
@@ -99,7 +101,6 @@ __getattr__ = absent.attributes(
                 "initialize_context_parallel_group_for_double_ring",
                 "initialize_context_parallel_group_for_hybrid_cp",
                 "initialize_context_parallel_group_for_send_recv_overlap",
-                "get_context_parallel_group_for_send_recv_overlap",
             ),
             _IN_MEGATRON,
         ),

@@ -119,6 +119,16 @@ def attend_to_all(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.T
     return attend
 
 
+def get_context_parallel_group_for_send_recv_overlap(
+    check_initialized: bool = True,
+) -> torch.distributed.ProcessGroup:
+    """What programs that are written for the original ask parallel_state for: that of the ring, whose messages travel beside a
+    step without a group of their own."""
+    from megatron.core import parallel_state
+
+    return parallel_state.get_context_parallel_group(check_initialized)
+
+
 _ATTENTION = "megatron.core.transformer.dot_product_attention:DotProductAttention"
 
 FEATURE = Feature(
@@ -128,5 +138,10 @@ FEATURE = Feature(
     patches=(
         Patch(f"{_ATTENTION}.__init__", accept_parts, wraps=True),
         Patch(f"{_ATTENTION}.forward", attend_to_all, wraps=True),
+        Patch(
+            "megatron.core.parallel_state:get_context_parallel_group_for_send_recv_overlap",
+            get_context_parallel_group_for_send_recv_overlap,
+            creates=True,
+        ),
     ),
 )

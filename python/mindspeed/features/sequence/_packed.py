@@ -58,16 +58,20 @@ def _once(packed: Any, key: tuple[str, int], make: Callable[[], Any]) -> Any:
 
 def halves(packed: Any, size: int, device: torch.device) -> Halves:
     def make() -> Halves:
-        parts = torch.tensor(lengths(packed, size))
-        last = parts.cumsum(0)
-        position = torch.arange(int(last[-1]))
-        sequence = torch.searchsorted(last, position, right=True)
-        is_second = position - (last - parts)[sequence] >= (parts // 2)[sequence]
-        first, second = (position[chosen].to(device) for chosen in (~is_second, is_second))
-        return Halves(last.tolist(), first, second)
+        return halves_of(torch.tensor(lengths(packed, size)).cumsum(0), device)
 
     found: Halves = _once(packed, ("halves", size), make)
     return found
+
+
+def halves_of(last: Tensor, device: torch.device) -> Halves:
+    """`last`: where a rank's parts of sequences end, on the host."""
+    parts = last.diff(prepend=last.new_zeros(1))
+    position = torch.arange(int(last[-1]))
+    sequence = torch.searchsorted(last, position, right=True)
+    is_second = position - (last - parts)[sequence] >= (parts // 2)[sequence]
+    first, second = (position[chosen].to(device) for chosen in (~is_second, is_second))
+    return Halves(last.tolist(), first, second)
 
 
 def order(packed: Any, size: int, exchanging: int, device: torch.device) -> Order:

@@ -47,6 +47,9 @@ class Ring:
     keep: float = 1.0  # what dropout keeps
     causal: bool = True
     mask: Tensor | None = None  # [..., own queries, whole sequence]; True where a key is hidden
+    stretches: bool = (
+        False  # rank r holds the r-th stretch of the sequence instead of two chunks; only with a mask
+    )
     slopes: Tensor | None = None  # of each head, by which scores fall off with the distance
     packed: Halves | None = None
     fused: bool = False  # merge by the operator
@@ -90,8 +93,7 @@ class Ring:
     def _visible(self, source: int, length: int) -> Part:
         every, half = slice(0, length), length // 2
         if self.mask is not None:
-            chunks = self.mask.chunk(2 * self.size, dim=-1)
-            mask = torch.cat([chunks[source], chunks[-1 - source]], dim=-1)
+            mask = self._hidden(self.mask, source)
             return Part(every, every, {"atten_mask": mask.contiguous(), "sparse_mode": MASK})
         if not self.causal:
             return Part(every, every, {})
@@ -100,6 +102,13 @@ class Ring:
         if source < self.rank:
             return Part(every, slice(0, half), {})
         return Part(slice(half, length), every, {})
+
+    def _hidden(self, mask: Tensor, source: int) -> Tensor:
+        """Of the keys that come from a rank."""
+        if self.stretches:
+            return mask.chunk(self.size, dim=-1)[source]
+        chunks = mask.chunk(2 * self.size, dim=-1)
+        return torch.cat([chunks[source], chunks[-1 - source]], dim=-1)
 
     def _of_packed(self, source: int, halves: Halves) -> Part:
         """The same of every sequence."""
