@@ -25,6 +25,8 @@ SENTENCES = {
     "`mindspeed plan` tells what a training command would do",
     "mindspeed.core.context_parallel": "context parallelism is Megatron's with the feature context-parallel, chosen by "
     "--context-parallel-size, and has no classes to build on",
+    "mindspeed.core.distill": "distillation is --qad-enable, which repatch() takes as well; "
+    "mindspeed.core.distill.logits_kl_loss has LogitsKLLoss",
     "mindspeed.core.distributed": "Megatron's own data parallelism and FSDP are used (--use-distributed-optimizer, "
     "--use-custom-fsdp)",
     "mindspeed.core.fp8_utils": "Megatron's own function makes the contexts, and --fp8-format and --fp8-recipe choose them",

@@ -85,7 +85,10 @@ IMPORTS = [
     ("the original's tests", "from mindspeed.core.context_parallel.utils import forward_update"),
     ("the original's tests", "from mindspeed.core.optimizer.fused_ema_adamw.fused_ema_adamw import "
                              "FusedEmaAdamW, fused_ema_adamw"),
+    ("the original's tests", "from mindspeed.core.distill.logits_kl_loss import LogitsKLLoss"),
     ("the original's tests", "from mindspeed.core.transformer.moe.moe_utils import get_mean"),
+    ("the original's tests", "from mindspeed.functional.npu_deterministic.npu_deterministic import "
+                             "extend_seed_all, npu_deterministic_wrapper"),
     ("the original's tests", "from mindspeed.fsdp.quantization.config import ScalingGranularity, ScalingGranularityEnum, "
                              "ScalingStrategyEnum, QuantRecipe"),
     ("the original's tests", "from mindspeed.fsdp.quantization.core.pre_quant_weight import PreQuantWeight"),
@@ -121,6 +124,7 @@ REFUSED = {
     "import mindspeed.core.context_parallel.adaptive_context_parallel.adaptive_context_parallel": "--context-parallel-size",
     "from mindspeed.core.context_parallel.adaptor import MindSpeedCPDotProductAttention": "context-parallel",
     "from mindspeed.core.context_parallel.model_parallel_utils import initialize_context_parallel_group_for_double_ring": "initialize_model_parallel",
+    "from mindspeed.core.distill.teacher_model_manager import TeacherModelManager": "--qad-enable",
     "from mindspeed.core.distributed.custom_fsdp.param_and_grad_buffer import gradient_reduce_preprocessing": "FSDP",
     "from mindspeed.core.memory.reuse_param.adaptor import reuse_fp32_param_init_wrapper": "repatch",
     "from mindspeed.core.megatron_basic.megatron_basic import get_device_wrapper": "nothing to register",

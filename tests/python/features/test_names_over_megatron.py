@@ -24,6 +24,7 @@ IMPORTS = [
     "MindSpeedMC2RowParallelLinear",
     "from mindspeed.core.tensor_parallel.unaligned_layers.adaptor import UnalignedColumnParallelLinearAdaptor, "
     "UnalignedRowParallelLinearAdaptor",
+    "from mindspeed.core.transformer.flash_attention.alibi.adaptor import MindSpeedDotProductAttention",
     "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention as ms_te_dpa",
     "import mindspeed.te.pytorch.attention.dot_product_attention.dot_product_attention",
     "import mindspeed.te.pytorch.module.grouped_linear",
@@ -100,6 +101,59 @@ def test_slopes_of_the_heads_of_a_rank(megatron):
 
     found = AlibiForFusionAttnSingleton.get_alibi_slopes_for_fusion_attn(4)
     assert found.device.type == DEVICE and found.tolist() == [2**-2, 2**-4, 2**-6, 2**-8] == get_slopes(4)
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_attention_with_slopes_whatever_the_flags_are(megatron, kind):
+    import megatron_gpt
+    from megatron.core.transformer.enums import AttnMaskType
+    from mindspeed.core.transformer.flash_attention.alibi.adaptor import MindSpeedDotProductAttention
+
+    length, heads, size = 12, 4, 8
+    config = megatron_gpt.config_of(megatron_gpt.Size(hidden=heads * size, heads=heads))
+    config.alibi_fusion_attn_type = kind
+    core = MindSpeedDotProductAttention(
+        config=config, layer_number=1, attn_mask_type=AttnMaskType.causal, attention_type="self"
+    )
+    assert core.pse.tolist() == [2**-2, 2**-4, 2**-6, 2**-8]
+    tensors = [torch.randn(length, 2, heads, size, requires_grad=True) for _ in "qkv"]
+    found = core(*(t.detach().to(DEVICE) for t in tensors), None)
+    q, k, v = (t.detach().double().permute(1, 2, 0, 3) for t in tensors)
+    distance = torch.arange(length) - torch.arange(length).unsqueeze(1)
+    scores = q @ k.mT / size**0.5 - core.pse.cpu().double().view(-1, 1, 1) * distance.abs()
+    want = scores.masked_fill(distance > 0, float("-inf")).softmax(-1) @ v
+    torch.testing.assert_close(
+        found.cpu().double(), want.permute(2, 0, 1, 3).flatten(2), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_the_divergence_of_words_as_a_module(megatron, reduction):
+    from mindspeed.core.distill.logits_kl_loss import LogitsKLLoss
+
+    student, teacher = (torch.randn(5, 2, 31) for _ in range(2))
+    twin = student.double().requires_grad_()
+    logs = [torch.log_softmax(t.double() / 2, -1) for t in (twin, teacher)]
+    want = 4 * torch.nn.functional.kl_div(*logs, reduction="none", log_target=True).sum(-1)
+    want = want if reduction == "none" else getattr(want, reduction)()
+    want.sum().backward()
+    on_device, of_teacher = student.to(DEVICE).requires_grad_(), teacher.to(DEVICE)
+    found = LogitsKLLoss(2.0, reduction)(on_device, of_teacher)
+    found.sum().backward()
+    torch.testing.assert_close(found.detach().cpu().double(), want.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(on_device.grad.cpu().double(), twin.grad, rtol=1e-5, atol=1e-6)
+    assert torch.equal(of_teacher.cpu(), teacher)
+
+
+def test_a_divergence_of_other_words_is_refused(megatron):
+    from mindspeed.core.distill.logits_kl_loss import LogitsKLLoss
+
+    with pytest.raises(ValueError, match="wanted the same"):
+        LogitsKLLoss()(torch.ones(2, 3), torch.ones(2, 4))
+    with pytest.raises(ValueError, match="reduction is 'batchmean', wanted one of mean, sum, none"):
+        LogitsKLLoss(reduction="batchmean")
+    with pytest.raises(ValueError, match="temperature is 0"):
+        LogitsKLLoss(temperature=0)
 
 
 def test_layers_train_as_pytorch_s(megatron):

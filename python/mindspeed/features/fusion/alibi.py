@@ -46,18 +46,23 @@ def table(of_heads: Tensor, queries: int, keys: int, opposite: bool, dtype: torc
     return (of_heads.view(1, -1, 1, 1) * distance).to(dtype)
 
 
-def bias(core: Any, query: Tensor, keys: int) -> dict[str, Any]:
-    """Options of the operator, for queries [s, b, ...] of this rank's heads."""
+def slopes_of(core: Any, device: torch.device) -> Tensor:
+    """Of this rank's heads."""
     from megatron.core import parallel_state
 
-    config, queries = core.config, query.shape[0]
     place, parts = getattr(core, "part_of_heads", (0, 1))  # where ranks exchange heads for sequence
-    of_heads = slopes_of_rank(
-        config.num_attention_heads,
+    return slopes_of_rank(
+        core.config.num_attention_heads,
         parallel_state.get_tensor_model_parallel_rank() * parts + place,
         parallel_state.get_tensor_model_parallel_world_size() * parts,
-        query.device,
+        device,
     )
+
+
+def bias(core: Any, query: Tensor, keys: int) -> dict[str, Any]:
+    """Options of the operator, for queries [s, b, ...] of this rank's heads."""
+    config, queries = core.config, query.shape[0]
+    of_heads = slopes_of(core, query.device)
     if config.alibi_fusion_attn_type == MADE:
         return {
             "pse": of_heads,
