@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 import torch
 import torchrun
 from mindspeed import megatron_adaptor
-from mindspeed.adaptor import ConfigurationError
+from mindspeed.adaptor import ConfigurationError, Level, rules
 from mindspeed.adaptor.native import function
 from mindspeed.features.optimizer import _muon
+from mindspeed.features.optimizer import muon_optimizer as feature
 
 JOB = Path(__file__).parents[2] / "support" / "muon_job.py"
 SIZE = megatron_gpt.Size(llama=True)
@@ -249,3 +251,23 @@ def test_what_muon_does_not_do_is_refused(muon: Any, flags: dict[str, Any], mess
     muon()
     with pytest.raises(ConfigurationError, match=message):
         megatron_adaptor.repatch(flags)
+
+
+@pytest.mark.parametrize("version", ["0.16.1", "0.18.2"])
+def test_a_later_release_runs_its_own(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setattr(rules, "installed_version", lambda name: version)
+    monkeypatch.setattr(feature, "installed_version", lambda name: version)
+    own, args = feature.FEATURE.native, Namespace(optimizer="muon", fp16=True, muon_nesterov=True)
+    assert own is not None and rules.by_megatron(feature.FEATURE) is own
+    (choice,) = rules.choose([feature.FEATURE], args, Level.COMPATIBILITY)
+    assert choice.on and choice.reason.endswith("by Megatron's own --optimizer muon")
+    assert not [patch for patch in feature.FEATURE.patches if patch.fits(lambda name: version)]
+    own.adjust(args)
+    assert not hasattr(args, "muon_use_nesterov")
+    args.muon_use_nesterov = False
+    own.adjust(args)
+    assert args.muon_use_nesterov is True
+    assert list(own.check(args)) == []
+    args.muon_coefficient_type = "simple"
+    said = "".join(own.check(args))
+    assert ("no --muon-coefficient-type before 0.18 (0.16.1 is installed)" in said) == (version == "0.16.1")

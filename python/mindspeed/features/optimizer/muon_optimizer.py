@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from mindspeed.adaptor import Feature, Flag, Level, Patch, session
-from mindspeed.adaptor.importing import module_exists
+from mindspeed.adaptor import Feature, Flag, Level, Native, Patch, session
 from mindspeed.adaptor.versions import installed_version, release
 from mindspeed.features.optimizer import _muon
 
 NAMES = ("muon", "dist_muon")
+_MEGATRONS = "0.16"
 _PRECISIONS = {"low": torch.bfloat16, "medium": torch.bfloat16, "high": torch.float32}
 _SHARING = ("blockwise", "duplicated", "distributed")
 _ATTRIBUTE = "muon_matrix"
@@ -38,29 +38,16 @@ _OTHERS = {
 }
 
 
-@functools.cache
-def is_native() -> bool:
-    """Whether the Megatron that is installed has an optimizer of this name."""
-    return module_exists("megatron.core.optimizer.muon")
-
-
 def is_chosen(args: Any) -> bool:
     return getattr(args, "optimizer", "adam") in NAMES
 
 
 def adjust(args: Any) -> None:
-    if is_native():
-        if hasattr(args, "muon_use_nesterov"):  # its name in 0.16 and 0.17
-            args.muon_use_nesterov = args.muon_use_nesterov or args.muon_nesterov
-        return
     if args.optimizer == "dist_muon":
         args.optimizer, args.use_distributed_optimizer = "muon", True
 
 
 def check(args: Any) -> Iterator[str]:
-    if is_native():
-        yield from _beyond_megatron(args)
-        return
     if args.muon_num_ns_steps < 1:
         yield f"--muon-num-ns-steps is {args.muon_num_ns_steps}, wanted 1 or more"
     if not 0.0 <= args.muon_momentum < 1.0:
@@ -72,7 +59,12 @@ def check(args: Any) -> Iterator[str]:
             yield sentence
 
 
-def _beyond_megatron(args: Any) -> Iterator[str]:
+def with_megatrons(args: Any) -> None:
+    if hasattr(args, "muon_use_nesterov"):  # its name in 0.16 and 0.17
+        args.muon_use_nesterov = args.muon_use_nesterov or args.muon_nesterov
+
+
+def check_megatrons(args: Any) -> Iterator[str]:
     version = installed_version("megatron-core")
     if version is None or release(version) >= release("0.18.0"):
         return
@@ -154,7 +146,7 @@ def with_muon(make: Callable[..., Any]) -> Callable[..., Any]:
     def get_megatron_optimizer(*args: Any, **kwargs: Any) -> Any:
         bound = inspect.signature(make).bind(*args, **kwargs).arguments
         config = bound["config"]
-        if config.optimizer not in NAMES or is_native():
+        if config.optimizer not in NAMES:
             return make(*args, **kwargs)
         given = session.current_arguments()
         no_decay = _no_decay(given, bound.get("no_weight_decay_cond"))
@@ -259,9 +251,8 @@ def whole_gradients(init: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(init)
     def __init__(self: Any, config: Any, ddp_config: Any, *args: Any, **kwargs: Any) -> None:
-        if not is_native():
-            ddp_config = dataclasses.replace(ddp_config, use_distributed_optimizer=False)
-        init(self, config, ddp_config, *args, **kwargs)
+        whole = dataclasses.replace(ddp_config, use_distributed_optimizer=False)
+        init(self, config, whole, *args, **kwargs)
 
     return __init__
 
@@ -304,11 +295,12 @@ FEATURE = Feature(
     ),
     check=check,
     adjust=adjust,
+    native=Native(since=_MEGATRONS, flag="--optimizer muon", adjust=with_megatrons, check=check_megatrons),
     patches=(
-        Patch("megatron.core.optimizer:get_megatron_optimizer", with_muon, wraps=True),
+        Patch("megatron.core.optimizer:get_megatron_optimizer", with_muon, wraps=True, until=_MEGATRONS),
         Patch(
             "megatron.core.distributed.distributed_data_parallel:DistributedDataParallel.__init__", whole_gradients,
-            wraps=True,
+            wraps=True, until=_MEGATRONS,
         ),
     ),
 )  # fmt: skip
