@@ -61,8 +61,11 @@ def slopes_of(core: Any, device: torch.device) -> Tensor:
 
 def bias(core: Any, query: Tensor, keys: int) -> dict[str, Any]:
     """Options of the operator, for queries [s, b, ...] of this rank's heads."""
-    config, queries = core.config, query.shape[0]
-    of_heads = slopes_of(core, query.device)
+    return bias_of(slopes_of(core, query.device), core.config, query, keys)
+
+
+def bias_of(of_heads: Tensor, config: Any, query: Tensor, keys: int) -> dict[str, Any]:
+    queries = query.shape[0]
     if config.alibi_fusion_attn_type == MADE:
         return {
             "pse": of_heads,

@@ -15,12 +15,12 @@ from mindspeed.features.fusion.flash_attention import by_operator
 __all__ = ["MindSpeedDotProductAttention"]
 
 
-class MindSpeedDotProductAttention(DotProductAttention):  # type: ignore[misc]
+class MindSpeedDotProductAttention(DotProductAttention):
     """By the fused operator, with a bias whatever the flags are. pse: by how much scores of this rank's heads fall off."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.score_bias = alibi.bias
         self.pse: Tensor = alibi.slopes_of(self, torch.device("npu", torch.npu.current_device()))
+        self.score_bias = lambda core, query, keys: alibi.bias_of(core.pse, core.config, query, keys)
 
     forward = by_operator(DotProductAttention.forward)
