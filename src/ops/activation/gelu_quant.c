@@ -4,27 +4,10 @@
  *     static    y = round(gelu(x) * scale + offset)          one number of each for all, or for each of a row
  *     dynamic   z = gelu(x) * scale (or without), y = round(z / (max |z| / highest)) of each row
  */
-#include "quant.h"
-
-HC_KERNEL(gelu_quant_row, (size_t n, float *x, bool by_tanh))
-
-#ifdef HC_ISA
-#include "gelu_math.h"
-
-/* In place. */
-void HC_FN(gelu_quant_row)(size_t n, float *x, bool by_tanh) {
-    size_t i = 0;
-    for (; i + HC_VL <= n; i += HC_VL) {
-        const vf v = vf_load(x + i);
-        vf_store(x + i, by_tanh ? hc_gelu_tanh_vf(v) : hc_gelu_vf(v));
-    }
-    if (i == n) return;
-    const vf v = vf_load_part(x + i, n - i);
-    vf_store_part(x + i, by_tanh ? hc_gelu_tanh_vf(v) : hc_gelu_vf(v), n - i);
-}
-
-#else
 #include <string.h>
+
+#include "activate.h"
+#include "quant.h"
 
 enum slot { SELF, SCALE, OFFSET, Y, OUT_SCALE, SLOTS };
 
@@ -68,7 +51,7 @@ static void dynamic_row(const struct job *j, size_t row, float *x) {
 static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
     const struct job *j = ctx;
     (void)spare;
-    HC_DISPATCH(gelu_quant_row)(j->n, x, j->a->by_tanh);
+    HC_DISPATCH(hc_activate)(j->n, x, j->a->by_tanh ? HC_ACTIVATION_GELU_TANH : HC_ACTIVATION_GELU);
     if (j->a->dynamic) dynamic_row(j, row, x);
     else static_row(j, x);
     hc_quant_store(&j->a->target, j->y, row, j->n, x);
@@ -173,4 +156,3 @@ HC_API aclnnStatus aclnnGeluQuantGetWorkspaceSize(const aclTensor *self, const a
                    HC_IN_OPT(inputOffsetOptional), HC_OUT(y), HC_OUT_OPT(outScaleOptional));
 }
 HC_OP_LAUNCH(aclnnGeluQuant)
-#endif

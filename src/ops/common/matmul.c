@@ -3,6 +3,10 @@
 #include "elementwise.h"
 #include "matmul.h"
 
+/* Names of the interface, for messages. */
+static const char *out_name(const struct hc_matmul *op) { return op->out_name ? op->out_name : "out"; }
+static const char *self_name(const struct hc_matmul *op) { return op->self_name ? op->self_name : "self"; }
+
 /* The planned product without addresses, which may change between runs. */
 struct args {
     struct hc_gemm g;
@@ -42,12 +46,13 @@ static aclnnStatus check_rank(const struct hc_matmul *op, const aclTensor *t, co
 static aclnnStatus check_dtypes(const struct hc_matmul *op) {
     const int block = hc_gemm_compute(op->a->dtype, op->b->dtype, op->out->dtype);
     HC_CHECK(block >= 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, %s %s, out %s: wanted numbers of one kind (float32, float16 and bfloat16; "
+             "%s: %s is %s, %s %s, %s %s: wanted numbers of one kind (float32, float16 and bfloat16; "
              "float64; integers; complex)",
-             op->name, op->a_name, HC_SHOW(op->a), op->b_name, HC_SHOW(op->b), HC_SHOW(op->out));
+             op->name, op->a_name, HC_SHOW(op->a), op->b_name, HC_SHOW(op->b), out_name(op),
+             HC_SHOW(op->out));
     HC_CHECK(op->self == NULL || hc_compute_block(op->self->dtype) == (enum hc_block)block,
-             ACLNN_ERR_PARAM_INVALID, "%s: self is %s, wanted the kind of number of %s, %s", op->name,
-             HC_SHOW(op->self), op->a_name, HC_SHOW(op->a));
+             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted the kind of number of %s, %s", op->name,
+             self_name(op), HC_SHOW(op->self), op->a_name, HC_SHOW(op->a));
     const aclScalar *factors[] = {op->alpha, op->beta};
     for (int i = 0; i < 2; i++) {
         const bool real = factors[i] != NULL && !hc_dtype_is_integral(factors[i]->dtype);
@@ -103,7 +108,7 @@ static bool product_view(const struct hc_matmul *op, const aclTensor *t, const i
 aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     HC_TRY(check_rank(op, op->a, op->a_name, op->a_rank));
     HC_TRY(check_rank(op, op->b, op->b_name, op->b_rank));
-    HC_CHECK(op->out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", op->name);
+    HC_CHECK(op->out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", op->name, out_name(op));
     HC_CHECK(op->cube_math_type >= 0 && op->cube_math_type <= 4, ACLNN_ERR_PARAM_INVALID,
              "%s: cubeMathType is %d, wanted 0 to 4", op->name, op->cube_math_type);
     HC_TRY(check_dtypes(op));
@@ -113,7 +118,7 @@ aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     HC_TRY(matrix_views(op, &a, &b, shape, &rank));
     const aclTensor wanted = hc_tensor_view(op->out->dtype, shape, rank, NULL);
     HC_CHECK(product_view(op, op->out, shape, rank, &out), ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s, wanted the shape of the product %s of %s %s and %s %s", op->name,
+             "%s: %s is %s, wanted the shape of the product %s of %s %s and %s %s", op->name, out_name(op),
              HC_SHOW(op->out), HC_SHOW(&wanted), op->a_name, HC_SHOW(op->a), op->b_name, HC_SHOW(op->b));
     *g = (struct hc_gemm){.m = (size_t)shape[rank - 2],
                           .n = (size_t)shape[rank - 1],
@@ -128,7 +133,7 @@ aclnnStatus hc_matmul_describe(const struct hc_matmul *op, struct hc_gemm *g) {
     if (op->self == NULL) return 0;
     HC_CHECK(hc_broadcast_to(op->self, op->out->shape, op->out->rank, &spread) &&
                  product_view(op, &spread, shape, rank, &self),
-             ACLNN_ERR_PARAM_INVALID, "%s: self is %s, which does not broadcast to %s", op->name,
+             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, which does not broadcast to %s", op->name, self_name(op),
              HC_SHOW(op->self), HC_SHOW(op->out));
     set_matrix(&g->self, &self);
     return 0;

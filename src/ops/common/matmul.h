@@ -8,6 +8,7 @@ struct hc_matmul {
     const char *name;
     const aclTensor *a, *b, *out;
     const char *a_name, *b_name;
+    const char *self_name, *out_name; /* NULL: self, out */
     int32_t a_rank, b_rank; /* required ranks; 0: any from 1 */
     const aclTensor *self;  /* NULL: none; may be out */
     bool in_place;          /* self is out, one operand */

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Activations of a row in float32, in place, for operators that do more with the row. */
+#pragma once
+#include "op.h"
+
+/* X(kind, word): the word of the interface. */
+#define HC_FOR_ACTIVATIONS(X)                                                                                \
+    X(RELU, "relu")                                                                                          \
+    X(GELU, "gelu")                                                                                          \
+    X(GELU_TANH, "gelu_tanh")                                                                                \
+    X(FAST_GELU, "fastgelu")                                                                                 \
+    X(SILU, "silu")
+enum hc_activation {
+#define X(kind, word) HC_ACTIVATION_##kind,
+    HC_FOR_ACTIVATIONS(X)
+#undef X
+};
+
+HC_KERNEL(hc_activate, (size_t n, float *x, enum hc_activation kind))
+/* x[i] = f(x[i]) * y[i]. */
+HC_KERNEL(hc_activate_gated, (size_t n, float *x, const float *y, enum hc_activation kind))
