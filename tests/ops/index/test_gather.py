@@ -1,4 +1,4 @@
-"""aclnnGather, aclnnIndexSelect, aclnnEmbedding, aclnnEmbeddingDenseBackward."""
+"""aclnnGather, aclnnGatherV3, aclnnIndexSelect, aclnnEmbedding, aclnnEmbeddingDenseBackward."""
 
 from __future__ import annotations
 
@@ -52,6 +52,70 @@ def test_gather_from_a_table_larger_than_the_cache(dtype: torch.dtype) -> None:
         index[..., rows - 1, shape[-1] - 4] = shape[dim]
         with pytest.raises(OperatorError, match=f"index {shape[dim]} at position"):
             call("aclnnGather", x, dim, index, out)
+
+
+@pytest.mark.parametrize("dtype", ALL)
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32])
+def test_gather_in_the_place_of_a_dimension(dtype: torch.dtype, kind: torch.dtype) -> None:
+    for shape in ((6,), (6, 5), (6, 3, 8)):
+        for _, x in layouts(make(shape, dtype)):
+            for dim in range(-len(shape), len(shape)):
+                for index in (
+                    indices((), shape[dim]),
+                    indices((7,), shape[dim]),
+                    indices((2, 3, 4), shape[dim]),
+                ):
+                    want = torch.index_select(x, dim, index.flatten())
+                    want = want.reshape(
+                        (*shape[: dim % len(shape)], *index.shape, *shape[dim % len(shape) + 1 :])
+                    )
+                    for _, out in layouts(torch.empty_like(want)):
+                        call("aclnnGatherV3", x, dim, index.to(kind), 0, 1, out)
+                        assert torch.equal(out, want)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gather_of_batches(batch: int) -> None:
+    """Each batch has indices of its own."""
+    for dim in range(batch, 4):
+        x = make((2, 3, 4, 5), torch.float32)
+        for more in ((), (6,), (2, 3)):
+            for _, index in layouts(indices((*x.shape[:batch], *more), x.shape[dim])):
+                parts = [
+                    torch.index_select(row, dim - batch, at.flatten()).reshape(
+                        *row.shape[: dim - batch], *more, *row.shape[dim - batch + 1 :]
+                    )
+                    for row, at in zip(x.flatten(0, batch - 1), index.flatten(0, batch - 1), strict=True)
+                ]
+                want = torch.stack(parts).unflatten(0, x.shape[:batch])
+                out = torch.empty_like(want)
+                call("aclnnGatherV3", x, dim, index, batch, 0, out)
+                assert torch.equal(out, want)
+
+
+def test_gather_in_place_of_a_dimension_refuses() -> None:
+    x, index, out = torch.ones(2, 3), torch.zeros(4, dtype=torch.int64), torch.empty(2, 4)
+
+    def refused(match: str, *args: object) -> None:
+        with pytest.raises(OperatorError, match=f"aclnnGatherV3: {match}"):
+            call("aclnnGatherV3", *args)
+
+    for i, name in ((0, "self"), (2, "index"), (5, "out")):
+        args = [x, 1, index, 0, 1, out]
+        args[i] = None
+        refused(f"{name} is null", *args)
+    refused("dim is 2", x, 2, index, 0, 1, out)
+    refused("batchDims is 2", x, 1, index, 2, 1, out)
+    refused("batchDims is -1", x, 1, index, -1, 1, out)
+    refused("mode is 2", x, 1, index, 0, 2, out)
+    refused("index is float32", x, 1, x, 0, 1, out)
+    refused(r"index is int64\[4\], self float32\[2,3\]: wanted the same 1 first", x, 1, index, 1, 1, out)
+    refused(r"out is float32\[2,3\], wanted float32\[2,4\]", x, 1, index, 0, 1, x)
+    refused("index 3 at position", x, 1, index + 3, 0, 1, out)
+    call("aclnnGatherV3", torch.ones(0, 3), 1, index, 0, 1, torch.empty(0, 4))
+    y = torch.arange(12.0).reshape(4, 3)
+    call("aclnnGatherV3", y, 0, torch.tensor([3, 2, 1, 0]), 0, 1, y)
+    assert torch.equal(y, torch.arange(12.0).reshape(4, 3).flip(0))
 
 
 def test_scalars_and_empty() -> None:
