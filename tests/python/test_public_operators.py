@@ -14,6 +14,7 @@ import torch
 import torch_npu
 from mindspeed.ops.dropout_add_layer_norm import npu_dropout_add_layer_norm
 from mindspeed.ops.dropout_add_rms_norm import npu_dropout_add_rms_norm
+from mindspeed.ops.ffn import npu_ffn
 from mindspeed.ops.fusion_attention_v2 import npu_fusion_attention, npu_fusion_attention_grad
 from mindspeed.ops.gmm import npu_gmm, npu_gmm_v2
 from mindspeed.ops.npu_apply_fused_adamw_v2 import npu_apply_fused_adamw_v2
@@ -31,7 +32,6 @@ REFUSED = {
     "weight_quant_gmm": ("npu_weight_quant_gmm", "npu_weight_quant_gmm_v2"),
     "gmm_mxfp8": ("npu_quant_group_gemm",),
     "gmm_w4a8": ("npu_gmm",),
-    "ffn": ("npu_ffn",),
     "npu_all_to_all_all_gather_bmm": ("npu_alltoall_allgather_bmm",),
     "npu_bmm_reduce_scatter_all_to_all": ("npu_bmm_reducescatter_alltoall",),
     "npu_grouped_mat_mul_all_reduce": ("npu_grouped_mat_mul_all_reduce",),
@@ -286,3 +286,19 @@ def test_experts_from_tokens_to_tokens(dtype: torch.dtype) -> None:
     for got, wanted in pairs:
         error = (got.detach().cpu().double() - wanted.detach()).norm() / wanted.detach().norm()
         assert error < (1e-5 if dtype is torch.float32 else 3e-2)  # NaN fails too
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_feed_forward(experts: bool) -> None:
+    x, counts = torch.randn(9, 6), torch.tensor([4, 0, 5])
+    w1, w2, b1 = torch.randn(3, 6, 8), torch.randn(3, 8, 6), torch.randn(3, 8)
+    if experts:
+        owner = torch.repeat_interleave(torch.arange(3), counts)
+        hidden = torch.einsum("tk,tkn->tn", x, w1[owner]) + b1[owner]
+        theirs = torch.einsum("tn,tnk->tk", torch.nn.functional.gelu(hidden), w2[owner])
+        given = [t.npu() for t in (x, w1, w2)]
+        near(npu_ffn(*given, "gelu", expert_tokens=counts.npu(), bias1=b1.npu()), theirs)
+        near(npu_ffn(*given, "gelu", expert_tokens_index=counts.cumsum(0).npu(), bias1=b1.npu()), theirs)
+    else:
+        theirs = torch.relu(x @ w1[0] + b1[0]) @ w2[0]
+        near(npu_ffn(x.npu(), w1[0].npu(), w2[0].npu(), "relu", bias1=b1[0].npu()), theirs)

@@ -9,9 +9,9 @@ struct hc_matmul {
     const aclTensor *a, *b, *out;
     const char *a_name, *b_name;
     const char *self_name, *out_name; /* NULL: self, out */
-    int32_t a_rank, b_rank; /* required ranks; 0: any from 1 */
-    const aclTensor *self;  /* NULL: none; may be out */
-    bool in_place;          /* self is out, one operand */
+    int32_t a_rank, b_rank;           /* required ranks; 0: any from 1 */
+    const aclTensor *self;            /* NULL: none; may be out */
+    bool in_place;                    /* self is out, one operand */
     const aclScalar *alpha, *beta;
     int8_t cube_math_type; /* accepted and checked; products of float32 are always exact to float32 */
 };
