@@ -323,6 +323,30 @@ aclnnStatus hc_mx_quantise(const char *name, const struct hc_mx *mx, const aclTe
     return status;
 }
 
+/* Two fp4 share a byte of y. */
+aclnnStatus hc_mx_quantise_groups(const char *name, const struct hc_mx *mx, const aclTensor *x,
+                                  const int64_t *ends, size_t groups, const aclTensor *y,
+                                  const aclTensor *scale) {
+    const size_t n = (size_t)x->shape[1], per_byte = hc_is_fp4(mx->format.dtype) ? 2 : 1;
+    size_t first = 0;
+    memset(hc_data(scale), 0, hc_numel(scale));
+    for (size_t g = 0; g < groups; g++) {
+        const size_t pair = first / (2 * mx->block) + g;
+        const struct hc_mx_run r = {.mx = mx,
+                                    .outer = 1,
+                                    .n = (size_t)ends[g] - first,
+                                    .inner = n,
+                                    .x = hc_data(x) + first * n * (size_t)x->item_size,
+                                    .dtype = x->dtype,
+                                    .y = (uint8_t *)hc_data(y) + first * n / per_byte,
+                                    .scale = (uint8_t *)hc_data(scale) + pair * SCALES_IN_PAIR * n};
+        HC_TRY(hc_mx_run(name, &r));
+        first = (size_t)ends[g];
+    }
+    memset(hc_data(y) + first * n / per_byte, 0, ((size_t)x->shape[0] - first) * n / per_byte);
+    return 0;
+}
+
 /* ---- squares ---- */
 
 struct square_job {

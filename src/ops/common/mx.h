@@ -52,6 +52,12 @@ aclnnStatus hc_mx_run(const char *name, const struct hc_mx_run *r);
 /* The same for a contiguous x, with y and scale of any strides. */
 aclnnStatus hc_mx_quantise(const char *name, const struct hc_mx *mx, const aclTensor *x, int32_t axis,
                            const aclTensor *y, const aclTensor *scale);
+/* A matrix along the rows of each group, whose ends are in order: blocks begin anew at every group, and the
+ * scales of group g begin at pair ends[g - 1] / 64 + g. Pairs between groups are 0, and so are rows of y
+ * behind the last group. Everything is contiguous; y of fp4 is its bytes. */
+aclnnStatus hc_mx_quantise_groups(const char *name, const struct hc_mx *mx, const aclTensor *x,
+                                  const int64_t *ends, size_t groups, const aclTensor *y,
+                                  const aclTensor *scale);
 /* Squares of 32 by 32 of the last two dimensions share a scale: one y, with the scales of both axes. x is
  * contiguous. */
 aclnnStatus hc_mx_square(const char *name, const struct hc_mx *mx, const aclTensor *x, const aclTensor *y,

@@ -150,16 +150,16 @@ void hc_quant_row(const struct hc_quant_target *target, const struct hc_quant_sc
 
 /* Into our memory first: another thread may write the caller's. */
 aclnnStatus hc_quant_read_groups(const char *name, const char *arg, const aclTensor *index, int64_t rows,
-                                 int64_t *ends) {
+                                 bool some, int64_t *ends) {
     const int64_t groups = index->numel;
     const aclTensor copy = hc_tensor_view(ACL_INT64, &groups, 1, ends);
     HC_TRY(hc_copy(&copy, index));
     for (int64_t g = 0; g < groups; g++) {
-        const int64_t lowest = g == groups - 1 ? rows : g > 0 ? ends[g - 1] : 0;
-        HC_CHECK(
-            ends[g] >= lowest && ends[g] <= rows, ACLNN_ERR_PARAM_INVALID,
-            "%s: %s[%lld] is %lld, wanted %lld to %lld: ends of groups of rows, the last the number of rows",
-            name, arg, (long long)g, (long long)ends[g], (long long)lowest, (long long)rows);
+        const int64_t lowest = g == groups - 1 && !some ? rows : g > 0 ? ends[g - 1] : 0;
+        HC_CHECK(ends[g] >= lowest && ends[g] <= rows, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s[%lld] is %lld, wanted %lld to %lld: ends of groups of rows%s", name, arg,
+                 (long long)g, (long long)ends[g], (long long)lowest, (long long)rows,
+                 some ? "" : ", the last the number of rows");
     }
     return 0;
 }

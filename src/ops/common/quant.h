@@ -83,9 +83,10 @@ struct hc_quant_scale hc_quant_scale_of(const struct hc_quant_target *target, st
 /* x = round(x / scale + offset). */
 void hc_quant_row(const struct hc_quant_target *target, const struct hc_quant_scale *by, size_t n, float *x);
 
-/* The ends of groups of rows, read once: in order, and the last is `rows`. `ends` has room for all. */
+/* The ends of groups of rows, read once: in order, and the last is `rows`, or may be less where groups need
+ * not be of all of them (`some`). `ends` has room for all. */
 aclnnStatus hc_quant_read_groups(const char *name, const char *arg, const aclTensor *index, int64_t rows,
-                                 int64_t *ends);
+                                 bool some, int64_t *ends);
 
 /* Rows of n elements of a contiguous floating point tensor on the pool, each in float32 in memory of the
  * thread's that `row` may write; `spare` is as much again. Called in any order. */

@@ -3,6 +3,8 @@
 #include "swiglu.h"
 
 HC_KERNEL(swiglu_row, (size_t n, float *y, const float *a, const float *b, const struct hc_swiglu_gate *gate))
+HC_KERNEL(swiglu_grad_row, (size_t n, float *da, float *db, const float *a, const float *b, const float *grad,
+                            const struct hc_swiglu_gate *gate))
 
 #ifdef HC_ISA
 #include "simd_math.h"
@@ -21,6 +23,31 @@ void HC_FN(swiglu_row)(size_t n, float *y, const float *a, const float *b,
         vf_store_part(y + i, activate(vf_load_part(a + i, n - i), vf_load_part(b + i, n - i), gate), n - i);
 }
 
+/* Where there is no limit nothing reaches it, infinity neither: no comparison with NaN is true. */
+static inline void differentiate(vf a, vf b, vf grad, const struct hc_swiglu_gate *g, vf *da, vf *db) {
+    const vf limit = vf_set(g->limit), alpha = vf_set(g->alpha);
+    const vf cut = vf_set(g->limit < __builtin_inff() ? g->limit : __builtin_nanf(""));
+    const vf x = vf_min(a, limit), y = vf_max(vf_min(b, limit), -limit);
+    const vf s = vf_sigmoid(alpha * x), linear = x * s;
+    *da = vf_select(a >= cut, vf_zero(), grad * (y + vf_set(g->shift)) * (s + alpha * linear * (1.0f - s)));
+    *db = vf_select(vf_abs(b) >= cut, vf_zero(), grad * linear);
+}
+void HC_FN(swiglu_grad_row)(size_t n, float *da, float *db, const float *a, const float *b, const float *grad,
+                            const struct hc_swiglu_gate *gate) {
+    vf x, y;
+    size_t i = 0;
+    for (; i + HC_VL <= n; i += HC_VL) {
+        differentiate(vf_load(a + i), vf_load(b + i), vf_load(grad + i), gate, &x, &y);
+        vf_store(da + i, x);
+        vf_store(db + i, y);
+    }
+    if (i == n) return;
+    differentiate(vf_load_part(a + i, n - i), vf_load_part(b + i, n - i), vf_load_part(grad + i, n - i), gate,
+                  &x, &y);
+    vf_store_part(da + i, x, n - i);
+    vf_store_part(db + i, y, n - i);
+}
+
 #else
 /* Pairs are taken apart first, so that there is one loop. */
 float *hc_swiglu_of_row(const struct hc_swiglu *s, size_t n, float *x, float *spare) {
@@ -31,5 +58,12 @@ float *hc_swiglu_of_row(const struct hc_swiglu *s, size_t n, float *x, float *sp
     for (size_t i = 0; i < n; i++) spare[i] = x[2 * i], spare[n + i] = x[2 * i + 1];
     HC_DISPATCH(swiglu_row)(n, x, spare, spare + n, &s->gate);
     return x;
+}
+
+/* Halves only: no operator asks for the gradient of pairs. */
+void hc_swiglu_grad_of_row(const struct hc_swiglu *s, size_t n, float *out, const float *x,
+                           const float *grad) {
+    const size_t a = s->left ? 0 : n, b = s->left ? n : 0;
+    HC_DISPATCH(swiglu_grad_row)(n, out + a, out + b, x + a, x + b, grad, &s->gate);
 }
 #endif

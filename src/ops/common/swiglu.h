@@ -17,3 +17,7 @@ static const struct hc_swiglu_gate HC_SWIGLU_PLAIN = {__builtin_inff(), 1, 0};
 
 /* n results of 2n elements into one of the two, which is returned; `spare` has room for 2n. */
 float *hc_swiglu_of_row(const struct hc_swiglu *s, size_t n, float *x, float *spare);
+/* Gradients of both halves of x, of 2n elements in halves, into `out`, which may be x: n results' gradients
+ * are `grad`. What a limit has cut has none. */
+void hc_swiglu_grad_of_row(const struct hc_swiglu *s, size_t n, float *out, const float *x,
+                           const float *grad);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A product with what follows it, in one pass: out = f(x1 @ x2 + bias) or (x1 @ x2 + bias) op x3. What
- * follows is done in float32 to runs of a row while they are in the cache, and the result is rounded once. */
+/* A product with what follows it: out = f(x1 @ x2 + bias) or (x1 @ x2 + bias) op x3, to runs of a row while
+ * they are in the cache. As the operators in turn would, what follows gets the product in out's type, and
+ * computes in float32; with cubeMathType 4, which clients ask for where they want that, nothing is rounded
+ * before the end. */
 #include <string.h>
 
 #include "activate.h"
@@ -25,17 +27,27 @@ struct args {
     struct hc_gemm g;
     int what;
     enum hc_activation activation;
-    bool has_bias;
+    bool has_bias, rounds; /* rounds: the product, to out's type */
 };
 
 enum slot { X1, X2, BIAS, X3, OUT };
+
+enum { RUN = 256, USE_FP32_ADD = 4 };
 
 /* x3 as rows: of a tensor of out's shape, whose strides may be 0. */
 struct third {
     const struct args *a;
     const aclTensor *x3;
     hc_load_fn *load;
+    aclDataType dtype; /* of out */
 };
+
+/* To the type and back. */
+static void round_run(aclDataType dtype, size_t n, float *x) {
+    char rounded[RUN * sizeof(float)];
+    hc_store_for(dtype, HC_F32)(n, rounded, 1, x);
+    hc_load_for(dtype, HC_F32)(n, x, rounded, 1);
+}
 
 /* Of the first element of a row of matrix `batch`, in row-major order of the dimensions before the last two.
  */
@@ -48,21 +60,28 @@ static int64_t row_offset(const aclTensor *t, size_t batch, size_t row) {
     return offset;
 }
 
-static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, float *x) {
-    enum { RUN = 256 };
-    const struct third *t = ctx;
+/* Some elements of one row of the product. */
+static void finish_run(const struct third *t, size_t n, const char *third, float *x) {
+    float y[RUN];
+    if (t->a->rounds) round_run(t->dtype, n, x);
     if (t->a->what == ACTIVATE) {
         HC_DISPATCH(hc_activate)(n, x, t->a->activation);
         return;
     }
-    const int64_t step = t->x3->stride[t->x3->rank - 1];
-    const int64_t first = row_offset(t->x3, batch, row) + (int64_t)col * step;
-    float y[RUN];
-    for (size_t i = 0; i < n; i += RUN) {
-        const size_t count = hc_min_size(n - i, RUN);
-        t->load(count, y, hc_data(t->x3) + (first + (int64_t)i * step) * t->x3->item_size, step);
-        for (size_t k = 0; k < count; k++) x[i + k] = t->a->what == ADD ? x[i + k] + y[k] : x[i + k] * y[k];
+    t->load(n, y, third, t->x3->stride[t->x3->rank - 1]);
+    for (size_t k = 0; k < n; k++) x[k] = t->a->what == ADD ? x[k] + y[k] : x[k] * y[k];
+}
+
+static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, float *x) {
+    const struct third *t = ctx;
+    const char *third = NULL;
+    int64_t step = 0; /* bytes between elements of x3 */
+    if (t->load != NULL) {
+        step = t->x3->stride[t->x3->rank - 1] * t->x3->item_size;
+        third = hc_data(t->x3) + row_offset(t->x3, batch, row) * t->x3->item_size + (int64_t)col * step;
     }
+    for (size_t i = 0; i < n; i += RUN)
+        finish_run(t, hc_min_size(n - i, RUN), third + (int64_t)i * step, x + i);
 }
 
 static aclnnStatus run(const struct hc_call *call) {
@@ -71,7 +90,7 @@ static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *out = hc_arg(call, OUT), *read[] = {hc_arg(call, X1), hc_arg(call, X2), NULL, NULL};
     size_t n = 2;
     aclTensor x3;
-    struct third third = {a, &x3, NULL};
+    struct third third = {a, &x3, NULL, out->dtype};
     g.a.data = hc_data(read[0]);
     g.b.data = hc_data(read[1]);
     g.out.data = hc_data(out);
@@ -163,6 +182,7 @@ HC_API aclnnStatus aclnnFusedMatmulGetWorkspaceSize(const aclTensor *x1, const a
                                  .cube_math_type = cubeMathType};
     HC_TRY(hc_matmul_describe(&op, &args.g));
     HC_TRY(check_third(x3, &args, y));
+    args.rounds = y->dtype != ACL_FLOAT && cubeMathType != USE_FP32_ADD;
     return HC_PLAN(NAME, run, &args, HC_IN(x1), HC_IN(x2), HC_IN_OPT(bias), HC_IN_OPT(x3), HC_OUT(y));
 }
 HC_OP_LAUNCH(aclnnFusedMatmul)

@@ -185,7 +185,7 @@ static aclnnStatus quantise(const struct hc_call *call, struct job *j) {
     HC_CHECK(ends != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %lld groups", call->name,
              (long long)index->numel);
     aclnnStatus status =
-        hc_quant_read_groups(call->name, "groupIndexOptional", index, (int64_t)j->rows, ends);
+        hc_quant_read_groups(call->name, "groupIndexOptional", index, (int64_t)j->rows, false, ends);
     j->ends = ends;
     j->groups = hc_numel(index);
     if (status == 0) status = hc_quant_rows_run(&rows);

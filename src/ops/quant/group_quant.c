@@ -36,7 +36,7 @@ static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
 static aclnnStatus run_rows(const struct hc_call *call, const aclTensor *views, int64_t *ends) {
     const aclTensor *x = &views[X], *offset = &views[OFFSET];
     const size_t rows = hc_quant_row_count(x);
-    HC_TRY(hc_quant_read_groups(call->name, "groupIndex", hc_arg(call, INDEX), (int64_t)rows, ends));
+    HC_TRY(hc_quant_read_groups(call->name, "groupIndex", hc_arg(call, INDEX), (int64_t)rows, false, ends));
     const struct job j = {call->args,
                           (const float *)hc_data(&views[SCALE]),
                           hc_arg(call, OFFSET) != NULL ? (const float *)hc_data(offset) : NULL,

@@ -11,7 +11,8 @@ static aclnnStatus run(const struct hc_call *call) {
     int64_t *ends = hc_block_take_array(hc_numel(groups), sizeof *ends);
     HC_CHECK(ends != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name,
              hc_numel(groups));
-    aclnnStatus status = hc_quant_read_groups(call->name, "groupList", groups, x->shape[x->rank - 2], ends);
+    aclnnStatus status =
+        hc_quant_read_groups(call->name, "groupList", groups, x->shape[x->rank - 2], false, ends);
     if (status == 0)
         status = hc_block_quant_run(call->name, call->args, x, hc_arg(call, Y), hc_arg(call, SCALE), ends,
                                     hc_numel(groups));

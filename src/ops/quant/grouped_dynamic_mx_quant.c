@@ -1,35 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Quantisation to MX formats along the rows of each group of a matrix (mx.h): blocks begin anew at every
- * group, and the scales of group g begin at pair ends[g - 1] / 64 + g. Pairs between groups are 0. */
+ * group. */
 #include "mx.h"
-
-#include <string.h>
 
 #include "quant.h"
 
 enum slot { X, GROUPS, Y, SCALE };
-
-/* Everything contiguous. */
-static aclnnStatus run_groups(const char *name, const struct hc_mx *mx, const aclTensor *x,
-                              const int64_t *ends, size_t groups, const aclTensor *y,
-                              const aclTensor *scale) {
-    const size_t n = (size_t)x->shape[1], per_byte = hc_numel(x) / hc_max_size(hc_numel(y), 1);
-    memset(hc_data(scale), 0, hc_numel(scale));
-    for (size_t g = 0; g < groups; g++) {
-        const size_t first = g > 0 ? (size_t)ends[g - 1] : 0;
-        const struct hc_mx_run r = {.mx = mx,
-                                    .outer = 1,
-                                    .n = (size_t)ends[g] - first,
-                                    .inner = n,
-                                    .x = hc_data(x) + first * n * (size_t)x->item_size,
-                                    .dtype = x->dtype,
-                                    .y = (uint8_t *)hc_data(y) + first * n / hc_max_size(per_byte, 1),
-                                    .scale =
-                                        (uint8_t *)hc_data(scale) + (first / (2 * mx->block) + g) * 2 * n};
-        HC_TRY(hc_mx_run(name, &r));
-    }
-    return 0;
-}
 
 /* What is not contiguous goes by way of a copy; x too where y lies in its memory. */
 static aclnnStatus run(const struct hc_call *call) {
@@ -40,11 +16,12 @@ static aclnnStatus run(const struct hc_call *call) {
     int64_t *ends = hc_block_take_array(hc_numel(groups), sizeof *ends);
     HC_CHECK(ends != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name,
              hc_numel(groups));
-    aclnnStatus status = hc_quant_read_groups(call->name, "groupIndex", groups, given->shape[0], ends);
+    aclnnStatus status = hc_quant_read_groups(call->name, "groupIndex", groups, given->shape[0], false, ends);
     if (status == 0) status = hc_contiguous_apart(given, given->dtype, y, &x, &owned[0]);
     if (status == 0) status = hc_contiguous_out(y, y->dtype, &to, &owned[1]);
     if (status == 0) status = hc_contiguous_out(scale, scale->dtype, &to_scale, &owned[2]);
-    if (status == 0) status = run_groups(call->name, call->args, &x, ends, hc_numel(groups), &to, &to_scale);
+    if (status == 0)
+        status = hc_mx_quantise_groups(call->name, call->args, &x, ends, hc_numel(groups), &to, &to_scale);
     if (status == 0 && owned[1] != NULL) status = hc_copy(y, &to);
     if (status == 0 && owned[2] != NULL) status = hc_copy(scale, &to_scale);
     for (size_t i = 0; i < HC_ARRAY_SIZE(owned); i++) hc_block_give(owned[i]);

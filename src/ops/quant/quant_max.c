@@ -59,7 +59,8 @@ static void fold_groups(const struct job *j, size_t rows, size_t groups, float *
 static aclnnStatus run_rows(const struct hc_call *call, struct job *j, const aclTensor *x, int64_t *ends) {
     const aclTensor *groups = hc_arg(call, GROUPS), *out = hc_arg(call, AMAX);
     const size_t rows = hc_quant_row_count(x), count = groups != NULL ? hc_numel(groups) : 1;
-    if (groups != NULL) HC_TRY(hc_quant_read_groups(call->name, "groupList", groups, x->shape[0], ends));
+    if (groups != NULL)
+        HC_TRY(hc_quant_read_groups(call->name, "groupList", groups, x->shape[0], false, ends));
     j->largest = hc_block_take_array(rows + count, sizeof *j->largest);
     HC_CHECK(j->largest != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu rows", call->name, rows);
     aclnnStatus status =

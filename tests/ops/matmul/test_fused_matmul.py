@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A product and what follows it, against float64: rounded once."""
+"""A product and what follows it, against float64: rounded once, or twice as two operators do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_activations(dtype: torch.dtype, word: str) -> None:
                 for bias in (None, make(b[-1:], dtype, 2), make(b[-1:], torch.float32, 2)):
                     z = x1.double() @ x2.double() + (0 if bias is None else bias.double())
                     out = torch.empty(z.shape, dtype=dtype)
-                    call("aclnnFusedMatmul", x1, x2, bias, None, word, 0, out)
+                    call("aclnnFusedMatmul", x1, x2, bias, None, word, 4, out)
                     assert_close(out, UNARY[word](z), 2, 17 * ATOL)
 
 
@@ -54,8 +54,21 @@ def test_third_operand(dtype: torch.dtype, word: str) -> None:
                     want = BINARY[word](z + (0 if bias is None else bias.double()), x3.double())
                     wide = torch.empty((*z.shape[:-1], 2 * z.shape[-1]), dtype=dtype)
                     out = wide[..., ::2]
-                    call("aclnnFusedMatmul", x1, x2, bias, x3, word, 0, out)
+                    call("aclnnFusedMatmul", x1, x2, bias, x3, word, 4, out)
                     assert_close(out, want, 2, 80 * ATOL)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+@pytest.mark.parametrize("word", [*UNARY, *BINARY])
+def test_rounded_between(dtype: torch.dtype, word: str) -> None:
+    """By default the product is of the result's type before what follows; whole numbers have no ties to fall."""
+    x1, x2 = make((70, 17), dtype).round(), make((17, 300), dtype, 1).round()
+    z = (x1.double() @ x2.double() + 1 / 3).to(dtype).double()
+    bias, out = torch.full((300,), 1 / 3), torch.empty(70, 300, dtype=dtype)
+    x3 = make((70, 300), dtype, 2) if word in BINARY else None
+    want = UNARY[word](z) if x3 is None else BINARY[word](z, x3.double())
+    call("aclnnFusedMatmul", x1, x2, bias, x3, word, 0, out)
+    assert_close(out, want, 1, 1e-30 if word == "mul" else 1e-6)
 
 
 def test_widened() -> None:
