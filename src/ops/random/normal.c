@@ -90,20 +90,22 @@ static aclnnStatus fill_normal(const struct normal *a, const aclTensor *out) {
 
 static aclnnStatus normal_run(const struct hc_call *call) { return fill_normal(call->args, hc_arg(call, 0)); }
 
-/* Written so that a std of NaN fails. */
-static aclnnStatus check(const char *name, const aclTensor *out, double std) {
+/* `whole`: integers are taken, too. Written so that a std of NaN fails. */
+static aclnnStatus check(const char *name, const aclTensor *out, bool whole, double std) {
     HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, -1));
-    HC_CHECK(hc_dtype_is_float(out->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, a floating-point tensor is needed", name, hc_tensor_name(name, -1), HC_SHOW(out));
+    HC_CHECK(hc_dtype_is_float(out->dtype) || (whole && hc_dtype_is_integral(out->dtype)),
+             ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, a floating-point tensor%s is needed", name,
+             hc_tensor_name(name, -1), HC_SHOW(out), whole ? " or one of integers" : "");
     HC_CHECK(std >= 0, ACLNN_ERR_PARAM_INVALID, "%s: std is %g, at least 0 is needed", name, std);
     return 0;
 }
 
-/* self.normal_(mean, std). */
+/* self.normal_(mean, std). Integers take the numbers without their fraction, truth values whether they are 0:
+ * torch.randn of these types, which the CPU has not, is asked of the NPU. */
 aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float mean, float std, int64_t seed,
                                                int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
-    HC_TRY(check("aclnnInplaceNormal", selfRef, (double)std));
+    HC_TRY(check("aclnnInplaceNormal", selfRef, true, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN("aclnnInplaceNormal", normal_run, &args, HC_OUT(selfRef));
 }
@@ -113,7 +115,7 @@ HC_OP_LAUNCH(aclnnInplaceNormal)
 aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t seed, int64_t offset,
                                                   aclTensor *out, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {
-    HC_TRY(check("aclnnNormalFloatFloat", out, (double)std));
+    HC_TRY(check("aclnnNormalFloatFloat", out, false, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN("aclnnNormalFloatFloat", normal_run, &args, HC_OUT(out));
 }
@@ -147,7 +149,7 @@ static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, do
                                      const aclTensor *std, double std_value, struct hc_philox philox,
                                      aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     aclTensor view;
-    HC_TRY(check(name, out, std_value));
+    HC_TRY(check(name, out, false, std_value));
     for (int i = 0; i < 2; i++) {
         const aclTensor *t = i == 0 ? mean : std;
         HC_CHECK(t == NULL || hc_can_cast(t->dtype, out->dtype), ACLNN_ERR_PARAM_INVALID,

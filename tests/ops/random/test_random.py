@@ -50,6 +50,18 @@ def test_uniform_never_reaches_to(dtype: torch.dtype, to: float) -> None:
     assert float(x.double().max()) < to
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool], ids=str
+)
+def test_normal_without_fraction(dtype: torch.dtype) -> None:
+    """The same numbers as a float has, converted as a cast does."""
+    x, wide = torch.empty(1031, dtype=dtype), torch.empty(1031)
+    mean, std = (100.0, 20.0) if dtype == torch.uint8 else (1.0, 20.0)
+    call("aclnnInplaceNormal", x, mean, std, SEED, OFFSET)
+    call("aclnnInplaceNormal", wide, mean, std, SEED, OFFSET)
+    assert torch.equal(x, wide.to(dtype))
+
+
 def test_neighbours_are_not_correlated() -> None:
     x = torch.empty(N)
     call("aclnnInplaceNormal", x, 0.0, 1.0, SEED, OFFSET)
@@ -238,8 +250,10 @@ def test_bad_arguments_are_named() -> None:
         call("aclnnInplaceUniform", torch.empty(3), 2.0, 1.0, 0, 0)
     with pytest.raises(OperatorError, match="std is -1"):
         call("aclnnInplaceNormal", torch.empty(3), 0.0, -1.0, 0, 0)
+    with pytest.raises(OperatorError, match="complex64"):
+        call("aclnnInplaceNormal", torch.empty(3, dtype=torch.complex64), 0.0, 1.0, 0, 0)
     with pytest.raises(OperatorError, match="int32"):
-        call("aclnnInplaceNormal", torch.empty(3, dtype=torch.int32), 0.0, 1.0, 0, 0)
+        call("aclnnNormalFloatFloat", 0.0, 1.0, 0, 0, torch.empty(3, dtype=torch.int32))
     with pytest.raises(OperatorError, match="32 contiguous bytes"):
         call(
             "aclnnDropoutGenMaskV2",
