@@ -24,6 +24,7 @@ static inline vf fast_gelu(vf x) { return x * vf_sigmoid(x * 1.702f); }
         }                                                                                                    \
     } while (0)
 
+/* One loop for each kind, chosen outside of it. */
 void HC_FN(hc_activate_gated)(size_t n, float *x, const float *y, enum hc_activation kind) {
     switch (kind) {
     case HC_ACTIVATION_RELU: ROW(relu); break;
@@ -33,6 +34,7 @@ void HC_FN(hc_activate_gated)(size_t n, float *x, const float *y, enum hc_activa
     case HC_ACTIVATION_SILU: ROW(silu); break;
     }
 }
+/* Without a second factor. */
 void HC_FN(hc_activate)(size_t n, float *x, enum hc_activation kind) {
     HC_FN(hc_activate_gated)(n, x, NULL, kind);
 }

@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Activations of a row in float32, in place, for operators that do more with the row. */
+/* Activations of a row in float32, in place, for operators that do more with the row.
+ *
+ *     gelu        x Phi(x), by erf
+ *     gelu_tanh   its approximation by tanh
+ *     fastgelu    x sigmoid(1.702 x)
+ *     silu        x sigmoid(x)
+ *
+ * They are those of the element-wise operators (gelu_math.h), to the bit where those compute in float32. NaN
+ * stays NaN, in relu too. */
 #pragma once
 #include "op.h"
 

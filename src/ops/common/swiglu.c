@@ -32,6 +32,7 @@ static inline void differentiate(vf a, vf b, vf grad, const struct hc_swiglu_gat
     *da = vf_select(a >= cut, vf_zero(), grad * (y + vf_set(g->shift)) * (s + alpha * linear * (1.0f - s)));
     *db = vf_select(vf_abs(b) >= cut, vf_zero(), grad * linear);
 }
+/* Both gradients of an element are written after everything of it is read: da may be a, db b. */
 void HC_FN(swiglu_grad_row)(size_t n, float *da, float *db, const float *a, const float *b, const float *grad,
                             const struct hc_swiglu_gate *gate) {
     vf x, y;

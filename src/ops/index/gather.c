@@ -170,7 +170,9 @@ static aclnnStatus gathered_shape(const char *name, const aclTensor *self, const
     return 0;
 }
 
-/* torch_npu.npu_gather_sparse_index. The mode is a hint of how to go about it, and nothing here. */
+/* torch_npu.npu_gather_sparse_index: rows of a table, for which aclnnEmbedding is the operator elsewhere. An
+ * index is not negative here either. The mode is a hint of how to go about it, and nothing here: runs of
+ * dimensions behind `dim` are moved by memcpy whatever it says. */
 HC_API aclnnStatus aclnnGatherV3GetWorkspaceSize(const aclTensor *self, int64_t dim, const aclTensor *index,
                                                  int64_t batchDims, int64_t mode, aclTensor *out,
                                                  uint64_t *workspaceSize, aclOpExecutor **executor) {

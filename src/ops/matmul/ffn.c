@@ -8,7 +8,12 @@
  *
  * act(z) of geglu, swiglu and reglu is act(first half) * second half. The first product is float32 in memory
  * of ours; a row of it is activated in place, and the second product reads what its beginning then holds, in
- * x's type (float32 for float16 with innerPrecise 0). The products are those of grouped.h. */
+ * x's type (float32 for float16 with innerPrecise 0). The products are those of grouped.h.
+ *
+ * Memory of ours is the first product: rows of x times columns of weight1 in float32. Between the products
+ * nothing is moved: a row of it, activated, begins where the row began, and the second product reads rows
+ * with gaps between them. Experts without rows cost nothing; those with few run side by side (grouped.h).
+ */
 #include <string.h>
 
 #include "activate.h"
@@ -47,6 +52,7 @@ struct args {
 
 /* ---- what both phases make of the operands ---- */
 
+/* The operand as a list of one tensor for all groups; an optional one that was not given has none. */
 static struct hc_grouped_list one(const aclTensor *t) { return (struct hc_grouped_list){NULL, t, t != NULL}; }
 
 /* Product `i` of the two. x and z are matrices. */
@@ -79,10 +85,12 @@ static aclTensor matrix_of(const aclTensor *t) {
     return m;
 }
 
+/* Of every expert's matrix; the same for all of them. */
 static int64_t columns(const aclTensor *weight) { return weight->shape[weight->rank - 1]; }
 
 /* ---- phase two ---- */
 
+/* The first product's rows on their way to the second; first[e] is expert e's first row. */
 struct job {
     const struct args *a;
     const int64_t *first;
@@ -209,6 +217,7 @@ static const struct {
                    {"geglu", HC_ACTIVATION_GELU, true},          {"reglu", HC_ACTIVATION_RELU, true},
                    {"swiglu", HC_ACTIVATION_SILU, true}};
 
+/* The word says whether the first product is twice as wide, too. */
 static aclnnStatus find_activation(const char *name, const char *word, struct args *args) {
     HC_CHECK(word != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: activation is null", name);
     for (size_t i = 0; i < HC_ARRAY_SIZE(ACTIVATIONS); i++) {
@@ -310,6 +319,8 @@ static aclnnStatus check_products(const char *name, const aclTensor *const *t, c
     return hc_grouped_check(&products[1]);
 }
 
+/* What both versions have in common; the operands in the order of the slots. Shapes come after kinds, so that
+ * a message about a shape is one about operands that belong there. */
 static aclnnStatus plan(const char *name, const aclTensor *const *t, const char *activation, int64_t precise,
                         struct args *args, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const int needed[] = {X, W1, W2, Y};

@@ -72,6 +72,7 @@ static void finish_run(const struct third *t, size_t n, const char *third, float
     for (size_t k = 0; k < n; k++) x[k] = t->a->what == ADD ? x[k] + y[k] : x[k] * y[k];
 }
 
+/* The epilogue of hc_gemm. Runs are short enough for x3 as float32 on the stack. */
 static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, float *x) {
     const struct third *t = ctx;
     const char *third = NULL;
@@ -84,6 +85,8 @@ static void finish(void *ctx, size_t batch, size_t row, size_t col, size_t n, fl
         finish_run(t, hc_min_size(n - i, RUN), third + (int64_t)i * step, x + i);
 }
 
+/* Addresses into the planned product. x3 is an operand that is read while out is written, like the others:
+ * the product goes by way of a copy where it overlaps out. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     struct hc_gemm g = a->g;
@@ -114,6 +117,7 @@ static aclnnStatus run(const struct hc_call *call) {
 
 static const char *const NAME = "aclnnFusedMatmul";
 
+/* By the words of the interface; all of them were found in public clients. */
 static aclnnStatus find_operation(const char *word, struct args *args) {
     HC_CHECK(word != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: fusedOpType is null", NAME);
     for (size_t i = 0; i < HC_ARRAY_SIZE(OPERATIONS); i++) {

@@ -12,6 +12,7 @@ enum slot { X, Y, LEVEL0, LEVEL1 };
 
 static const char *const NAME = "aclnnDynamicDualLevelMxQuant";
 
+/* Of one call. */
 struct args {
     struct hc_mx mx;
     size_t block; /* of the first level */
@@ -59,6 +60,7 @@ static aclnnStatus quantise(const struct hc_call *call, const aclTensor *x, floa
     return hc_mx_quantise(call->name, &a->mx, &view, x->rank - 1, hc_arg(call, Y), hc_arg(call, LEVEL1));
 }
 
+/* x is read from a copy where level0, which is written beside it, lies in its memory. */
 static aclnnStatus run(const struct hc_call *call) {
     const aclTensor *given = hc_arg(call, X), *to = hc_arg(call, LEVEL0);
     aclTensor x, level0;

@@ -4,13 +4,18 @@
  *
  *     y = round(x / scale[g])        amax[g] = max |x|        of group g
  *
- * One pass over x. amax is that of x as it is given, NaN if x has one, and 0 of no elements. */
+ * One pass over x. amax is that of x as it is given, NaN if x has one, and 0 of no elements.
+ *
+ * The largest magnitude of each row is kept apart until all are known: folding them in the order of rows
+ * makes the result the same for any number of threads.
+ */
 #include <string.h>
 
 #include "quant.h"
 
 enum slot { X, SCALE, GROUPS, Y, AMAX };
 
+/* Of one call. */
 struct args {
     struct hc_quant_target target;
 };
@@ -32,6 +37,7 @@ static size_t group_of(const struct job *j, size_t row) {
     return group;
 }
 
+/* The largest of x first: the quotients take its place. */
 static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
     const struct job *j = ctx;
     struct hc_quant_range range;
@@ -116,6 +122,7 @@ static aclnnStatus check_rounding(const char *name, const char *mode, const aclT
     return 0;
 }
 
+/* Phase one of both: `groups` is 1 without a list. */
 static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *scale,
                         const aclTensor *groupList, int64_t groups, const char *mode, int64_t dst_type,
                         const aclTensor *y, const aclTensor *amax, uint64_t *workspaceSize,

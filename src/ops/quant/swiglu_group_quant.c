@@ -6,7 +6,11 @@
  *     scale[g] = max(max |z|, 1e-8) / dstTypeMax, y = round(z / scale[g])          of the rows of group g
  *
  * Groups are numbers of rows in order. What reaches beyond the last row ends there; rows behind the last
- * group are zeros in y, and have no gradient. A limit of 0 or less is none. */
+ * group are zeros in y, and have no gradient. A limit of 0 or less is none.
+ *
+ * Forward passes twice over the rows, as the scale of a group is known when all of its rows are; z in float32
+ * lies in memory of ours meanwhile. The gradient passes once, and needs no memory but a row of each thread's.
+ */
 #include "quant.h"
 #include "swiglu.h"
 
@@ -20,6 +24,7 @@ struct args {
     float largest; /* takes the place of hifloat8's */
 };
 
+/* Halves, the first of which is activated. */
 static struct hc_swiglu swiglu_of(double limit) {
     struct hc_swiglu s = {HC_SWIGLU_PLAIN, true, false};
     if (limit > 0) s.gate.limit = (float)limit;
@@ -45,6 +50,7 @@ static aclnnStatus read_groups(const char *name, const aclTensor *groups, int64_
     return 0;
 }
 
+/* All rows are one group where there is no list. */
 static size_t group_count(const aclTensor *groups) { return groups != NULL ? hc_numel(groups) : 1; }
 
 /* ---- forward ---- */
@@ -62,6 +68,7 @@ struct job {
     size_t item; /* of origin */
 };
 
+/* z in float32 stays for the second pass; what is asked for of it in x's type is rounded from it. */
 static void activate_row(const void *ctx, size_t row, float *x, float *spare) {
     const struct job *j = ctx;
     float *z = hc_swiglu_of_row(&j->a->swiglu, j->n, x, spare);
@@ -175,6 +182,7 @@ struct rows {
     hc_load_fn *load;
 };
 
+/* One run of the gradient, everything contiguous. */
 struct grad_job {
     struct hc_swiglu swiglu;
     size_t n;
@@ -187,6 +195,7 @@ struct grad_job {
     hc_store_fn *store;
 };
 
+/* Rows are converted as they are read: no copy in float32 of a whole operand is made. */
 static struct rows rows_of(const aclTensor *t) {
     return (struct rows){hc_data(t), (size_t)t->item_size, hc_load_for(t->dtype, HC_F32)};
 }
@@ -234,6 +243,7 @@ static aclnnStatus take_input(const struct hc_call *call, int s, aclTensor *view
     return hc_contiguous_apart(t, as, dweight, view, owned);
 }
 
+/* As run, with rows of x as what the loop loads. */
 static aclnnStatus run_grad(const struct hc_call *call) {
     const struct grad_args *a = call->args;
     const aclTensor *x = hc_arg(call, GX);

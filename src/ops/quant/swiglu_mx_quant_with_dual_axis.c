@@ -12,6 +12,7 @@
 
 enum slot { X, GRAD, GROUPS, Y1, SCALE1, Y2, SCALE2, SLOTS };
 
+/* Of one call: whether it is the gradient shows in its operands. */
 struct args {
     struct hc_mx mx;
     struct hc_swiglu swiglu;
@@ -27,6 +28,7 @@ struct job {
     hc_load_fn *load;
 };
 
+/* A row of z, or of both halves' gradients, from a row of x in float32. */
 static void activate_row(const void *ctx, size_t row, float *x, float *spare) {
     const struct job *j = ctx;
     if (j->grad == NULL) {
