@@ -17,6 +17,27 @@ static inline __attribute__((always_inline)) void vf_transpose_stage(vf *x, int 
         x[i + s] = __builtin_shuffle(a, b, high);
     }
 }
+#if defined(HC_ISA_avx2)
+/* In its own instructions: 24 where the stages take 32. */
+static inline __attribute__((always_inline)) void vf_transpose(vf *x) {
+    vf pairs[8], fours[8];
+    _Pragma("GCC unroll 4") for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    _Pragma("GCC unroll 2") for (int i = 0; i < 8; i += 4) {
+        _Pragma("GCC unroll 2") for (int h = 0; h < 2; h++) {
+            const __m256d low = (__m256d)pairs[i + h], high = (__m256d)pairs[i + h + 2];
+            fours[i + 2 * h] = (vf)_mm256_unpacklo_pd(low, high);
+            fours[i + 2 * h + 1] = (vf)_mm256_unpackhi_pd(low, high);
+        }
+    }
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
+        x[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+        x[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
+    }
+}
+#else
 static inline __attribute__((always_inline)) void vf_transpose(vf *x) {
     vf_transpose_stage(x, 1);
     vf_transpose_stage(x, 2);
@@ -27,3 +48,4 @@ static inline __attribute__((always_inline)) void vf_transpose(vf *x) {
     vf_transpose_stage(x, 8);
 #endif
 }
+#endif

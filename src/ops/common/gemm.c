@@ -56,6 +56,15 @@ static bool packs_own_rows(const struct gemm_product *p) {
            hc_ceil_div(p->panels_b, p->tile_b) <= FEW_TILES;
 }
 
+/* Whether tiles pack their columns of B, a panel at a time, right before the blocks that read it, the first
+ * of which does it on its way where B lies along n. With rows in one tile no other tile has these columns,
+ * and all of B packed beforehand would go through the last-level cache and back for few multiply-adds: per
+ * vector of B 3 ns (AVX2, weights in memory) where 32 rows multiply for 6; a panel at a time takes 0 to 2.
+ * Not for tiles of registers, whose kernel asks for nothing ahead. */
+static bool packs_own_columns(const struct gemm_product *p) {
+    return p->block == HC_F32 && p->begin == NULL && p->tiles_down == 1 && p->k > 0;
+}
+
 /* All chunks of a super block. The two loops of each are separated by the pool's barrier: a tile needs
  * panels that other threads have packed. */
 static aclnnStatus run_super_block(struct gemm_product *p) {
@@ -68,11 +77,14 @@ static aclnnStatus run_super_block(struct gemm_product *p) {
     p->panel_a = (p->slab * geo->mr * p->item + slack) & ~(size_t)(GEMM_PANEL_ALIGN - 1);
     p->panel_b = (p->slab * geo->nr * p->item + slack) & ~(size_t)(GEMM_PANEL_ALIGN - 1);
     const size_t slabs = hc_ceil_div(p->chunk, p->slab), tiles = choose_tiles(p);
+    p->own_b = packs_own_columns(p);
     p->own_a = packs_own_rows(p);
     p->slab_a = p->own_a ? 0 : p->panels_a * p->panel_a;
-    p->slab_b = p->panels_b * p->panel_b;
+    p->slab_b = p->own_b ? 0 : p->panels_b * p->panel_b;
+    p->bytes_b = p->own_b ? p->panel_b : slabs * p->slab_b;
+    if (p->own_b) p->panel_b = 0;
     p->pack_a = hc_scratch(HC_SCRATCH_GEMM_A, p->own_a ? p->tile_a * p->panel_a : slabs * p->slab_a);
-    p->pack_b = hc_scratch(HC_SCRATCH_GEMM_B, slabs * p->slab_b);
+    p->pack_b = hc_scratch(HC_SCRATCH_GEMM_B, p->bytes_b);
     HC_CHECK(p->pack_a && p->pack_b, ACLNN_ERR_INNER, "gemm: out of host memory for packed operands");
     p->sums = NULL;
     const size_t kept = p->block == HC_F32 ? p->chunk : p->slab; /* steps without sums of the super block */
@@ -81,7 +93,7 @@ static aclnnStatus run_super_block(struct gemm_product *p) {
         p->sums = hc_scratch(HC_SCRATCH_GEMM_C, p->panels_a * geo->mr * p->ld_sums * p->item);
         HC_CHECK(p->sums, ACLNN_ERR_INNER, "gemm: out of host memory for partial sums");
     }
-    const size_t panels = (p->own_a ? 0 : p->panels_a) + p->panels_b;
+    const size_t panels = (p->own_a ? 0 : p->panels_a) + (p->own_b ? 0 : p->panels_b);
     const bool accumulate = p->plain && p->g.self.data != NULL;
     p->k0 = 0;
     do { /* once even if k is 0 */

@@ -18,18 +18,35 @@
 #define PREFETCH(p, step) (void)p;
 #endif
 
-/* The sums of a block in V acc[ROWS][NV]. MR is the panel's width, ROWS <= MR the rows computed. */
-#define BLOCK_SUMS(T, V, MR, ROWS, NR, NV)                                                                   \
+/* The sums of a block in V acc[ROWS][NV]. MR is the panel's width, ROWS <= MR the rows computed. LOAD(j) is
+ * vector j of a step's row of B, NEXT what leads to the next row. */
+#define BLOCK_SUMS(T, V, MR, ROWS, NR, NV) BLOCK_SUMS_OF(T, V, MR, ROWS, NV, PACKED_VECTOR(V), b += NR, NR)
+#define PACKED_VECTOR(V) (*(const V *)(b + j * LANES))
+#define BLOCK_SUMS_OF(T, V, MR, ROWS, NV, LOAD, NEXT, NR)                                                    \
     enum { LANES = sizeof(V) / sizeof(T) };                                                                  \
     V acc[ROWS][NV] = {{{0}}};                                                                               \
-    _Pragma("GCC unroll 4") for (size_t p = 0; p < k; p++, a += MR, b += NR) {                               \
+    _Pragma("GCC unroll 4") for (size_t p = 0; p < k; p++, a += MR, NEXT) {                                  \
         V x[NV];                                                                                             \
+        if ((p & ahead.often) == 0) {                                                                        \
+            __builtin_prefetch(ahead.raw, 0, 2);                                                             \
+            ahead.raw += ((p + ahead.often + 1) & ahead.run) != 0 ? GEMM_LINE : ahead.jump;                  \
+        }                                                                                                    \
         PREFETCH(ahead.a, MR * sizeof(T))                                                                    \
         PREFETCH(ahead.b, NR * sizeof(T) / 4)                                                                \
-        _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = *(const V *)(b + j * LANES);             \
+        _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) x[j] = LOAD;                                    \
         _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
             const V y = V##_set(a[i]);                                                                       \
             _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) acc[i][j] = V##_fma(y, x[j], acc[i][j]);    \
+        }                                                                                                    \
+    }
+
+/* The sums, or C and them, to C. */
+#define BLOCK_END(V, ROWS, NV)                                                                               \
+    _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                                \
+        _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) {                                               \
+            unaligned *to = (unaligned *)(c + (size_t)i * ldc + j * LANES);                                  \
+            if (add) acc[i][j] += (V) * to;                                                                  \
+            *to = acc[i][j];                                                                                 \
         }                                                                                                    \
     }
 
@@ -43,13 +60,7 @@
                 __builtin_prefetch((const char *)(c + (size_t)i * ldc) + j * sizeof(V), 1);                  \
         }                                                                                                    \
         BLOCK_SUMS(T, V, MR, ROWS, NR, NV)                                                                   \
-        _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++) {                                            \
-            _Pragma("GCC unroll 4") for (int j = 0; j < NV; j++) {                                           \
-                unaligned *to = (unaligned *)(c + (size_t)i * ldc + j * LANES);                              \
-                if (add) acc[i][j] += (V) * to;                                                              \
-                *to = acc[i][j];                                                                             \
-            }                                                                                                \
-        }                                                                                                    \
+        BLOCK_END(V, ROWS, NV)                                                                               \
     }
 
 #if defined(HC_ISA_avx512)

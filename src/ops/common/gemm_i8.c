@@ -89,7 +89,10 @@ static void multiply(const struct product *p, const struct tile *t) {
                 const int32_t *a = panel_at(p, p->a, p->panel_a, i, slab);
                 p->micro(k, hc_min_size(mr, p->rows - i * mr), cols, a, b,
                          t->sums + (i - t->i0) * mr * t->ld + (j - t->j0) * nr, t->ld, true,
-                         (struct gemm_ahead){(const char *)(a + p->slabs * p->panel_a), (const char *)b});
+                         (struct gemm_ahead){.a = (const char *)(a + p->slabs * p->panel_a),
+                                             .b = (const char *)b,
+                                             .raw = (const char *)b,
+                                             .often = GEMM_SELDOM});
             }
         }
     }

@@ -7,6 +7,7 @@
 #pragma once
 #include "gemm.h"
 
+enum { GEMM_LINE = 64 }; /* bytes of a line of the caches */
 enum { GEMM_TILE_MOST_ROWS = 140, GEMM_TILE_MOST_COLS = 512 };
 
 /* Register block and k-slab of one block type. A slab of a B panel (nr * kc elements) fits the first-level
@@ -21,10 +22,16 @@ HC_KERNEL(gemm_geometry, (enum hc_block block, struct gemm_geometry *g))
 /* Slack: packing may write up to one vector beyond a panel. */
 enum { GEMM_PANEL_ALIGN = 64, GEMM_PANEL_SLACK = 64, GEMM_MAX_TILE_BYTES = 32 * 32 * 4 };
 
-/* Memory to bring into the second-level cache meanwhile: as much of a as the call's own panel takes, a
- * quarter of that of b. Any address is allowed. */
+/* Memory to bring into the second-level cache meanwhile. Any address is allowed.
+ * Panels: as much of a as the call's own panel takes, a quarter of that of b (where a step has room for it).
+ * Lines of an operand that is packed next: one each time that `often` bits of the step are 0, `run` of them
+ * side by side, then `jump` bytes on; both of the form 2^n - 1. */
+enum { GEMM_SELDOM = 3 };
 struct gemm_ahead {
     const char *a, *b;
+    const char *raw;
+    size_t often, run;
+    int64_t jump;
 };
 
 /* c[i*ldc+j] (add ? += : =) sum over k of a[k*mr+i] * b[k*nr+j], for i < rows and j < cols, both rounded up
@@ -44,6 +51,20 @@ HC_KERNEL_AMX(gemm_micro_AMX, GEMM_MICRO_PARAMS)
 HC_KERNEL_AMX(gemm_amx_geometry, (struct gemm_geometry * g))
 HC_KERNEL_AMX(gemm_amx_begin, (void))
 HC_KERNEL_AMX(gemm_amx_end, (void))
+
+/* The micro kernel for all rows of a panel of A and all columns of one of B that is packed on the way: b is
+ * where its first row lies, contiguous float32, bfloat16 or float16, `panel` where the panel goes. */
+struct gemm_first {
+    size_t k;
+    const void *a, *b;
+    aclDataType dtype;
+    int64_t pitch; /* bytes between rows of b */
+    void *panel, *c;
+    size_t ldc;
+    bool add;
+    struct gemm_ahead ahead;
+};
+HC_KERNEL(gemm_first_F32, (const struct gemm_first *f))
 
 /* Panels side by side, of `width` rows or columns each, over k steps; `valid` rows or columns exist in all of
  * them together. */

@@ -4,6 +4,7 @@
 
 #ifdef HC_ISA
 #include "gemm_block.h"
+#include "gemm_load.h"
 
 typedef uint64_t vl __attribute__((vector_size(HC_VBYTES)));
 static inline vd vd_set(double x) { return x - (vd){0}; }
@@ -48,6 +49,34 @@ FULL_VD(BLOCK)
 FULL_VL(BLOCK)
 
 void HC_FN(gemm_micro_F32) GEMM_MICRO_PARAMS { RUN_BLOCK(vf); }
+
+/* Vector j of a row of B where it lies, which becomes the panel's on the way. */
+ALWAYS_INLINE vf pass_on(const char *row, float *panel, int j, aclDataType dtype) {
+    const vf x = load_vector(element(row, j * HC_VL, dtype), dtype);
+    vf_store(panel + j * HC_VL, x);
+    return x;
+}
+
+ALWAYS_INLINE void first_block(const struct gemm_first *f, aclDataType dtype) {
+    typedef vf_unaligned unaligned;
+    const size_t k = f->k, ldc = f->ldc;
+    const float *restrict a = f->a;
+    const char *restrict b = f->b;
+    float *restrict panel = f->panel, *restrict c = f->c;
+    const bool add = f->add;
+    const int64_t pitch = f->pitch;
+    struct gemm_ahead ahead = f->ahead;
+    for (int i = 0; i < MR_F32; i++) __builtin_prefetch(c + (size_t)i * ldc, 1);
+    BLOCK_SUMS_OF(float, vf, MR_F32, MR_F32, 2, pass_on(b, panel, j, dtype), (b += pitch, panel += NR_F32),
+                  NR_F32)
+    BLOCK_END(vf, MR_F32, 2)
+}
+
+void HC_FN(gemm_first_F32)(const struct gemm_first *f) {
+    if (f->dtype == ACL_FLOAT) first_block(f, ACL_FLOAT);
+    else if (f->dtype == ACL_BF16) first_block(f, ACL_BF16);
+    else first_block(f, ACL_FLOAT16);
+}
 
 /* F64 and I64 have one block size each. */
 #define CALL_(T, V, MR, ROWS, NR, NV) V##_block_##ROWS##_##NV(k, a, b, c, ldc, add, ahead)

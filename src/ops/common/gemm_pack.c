@@ -17,7 +17,10 @@ ALWAYS_INLINE void pack_square(const struct gemm_pack *p, size_t first, size_t k
     const char *src = element(p->src, (int64_t)first * p->width_stride + (int64_t)k0, dtype);
     const int64_t pitch = p->width_stride * (dtype == ACL_FLOAT ? 4 : 2);
     vf x[HC_VL];
-    if (steps == HC_VL) {
+    if (steps == HC_VL && rows == HC_VL) {
+        _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =
+            load_vector(src + (int64_t)i * pitch, dtype);
+    } else if (steps == HC_VL) {
         _Pragma("GCC unroll 16") for (size_t i = 0; i < HC_VL; i++) x[i] =
             i < rows ? load_vector(src + (int64_t)i * pitch, dtype) : vf_zero();
     } else {
@@ -43,11 +46,29 @@ ALWAYS_INLINE void prefetch_rows(const char *row, const struct gemm_pack *p, siz
     for (size_t i = 0; i < p->width; i++, row += pitch) __builtin_prefetch(row + at, 0, 2);
 }
 
+/* A panel of whole vectors: of each square's rows whole lines, or they would leave the first-level cache
+ * half read where rows are a multiple of the page apart. */
+ALWAYS_INLINE void pack_lines(const struct gemm_pack *p, aclDataType dtype) {
+    const size_t line = GEMM_LINE / (dtype == ACL_FLOAT ? 4 : 2);
+    const char *next = element(p->src, (int64_t)p->width * p->width_stride, dtype);
+    for (size_t k0 = 0; k0 < p->k; k0 += line) {
+        prefetch_rows(next, p, k0, dtype);
+        for (size_t first = 0; first < p->width; first += HC_VL) {
+            for (size_t k = k0; k < hc_min_size(k0 + line, p->k); k += HC_VL)
+                pack_square(p, first, k, hc_min_size(p->k - k, HC_VL), dtype);
+        }
+    }
+}
+
 ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
     /* Column blocks from right to left: the overrun of one falls on the next step's left block, written
      * later. */
     const size_t last = (p->width - 1) / HC_VL * HC_VL;
     const char *next = element(p->src, (int64_t)p->width * p->width_stride, dtype);
+    if (p->width % HC_VL == 0) {
+        pack_lines(p, dtype);
+        return;
+    }
     for (size_t k0 = 0; k0 < p->k; k0 += HC_VL) {
         const size_t steps = hc_min_size(p->k - k0, HC_VL);
         prefetch_rows(next, p, k0, dtype);
@@ -56,11 +77,28 @@ ALWAYS_INLINE void pack_along_k(const struct gemm_pack *p, aclDataType dtype) {
     }
 }
 
+/* A panel of whole vectors, VECTORS a step: a constant of each call, as is the dtype. */
+ALWAYS_INLINE void pack_whole(const struct gemm_pack *p, int VECTORS, aclDataType dtype) {
+    enum { AHEAD = 8 };
+    const int64_t pitch = p->k_stride * (dtype == ACL_FLOAT ? 4 : 2);
+    const char *src = p->src;
+    float *dst = (float *)p->dst;
+    for (size_t k = 0; k < p->k; k++, src += pitch, dst += VECTORS * HC_VL) {
+        __builtin_prefetch(src + AHEAD * pitch);
+        _Pragma("GCC unroll 4") for (int j = 0; j < VECTORS; j++)
+            vf_store(dst + j * HC_VL, load_vector(element(src, j * HC_VL, dtype), dtype));
+    }
+}
+
 /* Rows of k are contiguous across the panel: whole vectors, zeros where columns are missing; what a vector
  * writes beyond the panel's width, the next step overwrites. Several panels at a time, so that memory is read
  * in runs of lines, asked for some steps before. */
 ALWAYS_INLINE void pack_across(const struct gemm_pack *p, aclDataType dtype) {
     enum { RUN = 128, AHEAD = 6, LINE = 64 };
+    if (p->panels == 1 && p->valid == 2 * HC_VL && p->width == 2 * HC_VL) {
+        pack_whole(p, 2, dtype);
+        return;
+    }
     const size_t group = hc_max_size(RUN / p->width, 1);
     const int64_t pitch = p->k_stride * (dtype == ACL_FLOAT ? 4 : 2);
     for (size_t first = 0; first < p->panels; first += group) {

@@ -25,15 +25,17 @@ struct gemm_product {
     bool plain;         /* out is exactly the sum (or self + the sum, self being out) */
     bool sums_in_out;   /* partial sums can wait in out */
     bool own_a;         /* a tile packs its rows of A, slab by slab: they come from its thread's own cache */
+    bool own_b;         /* and its columns of B, panel by panel: each stays in the first-level cache */
     atomic_bool failed; /* a tile had no scratch: loops cannot return an error */
     /* The super block and chunk at work: */
     size_t row0, col0, rows, cols, k0, ks;
     bool first, last;
     char *pack_a, *pack_b;
     char *sums; /* partial sums of the super block; NULL: none, in out or in the tile */
-    /* Bytes of a panel of one slab, of all panels of one slab; of A 0 where a tile's slabs take turns
-     * (own_a). */
+    /* Bytes of a panel of one slab, of all panels of one slab; 0 where a tile's slabs (own_a), or all panels
+     * (own_b), take turns. */
     size_t panel_a, panel_b, slab_a, slab_b;
+    size_t bytes_b;                                        /* of pack_b */
     size_t panels_a, panels_b, tile_a, tile_b, tiles_down; /* panels in all, panels of a tile */
     size_t ld_sums;                                        /* elements */
 };

@@ -60,6 +60,7 @@ struct work {
     char *sums;       /* where partial sums wait, at the tile's first element; NULL where that is out */
     size_t ld_sums;
     const char *a, *b; /* the slab's panels of the super block */
+    char *own_b;       /* b, where it is packed panel by panel */
 };
 
 /* Raw sums of a block that the micro kernel cannot write in place: an edge. */
@@ -77,10 +78,34 @@ static void store_raw(const struct gemm_product *p, const struct gemm_store *s, 
     }
 }
 
+/* The part of what is packed next, of the panel of B after j, that falls to the block of panel i. */
+static void raw_ahead(const struct gemm_product *p, const struct work *w, size_t i, size_t j,
+                      struct gemm_ahead *to) {
+    const struct hc_gemm_matrix *b = &p->g.b;
+    const size_t nr = p->geo.nr, size = hc_dtype_size(b->dtype), each = p->pairs ? 2 : 1;
+    const bool along_n = b->col == 1, more = j + 1 < w->j1, same = more || w->k + w->steps < p->ks;
+    const size_t panel = more || !same ? j + 1 : w->j0, k = more ? w->k : same ? w->k + w->steps : 0;
+    if (panel >= p->panels_b) return;
+    size_t run = 1;
+    while (run * GEMM_LINE < (along_n ? nr : w->steps * each) * size) run *= 2;
+    const size_t lines = run * (along_n ? w->steps * each : nr), blocks = w->i1 - w->i0;
+    size_t often = GEMM_SELDOM + 1;
+    while (often > 1 && w->steps / often * blocks < lines) often /= 2;
+    const size_t part = hc_align_up(hc_max_size(w->steps / often, 1), run), first = (i - w->i0) * part;
+    if (first >= lines) return;
+    const int64_t pitch = (along_n ? b->row : b->col) * (int64_t)size;
+    to->raw = gemm_at(b, (p->k0 + k) * each, p->col0 + panel * nr) + (int64_t)(first / run) * pitch;
+    to->often = often - 1;
+    to->run = often * run - 1;
+    to->jump = pitch - (int64_t)((run - 1) * GEMM_LINE);
+}
+
 /* What the blocks after this one read: the next panel of A, and a part of the next panel of B; after the last
  * of a slab the first of the next slab. With few steps, and at the end, just what is at hand. */
 static struct gemm_ahead look_ahead(const struct gemm_product *p, const struct work *w, size_t i, size_t j) {
-    struct gemm_ahead to = {w->a + i * p->panel_a, w->b + j * p->panel_b};
+    struct gemm_ahead to = {.a = w->a + i * p->panel_a, .b = w->b + j * p->panel_b, .often = GEMM_SELDOM};
+    to.raw = to.a;
+    if (p->own_b) raw_ahead(p, w, i, j, &to);
     if (w->steps <= FEW_STEPS) return to;
     const size_t part = (i - w->i0) % 4 * (p->panel_b / 4);
     if (i + 1 < w->i1) to.a += p->panel_a;
@@ -92,6 +117,39 @@ static struct gemm_ahead look_ahead(const struct gemm_product *p, const struct w
         to.b = w->b + p->slab_b + w->j0 * p->panel_b + part;
     }
     return to;
+}
+
+/* Whether panel j of B is packed by the first block that reads it. */
+static bool packs_on_the_way(const struct gemm_product *p, const struct work *w, size_t j) {
+    return p->own_b && !p->pairs && p->g.b.col == 1 && (j + 1) * p->geo.nr <= p->cols &&
+           (w->i0 + 1) * p->geo.mr <= p->rows;
+}
+
+/* Where a block's sums go, and what it reads. */
+struct block {
+    size_t i, j, rows, cols;
+    const char *a, *b;
+    struct gemm_ahead ahead;
+};
+
+static void multiply(const struct gemm_product *p, const struct work *w, const struct block *x, void *c,
+                     size_t ldc, bool add) {
+    if (x->i > w->i0 || !packs_on_the_way(p, w, x->j)) {
+        p->micro(w->steps, x->rows, x->cols, x->a, x->b, c, ldc, add, x->ahead);
+        return;
+    }
+    const struct hc_gemm_matrix *b = &p->g.b;
+    HC_DISPATCH(gemm_first_F32)(
+        &(struct gemm_first){.k = w->steps,
+                             .a = x->a,
+                             .b = gemm_at(b, p->k0 + w->k, p->col0 + x->j * p->geo.nr),
+                             .dtype = b->dtype,
+                             .pitch = b->row * (int64_t)hc_dtype_size(b->dtype),
+                             .panel = w->own_b,
+                             .c = c,
+                             .ldc = ldc,
+                             .add = add,
+                             .ahead = x->ahead});
 }
 
 /* One register block: panel i of A times panel j of B. */
@@ -117,19 +175,20 @@ static void compute_block(const struct gemm_product *p, const struct work *w, si
                                       .alpha = (float)p->g.alpha.value.f});
         return;
     }
+    const struct block x = {i, j, rows, cols, a, b, ahead};
     char *sums = w->sums;
     if (sums != NULL) sums += ((i - w->i0) * geo->mr * w->ld_sums + (j - w->j0) * geo->nr) * p->item;
     if (raw && sums != NULL) {
-        p->micro(w->steps, rows, cols, a, b, sums, w->ld_sums, add, ahead);
+        multiply(p, w, &x, sums, w->ld_sums, add);
         return;
     }
     const size_t real_row = p->block == HC_C128 ? (p->row0 + row) / 2 : p->row0 + row;
     char *out = gemm_at(&p->g.out, real_row, p->col0 + col);
     if (raw && rows % geo->row_step == 0 && cols % geo->col_step == 0) {
-        p->micro(w->steps, rows, cols, a, b, out, (size_t)p->g.out.row, add, ahead);
+        multiply(p, w, &x, out, (size_t)p->g.out.row, add);
         return;
     }
-    p->micro(w->steps, rows, cols, a, b, tile, geo->nr, false, ahead);
+    multiply(p, w, &x, tile, geo->nr, false);
     struct gemm_store s = {.g = &p->g,
                            .batch = p->batch,
                            .row = real_row,
@@ -152,13 +211,14 @@ static void compute_block(const struct gemm_product *p, const struct work *w, si
 
 /* With few steps along the rows of C, else down its columns: a panel of B stays in the cache. */
 static void compute_slab(const struct gemm_product *p, const struct work *w) {
-    if (w->steps <= FEW_STEPS) {
+    if (w->steps <= FEW_STEPS && !p->own_b) {
         for (size_t i = w->i0; i < w->i1; i++) {
             for (size_t j = w->j0; j < w->j1; j++) compute_block(p, w, i, j);
         }
         return;
     }
     for (size_t j = w->j0; j < w->j1; j++) {
+        if (p->own_b && !packs_on_the_way(p, w, j)) pack(p, false, j, 1, w->k, w->own_b);
         for (size_t i = w->i0; i < w->i1; i++) compute_block(p, w, i, j);
     }
 }
@@ -172,7 +232,8 @@ void gemm_compute_tiles(void *product, size_t begin, size_t end) {
     enum { LD_MOST = GEMM_TILE_MOST_COLS + GEMM_PANEL_ALIGN / 4 };
     _Alignas(64) char local[GEMM_TILE_MOST_ROWS * LD_MOST * sizeof(float)];
     char *own = p->own_a ? hc_scratch(HC_SCRATCH_GEMM_A, p->tile_a * p->panel_a) : NULL;
-    if (p->own_a && own == NULL) {
+    char *own_b = p->own_b ? hc_scratch(HC_SCRATCH_GEMM_B, p->bytes_b) : NULL;
+    if ((p->own_a && own == NULL) || (p->own_b && own_b == NULL)) {
         atomic_store(&p->failed, true);
         return;
     }
@@ -188,7 +249,8 @@ void gemm_compute_tiles(void *product, size_t begin, size_t end) {
             w.sums = local;
             w.ld_sums = p->tile_b * nr + GEMM_PANEL_ALIGN / 4;
         }
-        w.a = p->own_a ? own - w.i0 * p->panel_a : p->pack_a, w.b = p->pack_b;
+        w.a = p->own_a ? own - w.i0 * p->panel_a : p->pack_a;
+        w.b = p->own_b ? own_b : p->pack_b, w.own_b = own_b;
         do { /* once even if k is 0: out is then beta * self */
             if (p->own_a) pack(p, true, w.i0, w.i1 - w.i0, w.k, own);
             w.steps = hc_min_size(p->slab, p->ks - w.k);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Products of groups: see grouped.h.
  *
- * Small products run side by side, a thread to each; large ones one after the other, each on all threads: a
- * few experts with most of the tokens then do not leave threads without work. Either way hc_gemm's bits are
- * the same. */
+ * Most run side by side, a thread to each, which then waits for no other; those with a large share of all
+ * rows one after the other, each on all threads: a few experts with most of the tokens then do not leave
+ * threads without work. Either way hc_gemm's bits are the same. */
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -295,10 +296,12 @@ aclnnStatus hc_grouped_read(const struct hc_grouped *g, const int64_t *values, b
     return 0;
 }
 
-/* `status`: the first failure, as a loop cannot return one. */
+/* `large`: multiply-adds from which a product gets all threads. `status`: the first failure, as a loop cannot
+ * return one. */
 struct job {
     const struct hc_grouped *g;
     const int64_t *first;
+    double large;
     atomic_int status;
 };
 
@@ -318,25 +321,36 @@ static aclnnStatus run_group(const struct hc_grouped *g, const int64_t *first, s
                          v.has_bias ? 3 : 2);
 }
 
-static bool is_large(const struct hc_grouped *g, const int64_t *first, size_t i) {
+/* Multiply-adds of a group. */
+static double work_of(const struct hc_grouped *g, const int64_t *first, size_t i) {
     const struct views v = views_of(g, i, first[i], first[i + 1] - first[i]);
-    const int64_t columns = v.weight.shape[1];
-    return v.x.numel * hc_max_i64(columns, 1) >= LARGE_PRODUCT;
+    return (double)v.x.numel * (double)hc_max_i64(v.weight.shape[1], 1);
 }
+
+/* More than its part of what keeps every thread busy: with less, threads that have none left wait for at most
+ * a quarter of theirs. */
+static double large_work(const struct hc_grouped *g, const int64_t *first) {
+    enum { GROUPS_A_THREAD = 4 };
+    double all = 0;
+    for (size_t i = 0; i < g->groups; i++) all += work_of(g, first, i);
+    return fmax(LARGE_PRODUCT, all / (double)(GROUPS_A_THREAD * hc_num_threads()));
+}
+
+static bool is_large(const struct job *job, size_t i) { return work_of(job->g, job->first, i) > job->large; }
 
 static void run_small(void *ctx, size_t begin, size_t end) {
     struct job *job = ctx;
     for (size_t i = begin; i < end && !hc_results_unwanted(); i++) {
-        if (is_large(job->g, job->first, i)) continue;
+        if (is_large(job, i)) continue;
         const int status = run_group(job->g, job->first, i);
         if (status != 0) atomic_store(&job->status, status);
     }
 }
 
 aclnnStatus hc_grouped_run(const struct hc_grouped *g, const int64_t *first) {
-    struct job job = {g, first, 0};
+    struct job job = {g, first, large_work(g, first), 0};
     for (size_t i = 0; i < g->groups; i++) {
-        if (is_large(g, first, i)) HC_TRY(run_group(g, first, i));
+        if (is_large(&job, i)) HC_TRY(run_group(g, first, i));
     }
     hc_parallel_for(g->groups, 1, run_small, &job);
     const int status = atomic_load(&job.status);

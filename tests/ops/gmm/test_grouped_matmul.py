@@ -104,6 +104,25 @@ def test_rows(form: str, dtype: torch.dtype) -> None:
                 check_rows(t, lengths)
 
 
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_rows_of_few_are_rows_of_many(dtype: torch.dtype, strided: bool) -> None:
+    """Groups of a few rows multiply weights where they lie, or pack them a panel at a time: sums of several
+    slabs, whole panels and edges, and in bits what a product of many rows gives."""
+    for k, n in ((700, 116), (256, 64), (530, 33)):
+        lengths = (31, 140, 17, 13, 64, 19, 300)
+        weights = [matrix(k, n, dtype, 1 + g, strided) for g in range(len(lengths))]
+        t = Tensors(
+            [values((sum(lengths), k), dtype)], weights, [], [torch.empty(sum(lengths), n, dtype=dtype)]
+        )
+        tensor_call("aclnnGroupedMatmulV4", t, torch.tensor(ends(lengths)), 3, ROWS)
+        check_rows(t, lengths)
+        for part, weight, end in zip(t.y[0].split(lengths), weights, ends(lengths), strict=True):
+            whole = torch.empty(sum(lengths), n, dtype=dtype)
+            call("aclnnMatmul", t.x[0], weight, whole, 0)
+            assert torch.equal(part, whole[end - len(part) : end]), (k, n, len(part))
+
+
 @pytest.mark.parametrize("out", [torch.float32, torch.bfloat16], ids=str)
 def test_other_dtype_of_the_result(out: torch.dtype) -> None:
     lengths = (5, 0, 9)
