@@ -32,7 +32,16 @@ int hc_gemm_compute(aclDataType a, aclDataType b, aclDataType out) {
     return block;
 }
 
-/* Tiles small enough to give every thread several. */
+/* Whether tiles pack their columns of B, a panel at a time, right before the blocks that read it, the first
+ * of which does it on its way where B lies along n. With rows in one tile no other tile has these columns,
+ * and all of B packed beforehand would go through the last-level cache and back for few multiply-adds: per
+ * vector of B 3 ns (AVX2, weights in memory) where 32 rows multiply for 6; a panel at a time takes 0 to 2.
+ * Not for tiles of registers, whose kernel asks for nothing ahead. */
+static bool packs_own_columns(const struct gemm_product *p) {
+    return p->block == HC_F32 && p->begin == NULL && p->k > 0 && p->panels_a <= p->tile_a;
+}
+
+/* Tiles small enough to give every thread several; all rows stay in one as long as columns give it two. */
 static size_t choose_tiles(struct gemm_product *p) {
     const struct gemm_geometry *geo = &p->geo;
     p->tile_a = hc_max_size(geo->tile_rows / geo->mr, 1);
@@ -41,7 +50,9 @@ static size_t choose_tiles(struct gemm_product *p) {
         p->tiles_down = hc_ceil_div(p->panels_a, p->tile_a);
         const size_t tiles = p->tiles_down * hc_ceil_div(p->panels_b, p->tile_b);
         if (p->serial || tiles >= 6 * hc_num_threads() || (p->tile_a == 1 && p->tile_b == 1)) return tiles;
-        if (p->tile_b > 1 && (p->tile_b * geo->nr >= p->tile_a * geo->mr || p->tile_a == 1))
+        const bool low = packs_own_columns(p);
+        if (low && p->tile_b == 1 && tiles >= 2 * hc_num_threads()) return tiles;
+        if (p->tile_b > 1 && (low || p->tile_b * geo->nr >= p->tile_a * geo->mr || p->tile_a == 1))
             p->tile_b = (p->tile_b + 1) / 2;
         else p->tile_a = (p->tile_a + 1) / 2;
     }
@@ -54,15 +65,6 @@ static bool packs_own_rows(const struct gemm_product *p) {
     enum { FEW_TILES = 4 };
     return p->block == HC_F32 && p->begin == NULL && !p->serial &&
            hc_ceil_div(p->panels_b, p->tile_b) <= FEW_TILES;
-}
-
-/* Whether tiles pack their columns of B, a panel at a time, right before the blocks that read it, the first
- * of which does it on its way where B lies along n. With rows in one tile no other tile has these columns,
- * and all of B packed beforehand would go through the last-level cache and back for few multiply-adds: per
- * vector of B 3 ns (AVX2, weights in memory) where 32 rows multiply for 6; a panel at a time takes 0 to 2.
- * Not for tiles of registers, whose kernel asks for nothing ahead. */
-static bool packs_own_columns(const struct gemm_product *p) {
-    return p->block == HC_F32 && p->begin == NULL && p->tiles_down == 1 && p->k > 0;
 }
 
 /* All chunks of a super block. The two loops of each are separated by the pool's barrier: a tile needs
