@@ -89,7 +89,15 @@ static inline vf vf_from_int(vi x) { return __builtin_convertvector(x, vf); }
 /* Truncates; lanes out of range of int32 are unspecified. */
 static inline vi vf_to_int(vf x) { return __builtin_convertvector(x, vi); }
 /* mask ? a : b, mask lanes 0 or -1. */
-static inline vf vf_select(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+static inline vf vf_select(vi mask, vf a, vf b) {
+#if defined(HC_ISA_avx2)
+    return _mm256_blendv_ps(b, a, (vf)mask);
+#else
+    return (vf)(((vi)a & mask) | ((vi)b & ~mask));
+#endif
+}
+/* mask ? 0 : x. */
+static inline vf vf_zero_where(vi mask, vf x) { return (vf)((vi)x & ~mask); }
 /* Whether any lane of a mask is set. */
 static inline bool vi_any(vi mask) {
 #if defined(HC_ISA_avx512)
@@ -133,9 +141,42 @@ static inline vf vf_round_small(vf x) {
     const vf magic = vf_set(0x1.8p23f);
     return (x + magic) - magic;
 }
-/* If either lane is NaN the result is NaN (unlike the machine instructions). */
-static inline vf vf_max(vf a, vf b) { return vf_select((a > b) | (a != a), a, b); }
-static inline vf vf_min(vf a, vf b) { return vf_select((a < b) | (a != a), a, b); }
+/* To a whole number, of any size: down, up, toward zero, to nearest with ties to even. NaN, infinities and
+ * the sign of zero stay. */
+#if defined(HC_ISA_avx512)
+#define HC_VF_WHOLE(name, function, mode)                                                                    \
+    static inline vf name(vf x) { return _mm512_roundscale_ps(x, (mode) | _MM_FROUND_NO_EXC); }
+#elif defined(HC_ISA_avx2)
+#define HC_VF_WHOLE(name, function, mode)                                                                    \
+    static inline vf name(vf x) { return _mm256_round_ps(x, (mode) | _MM_FROUND_NO_EXC); }
+#else
+#define HC_VF_WHOLE(name, function, mode)                                                                    \
+    static inline vf name(vf x) {                                                                            \
+        vf y;                                                                                                \
+        for (size_t i = 0; i < HC_VL; i++) y[i] = function(x[i]);                                            \
+        return y;                                                                                            \
+    }
+#endif
+HC_VF_WHOLE(vf_floor, floorf, _MM_FROUND_TO_NEG_INF)
+HC_VF_WHOLE(vf_ceil, ceilf, _MM_FROUND_TO_POS_INF)
+HC_VF_WHOLE(vf_trunc, truncf, _MM_FROUND_TO_ZERO)
+HC_VF_WHOLE(vf_rint, rintf, _MM_FROUND_TO_NEAREST_INT)
+/* If either lane is NaN the result is NaN (unlike the machine instructions, which give the second operand).
+ */
+static inline vf vf_max(vf a, vf b) {
+#if defined(HC_ISA_avx2)
+    return vf_select(a != a, a, _mm256_max_ps(a, b));
+#else
+    return vf_select((a > b) | (a != a), a, b);
+#endif
+}
+static inline vf vf_min(vf a, vf b) {
+#if defined(HC_ISA_avx2)
+    return vf_select(a != a, a, _mm256_min_ps(a, b));
+#else
+    return vf_select((a < b) | (a != a), a, b);
+#endif
+}
 
 /* The larger of x and m; m where x is NaN. One instruction where vf_max takes four. */
 static inline vf vf_max_number(vf x, vf m) {
@@ -202,12 +243,17 @@ static inline vu vf_round_bf16(vf x) {
     y = _mm512_mask_add_epi32(y, odd, y, _mm512_set1_epi32(1));
     return (vu)_mm512_mask_or_epi32(y, nan, bits, _mm512_set1_epi32(0x400000));
 #else
-    const vu bits = (vu)x, rounded = bits + 0x7fffu + ((bits >> 16) & 1u), mask = (vu)(x != x);
-    return ((bits | 0x400000u) & mask) | (rounded & ~mask);
+    const vu bits = (vu)x, rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    return (vu)vf_select(x != x, (vf)(bits | 0x400000u), (vf)rounded);
 #endif
 }
 static inline void vf_store_bf16(void *p, vf x) {
+#if defined(HC_ISA_avx2) /* GCC narrows by three shuffles of each half */
+    const __m256i y = (__m256i)(vf_round_bf16(x) >> 16);
+    _mm_storeu_si128(p, _mm_packus_epi32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1)));
+#else
     *(vh_unaligned *)p = __builtin_convertvector(vf_round_bf16(x) >> 16, vh);
+#endif
 }
 /* Two vectors, side by side. */
 static inline void vf_store_bf16_pair(void *p, vf x0, vf x1) {
@@ -218,9 +264,28 @@ static inline void vf_store_bf16_pair(void *p, vf x0, vf x1) {
     const __m512i both = _mm512_permutex2var_epi16((__m512i)vf_round_bf16(x0), _mm512_load_si512(HIGH),
                                                    (__m512i)vf_round_bf16(x1));
     _mm512_storeu_si512(p, both);
+#elif defined(HC_ISA_avx2) /* packed by halves of a register, whose middle quarters are swapped then */
+    const __m256i both =
+        _mm256_packus_epi32((__m256i)(vf_round_bf16(x0) >> 16), (__m256i)(vf_round_bf16(x1) >> 16));
+    _mm256_storeu_si256(p, _mm256_permute4x64_epi64(both, 0xd8));
 #else
     vf_store_bf16(p, x0);
     vf_store_bf16((uint16_t *)p + HC_VL, x1);
+#endif
+}
+/* 2 HC_VL values, those at even places and those at odd ones: an instruction each, where to widen or narrow
+ * values in their order takes shuffles too. For what does not ask where in a vector a value is. */
+static inline void vf_load_bf16_apart(const void *p, vf *even, vf *odd) {
+    const vu both = (vu)(*(const vi_unaligned *)p);
+    *even = (vf)(both << 16);
+    *odd = (vf)(both & 0xffff0000u);
+}
+static inline void vf_store_bf16_apart(void *p, vf even, vf odd) {
+    const vu low = vf_round_bf16(even) >> 16, high = vf_round_bf16(odd);
+#if defined(HC_ISA_avx2)
+    _mm256_storeu_si256(p, _mm256_blend_epi16((__m256i)low, (__m256i)high, 0xaa));
+#else
+    *(vi_unaligned *)p = (vi)(low | (high & 0xffff0000u));
 #endif
 }
 /* The first n lanes, n < HC_VL; the rest is zero, or left alone in memory. */

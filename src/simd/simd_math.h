@@ -3,7 +3,7 @@
  *
  * Each reduces its argument to a small interval and evaluates a polynomial fitted there (minimax, Lawson's
  * iteration, coefficients rounded to float). Errors against the exact value over all floats, in units in the
- * last place: exp 1, log 1, tanh 2, erf 2, sigmoid 3, expm1 2, log2 2, log1p 3, sin and cos 2, pow 1
+ * last place: exp 1, log 1, tanh 2, erf 2, sigmoid 3, expm1 2, log2 2, log1p 2, sin and cos 2, pow 1
  * (tests/ops/math/test_accuracy.py). The `scalar` set has no fused multiply-add: constants that are split in
  * two have trailing zeros for its sake. */
 #pragma once
@@ -31,7 +31,16 @@ static inline vf vf_clamp(vf x, float low, float high) {
     return vf_select(x < low, vf_set(low), x);
 #endif
 }
-/* The smaller of both; NaN stays NaN. */
+/* The larger of both, and the smaller; NaN stays NaN. */
+static inline vf vf_at_least(vf x, float low) {
+#if defined(HC_ISA_avx512)
+    return _mm512_max_ps(vf_set(low), x);
+#elif defined(HC_ISA_avx2)
+    return _mm256_max_ps(vf_set(low), x);
+#else
+    return vf_select(x < low, vf_set(low), x);
+#endif
+}
 static inline vf vf_at_most(vf x, float high) {
 #if defined(HC_ISA_avx512)
     return _mm512_min_ps(vf_set(high), x);
@@ -57,18 +66,12 @@ static inline vf vf_scale2(vf x, vf n) {
 #endif
 }
 
-/* a / b for 1 <= b <= 2^100 and |a| <= b, within 1 unit: an estimate of 1/b, improved once where it has only
- * 12 bits, then the quotient corrected by its remainder. A quarter of the machine division's cost where
- * vectors are wide. */
+/* a / b for 1 <= b <= 2^100 and |a| <= b, within 1 unit: an estimate of 1/b, then the quotient corrected by
+ * its remainder. A quarter of the machine division's cost where vectors are wide; elsewhere that divides
+ * while others of the loop's instructions run. */
 static inline vf vf_divide_fast(vf a, vf b) {
-#if defined(HC_ISA_avx512) || defined(HC_ISA_avx2)
 #if defined(HC_ISA_avx512)
-    const vf r = _mm512_rcp14_ps(b);
-#else
-    vf r = _mm256_rcp_ps(b);
-    r = vf_fma(r, vf_fma(-b, r, vf_set(1.0f)), r);
-#endif
-    const vf q = a * r;
+    const vf r = _mm512_rcp14_ps(b), q = a * r;
     return vf_fma(vf_fma(-b, q, a), r, q);
 #else
     return a / b;
@@ -105,6 +108,13 @@ static inline vf vf_expm1_reduced(vf r) {
 /* 2^(n + shift) from the low bits of what vf_reduce_exp has shifted with a bias of 127 + shift. */
 static inline vf vf_power_of_shifted(vf shifted) { return vi_float(vf_bits(shifted) << 23); }
 
+/* y 2^n from the low bits of what vf_reduce_exp has shifted with a bias of 254, for |n| <= 200: rounded once,
+ * as the power is applied in two halves, each with its share of the bias. */
+static inline vf vf_scale_shifted(vf y, vf shifted) {
+    const vu whole = (vu)shifted, half = whole >> 1;
+    return y * (vf)(half << 23) * (vf)((whole - half) << 23);
+}
+
 /* e^x = 2^n e^r. What vanishes (masked scores, mostly) is set to zero instead of being
  * computed: on many CPUs a result below the normal range costs a hundred cycles. */
 static inline vf vf_exp(vf x) {
@@ -114,9 +124,8 @@ static inline vf vf_exp(vf x) {
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, vf_set(-104.0f), _CMP_NLT_UQ), y, n);
 #else
     const vi vanishes = x < -104.0f;
-    x = vf_clamp(vf_select(vanishes, vf_zero(), x), -104.0f, 89.0f);
-    const vf y = vf_expm1_reduced(vf_reduce_exp(x, 0.0f, &shifted, &n)) + 1.0f;
-    return vf_select(vanishes, vf_zero(), vf_scale2(y, n));
+    const vf r = vf_reduce_exp(vf_at_most(vf_zero_where(vanishes, x), 89.0f), 254.0f, &shifted, &n);
+    return vf_zero_where(vanishes, vf_scale_shifted(vf_expm1_reduced(r) + 1.0f, shifted));
 #endif
 }
 
@@ -204,11 +213,21 @@ static inline vf vf_log2(vf x) {
     const vf f = vf_split(x, &e) - 1.0f;
     return vf_log_special(x, vf_fma(vf_fma(f * f, vf_log_tail(f), f), vf_set(0x1.715476p0f), e));
 }
-/* ln(1 + x): the logarithm of the rounded sum u, corrected by x / (u - 1). */
+/* ln(2^twos (high + low)) for a low part not above the last place of the high one, itself finite: low / high
+ * is added to the logarithm, with 1 / (1 + f) = 1 - f + f^2 to the few digits that count. */
+static inline vf vf_log_sum(vf high, vf low, vf twos) {
+    vf e;
+    const vf f = vf_split(high, &e) - 1.0f, square = f * f;
+    const vi down = 127 - vf_to_int(vf_clamp(e, -126.0f, 126.0f));
+    const vf rest = low * vi_float(down << 23) * (square + (1.0f - f));
+    e += twos;
+    const vf y = vf_fma(square, vf_log_tail(f), vf_fma(e, vf_set(0x1.c85fdep-10f), rest));
+    return vf_log_special(high, vf_fma(e, vf_set(0x1.62p-1f), f + y));
+}
+/* ln(1 + x): of the rounded sum and what it has lost. */
 static inline vf vf_log1p(vf x) {
     const vf u = x + 1.0f, d = u - 1.0f;
-    const vf y = vf_log(u) * (x / d);
-    return vf_select((d == 0.0f) | (x == INFINITY), x, y);
+    return vf_select((d == 0.0f) | (x == INFINITY), x, vf_log_sum(u, x - d, vf_zero()));
 }
 
 /* tanh and erf: by tables where vectors have them. Elsewhere an odd polynomial for small |x|, and beyond */

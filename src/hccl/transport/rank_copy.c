@@ -9,21 +9,11 @@
 HC_KERNEL(hccl_copy_past_caches, (char *to, const char *from, size_t bytes))
 
 #ifdef HC_ISA
-#include <string.h>
-
-#include "simd.h"
+#include "simd_past_caches.h"
 
 void HC_FN(hccl_copy_past_caches)(char *to, const char *from, size_t bytes) {
-    const size_t head = hc_min_size((size_t)(-(uintptr_t)to % HC_VBYTES), bytes);
-    memcpy(to, from, head);
-    size_t at = head;
-    for (; at + 4 * HC_VBYTES <= bytes; at += 4 * HC_VBYTES) {
-        vf v[4];
-        for (int i = 0; i < 4; i++) v[i] = vf_load((const float *)(const void *)(from + at + i * HC_VBYTES));
-        for (int i = 0; i < 4; i++) vf_store_past_caches((float *)(void *)(to + at + i * HC_VBYTES), v[i]);
-    }
+    v_copy_past_caches(to, from, bytes);
     v_fence_past_caches();
-    memcpy(to + at, from + at, bytes - at);
 }
 
 #else

@@ -20,8 +20,9 @@
         const hc_bf16 *x = in[0];                                                                            \
         size_t i = 0;                                                                                        \
         for (; i + 2 * HC_VL <= n; i += 2 * HC_VL) {                                                         \
-            const vf y0 = name##_of(vf_load_bf16(x + i), args);                                              \
-            vf_store_bf16_pair(y + i, y0, name##_of(vf_load_bf16(x + i + HC_VL), args));                     \
+            vf even, odd;                                                                                    \
+            vf_load_bf16_apart(x + i, &even, &odd);                                                          \
+            vf_store_bf16_apart(y + i, name##_of(even, args), name##_of(odd, args));                         \
         }                                                                                                    \
         for (; i + HC_VL <= n; i += HC_VL) vf_store_bf16(y + i, name##_of(vf_load_bf16(x + i), args));       \
         if (i < n) vf_store_bf16_part(y + i, name##_of(vf_load_bf16_part(x + i, n - i), args), n - i);       \
@@ -53,9 +54,10 @@
         const hc_bf16 *a = in[0], *b = in[1];                                                                \
         size_t i = 0;                                                                                        \
         for (; i + 2 * HC_VL <= n; i += 2 * HC_VL) {                                                         \
-            const size_t j = i + HC_VL;                                                                      \
-            const vf y0 = name##_of(vf_load_bf16(a + i), vf_load_bf16(b + i), args);                         \
-            vf_store_bf16_pair(y + i, y0, name##_of(vf_load_bf16(a + j), vf_load_bf16(b + j), args));        \
+            vf a0, a1, b0, b1;                                                                               \
+            vf_load_bf16_apart(a + i, &a0, &a1);                                                             \
+            vf_load_bf16_apart(b + i, &b0, &b1);                                                             \
+            vf_store_bf16_apart(y + i, name##_of(a0, b0, args), name##_of(a1, b1, args));                    \
         }                                                                                                    \
         for (; i + HC_VL <= n; i += HC_VL)                                                                   \
             vf_store_bf16(y + i, name##_of(vf_load_bf16(a + i), vf_load_bf16(b + i), args));                 \
@@ -76,6 +78,13 @@
         hc_bf16 *y = out[0];                                                                                 \
         const hc_bf16 *a = in[0], *b = in[1], *c = in[2];                                                    \
         size_t i = 0;                                                                                        \
+        for (; i + 2 * HC_VL <= n; i += 2 * HC_VL) {                                                         \
+            vf a0, a1, b0, b1, c0, c1;                                                                       \
+            vf_load_bf16_apart(a + i, &a0, &a1);                                                             \
+            vf_load_bf16_apart(b + i, &b0, &b1);                                                             \
+            vf_load_bf16_apart(c + i, &c0, &c1);                                                             \
+            vf_store_bf16_apart(y + i, name##_of(a0, b0, c0, args), name##_of(a1, b1, c1, args));            \
+        }                                                                                                    \
         for (; i + HC_VL <= n; i += HC_VL)                                                                   \
             vf_store_bf16(y + i,                                                                             \
                           name##_of(vf_load_bf16(a + i), vf_load_bf16(b + i), vf_load_bf16(c + i), args));   \

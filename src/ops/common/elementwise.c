@@ -4,7 +4,8 @@
  * The iteration space is the outputs' shape with dimensions ordered by the first output's stride and
  * merged where every operand allows. It is cut into pieces for the pool, and each piece into blocks. A
  * long innermost dimension ends a block at its row, so that each operand is one run; short rows are
- * gathered across rows.
+ * gathered across rows. What repeats along a long row is written to a block once a row, and the kernel goes
+ * along the row in pieces as long as that.
  *
  * Cost beside the memory: one indirect call a block and, where a type is converted, one pass over the
  * block in the first-level cache. Operands of the block's own type, side by side in memory, are handed to
@@ -13,6 +14,7 @@
 #include "elementwise.h"
 
 #include "messages.h"
+#include "past_caches.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,9 @@
 /* A piece of 16 blocks takes microseconds: less would cost more to hand out than to do. A row of 128
  * elements is 8 vectors of the widest set, from where on a call per row is cheap. */
 enum { GRAIN = 16 * HC_EW_BLOCK, LONG_ROW = 128 };
+/* Elements of a block that repeats one value: a call for each costs little, and so does filling it for a row.
+ */
+enum { REPEATED = 256 };
 
 /* An operand during a run. `load` and `store` convert between its type and the block; `direct` says that
  * neither is needed. */
@@ -42,6 +47,9 @@ struct loop {
     int rank;
     int64_t shape[HC_MAX_RANK]; /* [0] is the innermost */
     bool all_direct;
+    bool repeats; /* not all are, but the others are inputs that repeat along long rows */
+    hc_copy_past_caches_fn *past_caches; /* of the only output, if its results leave the caches anyway */
+    bool any_byte;                       /* truth values need no conversion from bool memory */
     /* Outputs that are wider than the result's type get it through that type: sums of uint8 wrap at 256 in an
      * int32 output too. NULL where a store does it, which is nearly always. */
     hc_store_fn *narrow;
@@ -342,7 +350,8 @@ static void set_operand(struct loop *l, int k, const aclTensor *view, enum hc_bl
     o->block = block;
     o->inner = o->stride[0] / view->item_size;
     o->direct = o->inner == 1 && hc_block_of(view->dtype) == (int)block;
-    if (view->dtype == ACL_BOOL && block == HC_B8 && k < l->num_outs) o->direct = o->inner == 1;
+    if (view->dtype == ACL_BOOL && block == HC_B8 && (k < l->num_outs || l->any_byte))
+        o->direct = o->inner == 1;
     o->dense = true;
     for (int d = 1; d < l->rank; d++)
         o->dense = o->dense && o->stride[d] == o->stride[d - 1] * l->shape[d - 1];
@@ -483,17 +492,69 @@ static void run_block(const struct loop *l, const struct position *at, size_t n,
     }
 }
 
+/* Long enough for a call of the kernel each. */
+static bool has_long_rows(const struct loop *l) { return l->rank == 1 || l->shape[0] >= LONG_ROW; }
+
+/* n elements of a row, where operands are direct or repeat one value. */
+static void run_repeated(const struct loop *l, const struct position *at, size_t n) {
+    _Alignas(64) char pool[HC_EW_MAX_OPERANDS * REPEATED * sizeof(hc_c128)];
+    char *address_of[HC_EW_MAX_OPERANDS];
+    size_t step[HC_EW_MAX_OPERANDS];
+    void *outs[HC_EW_MAX_OPERANDS];
+    const void *ins[HC_EW_MAX_OPERANDS];
+    char *next = pool;
+    for (int k = 0; k < l->num_operands; k++) {
+        const struct operand *o = &l->operand[k];
+        address_of[k] = address(l, o, at);
+        step[k] = o->direct ? REPEATED * o->item_size : 0;
+        if (o->direct) continue;
+        o->load(hc_min_size(n, REPEATED), next, address_of[k], 0);
+        address_of[k] = next;
+        next += REPEATED * sizeof(hc_c128);
+    }
+    for (size_t done = 0; done < n; done += REPEATED) {
+        for (int k = 0; k < l->num_operands; k++) {
+            if (k < l->num_outs) outs[k] = address_of[k];
+            else ins[k - l->num_outs] = address_of[k];
+            address_of[k] += step[k];
+        }
+        l->kernel(hc_min_size(n - done, REPEATED), outs, ins, l->args);
+    }
+}
+
+/* n elements of a flat run, through a block that is then written past the caches while the next ones come. */
+static void run_past_caches(const struct loop *l, size_t at, size_t n) {
+    _Alignas(HC_CACHE_LINE) char block[HC_PAST_CACHES_BLOCK * sizeof(hc_c128)];
+    const struct operand *out = &l->operand[0];
+    void *const outs[] = {block};
+    const void *ins[HC_EW_MAX_OPERANDS];
+    for (size_t done = 0; done < n; done += HC_PAST_CACHES_BLOCK) {
+        const size_t count = hc_min_size(n - done, HC_PAST_CACHES_BLOCK);
+        for (int k = 1; k < l->num_operands; k++)
+            ins[k - 1] = l->operand[k].data + (at + done) * l->operand[k].item_size;
+        l->kernel(count, outs, ins, l->args);
+        for (int k = 1; k < l->num_operands; k++) prefetch_next(&l->operand[k], ins[k - 1], count);
+        l->past_caches(out->data + (at + done) * out->item_size, block, count * out->item_size,
+                       done + count == n);
+    }
+}
+
 /* A piece of the pool's. Where everything is direct a row is one call, however long. */
 static void run_range(void *ctx, size_t begin, size_t end) {
     const struct loop *l = ctx;
     struct position at;
+    if (l->past_caches != NULL) {
+        run_past_caches(l, begin, end - begin);
+        return;
+    }
     locate(l, begin, &at);
-    const bool rows = l->rank == 1 || l->shape[0] >= LONG_ROW;
-    const size_t most = l->all_direct && rows ? (size_t)-1 : HC_EW_BLOCK;
+    const bool rows = has_long_rows(l);
+    const size_t most = (l->all_direct || l->repeats) && rows ? (size_t)-1 : HC_EW_BLOCK;
     while (begin < end) {
         size_t n = hc_min_size(end - begin, most);
         if (rows) n = hc_min_size(n, (size_t)(l->shape[0] - at.index[0]));
-        run_block(l, &at, n, rows);
+        if (l->repeats) run_repeated(l, &at, n);
+        else run_block(l, &at, n, rows);
         advance(l, &at, n);
         begin += n;
     }
@@ -515,19 +576,43 @@ static aclnnStatus copy_overlapping(const char *name, const aclTensor *const *ou
     return 0;
 }
 
-/* Whether the operator's bfloat16 kernel can run: long runs of it in every operand. */
+/* One value n times, which is all that a kernel over bfloat16 has to load. */
+static void load_one_bf16(size_t n, void *dst, const void *src, int64_t stride) {
+    const hc_bf16 value = *(const hc_bf16 *)src;
+    hc_bf16 *y = dst;
+    (void)stride;
+    for (size_t i = 0; i < n; i++) y[i] = value;
+}
+
+/* Whether the operator's bfloat16 kernel can run: long runs of it, or one value, in every operand. */
 static bool all_bf16_runs(const struct loop *l, const aclTensor *const *views) {
     for (int k = 0; k < l->num_operands; k++) {
-        if (views[k]->dtype != ACL_BF16 || l->operand[k].inner != 1) return false;
+        const int64_t inner = l->operand[k].inner;
+        if (views[k]->dtype != ACL_BF16 || !(inner == 1 || (inner == 0 && k >= l->num_outs))) return false;
     }
-    return l->rank == 1 || l->shape[0] >= LONG_ROW;
+    return has_long_rows(l);
 }
 
 /* Then no operand is converted: the kernel reads and writes bfloat16 itself. */
 static void use_bf16_kernel(struct loop *l, const struct hc_ew *op) {
-    for (int k = 0; k < l->num_operands; k++) l->operand[k].direct = true;
     l->all_direct = true;
+    for (int k = 0; k < l->num_operands; k++) {
+        struct operand *o = &l->operand[k];
+        o->direct = o->inner == 1;
+        o->load = load_one_bf16;
+        l->all_direct = l->all_direct && o->direct;
+    }
     l->kernel = op->kernel[HC_EW_BF16][hc_isa()];
+}
+
+/* Once operands are set: whether run_repeated can run. */
+static bool only_repeats(const struct loop *l) {
+    if (l->all_direct || !has_long_rows(l)) return false;
+    for (int k = 0; k < l->num_operands; k++) {
+        const struct operand *o = &l->operand[k];
+        if (!o->direct && (k < l->num_outs || o->inner != 0)) return false;
+    }
+    return true;
 }
 
 /* One run over everything: what nearly every call is, decided without copying descriptors. */
@@ -559,6 +644,17 @@ static bool is_flat(const aclTensor *const *outs, int num_outs, const aclTensor 
     return true;
 }
 
+/* Only where everything is one flat run, and no input is what is written, which the caches have then. */
+static hc_copy_past_caches_fn *way_past_caches(const struct loop *l) {
+    const struct operand *out = &l->operand[0];
+    if (!hc_goes_past_caches(out->data, (size_t)l->shape[0] * out->item_size)) return NULL;
+    if (l->num_outs != 1 || l->rank != 1 || !l->all_direct) return NULL;
+    for (int k = 1; k < l->num_operands; k++) {
+        if (l->operand[k].data == out->data) return NULL;
+    }
+    return hc_copy_past_caches_for();
+}
+
 /* `views` have the outputs' shape by now; views[0] is the first output. */
 static void run_loop(const struct hc_ew *op, const struct types *types, const aclTensor *const *views,
                      int num_outs, int num, bool flat, const void *args) {
@@ -569,12 +665,15 @@ static void run_loop(const struct hc_ew *op, const struct types *types, const ac
     l.all_direct = true;
     l.kernel = op->kernel[compute][hc_isa()];
     l.args = args;
+    l.any_byte = (op->result & HC_EW_ANY_BYTE) != 0;
     set_narrow(&l, compute == HC_I64 ? types->result : ACL_INT64, views[0]);
     if (flat) set_flat(&l, views);
     else set_dimensions(&l, views);
     for (int k = 0; k < num; k++) set_operand(&l, k, views[k], op->truth >> k & 1 ? HC_B8 : compute);
     if (compute == HC_F32 && op->kernel[HC_EW_BF16] != NULL && all_bf16_runs(&l, views))
         use_bf16_kernel(&l, op);
+    l.repeats = only_repeats(&l);
+    l.past_caches = way_past_caches(&l);
     hc_parallel_for((size_t)views[0]->numel, GRAIN, run_range, &l);
 }
 

@@ -40,6 +40,7 @@ enum hc_ew_result {
     HC_EW_CASTS = 32,    /* a result of any class goes into any output */
     HC_EW_BOOL_OUT = 64, /* outputs that are truth values must be bool tensors */
     HC_EW_ALPHA = 128,   /* the scalar multiplies an operand, and must not be of a class above the result's */
+    HC_EW_ANY_BYTE = 256, /* kernels take bytes of bool memory as they are: any but 0 is true */
 };
 
 /* Declares the kernels of an operator: HC_EW_KERNEL(add_f32). */

@@ -9,6 +9,8 @@
 
 /* Half of a small second-level cache; some 10 us of copying. */
 enum { PIECE_BYTES = 128 * 1024 };
+/* Pieces of a run are of so many elements or a multiple, so that where it starts with a line they do too. */
+enum { LINE_ELEMENTS = 64 };
 
 /* Whether dimension a belongs inside dimension b: by the first view whose strides say so. A stride of 0
  * repeats and says nothing. */
@@ -118,8 +120,8 @@ void hc_strided_for(const struct hc_strided *s, size_t cost, hc_strided_fn *fn, 
     for (int d = 1; d < s->rank; d++) rows *= (size_t)s->shape[d];
     for (int k = 0; k < s->num; k++) j.inner[k] = s->stride[k][0];
     if (length >= 2 * piece) {
-        j.chunk = piece;
-        j.chunks = hc_ceil_div(length, piece);
+        j.chunk = hc_ceil_div(piece, LINE_ELEMENTS) * LINE_ELEMENTS;
+        j.chunks = hc_ceil_div(length, j.chunk);
         hc_parallel_for(rows * j.chunks, 1, run_units, &j);
     } else {
         hc_parallel_for(rows, hc_max_size(1, piece / length), run_rows, &j);

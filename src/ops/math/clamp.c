@@ -8,6 +8,7 @@
 /* In every type, so that a kernel takes its own. */
 struct bounds {
     struct hc_ew_scalar low, high;
+    float added; /* -0, which changes nothing; NaN where a bound is, as then everything is */
 };
 
 HC_EW_KERNELS_REAL(clamp)
@@ -15,7 +16,7 @@ HC_EW_KERNEL(clamp_BF16)
 HC_EW_KERNELS_REAL(clamp_tensor)
 
 #ifdef HC_ISA
-#include "simd.h"
+#include "simd_math.h"
 
 /* Not min and max of the machine: those drop NaN of one side. GCC makes no vectors of the two questions, so
  * that float, which is what is clamped, has loops of its own. */
@@ -46,7 +47,7 @@ BODIES(I64, int64_t)
 
 static inline vf clamp_vf(vf x, vf low, vf high) { return vf_min(vf_max(x, low), high); }
 static inline vf clamp_to_bounds(vf x, const struct bounds *a) {
-    return clamp_vf(x, vf_set(a->low.F32), vf_set(a->high.F32));
+    return vf_at_most(vf_at_least(x, a->low.F32), a->high.F32) + a->added;
 }
 void HC_FN(clamp_F32)(size_t n, void *const *out, const void *const *in, const void *args) {
     float *y = out[0];
@@ -87,6 +88,7 @@ static aclnnStatus plan_class(const char *name, enum hc_dtype_class class_, cons
                             .high = {INFINITY, INFINITY, INT64_MAX, {0, 0}}};
     if (low) bounds.low = hc_ew_scalar(low);
     if (high) bounds.high = hc_ew_scalar(high);
+    bounds.added = isnan(bounds.low.F32) || isnan(bounds.high.F32) ? NAN : -0.0f;
     const aclTensor *outs[] = {out}, *ins[] = {self};
     return hc_ew_plan_as(name, &SCALARS, class_, outs, 1, ins, 1, &bounds, sizeof bounds, workspaceSize,
                          executor);

@@ -2,9 +2,11 @@
 /* y = self + weight * (end - self), element by element, computed from the nearer end: exact at weights 0
  * and 1, where the plain formula misses `end` by a rounding. PyTorch switches at the same weight, 1/2. */
 #include "binary.h"
+#include "direct_bf16.h"
 
 HC_EW_KERNELS_FLOAT(lerp)
 HC_EW_KERNELS_FLOAT(lerps)
+HC_EW_KERNEL(lerps_BF16)
 
 #ifdef HC_ISA
 #include <math.h>
@@ -24,10 +26,11 @@ HC_EW_KERNELS_FLOAT(lerps)
 BODY(F32, float)
 BODY(F64, double)
 HC_EW_BODY2_SCALAR(lerps, F32, float, LERP(a, b, s))
+HC_EW_BODY2_BF16(lerps_BF16, HC_EW_SCALAR_S, LERP(a, b, s))
 HC_EW_BODY2_SCALAR(lerps, F64, double, LERP(a, b, s))
 #else
 static const struct hc_ew TENSOR = {"aclnnLerp", HC_EW_TABLE_FLOAT(lerp), 0, HC_CLASS_FLOAT};
-static const struct hc_ew SCALAR = {"aclnnLerps", HC_EW_TABLE_FLOAT(lerps), 0, HC_CLASS_FLOAT};
+static const struct hc_ew SCALAR = {"aclnnLerps", HC_EW_TABLE_FLOAT_BF16(lerps), 0, HC_CLASS_FLOAT};
 
 /* torch.lerp(self, end, weight), a weight per element; all three broadcast. */
 HC_API aclnnStatus aclnnLerpGetWorkspaceSize(const aclTensor *self, const aclTensor *end,

@@ -5,9 +5,11 @@
  * To a number of decimals: rint(x 10^d) / 10^d, for negative d rint(x / 10^-d) 10^-d, each step rounded to
  * the type, as PyTorch does: a multiple of a negative power of ten would not be exact. */
 #include "binary.h"
+#include "direct_bf16.h"
 #include "unary.h"
 
 HC_EW_KERNELS_REAL(round)
+HC_EW_KERNEL(round_BF16)
 HC_EW_KERNELS_FLOAT(round_behind)
 HC_EW_KERNELS_FLOAT(round_before)
 
@@ -17,6 +19,7 @@ HC_EW_KERNELS_FLOAT(round_before)
 #define SAME(x) (x)
 
 HC_EW_BODY1(round_F32, float, float, rintf)
+HC_EW_BODY1_BF16(round_BF16, (void)0, vf_rint(x))
 HC_EW_BODY1(round_F64, double, double, rint)
 HC_EW_BODY1(round_I64, int64_t, int64_t, SAME)
 
@@ -30,7 +33,7 @@ HC_EW_BODY_SCALAR(round_before, F64, double, rint(x / s) * s)
 #else
 #include <math.h>
 
-static const struct hc_ew SPEC = {"aclnnRound", HC_EW_TABLE_REAL(round), 0, HC_EW_NO_BOOL};
+static const struct hc_ew SPEC = {"aclnnRound", HC_EW_TABLE_REAL_BF16(round), 0, HC_EW_NO_BOOL};
 HC_UNARY(aclnnRound, SPEC)
 HC_UNARY_INPLACE(aclnnInplaceRound, SPEC)
 

@@ -125,6 +125,15 @@ def test_logic(dtype: torch.dtype) -> None:
     assert torch.equal(x, torch.logical_not(a).to(dtype))
 
 
+def test_not_of_any_byte() -> None:
+    """Memory of bools may hold other bytes than 0 and 1: a view of integers."""
+    x = torch.arange(256, dtype=torch.uint8).repeat(9)
+    for view in (x, x[::2], x.reshape(16, 144).t()):
+        out = torch.empty(view.shape, dtype=torch.bool)
+        call("aclnnLogicalNot", view.view(torch.bool), out)
+        assert torch.equal(out, view == 0)
+
+
 @pytest.mark.parametrize("dtype", (*FLOATS, torch.int32))
 def test_kinds_of_numbers(dtype: torch.dtype) -> None:
     x = special_values(dtype) if dtype.is_floating_point else make((20,), dtype)

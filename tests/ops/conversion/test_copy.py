@@ -7,7 +7,7 @@ import math
 import hypothesis.strategies as st
 import pytest
 import torch
-from aclnn import OperatorError, Scalar, call
+from aclnn import IntArray, OperatorError, Scalar, call
 from compare import COMPLEX, FLOATS, INTS, SHAPES, assert_close, layouts, make, special_values
 from hypothesis import given, settings
 
@@ -49,6 +49,51 @@ def test_special_values_round_as_in_pytorch(dtype: torch.dtype) -> None:
         assert torch.equal(out.isnan(), expected.isnan())
         keep = ~expected.isnan()
         assert torch.equal(bits(out[keep]), bits(expected[keep]))
+
+
+def test_floats_of_every_kind_round_to_bfloat16() -> None:
+    """Halves between neighbours, both sides of them, NaN of any payload; every length of what is left over."""
+    high = torch.arange(0, 2**16, 3, dtype=torch.int64)
+    low = torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])
+    x = ((high << 16)[:, None] + low).reshape(-1).to(torch.int32).view(torch.float32)
+    for n in (x.numel(), *range(1, 70)):
+        out = torch.full((n + 1,), 7.0, dtype=torch.bfloat16)
+        call("aclnnCast", x[-n:], torch.bfloat16, out[:n])
+        expected = x[-n:].to(torch.bfloat16)
+        keep = ~expected.isnan()
+        assert torch.equal(out[:n].isnan(), ~keep)
+        assert torch.equal(bits(out[:n][keep]), bits(expected[keep]))
+        assert out[n] == 7
+
+
+@pytest.mark.parametrize("source", (torch.float32, torch.bfloat16, torch.int32))
+def test_results_beyond_the_caches(source: torch.dtype) -> None:
+    """Such are written past them: copies, and conversions of each kind."""
+    x = torch.linspace(-300, 300, 36 * 2**20 // 2 + 5).to(source)
+    for target in (source, torch.float32, torch.bfloat16):
+        out = torch.empty(x.shape, dtype=target)
+        call("aclnnInplaceCopy", out, x)
+        assert torch.equal(out, x.to(target))
+
+
+@pytest.mark.parametrize("shape", ((2, 70, 5, 160), (3, 100, 64, 9), (1, 70, 70, 300)))
+@pytest.mark.parametrize("dtype", (torch.bfloat16, torch.float32))
+def test_heads_to_the_front_and_back(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    x = make(shape, dtype)
+    for source in (x.transpose(1, 2), x.transpose(0, 1), x.permute(2, 0, 1, 3)):
+        for target in (dtype, torch.float32):
+            out = torch.empty(source.shape, dtype=target)
+            call("aclnnInplaceCopy", out, source)
+            assert torch.equal(out, source.to(target))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32, torch.int64, torch.complex128])
+def test_reversed_rows(dtype: torch.dtype) -> None:
+    for n in (1, 7, 64, 257):
+        x = make((3, n), dtype)
+        out = torch.empty_like(x)
+        call("aclnnFlip", x, IntArray([1]), out)
+        assert torch.equal(out, x.flip(1))
 
 
 def test_same_dtype_keeps_the_bits_of_nan() -> None:

@@ -64,6 +64,42 @@ def test_broadcast(shapes: tuple[tuple[int, ...], tuple[int, ...]], dtype: torch
     assert torch.equal(out, expected)
 
 
+@pytest.mark.parametrize("columns", (128, 256, 300, 1031))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64))
+def test_one_value_for_a_row(columns: int, dtype: torch.dtype) -> None:
+    """A column, and a single number, with a matrix: either operand, in place, and as the only operand's layout."""
+    x, column = make((9, columns), dtype), make((9, 1), dtype, seed=3)
+    for one in (column, column[4:5, 0], column[2, 0]):
+        for a, b in ((x, one), (one, x)):
+            expected, out = torch.sub(wide(a), wide(b)), torch.empty_like(x)
+            call("aclnnSub", a, b, Scalar(1), out)
+            assert_close(out, expected, max_ulp=1)
+    out = torch.empty_like(x)
+    call("aclnnAdd", column.expand(9, columns), column, Scalar(1), out)
+    assert_close(out, (wide(column) + wide(column)).expand(9, columns), max_ulp=1)
+    expected = wide(x) * wide(column)
+    call("aclnnInplaceMul", x, column)
+    assert_close(x, expected, max_ulp=1)
+    if dtype.is_floating_point:
+        call("aclnnAddcmul", x, column, column[0, 0], Scalar(0.5), out)
+        assert_close(out, wide(x) + 0.5 * wide(column) * wide(column[0, 0]), max_ulp=2, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
+def test_results_beyond_the_caches(dtype: torch.dtype) -> None:
+    """Such are written past them, the last, short block too; not where they are an input."""
+    n = 36 * 2**20 // dtype.itemsize + 5
+    x = torch.linspace(-3, 3, n).to(dtype)
+    out, y = torch.empty_like(x), x.flip(0)
+    for result, at in ((out, x), (x, x)):
+        expected = torch.add(at, y)
+        call("aclnnAdd", at, y, Scalar(1), result)
+        assert torch.equal(result, expected)
+    mask = torch.empty(n + 1, dtype=torch.bool)
+    call("aclnnGtTensor", x, y, mask[1:])
+    assert torch.equal(mask[1:], x > y)
+
+
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_any_strides_and_broadcast(data: st.DataObject) -> None:
