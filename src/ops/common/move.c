@@ -65,6 +65,10 @@ static inline void copy_row(char *dst, const char *src, size_t bytes) {
             const type value = *(const type *)src;                                                           \
             type *run = dst;                                                                                 \
             for (size_t i = 0; i < n; i++) run[i] = value;                                                   \
+        } else if (src_stride == -size && dst_stride == size) {                                              \
+            const type *last = src;                                                                          \
+            type *run = dst;                                                                                 \
+            _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) run[i] = last[-(int64_t)i];                  \
         } else if (dst_stride == size) {                                                                     \
             type *run = dst;                                                                                 \
             _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) run[i] =                                     \

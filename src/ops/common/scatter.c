@@ -65,6 +65,12 @@ static inline bool take(const char *index, const struct range *r, int64_t *at) {
                 _Pragma("GCC ivdep") for (size_t i = 0; i < n; i++) y[i] = combine(y[i], x[i], r->factor);   \
                 return;                                                                                      \
             }                                                                                                \
+            if (d0 == sizeof(type) && s0 == 0) {                                                             \
+                type *y = (type *)dst;                                                                       \
+                const type value = *(const type *)src;                                                       \
+                for (size_t i = 0; i < n; i++) y[i] = combine(y[i], value, r->factor);                       \
+                return;                                                                                      \
+            }                                                                                                \
             for (size_t i = 0; i < n; i++, dst += d0, src += s0)                                             \
                 *(type *)dst = combine(*(type *)dst, *(const type *)src, r->factor);                         \
             return;                                                                                          \

@@ -9,6 +9,9 @@
     HC_REDUCE_DECLARE(norm_##name##_F32)                                                                     \
     HC_REDUCE_DECLARE(norm_##name##_F64) HC_REDUCE_DECLARE(norm_##name##_C128)
 FOR_KINDS(DECLARE)
+HC_KERNEL(norm_two_BF16_row, (size_t n, void *state, const void *x, size_t index, const void *args))
+HC_KERNEL(norm_two_BF16_col,
+          (size_t rows, size_t cols, void *state, const void *x, size_t pitch, const void *args))
 
 /* Of the general kernel; the others ignore it. */
 struct args {
@@ -17,6 +20,7 @@ struct args {
 
 #ifdef HC_ISA
 #include "hypot.h"
+#include "simd_rows.h"
 
 #define INFINITE __builtin_inf()
 /* The state of every kind is one double; fold and join differ. Magnitudes of complex numbers by hypot, so
@@ -90,6 +94,60 @@ DEFINE(inf, INF, 0, MAX, PLAIN)
 DEFINE(neg_inf, NEG_INF, INFINITE, MIN, PLAIN)
 DEFINE(any, any, 0, ADD, POWER_ROOT)
 
+/* The 2-norm of bfloat16, of which a step asks for all gradients: squares are added in floats within a block
+ * of 1024, and in double between blocks. Where a block's sum says that squares may have left the range of
+ * floats, or lost digits below it, the block is added in double. */
+static inline double squares_of_block(const hc_bf16 *x, size_t n) {
+    vf sum[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
+    size_t i = 0;
+    for (; i + 4 * HC_VL <= n; i += 4 * HC_VL) {
+        vf a, b, c, d;
+        vf_load_bf16_apart(x + i, &a, &b);
+        vf_load_bf16_apart(x + i + 2 * HC_VL, &c, &d);
+        sum[0] = vf_fma(a, a, sum[0]);
+        sum[1] = vf_fma(b, b, sum[1]);
+        sum[2] = vf_fma(c, c, sum[2]);
+        sum[3] = vf_fma(d, d, sum[3]);
+    }
+    for (; i + HC_VL <= n; i += HC_VL) {
+        const vf a = vf_load_bf16(x + i);
+        sum[0] = vf_fma(a, a, sum[0]);
+    }
+    if (i < n) {
+        const vf a = vf_load_bf16_part(x + i, n - i);
+        sum[1] = vf_fma(a, a, sum[1]);
+    }
+    return vf_sum4(sum);
+}
+static double squares_in_double(const hc_bf16 *x, size_t n) {
+    float widened[HC_ROW_BLOCK];
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) widened[i] = hc_bf16_to_f32(x[i]);
+    HC_FN(norm_two_F32_row)(n, &sum, widened, 0, NULL);
+    return sum;
+}
+void HC_FN(norm_two_BF16_row)(size_t n, void *state, const void *x, size_t index, const void *args) {
+    const hc_bf16 *v = x;
+    double sum = 0;
+    (void)index;
+    (void)args;
+    for (size_t i = 0; i < n; i += HC_ROW_BLOCK) {
+        const size_t m = hc_min_size(HC_ROW_BLOCK, n - i);
+        const double block = squares_of_block(v + i, m);
+        sum += block > 0x1p-90 && block < 0x1p126 ? block : squares_in_double(v + i, m);
+    }
+    *(double *)state += sum;
+}
+void HC_FN(norm_two_BF16_col)(size_t rows, size_t cols, void *state, const void *x, size_t pitch,
+                              const void *args) {
+    const hc_bf16 *v = x;
+    double *s = state;
+    (void)args;
+    for (size_t r = 0; r < rows; r++, v += pitch) {
+        _Pragma("GCC ivdep") for (size_t c = 0; c < cols; c++) s[c] = two_F32(s[c], hc_bf16_to_f32(v[c]));
+    }
+}
+
 #else
 #include "hypot.h"
 
@@ -100,9 +158,17 @@ enum kind {
 #undef X
         KIND_COUNT
 };
+/* Kernels over bfloat16 where it lies. */
+#define BF16_TWO .bf16_row = norm_two_BF16_row_table, .bf16_col = norm_two_BF16_col_table
+#define BF16_ZERO .bf16_row = NULL
+#define BF16_ONE .bf16_row = NULL
+#define BF16_INF .bf16_row = NULL
+#define BF16_NEG_INF .bf16_row = NULL
+#define BF16_ANY .bf16_row = NULL
 #define KERNELS(kind, name)                                                                                  \
-    static const struct hc_reduce_kernels kind##_F32 =                                                       \
-        HC_REDUCE_KERNELS(norm_##name##_F32, double, HC_F64, IDENTITY(KIND_##kind));                         \
+    static const struct hc_reduce_kernels kind##_F32 = {                                                     \
+        HC_REDUCE_FIELDS(norm_##name##_F32, norm_##name##_F32, double, HC_F64, IDENTITY(KIND_##kind)),       \
+        BF16_##kind};                                                                                        \
     static const struct hc_reduce_kernels kind##_F64 =                                                       \
         HC_REDUCE_KERNELS(norm_##name##_F64, double, HC_F64, IDENTITY(KIND_##kind));                         \
     static const struct hc_reduce_kernels kind##_C128 =                                                      \

@@ -45,6 +45,21 @@ def test_no_overflow_or_underflow_of_squares() -> None:
         assert_close(out, x.double().norm(), 1)
 
 
+def test_bfloat16_beyond_the_range_of_squares() -> None:
+    """Blocks of a row that are added in floats, and such that must not be."""
+    g = torch.Generator().manual_seed(4)
+    rows = torch.randn(9, 5003, generator=g)
+    scales = (1.0, 1e30, 1e-30, 1e-38, 0.0, 1e19, 1e-14)
+    for row, scale in zip(rows, scales, strict=False):
+        row *= scale
+    rows[7, :1024], rows[8, 100] = 1e25, float("inf")
+    x = rows.to(torch.bfloat16)
+    for view, dim in ((x, 1), (x.t().contiguous(), 0)):
+        out = torch.empty(9, dtype=torch.bfloat16)
+        call("aclnnLinalgVectorNorm", view, Scalar(2.0), IntArray([dim]), False, torch.bfloat16, out)
+        assert_close(out, torch.linalg.vector_norm(view.double(), 2, dim), 1)
+
+
 def test_nan_empty_and_bad_input() -> None:
     x = torch.tensor([1.0, float("nan"), INF])
     for p in (1.0, 2.0, INF, -INF):
