@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -119,8 +120,11 @@ def shard(recipe: str, *shape: int) -> PreQuantWeight:
 
 
 class Mesh:
+    def __init__(self, ranks: int = 2) -> None:
+        self.ranks = ranks
+
     def size(self) -> int:
-        return 2
+        return self.ranks
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -138,6 +142,11 @@ def test_shards_put_together_are_the_weight_quantised_whole(recipe: str) -> None
     assert half < (1.1 if recipe == "mxfp8-32x32" else 2.1) * halves[0]._tensor.numel()
     again, _ = whole.fsdp_post_all_gather(together, given[0][1], torch.bfloat16, out=found)
     assert again is found
+    alone = shard(recipe, 256, 128)
+    tensors, told = alone.fsdp_pre_all_gather(Mesh(1), whole.shape, whole.stride(), None, None)
+    own, _ = alone.fsdp_post_all_gather(tensors[:1], told, torch.bfloat16)
+    for mine, of_whole in zip((*own.forward_operand(), *own.backward_operand()), wanted, strict=True):
+        assert torch.equal(mine.view(torch.uint8), of_whole.view(torch.uint8))
     with pytest.raises(ValueError, match=f"Unexpected gather outputs length for {recipe} quant: 9"):
         whole.fsdp_post_all_gather((*together, *9 * [together[0]])[:9], given[0][1], torch.bfloat16)
 
@@ -243,6 +252,47 @@ def test_products_of_experts_are_those_of_a_linear_layer_for_each(recipe: str, d
             assert (found - want).norm() < 4e-3 * want.norm()  # rounded to bf16
 
 
+@pytest.mark.parametrize("counts", [[40, 0, 56], [0, 0, 0]])
+@pytest.mark.parametrize("is_out_in", [False, True])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_products_of_experts_that_were_gathered_in_8_bits(
+    recipe: str, is_out_in: bool, counts: list[int]
+) -> None:
+    """Bit by bit those of the whole weight, from shards of whole experts."""
+    config = plan(recipe, fsdp_low_precision_all_gather_mode="all")
+    experts = Experts(turned=not is_out_in)
+    whole = experts.gate_up_proj.detach().clone().requires_grad_()
+    module = nn.ModuleDict({"experts": experts})
+    quantise_modules(
+        module, dataclasses.replace(config, quant_converters=["quantize.moe.mx"], apply_modules=["*"])
+    )
+    kept = experts.gate_up_proj
+    assert (
+        isinstance(kept, PreQuantWeight)
+        and isinstance(kept, nn.Parameter)
+        and kept._name == "experts.gate_up_proj"
+    )
+    shards = [kept._like(part) for part in kept._tensor.split(1)]
+    given = [shard.fsdp_pre_all_gather(Mesh(3), whole.shape, whole.stride(), None, None) for shard in shards]
+    together = tuple(torch.cat(parts) for parts in zip(*(tensors for tensors, _ in given), strict=True))
+    gathered, _ = kept.fsdp_post_all_gather(together, given[0][1], torch.bfloat16)
+    rows = numbers(sum(counts), INPUTS, seed=1)
+    found, wanted = [], []
+    for weight, results in ((gathered, found), (whole, wanted), (kept, found)):
+        x = rows.clone().requires_grad_()
+        y = mx_quant_group_gemm(x, weight, None, counts, True, config, is_out_in=is_out_in)
+        y.backward(numbers(*y.shape, seed=2))
+        results += [y.detach(), x.grad]
+    for mine, of_whole in zip(found, [*wanted, *wanted], strict=True):
+        assert mine.dtype is torch.bfloat16 and torch.equal(mine, of_whole)
+    assert whole.grad is not None and torch.equal(kept.grad, whole.grad)
+    assert bool(whole.grad.abs().max() > 0) == (sum(counts) > 0)
+    with pytest.raises(
+        ValueError, match=r"shard of experts.gate_up_proj is \(1, .* the same number of whole ones each"
+    ):
+        shards[0].fsdp_pre_all_gather(Mesh(2), whole.shape, whole.stride(), None, None)
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_experts_of_a_plan(turned: bool) -> None:
     model = nn.Sequential(nn.ModuleDict({"experts": Experts(turned)}))
@@ -272,11 +322,24 @@ def test_experts_of_a_plan(turned: bool) -> None:
 def test_experts_of_two_ranks_train_as_in_float32() -> None:
     """Whoever has them: sharded, or each rank with some."""
     plain = train(1, ("moe", "moe mxfp8"))
-    found = train(2, ("moe mxfp8 fsdp2", "moe mxfp8 ep2"))
+    found = train(2, ("moe mxfp8 fsdp2 on-demand", "moe mxfp8 ep2"))
     wanted = plain["moe"]["losses"]
     assert plain["moe mxfp8"]["losses"] != wanted
     for row in (plain["moe mxfp8"], *found.values()):
         assert row["losses"] == pytest.approx(wanted, rel=0.03), row["layout"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["moe", "wide moe"])
+def test_experts_of_two_ranks_train_the_same_whatever_is_gathered(kind: str) -> None:
+    """Sizes of experts need not be multiples of blocks."""
+    ways = [f"{kind} mxfp8 fsdp2 {way}" for way in ("in float32", "on-demand", "all")]
+    found = train(2, tuple(ways))
+    for way in ways[1:]:
+        assert all(found[way][name] == found[ways[0]][name] for name in ("losses", "norms")), way
+    plain, on_demand, whole = (found[way]["gathered"] for way in ways)
+    assert whole < 0.8 * plain
+    assert on_demand < whole if kind == "wide moe" else on_demand == whole
 
 
 def test_what_experts_refuse() -> None:

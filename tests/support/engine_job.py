@@ -76,9 +76,13 @@ def in_8_bits(recipe: str, gathered: str | None, **more: Any) -> Callable[[], Pa
     )
 
 
-def experts_in_8_bits(**more: Any) -> Callable[[], ParallelEngineConfig]:
+def experts_in_8_bits(gathered: str | None = "on-demand", **more: Any) -> Callable[[], ParallelEngineConfig]:
     plan = QuantizeConfig(
-        recipe_name="mxfp8", apply_modules=["model.layers.{*}"], quant_converters=["quantize.moe.mx"]
+        recipe_name="mxfp8",
+        apply_modules=["model.layers.{*}"],
+        quant_converters=["quantize.moe.mx"],
+        enable_fsdp_low_precision_all_gather=gathered is not None,
+        fsdp_low_precision_all_gather_mode=gathered or "all",  # type: ignore[arg-type]
     )
     return lambda: ParallelEngineConfig(fsdp_plan=fsdp(), quantization_plan=plan, **more)
 
@@ -140,7 +144,14 @@ LAYOUTS: dict[str, Layout] = {
         in_8_bits("mxfp8", "on-demand", recompute=True, recompute_plan=["model.layers.{*}"]),
     ),
     "moe mxfp8": ("moe", experts_in_8_bits()),
-    "moe mxfp8 fsdp2": ("moe", experts_in_8_bits(fully_shard_parallel_size=2)),
+    **{
+        f"{kind} mxfp8 fsdp2 {gathered or 'in float32'}": (
+            kind,
+            experts_in_8_bits(gathered, fully_shard_parallel_size=2),
+        )
+        for kind in ("moe", "wide moe")
+        for gathered in (None, "on-demand", "all")
+    },
     "moe mxfp8 ep2": (
         "moe",
         experts_in_8_bits(fully_shard_parallel_size=2, expert_parallel_size=2, ep_plan=experts("fused")),
@@ -186,7 +197,8 @@ def model_of(kind: str) -> transformers.PreTrainedModel:
     if kind in ("dense", "wide"):
         shape = SHAPE if kind == "dense" else WIDE
         return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3Config(**shape))
-    return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3MoeConfig(**SHAPE, **MOE))
+    shape = SHAPE | MOE if kind == "moe" else WIDE | MOE | {"moe_intermediate_size": 64}
+    return transformers.AutoModelForCausalLM.from_config(transformers.Qwen3MoeConfig(**shape))
 
 
 def text(step: int) -> torch.Tensor:

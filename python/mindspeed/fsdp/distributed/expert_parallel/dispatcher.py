@@ -80,13 +80,15 @@ def _computed(module: nn.Module, x: Tensor, counts: list[int], fused: bool) -> T
         raise ValueError(
             f"experts: gate_up_proj is {tuple(both.shape)} and down_proj {tuple(down.shape)}, for tokens of {hidden}"
         )
-    first, second = (w.transpose(1, 2) if is_out_in else w for w in (both, down))
     groups = torch.tensor(counts, dtype=torch.int64, device=device)
     quantised = getattr(module, QUANTISED, None)
 
-    def product(rows: Tensor, weight: Tensor) -> Tensor:  # weight: [experts, in, out]
-        if quantised is not None and rows.shape[0] > 0:
-            return mx_quant_group_gemm(rows, weight, None, groups, torch.is_grad_enabled(), quantised)
+    def product(rows: Tensor, weight: Tensor) -> Tensor:
+        if quantised is not None:
+            return mx_quant_group_gemm(
+                rows, weight, None, groups, torch.is_grad_enabled(), quantised, is_out_in=is_out_in
+            )
+        weight = weight.transpose(1, 2) if is_out_in else weight
         if fused:
             return npu_gmm_v2(rows, weight, group_list=groups)
         # Experts without tokens too: a weight that no rank's result depends on would have no gradient to send.
@@ -94,13 +96,13 @@ def _computed(module: nn.Module, x: Tensor, counts: list[int], fused: bool) -> T
         return torch.cat([F.linear(part, matrix.t()) for part, matrix in parts])
 
     gate = getattr(module, "_apply_gate", None)
-    middle = product(x, first)
+    middle = product(x, both)
     if gate is not None:
         middle = gate(middle)
     else:
         a, b = middle.chunk(2, dim=-1)
         middle = module.act_fn(a) * b
-    return product(middle, second)
+    return product(middle, down)
 
 
 def _in_place(index: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

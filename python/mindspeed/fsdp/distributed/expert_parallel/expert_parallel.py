@@ -14,6 +14,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 from mindspeed.fsdp.distributed.expert_parallel.dispatcher import WEIGHTS, get_experts_forward_fn
 from mindspeed.fsdp.parallel_engine_config import EPPlanConfig
+from mindspeed.fsdp.quantization.core.pre_quant_weight import PreQuantWeight
 from mindspeed.fsdp.utils.modules import matching
 
 __all__ = ["expert_parallelize_modules", "get_dispatcher_fn", "get_ep_modules"]
@@ -34,7 +35,9 @@ def expert_parallelize_modules(modules: nn.Module, ep_mesh: DeviceMesh, plan: EP
         experts.local_expert_indices = list(range(rank * own, (rank + 1) * own))
         for part in experts.modules():
             for key, weight in list(part.named_parameters(recurse=False)):
-                sharded = distribute_tensor(weight, ep_mesh, [Shard(0)])
+                # Sharded again along another dimension, in which numbers of 8 bits would not be put together.
+                plain = weight._tensor if isinstance(weight, PreQuantWeight) else weight
+                sharded = distribute_tensor(plain, ep_mesh, [Shard(0)])
                 part.register_parameter(key, nn.Parameter(sharded, weight.requires_grad))
         forward = get_dispatcher_fn(plan.dispatcher, ep_mesh.get_group())
         experts.forward = types.MethodType(forward, experts)

@@ -2,7 +2,7 @@
 """A parameter whose shards PyTorch's FSDP gathers in 8 bits: half the bytes of bfloat16, or a quarter of float32's.
 
 What the optimizer sees and checkpoints hold is the shard as it was. A shard is quantised by itself, so it has whole blocks: its
-rows and columns are multiples of 64 (scales of 32 numbers come in pairs).
+rows and columns are multiples of 64 (scales of 32 numbers come in pairs), or it has whole matrices of experts.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class PreQuantWeight(Tensor):
     _quantizer: Callable[[Tensor], tuple[Tensor, ...]]
     config: Any
     _name: str | None
+    _whole: dict[str, Tensor]  # of a shard that is the whole: its numbers, between two calls of FSDP
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
@@ -66,7 +67,7 @@ class PreQuantWeight(Tensor):
             device=tensor.device, requires_grad=tensor.requires_grad,
         )  # fmt: skip
         made._tensor = tensor.detach() if tensor.requires_grad else tensor
-        made._quantizer, made.config, made._name = quantizer, config, name
+        made._quantizer, made.config, made._name, made._whole = quantizer, config, name, {}
         return made
 
     def _like(self, tensor: Tensor) -> PreQuantWeight:
@@ -101,10 +102,17 @@ class PreQuantWeight(Tensor):
 
     # ---- what FSDP calls around a gather ----
 
-    def _shard(self) -> Tensor:
+    def _shard(self, mesh: Any, orig_size: Any) -> Tensor:
         """As the quantiser takes it."""
         shard = self._tensor.contiguous()
-        if any(length % _MULTIPLE for length in shard.shape[-2:]):
+        if shard.dim() == 3:
+            if shard.shape[0] * mesh.size() != orig_size[0]:
+                raise ValueError(
+                    f"quantization_plan: this rank's shard of {self._name} is {tuple(shard.shape)} of {tuple(orig_size)}, and "
+                    f"{mesh.size()} ranks that gather experts in 8 bits want the same number of whole ones each; put the module into "
+                    "ignored_modules, or set enable_fsdp_low_precision_all_gather to False"
+                )
+        elif any(length % _MULTIPLE for length in shard.shape[-2:]):
             raise ValueError(
                 f"quantization_plan: this rank's shard of {self._name} is {tuple(shard.shape)}, and shards that are gathered in "
                 f"8 bits want multiples of {_MULTIPLE} in their last two dimensions; put the module into ignored_modules, or set "
@@ -118,6 +126,9 @@ class PreQuantWeight(Tensor):
 
         if self.config.recipe_name == SQUARES or self.config.fsdp_low_precision_all_gather_mode == "all":
             return True, True
+        # FSDP gathers as many bytes each time, and of such experts one way has more scales.
+        if any(length % _MULTIPLE for length in self.shape[-2:]):
+            return True, True
         group = _get_module_fsdp_state(module)._fsdp_param_group
         if not group._reshard_after_forward:
             return True, True
@@ -127,10 +138,11 @@ class PreQuantWeight(Tensor):
     def fsdp_pre_all_gather(
         self, mesh: Any, orig_size: Any, contiguous_orig_stride: Any, module: Any, mp_policy: Any
     ) -> tuple[tuple[Tensor, ...], Any]:
-        """What is gathered of this shard, and what fsdp_post_all_gather is told. Scales of a shard that is the whole stay."""
+        """What is gathered of this shard, and what fsdp_post_all_gather is told. Scales of a shard that is the whole stay, and its
+        other numbers too: PyTorch 2.13 hands on the first tensor alone."""
         forward, backward = self._wanted(module)
         weight_fwd, scale_fwd, weight_bwd, scale_bwd = cached_quant(
-            self._shard(), self._quantizer, of=self._tensor
+            self._shard(mesh, orig_size), self._quantizer, of=self._tensor
         )
         parts = _parts(self.config.recipe_name, forward, backward)
         of = {
@@ -141,6 +153,7 @@ class PreQuantWeight(Tensor):
         }
         if mesh is None or mesh.size() == 1:
             parts = [part for part in parts if part.startswith("weight")]
+            self._whole = {part: of[part] for part in parts}
         return tuple(of[part] for part in parts), (forward, backward, scale_fwd, scale_bwd)
 
     def fsdp_post_all_gather(
@@ -156,7 +169,8 @@ class PreQuantWeight(Tensor):
         recipe = self.config.recipe_name
         parts = _parts(recipe, forward, backward)
         alone = [part for part in parts if part.startswith("weight")]
-        if len(all_gather_outputs) not in (len(parts), len(alone)):
+        first = 1 if self._whole else len(alone)
+        if len(all_gather_outputs) not in (len(parts), len(alone), first):
             raise ValueError(
                 f"Unexpected gather outputs length for {recipe} quant: {len(all_gather_outputs)}, wanted {len(parts)}, or "
                 f"{len(alone)} of a shard that is the whole"
@@ -165,7 +179,8 @@ class PreQuantWeight(Tensor):
         found: dict[str, Tensor | None] = {
             "weight_fwd": None, "scale_fwd": scale_fwd, "weight_bwd": None, "scale_bwd": scale_bwd
         }  # fmt: skip
-        found |= dict(zip(names, all_gather_outputs, strict=True))
+        found |= self._whole | dict(zip(names, all_gather_outputs, strict=False))
+        self._whole = {}
         if recipe == SQUARES:
             found["weight_bwd"] = found["weight_fwd"]
         if out is None:
