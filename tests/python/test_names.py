@@ -85,7 +85,6 @@ IMPORTS = [
     ("the original's tests", "from mindspeed.core.context_parallel.utils import forward_update"),
     ("the original's tests", "from mindspeed.core.optimizer.fused_ema_adamw.fused_ema_adamw import "
                              "FusedEmaAdamW, fused_ema_adamw"),
-    ("the original's tests", "from mindspeed.core.distill.logits_kl_loss import LogitsKLLoss"),
     ("the original's tests", "from mindspeed.core.transformer.moe.moe_utils import get_mean"),
     ("the original's tests", "from mindspeed.functional.npu_deterministic.npu_deterministic import "
                              "extend_seed_all, npu_deterministic_wrapper"),

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import torch
+from megatron.core import parallel_state
 from torch import Tensor
 
+from mindspeed.features.fusion.cross_entropy import Share
 from mindspeed.features.precision._divergence import divergence
 
 __all__ = ["LogitsKLLoss"]
@@ -32,8 +34,17 @@ class LogitsKLLoss(torch.nn.Module):
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Raises ValueError unless both are of the same shape."""
+        if student_logits.shape != teacher_logits.shape:
+            raise ValueError(
+                "LogitsKLLoss: student and teacher must have the same shape, and have "
+                f"{list(student_logits.shape)} and {list(teacher_logits.shape)}"
+            )
         words = torch.zeros(student_logits.shape[:-1], dtype=torch.int64, device=student_logits.device)
         teacher = teacher_logits.detach().clone()  # what the gradient needs takes its place
-        found, _ = divergence(student_logits, teacher, words, temperature=self.temperature)
+        ranks = parallel_state.get_tensor_model_parallel_world_size()
+        group = parallel_state.get_tensor_model_parallel_group() if ranks > 1 else None
+        # Whose words they are matters for the cross entropy of `words` alone, which nobody asks for.
+        share = Share(group=group, ranks=ranks, rank=0)
+        found, _ = divergence(student_logits, teacher, words, temperature=self.temperature, share=share)
         reduced: Tensor = _REDUCTIONS[self.reduction](found)
         return reduced

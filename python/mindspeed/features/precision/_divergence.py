@@ -88,12 +88,13 @@ class _Divergence(torch.autograd.Function):
 
 
 def divergence(
-    student: Tensor, teacher: Tensor, target: Tensor, *, temperature: float
+    student: Tensor, teacher: Tensor, target: Tensor, *, temperature: float, share: Share | None = None
 ) -> tuple[Tensor, Tensor]:
     """(divergence, cross entropy) of each token, both like target and in float32; the second is for reports, without a gradient.
 
     student, teacher  [..., words of this rank's share], of one shape and type; the teacher's are overwritten.
     target            [...], numbers of words of the whole vocabulary.
+    share             of the vocabulary; by default the tensor-parallel rank's.
 
     Raises ValueError if student and teacher differ in shape.
     """
@@ -103,6 +104,6 @@ def divergence(
             "words for the same tokens"
         )
     found: tuple[Tensor, Tensor] = _Divergence.apply(
-        student, teacher, target, temperature, tensor_parallel_share(None)
+        student, teacher, target, temperature, share or tensor_parallel_share(None)
     )
     return found
