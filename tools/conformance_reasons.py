@@ -61,7 +61,7 @@ RULES: tuple[Rule, ...] = (
     Rule(ELSEWHERE, "private storage format", r"operator (?:type|name is) ['\"]?(?:Identity|TransData)\b"),
     Rule(ELSEWHERE, "private storage format", r"FRACTAL_NZ|[Oo]nly supports? (?:x2's format is )?(?:NZ|nz)\b|x2's format is nz|aclnn\w+WeightNz"),
     Rule(ELSEWHERE, r"the package \1, the vendor's", r"No module named '(torchair)"),
-    Rule(HERE, "graphs are not captured on virtual NPUs", "aclmdlRI\\w+: capturing graphs"),
+    Rule(HERE, r"`\1` is refused on virtual NPUs", "(aclmdlRI\\w+) is not supported on virtual NPUs"),
     Rule(UNDECIDED, "its memory", "OutOfMemoryError|NPU out of memory|ended without an answer|process ended with -9"),
     Rule(TEST, r"needs the package \1", r"No module named '([^']+)'"),
     Rule(MISSING, r"`\1`", r"(acl(?:nn)?[A-Z]\w+?)(?:GetWorkspaceSize)? (?:or \S+ )?not (?:in|found)"),

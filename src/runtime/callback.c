@@ -53,6 +53,7 @@ aclError aclrtLaunchHostFunc(aclrtStream stream, aclrtHostFunc fn, void *args) {
     return hc_launch(s, &(struct hc_task){.name = "host function",
                                           .kind = HC_TASK_CALLBACK,
                                           .may_block = true,
+                                          .once = true,
                                           .arg = f,
                                           .run = run_host_func,
                                           .release = free});
@@ -127,6 +128,7 @@ aclError aclrtLaunchCallback(aclrtCallback fn, void *userData, aclrtCallbackBloc
     return hc_launch(s, &(struct hc_task){.name = "callback",
                                           .kind = HC_TASK_CALLBACK,
                                           .may_block = true,
+                                          .once = true,
                                           .arg = c,
                                           .run = run_callback,
                                           .release = release_callback});

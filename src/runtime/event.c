@@ -29,6 +29,7 @@ static void unreference(struct hc_record *r) {
     if (r == NULL || atomic_fetch_sub(&r->references, 1) != 1) return;
     hc_outcome_free(&r->outcome);
     hc_event_page_release(r->page);
+    hc_graph_release(r->graph);
     free(r);
 }
 
@@ -106,6 +107,15 @@ static struct hc_record *new_record(struct hc_event *e, struct hc_stream *s) {
     return r;
 }
 
+/* Of a captured stream nothing has happened that the host could wait for: the record is over at once, and
+ * says which graph a stream that waits for it belongs to. */
+static aclError record_captured(struct hc_event *e, struct hc_record *r) {
+    finish_record(r, 0);
+    unreference(swap_record(e, r));
+    unreference(r);
+    return ACL_SUCCESS;
+}
+
 /* On an idle stream the record happens at once. */
 aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
     struct hc_event *e = hc_event_find(event, "aclrtRecordEvent");
@@ -113,6 +123,8 @@ aclError aclrtRecordEvent(aclrtEvent event, aclrtStream stream) {
     if (s == NULL) return hc_error_peek();
     struct hc_record *r = new_record(e, s);
     if (r == NULL) return hc_error_peek();
+    r->graph = hc_stream_graph(s);
+    if (r->graph != NULL) return record_captured(e, r);
     unreference(swap_record(e, r));
     return hc_launch(s, &(struct hc_task){.name = "record event",
                                           .kind = HC_TASK_CONTROL,
@@ -218,9 +230,29 @@ static aclError launch_page_wait(struct hc_event_page *page, unsigned number, st
     return hc_launch(s, &(struct hc_task){.name = "wait event",
                                           .kind = HC_TASK_CONTROL,
                                           .may_block = true,
+                                          .once = true,
                                           .arg = w,
                                           .run = run_page_wait,
                                           .release = release_page_wait});
+}
+
+/* The graph that is captured and that the latest record belongs to; a reference, NULL if there is none. */
+static struct hc_graph *captured_by(struct hc_event *e) {
+    pthread_mutex_lock(&g_lock);
+    struct hc_graph *g = e->record != NULL ? e->record->graph : NULL;
+    if (g != NULL) hc_graph_retain(g);
+    pthread_mutex_unlock(&g_lock);
+    if (g == NULL || hc_graph_is_open(g)) return g;
+    hc_graph_release(g);
+    return NULL;
+}
+
+/* What is in front of a graph and not of it is waited for here: no replay needs it. */
+static aclError wait_before_graph(struct hc_record *r) {
+    const aclError code = await_record(r, NULL);
+    const aclError failed = code == 0 ? hc_outcome_tell(&r->outcome) : code;
+    release_wait(r);
+    return failed;
 }
 
 /* Returns at once; what is launched into the stream afterwards waits. Works across devices and contexts. */
@@ -228,10 +260,17 @@ aclError aclrtStreamWaitEvent(aclrtStream stream, aclrtEvent event) {
     struct hc_event *e = hc_event_find(event, "aclrtStreamWaitEvent");
     struct hc_stream *s = e != NULL ? hc_stream_find(stream, "aclrtStreamWaitEvent") : NULL;
     if (s == NULL) return hc_error_peek();
+    struct hc_graph *graph = captured_by(e);
+    if (graph != NULL) {
+        const aclError code = hc_stream_capture(s, graph, "aclrtStreamWaitEvent");
+        hc_graph_release(graph);
+        return code;
+    }
     unsigned number;
     if (is_foreign(e, &number)) return launch_page_wait(e->page, number, s);
     struct hc_record *r = capture(e, s);
     if (r == NULL) return ACL_SUCCESS;
+    if (hc_stream_captured(s)) return wait_before_graph(r);
     return hc_launch(s, &(struct hc_task){.name = "wait event",
                                           .kind = HC_TASK_CONTROL,
                                           .may_block = true,
@@ -404,6 +443,7 @@ aclError aclrtResetEvent(aclrtEvent event, aclrtStream stream) {
     pthread_mutex_unlock(&g_lock);
     return hc_launch(s, &(struct hc_task){.name = "reset event",
                                           .kind = HC_TASK_CONTROL,
+                                          .once = true,
                                           .arg = reset,
                                           .run = run_reset,
                                           .release = release_reset});

@@ -2,6 +2,7 @@
 /* Events. Each record of an event is an object of its own: a wait captures the record of that moment, so
  * recording the event again, or destroying it, does not disturb who waits already. */
 #pragma once
+#include "hc_capture.h"
 #include "hc_event_page.h"
 #include "hc_stream.h"
 
@@ -18,6 +19,7 @@ struct hc_record {
     uint32_t waits;             /* queued waits that have not passed yet */
     struct hc_event_page *page; /* of an event that processes share, else NULL */
     unsigned number;            /* in the page; 0 without one */
+    struct hc_graph *graph;     /* a reference: of a stream that was captured, else NULL */
 };
 
 struct hc_event {

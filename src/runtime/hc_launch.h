@@ -33,6 +33,7 @@ struct hc_task {
     const char *name; /* lives as long as the process */
     enum hc_task_kind kind;
     bool may_block; /* collective, wait, host callback, long transfer: not in the submitting thread */
+    bool once;      /* run changes what is behind arg, so a graph cannot have it */
     void *arg;
     /* Do the work. A non-zero code (text by hc_fail) sticks to the stream. NULL: a marker with no work. */
     aclError (*run)(void *arg);

@@ -6,11 +6,12 @@
 
 /* The state word. Zero is idle, and only then may a caller run a task inline. */
 enum hc_stream_bit {
-    HC_STREAM_OWNED = 1,   /* a task runs, in a caller or in the worker */
-    HC_STREAM_PENDING = 2, /* tasks are queued: every launch queues behind them */
-    HC_STREAM_WAITED = 4,  /* someone waits for the inline task to end */
-    HC_STREAM_FAILED = 8,  /* an error sticks */
-    HC_STREAM_PAUSED = 16, /* no task may start: memory is being moved */
+    HC_STREAM_OWNED = 1,     /* a task runs, in a caller or in the worker */
+    HC_STREAM_PENDING = 2,   /* tasks are queued: every launch queues behind them */
+    HC_STREAM_WAITED = 4,    /* someone waits for the inline task to end */
+    HC_STREAM_FAILED = 8,    /* an error sticks */
+    HC_STREAM_PAUSED = 16,   /* no task may start: memory is being moved */
+    HC_STREAM_CAPTURED = 32, /* a graph takes what is launched */
 };
 
 enum { HC_STREAM_TEXT_BYTES = 512, HC_STREAM_LEAST_PRIORITY = 7 };
@@ -53,6 +54,7 @@ struct hc_stream {
     uint64_t failure_mode;
     uint32_t overflow, custom_tag, cache_op_info;
     uint32_t res_limit[HC_RES_TYPES];
+    struct hc_graph *graph;   /* while captured; a reference */
     atomic_ullong subscriber; /* thread that processes its callbacks, 0 if none */
 };
 
@@ -107,6 +109,17 @@ void hc_streams_wait(const struct hc_device *device);
 /* Before the end of the process: let streams finish what they can finish soon. */
 void hc_streams_settle(void);
 bool hc_stream_idle(struct hc_stream *stream);
+/* From now on the graph takes what is launched; nothing if it does already. */
+aclError hc_stream_capture(struct hc_stream *stream, struct hc_graph *graph, const char *function);
+/* Only if it is this graph that takes it. */
+void hc_stream_end_capture(struct hc_stream *stream, struct hc_graph *graph);
+/* Whose captured tasks are; a reference, NULL if none. */
+struct hc_graph *hc_stream_graph(struct hc_stream *stream);
+static inline bool hc_stream_captured(struct hc_stream *stream) {
+    return (atomic_load(&stream->state) & HC_STREAM_CAPTURED) != 0;
+}
+/* An error if it is captured: there is nothing to wait for, and what a client would read is not there. */
+aclError hc_stream_check_captured(struct hc_stream *stream, const char *function);
 /* Of an interrupt: drop what all streams have and let waiting tasks give up; or begin anew. */
 void hc_streams_interrupt(bool drop);
 /* Drop queued tasks and make blocking ones give up; the stream stays usable, its error is `reason`. True if

@@ -34,6 +34,7 @@ static void after_fork_in_child(void) {
     hc_interrupt_after_fork();
     hc_stream_after_fork();
     hc_event_after_fork();
+    hc_graph_after_fork();
     hc_context_after_fork();
     hc_ipc_after_fork();
     hc_share_after_fork();

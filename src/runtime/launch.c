@@ -54,6 +54,7 @@ aclError hc_run_unordered(const struct hc_task *task) {
 aclError hc_launch_wait(aclrtStream handle) {
     struct hc_stream *stream = hc_stream_find(handle, "hc_launch_wait");
     if (stream == NULL) return hc_error_peek();
+    HC_TRY(hc_stream_check_captured(stream, "hc_launch_wait"));
     hc_stream_wait(stream);
     return ACL_SUCCESS;
 }

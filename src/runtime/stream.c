@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hc_capture.h"
 #include "hc_clock.h"
 #include "hc_cond.h"
 #include "hc_error.h"
@@ -238,6 +239,12 @@ static void forget_error(struct hc_stream *s) {
         atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_FAILED);
 }
 
+/* That a graph cannot have it is told at the end of the capture, and to a stream it is no error. */
+static void drop_captured(const struct hc_task *task, aclError refused) {
+    hc_task_release(task, refused);
+    hc_error_take();
+}
+
 /* Behind an error that nobody has been told of a stream that stops drops the task, and that is no error of
  * the launch. After an abort a client begins anew, and need not synchronise before (torch_npu does not). */
 aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
@@ -245,6 +252,12 @@ aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     pthread_mutex_lock(&s->lock);
     if (interrupted) stick(s, ACL_ERROR_RT_STREAM_ABORT, task->name, "dropped: the program was interrupted");
     else if (s->aborted) forget_error(s);
+    if (s->graph != NULL && !interrupted) {
+        const aclError refused = hc_graph_append(s->graph, task);
+        pthread_mutex_unlock(&s->lock);
+        if (refused != 0) drop_captured(task, refused);
+        return ACL_SUCCESS;
+    }
     const bool drop = interrupted || (s->error != 0 && s->failure_mode == ACL_STOP_ON_FAILURE);
     const aclError code = drop ? ACL_SUCCESS : enqueue(s, task);
     const aclError dropped = drop ? s->error : code;
@@ -252,6 +265,58 @@ aclError hc_stream_submit(struct hc_stream *s, const struct hc_task *task) {
     pthread_mutex_unlock(&s->lock);
     if (dropped != 0) hc_task_release(task, dropped);
     return code;
+}
+
+/* What runs or is queued goes on. The bit sends every launch to hc_stream_submit. */
+aclError hc_stream_capture(struct hc_stream *s, struct hc_graph *graph, const char *function) {
+    pthread_mutex_lock(&s->lock);
+    struct hc_graph *const present = s->graph;
+    if (present == NULL) {
+        hc_graph_retain(graph);
+        s->graph = graph;
+        atomic_fetch_or(&s->state, HC_STREAM_CAPTURED);
+    }
+    pthread_mutex_unlock(&s->lock);
+    HC_CHECK(present == NULL || present == graph, ACL_ERROR_RT_STREAM_CAPTURED,
+             "%s: stream %d is being captured already", function, s->id);
+    return ACL_SUCCESS;
+}
+
+void hc_stream_end_capture(struct hc_stream *s, struct hc_graph *graph) {
+    pthread_mutex_lock(&s->lock);
+    const bool mine = s->graph == graph;
+    if (mine) {
+        s->graph = NULL;
+        atomic_fetch_and(&s->state, ~(unsigned)HC_STREAM_CAPTURED);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (mine) hc_graph_release(graph);
+}
+
+struct hc_graph *hc_stream_graph(struct hc_stream *s) {
+    if (!hc_stream_captured(s)) return NULL;
+    pthread_mutex_lock(&s->lock);
+    struct hc_graph *graph = s->graph;
+    if (graph != NULL) hc_graph_retain(graph);
+    pthread_mutex_unlock(&s->lock);
+    return graph;
+}
+
+aclError hc_stream_check_captured(struct hc_stream *s, const char *function) {
+    HC_CHECK(!hc_stream_captured(s), ACL_ERROR_RT_STREAM_CAPTURED,
+             "%s: stream %d is being captured: what it was given runs when the graph does", function, s->id);
+    return ACL_SUCCESS;
+}
+
+/* The capture cannot be ended any more. */
+static void abandon_capture(struct hc_stream *s) {
+    struct hc_graph *graph = hc_stream_graph(s);
+    if (graph == NULL) return;
+    hc_graph_invalidate(graph, hc_fail(ACL_ERROR_RT_STREAM_CAPTURE_INVALIDATED,
+                                       "stream %d was destroyed while it was captured", s->id));
+    hc_error_take();
+    hc_stream_end_capture(s, graph);
+    hc_graph_release(graph);
 }
 
 /* The slow end of an inline task: someone set WAITED or queued behind it. The worker may have work now,
@@ -384,6 +449,7 @@ aclError hc_stream_synchronize(struct hc_stream *s, int64_t timeout_ms, const ch
     if (HC_LIKELY(atomic_load_explicit(&s->state, memory_order_acquire) == 0)) return ACL_SUCCESS;
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
              "%s: stream %d waits for itself: called from one of its own tasks", function, s->id);
+    HC_TRY(hc_synchronized(hc_stream_check_captured(s, function)));
     const struct timespec deadline = hc_deadline(timeout_ms >= 0 ? timeout_ms : 0);
     pthread_mutex_lock(&s->lock);
     const unsigned past = atomic_load(&s->past);
@@ -555,6 +621,7 @@ aclError hc_stream_destroy(struct hc_stream *s, bool force, uint32_t pins) {
     HC_CHECK(hc_stream_running() != s, ACL_ERROR_RT_PARAM_INVALID,
              "stream %d cannot be destroyed by one of its own tasks", s->id);
     if (!hc_handle_retire(&s->handle)) return hc_handle_fail(&hc_stream_pool, s, "aclrtDestroyStream");
+    abandon_capture(s);
     aclError code = ACL_SUCCESS;
     if (force) hc_stream_abort(s, ACL_ERROR_RT_STREAM_ABORT, FORCE_MS);
     else code = hc_stream_synchronize(s, -1, "aclrtDestroyStream");

@@ -193,6 +193,7 @@ HcclResult hc_op_launch(struct hc_op *op, aclrtStream stream) {
     const struct hc_task task = {.name = hc_kind_name(op->kind),
                                  .kind = HC_TASK_COLLECTIVE,
                                  .may_block = c->num_ranks > 1,
+                                 .once = true, /* it has its number in the order of the group */
                                  .arg = op,
                                  .run = run,
                                  .release = release,

@@ -44,7 +44,27 @@ void HC_FN(hc_philox_words)(const struct hc_philox *p, uint64_t first, size_t co
 
 #else
 
+#include "index_read.h"
 #include "temporary.h"
+
+aclnnStatus hc_philox_check(const char *name, const aclTensor *seed, const aclTensor *offset) {
+    const aclTensor *all[] = {seed, offset};
+    for (int i = 0; i < 2; i++) {
+        const char *what = i == 0 ? "seedTensor" : "offsetTensor";
+        HC_CHECK(all[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, what);
+        HC_CHECK(hc_numel(all[i]) == 1 && (all[i]->dtype == ACL_INT64 || all[i]->dtype == ACL_UINT64),
+                 ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted one int64", name, what, HC_SHOW(all[i]));
+    }
+    return 0;
+}
+
+/* The offset of the call counts from the one in the tensor. */
+struct hc_philox hc_philox_of(const struct hc_call *call, struct hc_philox philox, int seed) {
+    const aclTensor *s = hc_arg(call, seed), *offset = hc_arg(call, seed + 1);
+    if (s != NULL) philox.seed = (uint64_t)hc_index_once(hc_data(s));
+    if (offset != NULL) philox.offset += (uint64_t)hc_index_once(hc_data(offset));
+    return philox;
+}
 
 /* What a piece needs; shared and read-only. */
 struct fill {

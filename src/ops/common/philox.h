@@ -29,6 +29,11 @@ static inline double hc_philox_unit_f64(uint64_t word) { return (double)(word >>
  * may write up to the end of the last group. `index` is the first element's. */
 typedef void hc_random_fn(size_t n, uint64_t index, const uint32_t *words, void *block, const void *args);
 
+/* Seed and offset in tensors of the device, which a captured graph reads anew each time it runs: phase one,
+ * and the run, where they are operands `seed` and the next; without them it is `philox` itself. */
+aclnnStatus hc_philox_check(const char *name, const aclTensor *seed, const aclTensor *offset);
+struct hc_philox hc_philox_of(const struct hc_call *call, struct hc_philox philox, int seed);
+
 /* How an operator makes its values. */
 struct hc_random {
     struct hc_philox philox;

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "dropout.h"
-#include "index_read.h"
 #include "messages.h"
 
 /* The mask is written and read as whole bytes from its first element, hence contiguous. */
@@ -27,11 +26,7 @@ struct gen_mask {
 /* Operands: mask, and where they are on the device seed and offset. */
 static aclnnStatus gen_mask_run(const struct hc_call *call) {
     const struct gen_mask *a = call->args;
-    const aclTensor *seed = hc_arg(call, 1), *offset = hc_arg(call, 2);
-    struct hc_philox philox = a->philox;
-    if (seed != NULL) philox.seed = (uint64_t)hc_index_once(hc_data(seed));
-    if (offset != NULL) philox.offset += (uint64_t)hc_index_once(hc_data(offset));
-    hc_dropout_fill_mask(philox, a->prob, a->numel, hc_data(hc_arg(call, 0)));
+    hc_dropout_fill_mask(hc_philox_of(call, a->philox, 1), a->prob, a->numel, hc_data(hc_arg(call, 0)));
     return 0;
 }
 
@@ -70,20 +65,14 @@ aclnnStatus aclnnDropoutGenMaskV2GetWorkspaceSize(const aclIntArray *shape, doub
 }
 HC_OP_LAUNCH(aclnnDropoutGenMaskV2)
 
-/* Seed and offset on the device, which a captured graph reads anew in each replay; `offset` is added. */
+/* Seed and offset on the device. */
 aclnnStatus aclnnDropoutGenMaskV2TensorGetWorkspaceSize(const aclIntArray *shape, double prob,
                                                         const aclTensor *seedTensor,
                                                         const aclTensor *offsetTensor, int64_t offset,
                                                         aclDataType probDataType, aclTensor *out,
                                                         uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char NAME[] = "aclnnDropoutGenMaskV2Tensor";
-    const aclTensor *all[] = {seedTensor, offsetTensor};
-    for (int i = 0; i < 2; i++) {
-        const char *what = i == 0 ? "seedTensor" : "offsetTensor";
-        HC_CHECK(all[i] != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, what);
-        HC_CHECK(hc_numel(all[i]) == 1 && (all[i]->dtype == ACL_INT64 || all[i]->dtype == ACL_UINT64),
-                 ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, wanted one int64", NAME, what, HC_SHOW(all[i]));
-    }
+    HC_TRY(hc_philox_check(NAME, seedTensor, offsetTensor));
     const struct hc_philox philox = {.offset = (uint64_t)offset};
     (void)probDataType;
     return plan(NAME, shape, prob, philox, seedTensor, offsetTensor, out, workspaceSize, executor);

@@ -88,7 +88,12 @@ static aclnnStatus fill_normal(const struct normal *a, const aclTensor *out) {
     return hc_random_fill(&random, out);
 }
 
-static aclnnStatus normal_run(const struct hc_call *call) { return fill_normal(call->args, hc_arg(call, 0)); }
+/* Operands: out, and where they are on the device seed and offset. */
+static aclnnStatus normal_run(const struct hc_call *call) {
+    struct normal a = *(const struct normal *)call->args;
+    a.philox = hc_philox_of(call, a.philox, 1);
+    return fill_normal(&a, hc_arg(call, 0));
+}
 
 /* `whole`: integers are taken, too. Written so that a std of NaN fails. */
 static aclnnStatus check(const char *name, const aclTensor *out, bool whole, double std) {
@@ -107,9 +112,22 @@ aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float m
                                                aclOpExecutor **executor) {
     HC_TRY(check("aclnnInplaceNormal", selfRef, true, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
-    return HC_PLAN("aclnnInplaceNormal", normal_run, &args, HC_OUT(selfRef));
+    return HC_PLAN("aclnnInplaceNormal", normal_run, &args, HC_OUT(selfRef), HC_IN_OPT(NULL),
+                   HC_IN_OPT(NULL));
 }
 HC_OP_LAUNCH(aclnnInplaceNormal)
+
+aclnnStatus aclnnInplaceNormalTensorGetWorkspaceSize(const aclTensor *selfRef, float mean, float std,
+                                                     const aclTensor *seedTensor,
+                                                     const aclTensor *offsetTensor, int64_t offset,
+                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char NAME[] = "aclnnInplaceNormalTensor";
+    HC_TRY(check(NAME, selfRef, (double)std));
+    HC_TRY(hc_philox_check(NAME, seedTensor, offsetTensor));
+    const struct normal args = {{.offset = (uint64_t)offset}, (double)mean, (double)std};
+    return HC_PLAN(NAME, normal_run, &args, HC_OUT(selfRef), HC_IN(seedTensor), HC_IN(offsetTensor));
+}
+HC_OP_LAUNCH(aclnnInplaceNormalTensor)
 
 /* torch.normal(mean, std, size): the same numbers, out of place. */
 aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t seed, int64_t offset,
@@ -117,7 +135,7 @@ aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t
                                                   aclOpExecutor **executor) {
     HC_TRY(check("aclnnNormalFloatFloat", out, false, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
-    return HC_PLAN("aclnnNormalFloatFloat", normal_run, &args, HC_OUT(out));
+    return HC_PLAN("aclnnNormalFloatFloat", normal_run, &args, HC_OUT(out), HC_IN_OPT(NULL), HC_IN_OPT(NULL));
 }
 HC_OP_LAUNCH(aclnnNormalFloatFloat)
 

@@ -27,31 +27,50 @@ static void integers(size_t n, uint64_t index, const uint32_t *words, void *bloc
 
 static aclnnStatus random_run(const struct hc_call *call) {
     const struct range *a = call->args;
-    const struct hc_random random = {a->philox, HC_I64, true, integers, a};
+    const struct hc_random random = {hc_philox_of(call, a->philox, 1), HC_I64, true, integers, a};
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
-/* Float outputs get whole numbers too. */
+/* Float outputs get whole numbers too. seed and offset may be NULL. */
 static aclnnStatus plan(const char *name, const aclTensor *selfRef, int64_t from, uint64_t count,
-                        int64_t seed, int64_t offset, uint64_t *workspaceSize, aclOpExecutor **executor) {
+                        struct hc_philox philox, const aclTensor *seed, const aclTensor *offset,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
     HC_CHECK(selfRef != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: selfRef is null", name);
     HC_CHECK(!hc_dtype_is_complex(selfRef->dtype), ACLNN_ERR_PARAM_INVALID,
              "%s: selfRef is %s, not supported", name, HC_SHOW(selfRef));
-    const struct range args = {{(uint64_t)seed, (uint64_t)offset}, from, count};
-    return HC_PLAN(name, random_run, &args, HC_OUT(selfRef));
+    const struct range args = {philox, from, count};
+    return HC_PLAN(name, random_run, &args, HC_OUT(selfRef), HC_IN_OPT(seed), HC_IN_OPT(offset));
+}
+
+static aclnnStatus check_range(const char *name, int64_t from, int64_t to) {
+    HC_CHECK(from < to, ACLNN_ERR_PARAM_INVALID, "%s: from %lld to %lld is no range, wanted from < to", name,
+             (long long)from, (long long)to);
+    return 0;
 }
 
 /* self.random_(from, to). */
 aclnnStatus aclnnInplaceRandomGetWorkspaceSize(const aclTensor *selfRef, int64_t from, int64_t to,
                                                int64_t seed, int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
-    HC_CHECK(from < to, ACLNN_ERR_PARAM_INVALID,
-             "aclnnInplaceRandom: from %lld to %lld is no range, wanted from < to", (long long)from,
-             (long long)to);
-    const uint64_t count = (uint64_t)to - (uint64_t)from;
-    return plan("aclnnInplaceRandom", selfRef, from, count, seed, offset, workspaceSize, executor);
+    static const char NAME[] = "aclnnInplaceRandom";
+    HC_TRY(check_range(NAME, from, to));
+    return plan(NAME, selfRef, from, (uint64_t)to - (uint64_t)from,
+                (struct hc_philox){(uint64_t)seed, (uint64_t)offset}, NULL, NULL, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceRandom)
+
+aclnnStatus aclnnInplaceRandomTensorGetWorkspaceSize(const aclTensor *selfRef, int64_t from, int64_t to,
+                                                     const aclTensor *seedTensor,
+                                                     const aclTensor *offsetTensor, int64_t offset,
+                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char NAME[] = "aclnnInplaceRandomTensor";
+    HC_TRY(check_range(NAME, from, to));
+    HC_TRY(hc_philox_check(NAME, seedTensor, offsetTensor));
+    return plan(NAME, selfRef, from, (uint64_t)to - (uint64_t)from,
+                (struct hc_philox){.offset = (uint64_t)offset}, seedTensor, offsetTensor, workspaceSize,
+                executor);
+}
+HC_OP_LAUNCH(aclnnInplaceRandomTensor)
 
 /* PyTorch's range without bounds: [0, 2^significand] for floats, [0, max] for integers. */
 static uint64_t whole_range(aclDataType dtype) {
@@ -73,6 +92,20 @@ aclnnStatus aclnnInplaceRandomWithoutFromToGetWorkspaceSize(const aclTensor *sel
                                                             int64_t offset, uint64_t *workspaceSize,
                                                             aclOpExecutor **executor) {
     const uint64_t count = selfRef ? whole_range(selfRef->dtype) : 0;
-    return plan("aclnnInplaceRandomWithoutFromTo", selfRef, 0, count, seed, offset, workspaceSize, executor);
+    return plan("aclnnInplaceRandomWithoutFromTo", selfRef, 0, count,
+                (struct hc_philox){(uint64_t)seed, (uint64_t)offset}, NULL, NULL, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceRandomWithoutFromTo)
+
+aclnnStatus aclnnInplaceRandomWithoutFromToTensorGetWorkspaceSize(const aclTensor *selfRef,
+                                                                  const aclTensor *seedTensor,
+                                                                  const aclTensor *offsetTensor,
+                                                                  int64_t offset, uint64_t *workspaceSize,
+                                                                  aclOpExecutor **executor) {
+    static const char NAME[] = "aclnnInplaceRandomWithoutFromToTensor";
+    const uint64_t count = selfRef ? whole_range(selfRef->dtype) : 0;
+    HC_TRY(hc_philox_check(NAME, seedTensor, offsetTensor));
+    return plan(NAME, selfRef, 0, count, (struct hc_philox){.offset = (uint64_t)offset}, seedTensor,
+                offsetTensor, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnInplaceRandomWithoutFromToTensor)

@@ -61,28 +61,48 @@ static double value_below(double to, aclDataType dtype) {
     return to > 0 && down < ldexp(0.5, exponent) ? to - step / 2 : down;
 }
 
+/* Operands: out, and where they are on the device seed and offset. */
 static aclnnStatus uniform_run(const struct hc_call *call) {
     const struct uniform *a = call->args;
     const bool wide = hc_arg(call, 0)->dtype == ACL_DOUBLE;
-    const struct hc_random random = {a->philox, wide ? HC_F64 : HC_F32, wide,
+    const struct hc_random random = {hc_philox_of(call, a->philox, 1), wide ? HC_F64 : HC_F32, wide,
                                      wide ? HC_DISPATCH(uniform_F64) : HC_DISPATCH(uniform_F32), a};
     return hc_random_fill(&random, hc_arg(call, 0));
 }
 
-/* self.uniform_(from, to). An empty range gives `from`. */
+/* An empty range gives `from`. seed and offset may be NULL. */
+static aclnnStatus plan(const char *name, const aclTensor *selfRef, double from, double to,
+                        struct hc_philox philox, const aclTensor *seed, const aclTensor *offset,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    HC_CHECK(selfRef != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: selfRef is null", name);
+    HC_CHECK(hc_dtype_is_float(selfRef->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: selfRef is %s, a floating-point tensor is needed", name, HC_SHOW(selfRef));
+    HC_CHECK(isfinite(from) && isfinite(to) && from <= to, ACLNN_ERR_PARAM_INVALID,
+             "%s: from %g to %g is no range", name, from, to);
+    const int bits = significand_bits(selfRef->dtype);
+    const struct uniform args = {philox,           from,
+                                 to - from,        from < to ? value_below(to, selfRef->dtype) : from,
+                                 ldexpf(1, -bits), 32 - bits};
+    return HC_PLAN(name, uniform_run, &args, HC_OUT(selfRef), HC_IN_OPT(seed), HC_IN_OPT(offset));
+}
+
+/* self.uniform_(from, to). */
 aclnnStatus aclnnInplaceUniformGetWorkspaceSize(const aclTensor *selfRef, double from, double to,
                                                 uint64_t seed, uint64_t offset, uint64_t *workspaceSize,
                                                 aclOpExecutor **executor) {
-    HC_CHECK(selfRef != NULL, ACLNN_ERR_PARAM_NULLPTR, "aclnnInplaceUniform: selfRef is null");
-    HC_CHECK(hc_dtype_is_float(selfRef->dtype), ACLNN_ERR_PARAM_INVALID,
-             "aclnnInplaceUniform: selfRef is %s, a floating-point tensor is needed", HC_SHOW(selfRef));
-    HC_CHECK(isfinite(from) && isfinite(to) && from <= to, ACLNN_ERR_PARAM_INVALID,
-             "aclnnInplaceUniform: from %g to %g is no range", from, to);
-    const int bits = significand_bits(selfRef->dtype);
-    const struct uniform args = {{seed, offset},   from,
-                                 to - from,        from < to ? value_below(to, selfRef->dtype) : from,
-                                 ldexpf(1, -bits), 32 - bits};
-    return HC_PLAN("aclnnInplaceUniform", uniform_run, &args, HC_OUT(selfRef));
+    return plan("aclnnInplaceUniform", selfRef, from, to, (struct hc_philox){seed, offset}, NULL, NULL,
+                workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnInplaceUniform)
+
+aclnnStatus aclnnInplaceUniformTensorGetWorkspaceSize(const aclTensor *selfRef, double from, double to,
+                                                      const aclTensor *seedTensor,
+                                                      const aclTensor *offsetTensor, uint64_t offset,
+                                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char NAME[] = "aclnnInplaceUniformTensor";
+    HC_TRY(hc_philox_check(NAME, seedTensor, offsetTensor));
+    return plan(NAME, selfRef, from, to, (struct hc_philox){.offset = offset}, seedTensor, offsetTensor,
+                workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnInplaceUniformTensor)
 #endif

@@ -157,6 +157,28 @@ def test_dropout_in_one_operator_equals_the_two() -> None:
     assert torch.equal(mask, mask_2) and torch.equal(out, out_2)
 
 
+ON_DEVICE: list[tuple[str, tuple]] = [
+    ("Normal", (2.0, 0.5)), ("Uniform", (-1.0, 3.0)), ("Random", (-5, 1000)), ("RandomWithoutFromTo", ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "args"), ON_DEVICE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_seed_and_offset_on_the_device_are_those_of_the_numbers(
+    op: str, args: tuple, dtype: torch.dtype
+) -> None:
+    want, got, other = (torch.zeros(5, 77, dtype=dtype) for _ in range(3))
+    seed, offset = torch.tensor([SEED]), torch.tensor(OFFSET)
+    call(f"aclnnInplace{op}", want, *args, SEED, OFFSET + 5)
+    call(f"aclnnInplace{op}Tensor", got, *args, seed, offset, 5)
+    call(f"aclnnInplace{op}Tensor", other, *args, seed, offset, 6)
+    assert torch.equal(want, got) and not torch.equal(want, other)
+    with pytest.raises(OperatorError, match=f"aclnnInplace{op}Tensor: seedTensor is int32"):
+        call(f"aclnnInplace{op}Tensor", got, *args, seed.int(), offset, 5)
+    with pytest.raises(OperatorError, match=f"aclnnInplace{op}Tensor: offsetTensor is null"):
+        call(f"aclnnInplace{op}Tensor", got, *args, seed, None, 5)
+
+
 def test_a_mask_with_seed_and_offset_on_the_device_is_that_of_the_numbers() -> None:
     shape, masks = IntArray((7, 33)), [torch.zeros(48, dtype=torch.uint8) for _ in range(3)]
     call("aclnnDropoutGenMaskV2", shape, 0.3, SEED, OFFSET + 5, torch.float32, masks[0])
