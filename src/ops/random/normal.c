@@ -122,7 +122,7 @@ aclnnStatus aclnnInplaceNormalTensorGetWorkspaceSize(const aclTensor *selfRef, f
                                                      const aclTensor *offsetTensor, int64_t offset,
                                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char NAME[] = "aclnnInplaceNormalTensor";
-    HC_TRY(check(NAME, selfRef, (double)std));
+    HC_TRY(check(NAME, selfRef, true, (double)std));
     HC_TRY(hc_philox_check(NAME, seedTensor, offsetTensor));
     const struct normal args = {{.offset = (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN(NAME, normal_run, &args, HC_OUT(selfRef), HC_IN(seedTensor), HC_IN(offsetTensor));
