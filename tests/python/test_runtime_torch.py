@@ -312,23 +312,6 @@ def test_random_state(tmp_path: Path) -> None:
     )
 
 
-def test_graph_capture_is_refused(tmp_path: Path) -> None:
-    run(
-        """
-        graph = torch.npu.NPUGraph()
-        try:
-            with torch.npu.graph(graph):
-                pass
-        except RuntimeError as error:
-            assert "not supported" in str(error) or "207000" in str(error), error
-        else:
-            raise AssertionError("captured")
-        assert (torch.ones(3, device="npu") + 1).sum().item() == 6
-        """,
-        tmp_path,
-    )
-
-
 SHARING = """
 import torch.multiprocessing as mp
 

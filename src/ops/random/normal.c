@@ -95,12 +95,13 @@ static aclnnStatus normal_run(const struct hc_call *call) {
     return fill_normal(&a, hc_arg(call, 0));
 }
 
-/* `whole`: integers are taken, too. Written so that a std of NaN fails. */
-static aclnnStatus check(const char *name, const aclTensor *out, bool whole, double std) {
-    HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, -1));
+/* `at`: which of the operator's tensors it is, -1 for the last. `whole`: integers are taken, too. Written so
+ * that a std of NaN fails. */
+static aclnnStatus check(const char *name, const aclTensor *out, int at, bool whole, double std) {
+    HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, hc_tensor_name(name, at));
     HC_CHECK(hc_dtype_is_float(out->dtype) || (whole && hc_dtype_is_integral(out->dtype)),
              ACLNN_ERR_PARAM_INVALID, "%s: %s is %s, a floating-point tensor%s is needed", name,
-             hc_tensor_name(name, -1), HC_SHOW(out), whole ? " or one of integers" : "");
+             hc_tensor_name(name, at), HC_SHOW(out), whole ? " or one of integers" : "");
     HC_CHECK(std >= 0, ACLNN_ERR_PARAM_INVALID, "%s: std is %g, at least 0 is needed", name, std);
     return 0;
 }
@@ -110,7 +111,7 @@ static aclnnStatus check(const char *name, const aclTensor *out, bool whole, dou
 aclnnStatus aclnnInplaceNormalGetWorkspaceSize(const aclTensor *selfRef, float mean, float std, int64_t seed,
                                                int64_t offset, uint64_t *workspaceSize,
                                                aclOpExecutor **executor) {
-    HC_TRY(check("aclnnInplaceNormal", selfRef, true, (double)std));
+    HC_TRY(check("aclnnInplaceNormal", selfRef, -1, true, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN("aclnnInplaceNormal", normal_run, &args, HC_OUT(selfRef), HC_IN_OPT(NULL),
                    HC_IN_OPT(NULL));
@@ -122,7 +123,7 @@ aclnnStatus aclnnInplaceNormalTensorGetWorkspaceSize(const aclTensor *selfRef, f
                                                      const aclTensor *offsetTensor, int64_t offset,
                                                      uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char NAME[] = "aclnnInplaceNormalTensor";
-    HC_TRY(check(NAME, selfRef, true, (double)std));
+    HC_TRY(check(NAME, selfRef, 0, true, (double)std));
     HC_TRY(hc_philox_check(NAME, seedTensor, offsetTensor));
     const struct normal args = {{.offset = (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN(NAME, normal_run, &args, HC_OUT(selfRef), HC_IN(seedTensor), HC_IN(offsetTensor));
@@ -133,7 +134,7 @@ HC_OP_LAUNCH(aclnnInplaceNormalTensor)
 aclnnStatus aclnnNormalFloatFloatGetWorkspaceSize(float mean, float std, int64_t seed, int64_t offset,
                                                   aclTensor *out, uint64_t *workspaceSize,
                                                   aclOpExecutor **executor) {
-    HC_TRY(check("aclnnNormalFloatFloat", out, false, (double)std));
+    HC_TRY(check("aclnnNormalFloatFloat", out, -1, false, (double)std));
     const struct normal args = {{(uint64_t)seed, (uint64_t)offset}, (double)mean, (double)std};
     return HC_PLAN("aclnnNormalFloatFloat", normal_run, &args, HC_OUT(out), HC_IN_OPT(NULL), HC_IN_OPT(NULL));
 }
@@ -167,7 +168,7 @@ static aclnnStatus plan_with_tensors(const char *name, const aclTensor *mean, do
                                      const aclTensor *std, double std_value, struct hc_philox philox,
                                      aclTensor *out, uint64_t *workspaceSize, aclOpExecutor **executor) {
     aclTensor view;
-    HC_TRY(check(name, out, false, std_value));
+    HC_TRY(check(name, out, -1, false, std_value));
     for (int i = 0; i < 2; i++) {
         const aclTensor *t = i == 0 ? mean : std;
         HC_CHECK(t == NULL || hc_can_cast(t->dtype, out->dtype), ACLNN_ERR_PARAM_INVALID,

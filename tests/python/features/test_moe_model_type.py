@@ -159,7 +159,9 @@ def test_experts_over_ranks_are_those_of_one() -> None:
     cases = {f"{ep}": expert_cases.case(ON, "allgather", ep=ep, grouped=False, dtype="fp32") for ep in (1, 2)}
     found = {name: expert_cases.training(result) for name, result in memory_cases.run(cases).items()}
     for one, two in zip(found["1"][:2], found["2"][:2], strict=True):
-        assert two == pytest.approx(one, rel=2e-4)
+        assert two[:3] == pytest.approx(one[:3], rel=2e-6)
+        # Sums of two ranks round otherwise, and a token near a tie may then take another expert.
+        assert two == pytest.approx(one, rel=2e-2)
 
 
 def problems(**given: Any) -> list[str]:

@@ -34,7 +34,11 @@ FEATURE = Feature(
     level=Level.COMPATIBILITY,
     patches=tuple(
         Patch(
-            f"{_SERVICES}.{name}_copy_service:{service}.run", behind_current_work, wraps=True, since="0.16.0"
+            f"{_SERVICES}.{name}_copy_service:{service}.run",
+            behind_current_work,
+            wraps=True,
+            requires="megatron.core.resharding",
+            since="0.16.0",
         )
         for name, service in (("nccl", "NCCLCopyService"), ("gloo", "GlooCopyService"))
     ),
