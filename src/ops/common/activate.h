@@ -11,17 +11,12 @@
 #pragma once
 #include "op.h"
 
-/* X(kind, word): the word of the interface. */
-#define HC_FOR_ACTIVATIONS(X)                                                                                \
-    X(RELU, "relu")                                                                                          \
-    X(GELU, "gelu")                                                                                          \
-    X(GELU_TANH, "gelu_tanh")                                                                                \
-    X(FAST_GELU, "fastgelu")                                                                                 \
-    X(SILU, "silu")
 enum hc_activation {
-#define X(kind, word) HC_ACTIVATION_##kind,
-    HC_FOR_ACTIVATIONS(X)
-#undef X
+    HC_ACTIVATION_RELU,
+    HC_ACTIVATION_GELU,
+    HC_ACTIVATION_GELU_TANH,
+    HC_ACTIVATION_FAST_GELU,
+    HC_ACTIVATION_SILU,
 };
 
 HC_KERNEL(hc_activate, (size_t n, float *x, enum hc_activation kind))
