@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes tests/support importable, puts long files first, and lets programs of tests be interrupted."""
+"""Makes tests/support importable, puts long files first, lets programs of tests be interrupted, and takes a part of the
+tests where one is asked for."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +18,16 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+# "2/3": of the tests that are selected otherwise the third, sixth and so on; "0/3" begins with the first.
+PART = "MINDSPEED_TEST_PART"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that start processes take a minute, those of operators seconds: with the short ones last, the workers of a
     whole run (`--dist loadfile`) end together. Order inside a folder stays."""
     items.sort(key=lambda item: item.path.is_relative_to(HERE / "ops"))
+    if PART in os.environ:
+        first, step = (int(number) for number in os.environ[PART].split("/"))
+        config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % step != first])
+        items[:] = items[first::step]
