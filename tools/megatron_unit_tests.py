@@ -68,14 +68,6 @@ ELSEWHERE: tuple[tuple[str, str], ...] = (
         r"RefusedError: .*fp8|fp8.*RefusedError",
         "tensors in fp8, which the stand-in for Transformer Engine refuses",
     ),
-    (
-        r"graph capture \(graph_safe=True\)",
-        "asks for random states of CUDA graphs, which virtual NPUs refuse",
-    ),
-    (
-        r"CUDA Graphs are not supported without TE|RNG tracker does not support cudagraphs|AclmdlRICaptureBegin",
-        "asks for CUDA graphs",
-    ),
     (r"RefusedError: the Triton kernel", "asks for a kernel in Triton, which virtual NPUs refuse"),
     (r"has no attribute '_nccl_version'", "asks for the version of NCCL"),
     (r"no attribute 'modelopt_gpt_mamba_builder'", "needs the package modelopt"),

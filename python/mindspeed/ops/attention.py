@@ -32,6 +32,12 @@ def triangle(device: torch.device) -> torch.Tensor:
     return torch.ones(_TRIANGLE, _TRIANGLE, dtype=torch.bool, device=device).triu_(1)
 
 
+def drops_in_graph(dropout: float) -> bool:
+    """Whether dropout is to be captured in a graph, which the fused operators cannot: torch_npu takes their seed from the
+    host, the same one in each run, and refuses that."""
+    return dropout > 0 and torch.npu.is_current_stream_capturing()
+
+
 def _mask_options(mask: torch.Tensor | None, causal: int, device: torch.device) -> dict[str, Any]:
     if causal:
         return {"atten_mask": triangle(device), "sparse_mode": causal}
@@ -52,7 +58,8 @@ def attend(
     if causal and mask is not None:
         mask = mask | causal_mask(q.shape[1], k.shape[1], causal, q.device)
         causal = 0
-    if q.device.type != "npu" or q.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    fused = q.device.type == "npu" and q.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    if not fused or drops_in_graph(core.dropout):
         return _written_out(q, k, v, core, mask, causal, bias)
     if mask is not None:
         mask = mask.expand(mask.shape[0], mask.shape[1], q.shape[1], k.shape[1]).contiguous()
@@ -78,6 +85,7 @@ def attend_packed(
 ) -> torch.Tensor:
     """q [t,h,d], k and v [u,g,d] of several sequences one behind the other; ends are cumulative lengths."""
     plain = window is None and q.device.type == "npu" and q.dtype is not torch.float64
+    plain = plain and not drops_in_graph(core.dropout)
     if plain and q_ends and 0 not in (q_ends[-1], k_ends[-1]):
         out: torch.Tensor = torch_npu.npu_fusion_attention_v2(
             q.contiguous(), k.contiguous(), v.contiguous(), q.shape[1], "TND",
@@ -128,7 +136,7 @@ def _written_out(
     causal: int,
     bias: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Operator by operator, where the fused one does not reach: float64, and tensors of the CPU."""
+    """Operator by operator, where the fused one does not reach: float64, tensors of the CPU, and dropout in a captured graph."""
     repeat = q.shape[2] // k.shape[2]
     q, k, v = (x.transpose(1, 2) for x in (q, k.repeat_interleave(repeat, 2), v.repeat_interleave(repeat, 2)))
     scores = torch.matmul(q, k.transpose(-1, -2)) * core.scale

@@ -61,6 +61,8 @@ RANDOM = (
     "set_rng_state_all"
 ).split()
 GRAPHS = "graph graph_pool_handle is_current_stream_capturing make_graphed_callables".split()
+# Of torch._C and torch_npu._C, by what follows _cuda_ and _npu_: Megatron from 0.19 on fills the pool of its graphs by them.
+POOLS = "beginAllocateCurrentThreadToPool endAllocateToPool releasePool".split()
 STREAMS = "Event ExternalStream Stream".split()
 AMP = "GradScaler autocast custom_bwd custom_fwd".split()
 
@@ -106,6 +108,11 @@ FEATURE = Feature(
         *_redirect("torch.cuda.graphs", torch_npu.npu.graphs, GRAPHS),
         *_redirect("torch.cuda.streams", torch_npu.npu.streams, STREAMS),
         *_redirect("torch.cuda.amp", torch_npu.npu.amp, AMP),
+        *(
+            Patch(f"torch._C:_cuda_{name}", getattr(torch_npu._C, f"_npu_{name}"))
+            for name in POOLS
+            if hasattr(torch._C, f"_cuda_{name}") and hasattr(torch_npu._C, f"_npu_{name}")
+        ),
         Patch("torch.cuda:CUDAGraph", torch_npu.npu.NPUGraph),
         Patch("torch.cuda.graphs:CUDAGraph", torch_npu.npu.NPUGraph),
         Patch("torch.cuda:default_generators", _DefaultGenerators()),

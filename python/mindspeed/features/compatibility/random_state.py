@@ -22,27 +22,28 @@ def _generator(device: int | str | torch.device) -> torch.Generator:
     return torch.npu.default_generators[index]
 
 
-def _check(graph_safe: bool) -> None:
-    if graph_safe:
-        raise NotImplementedError(
-            "random states for graph capture (graph_safe=True) are not available on an NPU"
-        )
-
-
 def get_state(
     device: int | str | torch.device = -1, clone: bool = False, graph_safe: bool = False
-) -> torch.Tensor:
-    """The state of a device's generator; always a copy, whatever `clone` says."""
-    _check(graph_safe)
-    return _generator(device).get_state()
+) -> torch.Tensor | torch.Generator:
+    """The state of a device's generator, always a copy. With graph_safe, what captured graphs go on to draw from: a
+    generator, which shares its state with the device's unless it is to be a clone."""
+    generator = _generator(device)
+    if not graph_safe:
+        return generator.get_state()
+    return generator.clone_state() if clone else generator.graphsafe_get_state()
 
 
 def set_state(
-    new_state: torch.Tensor, device: int | str | torch.device = -1, graph_safe: bool = False
+    new_state: torch.Tensor | torch.Generator,
+    device: int | str | torch.device = -1,
+    graph_safe: bool = False,
 ) -> None:
     """Go on from a state that get_state returned."""
-    _check(graph_safe)
-    _generator(device).set_state(new_state)
+    generator = _generator(device)
+    if graph_safe:
+        generator.graphsafe_set_state(new_state)
+    else:
+        generator.set_state(new_state)
 
 
 FEATURE = Feature(

@@ -23,6 +23,7 @@ from mindspeed.adaptor.feature import Feature
 from mindspeed.adaptor.flags import Flag
 from mindspeed.adaptor.levels import Level
 from mindspeed.adaptor.patching import Patch
+from mindspeed.ops.attention import drops_in_graph
 
 _log = logging.getLogger("mindspeed.fusion")
 MASK, CAUSAL, CAUSAL_END, BAND = 0, 2, 3, 4  # sparse modes of the operator
@@ -115,6 +116,11 @@ def run(core: Any, qkv: list[Tensor], heads: int, layout: str, seen: Visible, **
     } | bias  # fmt: skip
     dropped = core.attention_dropout.p if core.training else 0.0
     random: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if drops_in_graph(dropped):
+        raise RuntimeError(
+            f"flash-attention: dropout {dropped:g} cannot be captured in a graph; give --attention-dropout 0, or "
+            "--no-flash-attn, or leave out --enable-cuda-graph and --cuda-graph-impl"
+        )
     if dropped > 0:
         options["keep_prob"] = 1.0 - dropped
         if not core.config.sequence_parallel:
