@@ -74,7 +74,7 @@ static struct views views_of(const struct hc_grouped *g, size_t i, int64_t first
 }
 
 /* A quantised group's operands; `scratch` holds the views that it points to. */
-enum { SCALE, OFFSET, ROWS, ANTIQUANT, SHIFT, NUMBERS };
+enum { SCALE, OFFSET, ROWS, ANTIQUANT, SHIFT, WEIGHT_OFFSET, NUMBERS };
 struct quant_views {
     struct hc_group_quant q;
     aclTensor scratch[NUMBERS];
@@ -102,7 +102,9 @@ static struct hc_group_quant *quant_of(const struct hc_grouped *g, const struct 
                                        .scale = numbers_of(g, &g->scale, i, &scratch[SCALE]),
                                        .offset = numbers_of(g, &g->offset, i, &scratch[OFFSET]),
                                        .antiquant = numbers_of(g, &g->antiquant, i, &scratch[ANTIQUANT]),
-                                       .shift = numbers_of(g, &g->shift, i, &scratch[SHIFT])};
+                                       .shift = numbers_of(g, &g->shift, i, &scratch[SHIFT]),
+                                       .weight_offset =
+                                           numbers_of(g, &g->weight_offset, i, &scratch[WEIGHT_OFFSET])};
     if (g->rows.n > 1) {
         views->q.rows = list_at(&g->rows, i);
     } else if (g->rows.n == 1) {
@@ -267,6 +269,7 @@ aclnnStatus hc_grouped_check(const struct hc_grouped *g) {
     HC_TRY(check_numbers(g, &g->offset, "offsetOptional"));
     HC_TRY(check_numbers(g, &g->antiquant, "antiquantScaleOptional"));
     HC_TRY(check_numbers(g, &g->shift, "antiquantOffsetOptional"));
+    HC_TRY(check_numbers(g, &g->weight_offset, "offsetOptional"));
     for (size_t i = 0; i < g->groups; i++) HC_TRY(check_group(g, i));
     return 0;
 }

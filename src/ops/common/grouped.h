@@ -20,9 +20,9 @@ struct hc_grouped {
     const char *name;
     struct hc_grouped_list x, weight, bias, y;
     /* Of quantised products by rows (grouped_quant.h), none otherwise: scales and offsets of an int8
-     * product's columns, scales of its rows; scales and offsets of the weights. One tensor for all groups, or
-     * one for each. */
-    struct hc_grouped_list scale, offset, rows, antiquant, shift;
+     * product's columns, scales of its rows; scales and offsets of the weights; what is added to each scaled
+     * weight of int4 with x of int8. One tensor for all groups, or one for each. */
+    struct hc_grouped_list scale, offset, rows, antiquant, shift, weight_offset;
     const char *weight_name, *y_name;
     size_t groups;
     bool by_steps;

@@ -11,6 +11,7 @@ struct hc_group_quant {
     const aclTensor *scale, *offset;    /* of an int8 product: the columns' */
     const aclTensor *rows;              /* and the rows' scales, NULL: none */
     const aclTensor *antiquant, *shift; /* of an int8 or int4 weight with floating point x */
+    const aclTensor *weight_offset;     /* of an int4 weight with x of int8, as many as scales; NULL: none */
 };
 /* Types and scales, in phase one; sizes of x, weight and y are right. */
 aclnnStatus hc_group_quant_check(const struct hc_group_quant *q);

@@ -79,17 +79,6 @@ static aclnnStatus read_list(const struct hc_call *call, const struct hc_grouped
 /* Whether weights are fp8 or hifloat8, in phase two. */
 static bool is_narrow(const struct hc_grouped *g) { return hc_is_narrow(g->weight.flat->dtype); }
 
-/* fp4 of a list that the plan has as bytes; other lists as they are. */
-static aclnnStatus open_fp4(const char *name, aclDataType dtype, struct hc_grouped_list *list, void **owned) {
-    if (!hc_is_fp4(dtype)) return 0;
-    aclTensor *four = hc_block_take_array(list->n, sizeof *four);
-    HC_CHECK(four != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu tensors", name, list->n);
-    for (size_t i = 0; i < list->n; i++) four[i] = hc_fp4_of_bytes(list->flat + i, dtype);
-    *owned = four;
-    list->flat = four;
-    return 0;
-}
-
 /* Operands x, weight, biasOptional, groupListOptional, y, and the scales of quantised products. */
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
@@ -110,8 +99,8 @@ static aclnnStatus run(const struct hc_call *call) {
     int64_t *first = hc_block_take_array(2 * a->groups + 1, sizeof *first);
     HC_CHECK(first != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu groups", call->name, a->groups);
     void *owned[2] = {NULL};
-    aclnnStatus status = open_fp4(call->name, a->x_dtype, &g.x, &owned[0]);
-    if (status == 0) status = open_fp4(call->name, a->weight_dtype, &g.weight, &owned[1]);
+    aclnnStatus status = hc_grouped_fp4_open(call->name, a->x_dtype, &g.x, &owned[0]);
+    if (status == 0) status = hc_grouped_fp4_open(call->name, a->weight_dtype, &g.weight, &owned[1]);
     if (status == 0 && a->listed) status = read_list(call, &g, first);
     else if (status == 0) hc_grouped_lengths(&g, first);
     if (status == 0) status = is_narrow(&g) ? hc_grouped_narrow_run(&g, first) : hc_grouped_run(&g, first);
@@ -198,26 +187,6 @@ static aclnnStatus check_floats(const struct request *r) {
 /* In phase one, of a list that has some. */
 static const aclTensor *list_first(const struct hc_grouped_list *list) { return list->at[0]; }
 
-/* The list with the bytes of its fp4 in place of them; itself where it has none. */
-struct bytes_list {
-    aclTensorList list;
-    void *owned;
-};
-
-static aclnnStatus bytes_of(const char *name, const aclTensorList *list, struct bytes_list *bytes) {
-    if (!hc_is_fp4(list->data[0]->dtype)) return 0;
-    const size_t n = list->size;
-    aclTensor *views = hc_block_take_array(n, sizeof *views + sizeof(aclTensor *));
-    HC_CHECK(views != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu tensors", name, n);
-    bytes->owned = views;
-    bytes->list = (aclTensorList){.size = n, .data = (aclTensor **)(void *)(views + n)};
-    for (size_t i = 0; i < n; i++) {
-        views[i] = hc_fp4_bytes(list->data[i]);
-        bytes->list.data[i] = &views[i];
-    }
-    return 0;
-}
-
 /* Of checked groups, whose lists may be the bytes of theirs in the request. */
 static aclnnStatus make_plan(const struct request *r, const struct hc_grouped *g, uint64_t *workspaceSize,
                              aclOpExecutor **executor) {
@@ -285,10 +254,10 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
         HC_TRY(check_floats(r));
         HC_TRY(hc_grouped_check(&g));
     }
-    struct bytes_list x_bytes = {.owned = NULL}, weight_bytes = {.owned = NULL};
+    struct hc_fp4_list x_bytes = {.owned = NULL}, weight_bytes = {.owned = NULL};
     struct request seen = *r;
-    aclnnStatus status = bytes_of(r->name, r->x, &x_bytes);
-    if (status == 0) status = bytes_of(r->name, r->weight, &weight_bytes);
+    aclnnStatus status = hc_grouped_fp4_bytes(r->name, r->x, &x_bytes);
+    if (status == 0) status = hc_grouped_fp4_bytes(r->name, r->weight, &weight_bytes);
     if (x_bytes.owned != NULL) seen.x = &x_bytes.list;
     if (weight_bytes.owned != NULL) seen.weight = &weight_bytes.list;
     if (status == 0) status = make_plan(&seen, &g, workspaceSize, executor);

@@ -7,16 +7,18 @@
  *
  * Rows behind the last group belong to nobody. What is added to a token is one list of rows in their order,
  * summed in float, whatever number of threads there is. */
+#include "fp4.h"
 #include "grouped_product.h"
 #include "row_sum.h"
 #include "temporary.h"
 
-enum slot { X, WEIGHT, SCALE, BIAS, ROW_SCALE, GROUPS, SHARED, LOGIT, ROW_INDEX, OUT, SLOTS };
+enum slot { X, WEIGHT, SCALE, BIAS, ROW_SCALE, GROUPS, SHARED, LOGIT, ROW_INDEX, OFFSET, OUT, SLOTS };
 
 struct args {
     bool counts;
     float shared_weight;
     int64_t shared_offset;
+    aclDataType x_dtype, weight_dtype;
 };
 
 /* ---- phase two ---- */
@@ -113,9 +115,12 @@ static aclnnStatus run(const struct hc_call *call) {
                                          .scale = hc_grouped_one(hc_arg(call, SCALE)),
                                          .rows = hc_grouped_one(hc_arg(call, ROW_SCALE)),
                                          .bias = hc_grouped_one(hc_arg(call, BIAS)),
+                                         .weight_offset = hc_grouped_one(hc_arg(call, OFFSET)),
                                          .groups = hc_arg(call, GROUPS),
                                          .counts = a->counts,
-                                         .dtype = ACL_FLOAT};
+                                         .dtype = ACL_FLOAT,
+                                         .x_dtype = a->x_dtype,
+                                         .weight_dtype = a->weight_dtype};
     struct hc_grouped_result result;
     struct entries entries = {.memory = NULL};
     aclnnStatus status = hc_grouped_product_run(&p, &result);
@@ -179,6 +184,16 @@ static aclnnStatus turn_weight(struct request *r, aclTensor *view) {
     return 0;
 }
 
+/* Of the weights; its shape is the product's to check. */
+static aclnnStatus check_offset(const struct request *r) {
+    const aclTensor *x = r->in[X], *weight = r->in[WEIGHT], *offset = r->in[OFFSET];
+    HC_CHECK(offset == NULL || (x != NULL && x->dtype == ACL_INT8 && weight->dtype == ACL_INT32),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: offsetOptional is %s, wanted none with x2 %s: it is of weights of int4 with x1 of int8",
+             r->name, offset != NULL ? HC_SHOW(offset) : "null", HC_SHOW(weight));
+    return 0;
+}
+
 /* Sizes that the product shares with the routing are those of the product, which is checked first. */
 static aclnnStatus plan(struct request *r, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAMES[SLOTS] = {"x1",
@@ -190,6 +205,7 @@ static aclnnStatus plan(struct request *r, uint64_t *workspaceSize, aclOpExecuto
                                              "sharedInputOptional",
                                              "logitOptional",
                                              "rowIndexOptional",
+                                             "offsetOptional",
                                              "out"};
     aclTensor turned;
     HC_TRY(turn_weight(r, &turned));
@@ -197,17 +213,22 @@ static aclnnStatus plan(struct request *r, uint64_t *workspaceSize, aclOpExecuto
              "%s: groupListType is %lld, wanted 0 (ends of groups) or 1 (lengths)", r->name,
              (long long)r->list_type);
     r->args.counts = r->list_type == 1;
+    HC_TRY(check_offset(r));
     const struct hc_grouped_product product = {.name = r->name,
                                                .x = hc_grouped_one(r->in[X]),
                                                .weight = hc_grouped_one(r->in[WEIGHT]),
                                                .scale = hc_grouped_one(r->in[SCALE]),
                                                .rows = hc_grouped_one(r->in[ROW_SCALE]),
                                                .bias = hc_grouped_one(r->in[BIAS]),
+                                               .weight_offset = hc_grouped_one(r->in[OFFSET]),
                                                .groups = r->in[GROUPS],
                                                .counts = r->args.counts,
                                                .dtype = ACL_FLOAT};
     HC_TRY(hc_grouped_product_check(&product));
     HC_TRY(check_routing(r, hc_grouped_product_columns(&product)));
+    r->args.x_dtype = r->in[X]->dtype, r->args.weight_dtype = r->in[WEIGHT]->dtype;
+    const aclTensor bytes[] = {hc_fp4_bytes(r->in[X]), hc_fp4_bytes(r->in[WEIGHT])};
+    r->in[X] = &bytes[0], r->in[WEIGHT] = &bytes[1];
     struct hc_operand operands[SLOTS];
     for (int s = 0; s < SLOTS; s++) {
         const bool needed = s == X || s == WEIGHT || s == GROUPS || s == ROW_INDEX || s == OUT;
@@ -227,10 +248,11 @@ static aclnnStatus plan(struct request *r, uint64_t *workspaceSize, aclOpExecuto
 /* An empty tensor is one that was not given. */
 static const aclTensor *given(const aclTensor *t) { return t != NULL && t->numel > 0 ? t : NULL; }
 
-/* Numbers of weights that are narrower than x. */
+/* Numbers of weights that are narrower than x of floating point. */
 static aclnnStatus refuse(const char *name, const char *arg, const aclTensor *t) {
     HC_CHECK(given(t) == NULL, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted none: weights narrower than x are not supported", name, arg, HC_SHOW(t));
+             "%s: %s is %s, wanted none: weights narrower than floating point x are not supported", name, arg,
+             HC_SHOW(t));
     return 0;
 }
 
@@ -238,28 +260,29 @@ static aclnnStatus refuse(const char *name, const char *arg, const aclTensor *t)
 #define DEFINE(api, weight_type, scale, bias, ANTIQUANT, groups, shared, logit, index, ...)                  \
     HC_API aclnnStatus api##GetWorkspaceSize(                                                                \
         const aclTensor *x1, weight_type *x2, const aclTensor *scale, const aclTensor *bias,                 \
-        ANTIQUANT(PARAMETER) const aclTensor *pertokenScaleOptional, const aclTensor *groups,                \
+        ANTIQUANT(PARAMETER, PARAMETER) const aclTensor *pertokenScaleOptional, const aclTensor *groups,     \
         const aclTensor *shared, const aclTensor *logit, const aclTensor *index, int64_t dtype,              \
         float sharedInputWeight, int64_t sharedInputOffset, bool transposeX1, bool transposeX2,              \
         int64_t groupListType, __VA_ARGS__ aclTensor *out, uint64_t *workspaceSize,                          \
         aclOpExecutor **executor) {                                                                          \
         static const char *const NAME = #api;                                                                \
-        ANTIQUANT(REFUSE)                                                                                    \
         struct request r = {NAME,                                                                            \
                             {x1, x2, given(scale), given(bias), given(pertokenScaleOptional), groups,        \
-                             given(shared), given(logit), index, out},                                       \
+                             given(shared), given(logit), index, NULL, out},                                 \
                             {.shared_weight = sharedInputWeight, .shared_offset = sharedInputOffset},        \
                             dtype,                                                                           \
                             groupListType,                                                                   \
                             transposeX1,                                                                     \
                             transposeX2};                                                                    \
+        ANTIQUANT(TAKE, REFUSE)                                                                              \
         return plan(&r, workspaceSize, executor);                                                            \
     }                                                                                                        \
     HC_OP_LAUNCH(api)
 #define PARAMETER(name) const aclTensor *name,
 #define REFUSE(name) HC_TRY(refuse(NAME, #name, name));
-#define OFFSETS(X) X(offsetOptional) X(antiquantScaleOptional) X(antiquantOffsetOptional)
-#define NO_OFFSETS(X)
+#define TAKE(name) r.in[OFFSET] = given(name);
+#define OFFSETS(X, Y) X(offsetOptional) Y(antiquantScaleOptional) Y(antiquantOffsetOptional)
+#define NO_OFFSETS(X, Y)
 #define HINT __attribute__((unused)) const aclIntArray *tuningConfigOptional,
 
 /* torch_npu.npu_grouped_matmul_finalize_routing takes the third version, or those for weights in FRACTAL_NZ,

@@ -11,6 +11,7 @@
  * are 0 and so are their scales. */
 #include <string.h>
 
+#include "grouped_narrow.h"
 #include "grouped_product.h"
 #include "mx.h"
 #include "quant.h"
@@ -21,6 +22,7 @@ enum slot { X, WEIGHT, WEIGHT_SCALE, X_SCALE, SMOOTH, GROUPS, Y, Y_SCALE, Y_OFFS
 struct args {
     bool counts, blocks;
     aclDataType dtype; /* of the product before it is activated */
+    aclDataType x_dtype, weight_dtype;
     struct hc_quant_target target;
     struct hc_mx mx;
 };
@@ -115,7 +117,9 @@ static aclnnStatus run(const struct hc_call *call) {
                                          .bias = from_call(call, ASSIST),
                                          .groups = hc_arg(call, GROUPS),
                                          .counts = a->counts,
-                                         .dtype = a->dtype};
+                                         .dtype = a->dtype,
+                                         .x_dtype = a->x_dtype,
+                                         .weight_dtype = a->weight_dtype};
     struct hc_grouped_result result;
     aclnnStatus status = hc_grouped_product_run(&p, &result);
     struct job j = {
@@ -198,36 +202,50 @@ static aclnnStatus check_outputs(struct request *r, struct args *args) {
     return args->blocks ? check_blocks(r, &z, args) : check_tokens(r, &z, args);
 }
 
-static aclnnStatus plan(struct request *r, const aclTensor *output_offset, uint64_t *workspaceSize,
-                        aclOpExecutor **executor) {
-    struct args args = {.counts = r->p.counts, .dtype = r->p.dtype};
-    r->p.x = hc_grouped_one(r->x);
-    r->p.rows = hc_grouped_one(r->x_scale);
-    HC_TRY(check_scales(r));
-    HC_TRY(hc_grouped_product_check(&r->p));
-    HC_TRY(check_outputs(r, &args));
-    const aclTensor bytes = hc_fp4_bytes(r->output);
+/* Of a checked request, whose weights may be the bytes of its. */
+static aclnnStatus make_plan(const struct request *r, const struct args *args, const aclTensor *output_offset,
+                             uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const aclTensor x = hc_fp4_bytes(r->x), output = hc_fp4_bytes(r->output);
+    const aclTensor one = r->weight != NULL ? hc_fp4_bytes(r->weight) : (aclTensor){.base = NULL};
     const int role = HC_ROLE_IN | (r->weights != NULL ? HC_ROLE_LIST : 0);
     const int optional_list = HC_ROLE_IN | HC_ROLE_OPTIONAL | (r->assists != NULL ? HC_ROLE_LIST : 0);
     const struct hc_operand operands[SLOTS] = {
-        [X] = {r->x, NULL, HC_ROLE_IN, "x"},
-        [WEIGHT] = {r->weight, r->weights, role, "weight"},
+        [X] = {&x, NULL, HC_ROLE_IN, "x"},
+        [WEIGHT] = {r->weight != NULL ? &one : NULL, r->weights, role, "weight"},
         [WEIGHT_SCALE] = {r->weight_scale, r->weight_scales, role, "weightScale"},
         [X_SCALE] = {r->x_scale, NULL, HC_ROLE_IN, "xScale"},
         [SMOOTH] = {r->smooth, NULL, HC_ROLE_IN | HC_ROLE_OPTIONAL, "smoothScale"},
         [GROUPS] = {r->p.groups, NULL, HC_ROLE_IN, "groupList"},
-        [Y] = {&bytes, NULL, HC_ROLE_OUT, "output"},
+        [Y] = {&output, NULL, HC_ROLE_OUT, "output"},
         [Y_SCALE] = {r->output_scale, NULL, HC_ROLE_OUT, "outputScale"},
         [Y_OFFSET] = {output_offset, NULL, HC_ROLE_OUT | HC_ROLE_OPTIONAL, "outputOffset"},
         [ASSIST] = {NULL, r->assists, optional_list, "weightAssistMatrix"}};
     const struct hc_plan p = {.name = r->p.name,
                               .run = run,
-                              .args = &args,
-                              .args_size = sizeof args,
+                              .args = args,
+                              .args_size = sizeof *args,
                               .operands = operands,
                               .num_operands = SLOTS,
                               .flops = hc_grouped_product_flops(&r->p)};
     return hc_plan(&p, workspaceSize, executor);
+}
+
+static aclnnStatus plan(struct request *r, const aclTensor *output_offset, uint64_t *workspaceSize,
+                        aclOpExecutor **executor) {
+    struct args args = {.counts = r->p.counts, .dtype = r->p.dtype};
+    struct hc_fp4_list bytes = {.owned = NULL};
+    r->p.x = hc_grouped_one(r->x);
+    r->p.rows = hc_grouped_one(r->x_scale);
+    HC_TRY(check_scales(r));
+    HC_TRY(hc_grouped_product_check(&r->p));
+    HC_TRY(check_outputs(r, &args));
+    args.x_dtype = r->x->dtype;
+    args.weight_dtype = r->weights != NULL ? r->weights->data[0]->dtype : r->weight->dtype;
+    if (r->weights != NULL) HC_TRY(hc_grouped_fp4_bytes(r->p.name, r->weights, &bytes));
+    if (bytes.owned != NULL) r->weights = &bytes.list;
+    const aclnnStatus status = make_plan(r, &args, output_offset, workspaceSize, executor);
+    hc_block_give(bytes.owned);
+    return status;
 }
 
 /* An empty tensor is one that was not given. */

@@ -50,6 +50,18 @@ static aclnnStatus check_operand(const struct hc_grouped *g, const char *arg, co
     return hc_fp4_check(g->name, arg, t);
 }
 
+/* x is not narrower than a weight, and weights of fp4 are all of one type. */
+static aclnnStatus check_kinds(const struct hc_grouped *g, size_t i) {
+    const aclTensor *x = list_at(&g->x, 0), *first = list_at(&g->weight, 0), *weight = list_at(&g->weight, i);
+    const bool four = hc_is_fp4(weight->dtype);
+    HC_CHECK((four || !hc_is_fp4(x->dtype)) &&
+                 (weight->dtype == first->dtype || !(four || hc_is_fp4(first->dtype))),
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: x is %s, weight[%zu] %s: wanted fp4 of both, of one type in all weights, or fp8 of x",
+             g->name, HC_SHOW(x), i, HC_SHOW(weight));
+    return 0;
+}
+
 /* Shapes of x, the weights and y. */
 /* One tensor of x and one of y: what a list of them would save is the copy that MoE layers never make. */
 static aclnnStatus check_shapes(const struct hc_grouped *g) {
@@ -62,12 +74,7 @@ static aclnnStatus check_shapes(const struct hc_grouped *g) {
              "%s: weight has %zu tensors for %zu groups", g->name, g->weight.n, g->groups);
     for (size_t i = 0; i < g->weight.n; i++)
         HC_TRY(check_operand(g, "weight", list_at(&g->weight, i), g->by_steps || g->weight.n > 1 ? 2 : 3));
-    for (size_t i = 0; i < g->weight.n; i++)
-        HC_CHECK(hc_is_fp4(list_at(&g->weight, i)->dtype) == hc_is_fp4(x->dtype) &&
-                     (!hc_is_fp4(x->dtype) || list_at(&g->weight, i)->dtype == list_at(&g->weight, 0)->dtype),
-                 ACLNN_ERR_PARAM_INVALID,
-                 "%s: x is %s, weight[%zu] %s: wanted fp4 of both, of one type in all weights, or of neither",
-                 g->name, HC_SHOW(x), i, HC_SHOW(list_at(&g->weight, i)));
+    for (size_t i = 0; i < g->weight.n; i++) HC_TRY(check_kinds(g, i));
     const struct sizes s = sizes_of(g);
     for (size_t i = 0; i < g->groups; i++) {
         const aclTensor w = weight_of(g, i);
@@ -100,29 +107,44 @@ static aclnnStatus check_mx(const struct hc_grouped *g, const char *arg, const a
     return 0;
 }
 
+/* The weight's scales, which of a weight narrower than x may be those of such weights; there bytes are e8m0,
+ * as clients without that type give them. */
+static const struct hc_grouped_list *weight_scales(const struct hc_grouped *g) {
+    return g->scale.n > 0 ? &g->scale : &g->antiquant;
+}
+static aclTensor weight_scale(const struct hc_grouped *g) {
+    aclTensor scale = *list_at(weight_scales(g), 0);
+    if (g->scale.n == 0 && scale.dtype == ACL_UINT8) scale.dtype = ACL_FLOAT8_E8M0;
+    return scale;
+}
+
 /* What belongs to a tensor's scales of MX is its shape with pairs for steps. */
 static aclnnStatus check_scales(const struct hc_grouped *g) {
+    const struct hc_grouped_list *scales = weight_scales(g);
+    const char *arg = scales == &g->antiquant && scales->n > 0 ? "antiquantScaleOptional" : "scaleOptional";
     const struct sizes s = sizes_of(g);
     const int64_t groups = (int64_t)g->groups, pairs = (int64_t)hc_ceil_div((size_t)s.k, MX_PAIR),
                   all = s.k / MX_PAIR + groups;
-    HC_CHECK(g->scale.n == 1, ACLNN_ERR_PARAM_INVALID,
-             "%s: scaleOptional has %zu tensors, wanted one for all groups", g->name, g->scale.n);
+    HC_CHECK(scales->n == 1, ACLNN_ERR_PARAM_INVALID, "%s: %s has %zu tensors, wanted one for all groups",
+             g->name, arg, scales->n);
     HC_CHECK(g->rows.n <= 1, ACLNN_ERR_PARAM_INVALID, "%s: perTokenScaleOptional has %zu tensors, wanted one",
              g->name, g->rows.n);
-    const aclTensor *scale = list_at(&g->scale, 0), *rows = g->rows.n > 0 ? list_at(&g->rows, 0) : NULL;
+    HC_CHECK(list_at(scales, 0) != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s[0] is null", g->name, arg);
+    const aclTensor seen = weight_scale(g), *scale = &seen,
+                    *rows = g->rows.n > 0 ? list_at(&g->rows, 0) : NULL;
     const bool mx = scale->dtype == ACL_FLOAT8_E8M0;
     HC_CHECK(mx == (rows != NULL && rows->dtype == ACL_FLOAT8_E8M0), ACLNN_ERR_PARAM_INVALID,
-             "%s: scaleOptional is %s, perTokenScaleOptional %s: wanted MX scales of both or of neither",
-             g->name, HC_SHOW(scale), rows != NULL ? HC_SHOW(rows) : "null");
-    HC_CHECK(mx || !hc_is_fp4(list_at(&g->x, 0)->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: scaleOptional is %s, wanted MX scales with x %s", g->name, HC_SHOW(scale),
-             HC_SHOW(list_at(&g->x, 0)));
+             "%s: %s is %s, perTokenScaleOptional %s: wanted MX scales of both or of neither", g->name, arg,
+             HC_SHOW(scale), rows != NULL ? HC_SHOW(rows) : "null");
+    HC_CHECK(mx || !hc_is_fp4(list_at(&g->weight, 0)->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted MX scales with x %s and weight %s", g->name, arg, HC_SHOW(scale),
+             HC_SHOW(list_at(&g->x, 0)), HC_SHOW(list_at(&g->weight, 0)));
     if (mx && g->by_steps) {
-        HC_TRY(check_mx(g, "scaleOptional", scale, (const int64_t[]){all, s.n, 2}, 3));
+        HC_TRY(check_mx(g, arg, scale, (const int64_t[]){all, s.n, 2}, 3));
         return check_mx(g, "perTokenScaleOptional", rows, (const int64_t[]){s.m, all, 2}, 3);
     }
     if (mx) {
-        HC_TRY(check_mx(g, "scaleOptional", scale, (const int64_t[]){groups, pairs, s.n, 2}, 4));
+        HC_TRY(check_mx(g, arg, scale, (const int64_t[]){groups, pairs, s.n, 2}, 4));
         return check_mx(g, "perTokenScaleOptional", rows, (const int64_t[]){s.m, pairs, 2}, 3);
     }
     /* By steps, groups begin anywhere within a block of 128: only MX has scales of each group's own. */
@@ -141,12 +163,16 @@ static aclnnStatus check_scales(const struct hc_grouped *g) {
 
 /* All that does not depend on the values of the group list. */
 aclnnStatus hc_grouped_narrow_check(const struct hc_grouped *g) {
-    HC_CHECK(g->offset.n == 0 && g->antiquant.n == 0 && g->shift.n == 0, ACLNN_ERR_PARAM_INVALID,
+    HC_CHECK(g->offset.n == 0 && g->shift.n == 0, ACLNN_ERR_PARAM_INVALID,
              "%s: %s is given, wanted none with fp8", g->name,
-             g->offset.n > 0      ? "offsetOptional"
-             : g->antiquant.n > 0 ? "antiquantScaleOptional"
-                                  : "antiquantOffsetOptional");
+             g->offset.n > 0 ? "offsetOptional" : "antiquantOffsetOptional");
     HC_TRY(check_shapes(g));
+    const aclTensor *x = list_at(&g->x, 0), *weight = list_at(&g->weight, 0);
+    HC_CHECK(
+        g->antiquant.n == 0 || (g->scale.n == 0 && hc_is_fp4(weight->dtype) && !hc_is_fp4(x->dtype)),
+        ACLNN_ERR_PARAM_INVALID,
+        "%s: antiquantScaleOptional is given, wanted none with %s: it is of weights of fp4 with x of fp8",
+        g->name, g->scale.n > 0 ? "scaleOptional" : HC_SHOW(weight));
     HC_TRY(check_scales(g));
     if (g->bias.n == 0) return 0;
     const aclTensor *bias = list_at(&g->bias, 0);
@@ -158,7 +184,33 @@ aclnnStatus hc_grouped_narrow_check(const struct hc_grouped *g) {
     return 0;
 }
 
+aclnnStatus hc_grouped_fp4_bytes(const char *name, const aclTensorList *list, struct hc_fp4_list *bytes) {
+    bytes->owned = NULL;
+    if (!hc_is_fp4(list->data[0]->dtype)) return 0;
+    const size_t n = list->size;
+    aclTensor *views = hc_block_take_array(n, sizeof *views + sizeof(aclTensor *));
+    HC_CHECK(views != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu tensors", name, n);
+    bytes->owned = views;
+    bytes->list = (aclTensorList){.size = n, .data = (aclTensor **)(void *)(views + n)};
+    for (size_t i = 0; i < n; i++) {
+        views[i] = hc_fp4_bytes(list->data[i]);
+        bytes->list.data[i] = &views[i];
+    }
+    return 0;
+}
+
 /* ---- phase two ---- */
+
+aclnnStatus hc_grouped_fp4_open(const char *name, aclDataType dtype, struct hc_grouped_list *list,
+                                void **owned) {
+    if (!hc_is_fp4(dtype)) return 0;
+    aclTensor *four = hc_block_take_array(list->n, sizeof *four);
+    HC_CHECK(four != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu tensors", name, list->n);
+    for (size_t i = 0; i < list->n; i++) four[i] = hc_fp4_of_bytes(list->flat + i, dtype);
+    *owned = four;
+    list->flat = four;
+    return 0;
+}
 
 /* Vectors as contiguous float32. */
 struct vectors {
@@ -178,7 +230,7 @@ static const float *numbers(const struct hc_grouped *g, const aclTensor *t, size
 /* Scales of blocks of group i, whose rows or steps are [first, first + length). */
 static aclnnStatus block_scales(const struct hc_grouped *g, size_t i, int64_t first, int64_t length,
                                 struct hc_narrow_product *p, aclTensor views[2]) {
-    const aclTensor *scale = list_at(&g->scale, 0), *rows = list_at(&g->rows, 0);
+    const aclTensor seen = weight_scale(g), *scale = &seen, *rows = list_at(&g->rows, 0);
     if (g->by_steps) {
         const int64_t at = first / MX_PAIR + (int64_t)i,
                       pairs = (int64_t)hc_ceil_div((size_t)length, MX_PAIR);
@@ -238,8 +290,8 @@ static aclnnStatus take(const struct hc_grouped_list *list, const aclTensor *y, 
 
 /* Rows behind the last group become 0, as in other grouped products. */
 aclnnStatus hc_grouped_narrow_run(const struct hc_grouped *g, const int64_t *first) {
-    const aclTensor *y = list_at(&g->y, 0), *scale = list_at(&g->scale, 0);
-    struct vectors v = {.blocks = scale->dtype == ACL_FLOAT8_E8M0 || (!g->by_steps && scale->rank == 3)};
+    const aclTensor *y = list_at(&g->y, 0), scale = weight_scale(g);
+    struct vectors v = {.blocks = scale.dtype == ACL_FLOAT8_E8M0 || (!g->by_steps && scale.rank == 3)};
     void *owned[3] = {NULL};
     aclnnStatus status = v.blocks ? 0 : take(&g->scale, y, &v.scale, &owned[0]);
     if (status == 0 && !v.blocks) status = take(&g->rows, y, &v.rows, &owned[1]);

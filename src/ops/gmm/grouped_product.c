@@ -30,6 +30,7 @@ static struct hc_grouped grouped_of(const struct hc_grouped_product *p, const ac
                                .y = hc_grouped_one(z),
                                .scale = p->scale,
                                .rows = p->rows,
+                               .weight_offset = p->weight_offset,
                                .weight_name = "weight",
                                .y_name = "product",
                                .groups = (size_t)p->groups->numel,
@@ -86,9 +87,6 @@ aclnnStatus hc_grouped_product_check(const struct hc_grouped_product *p) {
     const aclTensor z = hc_tensor_view(p->dtype, shape, 2, NULL);
     const struct hc_grouped g = grouped_of(p, &z);
     if (is_narrow(p)) {
-        HC_CHECK(!hc_is_fp4(list_at(&p->weight, 0)->dtype), ACLNN_ERR_PARAM_INVALID,
-                 "%s: weight is %s: fp4 are not supported here, float8_e4m3fn, float8_e5m2 and hifloat8 are",
-                 p->name, HC_SHOW(list_at(&p->weight, 0)));
         HC_CHECK(p->scale.n > 0, ACLNN_ERR_PARAM_NULLPTR, "%s: weight is %s and there is no scale", p->name,
                  HC_SHOW(list_at(&p->weight, 0)));
         return hc_grouped_narrow_check(&g);
@@ -111,7 +109,7 @@ static aclnnStatus read_groups(const struct hc_grouped_product *p, const struct 
 }
 
 /* Both blocks are set before anything can fail, so that giving them back is always right. */
-aclnnStatus hc_grouped_product_run(const struct hc_grouped_product *p, struct hc_grouped_result *result) {
+static aclnnStatus multiply(const struct hc_grouped_product *p, struct hc_grouped_result *result) {
     const int64_t shape[] = {list_at(&p->x, 0)->shape[0], hc_grouped_product_columns(p)};
     const size_t groups = hc_numel(p->groups);
     result->z = hc_tensor_view(p->dtype, shape, 2, NULL);
@@ -123,4 +121,16 @@ aclnnStatus hc_grouped_product_run(const struct hc_grouped_product *p, struct hc
     const struct hc_grouped g = grouped_of(p, &result->z);
     HC_TRY(read_groups(p, &g, result->first));
     return is_narrow(p) ? hc_grouped_narrow_run(&g, result->first) : hc_grouped_run(&g, result->first);
+}
+
+aclnnStatus hc_grouped_product_run(const struct hc_grouped_product *p, struct hc_grouped_result *result) {
+    struct hc_grouped_product opened = *p;
+    void *owned[2] = {NULL};
+    *result = (struct hc_grouped_result){.owned = NULL};
+    aclnnStatus status = hc_grouped_fp4_open(p->name, p->x_dtype, &opened.x, &owned[0]);
+    if (status == 0) status = hc_grouped_fp4_open(p->name, p->weight_dtype, &opened.weight, &owned[1]);
+    if (status == 0) status = multiply(&opened, result);
+    hc_block_give(owned[0]);
+    hc_block_give(owned[1]);
+    return status;
 }

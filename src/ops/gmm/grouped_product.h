@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The product of groups of rows that a fused operator goes on with, in memory of its own: [m, n] in floating
- * point, with rows of 0 behind the last group. Operands are those of aclnnGroupedMatmulV4 by rows: int8 and
- * fp8 with scales, or plain floating point. */
+ * point, with rows of 0 behind the last group. Operands are those of aclnnGroupedMatmulV4 by rows: int8,
+ * fp8 and fp4 with scales, or plain floating point. */
 #pragma once
 #include "grouped.h"
 
 struct hc_grouped_product {
     const char *name;
     struct hc_grouped_list x, weight, scale, rows, bias;
-    const aclTensor *groups; /* int64, ends or lengths */
+    struct hc_grouped_list weight_offset; /* grouped.h; of no other types */
+    const aclTensor *groups;              /* int64, ends or lengths */
     bool counts;
     aclDataType dtype; /* of the product */
+    /* Phase two: types of x and the weights, whose fp4 the plan has as bytes. */
+    aclDataType x_dtype, weight_dtype;
 };
 /* The operand where it is one tensor, which may be NULL, and where it is a list of the interface or a slot of
  * a call. */

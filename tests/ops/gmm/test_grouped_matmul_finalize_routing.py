@@ -7,7 +7,7 @@ import pytest
 import torch
 from aclnn import OperatorError, Typed, call
 from compare import assert_close, make
-from narrow import E4M3, mx_quantise, mx_values
+from narrow import E1M2, E2M1, E4M3, mx_quantise, mx_values, pack4
 from quant_cases import pack
 
 VERSIONS = ("V2", "V3", "WeightNz", "WeightNzV2")
@@ -93,13 +93,20 @@ def test_int8(version: str, index: torch.dtype) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("parts", [1, 2])
-def test_int4_weights(parts: int, version: str) -> None:
-    """int8 tokens count as x - 8, which the bias makes up for."""
+@pytest.mark.parametrize("shifted", [None, torch.float32, torch.bfloat16], ids=str)
+def test_int4_weights(shifted: torch.dtype | None, parts: int, version: str) -> None:
+    """int8 tokens count as x - 8, which the bias makes up for, but for the offsets of weights."""
+    if shifted is not None and version == "WeightNz":
+        pytest.skip("has no offset")
     x, weight = integers((M, K), 1), integers((4, K, N), 2) >> 4
     scale, rows = make((4, parts, N), torch.float32, 3, 1e-3, 1e-2), make((M,), torch.float32, 4, 0.1, 0.5)
     logit, bias = make((M,), torch.float32, 5, 0, 1), make((4, N), torch.float32, 8)
     scaled = weight.double() * scale.double().repeat_interleave(K // parts, 1)
-    z = (product(x.double() - 8, scaled) + of_rows(bias)) * rows[:END, None].double()
+    z = product(x.double() - 8, scaled) + of_rows(bias)
+    offset = None if shifted is None else make((4, parts, N), shifted, 9)
+    if offset is not None:
+        z = z + product(x, offset.double().repeat_interleave(K // parts, 1))
+    z = z * rows[:END, None].double()
     numbers = scale.view(torch.int32).long() & 0xFFFFFFFF
     out = run(
         version,
@@ -110,6 +117,7 @@ def test_int4_weights(parts: int, version: str) -> None:
         rows=rows,
         logit=logit,
         index=routes(),
+        offset=offset,
     )
     assert_close(out, combined(z, logit, routes(), None, 1, 0), 8, 1e-5 * float(z.abs().max()))
 
@@ -129,16 +137,21 @@ def test_floating_point(dtype: torch.dtype) -> None:
     assert_close(run("V3", x=x, weight=weight, logit=logit, index=routes()), want, 8, 1e-4)
 
 
-def test_mx() -> None:
-    a, s1 = mx_quantise(make((M, K), torch.float32, 1), E4M3)
-    b, s2 = mx_quantise(make((4, N, K), torch.float32, 2), E4M3)
+@pytest.mark.parametrize("version", ["V2", "V3"])
+@pytest.mark.parametrize("types", [(E4M3, E4M3), (E2M1, E2M1), (E2M1, E1M2), (E4M3, E2M1)])
+def test_mx(types: tuple[int, int], version: str) -> None:
+    a, s1 = mx_quantise(make((M, K), torch.float32, 1), types[0])
+    b, s2 = mx_quantise(make((4, N, K), torch.float32, 2), types[1])
     logit, shared = make((M,), torch.float32, 5, 0, 1), make((5, N), torch.bfloat16, 6)
-    z = product(mx_values(a, s1, E4M3), mx_values(b, s2, E4M3).transpose(1, 2))
-    out = run(
-        "V3", x=Typed(a, E4M3), weight=Typed(b.transpose(1, 2), E4M3), scale=Typed(s2.transpose(1, 2), 37),
-        rows=Typed(s1, 37), logit=logit, index=routes(), shared=shared, at=TOKENS - 5,
-    )  # fmt: skip
-    assert_close(out, combined(z, logit, routes(), shared, 1, TOKENS - 5), 8, 1e-4)
+    z = product(mx_values(a, s1, types[0]), mx_values(b, s2, types[1]).transpose(1, 2))
+    x, weight = (t if kind == E4M3 else pack4(t) for t, kind in zip((a, b), types, strict=True))
+    for turned in (False, True):
+        out = run(
+            version, x=Typed(x, types[0]), weight=Typed(weight if turned else weight.transpose(1, 2), types[1]),
+            scale=Typed(s2.transpose(1, 2), 37), rows=Typed(s1, 37), logit=logit, index=routes(), shared=shared,
+            at=TOKENS - 5, turned=turned,
+        )  # fmt: skip
+        assert_close(out, combined(z, logit, routes(), shared, 1, TOKENS - 5), 8, 1e-4)
 
 
 def test_bad_input() -> None:
@@ -159,7 +172,14 @@ def test_bad_input() -> None:
     refused("sharedInputOffset is -1", shared=torch.ones(3, N), at=-1)
     refused("out is float32\\[23,47\\]", out=torch.zeros(TOKENS, N - 1))
     refused("dtype 1", dtype=1)
-    refused("offsetOptional is", offset=torch.ones(4, N))
+    refused("offsetOptional is float32.*it is of weights of int4", offset=torch.ones(4, N))
+    refused("antiquantScaleOptional is", antiquant=torch.ones(4, N))
+    refused("antiquantOffsetOptional is", shift=torch.ones(4, N))
+    four = {"weight": torch.zeros(4, K, N // 8, dtype=torch.int32), "bias": torch.ones(4, N)}
+    refused(
+        "offsetOptional of a group is float32.*the shape of the scale", offset=torch.ones(4, 2, N), **four
+    )
+    refused("offsetOptional of a group is float32", offset=torch.ones(4, N - 1), **four)
     refused("transposeX1 is true", turned_x=True)
     refused("groupListType is 2", counts=2)
     refused("groupList is null", groups=None)

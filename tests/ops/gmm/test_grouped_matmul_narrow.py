@@ -122,6 +122,58 @@ def test_mx_of_fp4_by_rows(op: str, as_list: bool, types: tuple[int, int]) -> No
         assert y[ENDS[-1] :].eq(0).all()
 
 
+@pytest.mark.parametrize("types", [(E4M3, E2M1), (E5M2, E1M2)])
+@pytest.mark.parametrize("given", ["scale", "antiquant", "bytes"])
+def test_mx_of_fp8_with_weights_of_fp4(given: str, types: tuple[int, int]) -> None:
+    """Scales of the weights may be those of weights narrower than x; their e8m0 may come as bytes there."""
+    a, s1 = mx_quantise(make((M, K), torch.float32, 1), types[0])
+    b, s2 = mx_quantise(make((GROUPS, N, K), torch.float32, 2), types[1])
+    wide_a, wide_b = mx_values(a, s1, types[0]), mx_values(b, s2, types[1]).transpose(1, 2)
+    scale = s2.transpose(1, 2)
+    typed = scale if given == "bytes" else Typed(scale, 37)
+    y = torch.full((M, N), 9.0)
+    call(
+        "aclnnGroupedMatmulV4", [Typed(a, types[0])], [Typed(pack4(b).transpose(1, 2), types[1])], None,
+        [typed] if given == "scale" else None, None, None if given == "scale" else [typed], None, [Typed(s1, 37)],
+        torch.tensor(ENDS), None, None, None, 3, 0, 0, 0, [y], None, None,
+    )  # fmt: skip
+    for g, (first, end) in enumerate(SPANS):
+        if end > first:
+            close(y[first:end], wide_a[first:end] @ wide_b[g], wide_a[first:end].abs() @ wide_b[g].abs())
+    assert y[ENDS[-1] :].eq(0).all()
+
+
+def test_refused_scales_of_narrower_weights() -> None:
+    a, s1 = mx_quantise(make((M, K), torch.float32, 1), E4M3)
+    b, s2 = mx_quantise(make((GROUPS, N, K), torch.float32, 2), E4M3)
+    y, four = torch.zeros(M, N), Typed(pack4(b & 15).transpose(1, 2), E2M1)
+    by = Typed(s2.transpose(1, 2), 37)
+
+    def refused(text: str, weight: object, scale: object, antiquant: object) -> None:
+        with pytest.raises(OperatorError, match=text):
+            call(
+                "aclnnGroupedMatmulV4", [Typed(a, E4M3)], [weight], None, scale, None, antiquant, None, [Typed(s1, 37)],
+                torch.tensor(ENDS), None, None, None, 3, 0, 0, 0, [y], None, None,
+            )  # fmt: skip
+
+    refused("antiquantScaleOptional is given, wanted none with scaleOptional", four, [by], [by])
+    refused(
+        "antiquantScaleOptional is given, wanted none with float8_e4m3fn",
+        Typed(b.transpose(1, 2), E4M3),
+        None,
+        [by],
+    )
+    refused("antiquantScaleOptional has 2 tensors", four, None, [by, by])
+    refused(
+        "antiquantScaleOptional is float8_e8m0.*, wanted float8_e8m0",
+        four,
+        None,
+        [Typed(s2[1:].transpose(1, 2), 37)],
+    )
+    refused("antiquantScaleOptional is float32.*wanted MX scales of both", four, None, [torch.ones(1)])
+    refused("scaleOptional has 0 tensors", four, None, None)
+
+
 def test_refused_fp4() -> None:
     a, s1 = mx_quantise(make((M, K), torch.float32, 1), E2M1)
     b, s2 = mx_quantise(make((GROUPS, N, K), torch.float32, 2), E2M1)
@@ -133,14 +185,14 @@ def test_refused_fp4() -> None:
             grouped(*given, y, kind)
 
     refused(
-        "x is float8_e4m3fn.*weight.0. dtype.40.*wanted fp4 of both",
-        Typed(a, E4M3),
-        Typed(weight, E2M1),
+        "x is dtype.40.*weight.0. float8_e4m3fn.*wanted fp4 of both.*or fp8 of x",
+        x,
+        Typed(b.transpose(1, 2), E4M3),
         scale,
         rows,
     )
     refused(
-        "scaleOptional is float32.*, wanted MX scales with x dtype.40",
+        "scaleOptional is float32.*, wanted MX scales with x dtype.40.*and weight dtype.40",
         x,
         Typed(weight, E2M1),
         torch.ones(1),

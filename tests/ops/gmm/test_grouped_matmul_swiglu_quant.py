@@ -7,7 +7,7 @@ import pytest
 import torch
 from aclnn import HIFLOAT8, OperatorError, Typed, call
 from compare import assert_close, make
-from narrow import E2M1, E4M3, E5M2, assert_mx, decode, mx_quantise, mx_values
+from narrow import E1M2, E2M1, E4M3, E5M2, assert_mx, decode, mx_quantise, mx_values, pack4
 from quant_cases import pack
 
 FIRST = "aclnnGroupedMatmulSwigluQuantWeightNZ"
@@ -200,6 +200,26 @@ def test_mx(dtype: int) -> None:
             Typed(s1, 37), None, groups_of(lengths, False), mode, 0, 2, 0, None, Typed(y, dtype), Typed(out, 37),
         )  # fmt: skip
         assert_mx(y, out, dtype, want)
+
+
+@pytest.mark.parametrize("types", [(E2M1, E2M1), (E1M2, E2M1), (E4M3, E1M2)])
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize("op", SECOND)
+def test_mx_of_fp4(op: str, as_list: bool, types: tuple[int, int]) -> None:
+    lengths = (30, 0, 99)
+    m = sum(lengths)
+    a, s1 = mx_quantise(make((m, K), torch.float32, 1), types[0])
+    b, s2 = mx_quantise(make((3, N, K), torch.float32, 2), types[1])
+    wide = mx_values(a, s1, types[0]), mx_values(b, s2, types[1]).transpose(1, 2)
+    want = gate(torch.cat([p @ w for p, w in zip(wide[0].split(lengths), wide[1], strict=True)]))
+    packed = pack4(b).transpose(1, 2)
+    weights = [Typed(w, types[1]) for w in packed.unbind()] if as_list else [Typed(packed, types[1])]
+    y, out = torch.zeros(m, H // 2, dtype=torch.uint8), torch.zeros(m, 1, 2, dtype=torch.uint8)
+    call(
+        op, Typed(a if types[0] == E4M3 else pack4(a), types[0]), weights, [Typed(s2.transpose(1, 2), 37)], None, None,
+        Typed(s1, 37), None, groups_of(lengths, False), 2, 0, 2, 0, None, Typed(y, E2M1), Typed(out, 37),
+    )  # fmt: skip
+    assert_mx(y, out, E2M1, want)
 
 
 def test_bad_input() -> None:
