@@ -80,9 +80,7 @@ struct pass {
 
 static void load_pairs(void *ctx, size_t begin, size_t end) {
     const struct pass *p = ctx;
-    const size_t n = 2 * (end - begin);
-    if (p->type == ACL_FLOAT4_E2M1) HC_DISPATCH(hc_fp4_load_e2m1)(n, p->values + 2 * begin, p->bytes + begin);
-    else HC_DISPATCH(hc_fp4_load_e1m2)(n, p->values + 2 * begin, p->bytes + begin);
+    hc_fp4_load(p->type, 2 * (end - begin), p->values + 2 * begin, p->bytes + begin);
 }
 static void store_pairs(void *ctx, size_t begin, size_t end) {
     const struct pass *p = ctx;

@@ -16,6 +16,10 @@ aclnnStatus hc_fp4_check(const char *name, const char *arg, const aclTensor *t);
 /* n elements, an even number. */
 HC_KERNEL(hc_fp4_load_e2m1, (size_t n, float *to, const uint8_t *from))
 HC_KERNEL(hc_fp4_load_e1m2, (size_t n, float *to, const uint8_t *from))
+static inline void hc_fp4_load(aclDataType type, size_t n, float *to, const uint8_t *from) {
+    if (type == ACL_FLOAT4_E2M1) HC_DISPATCH(hc_fp4_load_e2m1)(n, to, from);
+    else HC_DISPATCH(hc_fp4_load_e1m2)(n, to, from);
+}
 /* To nearest even, clipped; NaN is 0. */
 HC_KERNEL(hc_fp4_store_e2m1, (size_t n, uint8_t *to, const float *from))
 HC_KERNEL(hc_fp4_store_e1m2, (size_t n, uint8_t *to, const float *from))

@@ -100,8 +100,7 @@ struct opening {
 /* Scales are exact powers of two, or rounded once here. */
 static void load_line(const struct opening *o, size_t line, float *x) {
     const char *from = o->from + line * o->from_line;
-    if (o->dtype == ACL_FLOAT4_E2M1) HC_DISPATCH(hc_fp4_load_e2m1)(o->length, x, (const uint8_t *)from);
-    else if (o->dtype == ACL_FLOAT4_E1M2) HC_DISPATCH(hc_fp4_load_e1m2)(o->length, x, (const uint8_t *)from);
+    if (hc_is_fp4(o->dtype)) hc_fp4_load(o->dtype, o->length, x, (const uint8_t *)from);
     else o->load(o->length, x, from, 1);
     if (o->scales != NULL)
         HC_DISPATCH(hc_narrow_scale)(o->length, x, o->scales + line / o->line_block * o->numbers, o->stretch);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Product with weights of int8 or int4: y = x @ ((weight + antiquantOffset) * antiquantScale) + bias.
+/* Product with weights of int8 or int4: y = x @ ((weight + antiquantOffset) * antiquantScale) + bias, or of
+ * fp8, hifloat8 or fp4, without an offset and with scales that may be e8m0.
  *
  * Scale and offset are one number, one for each column, or one for each column and group of rows. With a
  * quantScale the result is y = round(product * quantScale + quantOffset) in int8. Weights become float32,
@@ -8,6 +9,7 @@
 #include "dequant.h"
 #include "gemm.h"
 #include "int4.h"
+#include "narrow.h"
 #include "quant_param.h"
 #include "weight_product.h"
 
@@ -17,8 +19,24 @@ enum slot { X, WEIGHT, SCALE, SHIFT, QUANT_SCALE, QUANT_OFFSET, BIAS, Y, SLOTS }
 enum { COLUMNS = 512 }; /* rounded to int8 at a time */
 
 struct args {
-    int64_t group; /* rows of a group; 0: all of them are one */
+    int64_t group;     /* rows of a group; 0: all of them are one */
+    aclDataType dtype; /* of the weight as it was given: fp4 are bytes in the plan */
 };
+
+/* Clients without a type of fp4 keep eight of them in a float32, as eight int4 in an int32. */
+static bool is_packed(const aclTensor *weight) {
+    return weight->dtype == ACL_INT32 || weight->dtype == ACL_FLOAT;
+}
+/* Whether such a weight is of fp8, hifloat8 or fp4. */
+static bool is_narrow(aclDataType weight) { return hc_is_narrow(weight) || weight == ACL_FLOAT; }
+
+/* As clients without a type of e8m0 give them. */
+static aclTensor seen_scale(const aclTensor *scale, aclDataType weight_dtype) {
+    aclTensor seen = *scale;
+    const bool bytes = scale->dtype == ACL_UINT8 && is_narrow(weight_dtype);
+    if (bytes) seen.dtype = ACL_FLOAT8_E8M0;
+    return seen;
+}
 
 /* ---- phase two ---- */
 
@@ -49,12 +67,26 @@ static aclnnStatus multiply_batches(struct hc_weight_product *j, const aclTensor
     return status;
 }
 
-/* The weight as int8, contiguous along its rows or columns. */
+/* The bytes of fp4 in float32, along the dimension that is packed. */
+static aclnnStatus take_bytes(const aclTensor *t, aclTensor *view, void **owned) {
+    const int32_t last = t->rank - 1, dim = hc_int4_dim(t);
+    const aclTensor source = dim == last ? *t : hc_transpose_view(t, dim, last);
+    HC_TRY(hc_contiguous(&source, ACL_FLOAT, view, owned));
+    int64_t shape[HC_MAX_RANK];
+    memcpy(shape, view->shape, sizeof shape);
+    shape[last] *= (int64_t)sizeof(float);
+    const aclTensor bytes = hc_tensor_view(ACL_UINT8, shape, t->rank, hc_data(view));
+    *view = dim == last ? bytes : hc_transpose_view(&bytes, dim, last);
+    return 0;
+}
+
+/* The weight as int8, as it is, or as bytes of fp4; contiguous along its rows or columns. */
 static aclnnStatus take_weight(const aclTensor *t, aclTensor *view, void **owned) {
     if (t->dtype == ACL_INT32) return hc_int4_unpack(t, view, owned);
+    if (t->dtype == ACL_FLOAT) return take_bytes(t, view, owned);
     *view = *t;
     if (t->stride[t->rank - 1] == 1 || t->stride[t->rank - 2] == 1) return 0;
-    return hc_contiguous(t, ACL_INT8, view, owned);
+    return hc_contiguous(t, t->dtype, view, owned);
 }
 
 /* A number, or one for each column and group, as float32; zeros where there is no tensor. */
@@ -146,7 +178,8 @@ static aclnnStatus run(const struct hc_call *call) {
     if (given_y->numel == 0) return 0;
     aclnnStatus status = hc_apart(hc_arg(call, X), hc_arg(call, X)->dtype, given_y, &x, &own_x);
     if (status == 0) status = take_weight(hc_arg(call, WEIGHT), &weight, &own_weight);
-    if (status == 0) status = take_numbers(hc_arg(call, SCALE), 1, &scale);
+    const aclTensor numbers = seen_scale(hc_arg(call, SCALE), a->dtype);
+    if (status == 0) status = take_numbers(&numbers, 1, &scale);
     if (status == 0) status = take_numbers(hc_arg(call, SHIFT), hc_numel(hc_arg(call, SCALE)), &shift);
     if (status == 0 && given_bias != NULL)
         status = hc_contiguous_apart(given_bias, given_bias->dtype, given_y, &bias, &own_bias);
@@ -156,7 +189,8 @@ static aclnnStatus run(const struct hc_call *call) {
                                       .scale = scale,
                                       .shift = shift,
                                       .each = hc_numel(hc_arg(call, SCALE)) > 1,
-                                      .group = (size_t)a->group};
+                                      .group = (size_t)a->group,
+                                      .fp4 = a->dtype == ACL_FLOAT ? ACL_FLOAT4_E2M1 : a->dtype};
         const aclTensor *const add = given_bias != NULL ? &bias : NULL;
         status = hc_arg(call, QUANT_SCALE) != NULL ? run_to_int8(call, &j, &x, &weight, add, &y)
                                                    : multiply_batches(&j, &x, &weight, add, &y);
@@ -200,15 +234,43 @@ static aclnnStatus check_product(const struct request *r, const aclTensor *weigh
     return 0;
 }
 
+/* Types and dimensions of x and the weight. */
+static aclnnStatus check_operands(const struct request *r) {
+    const aclTensor *x = r->in[X], *weight = r->in[WEIGHT];
+    HC_CHECK(hc_fits_f32(x->dtype) && x->rank >= 2, ACLNN_ERR_PARAM_INVALID,
+             "%s: x is %s, wanted float16, bfloat16 or float32 of two dimensions at least", r->name,
+             HC_SHOW(x));
+    HC_CHECK((weight->dtype == ACL_INT8 || is_packed(weight) || hc_is_narrow(weight->dtype)) &&
+                 weight->rank >= 2 && weight->rank <= HC_GEMM_BATCH_DIMS && x->rank <= HC_GEMM_BATCH_DIMS,
+             ACLNN_ERR_PARAM_INVALID,
+             "%s: weight is %s, wanted int8, fp8, hifloat8 or fp4, int32 that holds eight int4 or float32 "
+             "that holds "
+             "eight fp4, of two dimensions at least",
+             r->name, HC_SHOW(weight));
+    HC_CHECK(r->group >= 0, ACLNN_ERR_PARAM_INVALID, "%s: antiquantGroupSize is %lld, wanted 0 or more",
+             r->name, (long long)r->group);
+    if (hc_is_fp4(weight->dtype)) HC_TRY(hc_fp4_check(r->name, "weight", weight));
+    const bool four = hc_is_fp4(weight->dtype) || weight->dtype == ACL_FLOAT;
+    HC_CHECK(!four || r->group % 2 == 0, ACLNN_ERR_PARAM_INVALID,
+             "%s: antiquantGroupSize is %lld, wanted an even number with a weight of fp4 %s", r->name,
+             (long long)r->group, HC_SHOW(weight));
+    HC_CHECK(!is_narrow(weight->dtype) || r->in[SHIFT] == NULL, ACLNN_ERR_PARAM_INVALID,
+             "%s: antiquantOffsetOptional is %s, wanted none with weight %s", r->name,
+             r->in[SHIFT] != NULL ? HC_SHOW(r->in[SHIFT]) : "null", HC_SHOW(weight));
+    return 0;
+}
+
 /* Scale and offset of the weight: for each column, and group of rows where there are groups. */
 static aclnnStatus check_numbers(const struct request *r, enum slot slot, const char *arg,
                                  const aclTensor *weight) {
-    const aclTensor *t = r->in[slot];
+    const aclTensor seen = seen_scale(r->in[slot], r->in[WEIGHT]->dtype), *t = &seen;
+    const bool exponents = t->dtype == ACL_FLOAT8_E8M0 && is_narrow(r->in[WEIGHT]->dtype);
     const int64_t k = weight->shape[weight->rank - 2], n = weight->shape[weight->rank - 1];
     const int64_t groups = r->group > 0 ? (k + r->group - 1) / r->group : 1;
     const bool grouped = r->group == 0 || (t->rank == 2 && t->shape[0] == groups && t->shape[1] == n);
-    HC_CHECK(hc_fits_f32(t->dtype), ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted float16, bfloat16 or float32", r->name, arg, HC_SHOW(t));
+    HC_CHECK(hc_fits_f32(t->dtype) || exponents, ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted float16, bfloat16 or float32, or e8m0 of fp8 and fp4", r->name, arg,
+             HC_SHOW(t));
     HC_CHECK(grouped && (t->numel == groups * n || (t->numel == 1 && r->group == 0)), ACLNN_ERR_PARAM_INVALID,
              "%s: %s is %s, wanted %s[%lld,%lld] for weight %s", r->name, arg, HC_SHOW(t),
              r->group == 0 ? "one element or " : "", (long long)groups, (long long)n, HC_SHOW(weight));
@@ -247,17 +309,8 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
              : !weight ? "weight"
              : !y      ? "y"
                        : "antiquantScale");
-    HC_CHECK(hc_fits_f32(x->dtype) && x->rank >= 2, ACLNN_ERR_PARAM_INVALID,
-             "%s: x is %s, wanted float16, bfloat16 or float32 of two dimensions at least", r->name,
-             HC_SHOW(x));
-    HC_CHECK((weight->dtype == ACL_INT8 || weight->dtype == ACL_INT32) && weight->rank >= 2 &&
-                 weight->rank <= HC_GEMM_BATCH_DIMS && x->rank <= HC_GEMM_BATCH_DIMS,
-             ACLNN_ERR_PARAM_INVALID,
-             "%s: weight is %s, wanted int8, or int32 that holds eight int4, of two dimensions at least",
-             r->name, HC_SHOW(weight));
-    HC_CHECK(r->group >= 0, ACLNN_ERR_PARAM_INVALID, "%s: antiquantGroupSize is %lld, wanted 0 or more",
-             r->name, (long long)r->group);
-    const aclTensor shape = weight->dtype == ACL_INT32 ? hc_int4_shape(weight) : *weight;
+    HC_TRY(check_operands(r));
+    const aclTensor shape = is_packed(weight) ? hc_int4_shape(weight) : *weight;
     const int64_t n = shape.shape[shape.rank - 1];
     HC_TRY(check_product(r, &shape));
     HC_TRY(check_numbers(r, SCALE, "antiquantScale", &shape));
@@ -267,9 +320,10 @@ static aclnnStatus plan(const struct request *r, uint64_t *workspaceSize, aclOpE
     HC_CHECK(bias == NULL || (hc_fits_f32(bias->dtype) && bias->numel == n), ACLNN_ERR_PARAM_INVALID,
              "%s: biasOptional is %s, wanted %lld elements of floating point", r->name, HC_SHOW(bias),
              (long long)n);
-    const struct args args = {r->group};
+    const struct args args = {r->group, weight->dtype};
+    const aclTensor bytes = hc_fp4_bytes(weight);
     const struct hc_operand operands[SLOTS] = {HC_IN(x),
-                                               HC_IN(weight),
+                                               {&bytes, NULL, HC_ROLE_IN, "weight"},
                                                HC_IN(r->in[SCALE]),
                                                HC_IN_OPT(r->in[SHIFT]),
                                                HC_IN_OPT(r->in[QUANT_SCALE]),
