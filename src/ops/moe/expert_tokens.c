@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Counts of tokens: where each expert ends in a sorted list, and tokens of several ranks, which lie by rank
  * and then by expert, in the order of experts and then ranks. */
+#include "fp4.h"
 #include "moe.h"
 
 struct args {
@@ -104,6 +105,15 @@ static aclnnStatus run_reroute(const struct hc_call *call) {
     return status;
 }
 
+/* Whole bytes of fp4 lie within a row. */
+static aclnnStatus check_fp4(const char *name, const char *arg, const aclTensor *t) {
+    if (!hc_is_fp4(t->dtype)) return 0;
+    HC_TRY(hc_fp4_check(name, arg, t));
+    HC_CHECK(hc_fp4_bytes(t).shape[0] == t->shape[0], ACLNN_ERR_PARAM_INVALID,
+             "%s: %s is %s, wanted pairs of fp4 along its rows", name, arg, HC_SHOW(t));
+    return 0;
+}
+
 /* permute_token_idx: where each row was before. Other kinds of counts and indices are refused. */
 HC_API aclnnStatus aclnnMoeReRoutingGetWorkspaceSize(
     const aclTensor *tokens_wrapper, const aclTensor *expert_token_num_per_rank,
@@ -118,6 +128,8 @@ HC_API aclnnStatus aclnnMoeReRoutingGetWorkspaceSize(
     HC_TRY(hc_moe_check_matrix(NAME, "permute_tokens", to, tokens->shape[0], tokens->shape[1]));
     HC_CHECK(to->dtype == tokens->dtype, ACLNN_ERR_PARAM_INVALID, "%s: permute_tokens is %s, tokens are %s",
              NAME, HC_SHOW(to), HC_SHOW(tokens));
+    HC_TRY(check_fp4(NAME, "tokens", tokens));
+    HC_TRY(check_fp4(NAME, "permute_tokens", to));
     HC_TRY(hc_moe_check_matrix(NAME, "expert_token_num_per_rank", num, -1, -1));
     HC_TRY(hc_moe_check_numbers(NAME, "expert_token_num_per_rank", num, num->numel));
     HC_CHECK(expert_token_num_type == 1, ACLNN_ERR_PARAM_INVALID,
@@ -134,6 +146,8 @@ HC_API aclnnStatus aclnnMoeReRoutingGetWorkspaceSize(
     HC_TRY(hc_moe_check_numbers(NAME, "permute_token_idx", permute_token_idx, tokens->shape[0]));
     HC_TRY(hc_moe_check_numbers(NAME, "expert_token_num", expert_token_num, num->shape[1]));
     const struct args args = {num->shape[1], num->shape[0]};
+    const aclTensor from_bytes = hc_fp4_bytes(tokens), to_bytes = hc_fp4_bytes(to);
+    tokens = &from_bytes, to = &to_bytes;
     return HC_PLAN(NAME, run_reroute, &args, HC_IN(tokens), HC_IN(num), HC_IN_OPT(scales), HC_OUT(to),
                    HC_OUT_OPT(scales_to), HC_OUT(permute_token_idx), HC_OUT(expert_token_num));
 }

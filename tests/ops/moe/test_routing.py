@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from aclnn import IntArray, OperatorError, call
+from aclnn import IntArray, OperatorError, Typed, call
 from compare import assert_close, layouts, make
+from narrow import E1M2, E2M1
 
 I32, I64 = torch.int32, torch.int64
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -310,6 +311,22 @@ def test_rerouting(dtype: torch.dtype) -> None:
         and torch.equal(index, order.int())
     )
     assert torch.equal(total, counts.sum(0))
+
+
+@pytest.mark.parametrize("dtype", [E2M1, E1M2])
+def test_rerouting_of_fp4(dtype: int) -> None:
+    counts = torch.tensor([[2, 0, 1], [1, 2, 0]])
+    bytes_ = torch.randint(256, (7, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    out, index, total = (
+        torch.zeros(7, 5, dtype=torch.uint8),
+        torch.empty(7, dtype=I32),
+        torch.empty(3, dtype=I64),
+    )
+    call("aclnnMoeReRouting", Typed(bytes_, dtype), counts, None, 1, 0, Typed(out, dtype), None, index, total)
+    assert torch.equal(out, bytes_[[0, 1, 3, 4, 5, 2, 6]])
+    turned = Typed(torch.zeros(5, 7, dtype=torch.uint8).t(), dtype)
+    with pytest.raises(OperatorError, match=r"tokens is .*, wanted pairs of fp4 along its rows"):
+        call("aclnnMoeReRouting", turned, counts, None, 1, 0, turned, None, torch.zeros(14, dtype=I32), total)
 
 
 @pytest.mark.parametrize("value", [2**31 - 1, -(2**31), -2, 1000])
