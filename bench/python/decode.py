@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step of decoding through torch_npu: attention of one query a sequence over keys in pages, and over dense ones.
 
-Prints time, bytes of keys and values a second, and their ratio to what a copy between two tensors reads and writes.
+Prints bytes of keys and values a second, and their ratios to what a copy between two tensors reads and writes, and to
+what a sum reads.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ def copy_rate() -> float:
     return 2 * source.numel() / seconds(lambda: target.copy_(source)) / 1e9
 
 
+def read_rate() -> float:
+    """GB/s that a sum reads."""
+    source = torch.ones(64 << 20, device="npu")
+    return 4 * source.numel() / seconds(source.sum) / 1e9
+
+
 def rates(size: tuple[int, int, int, int, int], dtype: torch.dtype) -> tuple[float, float]:
     """GB/s over pages, and dense."""
     batch, heads, key_heads, keys, head = size
@@ -60,14 +67,14 @@ def rates(size: tuple[int, int, int, int, int], dtype: torch.dtype) -> tuple[flo
 
 
 def main() -> None:
-    copy = copy_rate()
-    print(f"copy {copy:.1f} GB/s; batch, heads, key heads, keys, head size:")
+    copy, read = copy_rate(), read_rate()
+    print(f"copy {copy:.1f} GB/s, sum {read:.1f} GB/s; batch, heads, key heads, keys, head size:")
     for dtype in (torch.bfloat16, torch.float32):
         for size in SIZES:
             paged, dense = rates(size, dtype)
             print(
-                f"{str(dtype)[6:]:<10}{size!s:<28} paged {paged:6.1f} GB/s {paged / copy:.2f}   "
-                f"dense {dense:6.1f} GB/s {dense / copy:.2f}"
+                f"{str(dtype)[6:]:<10}{size!s:<28} paged {paged:6.1f} GB/s {paged / copy:.2f} {paged / read:.2f}   "
+                f"dense {dense:6.1f} GB/s {dense / copy:.2f} {dense / read:.2f}"
             )
 
 

@@ -153,6 +153,21 @@ def test_attention(dtype: torch.dtype, head: int) -> None:
             assert torch.equal(infer(count, until - 1, until), whole[:count, :, until - 1 : until]), until
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["BNSD", "BSND"])
+def test_decoding_of_long_keys(dtype: torch.dtype, layout: str) -> None:
+    """One pass over keys that are passed over in sections without the option; key heads apart and side by side."""
+    q, k, v = (normal(2, 4 if i == 0 else 2, 4500, 64, dtype=dtype) * (1 + i / 10) for i in range(3))
+    options = {"num_heads": 4, "num_key_value_heads": 2, "input_layout": layout, "scale": 0.125}
+
+    def infer(first: int) -> Tensor:
+        parts = (t if layout == "BNSD" else t.transpose(1, 2) for t in (q[:, :, first:], k, v))
+        out = torch_npu.npu_fused_infer_attention_score(*(t.contiguous() for t in parts), **options)[0].cpu()
+        return out if layout == "BNSD" else out.transpose(1, 2)
+
+    assert torch.equal(infer(4499), infer(4400)[:, :, -1:])
+
+
 def test_by_the_environment() -> None:
     code = """
 import torch, torch_npu

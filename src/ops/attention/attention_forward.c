@@ -302,38 +302,79 @@ static bool reads_in_place(const struct attn_job *job, const struct rows *at) {
            job->gemm == HC_DISPATCH(attn_gemm);
 }
 
-static aclDataType type_of(const struct attn_job *job, int slot) { return hc_arg(job->call, slot)->dtype; }
+/* What one product of few rows reads: keys, or values, [k, k + keys) of key heads that lie side by side. */
+struct few_read {
+    const struct attn_view *view;
+    aclDataType dtype;
+    bool values;
+    size_t d, head, heads, k, keys; /* head: the first, among those of the rows */
+};
 
-/* Keys [k, k + keys) of a key head, below `high`; the rows of a tile that are multiplied with them. */
+/* Key heads among rows. */
+static size_t kv_heads_of(const struct attn_job *job, const struct rows *at) {
+    return at->heads ? hc_ceil_div(at->count, group_of(job)) : 1;
+}
+
+/* Heads that are read at once: all where those of a key follow each other. Where a batch's keys lie in
+ * several tensors that is not looked at. */
+static size_t heads_at_once(const struct attn_view *v, size_t d, size_t heads) {
+    return v->extra == NULL && v->n == (int64_t)d ? heads : 1;
+}
+
+/* Number `step` of the reads of a tile: keys of all heads, values of all heads, the next tile's first keys.
+ */
+static struct few_read read_of(const struct attn_job *job, const struct rows *at, size_t k, size_t high,
+                               size_t step) {
+    const struct attn_args *a = job->a;
+    const size_t heads = kv_heads_of(job, at), of_keys = heads_at_once(&job->k, a->d, heads),
+                 of_values = heads_at_once(&job->v, a->dv, heads);
+    if (step == heads / of_keys + heads / of_values) step = 0, k += ATTN_KEYS;
+    struct few_read r = {.view = &job->k, .d = a->d, .heads = of_keys, .k = k};
+    r.values = step >= heads / of_keys;
+    if (r.values) step -= heads / of_keys, r.view = &job->v, r.d = a->dv, r.heads = of_values;
+    r.dtype = hc_arg(job->call, r.values ? SLOT_V : SLOT_K)->dtype;
+    r.head = step * r.heads;
+    r.keys = k < high ? hc_min_size(ATTN_KEYS, high - k) : 0;
+    return r;
+}
+
+/* What fills the last block of keys is its last key again. */
+static void find_rows(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                      const struct few_read *r, const char **row) {
+    attn_find_rows(job, r->view, batch, at->head / group_of(job) + r->head, r->k, r->keys, row);
+    for (size_t j = r->keys; j % ATTN_FEW_KEYS > 0; j++) row[j] = row[r->keys - 1];
+}
+
+/* The same as whole_tile for all rows, to the bit where no pairs are multiplied. */
+static void few_tile(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                     size_t k, size_t high, const struct tiles *t) {
+    const char *row[2][ATTN_KEYS];
+    struct few_read now = read_of(job, at, k, high, 0), next;
+    bool softened = false;
+    find_rows(job, batch, at, &now, row[0]);
+    for (size_t step = 0; now.k == k; step++, now = next) {
+        next = read_of(job, at, k, high, step + 1);
+        find_rows(job, batch, at, &next, row[(step + 1) % 2]);
+        if (now.values && !softened)
+            softmax_tile(job, batch, at, k, hc_min_size(ATTN_KEYS, batch->skv - k), t), softened = true;
+        const size_t m = hc_min_size(at->count, group_of(job)), first = now.head * m;
+        struct attn_few few = {.m = m, .keys = now.keys, .d = now.d, .heads = now.heads, .dtype = now.dtype};
+        few.row = row[step % 2], few.ahead = row[(step + 1) % 2], few.ahead_rows = next.keys;
+        few.ahead_bytes = next.heads * next.d * (size_t)next.view->item_size;
+        few.a = now.values ? t->s + first * ATTN_KEY_ROW : t->q + first * job->ld;
+        few.lda = now.values ? ATTN_KEY_ROW : job->ld;
+        few.c = now.values ? t->out + first * job->ldv : t->s + first * ATTN_KEY_ROW;
+        few.ldc = now.values ? job->ldv : ATTN_KEY_ROW;
+        (now.values ? job->few_outputs : job->few_scores)(&few);
+    }
+}
+
+/* Keys [k, k + keys) of a key head; the rows of a tile that are multiplied with them. */
 struct part {
     struct rows rows;
     struct tiles tiles;
-    size_t kv_head, k, keys, high;
+    size_t kv_head, k, keys;
 };
-
-/* The same as whole_tile, to the bit where no pairs are multiplied. What fills the last vector of keys is its
- * last key again; `next` is what will be read behind this. */
-static void few_tile(const struct attn_job *job, const struct attn_batch *batch, const struct part *p,
-                     const struct part *next) {
-    const struct attn_args *a = job->a;
-    const char *key[ATTN_KEYS + ATTN_PAD], *value[ATTN_KEYS], *next_key[ATTN_KEYS];
-    const size_t keys = hc_min_size(p->keys, p->high - p->k);
-    attn_find_rows(job, &job->k, batch, p->kv_head, p->k, keys, key);
-    attn_find_rows(job, &job->v, batch, p->kv_head, p->k, keys, value);
-    attn_find_rows(job, &job->k, batch, next->kv_head, next->k, next->keys, next_key);
-    for (size_t j = keys; j < keys + ATTN_PAD; j++) key[j] = key[keys - 1];
-    struct attn_few few = {.m = p->rows.count, .keys = keys, .d = a->d, .a = p->tiles.q, .lda = job->ld};
-    few.row = key, few.dtype = type_of(job, SLOT_K);
-    few.c = p->tiles.s, few.ldc = ATTN_KEY_ROW;
-    few.ahead = value, few.ahead_rows = keys, few.ahead_bytes = a->dv * (size_t)job->v.item_size;
-    job->few_scores(&few);
-    softmax_tile(job, batch, &p->rows, p->k, p->keys, &p->tiles);
-    few.a = p->tiles.s, few.lda = ATTN_KEY_ROW, few.d = a->dv;
-    few.row = value, few.dtype = type_of(job, SLOT_V);
-    few.c = p->tiles.out, few.ldc = job->ldv;
-    few.ahead = next_key, few.ahead_rows = next->keys, few.ahead_bytes = a->d * (size_t)job->k.item_size;
-    job->few_outputs(&few);
-}
 
 static void whole_tile(const struct attn_job *job, const struct attn_batch *batch, struct part *p) {
     load_keys(job, batch, p->kv_head, p->k, p->keys, &p->tiles);
@@ -344,10 +385,10 @@ static void whole_tile(const struct attn_job *job, const struct attn_batch *batc
 
 /* The heads of one key head among the rows, of which it is number `index`. */
 static struct part part_of(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
-                           const struct tiles *t, size_t index, size_t k, size_t high) {
+                           const struct tiles *t, size_t index, size_t k) {
     const size_t group = group_of(job), first = at->heads ? index * group : 0;
-    struct part p = {.rows = *at, .tiles = *t, .kv_head = at->head / group + index, .k = k, .high = high};
-    p.keys = k < high ? hc_min_size(ATTN_KEYS, batch->skv - k) : 0;
+    struct part p = {.rows = *at, .tiles = *t, .kv_head = at->head / group + index, .k = k};
+    p.keys = hc_min_size(ATTN_KEYS, batch->skv - k);
     p.rows.head += first;
     if (at->heads) p.rows.count = hc_min_size(at->count - first, group);
     p.tiles.q += first * job->ld, p.tiles.s += first * ATTN_KEY_ROW, p.tiles.out += first * job->ldv;
@@ -359,43 +400,90 @@ static struct part part_of(const struct attn_job *job, const struct attn_batch *
     return p;
 }
 
-/* One work item: some rows, all keys. Visibility grows with the query, so the first gives the lowest key and
- * the last the highest. Of several key heads one tile each is read before the next: they lie side by side. */
-static void query_block(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
-                        struct tiles *t) {
-    const size_t i = at->i, count = queries(at);
-    const size_t parts = at->heads ? hc_ceil_div(at->count, group_of(job)) : 1;
-    const bool in_place = reads_in_place(job, at);
-    size_t low, high, ignored;
-    attn_visible(job, batch, i, &low, &ignored);
-    attn_visible(job, batch, i + count - 1, &ignored, &high);
+static void start_rows(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                       struct tiles *t) {
     load_queries(job, batch, at, t);
+    if (reads_in_place(job, at) && job->few_apart != NULL)
+        job->few_apart(at->count, job->a->d, t->q, job->ld);
     memset(t->out, 0, at->count * job->ldv * sizeof(float));
     for (size_t r = 0; r < at->count; r++) {
         t->max[r] = -INFINITY;
         t->sum[r] = 0;
     }
-    for (size_t k = low / ATTN_KEYS * ATTN_KEYS; k < high; k += ATTN_KEYS) {
-        const size_t keys = hc_min_size(ATTN_KEYS, batch->skv - k);
-        if (!at->heads && !attn_tile_visible(job, batch, at->head, i, count, k, keys)) continue;
-        for (size_t index = 0; index < parts; index++) {
-            struct part p = part_of(job, batch, at, t, index, k, high), next;
-            const bool last = index + 1 == parts;
-            if (in_place) {
-                next = part_of(job, batch, at, t, last ? 0 : index + 1, last ? k + ATTN_KEYS : k, high);
-                few_tile(job, batch, &p, &next);
-            } else whole_tile(job, batch, &p);
-        }
-    }
-    finish_rows(job, batch, at, t);
 }
 
-/* Work items of a job: those of a batch one after the other. */
+/* The keys that some rows see, of [from, to). Visibility grows with the query, so the first gives the lowest
+ * key and the last the highest. Of several key heads one tile each is read before the next: they lie side by
+ * side. */
+static void pass_keys(const struct attn_job *job, const struct attn_batch *batch, const struct rows *at,
+                      size_t from, size_t to, struct tiles *t) {
+    const size_t i = at->i, count = queries(at);
+    const bool in_place = reads_in_place(job, at);
+    size_t low, high, ignored;
+    attn_visible(job, batch, i, &low, &ignored);
+    attn_visible(job, batch, i + count - 1, &ignored, &high);
+    for (size_t k = hc_max_size(low / ATTN_KEYS * ATTN_KEYS, from); k < hc_min_size(high, to);
+         k += ATTN_KEYS) {
+        const size_t keys = hc_min_size(ATTN_KEYS, batch->skv - k);
+        if (!at->heads && !attn_tile_visible(job, batch, at->head, i, count, k, keys)) continue;
+        if (in_place) {
+            few_tile(job, batch, at, k, high, t);
+            continue;
+        }
+        for (size_t index = 0; index < kv_heads_of(job, at); index++) {
+            struct part p = part_of(job, batch, at, t, index, k);
+            whole_tile(job, batch, &p);
+        }
+    }
+}
+
+/* Work items of a job: those of a batch one after the other. Rows that are heads go over their keys in
+ * sections, each as if there were no others. How long a section is depends on nothing, so neither threads nor
+ * other batches change a bit. */
 struct items {
     struct attn_job *job;
     size_t of_batch;
-    size_t of_head; /* blocks of queries of a head; 0: rows are heads, and there are of_batch parts of them */
+    size_t of_head; /* blocks of queries of a head; 0: rows are heads, and there are of_batch items of them */
+    size_t sections;
+    float *partial; /* of each batch, head and section; NULL: there is one section */
 };
+enum { SECTION_KEYS = 32 * ATTN_KEYS };
+
+/* What is kept of a row of a section: the output, the maximum, the sum. */
+static size_t partial_size(const struct attn_job *job) { return job->ldv + ATTN_PAD; }
+static float *partial_of(const struct items *items, const struct attn_batch *batch, size_t head,
+                         size_t section) {
+    const struct attn_job *job = items->job;
+    return items->partial +
+           ((batch->index * job->a->heads + head) * items->sections + section) * partial_size(job);
+}
+
+static void keep_rows(const struct items *items, const struct attn_batch *batch, const struct rows *at,
+                      size_t section, const struct tiles *t) {
+    const size_t ldv = items->job->ldv;
+    for (size_t r = 0; r < at->count; r++) {
+        float *to = partial_of(items, batch, head_of(at, r), section);
+        memcpy(to, t->out + r * ldv, ldv * sizeof(float));
+        to[ldv] = t->max[r], to[ldv + 1] = t->sum[r];
+    }
+}
+
+/* The sections of a row become what one pass over all keys leaves, a NaN included. */
+static void merge_sections(const struct items *items, const struct attn_batch *batch, size_t head,
+                           struct tiles *t) {
+    const size_t ldv = items->job->ldv;
+    float max = -INFINITY, sum = 0;
+    for (size_t i = 0; i < items->sections; i++) max = fmaxf(max, partial_of(items, batch, head, i)[ldv]);
+    memset(t->out, 0, ldv * sizeof(float));
+    for (size_t i = 0; i < items->sections; i++) {
+        const float *part = partial_of(items, batch, head, i);
+        if (part[ldv] == -INFINITY) continue; /* it saw nothing */
+        const float factor = expf(part[ldv] - max);
+        sum += part[ldv + 1] * factor;
+        for (size_t j = 0; j < ldv; j++) t->out[j] += part[j] * factor;
+    }
+    t->max[0] = sum == sum ? max : NAN, t->sum[0] = sum;
+}
 
 /* Part of `parts` of a batch's heads: whole groups that share keys where there are no more parts than groups.
  */
@@ -414,48 +502,88 @@ static struct rows heads_of(const struct attn_job *job, size_t part, size_t part
 /* The last block of a causal head is the longest: it goes first. */
 static struct rows item_rows(const struct items *items, size_t item) {
     const size_t in_batch = item % items->of_batch, blocks = items->of_head;
-    if (blocks == 0) return heads_of(items->job, in_batch, items->of_batch);
+    const size_t parts = items->of_batch / items->sections;
+    if (blocks == 0) return heads_of(items->job, in_batch % parts, parts);
     return (struct rows){in_batch / blocks, (blocks - 1 - in_batch % blocks) * ATTN_QUERIES, ATTN_QUERIES,
                          false};
 }
 
-static void run_blocks(void *ctx, size_t begin, size_t end) {
-    const struct items *items = ctx;
-    struct attn_job *job = items->job;
-    struct tiles t = {0};
-    char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, &t));
-    if (memory == NULL) {
-        atomic_store(&job->failed, true);
+/* The buffers of a thread; false: there is no memory. */
+static bool take_tiles(struct attn_job *job, struct tiles *t) {
+    *t = (struct tiles){0};
+    char *memory = hc_scratch(HC_SCRATCH_A, carve(job, NULL, t));
+    if (memory != NULL) carve(job, memory, t);
+    else atomic_store(&job->failed, true);
+    return memory != NULL;
+}
+
+/* One work item: some rows, all keys or a section of them. */
+static void run_item(const struct items *items, size_t item, struct tiles *t) {
+    const struct attn_job *job = items->job;
+    const struct attn_batch *batch = &job->batches[item / items->of_batch];
+    struct rows at = item_rows(items, item);
+    if (at.i >= batch->sq) return;
+    if (!at.heads) at.count = hc_min_size(at.count, batch->sq - at.i);
+    start_rows(job, batch, &at, t);
+    if (items->partial == NULL) {
+        pass_keys(job, batch, &at, 0, SIZE_MAX, t);
+        finish_rows(job, batch, &at, t);
         return;
     }
-    carve(job, memory, &t);
-    for (size_t item = begin; item < end && !hc_results_unwanted(); item++) {
-        const struct attn_batch *batch = &job->batches[item / items->of_batch];
-        struct rows at = item_rows(items, item);
-        if (at.i >= batch->sq) continue;
-        if (!at.heads) at.count = hc_min_size(at.count, batch->sq - at.i);
-        query_block(job, batch, &at, &t);
+    const size_t section = item % items->of_batch * items->sections / items->of_batch;
+    pass_keys(job, batch, &at, section * SECTION_KEYS, (section + 1) * SECTION_KEYS, t);
+    keep_rows(items, batch, &at, section, t);
+}
+
+static void run_items(void *ctx, size_t begin, size_t end) {
+    const struct items *items = ctx;
+    struct tiles t;
+    if (!take_tiles(items->job, &t)) return;
+    for (size_t item = begin; item < end && !hc_results_unwanted(); item++) run_item(items, item, &t);
+}
+
+/* Rows, counted over batches and heads, of sections. */
+static void merge_rows(void *ctx, size_t begin, size_t end) {
+    const struct items *items = ctx;
+    const struct attn_job *job = items->job;
+    struct tiles t;
+    if (!take_tiles(items->job, &t)) return;
+    for (size_t i = begin; i < end && !hc_results_unwanted(); i++) {
+        const struct attn_batch *batch = &job->batches[i / job->a->heads];
+        const struct rows at = {i % job->a->heads, 0, 1, true};
+        if (batch->sq == 0) continue;
+        merge_sections(items, batch, at.head, &t);
+        finish_rows(job, batch, &at, &t);
     }
 }
 
-/* Parts of a batch's heads: as many as give every thread two, each of rows that fit a tile. */
-static size_t parts_of_heads(const struct attn_job *job) {
+/* Parts of a batch's heads: as many as give every thread two, each of rows that fit a tile. Of heads that lie
+ * side by side one: memory that is read in larger pieces counts for more than an even end. */
+static size_t parts_of_heads(const struct attn_job *job, size_t sections) {
     const struct attn_args *a = job->a;
-    const size_t group = group_of(job);
-    size_t parts = hc_min_size(hc_ceil_div(2 * hc_num_threads(), hc_max_size(a->batches, 1)), a->heads);
+    const size_t group = group_of(job), each = heads_at_once(&job->k, a->d, a->kv_heads) > 1 ? 1 : 2;
+    const size_t items = hc_max_size(a->batches * sections, 1);
+    size_t parts = hc_min_size(hc_ceil_div(each * hc_num_threads(), items), a->heads);
     while (parts < a->kv_heads && hc_ceil_div(a->kv_heads, parts) * group > ATTN_QUERIES) parts++;
     if (parts <= a->kv_heads && group <= ATTN_QUERIES) return hc_max_size(parts, 1);
     const size_t of_group = hc_max_size(hc_ceil_div(parts, a->kv_heads), hc_ceil_div(group, ATTN_QUERIES));
     return hc_min_size(of_group, group) * a->kv_heads;
 }
 
+/* Where the bits of a row shall be those of prefill there is one section. */
+static size_t sections_of(const struct attn_job *job) {
+    return hc_batch_invariant() ? 1 : hc_max_size(hc_ceil_div(job->a->skv, SECTION_KEYS), 1);
+}
+
 /* Dropout counts its bits by query, and blocks are a head's own. */
 static struct items make_items(struct attn_job *job) {
     const struct attn_args *a = job->a;
     const size_t blocks = hc_ceil_div(a->sq, ATTN_QUERIES);
-    if (a->sq == 1 && job->drop == NULL && job->blocks == NULL && a->heads > 0)
-        return (struct items){job, parts_of_heads(job), 0};
-    return (struct items){job, a->heads * blocks, blocks};
+    if (a->sq == 1 && job->drop == NULL && job->blocks == NULL && a->heads > 0) {
+        const size_t sections = sections_of(job);
+        return (struct items){job, sections * parts_of_heads(job, sections), 0, sections, NULL};
+    }
+    return (struct items){job, a->heads * blocks, blocks, 1, NULL};
 }
 
 /* Rows behind the last sequence of a packed output, or behind a batch's own length, belong to no item: they
@@ -471,14 +599,28 @@ static aclnnStatus clear_rows(const struct attn_job *job) {
     return lse != NULL ? hc_fill(lse, &zero) : 0;
 }
 
+/* Room for what sections leave. */
+static aclnnStatus take_partial(struct items *items) {
+    const struct attn_args *a = items->job->a;
+    if (items->sections == 1) return 0;
+    const size_t rows = hc_mul_saturated(a->batches * a->heads, items->sections);
+    items->partial = hc_block_take_array(rows, partial_size(items->job) * sizeof(float));
+    HC_CHECK(items->partial != NULL, ACLNN_ERR_INNER, "%s: out of host memory for %zu sections of keys",
+             a->name, rows);
+    return 0;
+}
+
 static aclnnStatus run_job(struct attn_job *job) {
     const struct attn_args *a = job->a;
     HC_TRY(clear_rows(job));
     struct items items = make_items(job);
     const size_t count = a->batches * items.of_batch, heads = a->batches * a->heads;
+    HC_TRY(take_partial(&items));
     /* Whole heads, as their blocks share what is loaded, where every thread gets several. */
-    hc_parallel_for(count, items.of_head > 0 && heads >= 4 * hc_num_threads() ? items.of_head : 1, run_blocks,
+    hc_parallel_for(count, items.of_head > 0 && heads >= 4 * hc_num_threads() ? items.of_head : 1, run_items,
                     &items);
+    if (items.partial != NULL) hc_parallel_for(heads, 1, merge_rows, &items);
+    hc_block_give(items.partial);
     return attn_job_status(job);
 }
 

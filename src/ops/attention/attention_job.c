@@ -207,12 +207,17 @@ static void choose_products(struct attn_job *job) {
     job->few_scores = HC_DISPATCH(attn_few_scores);
     job->few_outputs = HC_DISPATCH(attn_few_outputs);
     if (!all_are(job->call, ACL_BF16) && !all_are(job->call, ACL_INT8)) return;
-    const bool pairs = HC_DISPATCH(attn_gemm_BF16) != NULL && !hc_batch_invariant();
+    const bool any_order = !hc_batch_invariant(), pairs = HC_DISPATCH(attn_gemm_BF16) != NULL && any_order;
     job->tiles = HC_DISPATCH(attn_tiles_multiply) != NULL;
     if (!job->tiles && pairs && a->sq > 1) job->gemm = HC_DISPATCH(attn_gemm_BF16);
+    if (any_order && a->d % ATTN_FEW_APART == 0) {
+        job->few_scores = HC_DISPATCH(attn_few_dots);
+        job->few_apart = HC_DISPATCH(attn_few_apart);
+    }
     if (!pairs || hc_max_size(a->d, a->dv) > ATTN_FEW_MOST) return;
     job->few_scores = HC_DISPATCH(attn_few_scores_BF16);
     job->few_outputs = HC_DISPATCH(attn_few_outputs_BF16);
+    job->few_apart = NULL;
 }
 
 static float *floats_of(const struct hc_call *call, int slot) {

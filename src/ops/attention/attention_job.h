@@ -76,7 +76,8 @@ struct attn_job {
     attn_gemm_fn *gemm;             /* products of tiles, the second operand being one of the tensors */
     attn_few_scores_fn *few_scores; /* products of a few rows with keys and values where they lie */
     attn_few_outputs_fn *few_outputs;
-    atomic_bool failed; /* a work item had no scratch: items cannot return an error */
+    attn_few_apart_fn *few_apart; /* what few_scores wants done with queries; NULL: nothing */
+    atomic_bool failed;           /* a work item had no scratch: items cannot return an error */
 };
 
 aclnnStatus attn_job_init(struct attn_job *job, const struct hc_call *call);

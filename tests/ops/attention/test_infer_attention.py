@@ -227,9 +227,51 @@ def test_keys_in_pages(rows: int, flat: bool, dtype: torch.dtype) -> None:
     ("keys", "d", "dv"), [(1, 64, 64), (37, 33, 40), (129, 130, 17), (255, 64, 96), (20, 516, 8)]
 )
 def test_a_step_of_decoding(keys: int, d: int, dv: int, group: int, dtype: torch.dtype) -> None:
-    """Few rows are multiplied where keys and values lie: all rests of rows, keys and columns."""
+    """Few rows are multiplied where keys and values lie, heads apart or side by side: all rests of rows, keys and columns."""
     case = make_case(b=2, n=2 * group, nkv=2, sq=1, skv=keys, d=d, dv=dv, dtype=dtype, ragged=False)
     check_padded(case, "BNSD")
+    check_padded(case, "BSND")
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_step_of_decoding_over_long_keys(dtype: torch.dtype) -> None:
+    """Keys are passed over in sections of 4096, each as if alone: a batch has the same bits beside others, short or none."""
+    case = make_case(b=4, n=4, nkv=2, sq=1, skv=8500, d=32, dtype=dtype)
+    case.kv_lengths = [8500, 4096, 4097, 70]
+    check_padded(case, "BSND")
+    whole, whole_lse = run_padded(case, "BNSD")
+    for i, length in enumerate(case.kv_lengths):
+        alone = Case(
+            *(t[i : i + 1, :, :n] for t, n in ((case.q, 1), (case.k, length), (case.v, length))),
+            [1],
+            [length],
+        )
+        out, lse = run_padded(alone, "BNSD")
+        assert torch.equal(out[0], whole[i]) and torch.equal(lse[0], whole_lse[i])
+
+
+def test_sections_without_a_key_that_is_seen() -> None:
+    """All of a section hidden, then all of a row; a sink; a NaN and an infinity among the keys of one section."""
+    case = make_case(b=3, n=2, nkv=1, sq=1, skv=8300, d=16, ragged=False)
+    case.hidden = torch.zeros(3, 1, 1, 8300, dtype=torch.bool)
+    case.hidden[0, ..., :4200], case.hidden[1] = True, True
+    (out, lse), (want, want_lse) = (
+        run_padded(case, "BNSD", attenMaskOptional=case.hidden, sparseMode=0),
+        reference(case),
+    )
+    want_lse[1] = math.inf
+    close(out, want, torch.float32)
+    torch.testing.assert_close(lse.double(), want_lse, rtol=1e-5, atol=1e-5)
+    case.sink = torch.tensor([0.5, -1.0])
+    check_padded(
+        case, "BNSD", 4, attenMaskOptional=case.hidden, sparseMode=0, learnableSinkOptional=case.sink
+    )
+    case.hidden = case.sink = None
+    case.k[0, 0, 8200, 3], case.v[1, 0, 4100, 5] = math.nan, math.inf
+    out, lse = run_padded(case, "BNSD")
+    assert out[0].isnan().all() and lse[0].isnan().all()
+    assert out[1, ..., 5].isinf().all() and out[1].isfinite().sum() == out[1].numel() - 2
+    close(out[2], reference(case)[0][2], torch.float32)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
