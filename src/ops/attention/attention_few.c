@@ -24,14 +24,16 @@ enum {
     SCORE_KEYS = SCORE_VECTORS * HC_VL,
     SCORE_COLUMNS = 64,
     OUTPUT_ROWS = 4,
-    OUTPUT_MOST = 8,    /* vectors of a single row */
-    BLOCK_KEYS = 16,    /* that stay in the first-level cache while rows and columns pass */
+    OUTPUT_MOST = 8,  /* vectors of a single row */
+    BLOCK_KEYS = 16,  /* that stay in the first-level cache while rows and columns pass */
+    ASK_COLUMNS = 16, /* to multiply between some lines that are asked for and others */
+    ASK_KEYS = 4,
     AHEAD_BYTES = 8192, /* that are on their way from memory at least; 100 ns of it are 2 KiB */
 };
 _Static_assert(ATTN_FEW_KEYS % SCORE_KEYS == 0 && ATTN_FEW_KEYS % BLOCK_KEYS == 0, "keys are whole blocks");
 
-/* Memory that is asked for while other is multiplied: a line at a time, as a core waits with all else when it
- * has asked for more than some 20. */
+/* Memory that is asked for while other is multiplied: some lines at a time, as a core waits with all else
+ * when it has asked for more than some 20. */
 struct ahead {
     const struct attn_few *p;
     const char *line, *end;
@@ -117,8 +119,8 @@ ALWAYS_INLINE void turn(const char *const *key, size_t at, size_t columns, struc
     }
 }
 
-/* ROWS rows of scores, from some columns; `add`: to what others have given. Of every 4 columns `lines` are
- * asked for. */
+/* ROWS rows of scores, from some columns; `add`: to what others have given. Of every ASK_COLUMNS columns
+ * `lines` are asked for. */
 ALWAYS_INLINE void score_block(const struct attn_few *p, const struct turned *x, size_t columns,
                                const float *a, float *c, int ROWS, bool add, struct ahead *ahead,
                                size_t lines) {
@@ -127,13 +129,16 @@ ALWAYS_INLINE void score_block(const struct attn_few *p, const struct turned *x,
         for (int v = 0; v < SCORE_VECTORS; v++)
             sum[r][v] = add ? vf_load(c + (size_t)r * p->ldc + v * HC_VL) : vf_zero();
     }
-    for (size_t i = 0; i < columns; i++) {
-        vf key[SCORE_VECTORS];
-        if (i % 4 == 0) ask_for(ahead, lines);
-        for (int v = 0; v < SCORE_VECTORS; v++) key[v] = vf_load(&x->column[i][v * HC_VL]);
-        for (int r = 0; r < ROWS; r++) {
-            const vf query = vf_set(a[(size_t)r * p->lda + i]);
-            for (int v = 0; v < SCORE_VECTORS; v++) sum[r][v] = vf_fma(query, key[v], sum[r][v]);
+    for (size_t i = 0; i < columns;) {
+        const size_t end = hc_min_size(i + ASK_COLUMNS, columns);
+        ask_for(ahead, lines);
+        for (; i < end; i++) {
+            vf key[SCORE_VECTORS];
+            for (int v = 0; v < SCORE_VECTORS; v++) key[v] = vf_load(&x->column[i][v * HC_VL]);
+            for (int r = 0; r < ROWS; r++) {
+                const vf query = vf_set(a[(size_t)r * p->lda + i]);
+                for (int v = 0; v < SCORE_VECTORS; v++) sum[r][v] = vf_fma(query, key[v], sum[r][v]);
+            }
         }
     }
     for (int r = 0; r < ROWS; r++) {
@@ -156,7 +161,7 @@ static void score_rows(const struct attn_few *p, const struct turned *x, size_t 
 
 ALWAYS_INLINE void scores(const struct attn_few *p, aclDataType dtype) {
     struct ahead ahead = look_ahead(p, item_size(dtype), SCORE_ROWS);
-    const size_t lines = lines_of_step(&ahead, SCORE_KEYS, hc_ceil_div(p->d, 4));
+    const size_t lines = lines_of_step(&ahead, SCORE_KEYS, hc_ceil_div(p->d, ASK_COLUMNS));
     struct turned x;
     for (size_t j = 0; j < p->keys; j += SCORE_KEYS) {
         for (size_t head = 0; head < p->heads; head++) {
@@ -251,7 +256,8 @@ struct values {
     float *c;
 };
 
-/* VECTORS vectors, `left` columns, of ROWS rows of the output. Of every 4 values `lines` are asked for. */
+/* VECTORS vectors, `left` columns, of ROWS rows of the output. Of every ASK_KEYS values `lines` are asked
+ * for. */
 ALWAYS_INLINE void output_block(const struct attn_few *p, const struct values *x, size_t i, size_t left,
                                 int VECTORS, int ROWS, aclDataType dtype, struct ahead *ahead, size_t lines) {
     vf sum[OUTPUT_ROWS][OUTPUT_MOST];
@@ -262,7 +268,7 @@ ALWAYS_INLINE void output_block(const struct attn_few *p, const struct values *x
     for (size_t j = 0; j < x->count; j++) {
         const char *row = element(x->row[j], (int64_t)(x->at + i), dtype);
         vf value[OUTPUT_MOST];
-        if (j % 4 == 0) ask_for(ahead, lines);
+        if (j % ASK_KEYS == 0) ask_for(ahead, lines);
         _Pragma("GCC unroll 8") for (int v = 0; v < VECTORS; v++) {
             const size_t at = (size_t)v * HC_VL;
             value[v] = load_some(element(row, (int64_t)at, dtype), left - at, dtype);
@@ -284,7 +290,7 @@ ALWAYS_INLINE void output_block(const struct attn_few *p, const struct values *x
 ALWAYS_INLINE void output_columns(const struct attn_few *p, const struct values *x, int ROWS, int VECTORS,
                                   aclDataType dtype, struct ahead *ahead) {
     const size_t WIDE = (size_t)VECTORS * HC_VL, PAIR = 2 * HC_VL;
-    const size_t lines = lines_of_step(ahead, BLOCK_KEYS, BLOCK_KEYS / 4 * hc_ceil_div(p->d, WIDE));
+    const size_t lines = lines_of_step(ahead, BLOCK_KEYS, BLOCK_KEYS / ASK_KEYS * hc_ceil_div(p->d, WIDE));
     size_t i = 0;
     for (; i + WIDE <= p->d && (VECTORS != 3 || p->d - i != 2 * PAIR); i += WIDE)
         output_block(p, x, i, WIDE, VECTORS, ROWS, dtype, ahead, lines);

@@ -11,7 +11,8 @@
  * sees.
  *
  * Where each sequence has one query, a step of decoding, the rows of a tile are the query heads of a key
- * head: keys and values are read once for all of them, and where they lie if the rows are few. */
+ * head: keys and values are read once for all of them, and where they lie if the rows are few. Long keys are
+ * then passed over in sections, which are merged at the end. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
