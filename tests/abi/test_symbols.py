@@ -73,11 +73,32 @@ def test_everything_torch_npu_links_is_there(exported):
     assert column("torch_npu_linked.tsv", "symbol") - everything == set()
 
 
+MAX_WORKSPACE = "GetMaxWorkspaceSize"
+
+
 def test_every_operator_has_both_phases(exported):
-    names = {name for name in exported["libopapi.so"] if name.startswith("aclnn")}
+    names = {
+        name
+        for name in exported["libopapi.so"]
+        if name.startswith("aclnn") and not name.endswith(MAX_WORKSPACE)
+    }
     first = {name.removesuffix("GetWorkspaceSize") for name in names if name.endswith("GetWorkspaceSize")}
     second = {name for name in names if not name.endswith("GetWorkspaceSize")}
     assert first ^ second == set()
+
+
+def test_a_longest_workspace_is_asked_for_like_a_workspace(exported):
+    """It is the same function by another name, so the rows have the same types."""
+    with (ABI / "aclnn.tsv").open(encoding="utf-8", newline="") as file:
+        rows = {r["operator"]: r for r in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
+    asked = [name for name in rows if name.endswith(MAX_WORKSPACE)]
+    types = {
+        name: [arg.strip().rpartition(" ")[0] for arg in row["arguments"].split(",")]
+        for name, row in rows.items()
+        if row["arguments"]
+    }
+    assert set(asked) <= exported["libopapi.so"]
+    assert {name for name in asked if types[name] != types[name.removesuffix(MAX_WORKSPACE)]} == set()
 
 
 def test_the_core_operators_are_there(exported):

@@ -2,6 +2,7 @@
 /* Gradients of flash attention over packed sequences. innerPrecise asks the vendor's kernels to handle
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
+#include "max_workspace.h"
 
 /* As ScoreGrad, of packed sequences: lengths are running totals. */
 HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradGetWorkspaceSize(
@@ -132,3 +133,4 @@ HC_API aclnnStatus aclnnFlashAttentionUnpaddingScoreGradV5GetWorkspaceSize(
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionUnpaddingScoreGradV5)
+HC_OP_MAX_WORKSPACE(aclnnFlashAttentionUnpaddingScoreGradV5)

@@ -2,6 +2,7 @@
 /* Flash attention forward over packed sequences. innerPrecise asks the vendor's kernels to handle
  * rows without keys; here they always are. The softmax output is reserved and left alone. */
 #include "attention.h"
+#include "max_workspace.h"
 
 /* As Score, of packed sequences: lengths are running totals, and no token sees another sequence. */
 HC_API aclnnStatus aclnnFlashAttentionVarLenScoreGetWorkspaceSize(
@@ -117,3 +118,4 @@ HC_API aclnnStatus aclnnFlashAttentionVarLenScoreV5GetWorkspaceSize(
     return attn_plan(&in, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFlashAttentionVarLenScoreV5)
+HC_OP_MAX_WORKSPACE(aclnnFlashAttentionVarLenScoreV5)

@@ -2,6 +2,7 @@
 /* Attention of inference, prefill and decode, over keys in one piece, in pages or in a tensor for each batch.
  * innerPrecise is the vendor's; scores and sums are float32 here. */
 #include "attention_infer.h"
+#include "max_workspace.h"
 
 /* The members that all versions have. */
 #define COMMON(op)                                                                                           \
@@ -98,6 +99,7 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV3GetWorkspaceSize(
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV3)
+HC_OP_MAX_WORKSPACE(aclnnFusedInferAttentionScoreV3)
 
 /* V4: a sink, one logit per head that takes part in the sum and has no value. */
 HC_API aclnnStatus aclnnFusedInferAttentionScoreV4GetWorkspaceSize(
@@ -131,6 +133,7 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV4GetWorkspaceSize(
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV4)
+HC_OP_MAX_WORKSPACE(aclnnFusedInferAttentionScoreV4)
 
 /* V5: a bias made of slopes, and the positions from which it counts. */
 HC_API aclnnStatus aclnnFusedInferAttentionScoreV5GetWorkspaceSize(
@@ -168,3 +171,4 @@ HC_API aclnnStatus aclnnFusedInferAttentionScoreV5GetWorkspaceSize(
     return attn_infer_plan(&x, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnFusedInferAttentionScoreV5)
+HC_OP_MAX_WORKSPACE(aclnnFusedInferAttentionScoreV5)
