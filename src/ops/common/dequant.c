@@ -61,6 +61,7 @@ void hc_dequant_finish(const void *ctx, size_t row, size_t col, size_t n, const 
         return;
     }
     HC_DISPATCH(hc_dequant)(n, y, sums, &by);
+    if (r->activates) HC_DISPATCH(hc_activate)(n, y, r->activation);
     if (r->dtype == ACL_INT8) HC_DISPATCH(hc_round_i8)(n, (int8_t *)out, y);
     else hc_store_for(r->dtype, HC_F32)(n, out, 1, y);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sums of products of int8 as floating point or int8: what ends every quantised product. */
 #pragma once
+#include "activate.h"
 #include "temporary.h"
 
 /* y[j] = (sums[j] + whole_bias[j]) * scale[j] * factor + bias[j] + offset[j], in float32 after the first sum,
@@ -42,6 +43,8 @@ struct hc_dequant_rows {
     char *out;
     aclDataType dtype;
     size_t n;
+    bool activates; /* the results, in float32 */
+    enum hc_activation activation;
 };
 /* For hc_gemm_i8: ctx is a struct hc_dequant_rows. */
 void hc_dequant_finish(const void *ctx, size_t row, size_t col, size_t n, const int32_t *sums);

@@ -6,8 +6,8 @@
  *
  * x2Scale is one number or one for each column; x1Scale one, or one for each row. An x2Scale of uint64 is
  * what aclnnTransQuantParam makes and carries an offset (quant_param.h). An offset counts for int8 results
- * only; int32 results are the sums themselves. int4 are unpacked to int8 first. Products of fp8, hifloat8 and
- * fp4 are quant_narrow.h's. */
+ * only; int32 results are the sums themselves. int4 are unpacked to int8 first. FusedQuantMatmul activates
+ * what comes out before it is rounded. Products of fp8, hifloat8 and fp4 are quant_narrow.h's. */
 #include "dequant.h"
 #include "gemm_i8.h"
 #include "int4.h"
@@ -21,8 +21,11 @@ enum slot { X1, X2, X1_SCALE, X2_SCALE, OFFSET, BIAS, Y_OFFSET, OUT, SLOTS };
 
 /* The last two dimensions of x1 and x2 are exchanged first. */
 struct args {
+    const char *name;
     bool turned[2];
     int64_t group; /* steps of k that have scales of their own; 0: all of them are one */
+    bool activates;
+    enum hc_activation activation;
 };
 
 /* ---- phase two ---- */
@@ -179,6 +182,8 @@ static aclnnStatus run(const struct hc_call *call) {
     j.by.out = hc_data(&j.out);
     j.by.dtype = out->dtype;
     j.by.n = j.n;
+    j.by.activates = a->activates;
+    j.by.activation = a->activation;
     if (status == 0) status = take_matrix(call, &j, 0, &owned[1]);
     if (status == 0) status = take_matrix(call, &j, 1, &owned[2]);
     if (status == 0)
@@ -196,94 +201,95 @@ static aclnnStatus run(const struct hc_call *call) {
 
 /* ---- phase one ---- */
 
-static const char *const NAME = "aclnnQuantMatmulV5";
-
 /* An argument that belongs to types that are not supported; an empty tensor is one that was not given. */
-static aclnnStatus refuse(const char *arg, const aclTensor *t) {
+static aclnnStatus refuse(const char *name, const char *arg, const aclTensor *t) {
     HC_CHECK(t == NULL || t->numel == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted none: it belongs to products of int8 with int4", NAME, arg, HC_SHOW(t));
+             "%s: %s is %s, wanted none: it belongs to products of int8 with int4", name, arg, HC_SHOW(t));
     return 0;
 }
 
 /* A matrix as the product sees it: turned, and int4 by their own number. */
-static aclnnStatus matrix_shape(const char *arg, const aclTensor *t, bool turned, aclTensor *shape) {
-    HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", NAME, arg);
+static aclnnStatus matrix_shape(const char *name, const char *arg, const aclTensor *t, bool turned,
+                                aclTensor *shape) {
+    HC_CHECK(t != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: %s is null", name, arg);
     HC_CHECK(t->dtype == ACL_INT8 || t->dtype == ACL_INT32, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted int8, or int32 that holds eight int4", NAME, arg, HC_SHOW(t));
+             "%s: %s is %s, wanted int8, or int32 that holds eight int4", name, arg, HC_SHOW(t));
     HC_CHECK(t->rank >= 2 && t->rank < HC_MAX_RANK, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is %s, wanted two dimensions at least", NAME, arg, HC_SHOW(t));
+             "%s: %s is %s, wanted two dimensions at least", name, arg, HC_SHOW(t));
     *shape = turned ? hc_transpose_view(t, t->rank - 2, t->rank - 1) : *t;
     if (t->dtype == ACL_INT32) *shape = hc_int4_shape(shape);
     return 0;
 }
 
+/* Types and shapes, with the dimensions of batches broadcast. */
 static aclnnStatus check_product(const aclTensor *x1, const aclTensor *x2, const aclTensor *out,
                                  const struct args *a) {
     aclTensor left, right;
-    HC_TRY(matrix_shape("x1", x1, a->turned[0], &left));
-    HC_TRY(matrix_shape("x2", x2, a->turned[1], &right));
-    HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", NAME);
+    HC_TRY(matrix_shape(a->name, "x1", x1, a->turned[0], &left));
+    HC_TRY(matrix_shape(a->name, "x2", x2, a->turned[1], &right));
+    HC_CHECK(out != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: out is null", a->name);
     const bool mixed = a->group > 0 && x1->dtype == ACL_INT8 && x2->dtype == ACL_INT32;
     HC_CHECK(x1->dtype == x2->dtype || mixed, ACLNN_ERR_PARAM_INVALID,
-             "%s: x1 is %s, x2 %s: wanted one type, or int8 and int4 with a groupSize", NAME, HC_SHOW(x1),
+             "%s: x1 is %s, x2 %s: wanted one type, or int8 and int4 with a groupSize", a->name, HC_SHOW(x1),
              HC_SHOW(x2));
     HC_CHECK(hc_fits_f32(out->dtype) || out->dtype == ACL_INT8 || out->dtype == ACL_INT32,
-             ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted float16, bfloat16, float32, int8 or int32", NAME,
-             HC_SHOW(out));
+             ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted float16, bfloat16, float32, int8 or int32",
+             a->name, HC_SHOW(out));
     const int64_t m = left.shape[left.rank - 2], k = left.shape[left.rank - 1],
                   n = right.shape[right.rank - 1];
     HC_CHECK(k == right.shape[right.rank - 2], ACLNN_ERR_PARAM_INVALID,
-             "%s: x1 %s and x2 %s cannot be multiplied: %lld columns, %lld rows", NAME, HC_SHOW(x1),
+             "%s: x1 %s and x2 %s cannot be multiplied: %lld columns, %lld rows", a->name, HC_SHOW(x1),
              HC_SHOW(x2), (long long)k, (long long)right.shape[right.rank - 2]);
     int64_t shape[HC_MAX_RANK];
     int32_t rank;
     left.rank -= 2, right.rank -= 2;
     HC_CHECK(hc_broadcast_shape(&left, &right, shape, &rank), ACLNN_ERR_PARAM_INVALID,
-             "%s: the leading dimensions of x1 %s and x2 %s do not broadcast", NAME, HC_SHOW(x1),
+             "%s: the leading dimensions of x1 %s and x2 %s do not broadcast", a->name, HC_SHOW(x1),
              HC_SHOW(x2));
     shape[rank] = m, shape[rank + 1] = n;
     const aclTensor wanted = hc_tensor_view(out->dtype, shape, rank + 2, NULL);
     HC_CHECK(hc_same_shape(out, &wanted), ACLNN_ERR_PARAM_INVALID, "%s: out is %s, wanted the shape of %s",
-             NAME, HC_SHOW(out), HC_SHOW(&wanted));
+             a->name, HC_SHOW(out), HC_SHOW(&wanted));
     return 0;
 }
 
+/* Of groups, check_groups has looked at the scales' number. */
 static aclnnStatus check_scales(const aclTensor *x1_scale, const aclTensor *x2_scale, const aclTensor *offset,
-                                const aclTensor *out, bool grouped) {
+                                const aclTensor *out, const struct args *a) {
     const int64_t n = out->shape[out->rank - 1], m = out->shape[out->rank - 2];
-    HC_CHECK(x2_scale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x2Scale is null", NAME);
+    HC_CHECK(x2_scale != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: x2Scale is null", a->name);
     const aclDataType type = x2_scale->dtype;
     HC_CHECK((hc_fits_f32(type) || type == ACL_INT64 || type == ACL_UINT64) &&
-                 (grouped || x2_scale->numel == 1 || x2_scale->numel == n),
+                 (a->group > 0 || x2_scale->numel == 1 || x2_scale->numel == n),
              ACLNN_ERR_PARAM_INVALID,
-             "%s: x2Scale is %s, wanted 1 or %lld elements of float32, bfloat16 or uint64", NAME,
+             "%s: x2Scale is %s, wanted 1 or %lld elements of float32, bfloat16 or uint64", a->name,
              HC_SHOW(x2_scale), (long long)n);
     HC_CHECK(x1_scale == NULL ||
                  (hc_fits_f32(x1_scale->dtype) && (x1_scale->numel == 1 || x1_scale->numel == m ||
                                                    (n > 0 && x1_scale->numel == out->numel / n))),
-             ACLNN_ERR_PARAM_INVALID, "%s: x1Scale is %s, wanted %lld elements of float32", NAME,
+             ACLNN_ERR_PARAM_INVALID, "%s: x1Scale is %s, wanted %lld elements of float32", a->name,
              HC_SHOW(x1_scale), (long long)m);
     HC_CHECK(offset == NULL || (out->dtype == ACL_INT8 && hc_fits_f32(offset->dtype) &&
                                 (offset->numel == 1 || offset->numel == n)),
              ACLNN_ERR_PARAM_INVALID,
-             "%s: x2Offset is %s, out %s: wanted 1 or %lld elements of float32, and int8 results", NAME,
+             "%s: x2Offset is %s, out %s: wanted 1 or %lld elements of float32, and int8 results", a->name,
              HC_SHOW(offset), HC_SHOW(out), (long long)n);
     return 0;
 }
 
 /* One for all batches, or one for each of three dimensions. */
-static aclnnStatus check_bias(const aclTensor *bias, const aclTensor *out) {
+static aclnnStatus check_bias(const aclTensor *bias, const aclTensor *out, const struct args *a) {
     if (bias == NULL) return 0;
     const int64_t n = out->shape[out->rank - 1];
     const bool each = bias->rank == 3 && out->rank == 3 && bias->shape[0] == out->shape[0];
     const bool sums = out->dtype == ACL_INT32;
     HC_CHECK(bias->dtype == ACL_INT32 || (!sums && hc_fits_f32(bias->dtype)), ACLNN_ERR_PARAM_INVALID,
-             "%s: bias is %s, wanted int32%s", NAME, HC_SHOW(bias),
+             "%s: bias is %s, wanted int32%s", a->name, HC_SHOW(bias),
              sums ? " for int32 results" : " or floating point");
     HC_CHECK(bias->rank > 0 && bias->shape[bias->rank - 1] == n &&
                  bias->numel == (each ? out->shape[0] : 1) * n,
-             ACLNN_ERR_PARAM_INVALID, "%s: bias is %s, wanted %lld elements for out %s", NAME, HC_SHOW(bias),
-             (long long)n, HC_SHOW(out));
+             ACLNN_ERR_PARAM_INVALID, "%s: bias is %s, wanted %lld elements for out %s", a->name,
+             HC_SHOW(bias), (long long)n, HC_SHOW(out));
     return 0;
 }
 
@@ -297,22 +303,22 @@ static aclnnStatus check_groups(int64_t group_size, const aclTensor *x1, const a
     const bool mixed = x1->dtype != x2->dtype;
     HC_CHECK(group_size >= 0 && group_size >> (2 * BITS) <= 1 && (group_size >> BITS & MASK) <= 1 &&
                  group > 0,
-             ACLNN_ERR_PARAM_INVALID, "%s: groupSize is %#llx, wanted groups along k alone", NAME,
+             ACLNN_ERR_PARAM_INVALID, "%s: groupSize is %#llx, wanted groups along k alone", a->name,
              (unsigned long long)group_size);
     const int64_t k =
         x1->shape[x1->rank - (a->turned[0] ? 2 : 1)] * (x1->dtype == ACL_INT32 ? HC_INT4_IN_INT32 : 1);
     HC_CHECK(out->rank == 2 && hc_fits_f32(out->dtype) && k % group == 0, ACLNN_ERR_PARAM_INVALID,
-             "%s: out is %s, wanted floating point of two dimensions for groups of %lld in %lld steps", NAME,
-             HC_SHOW(out), (long long)group, (long long)k);
+             "%s: out is %s, wanted floating point of two dimensions for groups of %lld in %lld steps",
+             a->name, HC_SHOW(out), (long long)group, (long long)k);
     HC_CHECK(x2_scale != NULL && x2_scale->numel == k / group * n, ACLNN_ERR_PARAM_INVALID,
-             "%s: x2Scale is %s, wanted [%lld,%lld]", NAME, x2_scale != NULL ? HC_SHOW(x2_scale) : "null",
+             "%s: x2Scale is %s, wanted [%lld,%lld]", a->name, x2_scale != NULL ? HC_SHOW(x2_scale) : "null",
              (long long)(k / group), (long long)n);
     HC_CHECK(bias == NULL && x2_offset == NULL, ACLNN_ERR_PARAM_INVALID,
-             "%s: %s is given with a groupSize, wanted none", NAME, bias != NULL ? "bias" : "x2Offset");
-    HC_CHECK(mixed == (y_offset != NULL), ACLNN_ERR_PARAM_INVALID, "%s: yOffset is %s, wanted %s", NAME,
+             "%s: %s is given with a groupSize, wanted none", a->name, bias != NULL ? "bias" : "x2Offset");
+    HC_CHECK(mixed == (y_offset != NULL), ACLNN_ERR_PARAM_INVALID, "%s: yOffset is %s, wanted %s", a->name,
              y_offset != NULL ? HC_SHOW(y_offset) : "null", mixed ? "one: int8 by int4 needs it" : "none");
     HC_CHECK(y_offset == NULL || (y_offset->numel == n && hc_fits_f32(y_offset->dtype)),
-             ACLNN_ERR_PARAM_INVALID, "%s: yOffset is %s, wanted %lld elements of float32", NAME,
+             ACLNN_ERR_PARAM_INVALID, "%s: yOffset is %s, wanted %lld elements of float32", a->name,
              HC_SHOW(y_offset), (long long)n);
     a->group = group;
     return 0;
@@ -328,11 +334,29 @@ static aclnnStatus plan_narrow(const struct hc_quant_narrow *q, const aclTensor 
                                uint64_t *workspaceSize, aclOpExecutor **executor) {
     enum { BITS = 16, MASK = (1 << BITS) - 1 };
     const int64_t of_k = group_size & MASK;
-    HC_TRY(refuse("x2Offset", offset));
+    HC_TRY(refuse(q->name, "x2Offset", offset));
     HC_CHECK(of_k == 0 || of_k == 32 || of_k == 128, ACLNN_ERR_PARAM_INVALID,
-             "%s: groupSize is %#llx, wanted groups of 32 (MX) or 128 along k", NAME,
+             "%s: groupSize is %#llx, wanted groups of 32 (MX) or 128 along k", q->name,
              (unsigned long long)group_size);
     return hc_quant_narrow_plan(q, workspaceSize, executor);
+}
+
+/* Checked operands under the names of the interface. */
+static aclnnStatus plan(const struct args *args, const aclTensor *x1, const aclTensor *x2,
+                        const aclTensor *x1Scale, const aclTensor *x2Scale, const aclTensor *x2Offset,
+                        const aclTensor *bias, const aclTensor *yOffset, const aclTensor *out,
+                        uint64_t *workspaceSize, aclOpExecutor **executor) {
+    const struct hc_operand operands[] = {HC_IN(x1),          HC_IN(x2),           HC_IN_OPT(x1Scale),
+                                          HC_IN(x2Scale),     HC_IN_OPT(x2Offset), HC_IN_OPT(bias),
+                                          HC_IN_OPT(yOffset), HC_OUT(out)};
+    const struct hc_plan planned = {.name = args->name,
+                                    .run = run,
+                                    .args = args,
+                                    .args_size = sizeof *args,
+                                    .operands = operands,
+                                    .num_operands = HC_ARRAY_SIZE(operands),
+                                    .flops = flops(x1, out, args->turned[0])};
+    return hc_plan(&planned, workspaceSize, executor);
 }
 
 /* torch_npu.npu_quant_matmul. */
@@ -343,31 +367,69 @@ HC_API aclnnStatus aclnnQuantMatmulV5GetWorkspaceSize(const aclTensor *x1, const
                                                       const aclTensor *bias, bool transposeX1,
                                                       bool transposeX2, int64_t groupSize, aclTensor *out,
                                                       uint64_t *workspaceSize, aclOpExecutor **executor) {
-    struct args args = {{transposeX1, transposeX2}, groupSize};
+    static const char *const NAME = "aclnnQuantMatmulV5";
+    struct args args = {.name = NAME, .turned = {transposeX1, transposeX2}, .group = groupSize};
     if (x2Offset != NULL && x2Offset->numel == 0) x2Offset = NULL;
     if (yOffset != NULL && yOffset->numel == 0) yOffset = NULL;
-    HC_TRY(refuse("yScale", yScale));
-    HC_TRY(refuse("x1Offset", x1Offset));
+    HC_TRY(refuse(NAME, "yScale", yScale));
+    HC_TRY(refuse(NAME, "x1Offset", x1Offset));
     if (x1 != NULL && hc_is_narrow(x1->dtype))
         return plan_narrow(
             &(const struct hc_quant_narrow){
                 NAME, x1, x2, x1Scale, x2Scale, bias, out, {transposeX1, transposeX2}, false},
             x2Offset, groupSize, workspaceSize, executor);
-    if (groupSize == 0) HC_TRY(refuse("yOffset", yOffset));
+    if (groupSize == 0) HC_TRY(refuse(NAME, "yOffset", yOffset));
     HC_TRY(check_product(x1, x2, out, &args));
     if (groupSize != 0) HC_TRY(check_groups(groupSize, x1, x2, x2Scale, x2Offset, yOffset, bias, out, &args));
-    HC_TRY(check_scales(x1Scale, x2Scale, x2Offset, out, args.group > 0));
-    HC_TRY(check_bias(bias, out));
-    const struct hc_operand operands[] = {HC_IN(x1),          HC_IN(x2),           HC_IN_OPT(x1Scale),
-                                          HC_IN(x2Scale),     HC_IN_OPT(x2Offset), HC_IN_OPT(bias),
-                                          HC_IN_OPT(yOffset), HC_OUT(out)};
-    const struct hc_plan plan = {.name = NAME,
-                                 .run = run,
-                                 .args = &args,
-                                 .args_size = sizeof args,
-                                 .operands = operands,
-                                 .num_operands = HC_ARRAY_SIZE(operands),
-                                 .flops = flops(x1, out, transposeX1)};
-    return hc_plan(&plan, workspaceSize, executor);
+    HC_TRY(check_scales(x1Scale, x2Scale, x2Offset, out, &args));
+    HC_TRY(check_bias(bias, out, &args));
+    return plan(&args, x1, x2, x1Scale, x2Scale, x2Offset, bias, yOffset, out, workspaceSize, executor);
 }
 HC_OP_LAUNCH(aclnnQuantMatmulV5)
+
+/* By the words of the interface. */
+static aclnnStatus find_activation(const char *word, struct args *args) {
+    static const struct {
+        const char *word;
+        enum hc_activation kind;
+    } WORDS[] = {{"gelu_erf", HC_ACTIVATION_GELU},
+                 {"gelu_tanh", HC_ACTIVATION_GELU_TANH},
+                 {"relu", HC_ACTIVATION_RELU}};
+    HC_CHECK(word != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: fusedOpType is null", args->name);
+    for (size_t i = 0; i < HC_ARRAY_SIZE(WORDS) && !args->activates; i++) {
+        args->activates = strcmp(word, WORDS[i].word) == 0;
+        args->activation = WORDS[i].kind;
+    }
+    HC_CHECK(args->activates, ACLNN_ERR_PARAM_INVALID,
+             "%s: fusedOpType is '%.32s', wanted gelu_erf, gelu_tanh or relu", args->name, word);
+    return 0;
+}
+
+/* torch_npu.npu_quant_matmul_gelu, which gives none of the other optional operands: what they would mean
+ * together with an activation is not known. */
+HC_API aclnnStatus aclnnFusedQuantMatmulGetWorkspaceSize(
+    const aclTensor *x1, const aclTensor *x2, const aclTensor *x1Scale, const aclTensor *x2Scale,
+    const aclTensor *yScaleOptional, const aclTensor *x1OffsetOptional, const aclTensor *x2OffsetOptional,
+    const aclTensor *yOffsetOptional, const aclTensor *biasOptional, const aclTensor *x3Optional,
+    const char *fusedOpType, int64_t groupSizeOptional, aclTensor *out, uint64_t *workspaceSize,
+    aclOpExecutor **executor) {
+    static const char *const NAME = "aclnnFusedQuantMatmul";
+    struct args args = {.name = NAME};
+    const aclTensor *const absent[] = {yScaleOptional, x1OffsetOptional, x2OffsetOptional, yOffsetOptional,
+                                       x3Optional};
+    static const char *const absent_names[] = {"yScaleOptional", "x1OffsetOptional", "x2OffsetOptional",
+                                               "yOffsetOptional", "x3Optional"};
+    HC_TRY(find_activation(fusedOpType, &args));
+    for (size_t i = 0; i < HC_ARRAY_SIZE(absent); i++)
+        HC_CHECK(absent[i] == NULL || absent[i]->numel == 0, ACLNN_ERR_PARAM_INVALID,
+                 "%s: %s is %s, wanted none beside fusedOpType", NAME, absent_names[i], HC_SHOW(absent[i]));
+    HC_CHECK(groupSizeOptional == 0, ACLNN_ERR_PARAM_INVALID, "%s: groupSizeOptional is %lld, wanted 0", NAME,
+             (long long)groupSizeOptional);
+    HC_TRY(check_product(x1, x2, out, &args));
+    HC_CHECK(hc_fits_f32(out->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: out is %s, wanted float16, bfloat16 or float32", NAME, HC_SHOW(out));
+    HC_TRY(check_scales(x1Scale, x2Scale, NULL, out, &args));
+    HC_TRY(check_bias(biasOptional, out, &args));
+    return plan(&args, x1, x2, x1Scale, x2Scale, NULL, biasOptional, NULL, out, workspaceSize, executor);
+}
+HC_OP_LAUNCH(aclnnFusedQuantMatmul)

@@ -204,3 +204,88 @@ def test_refusals() -> None:
     refused("x2Offset is float32\\[1\\]", offset=one)
     refused("bias is float32\\[4\\]", bias=torch.ones(4))
     refused("bias is float32\\[16\\], wanted int32 for", bias=torch.ones(16), out=half.int())
+
+
+FUSED = "aclnnFusedQuantMatmul"
+ACTIVATIONS = {
+    "gelu_erf": torch.nn.functional.gelu,
+    "gelu_tanh": lambda z: torch.nn.functional.gelu(z, approximate="tanh"),
+    "relu": torch.relu,
+}
+
+
+def fused(
+    x1: torch.Tensor,
+    x2: torch.Tensor,
+    rows: torch.Tensor | None,
+    scale: torch.Tensor,
+    bias: torch.Tensor | None,
+    word: str,
+    out: torch.Tensor,
+) -> torch.Tensor:
+    call(FUSED, x1, x2, rows, scale, None, None, None, None, bias, None, word, 0, out)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("word", list(ACTIVATIONS))
+def test_activated(dtype: torch.dtype, word: str) -> None:
+    """What the product alone gives in float64, activated and rounded once."""
+    for m, k, n in SIZES:
+        exact = product(values(m, k), values(k, n, seed=1))
+        scale, rows = make((n,), torch.bfloat16, 2, 1e-5, 1e-4), make((m,), torch.float32, 3, 0.1, 1)
+        whole, wide = torch.randint(-999, 999, (n,), dtype=torch.int32), make((n,), torch.float16, 5)
+        both = zip(layouts(values(m, k)), layouts(values(k, n, seed=1)), (None, whole, wide), strict=True)
+        for (_, x1), (_, x2), bias in both:
+            z = exact + (whole if bias is whole else 0)
+            z = z * scale.double() * rows.double()[:, None] + (wide.double() if bias is wide else 0)
+            out = torch.full((n, m), 7.0, dtype=dtype).t()
+            assert_close(fused(x1, x2, rows, scale, bias, word, out), ACTIVATIONS[word](z), 2, 4e-6)
+
+
+def test_activated_batches_and_int4() -> None:
+    x1, x2 = values(3, 6, 16, low=-8, high=8), values(3, 16, 24, seed=1, low=-8, high=8)
+    scale, rows = make((24,), torch.float32, 2, 0.01, 0.1), make((6,), torch.float32, 3, 0.1, 1)
+    want = ACTIVATIONS["gelu_tanh"](product(x1, x2) * scale.double() * rows.double()[:, None])
+    for a, b in ((x1, x2), (pack(x1), pack(x2))):
+        out = torch.zeros(3, 6, 24, dtype=torch.bfloat16)
+        assert_close(fused(a, b, rows, scale, None, "gelu_tanh", out), want, 2, 4e-6)
+
+
+def test_activated_no_numbers() -> None:
+    x1, x2, out = values(2, 3), values(3, 4), torch.zeros(2, 4)
+    scale = torch.tensor([float("nan"), float("inf"), 0.0, 1.0])
+    fused(x1, x2, None, scale, None, "relu", out)
+    z = product(x1, x2)
+    assert out[:, 0].isnan().all() and out[:, 2].eq(0).all()
+    assert torch.equal(out[:, 1], torch.where(z[:, 1] > 0, float("inf"), 0.0).float())
+
+
+def test_activated_refusals() -> None:
+    x1, x2, one, half = values(4, 8), values(8, 16), torch.ones(1), torch.zeros(4, 16, dtype=torch.float16)
+    good = [x1, x2, None, one, None, None, None, None, None, None, "gelu_erf", 0, half]
+    call(FUSED, *good)
+    for at, bad, text in (
+        (0, None, "x1 is null"),
+        (0, x1.float(), "x1 is float32"),
+        (1, None, "x2 is null"),
+        (1, x2[:7], "cannot be multiplied: 8 columns, 7 rows"),
+        (2, torch.ones(3), "x1Scale is float32[3]"),
+        (3, None, "x2Scale is null"),
+        (3, torch.ones(3), "x2Scale is float32[3]"),
+        (4, one, "yScaleOptional is float32[1], wanted none"),
+        (5, one, "x1OffsetOptional is"),
+        (6, one, "x2OffsetOptional is"),
+        (7, one, "yOffsetOptional is"),
+        (8, torch.ones(4), "bias is float32[4]"),
+        (9, half, "x3Optional is"),
+        (10, None, "fusedOpType is null"),
+        (10, "silu", "fusedOpType is 'silu', wanted gelu_erf, gelu_tanh or relu"),
+        (11, 32, "groupSizeOptional is 32"),
+        (12, None, "out is null"),
+        (12, half.to(torch.int8), "out is int8[4,16], wanted float16"),
+        (12, half[:, :15], "out is float16[4,15]"),
+    ):
+        with pytest.raises(OperatorError, match=FUSED) as e:
+            call(FUSED, *good[:at], bad, *good[at + 1 :])
+        assert text in e.value.text, e.value.text
