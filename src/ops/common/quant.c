@@ -196,4 +196,41 @@ aclnnStatus hc_quant_rows_run(const struct hc_quant_rows *rows) {
              rows->name, rows->n);
     return 0;
 }
+
+/* Of hc_quant_by_row: y and scale are contiguous. */
+struct by_row {
+    const struct hc_quant_target *target;
+    size_t n;
+    char *y;
+    float *scale;
+};
+
+static void quantise_by_row(const void *ctx, size_t row, float *x, float *spare) {
+    const struct by_row *b = ctx;
+    struct hc_quant_range range;
+    (void)spare;
+    HC_DISPATCH(hc_quant_range)(b->n, x, NULL, &range);
+    const struct hc_quant_scale by = hc_quant_scale_of(b->target, range, true);
+    b->scale[row] = by.scale;
+    hc_quant_row(b->target, &by, b->n, x);
+    hc_quant_store(b->target, b->y, row, b->n, x);
+}
+
+aclnnStatus hc_quant_by_row(const char *name, const struct hc_quant_target *target, const aclTensor *x,
+                            size_t n, const aclTensor *y, const aclTensor *scale) {
+    aclTensor to, scales;
+    void *own_y = NULL, *own_scale = NULL;
+    aclnnStatus status = hc_contiguous_out(y, y->dtype, &to, &own_y);
+    if (status == 0) status = hc_contiguous_out(scale, ACL_FLOAT, &scales, &own_scale);
+    if (status == 0) {
+        const struct by_row b = {target, n, hc_data(&to), (float *)hc_data(&scales)};
+        status = hc_quant_rows_run(
+            &(const struct hc_quant_rows){name, x, n, hc_numel(scale), quantise_by_row, &b});
+    }
+    if (status == 0 && own_y != NULL) status = hc_copy(y, &to);
+    if (status == 0 && own_scale != NULL) status = hc_copy(scale, &scales);
+    hc_block_give(own_y);
+    hc_block_give(own_scale);
+    return status;
+}
 #endif

@@ -98,6 +98,10 @@ struct hc_quant_rows {
     const void *ctx;
 };
 aclnnStatus hc_quant_rows_run(const struct hc_quant_rows *rows);
+/* Each row of n elements of a contiguous x by a symmetric scale of its own, which goes to `scale`, one number
+ * for each row; y and scale of any strides. */
+aclnnStatus hc_quant_by_row(const char *name, const struct hc_quant_target *target, const aclTensor *x,
+                            size_t n, const aclTensor *y, const aclTensor *scale);
 
 /* Elements of the last dimension, and rows of them. */
 static inline size_t hc_quant_row_length(const aclTensor *x) {
