@@ -3,7 +3,8 @@
  *
  *   dx = rstd (h - z mean(h z)), dgamma = sum over rows of dy z.
  *
- * Two passes over a row in cache, sums over rows as in layer_norm_backward.c. */
+ * Two passes over a row in cache, sums over rows as in layer_norm_backward.c. RmsNormGradQuant rounds dx to
+ * dy's type, as the operators in turn would, and then quantises it with given scales. */
 #include "rows.h"
 
 HC_ROWS_KERNEL(rms_norm_grad_F32)
@@ -52,20 +53,28 @@ void HC_FN(rms_norm_grad_F64)(size_t n, void *const *out, const void *const *in,
 }
 
 #else
-#include "norm.h"
+#include <string.h>
 
-/* Computed in the promoted type of dy and x. */
+#include "norm.h"
+#include "quant.h"
+
+enum slot { DY, X, RSTD, GAMMA, DX, DGAMMA, SCALES, OFFSET };
+
+/* Computed in the promoted type of dy and x. The rest counts where dx is quantised. */
 struct args {
     uint32_t mask;
     enum hc_block block;
+    bool divide;
+    struct hc_quant_axis scale, offset;
+    struct hc_quant_target target;
 };
 
-/* Operands dy, x, rstd, gamma, dx, dgamma; the sum over rows is a sum of the skeleton's (rows.h). */
-static aclnnStatus run(const struct hc_call *call) {
+/* The sum over rows is a sum of the skeleton's (rows.h). */
+static aclnnStatus gradients(const struct hc_call *call, const aclTensor *dx) {
     const struct args *a = call->args;
     const enum hc_block block = a->block;
     return hc_rows_run(&(const struct hc_rows){.name = call->name,
-                                               .shape = hc_arg(call, 1),
+                                               .shape = hc_arg(call, X),
                                                .mask = a->mask,
                                                .kernel = block == HC_F64 ? HC_DISPATCH(rms_norm_grad_F64)
                                                                          : HC_DISPATCH(rms_norm_grad_F32),
@@ -74,32 +83,139 @@ static aclnnStatus run(const struct hc_call *call) {
                                                .num_sums = 1,
                                                .work = 2,
                                                .sum_block = block,
-                                               .operand = {{hc_arg(call, 4), HC_ROWS_VECTOR, block},
-                                                           {hc_arg(call, 0), HC_ROWS_VECTOR, block},
-                                                           {hc_arg(call, 1), HC_ROWS_VECTOR, block},
-                                                           {hc_arg(call, 2), HC_ROWS_ONE, block},
-                                                           {hc_arg(call, 3), HC_ROWS_SHARED, block}},
-                                               .sum = {hc_arg(call, 5)}});
+                                               .operand = {{dx, HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, DY), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, X), HC_ROWS_VECTOR, block},
+                                                           {hc_arg(call, RSTD), HC_ROWS_ONE, block},
+                                                           {hc_arg(call, GAMMA), HC_ROWS_SHARED, block}},
+                                               .sum = {hc_arg(call, DGAMMA)}});
 }
 
-/* dgammaOut may be wider than gamma, float32 for a 16-bit one: sums are rounded to its type, once. */
+/* Without quantisation. */
+static aclnnStatus run(const struct hc_call *call) { return gradients(call, hc_arg(call, DX)); }
+
+/* Rows of dx, everything contiguous. */
+struct job {
+    const struct args *a;
+    const float *scale, *offset;
+    char *y;
+    size_t n;
+};
+
+/* In place of the row that the loop has loaded. */
+static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
+    const struct job *j = ctx;
+    (void)spare;
+    const struct hc_quant_affine affine = {.scale = hc_quant_at(&j->a->scale, j->scale, row),
+                                           .offset = hc_quant_at(&j->a->offset, j->offset, row),
+                                           .scale_each = j->a->scale.along_row,
+                                           .offset_each = j->a->offset.along_row,
+                                           .divide = j->a->divide,
+                                           .target = j->a->target};
+    HC_DISPATCH(hc_quant_affine)(j->n, x, x, &affine);
+    hc_quant_store(&j->a->target, j->y, row, j->n, x);
+}
+
+/* Scales and offsets in float32, apart from the memory that is written. */
+static aclnnStatus quantise(const struct hc_call *call, const aclTensor *dx) {
+    const aclTensor *given = hc_arg(call, OFFSET), *out = hc_arg(call, DX);
+    aclTensor scale, offset = {0}, y;
+    void *own_scale = NULL, *own_offset = NULL, *own_y = NULL;
+    aclnnStatus status = hc_contiguous_apart(hc_arg(call, SCALES), ACL_FLOAT, out, &scale, &own_scale);
+    if (status == 0 && given != NULL)
+        status = hc_contiguous_apart(given, ACL_FLOAT, out, &offset, &own_offset);
+    if (status == 0) status = hc_contiguous_out(out, out->dtype, &y, &own_y);
+    if (status == 0) {
+        const struct job j = {call->args, (const float *)hc_data(&scale),
+                              given != NULL ? (const float *)hc_data(&offset) : NULL, hc_data(&y),
+                              hc_quant_row_length(dx)};
+        status = hc_quant_rows_run(
+            &(const struct hc_quant_rows){call->name, dx, j.n, hc_quant_row_count(dx), quantise_row, &j});
+        if (status == 0 && own_y != NULL) status = hc_copy(out, &y);
+    }
+    hc_block_give(own_scale);
+    hc_block_give(own_offset);
+    hc_block_give(own_y);
+    return status;
+}
+
+/* dx lies in memory of ours first. */
+static aclnnStatus run_quantised(const struct hc_call *call) {
+    const aclTensor *dy = hc_arg(call, DY);
+    char *memory = hc_block_take_array(hc_numel(dy), (size_t)dy->item_size);
+    HC_CHECK(memory != NULL, ACLNN_ERR_INNER, "%s: out of host memory for the gradient of %s", call->name,
+             HC_SHOW(dy));
+    const aclTensor dx = hc_tensor_view(dy->dtype, dy->shape, dy->rank, memory);
+    aclnnStatus status = gradients(call, &dx);
+    if (status == 0) status = quantise(call, &dx);
+    hc_block_give(memory);
+    return status;
+}
+
+/* ---- phase one ---- */
+
+/* What both have in common but dx. dgammaOut may be wider than gamma, float32 for a 16-bit one: sums are
+ * rounded to its type, once. */
+static aclnnStatus check(const char *name, const aclTensor *dy, const aclTensor *x, const aclTensor *rstd,
+                         const aclTensor *gamma, const aclTensor *dgamma, struct args *args) {
+    HC_TRY(hc_norm_mask(name, x, gamma->shape, (size_t)gamma->rank, &args->mask));
+    HC_TRY(hc_norm_check_shared(name, "gamma", gamma, gamma->shape, (size_t)gamma->rank));
+    HC_TRY(hc_norm_check_shared(name, "dgammaOut", dgamma, gamma->shape, (size_t)gamma->rank));
+    HC_TRY(hc_norm_check_same(name, x, "dy", dy));
+    HC_TRY(hc_norm_check_rows(name, "rstd", rstd, x, args->mask));
+    args->block = hc_compute_block(hc_dtype_promote(dy->dtype, x->dtype));
+    return 0;
+}
+
+/* torch_npu.npu_rms_norm's backward. */
 HC_API aclnnStatus aclnnRmsNormGradGetWorkspaceSize(const aclTensor *dy, const aclTensor *x,
                                                     const aclTensor *rstd, const aclTensor *gamma,
                                                     const aclTensor *dxOut, const aclTensor *dgammaOut,
                                                     uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnRmsNormGrad";
-    struct args args;
+    struct args args = {0};
     HC_CHECK(dy && x && rstd && gamma && dxOut && dgammaOut, ACLNN_ERR_PARAM_NULLPTR,
              "%s: dy, x, rstd, gamma, dxOut or dgammaOut is null", NAME);
-    HC_TRY(hc_norm_mask(NAME, x, gamma->shape, (size_t)gamma->rank, &args.mask));
-    HC_TRY(hc_norm_check_shared(NAME, "gamma", gamma, gamma->shape, (size_t)gamma->rank));
-    HC_TRY(hc_norm_check_shared(NAME, "dgammaOut", dgammaOut, gamma->shape, (size_t)gamma->rank));
-    HC_TRY(hc_norm_check_same(NAME, x, "dy", dy));
+    HC_TRY(check(NAME, dy, x, rstd, gamma, dgammaOut, &args));
     HC_TRY(hc_norm_check_same(NAME, x, "dxOut", dxOut));
-    HC_TRY(hc_norm_check_rows(NAME, "rstd", rstd, x, args.mask));
-    args.block = hc_compute_block(hc_dtype_promote(dy->dtype, x->dtype));
     return HC_PLAN(NAME, run, &args, HC_IN(dy), HC_IN(x), HC_IN(rstd), HC_IN(gamma), HC_OUT(dxOut),
                    HC_OUT(dgammaOut));
 }
 HC_OP_LAUNCH(aclnnRmsNormGrad)
+
+/* One scale for all, or one for each element of the last dimension; offsets, too, which may be integers. */
+static aclnnStatus check_scales(const char *name, const aclTensor *dy, const aclTensor *scales,
+                                const aclTensor *offset, const char *mode, const aclTensor *dx,
+                                struct args *args) {
+    HC_CHECK(dy->rank >= 1 && hc_fits_f32(dy->dtype), ACLNN_ERR_PARAM_INVALID,
+             "%s: dy is %s, wanted float32, float16 or bfloat16 of one dimension at least", name,
+             HC_SHOW(dy));
+    HC_CHECK(mode != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: quantMode is null", name);
+    HC_CHECK(strcmp(mode, "static") == 0, ACLNN_ERR_PARAM_INVALID, "%s: quantMode is '%.32s', wanted static",
+             name, mode);
+    HC_TRY(hc_quant_check_target(name, dy, "dxOut", dx, -1, &args->target));
+    HC_TRY(hc_quant_check_float(name, "scalesX", scales));
+    HC_TRY(hc_quant_check_axis(name, "scalesX", scales, dy, dy->rank - 1, &args->scale));
+    if (offset == NULL) return 0;
+    HC_CHECK(hc_fits_f32(offset->dtype) || hc_dtype_class(offset->dtype) == HC_CLASS_INT,
+             ACLNN_ERR_PARAM_INVALID, "%s: offsetXOptional is %s, wanted integers or floating point", name,
+             HC_SHOW(offset));
+    return hc_quant_check_axis(name, "offsetXOptional", offset, dy, dy->rank - 1, &args->offset);
+}
+
+/* torch_npu._npu_rms_norm_backward_quant. */
+HC_API aclnnStatus aclnnRmsNormGradQuantGetWorkspaceSize(
+    const aclTensor *dy, const aclTensor *x, const aclTensor *rstd, const aclTensor *gamma,
+    const aclTensor *scalesX, const aclTensor *offsetXOptional, const char *quantMode, bool divMode,
+    aclTensor *dxOut, aclTensor *dgammaOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
+    static const char *const NAME = "aclnnRmsNormGradQuant";
+    struct args args = {.divide = divMode};
+    HC_CHECK(dy && x && rstd && gamma && dxOut && dgammaOut, ACLNN_ERR_PARAM_NULLPTR,
+             "%s: dy, x, rstd, gamma, dxOut or dgammaOut is null", NAME);
+    HC_TRY(check(NAME, dy, x, rstd, gamma, dgammaOut, &args));
+    HC_TRY(check_scales(NAME, dy, scalesX, offsetXOptional, quantMode, dxOut, &args));
+    return HC_PLAN(NAME, run_quantised, &args, HC_IN(dy), HC_IN(x), HC_IN(rstd), HC_IN(gamma), HC_OUT(dxOut),
+                   HC_OUT(dgammaOut), HC_IN(scalesX), HC_IN_OPT(offsetXOptional));
+}
+HC_OP_LAUNCH(aclnnRmsNormGradQuant)
 #endif
