@@ -4,6 +4,7 @@
  * each at the speed of memory; a slice of the whole along its first dimension is one run. */
 #include "elementwise.h"
 #include "messages.h"
+#include "slice.h"
 
 /* Not negative. */
 struct args {
@@ -13,15 +14,6 @@ struct args {
 /* PyTorch's legacy: a tensor of shape [0] takes part in any concatenation. */
 static bool is_skipped(const aclTensor *t) { return t->rank == 1 && t->shape[0] == 0; }
 
-/* [first, first + length) of t along dim, as a view. */
-static aclTensor slice(const aclTensor *t, int64_t dim, int64_t first, int64_t length) {
-    aclTensor view = *t;
-    view.offset += first * t->stride[dim];
-    view.numel = t->shape[dim] > 0 ? t->numel / t->shape[dim] * length : 0;
-    view.shape[dim] = length;
-    return view;
-}
-
 /* Parts in the order of the list, each to where those before it end. */
 static aclnnStatus run_cat(const struct hc_call *call) {
     const struct args *a = call->args;
@@ -29,7 +21,7 @@ static aclnnStatus run_cat(const struct hc_call *call) {
     for (size_t i = 0; i < hc_arg_count(call, 1); i++) {
         const aclTensor *part = hc_arg_at(call, 1, i);
         if (is_skipped(part)) continue;
-        const aclTensor to = slice(hc_arg(call, 0), a->dim, first, part->shape[a->dim]);
+        const aclTensor to = hc_slice_view(hc_arg(call, 0), a->dim, first, part->shape[a->dim]);
         HC_TRY(hc_copy(&to, part));
         first += part->shape[a->dim];
     }
@@ -42,7 +34,7 @@ static aclnnStatus run_split(const struct hc_call *call) {
     int64_t first = 0;
     for (size_t i = 0; i < hc_arg_count(call, 0); i++) {
         const aclTensor *part = hc_arg_at(call, 0, i);
-        const aclTensor from = slice(hc_arg(call, 1), a->dim, first, part->shape[a->dim]);
+        const aclTensor from = hc_slice_view(hc_arg(call, 1), a->dim, first, part->shape[a->dim]);
         HC_TRY(hc_copy(part, &from));
         first += part->shape[a->dim];
     }
@@ -53,7 +45,7 @@ static aclnnStatus run_split(const struct hc_call *call) {
 static aclnnStatus run_stack(const struct hc_call *call) {
     const struct args *a = call->args;
     for (size_t i = 0; i < hc_arg_count(call, 1); i++) {
-        aclTensor to = slice(hc_arg(call, 0), a->dim, (int64_t)i, 1);
+        aclTensor to = hc_slice_view(hc_arg(call, 0), a->dim, (int64_t)i, 1);
         for (int32_t d = (int32_t)a->dim; d + 1 < to.rank; d++) {
             to.shape[d] = to.shape[d + 1];
             to.stride[d] = to.stride[d + 1];

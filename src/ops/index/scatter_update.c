@@ -11,6 +11,7 @@
 
 #include "index_load.h"
 #include "quant.h"
+#include "slice.h"
 
 enum slot { DATA, INDICES, UPDATES, SCALES, ZEROS };
 
@@ -28,14 +29,6 @@ struct job {
     char *y;
     size_t n;
 };
-
-/* [first, first + length) along dim, as a view. */
-static aclTensor narrow(aclTensor t, int64_t dim, int64_t first, int64_t length) {
-    t.numel = t.shape[dim] > 0 ? t.numel / t.shape[dim] * length : 0;
-    t.offset += first * t.stride[dim];
-    t.shape[dim] = length;
-    return t;
-}
 
 static aclnnStatus check_range(const char *name, size_t position, const char *what, int64_t first,
                                int64_t length, int64_t bound) {
@@ -55,8 +48,9 @@ static aclnnStatus update(const struct hc_call *call, const int64_t *index, bool
         const int64_t length = updates->shape[a->axis];
         HC_TRY(check_range(call->name, (size_t)i, "batch", batch, 1, data->shape[0]));
         HC_TRY(check_range(call->name, (size_t)i, "along axis", first, length, data->shape[a->axis]));
-        const aclTensor to = narrow(narrow(*data, 0, batch, 1), a->axis, first, length),
-                        from = narrow(*updates, 0, i, 1);
+        const aclTensor row = hc_slice_view(data, 0, batch, 1),
+                        to = hc_slice_view(&row, a->axis, first, length),
+                        from = hc_slice_view(updates, 0, i, 1);
         if (write) HC_TRY(hc_copy(&to, &from));
     }
     return 0;

@@ -129,6 +129,8 @@ CASES = (
          lambda a, i: call("aclnnInplaceScatterUpdate", a.put(ones(4, 7, 2)), i, a.put(ones(3, 2, 2)), 1), room=2),
     Case("aclnnInplaceScatterUpdate", "indices", (3, 2), 4,
          lambda a, i: call("aclnnInplaceScatterUpdate", a.put(ones(4, 4, 2)), i, a.put(ones(3, 1, 2)), 1), place=lambda p: f"[{p // 2}]", tag="pairs"),
+    Case("aclnnScatterList", "indice", (3,), 7,
+         lambda a, i: call("aclnnScatterList", [a.put(ones(2, 7)) for _ in range(3)], i, a.put(ones(3, 2, 2)), None, "update", -1), room=2),
     Case("aclnnScatterNdUpdate", "indices", (6, 1), 5,
          lambda a, i: call("aclnnScatterNdUpdate", a.put(ones(5, 2)), i, a.put(ones(6, 2))), True),
     Case("aclnnNLLLoss", "target", (6,), 5,
