@@ -157,6 +157,45 @@ def test_dropout_in_one_operator_equals_the_two() -> None:
     assert torch.equal(mask, mask_2) and torch.equal(out, out_2)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "grid"), [(torch.float32, 0), (torch.float64, 0), (torch.float16, 2e-3), (torch.bfloat16, 8e-3)]
+)
+@pytest.mark.parametrize("rate", [0.5, 1.0, 20.0])
+def test_exponential(dtype: torch.dtype, grid: float, rate: float) -> None:
+    """Distributed so, by seed and offset, finite and never 0; the number of threads and strides do not count."""
+    x, wide = torch.empty(N, dtype=dtype), torch.zeros(N, 2, dtype=dtype)
+    call("aclnnSimThreadExponential", x, N, rate, SEED, OFFSET)
+    call("aclnnSimThreadExponential", wide[:, 1], N, rate, SEED, OFFSET)
+    assert torch.equal(x, wide[:, 1]) and wide[:, 0].eq(0).all()
+    assert x.isfinite().all() and x.min() > 0
+    values = x.double().sort().values
+    assert kolmogorov_distance(values, 1 - (-rate * values).exp()) < 1.95 / math.sqrt(N) + grid
+    other = torch.empty_like(x)
+    for seed, offset in ((SEED + 1, OFFSET), (SEED, OFFSET + 1)):
+        call("aclnnSimThreadExponential", other, N, rate, seed, offset)
+        assert not torch.equal(x, other)
+
+
+def test_exponential_at_its_limits() -> None:
+    x = torch.full((1031,), 9.0)
+    call("aclnnSimThreadExponential", x, 1031, math.inf, SEED, OFFSET)
+    assert x.eq(0).all()
+    x = torch.empty(1031, dtype=torch.float16)
+    call("aclnnSimThreadExponential", x, 1031, 1e9, SEED, OFFSET)
+    assert x.min() == 2.0**-24  # what is less would be 0
+    call("aclnnSimThreadExponential", torch.empty(0), 0, 1.0, SEED, OFFSET)
+    call("aclnnSimThreadExponential", torch.empty(()), 1, 1.0, SEED, OFFSET)
+    for args, text in (
+        ((None, 1, 1.0), "selfRef is null"),
+        ((torch.empty(2, dtype=torch.int32), 2, 1.0), "selfRef is int32"),
+        ((torch.empty(2), 3, 1.0), "count is 3, selfRef is float32\\[2\\]: wanted 2"),
+        ((torch.empty(2), 2, 0.0), "lambda is 0, wanted more than 0"),
+        ((torch.empty(2), 2, math.nan), "lambda is nan"),
+    ):
+        with pytest.raises(OperatorError, match=f"aclnnSimThreadExponential: {text}"):
+            call("aclnnSimThreadExponential", *args, SEED, OFFSET)
+
+
 ON_DEVICE: list[tuple[str, tuple]] = [
     ("Normal", (2.0, 0.5)), ("Uniform", (-1.0, 3.0)), ("Random", (-5, 1000)), ("RandomWithoutFromTo", ()),
 ]  # fmt: skip
