@@ -112,6 +112,86 @@ def test_indexer(dtype: torch.dtype, case: Case, mode: int, pages: bool) -> None
         assert case.packed or (index[:, max(case.queries) :] == -1).all()
 
 
+@pytest.mark.parametrize("pages", [False, True])
+@pytest.mark.parametrize("mode", [0, 3])
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("stored", [torch.int8, torch.float8_e4m3fn], ids=str)
+def test_quantised_indexer(stored: torch.dtype, case: Case, mode: int, pages: bool) -> None:
+    """The indexer over what the scales make of queries and keys, in the order of exact scores."""
+    heads, size, dtype = 8, 16, torch.float16
+    q = [(t * 100).to(stored) for t in rows(case.queries, (heads, size), torch.float32, 1)]
+    k = [(t * 100).to(stored) for t in rows(case.keys, (1, size), torch.float32, 2)]
+    w = rows(case.queries, (heads,), dtype, 3)
+    by_q = [t.abs() for t in rows(case.queries, (heads,), dtype, 4)]
+    by_k = [t.abs() for t in rows(case.keys, (1,), dtype, 5)]
+
+    def pack(parts: list[torch.Tensor], lengths: tuple[int, ...]) -> torch.Tensor:
+        if stored == torch.int8 or parts[0].dtype != stored:
+            return case.pack(parts, lengths)
+        return case.pack([t.view(torch.int8) for t in parts], lengths).view(stored)
+
+    for count in (1, 3, 16):
+        query, weights, q_scale = (
+            pack(q, case.queries),
+            case.pack(w, case.queries),
+            case.pack(by_q, case.queries),
+        )
+        if pages:
+            key, table = paged([t.view(torch.int8) for t in k])
+            key, k_scale = key.view(stored), paged(by_k)[0]
+        else:
+            key, k_scale, table = pack(k, case.keys), case.pack(by_k, case.keys), None
+        index = torch.full((*query.shape[:-2], 1, count), -7, dtype=torch.int32)
+        call("aclnnQuantLightningIndexer", query, key, weights, q_scale, k_scale, case.lengths(case.queries),
+             case.lengths(case.keys, case.packed and not pages), table, 0, 0, case.layout,
+             "PA_BSND" if pages else case.layout, count, mode, FAR, FAR, index)  # fmt: skip
+        for i, got in enumerate(case.unpack(index, case.queries)):
+            want = (
+                scores(q[i].double(), k[i].double(), w[i].double() * by_q[i].double())
+                * by_k[i].double()[:, 0]
+            )
+            for t in range(case.queries[i]):
+                n = min(visible(case, i, t, mode), count)
+                at = got[t, 0, :n].long()
+                assert (got[t, 0, n:] == -1).all()
+                assert len(set(at.tolist())) == n and (at < visible(case, i, t, mode)).all()
+                best = want[t, : visible(case, i, t, mode)].sort(descending=True)[0][:n]
+                assert_close(want[t][at], best, 1, 1e-6 * max(1.0, float(want.abs().max())))
+
+
+def test_quantised_indexer_refuses() -> None:
+    q, k, w = (
+        torch.ones(1, 2, 4, 8, dtype=torch.int8),
+        torch.ones(1, 3, 1, 8, dtype=torch.int8),
+        torch.ones(1, 2, 4),
+    )
+    index, by_k = torch.zeros(1, 2, 1, 2, dtype=torch.int32), torch.ones(1, 3, 1)
+    good = [q, k, w, w, by_k, None, None, None, 0, 0, "BSND", "BSND", 2, 3, FAR, FAR, index]
+    call("aclnnQuantLightningIndexer", *good)
+    for at, bad, text in (
+        (0, None, "query is null"),
+        (0, q.float(), "query is float32"),
+        (0, q[0], "query is int8[2,4,8], wanted 4 dimensions"),
+        (1, None, "key is null"),
+        (1, torch.ones(1, 3, 2, 8, dtype=torch.int8), "key is int8[1,3,2,8]"),
+        (1, k.to(torch.float8_e4m3fn), "key is float8_e4m3fn"),
+        (2, None, "weights is null"),
+        (3, None, "queryDequantScale is null"),
+        (3, torch.ones(1, 2, 3), "queryDequantScale is"),
+        (4, None, "keyDequantScale is null"),
+        (4, torch.ones(1, 3), "keyDequantScale is"),
+        (5, torch.tensor([3]), "the actual length of the queries has 3"),
+        (8, 1, "queryQuantMode is 1"),
+        (9, 2, "keyQuantMode 2"),
+        (11, "PA_BSND", "actualSeqLengthsKeyOptional is null"),
+        (16, None, "out is null"),
+        (16, index[..., :1], "out is int32[1,2,1,1]"),
+    ):
+        with pytest.raises(OperatorError, match="aclnnQuantLightningIndexer") as e:
+            call("aclnnQuantLightningIndexer", *good[:at], bad, *good[at + 1 :])
+        assert text in e.value.text, e.value.text
+
+
 def choose(case: Case, count: int, block: int = 1) -> list[torch.Tensor]:
     """Distinct blocks of keys for each token, -1 behind some of them; also ones that the token may not see."""
     g = torch.Generator().manual_seed(4)
