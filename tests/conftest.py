@@ -4,7 +4,6 @@ tests where one is asked for."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -18,8 +17,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# "2/3": of the tests that are selected otherwise the third, sixth and so on; "0/3" begins with the first.
-PART = "MINDSPEED_TEST_PART"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part", default="0/1", help="K/N: of the tests that are selected otherwise those at K, K + N, ..."
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -27,7 +28,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Files that start processes take a minute, those of operators seconds: with the short ones last, the workers of a
     whole run (`--dist loadfile`) end together. Order inside a folder stays."""
     items.sort(key=lambda item: item.path.is_relative_to(HERE / "ops"))
-    if PART in os.environ:
-        first, step = (int(number) for number in os.environ[PART].split("/"))
-        config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % step != first])
-        items[:] = items[first::step]
+    first, step = (int(number) for number in config.getoption("part").split("/"))
+    config.hook.pytest_deselected(items=[item for i, item in enumerate(items) if i % step != first])
+    items[:] = items[first::step]
