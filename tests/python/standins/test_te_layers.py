@@ -226,3 +226,16 @@ def test_losses_of_one_sequence_may_be_changed_in_place() -> None:
     reference = logits.detach().cpu().requires_grad_()
     (2 * torch.nn.functional.cross_entropy(reference[:, 0], target[:, 0].cpu(), reduction="sum")).backward()
     torch.testing.assert_close(logits.grad.cpu(), reference.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_how_parameters_get_their_values(te):
+    """As Megatron's FSDP asks of layers on the meta device."""
+    made = te.LayerNormLinear(8, 4, init_method=torch.nn.init.ones_, device="meta").param_init_meta
+    assert {name: meta.fp8_meta_index for name, meta in made.items()} == {
+        "layer_norm_weight": None, "layer_norm_bias": None, "weight": 1, "bias": None,
+    }  # fmt: skip
+    values = torch.zeros(4, 8)
+    made["weight"].init_fn(values)
+    assert torch.equal(values, torch.ones(4, 8))
+    grouped = te.GroupedLinear(2, 8, 4, bias=False, device="meta").param_init_meta
+    assert [meta.fp8_meta_index for meta in grouped.values()] == [1, 4]

@@ -8,7 +8,7 @@ import enum
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,6 +31,14 @@ initialize_ub = refused_function(f"{__name__}.initialize_ub", _OVERLAP)
 destroy_ub = refused_function(f"{__name__}.destroy_ub", _OVERLAP)
 
 Initialiser = Callable[[torch.Tensor], Any]
+
+
+class ParameterInit(NamedTuple):
+    """How a parameter gets its values; fp8_meta_index, the place of its scales, is None for what stays in more bits."""
+
+    init_fn: Initialiser | None
+    get_rng_state_tracker: Callable[[], Any] | None
+    fp8_meta_index: int | None
 
 
 class UserBufferQuantizationMode(enum.Enum):
@@ -109,6 +117,17 @@ class TransformerEngineBaseModule(torch.nn.Module):
         parameter = torch.nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
         self.register_parameter(name, parameter)
         self._initialisers[name] = initialise
+
+    @property
+    def param_init_meta(self) -> dict[str, ParameterInit]:
+        """Of each parameter, as FSDP over layers on the meta device asks for it. A product has three scales: of its input,
+        of its weight, of its result."""
+        found, products = {}, 0
+        for name, parameter in self.named_parameters(recurse=False):
+            index = 3 * products + 1 if parameter.dim() == 2 else None
+            products += index is not None
+            found[name] = ParameterInit(self._initialisers.get(name), self.get_rng_state_tracker, index)
+        return found
 
     def reset_parameters(self, defer_init: bool = False) -> None:
         """Give every parameter its values; one on the meta device gets memory first."""
