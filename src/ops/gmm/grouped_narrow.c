@@ -3,6 +3,8 @@
  * first, in memory that the next group takes again. */
 #include "grouped_narrow.h"
 
+#include "dequant.h"
+
 enum { MX_PAIR = 64 }; /* steps that a pair of MX scales covers */
 
 /* As phase one has the list, or phase two. */
@@ -93,9 +95,14 @@ static aclnnStatus check_shapes(const struct hc_grouped *g) {
     return 0;
 }
 
+/* Scales of columns with offsets in one number (quant_param.h), of which a floating point result takes the
+ * scale. */
+static bool is_packed(const aclTensor *t) { return t->dtype == ACL_INT64 || t->dtype == ACL_UINT64; }
+
 /* Numbers that are none of blocks: one, one of each group, or `each` (of each group). */
 static bool is_vector(const struct hc_grouped *g, const aclTensor *t, int64_t each) {
-    return hc_fits_f32(t->dtype) && (t->numel == 1 || t->numel == (int64_t)g->groups || t->numel == each);
+    return (hc_fits_f32(t->dtype) || is_packed(t)) &&
+           (t->numel == 1 || t->numel == (int64_t)g->groups || t->numel == each);
 }
 
 /* e8m0 of exactly this shape. */
@@ -154,7 +161,7 @@ static aclnnStatus check_scales(const struct hc_grouped *g) {
              "%s: scaleOptional is %s, wanted 1, %lld or %lld numbers, those of blocks, or MX scales",
              g->name, HC_SHOW(scale), (long long)groups, (long long)(groups * s.n));
     const int64_t each = g->by_steps ? groups * s.m : s.m;
-    HC_CHECK(rows == NULL || (blocks ? rows->shape[0] == s.m : is_vector(g, rows, each)),
+    HC_CHECK(rows == NULL || (blocks ? rows->shape[0] == s.m : !is_packed(rows) && is_vector(g, rows, each)),
              ACLNN_ERR_PARAM_INVALID,
              "%s: perTokenScaleOptional is %s, wanted 1, %lld or %lld numbers, those of blocks, or MX scales",
              g->name, HC_SHOW(rows), (long long)groups, (long long)each);
@@ -288,12 +295,22 @@ static aclnnStatus take(const struct hc_grouped_list *list, const aclTensor *y, 
     return list->n > 0 ? hc_contiguous_apart(list_at(list, 0), ACL_FLOAT, y, view, owned) : 0;
 }
 
+/* Scales of columns, which may be packed. */
+static aclnnStatus take_scale(const struct hc_grouped *g, aclTensor *view, void **owned) {
+    const aclTensor *scale = list_at(&g->scale, 0), *y = list_at(&g->y, 0);
+    struct hc_dequant by;
+    if (!is_packed(scale)) return take(&g->scale, y, view, owned);
+    HC_TRY(hc_dequant_scale(scale, NULL, y->dtype, &by, owned));
+    *view = hc_tensor_view(ACL_FLOAT, scale->shape, scale->rank, (void *)by.scale);
+    return 0;
+}
+
 /* Rows behind the last group become 0, as in other grouped products. */
 aclnnStatus hc_grouped_narrow_run(const struct hc_grouped *g, const int64_t *first) {
     const aclTensor *y = list_at(&g->y, 0), scale = weight_scale(g);
     struct vectors v = {.blocks = scale.dtype == ACL_FLOAT8_E8M0 || (!g->by_steps && scale.rank == 3)};
     void *owned[3] = {NULL};
-    aclnnStatus status = v.blocks ? 0 : take(&g->scale, y, &v.scale, &owned[0]);
+    aclnnStatus status = v.blocks ? 0 : take_scale(g, &v.scale, &owned[0]);
     if (status == 0 && !v.blocks) status = take(&g->rows, y, &v.rows, &owned[1]);
     if (status == 0) status = take(&g->bias, y, &v.bias, &owned[2]);
     for (size_t i = 0; i < g->groups && status == 0; i++)

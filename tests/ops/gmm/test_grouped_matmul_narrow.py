@@ -75,6 +75,29 @@ def test_vectors_by_rows(dtype: int, out: torch.dtype) -> None:
             assert y[ENDS[-1] :].eq(0).all()
 
 
+@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("shape", [(1,), (GROUPS,), (GROUPS, N)], ids=str)
+def test_packed_scales(shape: tuple[int, ...], kind: int) -> None:
+    """A scale of 19 bits in the lower half of a number of 64."""
+    a, wide_a = codes((M, K) if kind == 0 else (M, ENDS[-1]), E4M3, 1)
+    b, wide_b = codes((GROUPS, K, N) if kind == 0 else (ENDS[-1], N), E4M3, 2)
+    scale = (make(shape, torch.float32, 3, 0.1, 0.5).view(torch.int32) & -8192).view(torch.float32)
+    y = torch.full((M, N) if kind == 0 else (GROUPS, M, N), 9.0)
+    grouped(Typed(a, E4M3), Typed(b, E4M3), scale.view(torch.int32).long() & 0xFFFFFFFF, None, y, kind)
+    for g, (first, end) in enumerate(SPANS):
+        s = scale.double().reshape(-1, shape[-1] if len(shape) == 2 else 1)[g if shape[0] > 1 else 0]
+        left = wide_a[first:end] if kind == 0 else wide_a[:, first:end]
+        right = wide_b[g] if kind == 0 else wide_b[first:end]
+        if end > first:
+            close(y[first:end] if kind == 0 else y[g], left @ right * s, left.abs() @ right.abs())
+
+
+def test_packed_scales_of_rows() -> None:
+    a, b = codes((M, K), E4M3, 1)[0], codes((GROUPS, K, N), E4M3, 2)[0]
+    with pytest.raises(OperatorError, match="perTokenScaleOptional is int64"):
+        grouped(Typed(a, E4M3), Typed(b, E4M3), torch.ones(1), torch.ones(M).long(), torch.zeros(M, N), 0)
+
+
 @pytest.mark.parametrize("counts", [False, True])
 def test_mx_by_rows(counts: bool) -> None:
     a, s1 = mx_quantise(make((M, K), torch.float32, 1), E4M3)
