@@ -17,6 +17,8 @@ puts them into a page next to the rows that the page has of other files, so it g
     python tools/megatron_unit_tests.py --checkout ../Megatron-LM --write docs/conformance.md
     python tools/megatron_unit_tests.py --write docs/conformance.md          # only the report
 
+Megatron's own FSDP (distributed/megatron_fsdp) asks for CUDA_DEVICE_MAX_CONNECTIONS=8 around the run.
+
 --suite mindspeed runs tests_extend/unit_tests of the original MindSpeed, over a checkout of Megatron-LM. These start their ranks
 themselves, from a server of processes, which has all imports here: a file is one process of pytest.
 
@@ -152,6 +154,12 @@ SINGLE: tuple[tuple[str, str, str], ...] = (
         r"inference/engines/test_dynamic_engine.py::.*test_simple\[.*-None-gpt\]",
         "request 0, result .* != expected",
         "wants the tokens that random weights of another device give",
+    ),
+    (
+        r"inference/engines/test_dynamic_engine.py::.*test_simple\[.*-[14]-gpt\]",
+        "error code is 107027",
+        "captures attention over a cache, whose lengths the stand-in for flash-attn reads on the host; without graphs its tokens "
+        "are those of another device's random weights",
     ),
     (
         "inference/engines/test_dynamic_engine.py::.*test_top_n_logprobs_dynamic.*",
