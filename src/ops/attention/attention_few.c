@@ -9,6 +9,8 @@
  * be another, keys of bfloat16 are not turned: a score is then the sum of a vector's lanes. */
 #include "attention_few.h"
 
+#include <string.h>
+
 #ifdef HC_ISA
 #include "gemm_load.h"
 #include "simd_transpose.h"
@@ -79,10 +81,10 @@ ALWAYS_INLINE size_t lines_of_step(const struct ahead *a, size_t count, size_t s
 /* Elements of a row from `from` on, at most a vector of memory, as they are; zeros behind `left` of them. */
 ALWAYS_INLINE vf load_words(const char *from, size_t left, aclDataType dtype) {
     if (dtype != ACL_BF16) return load_some(from, left, dtype);
-    if (left >= 2 * HC_VL) return vf_load((const float *)(const void *)from);
-    uint16_t x[2 * HC_VL] = {0};
-    for (size_t i = 0; i < left; i++) x[i] = ((const uint16_t *)(const void *)from)[i];
-    return vf_load((const float *)(const void *)x);
+    vf x = vf_zero(); /* pairs may lie at any address of a bfloat16 */
+    if (left >= 2 * HC_VL) memcpy(&x, from, sizeof x);
+    else memcpy(&x, from, left * sizeof(uint16_t));
+    return x;
 }
 
 /* Columns [i, i + columns) of some keys as floats: those of a column side by side. */
