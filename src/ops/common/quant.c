@@ -233,4 +233,43 @@ aclnnStatus hc_quant_by_row(const char *name, const struct hc_quant_target *targ
     hc_block_give(own_scale);
     return status;
 }
+
+/* Of hc_quant_by_given: y is contiguous. */
+struct by_given {
+    const struct hc_quant_given *by;
+    const float *scale, *offset;
+    char *y;
+    size_t n;
+};
+
+/* In place of the row that the loop has loaded. */
+static void quantise_by_given(const void *ctx, size_t row, float *x, float *spare) {
+    const struct by_given *g = ctx;
+    const struct hc_quant_given *by = g->by;
+    (void)spare;
+    const struct hc_quant_affine affine = {.scale = hc_quant_at(&by->scale, g->scale, row),
+                                           .offset = hc_quant_at(&by->offset, g->offset, row),
+                                           .scale_each = by->scale.along_row,
+                                           .offset_each = by->offset.along_row,
+                                           .divide = by->divide,
+                                           .rounding = by->rounding,
+                                           .target = by->target};
+    HC_DISPATCH(hc_quant_affine)(g->n, x, x, &affine);
+    hc_quant_store(&by->target, g->y, row, g->n, x);
+}
+
+aclnnStatus hc_quant_by_given(const char *name, const struct hc_quant_given *by, const aclTensor *x,
+                              const float *scale, const float *offset, const aclTensor *y) {
+    aclTensor to;
+    void *owned = NULL;
+    aclnnStatus status = hc_contiguous_out(y, y->dtype, &to, &owned);
+    if (status == 0) {
+        const struct by_given g = {by, scale, offset, hc_data(&to), hc_quant_row_length(x)};
+        status = hc_quant_rows_run(
+            &(const struct hc_quant_rows){name, x, g.n, hc_quant_row_count(x), quantise_by_given, &g});
+    }
+    if (status == 0 && owned != NULL) status = hc_copy(y, &to);
+    hc_block_give(owned);
+    return status;
+}
 #endif

@@ -103,6 +103,17 @@ aclnnStatus hc_quant_rows_run(const struct hc_quant_rows *rows);
 aclnnStatus hc_quant_by_row(const char *name, const struct hc_quant_target *target, const aclTensor *x,
                             size_t n, const aclTensor *y, const aclTensor *scale);
 
+/* Each row of a contiguous x with given numbers, contiguous float32 of the layouts said; offset NULL is 0. As
+ * hc_quant_affine otherwise; y of any strides. */
+struct hc_quant_given {
+    struct hc_quant_axis scale, offset;
+    bool divide;
+    enum hc_quant_rounding rounding;
+    struct hc_quant_target target;
+};
+aclnnStatus hc_quant_by_given(const char *name, const struct hc_quant_given *by, const aclTensor *x,
+                              const float *scale, const float *offset, const aclTensor *y);
+
 /* Elements of the last dimension, and rows of them. */
 static inline size_t hc_quant_row_length(const aclTensor *x) {
     return x->rank > 0 ? (size_t)x->shape[x->rank - 1] : 1;

@@ -64,9 +64,7 @@ enum slot { DY, X, RSTD, GAMMA, DX, DGAMMA, SCALES, OFFSET };
 struct args {
     uint32_t mask;
     enum hc_block block;
-    bool divide;
-    struct hc_quant_axis scale, offset;
-    struct hc_quant_target target;
+    struct hc_quant_given by;
 };
 
 /* The sum over rows is a sum of the skeleton's (rows.h). */
@@ -94,48 +92,20 @@ static aclnnStatus gradients(const struct hc_call *call, const aclTensor *dx) {
 /* Without quantisation. */
 static aclnnStatus run(const struct hc_call *call) { return gradients(call, hc_arg(call, DX)); }
 
-/* Rows of dx, everything contiguous. */
-struct job {
-    const struct args *a;
-    const float *scale, *offset;
-    char *y;
-    size_t n;
-};
-
-/* In place of the row that the loop has loaded. */
-static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
-    const struct job *j = ctx;
-    (void)spare;
-    const struct hc_quant_affine affine = {.scale = hc_quant_at(&j->a->scale, j->scale, row),
-                                           .offset = hc_quant_at(&j->a->offset, j->offset, row),
-                                           .scale_each = j->a->scale.along_row,
-                                           .offset_each = j->a->offset.along_row,
-                                           .divide = j->a->divide,
-                                           .target = j->a->target};
-    HC_DISPATCH(hc_quant_affine)(j->n, x, x, &affine);
-    hc_quant_store(&j->a->target, j->y, row, j->n, x);
-}
-
 /* Scales and offsets in float32, apart from the memory that is written. */
 static aclnnStatus quantise(const struct hc_call *call, const aclTensor *dx) {
     const aclTensor *given = hc_arg(call, OFFSET), *out = hc_arg(call, DX);
-    aclTensor scale, offset = {0}, y;
-    void *own_scale = NULL, *own_offset = NULL, *own_y = NULL;
+    const struct args *a = call->args;
+    aclTensor scale, offset = {0};
+    void *own_scale = NULL, *own_offset = NULL;
     aclnnStatus status = hc_contiguous_apart(hc_arg(call, SCALES), ACL_FLOAT, out, &scale, &own_scale);
     if (status == 0 && given != NULL)
         status = hc_contiguous_apart(given, ACL_FLOAT, out, &offset, &own_offset);
-    if (status == 0) status = hc_contiguous_out(out, out->dtype, &y, &own_y);
-    if (status == 0) {
-        const struct job j = {call->args, (const float *)hc_data(&scale),
-                              given != NULL ? (const float *)hc_data(&offset) : NULL, hc_data(&y),
-                              hc_quant_row_length(dx)};
-        status = hc_quant_rows_run(
-            &(const struct hc_quant_rows){call->name, dx, j.n, hc_quant_row_count(dx), quantise_row, &j});
-        if (status == 0 && own_y != NULL) status = hc_copy(out, &y);
-    }
+    if (status == 0)
+        status = hc_quant_by_given(call->name, &a->by, dx, (const float *)hc_data(&scale),
+                                   given != NULL ? (const float *)hc_data(&offset) : NULL, out);
     hc_block_give(own_scale);
     hc_block_give(own_offset);
-    hc_block_give(own_y);
     return status;
 }
 
@@ -193,14 +163,14 @@ static aclnnStatus check_scales(const char *name, const aclTensor *dy, const acl
     HC_CHECK(mode != NULL, ACLNN_ERR_PARAM_NULLPTR, "%s: quantMode is null", name);
     HC_CHECK(strcmp(mode, "static") == 0, ACLNN_ERR_PARAM_INVALID, "%s: quantMode is '%.32s', wanted static",
              name, mode);
-    HC_TRY(hc_quant_check_target(name, dy, "dxOut", dx, -1, &args->target));
+    HC_TRY(hc_quant_check_target(name, dy, "dxOut", dx, -1, &args->by.target));
     HC_TRY(hc_quant_check_float(name, "scalesX", scales));
-    HC_TRY(hc_quant_check_axis(name, "scalesX", scales, dy, dy->rank - 1, &args->scale));
+    HC_TRY(hc_quant_check_axis(name, "scalesX", scales, dy, dy->rank - 1, &args->by.scale));
     if (offset == NULL) return 0;
     HC_CHECK(hc_fits_f32(offset->dtype) || hc_dtype_class(offset->dtype) == HC_CLASS_INT,
              ACLNN_ERR_PARAM_INVALID, "%s: offsetXOptional is %s, wanted integers or floating point", name,
              HC_SHOW(offset));
-    return hc_quant_check_axis(name, "offsetXOptional", offset, dy, dy->rank - 1, &args->offset);
+    return hc_quant_check_axis(name, "offsetXOptional", offset, dy, dy->rank - 1, &args->by.offset);
 }
 
 /* torch_npu._npu_rms_norm_backward_quant. */
@@ -209,7 +179,7 @@ HC_API aclnnStatus aclnnRmsNormGradQuantGetWorkspaceSize(
     const aclTensor *scalesX, const aclTensor *offsetXOptional, const char *quantMode, bool divMode,
     aclTensor *dxOut, aclTensor *dgammaOut, uint64_t *workspaceSize, aclOpExecutor **executor) {
     static const char *const NAME = "aclnnRmsNormGradQuant";
-    struct args args = {.divide = divMode};
+    struct args args = {.by.divide = divMode};
     HC_CHECK(dy && x && rstd && gamma && dxOut && dgammaOut, ACLNN_ERR_PARAM_NULLPTR,
              "%s: dy, x, rstd, gamma, dxOut or dgammaOut is null", NAME);
     HC_TRY(check(NAME, dy, x, rstd, gamma, dgammaOut, &args));

@@ -14,33 +14,9 @@ static const char *const ROUNDINGS[] = {[HC_QUANT_NEAREST] = "round",
 
 /* Operands x, scale, offset, y. */
 struct args {
-    struct hc_quant_target target;
-    enum hc_quant_rounding rounding;
-    struct hc_quant_axis scale, offset;
+    struct hc_quant_given by;
     bool squared; /* the factor is the square of the scale */
 };
-
-/* One run, everything contiguous. */
-struct job {
-    const struct args *a;
-    const float *scale, *offset;
-    char *y;
-    size_t n;
-};
-
-/* In place of the row that the loop has loaded. */
-static void quantise_row(const void *ctx, size_t row, float *x, float *spare) {
-    const struct job *j = ctx;
-    (void)spare;
-    const struct hc_quant_affine affine = {.scale = hc_quant_at(&j->a->scale, j->scale, row),
-                                           .offset = hc_quant_at(&j->a->offset, j->offset, row),
-                                           .scale_each = j->a->scale.along_row,
-                                           .offset_each = j->a->offset.along_row,
-                                           .rounding = j->a->rounding,
-                                           .target = j->a->target};
-    HC_DISPATCH(hc_quant_affine)(j->n, x, x, &affine);
-    hc_quant_store(&j->a->target, j->y, row, j->n, x);
-}
 
 /* The scale is always ours, as it may be squared in place. */
 static aclnnStatus take_scale(const aclTensor *t, bool squared, aclTensor *view, void **owned) {
@@ -61,25 +37,18 @@ static aclnnStatus take_scale(const aclTensor *t, bool squared, aclTensor *view,
 static aclnnStatus run(const struct hc_call *call) {
     const struct args *a = call->args;
     const aclTensor *given_x = hc_arg(call, 0), *given_offset = hc_arg(call, 2), *given_y = hc_arg(call, 3);
-    aclTensor x, scale, offset = {0}, y;
-    void *own_x = NULL, *own_scale = NULL, *own_offset = NULL, *own_y = NULL;
+    aclTensor x, scale, offset = {0};
+    void *own_x = NULL, *own_scale = NULL, *own_offset = NULL;
     aclnnStatus status = hc_contiguous_apart(given_x, given_x->dtype, given_y, &x, &own_x);
     if (status == 0) status = take_scale(hc_arg(call, 1), a->squared, &scale, &own_scale);
     if (status == 0 && given_offset != NULL)
         status = hc_contiguous(given_offset, ACL_FLOAT, &offset, &own_offset);
-    if (status == 0) status = hc_contiguous_out(given_y, given_y->dtype, &y, &own_y);
-    if (status == 0) {
-        const struct job j = {a, (const float *)hc_data(&scale),
-                              given_offset != NULL ? (const float *)hc_data(&offset) : NULL, hc_data(&y),
-                              hc_quant_row_length(&x)};
-        status = hc_quant_rows_run(
-            &(const struct hc_quant_rows){call->name, &x, j.n, hc_quant_row_count(&x), quantise_row, &j});
-        if (status == 0 && own_y != NULL) status = hc_copy(given_y, &y);
-    }
+    if (status == 0)
+        status = hc_quant_by_given(call->name, &a->by, &x, (const float *)hc_data(&scale),
+                                   given_offset != NULL ? (const float *)hc_data(&offset) : NULL, given_y);
     hc_block_give(own_x);
     hc_block_give(own_scale);
     hc_block_give(own_offset);
-    hc_block_give(own_y);
     return status;
 }
 
@@ -96,15 +65,15 @@ static aclnnStatus plan(const char *name, const aclTensor *x, const aclTensor *s
     while (mode < HC_ARRAY_SIZE(ROUNDINGS) && strcmp(round_mode, ROUNDINGS[mode]) != 0) mode++;
     HC_CHECK(mode < HC_ARRAY_SIZE(ROUNDINGS), ACLNN_ERR_PARAM_INVALID,
              "%s: roundMode is '%.32s', wanted round, floor, ceil or trunc", name, round_mode);
-    args.rounding = (enum hc_quant_rounding)mode;
+    args.by.rounding = (enum hc_quant_rounding)mode;
     const int64_t d = hc_wrap_dim(axis, x->rank);
     HC_CHECK(d >= 0 && d >= x->rank - 2, ACLNN_ERR_PARAM_INVALID,
              "%s: axis is %d, x %s allows its last two dimensions", name, (int)axis, HC_SHOW(x));
-    HC_TRY(hc_quant_check_target(name, x, "y", y, dst_type, &args.target));
-    HC_CHECK(mode == HC_QUANT_NEAREST || !hc_quant_is_float(&args.target), ACLNN_ERR_PARAM_INVALID,
+    HC_TRY(hc_quant_check_target(name, x, "y", y, dst_type, &args.by.target));
+    HC_CHECK(mode == HC_QUANT_NEAREST || !hc_quant_is_float(&args.by.target), ACLNN_ERR_PARAM_INVALID,
              "%s: roundMode is '%.32s', wanted round for y %s", name, round_mode, HC_SHOW(y));
-    HC_TRY(hc_quant_check_axis(name, "scale", scale, x, (int32_t)d, &args.scale));
-    if (offset != NULL) HC_TRY(hc_quant_check_axis(name, "offset", offset, x, (int32_t)d, &args.offset));
+    HC_TRY(hc_quant_check_axis(name, "scale", scale, x, (int32_t)d, &args.by.scale));
+    if (offset != NULL) HC_TRY(hc_quant_check_axis(name, "offset", offset, x, (int32_t)d, &args.by.offset));
     return HC_PLAN(name, run, &args, HC_IN(x), HC_IN(scale), HC_IN_OPT(offset), HC_OUT(y));
 }
 
